@@ -1,0 +1,37 @@
+//! What this project knows of Amplitude.
+
+pub mod client;
+pub mod event;
+
+use secrecy::SecretString;
+
+/// Where Amplitude keeps a project's data. A project's key is known in its own region only.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Region {
+    /// The default.
+    #[default]
+    Us,
+    /// The data centre in the European Union.
+    Eu,
+}
+
+impl Region {
+    /// The region's HTTP V2 endpoint. Source: Amplitude's HTTP V2 documentation.
+    pub fn http_v2_url(self) -> &'static str {
+        match self {
+            Self::Us => "https://api2.amplitude.com/2/httpapi",
+            Self::Eu => "https://api.eu.amplitude.com/2/httpapi",
+        }
+    }
+}
+
+/// The Amplitude project that an event goes to.
+#[derive(Clone, Copy, Debug)]
+pub struct Destination<'p> {
+    /// Where.
+    pub region: Region,
+    /// Hidden from `Debug`.
+    pub api_key: &'p SecretString,
+    /// The parameter that holds the key, to name it where Amplitude refuses it.
+    pub parameter: &'p str,
+}

@@ -1,0 +1,350 @@
+//! Delivers an event to Amplitude's HTTP V2 API, within a deadline.
+
+use std::error::Error as _;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::StatusCode;
+use secrecy::ExposeSecret as _;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use thiserror::Error;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::{Destination, Region, event::Event};
+
+/// No attempt takes longer.
+const ATTEMPT_LIMIT: Duration = Duration::from_secs(2);
+
+/// Attempts at the most, not counting the one that a broken connection costs.
+const ATTEMPTS: u32 = 3;
+
+/// A connection that breaks this early most often died while the environment was frozen.
+const EARLY: Duration = Duration::from_secs(1);
+
+/// The pause before the second attempt is at most this long, before the third twice as long; full jitter.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+
+/// What is read of an answer. Amplitude's are far shorter.
+const LONGEST_ANSWER: usize = 64 * 1024;
+
+/// Where events go. The network edge of the handler; [`Client`] is the real one.
+pub trait EventSink: Send + Sync {
+    /// Delivers one event, and ends before the deadline.
+    fn send(
+        &self,
+        event: &Event,
+        destination: &Destination<'_>,
+        deadline: Instant,
+    ) -> impl Future<Output = Delivery> + Send;
+
+    /// Opens a connection and leaves it in the pool, so that the first delivery has no handshake in it.
+    ///
+    /// # Errors
+    /// Where there is no answer. Any answer is good: it came over the connection.
+    fn connect(&self, region: Region) -> impl Future<Output = Result<(), DeliveryError>> + Send;
+}
+
+/// How a delivery went.
+#[derive(Debug)]
+pub struct Delivery {
+    /// Requests that were sent.
+    pub attempts: u32,
+    /// What came of the last.
+    pub result: Result<Accepted, DeliveryError>,
+}
+
+/// Amplitude has the event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    /// Amplitude's count. It is 0 where Amplitude dropped the event, most often as a repeat.
+    pub events_ingested: u64,
+}
+
+/// Sends events to Amplitude over HTTP.
+#[derive(Clone, Debug)]
+pub struct Client {
+    http: reqwest::Client,
+    url: Option<String>,
+}
+
+impl Client {
+    /// A client that sends everything to `url`, or, where that is `None`, to the region of the project.
+    pub fn new(http: reqwest::Client, url: Option<String>) -> Self {
+        Self { http, url }
+    }
+
+    fn url(&self, region: Region) -> &str {
+        self.url.as_deref().unwrap_or(region.http_v2_url())
+    }
+
+    async fn attempt(&self, url: &str, body: Bytes) -> Result<Accepted, DeliveryError> {
+        let request = self.http.post(url).header(http::header::CONTENT_TYPE, "application/json").body(body);
+        let answer = request.send().await?;
+        let status = answer.status();
+        understand(status, &read(answer).await?)
+    }
+}
+
+impl EventSink for Client {
+    async fn send(&self, event: &Event, destination: &Destination<'_>, deadline: Instant) -> Delivery {
+        let url = self.url(destination.region);
+        let Ok(body) = serde_json::to_vec(&Request {
+            api_key: destination.api_key.expose_secret(),
+            events: [event],
+            options: Options { min_id_length: 1 },
+        }) else {
+            return Delivery { attempts: 0, result: Err(DeliveryError::Unserializable) };
+        };
+        let body = Bytes::from(body);
+
+        let mut attempts = 0;
+        let mut counted = 0;
+        let mut broken_connection_is_free = true;
+        loop {
+            attempts += 1;
+            let start = Instant::now();
+            let limit = deadline.min(start + ATTEMPT_LIMIT);
+            let result = timeout_at(limit, self.attempt(url, body.clone())).await;
+            let error = match result.unwrap_or(Err(DeliveryError::Timeout)) {
+                Ok(accepted) => return Delivery { attempts, result: Ok(accepted) },
+                Err(error) => error,
+            };
+            if broken_connection_is_free && error.is_broken_connection() && start.elapsed() < EARLY {
+                broken_connection_is_free = false;
+                continue;
+            }
+            counted += 1;
+            let pause = FIRST_PAUSE.mul_f64(f64::from(counted) * fastrand::f64());
+            if !error.is_transient() || counted == ATTEMPTS || Instant::now() + pause >= deadline {
+                return Delivery { attempts, result: Err(error) };
+            }
+            sleep(pause).await;
+        }
+    }
+
+    async fn connect(&self, region: Region) -> Result<(), DeliveryError> {
+        let answer = self.http.get(self.url(region)).send().await?;
+        read(answer).await.map(drop)
+    }
+}
+
+#[derive(Serialize)]
+struct Request<'e> {
+    api_key: &'e str,
+    events: [&'e Event; 1],
+    options: Options,
+}
+
+/// Amplitude refuses IDs of less than five characters by default; an ID of Stripe's customer may have fewer.
+#[derive(Serialize)]
+struct Options {
+    min_id_length: u32,
+}
+
+/// An answer of Amplitude's, as far as it matters. Its texts never leave this file: they can hold the API key or user
+/// IDs.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Answer {
+    code: Value,
+    events_ingested: u64,
+    error: String,
+    missing_field: Value,
+    events_with_invalid_fields: Value,
+    events_with_missing_fields: Value,
+    events_with_invalid_id_lengths: Value,
+    silenced_events: Value,
+    silenced_devices: Value,
+}
+
+async fn read(mut answer: reqwest::Response) -> Result<Vec<u8>, DeliveryError> {
+    let mut body = Vec::new();
+    while let Some(chunk) = answer.chunk().await? {
+        body.extend_from_slice(&chunk);
+        if body.len() > LONGEST_ANSWER {
+            break;
+        }
+    }
+    Ok(body)
+}
+
+/// Source of the codes: Amplitude's HTTP V2 documentation, "Response format".
+fn understand(status: StatusCode, body: &[u8]) -> Result<Accepted, DeliveryError> {
+    let answer: Option<Answer> = serde_json::from_slice(body).ok();
+    match (status.as_u16(), answer) {
+        (200, Some(Answer { code, events_ingested, .. })) if code == 200 => Ok(Accepted { events_ingested }),
+        (200..=299, _) => Err(DeliveryError::NotAmplitude { status: status.as_u16() }),
+        (300..=399, _) => Err(DeliveryError::Redirect { status: status.as_u16() }),
+        (400, Some(answer)) if answer.error.starts_with("Invalid API key") => Err(DeliveryError::InvalidApiKey),
+        (400, answer) => Err(DeliveryError::InvalidRequest(answer.unwrap_or_default().complaint())),
+        (403, _) => Err(DeliveryError::Forbidden),
+        (413, _) => Err(DeliveryError::TooLarge),
+        (429, _) => Err(DeliveryError::Throttled),
+        (status @ (500 | 502 | 503 | 504), _) => Err(DeliveryError::Unavailable { status }),
+        (status, _) => Err(DeliveryError::Unexpected { status }),
+    }
+}
+
+impl Answer {
+    fn complaint(&self) -> Complaint {
+        [
+            (&self.events_with_invalid_id_lengths, Complaint::IdLength),
+            (&self.events_with_missing_fields, Complaint::MissingField),
+            (&self.missing_field, Complaint::MissingField),
+            (&self.silenced_events, Complaint::Silenced),
+            (&self.silenced_devices, Complaint::Silenced),
+            (&self.events_with_invalid_fields, Complaint::InvalidField),
+        ]
+        .into_iter()
+        .find_map(|(list, complaint)| list.is_something().then_some(complaint))
+        .unwrap_or(Complaint::Unknown)
+    }
+}
+
+trait IsSomething {
+    fn is_something(&self) -> bool;
+}
+
+impl IsSomething for Value {
+    fn is_something(&self) -> bool {
+        match self {
+            Value::Null => false,
+            Value::Array(items) => !items.is_empty(),
+            Value::Object(fields) => !fields.is_empty(),
+            _ => true,
+        }
+    }
+}
+
+/// What Amplitude says is wrong with a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Complaint {
+    /// An ID is too short or too long.
+    IdLength,
+    /// A required field is missing.
+    MissingField,
+    /// A field has a value that Amplitude does not take, for example a refused user ID.
+    InvalidField,
+    /// The device or the event type is silenced in Amplitude.
+    Silenced,
+    /// Amplitude does not say.
+    Unknown,
+}
+
+impl Complaint {
+    fn words(self) -> &'static str {
+        match self {
+            Self::IdLength => "the length of the user ID or device ID",
+            Self::MissingField => "a missing field",
+            Self::InvalidField => "the value of a field, for example of the user ID",
+            Self::Silenced => "the event or its device is silenced in Amplitude",
+            Self::Unknown => "Amplitude did not say what",
+        }
+    }
+}
+
+/// Why an event is not in Amplitude, in our own words.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum DeliveryError {
+    /// 400: the key is not known in this region.
+    #[error(
+        "400: the API key is not known to Amplitude; compare it with the key of the Amplitude project, and `amplitude_region` in `settings` with where the project is"
+    )]
+    InvalidApiKey,
+    /// 400: something else.
+    #[error("400: the event is not accepted ({})", .0.words())]
+    InvalidRequest(Complaint),
+    /// 403.
+    #[error("403: Amplitude's firewall refused the request")]
+    Forbidden,
+    /// 413.
+    #[error("413: the event is larger than Amplitude takes (1 MB)")]
+    TooLarge,
+    /// 429.
+    #[error("429: too many events for this user, this device or this plan at the moment")]
+    Throttled,
+    /// 500, 502, 503 or 504.
+    #[error("{status}: Amplitude is not available at the moment")]
+    Unavailable {
+        /// The code.
+        status: u16,
+    },
+    /// Any other code.
+    #[error("{status}: an answer that Amplitude does not document")]
+    Unexpected {
+        /// The code.
+        status: u16,
+    },
+    /// A 2xx that is not Amplitude's.
+    #[error(
+        "{status}, but not from Amplitude: something else answers at this address; look at AMPLITUDE_URL and at proxies"
+    )]
+    NotAmplitude {
+        /// The code.
+        status: u16,
+    },
+    /// A 3xx, which Amplitude does not answer.
+    #[error("{status}: a redirect, which Amplitude does not answer; look at AMPLITUDE_URL and at proxies")]
+    Redirect {
+        /// The code.
+        status: u16,
+    },
+    /// No answer in time.
+    #[error("no answer in time")]
+    Timeout,
+    /// No connection.
+    #[error("no connection: the address cannot be found or does not answer")]
+    Connect,
+    /// The connection broke before the whole answer was there.
+    #[error("the connection broke")]
+    Broken,
+    /// No trust in the other side.
+    #[error(
+        "no TLS connection: the certificate is not trusted or does not fit; behind a proxy that inspects TLS, set EXTRA_CA_FILE"
+    )]
+    Tls,
+    /// The event could not be written as JSON.
+    #[error("the event cannot be written as JSON")]
+    Unserializable,
+}
+
+impl DeliveryError {
+    /// Amplitude's HTTP status, where there was one.
+    pub fn code(&self) -> Option<u16> {
+        match *self {
+            Self::InvalidApiKey | Self::InvalidRequest(_) => Some(400),
+            Self::Forbidden => Some(403),
+            Self::TooLarge => Some(413),
+            Self::Throttled => Some(429),
+            Self::Unavailable { status }
+            | Self::Unexpected { status }
+            | Self::NotAmplitude { status }
+            | Self::Redirect { status } => Some(status),
+            Self::Timeout | Self::Connect | Self::Broken | Self::Tls | Self::Unserializable => None,
+        }
+    }
+
+    fn is_broken_connection(&self) -> bool {
+        matches!(self, Self::Connect | Self::Broken)
+    }
+
+    /// Whether another attempt may go better. 429 is not: Amplitude asks for 30 s of patience.
+    fn is_transient(&self) -> bool {
+        self.is_broken_connection() || matches!(self, Self::Timeout | Self::Unavailable { .. })
+    }
+}
+
+impl From<reqwest::Error> for DeliveryError {
+    fn from(error: reqwest::Error) -> Self {
+        let mut source = error.source();
+        while let Some(cause) = source {
+            let inner = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+            if cause.is::<rustls::Error>() || inner.is_some_and(|inner| inner.is::<rustls::Error>()) {
+                return Self::Tls;
+            }
+            source = cause.source();
+        }
+        if error.is_connect() { Self::Connect } else { Self::Broken }
+    }
+}

@@ -1,0 +1,38 @@
+//! The event as Amplitude's HTTP V2 and Batch APIs take it.
+
+use serde::Serialize;
+
+use crate::stripe::currency::{Amount, Currency};
+use crate::translate::properties::Properties;
+
+/// What Amplitude shows as the event's library.
+pub const LIBRARY: &str = concat!("stripe-amplitude/", env!("CARGO_PKG_VERSION"));
+
+/// An event for Amplitude. Fields without a value are left out; so are `ip`, which would record our address, and the
+/// platform and place, of which each clears its siblings.
+#[derive(Clone, Debug, Serialize)]
+pub struct Event {
+    /// `[Stripe] ` and Stripe's type.
+    pub event_type: String,
+    /// Unix milliseconds.
+    pub time: i64,
+    /// Stripe's event ID: the first rule of deduplication, with `device_id`.
+    pub insert_id: String,
+    /// 31 bits that differ from event to event: the second rule.
+    pub event_id: u32,
+    /// Wins over the device where both are there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_id: Option<String>,
+    /// Always there, so that a repeat stays on its device.
+    pub device_id: String,
+    /// In major units.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revenue: Option<Amount>,
+    /// Of the revenue.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub currency: Option<Currency>,
+    /// Everything else.
+    pub event_properties: Properties,
+    /// [`LIBRARY`].
+    pub library: &'static str,
+}

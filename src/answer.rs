@@ -1,0 +1,282 @@
+//! The one place where an outcome becomes a status, a JSON body and a log line.
+//!
+//! The body is what the operator sees in Stripe's dashboard beside the delivery: it names the reason and the remedy. The
+//! line is flat JSON whose names carry their units. Neither holds a secret or a personal datum.
+
+use std::io::Write as _;
+use std::time::Duration;
+
+use http::{HeaderValue, Response, StatusCode, header};
+use serde::Serialize;
+use thiserror::Error;
+use tokio::time::Instant;
+use tracing::Level;
+
+use crate::amplitude::client::{Accepted, DeliveryError};
+use crate::projects::{ConfigurationError, ProjectName, Unavailable};
+use crate::stripe::catalog::API_VERSION;
+use crate::stripe::event::{Event, EventError};
+use crate::stripe::signature::SignatureError;
+
+/// The event is safe, or left out on purpose. Only these are answered 2xx.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Success {
+    /// Amplitude accepted the event.
+    Forwarded,
+    /// It is not meant to be forwarded.
+    Ignored {
+        /// Why not.
+        reason: &'static str,
+    },
+}
+
+/// The event is not safe: Stripe shall deliver it again.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Failure {
+    /// Another path.
+    #[error(
+        "no such route: the webhook's path ends with /stripe/ and the name of a project (1 to 64 of A-Z a-z 0-9 _ -)"
+    )]
+    Route,
+    /// Another method.
+    #[error("no such method: Stripe's webhooks are sent with POST")]
+    Method,
+    /// A body that no event of Stripe's has.
+    #[error("the body is over 4 MiB")]
+    TooLarge,
+    /// The signature is refused.
+    #[error(transparent)]
+    Signature(#[from] SignatureError),
+    /// The signed body is no event.
+    #[error(transparent)]
+    Event(#[from] EventError),
+    /// There is no project, or it cannot be read.
+    #[error(transparent)]
+    Project(#[from] Unavailable),
+    /// A parameter of the project cannot be used.
+    #[error(transparent)]
+    Configuration(#[from] ConfigurationError),
+    /// Amplitude does not have the event.
+    #[error("not delivered to Amplitude (key: {parameter}): {error}")]
+    Delivery {
+        /// Why.
+        error: DeliveryError,
+        /// The parameter that holds the key.
+        parameter: String,
+    },
+    /// A bug.
+    #[error("an unexpected error in the function; its log has the place, please report it")]
+    Panic,
+}
+
+impl Failure {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Route | Self::Project(Unavailable::Unknown { .. }) => StatusCode::NOT_FOUND,
+            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Signature(_) | Self::Event(_) => StatusCode::BAD_REQUEST,
+            Self::Configuration(_) | Self::Panic => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Delivery { .. } => StatusCode::BAD_GATEWAY,
+            Self::Project(Unavailable::Unreadable(_) | Unavailable::Exhausted) => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+}
+
+/// What is found out about a delivery on its way, for the log line.
+#[derive(Debug)]
+pub struct Record {
+    /// The project that the path names.
+    pub project: Option<ProjectName>,
+    /// The path that gave the user ID.
+    pub user_id_from: Option<&'static str>,
+    /// Time spent in Parameter Store.
+    pub parameter_store: Stopwatch,
+    /// Time spent in Amplitude.
+    pub amplitude: Stopwatch,
+    request_id: Option<String>,
+    event: Option<String>,
+    event_type: Option<String>,
+    unusual_api_version: Option<String>,
+    seconds_behind_stripe: Option<i64>,
+    attempts: Option<u32>,
+    amplitude_code: Option<u16>,
+    events_ingested: Option<u64>,
+}
+
+impl Record {
+    /// An empty record of the invocation with this ID.
+    pub fn new(request_id: Option<&str>) -> Self {
+        Self {
+            project: None,
+            user_id_from: None,
+            parameter_store: Stopwatch::default(),
+            amplitude: Stopwatch::default(),
+            request_id: request_id.map(str::to_owned),
+            event: None,
+            event_type: None,
+            unusual_api_version: None,
+            seconds_behind_stripe: None,
+            attempts: None,
+            amplitude_code: None,
+            events_ingested: None,
+        }
+    }
+
+    /// Notes which event it is, and its age at `now` (Unix seconds).
+    pub fn event(&mut self, event: &Event, now: u64) {
+        self.event = Some(event.id.clone());
+        self.event_type = Some(event.event_type.clone());
+        self.unusual_api_version = event.api_version.clone().filter(|version| version != API_VERSION);
+        self.seconds_behind_stripe = i64::try_from(now).ok().map(|now| now.saturating_sub(event.created));
+    }
+
+    /// Notes how the delivery to Amplitude went.
+    pub fn delivery(&mut self, attempts: u32, result: &Result<Accepted, DeliveryError>) {
+        self.attempts = Some(attempts);
+        self.amplitude_code = match result {
+            Ok(_) => Some(200),
+            Err(error) => error.code(),
+        };
+        self.events_ingested = result.as_ref().ok().map(|accepted| accepted.events_ingested);
+    }
+}
+
+/// Adds up the time that one thing takes. Without a measurement there is none.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Stopwatch(Option<Duration>);
+
+impl Stopwatch {
+    /// Adds the time until the future is ready.
+    pub async fn time<F: Future>(&mut self, future: F) -> F::Output {
+        let start = Instant::now();
+        let output = future.await;
+        self.0 = Some(self.0.unwrap_or_default() + start.elapsed());
+        output
+    }
+
+    fn milliseconds(self) -> Option<u128> {
+        self.0.map(|duration| duration.as_millis())
+    }
+}
+
+/// The answer to a delivery. Writes the log line, to standard output, where the log level admits it.
+pub fn answer(result: Result<Success, Failure>, record: &Record) -> Response<String> {
+    let (status, outcome, reason) = match &result {
+        Ok(Success::Forwarded) => (StatusCode::OK, "forwarded", None),
+        Ok(Success::Ignored { reason }) => (StatusCode::OK, "ignored", Some((*reason).to_owned())),
+        Err(failure) => {
+            let status = failure.status();
+            let outcome = if status.is_client_error() { "refused" } else { "failed" };
+            (status, outcome, Some(failure.to_string()))
+        }
+    };
+    let body = Body {
+        outcome,
+        reason: reason.as_deref(),
+        event: record.event.as_deref(),
+        event_type: record.event_type.as_deref(),
+        user_id_from: (result == Ok(Success::Forwarded)).then_some(record.user_id_from),
+    };
+    let level = match status.as_u16() {
+        // Most often a repeat; many of them may be a sign of something else.
+        200 if record.events_ingested == Some(0) => Level::WARN,
+        200 => Level::INFO,
+        400..=499 => Level::WARN,
+        _ => Level::ERROR,
+    };
+    write_line(
+        level,
+        &Line {
+            level: level.as_str(),
+            outcome,
+            status: status.as_u16(),
+            reason: reason.as_deref(),
+            request_id: record.request_id.as_deref(),
+            project: record.project.as_ref().map(ProjectName::as_str),
+            event: record.event.as_deref(),
+            event_type: record.event_type.as_deref(),
+            unusual_api_version: record.unusual_api_version.as_deref(),
+            user_id_from: record.user_id_from,
+            attempts: record.attempts,
+            amplitude_code: record.amplitude_code,
+            events_ingested: record.events_ingested,
+            parameter_store_milliseconds: record.parameter_store.milliseconds(),
+            amplitude_milliseconds: record.amplitude.milliseconds(),
+            seconds_behind_stripe: record.seconds_behind_stripe,
+        },
+    );
+    let mut response = Response::new(serde_json::to_string(&body).unwrap_or_default());
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
+    }
+    response
+}
+
+#[derive(Serialize)]
+struct Body<'r> {
+    outcome: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'r str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event: Option<&'r str>,
+    #[serde(skip_serializing_if = "Option::is_none", rename = "type")]
+    event_type: Option<&'r str>,
+    /// For a forwarded event always there: `null` says that no path gave a user ID.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_id_from: Option<Option<&'static str>>,
+}
+
+#[derive(Serialize)]
+struct Line<'r> {
+    level: &'static str,
+    outcome: &'static str,
+    status: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'r str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<&'r str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    project: Option<&'r str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event: Option<&'r str>,
+    #[serde(skip_serializing_if = "Option::is_none", rename = "type")]
+    event_type: Option<&'r str>,
+    /// Where it is not the one that the rules were written for.
+    #[serde(skip_serializing_if = "Option::is_none", rename = "api_version")]
+    unusual_api_version: Option<&'r str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_id_from: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attempts: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    amplitude_code: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    events_ingested: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parameter_store_milliseconds: Option<u128>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    amplitude_milliseconds: Option<u128>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seconds_behind_stripe: Option<i64>,
+}
+
+/// Not through tracing, whose formats wrap the fields: CloudWatch's embedded metric format wants the line as it is. The
+/// log level is tracing's all the same; where nothing listens, as in tests, nothing is written.
+fn write_line(level: Level, line: &Line<'_>) {
+    let enabled = match level {
+        Level::ERROR => tracing::enabled!(Level::ERROR),
+        Level::WARN => tracing::enabled!(Level::WARN),
+        _ => tracing::enabled!(Level::INFO),
+    };
+    if !enabled {
+        return;
+    }
+    if let Ok(mut line) = serde_json::to_vec(line) {
+        line.push(b'\n');
+        // A log that cannot be written must not cost the event.
+        let _ = std::io::stdout().lock().write_all(&line);
+    }
+}

@@ -1,0 +1,284 @@
+//! The variables of the function. An empty one counts as unset, so that a template can declare them all.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use aws_credential_types::Credentials;
+use thiserror::Error;
+use tracing::level_filters::LevelFilter;
+
+use crate::projects::ProjectName;
+use crate::projects::parameter_store::Access;
+
+/// What the variables say.
+#[derive(Clone, Debug)]
+pub struct Environment {
+    /// `PARAMETER_PREFIX`: the folder of the projects, without a slash at its end.
+    pub parameter_prefix: String,
+    /// `PARAMETER_TTL_SECONDS`: how long a project's parameters are used before they are read again.
+    pub parameter_ttl: Duration,
+    /// `WARM_PROJECTS`: projects to load during init.
+    pub warm_projects: Vec<ProjectName>,
+    /// `SIGNATURE_TOLERANCE_SECONDS`: the allowed clock difference, in both directions.
+    pub signature_tolerance: Duration,
+    /// `AMPLITUDE_URL`: the full URL of the ingestion endpoint, instead of the one of the project's region.
+    pub amplitude_url: Option<String>,
+    /// `EXTRA_CA_FILE`: a PEM file of further root certificates.
+    pub extra_ca_file: Option<PathBuf>,
+    /// AWS's own variables.
+    pub parameter_store: Access,
+}
+
+impl Environment {
+    /// Reads the variables; `variable` gives the value of one.
+    ///
+    /// # Errors
+    /// Where a value cannot be used.
+    pub fn read(variable: impl Fn(&str) -> Option<OsString>) -> Result<Self, EnvironmentError> {
+        let variables = Variables(variable);
+        if variables.text("REDELIVERY_QUEUE_URL")?.is_some() {
+            return Err(EnvironmentError::new("REDELIVERY_QUEUE_URL", "set", "nothing: this version has no queue yet"));
+        }
+        variables
+            .parse("DELIVERY", "`direct`: this version has no queue yet", |text| (text == "direct").then_some(()))?;
+        Ok(Self {
+            parameter_prefix: variables
+                .parse("PARAMETER_PREFIX", "a path of a-z A-Z 0-9 _ . - that starts with a slash", parameter_prefix)?
+                .unwrap_or_else(|| "/stripe-amplitude".to_owned()),
+            parameter_ttl: variables.seconds("PARAMETER_TTL_SECONDS")?.unwrap_or(Duration::from_secs(300)),
+            warm_projects: variables
+                .parse("WARM_PROJECTS", "names of projects, separated by commas", |text| {
+                    text.split(',').map(|name| name.trim().parse().ok()).collect()
+                })?
+                .unwrap_or_default(),
+            signature_tolerance: variables.seconds("SIGNATURE_TOLERANCE_SECONDS")?.unwrap_or(Duration::from_secs(300)),
+            amplitude_url: variables.parse("AMPLITUDE_URL", "an http or https URL", url)?,
+            extra_ca_file: variables.text("EXTRA_CA_FILE")?.map(PathBuf::from),
+            parameter_store: Access {
+                region: variables
+                    .text("AWS_REGION")?
+                    .or(variables.text("AWS_DEFAULT_REGION")?)
+                    .ok_or(EnvironmentError::new("AWS_REGION", "not set", "the Region of the parameters"))?,
+                credentials: Credentials::new(
+                    variables.credential("AWS_ACCESS_KEY_ID")?,
+                    variables.credential("AWS_SECRET_ACCESS_KEY")?,
+                    variables.text("AWS_SESSION_TOKEN")?,
+                    None,
+                    "environment",
+                ),
+                endpoint_url: match variables.parse("AWS_ENDPOINT_URL_SSM", "an http or https URL", url)? {
+                    None => variables.parse("AWS_ENDPOINT_URL", "an http or https URL", url)?,
+                    of_the_service => of_the_service,
+                },
+            },
+        })
+    }
+}
+
+/// The log level: `RUST_LOG`, or Lambda's own `AWS_LAMBDA_LOG_LEVEL`, or `info`.
+///
+/// # Errors
+/// Where the value is no level.
+pub fn log_level(variable: impl Fn(&str) -> Option<OsString>) -> Result<LevelFilter, EnvironmentError> {
+    let variables = Variables(variable);
+    let takes = "one of off, error, warn, info, debug, trace";
+    let level = |text: &str| match text.to_ascii_lowercase().as_str() {
+        // Lambda's highest level; we have no higher one than error.
+        "fatal" => Some(LevelFilter::ERROR),
+        text => text.parse().ok(),
+    };
+    let level = match variables.parse("RUST_LOG", takes, level)? {
+        None => variables.parse("AWS_LAMBDA_LOG_LEVEL", takes, level)?,
+        rust_log => rust_log,
+    };
+    Ok(level.unwrap_or(LevelFilter::INFO))
+}
+
+/// A variable holds what cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("the environment variable {variable} is {holds}; it takes {takes}")]
+pub struct EnvironmentError {
+    variable: &'static str,
+    holds: String,
+    takes: &'static str,
+}
+
+impl EnvironmentError {
+    fn new(variable: &'static str, holds: &str, takes: &'static str) -> Self {
+        Self { variable, holds: holds.to_owned(), takes }
+    }
+}
+
+struct Variables<V>(V);
+
+impl<V: Fn(&str) -> Option<OsString>> Variables<V> {
+    fn text(&self, name: &'static str) -> Result<Option<String>, EnvironmentError> {
+        let Some(value) = (self.0)(name) else { return Ok(None) };
+        let text = value.into_string().map_err(|_| EnvironmentError::new(name, "not UTF-8", "text"))?;
+        let text = text.trim();
+        Ok((!text.is_empty()).then(|| text.to_owned()))
+    }
+
+    fn parse<T>(
+        &self,
+        name: &'static str,
+        takes: &'static str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Result<Option<T>, EnvironmentError> {
+        let Some(text) = self.text(name)? else { return Ok(None) };
+        parse(&text).map(Some).ok_or_else(|| EnvironmentError::new(name, &format!("{text:?}"), takes))
+    }
+
+    /// A day at the most: that is how long an old value may be used at all.
+    fn seconds(&self, name: &'static str) -> Result<Option<Duration>, EnvironmentError> {
+        self.parse(name, "a whole number of seconds, 1 or more", |text| {
+            text.parse().ok().filter(|seconds| *seconds > 0).map(Duration::from_secs)
+        })
+    }
+
+    fn credential(&self, name: &'static str) -> Result<String, EnvironmentError> {
+        self.text(name)?.ok_or(EnvironmentError::new(name, "not set", "a credential of AWS; Lambda sets it"))
+    }
+}
+
+fn parameter_prefix(text: &str) -> Option<String> {
+    let prefix = text.strip_suffix('/').unwrap_or(text);
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
+    let mut segments = prefix.strip_prefix('/')?.split('/');
+    segments.all(|segment| !segment.is_empty() && segment.bytes().all(allowed)).then(|| prefix.to_owned())
+}
+
+fn url(text: &str) -> Option<String> {
+    let url = reqwest::Url::parse(text).ok()?;
+    (matches!(url.scheme(), "http" | "https") && url.has_host()).then(|| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    const AWS: [(&str, &str); 3] =
+        [("AWS_REGION", "eu-central-1"), ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"), ("AWS_SECRET_ACCESS_KEY", "hidden")];
+
+    fn read(more: &[(&str, &str)]) -> Result<Environment, EnvironmentError> {
+        let variables: HashMap<&str, &str> = AWS.iter().chain(more).copied().collect();
+        Environment::read(|name| variables.get(name).map(OsString::from))
+    }
+
+    fn error(name: &str, value: &str) -> String {
+        read(&[(name, value)]).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn every_variable_of_ours_has_a_default_and_empty_counts_as_unset() {
+        let empty: Vec<_> = [
+            "PARAMETER_PREFIX",
+            "PARAMETER_TTL_SECONDS",
+            "WARM_PROJECTS",
+            "REDELIVERY_QUEUE_URL",
+            "DELIVERY",
+            "SIGNATURE_TOLERANCE_SECONDS",
+            "AMPLITUDE_URL",
+            "EXTRA_CA_FILE",
+            "AWS_ENDPOINT_URL_SSM",
+            "AWS_ENDPOINT_URL",
+            "AWS_SESSION_TOKEN",
+        ]
+        .into_iter()
+        .map(|name| (name, ""))
+        .collect();
+        for variables in [&[], &*empty] {
+            let environment = read(variables).unwrap();
+            assert_eq!(environment.parameter_prefix, "/stripe-amplitude");
+            assert_eq!(environment.parameter_ttl, Duration::from_secs(300));
+            assert_eq!(environment.warm_projects, []);
+            assert_eq!(environment.signature_tolerance, Duration::from_secs(300));
+            assert_eq!(environment.amplitude_url, None);
+            assert_eq!(environment.extra_ca_file, None);
+            assert_eq!(environment.parameter_store.endpoint_url, None);
+            assert_eq!(environment.parameter_store.region, "eu-central-1");
+        }
+    }
+
+    #[test]
+    fn values_are_read() {
+        let environment = read(&[
+            ("PARAMETER_PREFIX", "/team/stripe/"),
+            ("PARAMETER_TTL_SECONDS", "1"),
+            ("WARM_PROJECTS", "shop, eu-shop"),
+            ("DELIVERY", "direct"),
+            ("SIGNATURE_TOLERANCE_SECONDS", "1000000000"),
+            ("AMPLITUDE_URL", "https://localhost:8091/2/httpapi"),
+            ("EXTRA_CA_FILE", "/opt/ca.pem"),
+            ("AWS_ENDPOINT_URL", "http://localhost:1"),
+            ("AWS_ENDPOINT_URL_SSM", "http://localhost:2"),
+        ])
+        .unwrap();
+        assert_eq!(environment.parameter_prefix, "/team/stripe");
+        assert_eq!(environment.parameter_ttl, Duration::from_secs(1));
+        let warm: Vec<_> = environment.warm_projects.iter().map(ProjectName::as_str).collect();
+        assert_eq!(warm, ["shop", "eu-shop"]);
+        assert_eq!(environment.signature_tolerance, Duration::from_secs(1_000_000_000));
+        assert_eq!(environment.amplitude_url.as_deref(), Some("https://localhost:8091/2/httpapi"));
+        assert_eq!(environment.parameter_store.endpoint_url.as_deref(), Some("http://localhost:2"));
+    }
+
+    #[test]
+    fn an_error_names_the_variable_what_it_holds_and_what_it_takes() {
+        assert_eq!(
+            error("SIGNATURE_TOLERANCE_SECONDS", "0"),
+            "the environment variable SIGNATURE_TOLERANCE_SECONDS is \"0\"; it takes a whole number of seconds, 1 or more"
+        );
+        for (name, value) in [
+            ("PARAMETER_TTL_SECONDS", "5m"),
+            ("PARAMETER_TTL_SECONDS", "-1"),
+            ("PARAMETER_PREFIX", "stripe-amplitude"),
+            ("PARAMETER_PREFIX", "/"),
+            ("PARAMETER_PREFIX", "/a//b"),
+            ("WARM_PROJECTS", "shop,,eu"),
+            ("WARM_PROJECTS", "shop/eu"),
+            ("AMPLITUDE_URL", "api2.amplitude.com"),
+            ("AMPLITUDE_URL", "file:///etc/passwd"),
+            ("AWS_ENDPOINT_URL_SSM", "localhost"),
+            ("DELIVERY", "queue"),
+        ] {
+            let error = error(name, value);
+            assert!(error.contains(name) && error.contains(value) && error.contains("it takes"), "{error}");
+        }
+        assert!(error("REDELIVERY_QUEUE_URL", "https://sqs").contains("REDELIVERY_QUEUE_URL"));
+    }
+
+    #[test]
+    fn region_and_credentials_are_required() {
+        for (missing, _) in AWS {
+            let result = Environment::read(|name| {
+                AWS.iter().find(|(known, _)| *known == name && name != missing).map(|(_, value)| value.into())
+            });
+            assert!(result.unwrap_err().to_string().contains(missing));
+        }
+    }
+
+    #[test]
+    fn debug_shows_no_credentials() {
+        assert!(!format!("{:?}", read(&[]).unwrap()).contains("hidden"));
+    }
+
+    #[test]
+    fn the_log_level_is_rusts_or_lambdas() {
+        let level = |rust: &'static str, lambda: &'static str| {
+            log_level(move |name| match name {
+                "RUST_LOG" => Some(rust.into()),
+                _ => Some(lambda.into()),
+            })
+        };
+        assert_eq!(level("", ""), Ok(LevelFilter::INFO));
+        assert_eq!(level("debug", "ERROR"), Ok(LevelFilter::DEBUG));
+        assert_eq!(level("", "WARN"), Ok(LevelFilter::WARN));
+        assert_eq!(level("", "FATAL"), Ok(LevelFilter::ERROR));
+        assert_eq!(level("off", ""), Ok(LevelFilter::OFF));
+        assert!(level("stripe_amplitude=debug", "").unwrap_err().to_string().contains("RUST_LOG"));
+    }
+}

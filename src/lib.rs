@@ -1,0 +1,30 @@
+//! An AWS Lambda function that turns Stripe webhooks into Amplitude events.
+//!
+//! A guided tour, in the direction in which data flows:
+//!
+//! ```text
+//! request → project → verify → parse → select → translate → deliver → answer
+//! ```
+//!
+//! - [`webhook`] is the handler: that line, one call per step.
+//! - [`projects`] finds the project that the path names: its signing secrets, Amplitude keys and settings, from a
+//!   [`projects::ProjectSource`], through a cache.
+//! - [`stripe`] knows Stripe: [`stripe::signature`] verifies, [`stripe::event`] parses, [`stripe::catalog`] selects,
+//!   [`stripe::currency`] counts money.
+//! - [`translate`] makes the Amplitude event: who ([`translate::identity`]), how much ([`translate::revenue`]), and
+//!   everything else ([`translate::properties`]).
+//! - [`amplitude`] knows Amplitude: the shape of an event and the client that delivers it.
+//! - [`answer`] turns the outcome into a status, a JSON body and one log line.
+//!
+//! `stripe`, `translate` and `projects::settings` are pure: no I/O, no clock (`now` is an argument). The rest is a thin
+//! shell that knows no rule.
+
+pub mod amplitude;
+pub mod answer;
+#[cfg(feature = "lambda")]
+pub mod environment;
+pub mod http_client;
+pub mod projects;
+pub mod stripe;
+pub mod translate;
+pub mod webhook;

@@ -1,0 +1,112 @@
+//! The Lambda function: wiring only.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use lambda_http::{Body, RequestExt as _, service_fn};
+use stripe_amplitude::amplitude::client::Client;
+use stripe_amplitude::environment::{self, Environment};
+use stripe_amplitude::http_client;
+use stripe_amplitude::projects::Projects;
+use stripe_amplitude::projects::parameter_store::ParameterStore;
+use stripe_amplitude::webhook::{Request, Webhook};
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+fn main() -> ExitCode {
+    if variable("AWS_LAMBDA_RUNTIME_API").is_none() {
+        eprintln!(
+            "stripe-amplitude is a Lambda function and runs under Lambda's runtime interface; to try it on this machine: make run"
+        );
+        return ExitCode::FAILURE;
+    }
+    match start() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(%error, "the function cannot start");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start() -> Result<(), lambda_http::Error> {
+    // Without a usable level, the error about it still has to be seen.
+    let level = environment::log_level(variable);
+    log(level.clone().unwrap_or(LevelFilter::INFO));
+    level?;
+    let environment = Environment::read(variable)?;
+    runtime()?.block_on(run(environment))
+}
+
+async fn run(environment: Environment) -> Result<(), lambda_http::Error> {
+    let http = http_client::build(environment.extra_ca_file.as_deref())?;
+    let source = ParameterStore::new(environment.parameter_store, http.clone(), environment.parameter_prefix);
+    let projects = Projects::new(source, environment.parameter_ttl);
+    let amplitude = Client::new(http, environment.amplitude_url);
+    let webhook = Arc::new(Webhook::new(projects, amplitude, environment.signature_tolerance));
+    webhook.warm_up(&environment.warm_projects).await;
+
+    lambda_http::run_concurrent(service_fn(move |request: lambda_http::Request| {
+        let webhook = Arc::clone(&webhook);
+        async move {
+            let context = request.lambda_context();
+            let (parts, body) = request.into_parts();
+            let answer = webhook.handle(Request {
+                method: &parts.method,
+                path: lambda_http::RequestExt::raw_http_path(&parts),
+                headers: &parts.headers,
+                body: bytes(body),
+                request_id: Some(&context.request_id),
+                time_left: time_left(context.deadline),
+            });
+            Ok::<_, lambda_http::Error>(answer.await)
+        }
+    }))
+    .await
+}
+
+/// One thread does for one request at a time. Several requests at once, on Managed Instances, get all cores.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    let concurrency = std::env::var("AWS_LAMBDA_MAX_CONCURRENCY").ok().and_then(|number| number.parse().ok());
+    let mut builder = match concurrency.unwrap_or(1_u32) {
+        0 | 1 => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    };
+    builder.enable_all().build()
+}
+
+/// Our own lines at this level, those of libraries only from warnings on: below, they log what they send and receive.
+fn log(level: LevelFilter) {
+    let targets = Targets::new().with_target("stripe_amplitude", level).with_default(level.min(LevelFilter::WARN));
+    let lines =
+        tracing_subscriber::fmt::layer().json().flatten_event(true).with_current_span(false).with_span_list(false);
+    tracing_subscriber::registry().with(targets).with(lines).init();
+    // The message of a panic may hold anything; its place may not.
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string);
+        tracing::error!(place, "a panic: this is a bug");
+    }));
+}
+
+fn variable(name: &str) -> Option<OsString> {
+    std::env::var_os(name)
+}
+
+fn bytes(body: Body) -> Bytes {
+    match body {
+        Body::Text(text) => text.into(),
+        Body::Binary(bytes) => bytes.into(),
+        _ => Bytes::new(),
+    }
+}
+
+/// From Lambda's deadline in Unix milliseconds. One in the past is none: Lambda would have stopped us.
+fn time_left(deadline: u64) -> Option<Duration> {
+    let deadline = UNIX_EPOCH.checked_add(Duration::from_millis(deadline))?;
+    deadline.duration_since(SystemTime::now()).ok()
+}

@@ -1,0 +1,359 @@
+//! The projects that the function serves: their signing secrets, Amplitude keys and settings.
+
+mod cache;
+#[cfg(feature = "lambda")]
+pub mod parameter_store;
+pub mod settings;
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use futures_util::future::join_all;
+use secrecy::{ExposeSecret as _, SecretString};
+use thiserror::Error;
+use tokio::time::{Instant, timeout_at};
+
+use self::cache::{Cache, EarlyRefresh, Lookup};
+use self::settings::{Settings, SettingsError};
+use crate::amplitude::Destination;
+use crate::stripe::signature::SigningSecret;
+
+/// The longest time to wait for parameters where none are at hand.
+const FIRST_LOAD_LIMIT: Duration = Duration::from_millis(1500);
+
+/// The longest time to wait for parameters where old ones are at hand.
+const REFRESH_LIMIT: Duration = Duration::from_millis(500);
+
+/// The names of the parameters below `{prefix}/{project}/`.
+mod parameter {
+    pub(super) const SIGNING_SECRET: &str = "stripe-signing-secret";
+    pub(super) const API_KEY: &str = "amplitude-api-key";
+    pub(super) const TEST_API_KEY: &str = "amplitude-test-api-key";
+    pub(super) const SETTINGS: &str = "settings";
+}
+
+/// Where projects come from. The network edge of the cache; Parameter Store is the real one.
+pub trait ProjectSource: Send + Sync {
+    /// The folder of the project's parameters, for messages: `/stripe-amplitude/demo`.
+    fn folder(&self, project: &ProjectName) -> String;
+
+    /// All parameters of a project; none where there is no such project.
+    fn load(&self, project: &ProjectName) -> impl Future<Output = Result<Vec<Parameter>, LoadError>> + Send;
+}
+
+/// A parameter of a project.
+#[derive(Clone, Debug)]
+pub struct Parameter {
+    /// Its name below the project's folder, for example `stripe-signing-secret/eu`.
+    pub name: String,
+    /// Its value, hidden from `Debug`.
+    pub value: SecretString,
+}
+
+/// Why the parameters of a project could not be read.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum LoadError {
+    /// No answer in time.
+    #[error("no answer in time")]
+    Timeout,
+    /// No connection, or one that broke.
+    #[error("no connection")]
+    Connection,
+    /// Parameter Store answered with an error.
+    #[error("{words} ({code})")]
+    Refused {
+        /// The error code of AWS, for example `ThrottlingException`.
+        code: String,
+        /// What it means, and what to do.
+        words: &'static str,
+    },
+}
+
+/// Why there is no project to a name.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Unavailable {
+    /// There are no parameters.
+    #[error(
+        "no such project: there are no parameters under {folder}/ in this account and Region; after creating them, wait a minute"
+    )]
+    Unknown {
+        /// Where they would be.
+        folder: String,
+    },
+    /// They could not be read, and no old ones are at hand.
+    #[error("Parameter Store could not be read: {0}")]
+    Unreadable(LoadError),
+    /// Too many projects are asked for that this process does not know yet.
+    #[error("too many projects are asked for at once that are not loaded yet")]
+    Exhausted,
+}
+
+/// The name of a project, as in the path: `[A-Za-z0-9_-]{1,64}`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ProjectName(String);
+
+impl ProjectName {
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for ProjectName {
+    type Err = InvalidProjectName;
+
+    fn from_str(name: &str) -> Result<Self, InvalidProjectName> {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+        let valid = (1..=64).contains(&name.len()) && name.bytes().all(allowed);
+        valid.then(|| Self(name.to_owned())).ok_or(InvalidProjectName)
+    }
+}
+
+impl fmt::Display for ProjectName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The text is no name of a project.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("a project's name has 1 to 64 of the characters A-Z, a-z, 0-9, _ and -")]
+pub struct InvalidProjectName;
+
+/// A project as its parameters describe it.
+#[derive(Debug)]
+pub struct Project {
+    /// In the order in which they are tried: the unlabelled one first, then by label.
+    pub secrets: Vec<SigningSecret>,
+    /// The rest, kept apart: a problem with it is reported only to a caller whose signature matched.
+    pub delivery: Result<DeliverySettings, ConfigurationError>,
+    /// Parameters that this version does not know.
+    unknown_parameters: Vec<String>,
+}
+
+/// Where and how the events of a project are delivered.
+#[derive(Debug)]
+pub struct DeliverySettings {
+    api_key: SecretString,
+    test_api_key: Option<SecretString>,
+    /// The parameter `settings`.
+    pub settings: Settings,
+}
+
+impl DeliverySettings {
+    /// Test-mode events go to the test key, if there is one.
+    pub fn destination(&self, livemode: Option<bool>) -> Destination<'_> {
+        let (api_key, parameter) = match &self.test_api_key {
+            Some(test_api_key) if livemode == Some(false) => (test_api_key, parameter::TEST_API_KEY),
+            _ => (&self.api_key, parameter::API_KEY),
+        };
+        Destination { region: self.settings.amplitude_region, api_key, parameter }
+    }
+}
+
+/// A parameter of the project cannot be used. It names the parameter, never its value.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("the parameter {folder}/{name} {problem}")]
+pub struct ConfigurationError {
+    folder: String,
+    name: String,
+    problem: Problem,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+enum Problem {
+    #[error("is missing; create it as a SecureString")]
+    Missing,
+    #[error("is empty")]
+    Empty,
+    #[error(
+        "holds an API key of Stripe; it takes the signing secret of the webhook endpoint, which starts with whsec_"
+    )]
+    StripeApiKey,
+    #[error("cannot be used: {0}")]
+    Settings(SettingsError),
+}
+
+impl Project {
+    /// Reads a project from its parameters. `folder` is for messages.
+    pub fn from_parameters(parameters: Vec<Parameter>, folder: &str) -> Self {
+        let mut secrets = Vec::new();
+        let mut api_key = None;
+        let mut test_api_key = None;
+        let mut settings = Settings::default();
+        let mut problem = None;
+        let mut unknown_parameters = Vec::new();
+        for Parameter { name, value } in parameters {
+            let text = value.expose_secret().trim();
+            let label = name.strip_prefix(parameter::SIGNING_SECRET).map(|label| label.strip_prefix('/'));
+            let result = match (name.as_str(), label) {
+                (parameter::SIGNING_SECRET, _) => signing_secret(text).map(|secret| secrets.push((None, secret))),
+                (_, Some(Some(label))) if !label.is_empty() && !label.contains('/') => {
+                    signing_secret(text).map(|secret| secrets.push((Some(label.to_owned()), secret)))
+                }
+                (parameter::API_KEY, _) => filled(text).map(|key| api_key = Some(key)),
+                (parameter::TEST_API_KEY, _) => filled(text).map(|key| test_api_key = Some(key)),
+                (parameter::SETTINGS, _) => match Settings::parse(text) {
+                    _ if text.is_empty() => Err(Problem::Empty),
+                    Ok(parsed) => {
+                        settings = parsed;
+                        Ok(())
+                    }
+                    Err(error) => Err(Problem::Settings(error)),
+                },
+                _ => {
+                    unknown_parameters.push(format!("{folder}/{name}"));
+                    Ok(())
+                }
+            };
+            if let Err(what) = result {
+                problem.get_or_insert((name, what));
+            }
+        }
+        if secrets.is_empty() {
+            problem.get_or_insert((parameter::SIGNING_SECRET.to_owned(), Problem::Missing));
+        }
+        secrets.sort_by(|(one, _), (other, _)| one.cmp(other));
+
+        let error = |(name, problem)| ConfigurationError { folder: folder.to_owned(), name, problem };
+        let delivery = match (problem, api_key) {
+            (Some(problem), _) => Err(error(problem)),
+            (None, None) => Err(error((parameter::API_KEY.to_owned(), Problem::Missing))),
+            (None, Some(api_key)) => Ok(DeliverySettings { api_key, test_api_key, settings }),
+        };
+        let secrets = secrets.into_iter().map(|(label, secret)| SigningSecret::new(secret, label)).collect();
+        Self { secrets, delivery, unknown_parameters }
+    }
+}
+
+/// The commonest mistake is to paste an API key of Stripe's; it would never match, and nobody would know why.
+fn signing_secret(text: &str) -> Result<SecretString, Problem> {
+    if ["sk_", "rk_", "pk_"].iter().any(|prefix| text.starts_with(prefix)) {
+        return Err(Problem::StripeApiKey);
+    }
+    filled(text)
+}
+
+fn filled(text: &str) -> Result<SecretString, Problem> {
+    if text.is_empty() { Err(Problem::Empty) } else { Ok(text.into()) }
+}
+
+/// The projects, through a cache: fresh for a time, loaded once for all who wait, and kept when Parameter Store fails.
+#[derive(Debug)]
+pub struct Projects<S> {
+    source: S,
+    cache: Mutex<Cache>,
+}
+
+/// A project from the cache.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The project.
+    pub project: Arc<Project>,
+    /// Whether it was loaded for this very request, so that loading it again cannot help.
+    pub just_loaded: bool,
+}
+
+impl<S: ProjectSource> Projects<S> {
+    /// `ttl` is how long a project is used before it is read again.
+    pub fn new(source: S, ttl: Duration) -> Self {
+        Self { source, cache: Mutex::new(Cache::new(ttl)) }
+    }
+
+    /// The project of this name.
+    ///
+    /// # Errors
+    /// Where there is none, or where that cannot be found out now.
+    pub async fn get(&self, name: &ProjectName, deadline: Instant) -> Result<Found, Unavailable> {
+        let lookup = self.cache().lookup(name, SystemTime::now());
+        match lookup {
+            Lookup::Known(result) => self.explain(name, result).map(|project| Found { project, just_loaded: false }),
+            Lookup::Load(ticket) => {
+                let limit = if ticket.has_old_value { REFRESH_LIMIT } else { FIRST_LOAD_LIMIT };
+                self.load(name, &ticket, deadline.min(Instant::now() + limit)).await;
+                let result = self.cache().result(name, SystemTime::now());
+                self.explain(name, result).map(|project| Found { project, just_loaded: true })
+            }
+        }
+    }
+
+    /// Reads the project again, because a signature matches none of the secrets of `seen`: a new secret works at once.
+    /// `None` where that brings nothing new.
+    pub async fn refresh(&self, name: &ProjectName, seen: &Arc<Project>, deadline: Instant) -> Option<Arc<Project>> {
+        let now = SystemTime::now();
+        let refresh = self.cache().early_refresh(name, seen, now);
+        let ticket = match refresh {
+            EarlyRefresh::Newer(project) => return Some(project),
+            EarlyRefresh::Load(ticket) => ticket,
+            EarlyRefresh::Join(gate) => {
+                // Somebody may be loading at this moment; what they find serves us, too.
+                let _turn = timeout_at(deadline.min(Instant::now() + REFRESH_LIMIT), gate.lock()).await;
+                return self.cache().newer(name, seen, now);
+            }
+        };
+        self.load(name, &ticket, deadline.min(Instant::now() + REFRESH_LIMIT)).await;
+        self.cache().newer(name, seen, SystemTime::now())
+    }
+
+    /// Loads these projects at the same time, before anybody asks for them, and gives those that are there.
+    pub async fn warm(
+        &self,
+        names: &[ProjectName],
+        deadline: Instant,
+    ) -> Vec<(ProjectName, Result<Arc<Project>, Unavailable>)> {
+        join_all(names.iter().map(|name| async move {
+            let ticket = self.cache().warm(name);
+            self.load(name, &ticket, deadline).await;
+            let result = self.cache().result(name, SystemTime::now());
+            (name.clone(), self.explain(name, result))
+        }))
+        .await
+    }
+
+    /// Loads the project and records what came of it, unless somebody else did while we waited for our turn.
+    async fn load(&self, name: &ProjectName, ticket: &cache::Ticket, limit: Instant) {
+        let load = async {
+            let _turn = ticket.gate.lock().await;
+            if self.cache().is_settled(name, ticket) {
+                return;
+            }
+            let result = timeout_at(limit, self.source.load(name)).await.unwrap_or(Err(LoadError::Timeout));
+            let loaded = match result {
+                Ok(parameters) if parameters.is_empty() => Ok(None),
+                Ok(parameters) => {
+                    let project = Project::from_parameters(parameters, &self.source.folder(name));
+                    for parameter in &project.unknown_parameters {
+                        tracing::warn!(project = name.as_str(), parameter, "an unknown parameter is passed over");
+                    }
+                    Ok(Some(Arc::new(project)))
+                }
+                Err(error) => {
+                    tracing::warn!(project = name.as_str(), %error, "Parameter Store could not be read");
+                    Err(error)
+                }
+            };
+            self.cache().record(name, loaded, SystemTime::now());
+        };
+        // Waiting for the turn is limited, too; whoever has it records the result.
+        let _ = timeout_at(limit, load).await;
+    }
+
+    fn explain(
+        &self,
+        name: &ProjectName,
+        result: Result<Arc<Project>, cache::Absent>,
+    ) -> Result<Arc<Project>, Unavailable> {
+        result.map_err(|absent| match absent {
+            cache::Absent::Unknown => Unavailable::Unknown { folder: self.source.folder(name) },
+            cache::Absent::Unreadable(error) => Unavailable::Unreadable(error),
+            cache::Absent::Exhausted => Unavailable::Exhausted,
+        })
+    }
+
+    fn cache(&self) -> MutexGuard<'_, Cache> {
+        // The cache holds nothing that a panic could leave half done.
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,436 @@
+//! The rules of the cache of projects. Pure: `now` is an argument, and nothing here waits or calls.
+//!
+//! Time is that of the wall clock: a monotonic clock may stand still while the environment is frozen, and a removed
+//! secret would then be honoured for hours.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::Mutex;
+
+use super::{LoadError, Project, ProjectName};
+
+/// An old value outlives failed refreshes for this long.
+const OLD_VALUE_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The pause after the first failed refresh; it doubles with each further one.
+const FIRST_BACK_OFF: Duration = Duration::from_secs(1);
+const LONGEST_BACK_OFF: Duration = Duration::from_secs(60);
+
+/// A project that is not there is not looked for again for this long.
+const UNKNOWN_FOR: Duration = Duration::from_secs(60);
+
+/// A signature that does not match causes one early refresh in this time.
+const EARLY_REFRESH_EVERY: Duration = Duration::from_secs(10);
+
+/// First loads: this many at once, and then so many a second. Anybody can ask for a project that is not there.
+const FIRST_LOADS_AT_ONCE: f64 = 20.0;
+const FIRST_LOADS_PER_SECOND: f64 = 2.0;
+
+/// Names that are remembered at the most.
+const MOST_ENTRIES: usize = 1024;
+
+/// What is known of each project.
+#[derive(Debug)]
+pub(super) struct Cache {
+    ttl: Duration,
+    entries: HashMap<ProjectName, Entry>,
+    first_loads: TokenBucket,
+}
+
+#[derive(Debug, Default)]
+struct Entry {
+    /// Whoever holds it loads; the others wait and share what came of it.
+    gate: Arc<Mutex<()>>,
+    /// How often a load of this project has ended.
+    loads: u64,
+    last_early_refresh: Option<SystemTime>,
+    state: State,
+}
+
+#[derive(Debug, Default)]
+enum State {
+    /// The first load is under way.
+    #[default]
+    Loading,
+    Loaded(Loaded),
+    /// The last load found no parameters.
+    Unknown {
+        since: SystemTime,
+    },
+    /// The last load failed, and there is no old value.
+    Unreadable(LoadError),
+}
+
+#[derive(Debug)]
+struct Loaded {
+    project: Arc<Project>,
+    at: SystemTime,
+    /// How often a refresh failed since, and the last time.
+    failures: u32,
+    last_failure: Option<(SystemTime, LoadError)>,
+}
+
+/// What to do for a request.
+#[derive(Debug)]
+pub(super) enum Lookup {
+    /// Answer with this.
+    Known(Result<Arc<Project>, Absent>),
+    /// Load the project, or wait for somebody who does.
+    Load(Ticket),
+}
+
+/// The right to load a project when one's turn has come.
+#[derive(Debug)]
+pub(super) struct Ticket {
+    pub(super) gate: Arc<Mutex<()>>,
+    pub(super) has_old_value: bool,
+    loads: u64,
+}
+
+/// Why there is no project.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Absent {
+    Unknown,
+    Unreadable(LoadError),
+    Exhausted,
+}
+
+/// What to do for a signature that matches no secret.
+#[derive(Debug)]
+pub(super) enum EarlyRefresh {
+    /// Somebody has refreshed already.
+    Newer(Arc<Project>),
+    Load(Ticket),
+    /// It is too early for another one; wait for the one that may be under way.
+    Join(Arc<Mutex<()>>),
+}
+
+impl Cache {
+    pub(super) fn new(ttl: Duration) -> Self {
+        Self { ttl, entries: HashMap::new(), first_loads: TokenBucket::default() }
+    }
+
+    pub(super) fn lookup(&mut self, name: &ProjectName, now: SystemTime) -> Lookup {
+        match self.entries.get(name) {
+            Some(entry) => match &entry.state {
+                State::Loading => return Lookup::Load(entry.ticket(false)),
+                State::Loaded(loaded) if within(loaded.at, self.ttl, now) || loaded.backs_off(now) => {
+                    return Lookup::Known(loaded.value(now));
+                }
+                State::Loaded(loaded) => return Lookup::Load(entry.ticket(loaded.value(now).is_ok())),
+                State::Unknown { since } if within(*since, UNKNOWN_FOR, now) => {
+                    return Lookup::Known(Err(Absent::Unknown));
+                }
+                State::Unknown { .. } | State::Unreadable(_) => {}
+            },
+            None => self.make_room(now),
+        }
+        if self.entries.len() >= MOST_ENTRIES || !self.first_loads.take(now) {
+            return Lookup::Known(Err(Absent::Exhausted));
+        }
+        Lookup::Load(self.entries.entry(name.clone()).or_default().ticket(false))
+    }
+
+    /// A ticket for a load that nobody asked for from outside: it takes no token.
+    pub(super) fn warm(&mut self, name: &ProjectName) -> Ticket {
+        self.entries.entry(name.clone()).or_default().ticket(false)
+    }
+
+    pub(super) fn early_refresh(&mut self, name: &ProjectName, seen: &Arc<Project>, now: SystemTime) -> EarlyRefresh {
+        if let Some(project) = self.newer(name, seen, now) {
+            return EarlyRefresh::Newer(project);
+        }
+        let entry = self.entries.entry(name.clone()).or_default();
+        if entry.last_early_refresh.is_some_and(|last| within(last, EARLY_REFRESH_EVERY, now)) {
+            return EarlyRefresh::Join(Arc::clone(&entry.gate));
+        }
+        entry.last_early_refresh = Some(now);
+        EarlyRefresh::Load(entry.ticket(true))
+    }
+
+    /// Whether somebody else's load has ended since the ticket was drawn.
+    pub(super) fn is_settled(&self, name: &ProjectName, ticket: &Ticket) -> bool {
+        self.entries.get(name).is_some_and(|entry| entry.loads != ticket.loads)
+    }
+
+    /// Records how a load ended: with a project, with nothing there, or with an error.
+    pub(super) fn record(
+        &mut self,
+        name: &ProjectName,
+        loaded: Result<Option<Arc<Project>>, LoadError>,
+        now: SystemTime,
+    ) {
+        let entry = self.entries.entry(name.clone()).or_default();
+        entry.loads += 1;
+        match loaded {
+            Ok(Some(project)) => {
+                entry.state = State::Loaded(Loaded { project, at: now, failures: 0, last_failure: None });
+            }
+            Ok(None) => entry.state = State::Unknown { since: now },
+            Err(error) => match &mut entry.state {
+                State::Loaded(old) => {
+                    old.failures = old.failures.saturating_add(1);
+                    old.last_failure = Some((now, error));
+                }
+                state => *state = State::Unreadable(error),
+            },
+        }
+    }
+
+    /// What the last load brought.
+    pub(super) fn result(&self, name: &ProjectName, now: SystemTime) -> Result<Arc<Project>, Absent> {
+        match self.entries.get(name).map(|entry| &entry.state) {
+            Some(State::Loaded(loaded)) => loaded.value(now),
+            Some(State::Unknown { .. }) => Err(Absent::Unknown),
+            Some(State::Unreadable(error)) => Err(Absent::Unreadable(error.clone())),
+            Some(State::Loading) | None => Err(Absent::Unreadable(LoadError::Timeout)),
+        }
+    }
+
+    /// The project, if it is another one than `seen`.
+    pub(super) fn newer(&self, name: &ProjectName, seen: &Arc<Project>, now: SystemTime) -> Option<Arc<Project>> {
+        self.result(name, now).ok().filter(|project| !Arc::ptr_eq(project, seen))
+    }
+
+    /// Forgets what need not be remembered, when there is no room for another name.
+    fn make_room(&mut self, now: SystemTime) {
+        if self.entries.len() >= MOST_ENTRIES {
+            self.entries.retain(|_, entry| match entry.state {
+                State::Loading | State::Loaded(_) => true,
+                State::Unknown { since } => within(since, UNKNOWN_FOR, now),
+                State::Unreadable(_) => false,
+            });
+        }
+    }
+}
+
+impl Entry {
+    fn ticket(&self, has_old_value: bool) -> Ticket {
+        Ticket { gate: Arc::clone(&self.gate), has_old_value, loads: self.loads }
+    }
+}
+
+impl Loaded {
+    fn value(&self, now: SystemTime) -> Result<Arc<Project>, Absent> {
+        match &self.last_failure {
+            Some((_, error)) if !within(self.at, OLD_VALUE_LIMIT, now) => Err(Absent::Unreadable(error.clone())),
+            _ => Ok(Arc::clone(&self.project)),
+        }
+    }
+
+    fn backs_off(&self, now: SystemTime) -> bool {
+        let doubled = 2_u32.saturating_pow(self.failures.saturating_sub(1));
+        let pause = FIRST_BACK_OFF.saturating_mul(doubled).min(LONGEST_BACK_OFF);
+        self.last_failure.as_ref().is_some_and(|(failed, _)| within(*failed, pause, now))
+    }
+}
+
+/// Whether `now` is less than `period` after `start`. A clock that was set back makes a value old, not eternal.
+fn within(start: SystemTime, period: Duration, now: SystemTime) -> bool {
+    now.duration_since(start).is_ok_and(|age| age < period)
+}
+
+#[derive(Debug)]
+struct TokenBucket {
+    tokens: f64,
+    filled: Option<SystemTime>,
+}
+
+impl Default for TokenBucket {
+    fn default() -> Self {
+        Self { tokens: FIRST_LOADS_AT_ONCE, filled: None }
+    }
+}
+
+impl TokenBucket {
+    fn take(&mut self, now: SystemTime) -> bool {
+        let elapsed = self.filled.and_then(|filled| now.duration_since(filled).ok()).unwrap_or_default();
+        self.filled = Some(now);
+        self.tokens = (self.tokens + elapsed.as_secs_f64() * FIRST_LOADS_PER_SECOND).min(FIRST_LOADS_AT_ONCE);
+        let available = self.tokens >= 1.0;
+        if available {
+            self.tokens -= 1.0;
+        }
+        available
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TTL: Duration = Duration::from_secs(300);
+
+    fn at(seconds: f64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs_f64(1_720_000_000.0 + seconds)
+    }
+
+    fn name(name: &str) -> ProjectName {
+        name.parse().unwrap()
+    }
+
+    fn project() -> Arc<Project> {
+        Arc::new(Project::from_parameters(Vec::new(), "/f"))
+    }
+
+    /// What a request at this time sees, without a load.
+    fn known(cache: &mut Cache, now: SystemTime) -> Option<Result<Arc<Project>, Absent>> {
+        match cache.lookup(&name("p"), now) {
+            Lookup::Known(result) => Some(result),
+            Lookup::Load(_) => None,
+        }
+    }
+
+    fn loaded(now: SystemTime) -> (Cache, Arc<Project>) {
+        let mut cache = Cache::new(TTL);
+        assert!(known(&mut cache, now).is_none());
+        let project = project();
+        cache.record(&name("p"), Ok(Some(Arc::clone(&project))), now);
+        (cache, project)
+    }
+
+    #[test]
+    fn a_project_is_used_for_its_time_and_then_read_again() {
+        let (mut cache, project) = loaded(at(0.0));
+        assert!(Arc::ptr_eq(&known(&mut cache, at(299.9)).unwrap().unwrap(), &project));
+        let Lookup::Load(ticket) = cache.lookup(&name("p"), at(300.0)) else { panic!("not read again") };
+        assert!(ticket.has_old_value);
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_makes_a_value_old() {
+        let (mut cache, _) = loaded(at(0.0));
+        assert!(known(&mut cache, at(-1.0)).is_none());
+    }
+
+    #[test]
+    fn a_refresh_that_fails_keeps_the_old_value_and_is_tried_again_with_growing_pauses() {
+        let (mut cache, project) = loaded(at(0.0));
+        let mut now = 300.0;
+        for pause in [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0] {
+            assert!(known(&mut cache, at(now)).is_none(), "a refresh is due at {now}");
+            cache.record(&name("p"), Err(LoadError::Connection), at(now));
+            assert!(Arc::ptr_eq(&cache.result(&name("p"), at(now)).unwrap(), &project));
+            assert!(known(&mut cache, at(now + pause - 0.1)).unwrap().is_ok(), "no refresh is due in the pause");
+            now += pause;
+        }
+        assert!(known(&mut cache, at(now)).is_none());
+    }
+
+    #[test]
+    fn an_old_value_ends_after_a_day() {
+        let (mut cache, _) = loaded(at(0.0));
+        cache.record(&name("p"), Err(LoadError::Connection), at(86_399.0));
+        assert!(known(&mut cache, at(86_399.5)).unwrap().is_ok());
+        assert!(known(&mut cache, at(86_400.0)).is_none(), "a load is due");
+        cache.record(&name("p"), Err(LoadError::Timeout), at(86_401.0));
+        assert_eq!(known(&mut cache, at(86_401.5)).unwrap().err(), Some(Absent::Unreadable(LoadError::Timeout)));
+        cache.record(&name("p"), Ok(Some(project())), at(86_404.0));
+        assert!(known(&mut cache, at(86_404.0)).unwrap().is_ok());
+    }
+
+    #[test]
+    fn a_refresh_that_succeeds_counts_also_when_nothing_is_there_any_more() {
+        let (mut cache, _) = loaded(at(0.0));
+        cache.record(&name("p"), Ok(None), at(300.0));
+        assert_eq!(known(&mut cache, at(300.0)).unwrap().err(), Some(Absent::Unknown));
+    }
+
+    #[test]
+    fn an_unknown_project_is_remembered_for_a_minute() {
+        let mut cache = Cache::new(TTL);
+        assert!(known(&mut cache, at(0.0)).is_none());
+        cache.record(&name("p"), Ok(None), at(0.0));
+        assert_eq!(known(&mut cache, at(59.9)).unwrap().err(), Some(Absent::Unknown));
+        assert!(known(&mut cache, at(60.0)).is_none());
+    }
+
+    #[test]
+    fn those_who_wait_share_one_load_and_later_ones_load_again() {
+        let mut cache = Cache::new(TTL);
+        let Lookup::Load(first) = cache.lookup(&name("p"), at(0.0)) else { panic!("nothing is known yet") };
+        let Lookup::Load(second) = cache.lookup(&name("p"), at(0.1)) else { panic!("nothing is known yet") };
+        assert!(Arc::ptr_eq(&first.gate, &second.gate));
+        assert!(!cache.is_settled(&name("p"), &first));
+        cache.record(&name("p"), Err(LoadError::Connection), at(0.2));
+        assert!(cache.is_settled(&name("p"), &second), "also a failure is shared");
+        let Lookup::Load(third) = cache.lookup(&name("p"), at(0.3)) else { panic!("it failed") };
+        assert!(!cache.is_settled(&name("p"), &third));
+    }
+
+    #[test]
+    fn first_loads_have_a_token_bucket_that_known_projects_do_not_need() {
+        let (mut cache, _) = loaded(at(0.0));
+        let loads = |cache: &mut Cache, now: SystemTime, names: std::ops::Range<u32>| {
+            names
+                .filter(|number| match cache.lookup(&name(&format!("x{number}")), now) {
+                    Lookup::Load(_) => true,
+                    Lookup::Known(result) => {
+                        assert_eq!(result.unwrap_err(), Absent::Exhausted);
+                        false
+                    }
+                })
+                .count()
+        };
+        assert_eq!(loads(&mut cache, at(0.0), 0..100), 19, "the project took the twentieth");
+        assert_eq!(loads(&mut cache, at(1.0), 100..200), 2);
+        assert_eq!(loads(&mut cache, at(1.4), 200..300), 0);
+        assert_eq!(loads(&mut cache, at(1_000.0), 300..400), 20);
+        assert!(known(&mut cache, at(100.0)).unwrap().is_ok());
+        assert!(known(&mut cache, at(1_000.0)).is_none(), "a refresh takes no token");
+        assert_eq!(cache.warm(&name("w")).loads, 0, "nor does a warm-up");
+    }
+
+    #[test]
+    fn a_load_that_failed_takes_a_token_to_be_tried_again() {
+        let mut cache = Cache::new(TTL);
+        for _ in 0..20 {
+            assert!(known(&mut cache, at(0.0)).is_none());
+            cache.record(&name("p"), Err(LoadError::Connection), at(0.0));
+        }
+        assert_eq!(known(&mut cache, at(0.0)).unwrap().err(), Some(Absent::Exhausted));
+    }
+
+    #[test]
+    fn the_set_of_names_is_bounded_and_real_projects_are_never_forgotten() {
+        let (mut cache, _) = loaded(at(0.0));
+        for number in 0..10_000 {
+            let now = at(f64::from(number));
+            let stranger = name(&format!("x{number}"));
+            assert!(matches!(cache.lookup(&stranger, now), Lookup::Load(_)), "a name a second is within bounds");
+            cache.record(&stranger, Ok(None), now);
+            assert!(cache.entries.len() <= MOST_ENTRIES);
+        }
+        assert!(cache.entries.contains_key(&name("p")));
+    }
+
+    #[test]
+    fn a_mismatch_refreshes_once_in_ten_seconds() {
+        let (mut cache, seen) = loaded(at(0.0));
+        assert!(matches!(cache.early_refresh(&name("p"), &seen, at(1.0)), EarlyRefresh::Load(_)));
+        assert!(matches!(cache.early_refresh(&name("p"), &seen, at(1.0)), EarlyRefresh::Join(_)));
+        assert!(matches!(cache.early_refresh(&name("p"), &seen, at(10.9)), EarlyRefresh::Join(_)));
+        assert!(matches!(cache.early_refresh(&name("p"), &seen, at(11.0)), EarlyRefresh::Load(_)));
+    }
+
+    #[test]
+    fn a_mismatch_against_an_old_project_is_checked_against_the_new_one() {
+        let (mut cache, seen) = loaded(at(0.0));
+        let new = project();
+        cache.record(&name("p"), Ok(Some(Arc::clone(&new))), at(1.0));
+        let EarlyRefresh::Newer(newer) = cache.early_refresh(&name("p"), &seen, at(1.0)) else { panic!("it is newer") };
+        assert!(Arc::ptr_eq(&newer, &new));
+        assert!(matches!(cache.early_refresh(&name("p"), &new, at(1.0)), EarlyRefresh::Load(_)));
+    }
+
+    #[test]
+    fn an_early_refresh_that_fails_keeps_the_project() {
+        let (mut cache, seen) = loaded(at(0.0));
+        assert!(matches!(cache.early_refresh(&name("p"), &seen, at(1.0)), EarlyRefresh::Load(_)));
+        cache.record(&name("p"), Err(LoadError::Connection), at(1.1));
+        assert!(cache.newer(&name("p"), &seen, at(1.1)).is_none());
+        assert!(known(&mut cache, at(1.1)).unwrap().is_ok());
+    }
+}

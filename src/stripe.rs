@@ -1,0 +1,6 @@
+//! What this project knows of Stripe.
+
+pub mod catalog;
+pub mod currency;
+pub mod event;
+pub mod signature;

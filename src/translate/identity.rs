@@ -1,0 +1,241 @@
+//! Whose event it is: the user, and the device that pins a repeat.
+
+use serde_json::Value;
+
+use crate::projects::ProjectName;
+use crate::stripe::event::{Event, Object, id_of};
+
+/// Where a user ID is looked for inside `data.object`; the first acceptable value wins.
+pub const USER_ID_PATHS: [&str; 6] =
+    ["metadata.amplitude_id", "metadata.user_id", "customer_email", "customer.email", "receipt_email", "customer"];
+
+/// IDs that Amplitude answers with 400, in any case. Source: Amplitude's HTTP V2 documentation.
+const REFUSED_IDS: [&str; 14] = [
+    "anonymous",
+    "nil",
+    "none",
+    "null",
+    "n/a",
+    "na",
+    "undefined",
+    "unknown",
+    "{}",
+    "lmy47d",
+    "0",
+    "-1",
+    "",
+    "00000000-0000-0000-0000-000000000000",
+];
+
+/// Amplitude's limit for strings, in characters.
+const LONGEST_ID: usize = 1024;
+
+/// A user ID and the path that gave it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    /// What Amplitude knows the user by.
+    pub id: String,
+    /// One of [`USER_ID_PATHS`].
+    pub path: &'static str,
+}
+
+/// The user that an object names, if it names one.
+pub fn user(object: &Object) -> Option<User> {
+    USER_ID_PATHS.into_iter().find_map(|path| Some(User { id: acceptable(find(object, path)?)?, path }))
+}
+
+/// A device ID that is the same for every delivery of an event, whatever its user resolves to, and the same for the
+/// events of one payment, so that a refund that names no user falls to the payer: Amplitude gives an event that has only
+/// a device to the last user of that device.
+pub fn device_id(event: &Event, project: &ProjectName) -> String {
+    let first = |names: &[&str]| names.iter().find_map(|name| id_of(event.object.get(*name)));
+    let anchor = match event.kind() {
+        "payment_intent" => first(&["id"]),
+        "charge" | "refund" | "dispute" => first(&["payment_intent", "charge", "id"]),
+        "checkout.session" => first(&["payment_intent", "customer", "id"]),
+        "application_fee" => first(&["account", "id"]),
+        "balance" => event.account.as_deref(),
+        kind if kind.starts_with("issuing.") => first(&["cardholder", "id"]),
+        _ => first(&["customer", "id"]),
+    };
+    format!("stripe-{}", anchor.unwrap_or(project.as_str()))
+}
+
+/// Follows a path of keys, joined by dots.
+fn find<'o>(object: &'o Object, path: &str) -> Option<&'o Value> {
+    let mut keys = path.split('.');
+    let first = object.get(keys.next()?)?;
+    keys.try_fold(first, |value, key| value.get(key))
+}
+
+/// A value that can be a user ID: text or an integer, or an expanded object, which has an `id`. Amplitude takes only
+/// strings: a number would be answered 200 and vanish.
+fn acceptable(value: &Value) -> Option<String> {
+    let id = match value {
+        Value::String(text) => text.trim().to_owned(),
+        Value::Number(number) if !number.is_f64() => number.to_string(),
+        Value::Object(_) => id_of(Some(value))?.trim().to_owned(),
+        _ => return None,
+    };
+    let refused = REFUSED_IDS.iter().any(|refused| id.eq_ignore_ascii_case(refused));
+    (!refused && id.chars().count() <= LONGEST_ID).then_some(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::stripe::catalog;
+    use crate::stripe::event::tests::{event, sample};
+
+    fn user_of(object: Value) -> Option<(String, &'static str)> {
+        user(object.as_object().unwrap()).map(|user| (user.id, user.path))
+    }
+
+    #[test]
+    fn the_first_acceptable_path_wins() {
+        let mut object = json!({
+            "metadata": {"amplitude_id": "a", "user_id": "u"},
+            "customer_email": "invoice@example.com",
+            "customer": {"id": "cus_1", "email": "customer@example.com"},
+            "receipt_email": "receipt@example.com",
+        });
+        for (expected, path, key) in [
+            ("a", "metadata.amplitude_id", "/metadata/amplitude_id"),
+            ("u", "metadata.user_id", "/metadata/user_id"),
+            ("invoice@example.com", "customer_email", "/customer_email"),
+            ("customer@example.com", "customer.email", "/customer/email"),
+            ("receipt@example.com", "receipt_email", "/receipt_email"),
+            ("cus_1", "customer", "/customer"),
+        ] {
+            assert_eq!(user_of(object.clone()), Some((expected.to_owned(), path)));
+            *object.pointer_mut(key).unwrap() = Value::Null;
+        }
+        assert_eq!(user_of(object), None);
+    }
+
+    #[test]
+    fn what_amplitude_refuses_is_passed_over() {
+        for refused in [
+            json!("anonymous"),
+            json!("Anonymous"),
+            json!("NULL"),
+            json!("n/A"),
+            json!("Undefined"),
+            json!("unknown"),
+            json!("None"),
+            json!("nil"),
+            json!("na"),
+            json!("{}"),
+            json!("LMY47D"),
+            json!("0"),
+            json!("-1"),
+            json!(0),
+            json!(-1),
+            json!(""),
+            json!("  "),
+            json!("\t\n"),
+            json!("00000000-0000-0000-0000-000000000000"),
+            json!("x".repeat(1025)),
+            json!(null),
+            json!(true),
+            json!(1.5),
+            json!(["u"]),
+            json!({}),
+            json!({"id": 7}),
+        ] {
+            let object = json!({"metadata": {"user_id": refused}, "customer": "cus_1"});
+            assert_eq!(user_of(object), Some(("cus_1".to_owned(), "customer")), "{refused}");
+        }
+    }
+
+    #[test]
+    fn what_amplitude_takes_is_taken() {
+        for (value, id) in [
+            (json!("u"), "u"),
+            (json!("  user 1 "), "user 1"),
+            (json!(42), "42"),
+            (json!(-2), "-2"),
+            (json!(u64::MAX), "18446744073709551615"),
+            (json!("ünïcödé"), "ünïcödé"),
+            (json!("é".repeat(1024)), &*"é".repeat(1024)),
+            (json!("00"), "00"),
+        ] {
+            let object = json!({"metadata": {"user_id": value}});
+            assert_eq!(user_of(object), Some((id.to_owned(), "metadata.user_id")));
+        }
+    }
+
+    #[test]
+    fn a_customer_is_an_id_nothing_an_object_or_a_deleted_object() {
+        for (customer, expected) in [
+            (json!("cus_1"), Some(("cus_1", "customer"))),
+            (json!(null), None),
+            (
+                json!({"id": "cus_1", "object": "customer", "email": "a@example.com"}),
+                Some(("a@example.com", "customer.email")),
+            ),
+            (json!({"id": "cus_1", "object": "customer", "email": null}), Some(("cus_1", "customer"))),
+            (json!({"id": "cus_1", "object": "customer", "deleted": true}), Some(("cus_1", "customer"))),
+        ] {
+            let found = user_of(json!({"customer": customer, "metadata": null}));
+            assert_eq!(found, expected.map(|(id, path)| (id.to_owned(), path)), "{customer}");
+        }
+    }
+
+    #[test]
+    fn every_sample_has_the_expected_user() {
+        for event_type in catalog::TYPES {
+            let expected = match event_type {
+                "application_fee.created" | "application_fee.refunded" | "balance.available" => None,
+                "charge.failed" | "payment_intent.canceled" => None,
+                "charge.captured" => Some(("jenny-amp-1".to_owned(), "metadata.amplitude_id")),
+                "checkout.session.async_payment_failed" => Some(("cus_QXg1o8vcGmoR32".to_owned(), "customer")),
+                _ => Some(("user_42".to_owned(), "metadata.user_id")),
+            };
+            assert_eq!(user_of(sample(event_type)["data"]["object"].clone()), expected, "{event_type}");
+        }
+    }
+
+    #[test]
+    fn the_anchor_of_a_device_depends_on_the_kind_of_object() {
+        let event_type = "x.y";
+        for (object, anchor) in [
+            (json!({"object": "payment_intent", "id": "pi_1", "customer": "cus_1"}), "pi_1"),
+            (json!({"object": "charge", "id": "ch_1", "payment_intent": "pi_1", "customer": "cus_1"}), "pi_1"),
+            (json!({"object": "charge", "id": "ch_1", "payment_intent": {"id": "pi_1"}}), "pi_1"),
+            (json!({"object": "charge", "id": "ch_1", "payment_intent": null, "customer": "cus_1"}), "ch_1"),
+            (json!({"object": "refund", "id": "re_1", "payment_intent": "pi_1", "charge": "ch_1"}), "pi_1"),
+            (json!({"object": "refund", "id": "re_1", "charge": "ch_1"}), "ch_1"),
+            (json!({"object": "refund", "id": "re_1", "charge": null}), "re_1"),
+            (json!({"object": "dispute", "id": "dp_1", "payment_intent": null, "charge": {"id": "ch_1"}}), "ch_1"),
+            (
+                json!({"object": "checkout.session", "id": "cs_1", "payment_intent": "pi_1", "customer": "cus_1"}),
+                "pi_1",
+            ),
+            (json!({"object": "checkout.session", "id": "cs_1", "customer": {"id": "cus_1"}}), "cus_1"),
+            (json!({"object": "checkout.session", "id": "cs_1"}), "cs_1"),
+            // 2024-06-20, and 2025 on, where an invoice has neither charge nor payment_intent.
+            (json!({"object": "invoice", "id": "in_1", "customer": "cus_1", "payment_intent": "pi_1"}), "cus_1"),
+            (json!({"object": "invoice", "id": "in_1", "customer": "cus_1"}), "cus_1"),
+            (json!({"object": "invoice", "id": "in_1", "customer": null}), "in_1"),
+            (json!({"object": "subscription", "id": "sub_1", "customer": "cus_1"}), "cus_1"),
+            (json!({"object": "customer", "id": "cus_1"}), "cus_1"),
+            (json!({"object": "issuing.authorization", "id": "iauth_1", "cardholder": "ich_1"}), "ich_1"),
+            (json!({"object": "issuing.transaction", "id": "ipi_1", "cardholder": {"id": "ich_1"}}), "ich_1"),
+            (json!({"object": "issuing.transaction", "id": "ipi_1", "cardholder": null}), "ipi_1"),
+            (json!({"object": "application_fee", "id": "fee_1", "account": "acct_2"}), "acct_2"),
+            (json!({"object": "fee_refund", "id": "fr_1", "fee": "fee_1"}), "fr_1"),
+            (json!({"object": "balance"}), "acct_1"),
+            (json!({"object": "something.new"}), "demo"),
+            (json!({}), "demo"),
+        ] {
+            let envelope = json!({"id": "evt_1", "object": "event", "type": event_type, "created": 1, "account": "acct_1",
+                "data": {"object": object}});
+            assert_eq!(device_id(&event(&envelope), &"demo".parse().unwrap()), format!("stripe-{anchor}"), "{object}");
+        }
+        let balance = event(&sample("balance.available"));
+        assert_eq!(device_id(&balance, &"demo".parse().unwrap()), "stripe-demo");
+    }
+}

@@ -1,0 +1,249 @@
+//! The event properties: all fields of Stripe's object, less what never leaves, plus flat ones that charts can use.
+//!
+//! Amplitude charts scalars and arrays of strings; nested objects need a paid plan, and raw amounts are in minor units of
+//! whatever currency. So each amount stands a second time, in major units, under `normalized_…`.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::redaction;
+use crate::stripe::currency::{Amount, Currency};
+use crate::stripe::event::{Event, Object, id_of};
+
+/// The fields that are amounts in minor units of the object's `currency`.
+const AMOUNTS: [&str; 16] = [
+    "amount",
+    "amount_captured",
+    "amount_refunded",
+    "amount_received",
+    "amount_capturable",
+    "amount_due",
+    "amount_paid",
+    "amount_remaining",
+    "amount_total",
+    "amount_subtotal",
+    "subtotal",
+    "subtotal_excluding_tax",
+    "total",
+    "total_excluding_tax",
+    "tax",
+    "application_fee_amount",
+];
+
+/// Event properties by name.
+pub type Properties = BTreeMap<String, Property>;
+
+/// The value of an event property.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Property {
+    /// Stripe's own value, or one of ours that is not money.
+    Json(Value),
+    /// Money in major units.
+    Amount(Amount),
+}
+
+/// The properties of an event. `source` is the label of the signing secret that matched.
+pub fn properties(event: Event, source: Option<&str>) -> Properties {
+    let mut flat = normalized_amounts(&event.object);
+    let (names, ids) = products(&event.object);
+    let mut add = |name: &str, value: Option<Value>| {
+        flat.extend(value.map(|value| (name.to_owned(), Property::Json(value))));
+    };
+    add("product_names", names);
+    add("product_ids", ids);
+    add("stripe_livemode", event.livemode.map(Value::from));
+    add("stripe_api_version", event.api_version.map(Value::from));
+    add("stripe_account", event.account.map(Value::from));
+    add("stripe_source", source.map(Value::from));
+
+    let mut properties: Properties =
+        redaction::redact(event.object).into_iter().map(|(name, value)| (name, Property::Json(value))).collect();
+    properties.append(&mut flat);
+    properties
+}
+
+/// Each amount in major units. An object without a currency has none.
+fn normalized_amounts(object: &Object) -> Properties {
+    let mut normalized = Properties::new();
+    let mut add = |amounts: &[&str], currency: &str| {
+        let Some(code) = object.get(currency).and_then(Value::as_str).and_then(Currency::parse) else { return };
+        normalized.insert(format!("normalized_{currency}"), Property::Json(code.code().into()));
+        for name in amounts {
+            if let Some(minor_units) = object.get(*name).and_then(Value::as_i64) {
+                normalized.insert(format!("normalized_{name}"), Property::Amount(code.amount(minor_units)));
+            }
+        }
+    };
+    add(&AMOUNTS, "currency");
+    add(&["merchant_amount"], "merchant_currency");
+    normalized
+}
+
+/// The names and IDs of what was bought: from an invoice's lines, else from the description.
+fn products(object: &Object) -> (Option<Value>, Option<Value>) {
+    let lines = object.get("lines").and_then(|lines| lines.get("data")).and_then(Value::as_array);
+    let lines = lines.map(Vec::as_slice).unwrap_or_default();
+    let names = distinct(lines.iter().filter_map(|line| line.get("description")?.as_str()));
+    let ids = distinct(lines.iter().filter_map(product_id));
+    let description = || Some(vec![object.get("description")?.as_str()?.to_owned()]);
+    (names.or_else(description).map(Value::from), ids.map(Value::from))
+}
+
+/// `price` and `plan` are on the lines of API versions before 2025, `pricing` on the later ones.
+fn product_id(line: &Value) -> Option<&str> {
+    let price = ["price", "plan"].into_iter().find_map(|name| id_of(line.get(name)?.get("product")));
+    price.or_else(|| id_of(line.pointer("/pricing/price_details/product")))
+}
+
+fn distinct<'v>(values: impl Iterator<Item = &'v str>) -> Option<Vec<String>> {
+    let mut distinct = Vec::new();
+    for value in values {
+        if !value.is_empty() && !distinct.iter().any(|known| known == value) {
+            distinct.push(value.to_owned());
+        }
+    }
+    (!distinct.is_empty()).then_some(distinct)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::stripe::catalog;
+    use crate::stripe::event::tests::{event, sample};
+
+    fn properties_of(envelope: &Value) -> Value {
+        serde_json::to_value(properties(event(envelope), None)).unwrap()
+    }
+
+    fn properties_of_object(object: Value) -> Value {
+        properties_of(
+            &json!({"id": "evt_1", "object": "event", "type": "x.y", "created": 1, "data": {"object": object}}),
+        )
+    }
+
+    #[test]
+    fn amounts_are_normalized_by_the_currency_of_the_object() {
+        for (object, expected) in [
+            (
+                json!({"currency": "usd", "amount": 2000, "amount_refunded": 505, "amount_captured": 0}),
+                json!({"currency": "USD", "amount": 20, "amount_refunded": 5.05, "amount_captured": 0}),
+            ),
+            (json!({"currency": "jpy", "amount": 500}), json!({"currency": "JPY", "amount": 500})),
+            (json!({"currency": "kwd", "amount": 5120}), json!({"currency": "KWD", "amount": 5.12})),
+            (json!({"currency": "isk", "amount": 500}), json!({"currency": "ISK", "amount": 5})),
+            (
+                json!({"currency": "usd", "amount": -700, "merchant_currency": "jpy", "merchant_amount": -1000}),
+                json!({"currency": "USD", "amount": -7, "merchant_currency": "JPY", "merchant_amount": -1000}),
+            ),
+            (
+                json!({"merchant_currency": "eur", "merchant_amount": 150}),
+                json!({"merchant_currency": "EUR", "merchant_amount": 1.5}),
+            ),
+            (json!({"currency": "usd", "amount": "2000", "tax": null, "total": 1.5}), json!({"currency": "USD"})),
+            (json!({"currency": null, "amount": 2000}), json!({})),
+            (json!({"amount": 2000}), json!({})),
+        ] {
+            let properties = properties_of_object(object.clone());
+            let normalized: Object = properties
+                .as_object()
+                .unwrap()
+                .iter()
+                .filter_map(|(name, value)| Some((name.strip_prefix("normalized_")?.to_owned(), value.clone())))
+                .collect();
+            assert_eq!(Value::Object(normalized), expected, "{object}");
+        }
+    }
+
+    #[test]
+    fn every_amount_of_the_table_is_normalized_and_its_raw_value_stays() {
+        let mut object = json!({"currency": "eur"});
+        for name in AMOUNTS {
+            object[name] = json!(1234);
+        }
+        let properties = properties_of_object(object);
+        for name in AMOUNTS {
+            assert_eq!(properties[name], 1234);
+            assert_eq!(properties[format!("normalized_{name}")], 12.34);
+        }
+    }
+
+    #[test]
+    fn products_come_from_the_lines_of_every_api_version() {
+        for (object, names, ids) in [
+            // 2024-06-20, twice the same product.
+            (
+                json!({"lines": {"data": [
+                    {"description": "Pro", "price": {"product": "prod_1"}},
+                    {"description": "Pro", "price": {"product": {"id": "prod_1", "name": "Pro"}}},
+                    {"description": "Seat", "plan": {"product": "prod_2"}, "price": null},
+                ]}}),
+                json!(["Pro", "Seat"]),
+                json!(["prod_1", "prod_2"]),
+            ),
+            // 2025-03-31 and 2026 on.
+            (
+                json!({"lines": {"data": [{"description": "Pro", "pricing": {"price_details": {"product": "prod_1"}, "type": "price_details"}}]},
+                       "parent": {"subscription_details": {"subscription": "sub_1"}}}),
+                json!(["Pro"]),
+                json!(["prod_1"]),
+            ),
+            (
+                json!({"lines": {"data": [{"description": null}]}, "description": "Order"}),
+                json!(["Order"]),
+                json!(null),
+            ),
+            (json!({"description": "Order 1"}), json!(["Order 1"]), json!(null)),
+            (json!({"description": null}), json!(null), json!(null)),
+            (json!({"lines": []}), json!(null), json!(null)),
+        ] {
+            let properties = properties_of_object(object);
+            assert_eq!((&properties["product_names"], &properties["product_ids"]), (&names, &ids));
+        }
+    }
+
+    #[test]
+    fn the_envelope_leaves_its_mark() {
+        let mut envelope = sample("charge.succeeded");
+        envelope["account"] = json!("acct_9");
+        let properties = serde_json::to_value(properties(event(&envelope), Some("eu"))).unwrap();
+        assert_eq!(properties["stripe_livemode"], false);
+        assert_eq!(properties["stripe_api_version"], "2024-06-20");
+        assert_eq!(properties["stripe_account"], "acct_9");
+        assert_eq!(properties["stripe_source"], "eu");
+        let without = properties_of_object(json!({"id": "ch_1"}));
+        assert_eq!(without, json!({"id": "ch_1"}));
+    }
+
+    #[test]
+    fn samples_keep_their_fields_lose_their_nulls_and_have_normalized_amounts() {
+        for event_type in catalog::TYPES {
+            let properties = properties_of(&sample(event_type));
+            assert!(!properties.to_string().contains("null"), "{event_type}");
+            assert_eq!(properties["object"], sample(event_type)["data"]["object"]["object"]);
+            let currency = match event_type {
+                "balance.available" => json!(null),
+                "charge.captured" | "checkout.session.async_payment_failed" => json!("EUR"),
+                "checkout.session.async_payment_succeeded" => json!("JPY"),
+                _ => json!("USD"),
+            };
+            assert_eq!(properties["normalized_currency"], currency, "{event_type}");
+        }
+        let invoice = properties_of(&sample("invoice.paid"));
+        assert_eq!(invoice["normalized_amount_paid"], 25);
+        assert_eq!(invoice["product_names"], json!(["1 × Pro plan (at $25.00 / month)"]));
+        assert_eq!(invoice["product_ids"], json!(["prod_QXg1hqf4jFNsqG"]));
+        assert_eq!(invoice["lines"]["data"][0]["amount"], 2500);
+    }
+
+    #[test]
+    fn metadata_and_description_stay_as_the_operator_wrote_them() {
+        let properties = properties_of(&sample("charge.refunded"));
+        assert_eq!(properties["metadata"], json!({"order_id": "6735", "user_id": "user_42"}));
+        assert_eq!(properties["description"], "Order 6735");
+    }
+}

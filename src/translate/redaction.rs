@@ -1,0 +1,293 @@
+//! What never leaves: credentials, links that let their holder see or pay, and personal data.
+//!
+//! Fields are removed by name and place, never by content, so that the table below says all of it. Nulls go, too: they
+//! would only use up Amplitude's property names. The content of `metadata` and `description` is the operator's and stays.
+
+use serde_json::Value;
+
+use crate::stripe::event::Object;
+
+/// A field that is removed, by its name and the place that it stands in. A place is the `object` kind of the JSON object
+/// that holds the field (`checkout.session`), or, where that has no kind, the name that leads to it (`billing_details`).
+struct Rule {
+    name: &'static str,
+    place: Place,
+}
+
+enum Place {
+    Any,
+    Only(&'static [&'static str]),
+    AnyBut(&'static [&'static str]),
+}
+
+const fn anywhere(name: &'static str) -> Rule {
+    Rule { name, place: Place::Any }
+}
+
+const fn only_in(name: &'static str, places: &'static [&'static str]) -> Rule {
+    Rule { name, place: Place::Only(places) }
+}
+
+const fn anywhere_but_in(name: &'static str, places: &'static [&'static str]) -> Rule {
+    Rule { name, place: Place::AnyBut(places) }
+}
+
+/// Whoever holds one of these can pay, read or act.
+const CREDENTIALS: &[Rule] = &[
+    anywhere("client_secret"),
+    anywhere("secret"),
+    anywhere("cvc"),
+    only_in("number", &["card", "issuing.card"]),
+    only_in("pin", &["issuing.card"]),
+    anywhere("next_action"),
+    anywhere("receipt_url"),
+    anywhere("hosted_invoice_url"),
+    anywhere("hosted_instructions_url"),
+    anywhere("hosted_regulatory_receipt_url"),
+    anywhere("hosted_verification_url"),
+    anywhere("hosted_voucher_url"),
+    anywhere("invoice_pdf"),
+    only_in("pdf", &["credit_note", "quote"]),
+    only_in(
+        "url",
+        &["account_link", "billing_portal.session", "checkout.session", "file", "file_link", "recovery", "redirect"],
+    ),
+];
+
+/// What tells who somebody is, where they live or how to reach them. Countries, states, brands and statuses stay.
+const PERSONAL_DATA: &[Rule] = &[
+    // E-mail addresses.
+    anywhere("email"),
+    anywhere("customer_email"),
+    anywhere("customer_email_address"),
+    anywhere("payer_email"),
+    anywhere("receipt_email"),
+    anywhere("support_email"),
+    anywhere("verified_email"),
+    // Telephone numbers.
+    anywhere("customer_phone"),
+    anywhere("phone"),
+    anywhere("phone_last4"),
+    anywhere("phone_number"),
+    anywhere("support_phone"),
+    anywhere("verified_phone"),
+    // Names of persons. A plain `name` is one, except where it is a thing's.
+    anywhere_but_in(
+        "name",
+        &[
+            "application",
+            "coupon",
+            "custom_fields",
+            "entitlements.feature",
+            "marketing_features",
+            "merchant_data",
+            "plan",
+            "price",
+            "product",
+            "product_data",
+        ],
+    ),
+    anywhere("account_holder_name"),
+    anywhere("business_name"),
+    anywhere("cardholder_name"),
+    anywhere("cashtag"),
+    anywhere("customer_name"),
+    anywhere("dob"),
+    anywhere("first_name"),
+    anywhere("first_name_kana"),
+    anywhere("first_name_kanji"),
+    anywhere("full_name"),
+    anywhere("individual_name"),
+    anywhere("last_name"),
+    anywhere("last_name_kana"),
+    anywhere("last_name_kanji"),
+    anywhere("maiden_name"),
+    anywhere("payer_name"),
+    anywhere("verified_name"),
+    // What a buyer typed into a checkout's own fields.
+    only_in("text", &["custom_fields"]),
+    only_in("numeric", &["custom_fields"]),
+    // What is told about the buyer in a dispute: letters, receipts, addresses.
+    anywhere("evidence"),
+    // Addresses.
+    anywhere("address_city"),
+    anywhere("address_line1"),
+    anywhere("address_line2"),
+    anywhere("address_zip"),
+    anywhere("city"),
+    anywhere("line1"),
+    anywhere("line2"),
+    anywhere("postal_code"),
+    anywhere("town"),
+    // Tax and identity numbers.
+    anywhere("account_tax_ids"),
+    anywhere("customer_tax_ids"),
+    anywhere("id_number"),
+    anywhere("ssn_last_4"),
+    anywhere("tax_id"),
+    anywhere("tax_ids"),
+    // Addresses on the network.
+    anywhere("client_ip"),
+    anywhere("customer_ip"),
+    anywhere("customer_purchase_ip"),
+    anywhere("ip"),
+    anywhere("ip_address"),
+    anywhere("user_agent"),
+    // Fingerprints and digits of cards and bank accounts.
+    anywhere("account_number"),
+    anywhere("dynamic_last4"),
+    anywhere("fingerprint"),
+    anywhere("iban"),
+    anywhere("iban_last4"),
+    anywhere("iin"),
+    anywhere("last4"),
+    anywhere("primary_account_identifier"),
+];
+
+impl Rule {
+    fn matches(&self, name: &str, place: &str) -> bool {
+        self.name == name
+            && match self.place {
+                Place::Any => true,
+                Place::Only(places) => places.contains(&place),
+                Place::AnyBut(places) => !places.contains(&place),
+            }
+    }
+}
+
+/// `data.object` without what never leaves.
+pub(super) fn redact(object: Object) -> Object {
+    redact_object(object, "")
+}
+
+fn redact_object(object: Object, name_to_it: &str) -> Object {
+    let place = object.get("object").and_then(Value::as_str).unwrap_or(name_to_it).to_owned();
+    object
+        .into_iter()
+        .filter(|(name, value)| !value.is_null() && !leaves_never(name, &place))
+        .map(|(name, value)| {
+            let value = if name == "metadata" { value } else { redact_value(value, &name) };
+            (name, value)
+        })
+        .collect()
+}
+
+fn redact_value(value: Value, name_to_it: &str) -> Value {
+    match value {
+        Value::Object(object) => Value::Object(redact_object(object, name_to_it)),
+        Value::Array(items) => {
+            items.into_iter().filter(|item| !item.is_null()).map(|item| redact_value(item, name_to_it)).collect()
+        }
+        scalar => scalar,
+    }
+}
+
+fn leaves_never(name: &str, place: &str) -> bool {
+    [CREDENTIALS, PERSONAL_DATA].into_iter().flatten().any(|rule| rule.matches(name, place))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::stripe::catalog;
+    use crate::stripe::event::tests::sample;
+
+    fn redacted(object: &Value) -> Value {
+        Value::Object(redact(object.as_object().unwrap().clone()))
+    }
+
+    #[test]
+    fn nothing_sensitive_of_any_sample_is_left() {
+        for event_type in catalog::TYPES {
+            let left = redacted(&sample(event_type)["data"]["object"]).to_string();
+            for sensitive in [
+                "@example.com",
+                "Jenny",
+                "Rosen",
+                "_secret_",
+                "https://pay.stripe.com",
+                "https://invoice.stripe.com",
+                "4242",
+                "0002",
+                "AOB934RVNwzk6xtn",
+                "Fake St",
+                "Apt 3",
+                "90210",
+                "94107",
+                "Beverly Hills",
+                "+1800",
+            ] {
+                assert!(!left.contains(sensitive), "{event_type}: {sensitive}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_personal_stays() {
+        let authorization = redacted(&sample("issuing_authorization.created")["data"]["object"]);
+        assert_eq!(authorization["merchant_data"]["name"], "Rocket Rides");
+        assert_eq!(authorization["merchant_data"]["country"], "US");
+        assert_eq!(authorization["card"]["cardholder"]["billing"]["address"], json!({"country": "US", "state": "CA"}));
+        assert_eq!(authorization["verification_data"]["address_postal_code_check"], "match");
+        let charge = redacted(&sample("charge.succeeded")["data"]["object"]);
+        assert_eq!(charge["payment_method_details"]["card"]["brand"], "visa");
+        assert_eq!(charge["payment_method_details"]["card"]["checks"]["cvc_check"], "pass");
+        let invoice = redacted(&sample("invoice.paid")["data"]["object"]);
+        assert_eq!(invoice["number"], "4A1B2C3D-0001");
+        assert_eq!(invoice["account_name"], "Rocket Rides");
+    }
+
+    #[test]
+    fn names_and_links_are_told_apart_by_their_place() {
+        let object = json!({
+            "object": "checkout.session",
+            "url": "https://example.com/pay",
+            "success_url": "https://example.com/success",
+            "after_expiration": {"recovery": {"enabled": true, "url": "https://example.com/recover"}},
+            "shipping": {"name": "P", "address": {"line1": "S", "country": "DE"}},
+            "customer": {"object": "customer", "id": "cus_1", "name": "P"},
+            "line_items": {"object": "list", "url": "/v1/x", "data": [{"price": {"object": "price", "product": {"object": "product", "name": "Pro", "url": "https://example.com/pro"}}}]},
+            "custom_fields": [{"key": "k", "type": "text", "text": {"value": "P"}}, {"key": "l", "dropdown": {"value": "red"}}],
+            "card": {"number": "4000", "cvc": "123", "exp_year": 2030},
+        });
+        assert_eq!(
+            redacted(&object),
+            json!({
+                "object": "checkout.session",
+                "success_url": "https://example.com/success",
+                "after_expiration": {"recovery": {"enabled": true}},
+                "shipping": {"address": {"country": "DE"}},
+                "customer": {"object": "customer", "id": "cus_1"},
+                "line_items": {"object": "list", "url": "/v1/x", "data": [{"price": {"object": "price", "product": {"object": "product", "name": "Pro", "url": "https://example.com/pro"}}}]},
+                "custom_fields": [{"key": "k", "type": "text"}, {"key": "l", "dropdown": {"value": "red"}}],
+                "card": {"exp_year": 2030},
+            })
+        );
+    }
+
+    #[test]
+    fn every_rule_removes_at_any_depth_and_inside_arrays() {
+        for rule in [CREDENTIALS, PERSONAL_DATA].into_iter().flatten() {
+            let place = match rule.place {
+                Place::Any => "somewhere",
+                Place::Only(places) => places[0],
+                Place::AnyBut(_) => "billing_details",
+            };
+            let object = json!({"a": [{"b": {"object": place, rule.name: "planted", "kept": 1}}]});
+            assert_eq!(redacted(&object), json!({"a": [{"b": {"object": place, "kept": 1}}]}), "{}", rule.name);
+        }
+    }
+
+    #[test]
+    fn metadata_is_the_operators() {
+        let object = json!({"metadata": {"email": "a@example.com", "name": "P"}, "description": "for P"});
+        assert_eq!(redacted(&object), object);
+    }
+
+    #[test]
+    fn nulls_are_left_out_and_empty_objects_stay() {
+        assert_eq!(redacted(&json!({"a": null, "b": {"c": null}, "d": [null, 1]})), json!({"b": {}, "d": [1]}));
+    }
+}
