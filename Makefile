@@ -4,7 +4,7 @@
 
 # KEEP_SERVING=1 keeps serving afterwards, PORT=n serves on another port than 3000.
 run:
-	@cargo run --quiet --package stripe-amplitude-cli -- demo $(if $(KEEP_SERVING),--keep-serving) $(if $(PORT),--port $(PORT))
+	@cargo run --package stripe-amplitude-cli -- demo $(if $(KEEP_SERVING),--keep-serving) $(if $(PORT),--port $(PORT))
 
 test: .venv/ready
 	cargo test --workspace

@@ -1,0 +1,123 @@
+//! `demo`: one signed event of every type, through the handler, into a local Amplitude.
+
+use std::error::Error;
+use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use amplitude_emulator::{AcceptedEvent, Configuration, Emulator};
+use serde_json::Value;
+use stripe_amplitude::stripe::signature::{self, SigningSecret};
+use tokio::net::TcpListener;
+
+use crate::samples::{SAMPLES, Sample};
+use crate::server::{self, PROJECT, SIGNING_SECRET};
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Go on serving after the table
+    #[arg(long)]
+    keep_serving: bool,
+    /// The port of the handler
+    #[arg(long, default_value_t = 3000)]
+    port: u16,
+}
+
+/// Succeeds only if every event landed as expected.
+pub(crate) async fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
+    let port = arguments.port;
+    let listener = TcpListener::bind(("127.0.0.1", port))
+        .await
+        .map_err(|error| format!("port {port} cannot be used ({error}); choose another one: make run PORT=3001"))?;
+    let amplitude = TcpListener::bind(("127.0.0.1", 0)).await?;
+    let amplitude_url = format!("http://{}", amplitude.local_addr()?);
+    let url = format!("http://{}/stripe/{PROJECT}", listener.local_addr()?);
+    println!("The function's handler is on {url}, a local Amplitude on {amplitude_url}.");
+    println!("One event of every type, signed now:\n");
+
+    let emulator = Emulator::new(Configuration::default());
+    tokio::spawn(emulator.clone().serve(amplitude));
+    let serving = tokio::spawn(server::serve(listener, server::handler(format!("{amplitude_url}/2/httpapi"))?));
+    let as_expected = send_samples(&url, &emulator).await?;
+    println!("\n{as_expected} of {} landed as expected.", SAMPLES.len());
+
+    if arguments.keep_serving {
+        println!("\nServing until Ctrl-C. What Amplitude has: curl {amplitude_url}/emulator/events");
+        tokio::select! {
+            ended = serving => ended??,
+            interrupted = tokio::signal::ctrl_c() => interrupted?,
+        }
+    }
+    Ok(if as_expected == SAMPLES.len() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Prints a row for each event, and counts those that landed as expected.
+async fn send_samples(url: &str, emulator: &Emulator) -> Result<usize, Box<dyn Error>> {
+    let http = stripe_amplitude::http_client::build(None)?;
+    let secret = SigningSecret::new(SIGNING_SECRET.into(), None);
+    let mut as_expected = 0;
+    row(["TYPE", "STATUS", "USER ID", "FROM", "REVENUE"]);
+    for sample in &SAMPLES {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+        let mut event: Value = serde_json::from_str(sample.json)?;
+        let id = event.get("id").and_then(Value::as_str).unwrap_or_default().to_owned();
+        if let Some(created) = event.get_mut("created") {
+            *created = now.into();
+        }
+        let body = event.to_string();
+        let header = signature::sign(&secret, now, body.as_bytes());
+        let answer = http.post(url).header(signature::HEADER, header).body(body).send().await?;
+        let status = answer.status().as_u16();
+        let answer: Value = serde_json::from_slice(&answer.bytes().await?)?;
+
+        let accepted = emulator.events().into_iter().rfind(|event| text(&event.event, "insert_id") == Some(&id));
+        let landed = accepted.as_ref().map(Landed::of);
+        let user_id_from = answer.get("user_id_from").and_then(Value::as_str);
+        let expected = Landed::expected(sample);
+        let ok = status == 200 && user_id_from == sample.user_id_from && landed.as_ref() == Some(&expected);
+        as_expected += usize::from(ok);
+        let Landed { user, revenue } = landed.unwrap_or_default();
+        let from = match (user_id_from, &user) {
+            (Some(path), _) => path,
+            (None, Some(_)) => "(the payer of the same payment)",
+            (None, None) => "(names no user)",
+        };
+        row([
+            sample.event_type,
+            &status.to_string(),
+            user.as_deref().unwrap_or("-"),
+            from,
+            revenue.as_deref().unwrap_or("-"),
+        ]);
+        if !ok {
+            println!("  NOT AS EXPECTED: {expected:?} from {:?}; the answer was {answer}", sample.user_id_from);
+        }
+    }
+    Ok(as_expected)
+}
+
+fn row([event_type, status, user, from, revenue]: [&str; 5]) {
+    println!("{event_type:<41} {status:<6}  {user:<19} {from:<32} {revenue:<7}");
+}
+
+/// What a chart in Amplitude sees of an event.
+#[derive(Debug, Default, PartialEq)]
+struct Landed {
+    user: Option<String>,
+    revenue: Option<String>,
+}
+
+impl Landed {
+    fn of(accepted: &AcceptedEvent) -> Self {
+        let currency = text(&accepted.event, "currency").unwrap_or_default();
+        let revenue = accepted.event.get("revenue").map(|revenue| format!("{revenue} {currency}"));
+        Self { user: accepted.attributed_user_id.clone(), revenue }
+    }
+
+    fn expected(sample: &Sample) -> Self {
+        Self { user: sample.user.map(str::to_owned), revenue: sample.revenue.map(str::to_owned) }
+    }
+}
+
+fn text<'e>(event: &'e serde_json::Map<String, Value>, name: &str) -> Option<&'e str> {
+    event.get(name)?.as_str()
+}
