@@ -280,3 +280,83 @@ fn write_line(level: Level, line: &Line<'_>) {
         let _ = std::io::stdout().lock().write_all(&line);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::projects::LoadError;
+
+    fn answered(result: Result<Success, Failure>) -> (u16, Value) {
+        let answer = answer(result, &Record::new(None));
+        assert_eq!(answer.headers()[header::CONTENT_TYPE], "application/json");
+        (answer.status().as_u16(), serde_json::from_str(answer.body()).unwrap())
+    }
+
+    #[test]
+    fn only_an_event_that_is_safe_or_left_out_is_answered_2xx() {
+        let forwarded = json!({"outcome": "forwarded", "user_id_from": null});
+        assert_eq!(answered(Ok(Success::Forwarded)), (200, forwarded));
+        let ignored = json!({"outcome": "ignored", "reason": "why"});
+        assert_eq!(answered(Ok(Success::Ignored { reason: "why" })), (200, ignored));
+    }
+
+    #[test]
+    fn every_failure_has_its_status_and_its_reason() {
+        let delivery = |error| Failure::Delivery { error, parameter: "amplitude-api-key".to_owned() };
+        let refused = LoadError::Refused { code: "AccessDeniedException".to_owned(), words: "words" };
+        let unreadable = |error| Failure::Project(Unavailable::Unreadable(error));
+        let unknown = Unavailable::Unknown { folder: "/stripe-amplitude/demo".to_owned() };
+        for (failure, status, outcome, words) in [
+            (Failure::Route, 404, "refused", "/stripe/"),
+            (Failure::Project(unknown), 404, "refused", "/stripe-amplitude/demo/"),
+            (Failure::Method, 405, "refused", "POST"),
+            (Failure::TooLarge, 413, "refused", "4 MiB"),
+            (SignatureError::NoHeader.into(), 400, "refused", "no signature header"),
+            (SignatureError::Malformed("x").into(), 400, "refused", "malformed signature header"),
+            (SignatureError::NoV1.into(), 400, "refused", "no v1 signature"),
+            (SignatureError::Mismatch.into(), 400, "refused", "signature does not match"),
+            (
+                SignatureError::TooOld { seconds: 301, tolerance: 300 }.into(),
+                400,
+                "refused",
+                "too old: signed 301 s ago",
+            ),
+            (
+                SignatureError::TooFarInTheFuture { seconds: 301, tolerance: 300 }.into(),
+                400,
+                "refused",
+                "too far in the future: 301 s",
+            ),
+            (EventError::Json { line: 1, column: 2 }.into(), 400, "refused", "malformed JSON"),
+            (EventError::NotAnEvent("x").into(), 400, "refused", "not a Stripe event"),
+            (EventError::Thin.into(), 400, "refused", "snapshot"),
+            (Failure::Panic, 500, "failed", "unexpected"),
+            (delivery(DeliveryError::InvalidApiKey), 502, "failed", "amplitude_region"),
+            (delivery(DeliveryError::Timeout), 502, "failed", "no answer in time"),
+            (unreadable(refused), 503, "failed", "AccessDeniedException"),
+            (unreadable(LoadError::Timeout), 503, "failed", "no answer in time"),
+            (Failure::Project(Unavailable::Exhausted), 503, "failed", "at once"),
+        ] {
+            let (answered_status, body) = answered(Err(failure));
+            assert_eq!((answered_status, &body["outcome"]), (status, &json!(outcome)), "{words}");
+            assert!(body["reason"].as_str().unwrap().contains(words), "{body}");
+        }
+    }
+
+    #[test]
+    fn another_method_is_told_which_is_allowed() {
+        assert_eq!(answer(Err(Failure::Method), &Record::new(None)).headers()[header::ALLOW], "POST");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stopwatch_adds_up() {
+        let mut stopwatch = Stopwatch::default();
+        assert_eq!(stopwatch.milliseconds(), None);
+        for _ in 0..2 {
+            stopwatch.time(tokio::time::sleep(Duration::from_millis(20))).await;
+        }
+        assert_eq!(stopwatch.milliseconds(), Some(40));
+    }
+}

@@ -357,3 +357,199 @@ impl<S: ProjectSource> Projects<S> {
         self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::amplitude::Region;
+
+    pub(crate) fn parameters(parameters: &[(&str, &str)]) -> Vec<Parameter> {
+        let parameter = |(name, value): &(&str, &str)| Parameter { name: (*name).to_owned(), value: (*value).into() };
+        parameters.iter().map(parameter).collect()
+    }
+
+    pub(crate) const COMPLETE: [(&str, &str); 2] = [("stripe-signing-secret", "whsec_a"), ("amplitude-api-key", "key")];
+
+    fn project(parameters_of_it: &[(&str, &str)]) -> Project {
+        Project::from_parameters(parameters(parameters_of_it), "/stripe-amplitude/demo")
+    }
+
+    /// Takes a moment to load, and answers with what it holds.
+    pub(crate) struct Fake {
+        pub(crate) answer: Mutex<Result<Vec<Parameter>, LoadError>>,
+        pub(crate) loads: AtomicUsize,
+        pub(crate) takes: Duration,
+    }
+
+    impl Fake {
+        pub(crate) fn new(answer: &[(&str, &str)]) -> Self {
+            Self { answer: Mutex::new(Ok(parameters(answer))), loads: AtomicUsize::new(0), takes: Duration::ZERO }
+        }
+
+        pub(crate) fn set(&self, answer: Result<&[(&str, &str)], LoadError>) {
+            *self.answer.lock().unwrap() = answer.map(parameters);
+        }
+
+        pub(crate) fn loads(&self) -> usize {
+            self.loads.load(Ordering::Relaxed)
+        }
+    }
+
+    impl ProjectSource for Arc<Fake> {
+        fn folder(&self, project: &ProjectName) -> String {
+            format!("/stripe-amplitude/{project}")
+        }
+
+        async fn load(&self, _: &ProjectName) -> Result<Vec<Parameter>, LoadError> {
+            self.loads.fetch_add(1, Ordering::Relaxed);
+            tokio::time::sleep(self.takes).await;
+            self.answer.lock().unwrap().clone()
+        }
+    }
+
+    fn name() -> ProjectName {
+        "demo".parse().unwrap()
+    }
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(4)
+    }
+
+    #[test]
+    fn names_of_projects_are_short_and_plain() {
+        for name in ["a", "Shop_1-eu", &"x".repeat(64)] {
+            assert!(name.parse::<ProjectName>().is_ok(), "{name}");
+        }
+        for name in ["", "a b", "a/b", "a%2Fb", "..", "é", "a\0", &"x".repeat(65)] {
+            assert!(name.parse::<ProjectName>().is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_project_is_read_from_its_parameters_trimmed() {
+        let project = project(&[
+            ("settings", r#"{"amplitude_region": "eu"}"#),
+            ("amplitude-test-api-key", " test-key\n"),
+            ("stripe-signing-secret/us", "whsec_us"),
+            ("amplitude-api-key", "\tkey "),
+            ("stripe-signing-secret", " whsec_main\n"),
+            ("stripe-signing-secret/eu", "whsec_eu"),
+        ]);
+        let labels: Vec<_> = project.secrets.iter().map(SigningSecret::label).collect();
+        assert_eq!(labels, [None, Some("eu"), Some("us")]);
+        let delivery = project.delivery.unwrap();
+        assert_eq!(delivery.settings.amplitude_region, Region::Eu);
+        for (livemode, key, parameter) in [
+            (Some(true), "key", "amplitude-api-key"),
+            (Some(false), "test-key", "amplitude-test-api-key"),
+            (None, "key", "amplitude-api-key"),
+        ] {
+            let destination = delivery.destination(livemode);
+            assert_eq!((destination.api_key.expose_secret(), destination.parameter), (key, parameter));
+            assert_eq!(destination.region, Region::Eu);
+        }
+    }
+
+    #[test]
+    fn test_events_go_to_the_one_key_where_there_is_one() {
+        let delivery = project(&COMPLETE).delivery.unwrap();
+        assert_eq!(delivery.destination(Some(false)).api_key.expose_secret(), "key");
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_named_and_its_value_is_not() {
+        for (parameters, words) in [
+            (vec![COMPLETE[0]], "/stripe-amplitude/demo/amplitude-api-key is missing"),
+            (vec![COMPLETE[1]], "/stripe-amplitude/demo/stripe-signing-secret is missing"),
+            (vec![COMPLETE[0], ("amplitude-api-key", " \n")], "amplitude-api-key is empty"),
+            (vec![("stripe-signing-secret", " "), COMPLETE[1]], "stripe-signing-secret is empty"),
+            (vec![("stripe-signing-secret/eu", ""), COMPLETE[0], COMPLETE[1]], "stripe-signing-secret/eu is empty"),
+            (vec![("stripe-signing-secret", "sk_hidden"), COMPLETE[1]], "starts with whsec_"),
+            (vec![("stripe-signing-secret", "rk_hidden"), COMPLETE[1]], "starts with whsec_"),
+            (vec![COMPLETE[0], COMPLETE[1], ("amplitude-test-api-key", "")], "amplitude-test-api-key is empty"),
+            (vec![COMPLETE[0], COMPLETE[1], ("settings", "")], "settings is empty"),
+            (vec![COMPLETE[0], COMPLETE[1], ("settings", "{hidden}")], "settings cannot be used: malformed JSON"),
+        ] {
+            let error = project(&parameters).delivery.unwrap_err().to_string();
+            assert!(error.contains(words) && !error.contains("hidden"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_problem_leaves_the_secrets_usable_so_that_it_is_told_to_the_right_caller() {
+        let project = project(&[COMPLETE[0], ("stripe-signing-secret/eu", ""), ("settings", "[]")]);
+        assert_eq!(project.secrets.len(), 1);
+        assert!(project.delivery.is_err());
+    }
+
+    #[test]
+    fn unknown_parameters_are_named() {
+        let project = project(&[
+            COMPLETE[0],
+            COMPLETE[1],
+            ("amplitude-key", "x"),
+            ("stripe-signing-secret/", "x"),
+            ("stripe-signing-secret/eu/old", "x"),
+            ("stripe-signing-secrets", "x"),
+        ]);
+        let folder = "/stripe-amplitude/demo";
+        let expected =
+            ["amplitude-key", "stripe-signing-secret/", "stripe-signing-secret/eu/old", "stripe-signing-secrets"];
+        assert_eq!(project.unknown_parameters, expected.map(|name| format!("{folder}/{name}")));
+        assert_eq!(project.secrets.len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_who_come_at_once_share_one_load() {
+        let source = Arc::new(Fake { takes: Duration::from_millis(100), ..Fake::new(&COMPLETE) });
+        let projects = Projects::new(Arc::clone(&source), Duration::from_secs(300));
+        let name = name();
+        let found = join_all((0..8).map(|_| projects.get(&name, soon()))).await;
+        assert!(found.iter().all(Result::is_ok));
+        assert_eq!(source.loads(), 1);
+        assert!(!projects.get(&name, soon()).await.unwrap().just_loaded);
+        assert_eq!(source.loads(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_first_load_ends_after_a_second_and_a_half_and_its_failure_is_shared() {
+        let source = Arc::new(Fake { takes: Duration::from_secs(60), ..Fake::new(&COMPLETE) });
+        let projects = Projects::new(Arc::clone(&source), Duration::from_secs(300));
+        let (start, name) = (Instant::now(), name());
+        for result in join_all((0..4).map(|_| projects.get(&name, soon()))).await {
+            assert_eq!(result.unwrap_err(), Unavailable::Unreadable(LoadError::Timeout));
+        }
+        assert_eq!((start.elapsed(), source.loads()), (FIRST_LOAD_LIMIT, 1));
+    }
+
+    #[tokio::test]
+    async fn a_project_that_is_not_there_is_unknown() {
+        let projects = Projects::new(Arc::new(Fake::new(&[])), Duration::from_secs(300));
+        let error = projects.get(&name(), soon()).await.unwrap_err();
+        assert!(error.to_string().contains("/stripe-amplitude/demo/"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn an_old_value_is_used_when_a_refresh_fails() {
+        let source = Arc::new(Fake::new(&COMPLETE));
+        let projects = Projects::new(Arc::clone(&source), Duration::ZERO);
+        projects.get(&name(), soon()).await.unwrap();
+        source.set(Err(LoadError::Connection));
+        assert!(projects.get(&name(), soon()).await.is_ok());
+        assert_eq!(source.loads(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_refresh_brings_a_new_project_and_only_then() {
+        let source = Arc::new(Fake::new(&COMPLETE));
+        let projects = Projects::new(Arc::clone(&source), Duration::from_secs(300));
+        let seen = projects.get(&name(), soon()).await.unwrap().project;
+        source.set(Ok(&[("stripe-signing-secret", "whsec_b"), ("amplitude-api-key", "key")]));
+        assert!(projects.refresh(&name(), &seen, soon()).await.is_some());
+        let now = projects.get(&name(), soon()).await.unwrap().project;
+        assert!(projects.refresh(&name(), &now, soon()).await.is_none(), "it is too early for another one");
+        assert_eq!(source.loads(), 2);
+    }
+}

@@ -189,3 +189,255 @@ fn signature_header<'r>(request: &Request<'r>) -> Result<SignatureHeader<'r>, Si
 fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use secrecy::ExposeSecret as _;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::amplitude::Destination;
+    use crate::amplitude::client::{Accepted, DeliveryError};
+    use crate::projects::LoadError;
+    use crate::projects::tests::{COMPLETE, Fake};
+    use crate::stripe::event::tests::sample;
+    use crate::stripe::signature::{SigningSecret, sign};
+
+    /// Remembers what was sent, with the key it was sent to.
+    #[derive(Default)]
+    struct FakeAmplitude {
+        sent: Mutex<Vec<(Value, String)>>,
+        fails: Option<DeliveryError>,
+        panics: bool,
+    }
+
+    impl EventSink for Arc<FakeAmplitude> {
+        async fn send(
+            &self,
+            event: &crate::amplitude::event::Event,
+            destination: &Destination<'_>,
+            _: Instant,
+        ) -> Delivery {
+            assert!(!self.panics, "whsec_hidden");
+            let event = serde_json::to_value(event).unwrap();
+            self.sent.lock().unwrap().push((event, destination.api_key.expose_secret().to_owned()));
+            let result = self.fails.clone().map_or(Ok(Accepted { events_ingested: 1 }), Err);
+            Delivery { attempts: 1, result }
+        }
+
+        async fn connect(&self, _: Region) -> Result<(), DeliveryError> {
+            Ok(())
+        }
+    }
+
+    struct Setup {
+        source: Arc<Fake>,
+        amplitude: Arc<FakeAmplitude>,
+        webhook: Webhook<Arc<Fake>, Arc<FakeAmplitude>>,
+    }
+
+    impl Setup {
+        fn new(parameters: &[(&str, &str)], amplitude: FakeAmplitude) -> Self {
+            let (source, amplitude) = (Arc::new(Fake::new(parameters)), Arc::new(amplitude));
+            let projects = Projects::new(Arc::clone(&source), Duration::from_secs(300));
+            let webhook = Webhook::new(projects, Arc::clone(&amplitude), Duration::from_secs(300));
+            Self { source, amplitude, webhook }
+        }
+
+        async fn deliver(&self, body: &str, secret: &str) -> (u16, Value) {
+            let header = sign(&SigningSecret::new(secret.into(), None), now(), body.as_bytes());
+            self.request(&Method::POST, "/stripe/demo", &[("Stripe-Signature", &header)], body.to_owned()).await
+        }
+
+        async fn request(&self, method: &Method, path: &str, headers: &[(&str, &str)], body: String) -> (u16, Value) {
+            let mut map = HeaderMap::new();
+            for (name, value) in headers {
+                map.append(http::HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap());
+            }
+            let request = Request { method, path, headers: &map, body: body.into(), request_id: None, time_left: None };
+            let answer = self.webhook.handle(request).await;
+            assert_eq!(answer.headers()["content-type"], "application/json");
+            (answer.status().as_u16(), serde_json::from_str(answer.body()).unwrap())
+        }
+
+        fn sent(&self) -> usize {
+            self.amplitude.sent.lock().unwrap().len()
+        }
+    }
+
+    fn body(event_type: &str) -> String {
+        sample(event_type).to_string()
+    }
+
+    #[tokio::test]
+    async fn a_signed_event_is_forwarded_and_the_answer_says_how() {
+        let setup = Setup::new(&COMPLETE, FakeAmplitude::default());
+        let (status, answer) = setup.deliver(&body("payment_intent.succeeded"), "whsec_a").await;
+        let expected = json!({
+            "outcome": "forwarded", "event": "evt_3PgcEx0014B7WZ01zgkW1Test", "type": "payment_intent.succeeded",
+            "user_id_from": "metadata.user_id",
+        });
+        assert_eq!((status, answer), (200, expected));
+        let (_, answer) = setup.deliver(&body("charge.failed"), "whsec_a").await;
+        assert_eq!(answer.get("user_id_from"), Some(&Value::Null));
+    }
+
+    #[tokio::test]
+    async fn other_types_are_left_out_on_purpose() {
+        let setup = Setup::new(&COMPLETE, FakeAmplitude::default());
+        let mut event = sample("charge.succeeded");
+        event["type"] = json!("customer.created");
+        let (status, answer) = setup.deliver(&event.to_string(), "whsec_a").await;
+        assert_eq!((status, &answer["outcome"], setup.sent()), (200, &json!("ignored"), 0));
+        assert!(answer["reason"].as_str().unwrap().contains("not on the list"));
+    }
+
+    #[tokio::test]
+    async fn only_the_end_of_the_path_counts() {
+        let setup = Setup::new(&COMPLETE, FakeAmplitude::default());
+        for (path, status) in [
+            ("/stripe/demo", 400),
+            ("/prod/stripe/demo", 400),
+            ("/a/b/stripe/demo", 400),
+            ("/", 404),
+            ("", 404),
+            ("/demo", 404),
+            ("/stripe", 404),
+            ("/stripe/", 404),
+            ("stripe/demo", 404),
+            ("/stripes/demo", 404),
+            ("/xstripe/demo", 404),
+            ("/stripe/demo/", 404),
+            ("/stripe/de%6Do", 404),
+            ("/stripe/../demo", 404),
+            ("/stripe/a b", 404),
+        ] {
+            let (answered, answer) = setup.request(&Method::POST, path, &[], String::new()).await;
+            assert_eq!((answered, &answer["outcome"]), (status, &json!("refused")), "{path}");
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_is_loaded_for_a_request_that_cannot_be_signed() {
+        let setup = Setup::new(&COMPLETE, FakeAmplitude::default());
+        let signature = ("stripe-signature", "t=1,v1=a");
+        let large = "x".repeat(LARGEST_BODY + 1);
+        for (method, headers, body, status) in [
+            (Method::GET, &[signature][..], "", 405),
+            (Method::PUT, &[signature], "", 405),
+            (Method::POST, &[signature], &*large, 413),
+            (Method::POST, &[], "", 400),
+            (Method::POST, &[("stripe-signature", "t=1")], "", 400),
+            (Method::POST, &[("stripe-signature", "")], "", 400),
+            (Method::POST, &[signature, signature], "", 400),
+        ] {
+            let (answered, answer) = setup.request(&method, "/stripe/demo", headers, body.to_owned()).await;
+            assert_eq!((answered, &answer["outcome"]), (status, &json!("refused")));
+        }
+        assert_eq!(setup.source.loads(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_new_secret_works_at_once_and_wrong_ones_cause_one_load() {
+        let setup = Setup::new(&COMPLETE, FakeAmplitude::default());
+        let body = body("charge.succeeded");
+        assert_eq!(setup.deliver(&body, "whsec_a").await.0, 200);
+        setup.source.set(Ok(&[("stripe-signing-secret", "whsec_b"), ("amplitude-api-key", "key")]));
+        assert_eq!(setup.deliver(&body, "whsec_b").await.0, 200);
+        for _ in 0..5 {
+            assert_eq!(setup.deliver(&body, "whsec_a").await.0, 400, "the old secret is gone");
+        }
+        assert_eq!(setup.source.loads(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_project_that_was_loaded_for_this_request_is_not_loaded_twice() {
+        let setup = Setup::new(&COMPLETE, FakeAmplitude::default());
+        assert_eq!(setup.deliver("{}", "whsec_b").await.0, 400);
+        assert_eq!(setup.source.loads(), 1);
+    }
+
+    #[tokio::test]
+    async fn bad_parameters_are_told_only_to_a_caller_whose_signature_matched() {
+        let setup = Setup::new(&[COMPLETE[0]], FakeAmplitude::default());
+        let (status, answer) = setup.deliver(&body("charge.succeeded"), "whsec_b").await;
+        assert_eq!((status, &answer["outcome"]), (400, &json!("refused")));
+        assert!(!answer.to_string().contains("amplitude"), "{answer}");
+        let (status, answer) = setup.deliver(&body("charge.succeeded"), "whsec_a").await;
+        assert_eq!((status, &answer["outcome"]), (500, &json!("failed")));
+        assert!(answer["reason"].as_str().unwrap().contains("amplitude-api-key is missing"));
+    }
+
+    #[tokio::test]
+    async fn without_any_usable_secret_the_operator_sees_why_and_a_repair_works_at_once() {
+        let setup = Setup::new(&[("stripe-signing-secret", "sk_hidden"), COMPLETE[1]], FakeAmplitude::default());
+        let body = body("charge.succeeded");
+        for _ in 0..2 {
+            let (status, answer) = setup.deliver(&body, "whsec_a").await;
+            assert_eq!((status, &answer["outcome"]), (500, &json!("failed")));
+            assert!(answer["reason"].as_str().unwrap().contains("whsec_"), "{answer}");
+        }
+        let setup = Setup::new(&[COMPLETE[1]], FakeAmplitude::default());
+        assert_eq!(setup.deliver(&body, "whsec_a").await.0, 500);
+        setup.source.set(Ok(&COMPLETE));
+        assert_eq!(setup.deliver(&body, "whsec_a").await.0, 200);
+    }
+
+    #[tokio::test]
+    async fn a_parameter_store_that_fails_is_answered_503() {
+        let setup = Setup::new(&COMPLETE, FakeAmplitude::default());
+        setup.source.set(Err(LoadError::Connection));
+        let (status, answer) = setup.deliver("{}", "whsec_a").await;
+        assert_eq!((status, &answer["outcome"]), (503, &json!("failed")));
+    }
+
+    #[tokio::test]
+    async fn what_amplitude_does_not_take_is_answered_502() {
+        let amplitude = FakeAmplitude { fails: Some(DeliveryError::InvalidApiKey), ..FakeAmplitude::default() };
+        let setup = Setup::new(&COMPLETE, amplitude);
+        let (status, answer) = setup.deliver(&body("charge.succeeded"), "whsec_a").await;
+        assert_eq!((status, &answer["outcome"]), (502, &json!("failed")));
+        assert!(answer["reason"].as_str().unwrap().contains("amplitude-api-key"), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_answered_500_without_its_message() {
+        let setup = Setup::new(&COMPLETE, FakeAmplitude { panics: true, ..FakeAmplitude::default() });
+        let (status, answer) = setup.deliver(&body("charge.succeeded"), "whsec_a").await;
+        assert_eq!((status, &answer["outcome"]), (500, &json!("failed")));
+        assert!(!answer.to_string().contains("hidden"));
+    }
+
+    #[tokio::test]
+    async fn test_events_go_to_the_test_key() {
+        let parameters = [COMPLETE[0], COMPLETE[1], ("amplitude-test-api-key", "test-key")];
+        let setup = Setup::new(&parameters, FakeAmplitude::default());
+        let mut live = sample("charge.succeeded");
+        live["livemode"] = json!(true);
+        for event in [sample("charge.succeeded"), live] {
+            assert_eq!(setup.deliver(&event.to_string(), "whsec_a").await.0, 200);
+        }
+        let keys: Vec<_> = setup.amplitude.sent.lock().unwrap().iter().map(|(_, key)| key.clone()).collect();
+        assert_eq!(keys, ["test-key", "key"]);
+    }
+
+    #[tokio::test]
+    async fn the_label_of_the_secret_is_put_on_the_event() {
+        let setup =
+            Setup::new(&[COMPLETE[0], COMPLETE[1], ("stripe-signing-secret/eu", "whsec_eu")], FakeAmplitude::default());
+        assert_eq!(setup.deliver(&body("charge.succeeded"), "whsec_eu").await.0, 200);
+        let sent = setup.amplitude.sent.lock().unwrap();
+        assert_eq!(sent[0].0["event_properties"]["stripe_source"], "eu");
+    }
+
+    #[tokio::test]
+    async fn warm_projects_need_no_load_at_their_first_delivery() {
+        let setup = Setup::new(&COMPLETE, FakeAmplitude::default());
+        setup.webhook.warm_up(&["demo".parse().unwrap()]).await;
+        assert_eq!(setup.source.loads(), 1);
+        assert_eq!(setup.deliver(&body("charge.succeeded"), "whsec_a").await.0, 200);
+        assert_eq!(setup.source.loads(), 1);
+    }
+}

@@ -348,3 +348,184 @@ impl From<reqwest::Error> for DeliveryError {
         if error.is_connect() { Self::Connect } else { Self::Broken }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    use amplitude_emulator::{Configuration, Emulator, Fault, FaultyAnswer};
+    use serde_json::json;
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::amplitude::event::LIBRARY;
+
+    fn event() -> Event {
+        Event {
+            event_type: "[Stripe] charge.succeeded".to_owned(),
+            time: 1_720_000_000_000,
+            insert_id: "evt_1".to_owned(),
+            event_id: 7,
+            // Shorter than what Amplitude takes by default.
+            user_id: Some("u".to_owned()),
+            device_id: "stripe-pi_1".to_owned(),
+            revenue: None,
+            currency: None,
+            event_properties: BTreeMap::new(),
+            library: LIBRARY,
+        }
+    }
+
+    async fn deliver(faults: &[Fault], time: Duration) -> (Delivery, Emulator) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/2/httpapi", listener.local_addr().unwrap());
+        let emulator = Emulator::new(Configuration::default());
+        for fault in faults {
+            emulator.order(fault.clone(), 1);
+        }
+        tokio::spawn(emulator.clone().serve(listener));
+        let client = Client::new(crate::http_client::build(None).unwrap(), Some(url));
+        let destination = Destination { region: Region::Us, api_key: &"key".into(), parameter: "amplitude-api-key" };
+        (client.send(&event(), &destination, Instant::now() + time).await, emulator)
+    }
+
+    const WHOLE: Duration = Duration::from_millis(4500);
+
+    #[tokio::test]
+    async fn an_event_with_a_short_user_id_is_accepted_at_the_first_attempt() {
+        let (delivery, emulator) = deliver(&[], WHOLE).await;
+        assert_eq!(delivery.result, Ok(Accepted { events_ingested: 1 }));
+        assert_eq!(delivery.attempts, 1);
+        assert_eq!(emulator.events().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn what_may_go_better_is_tried_three_times_and_the_rest_once() {
+        for (status, attempts) in
+            [(500, 3), (502, 3), (503, 3), (504, 3), (429, 1), (400, 1), (403, 1), (413, 1), (418, 1)]
+        {
+            let (delivery, emulator) = deliver(&vec![Fault::answer(status); 5], WHOLE).await;
+            assert_eq!(delivery.result.unwrap_err().code(), Some(status));
+            assert_eq!((delivery.attempts, emulator.requests().requests), (attempts, u64::from(attempts)), "{status}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_broken_connection_costs_one_request_more_and_is_no_attempt() {
+        let cut = Fault::Cut { ingest: false };
+        let (delivery, _) = deliver(&[cut.clone(), Fault::answer(503), Fault::answer(503)], WHOLE).await;
+        assert_eq!((delivery.attempts, delivery.result.is_ok()), (4, true));
+        let (delivery, _) = deliver(&vec![cut; 9], WHOLE).await;
+        assert_eq!((delivery.attempts, delivery.result), (4, Err(DeliveryError::Broken)));
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_was_cut_half_way_is_asked_for_again_and_the_event_counts_once() {
+        let (delivery, emulator) = deliver(&[Fault::CutBody { ingest: true }], WHOLE).await;
+        assert_eq!(delivery.result, Ok(Accepted { events_ingested: 0 }), "the repeat is dropped");
+        assert_eq!(emulator.events().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn the_deadline_ends_everything() {
+        let hang = Fault::Hang { milliseconds: 5_000, ingest: false };
+        let start = Instant::now();
+        let (delivery, _) = deliver(&vec![hang; 3], Duration::from_millis(300)).await;
+        assert_eq!(delivery.result, Err(DeliveryError::Timeout));
+        assert!(start.elapsed() < Duration::from_secs(3));
+    }
+
+    #[tokio::test]
+    async fn an_address_where_nobody_listens_is_no_connection() {
+        let client = Client::new(crate::http_client::build(None).unwrap(), Some("http://127.0.0.1:1/".to_owned()));
+        let destination = Destination { region: Region::Us, api_key: &"key".into(), parameter: "amplitude-api-key" };
+        let delivery = client.send(&event(), &destination, Instant::now() + WHOLE).await;
+        assert_eq!(delivery.result, Err(DeliveryError::Connect));
+        assert_eq!(client.connect(Region::Us).await, Err(DeliveryError::Connect));
+    }
+
+    #[tokio::test]
+    async fn a_redirect_is_not_followed() {
+        let redirect = FaultyAnswer { status: 307, location: Some("/2/httpapi".to_owned()), ..FaultyAnswer::default() };
+        let (delivery, emulator) = deliver(&[Fault::Answer(redirect)], WHOLE).await;
+        assert_eq!(delivery.result, Err(DeliveryError::Redirect { status: 307 }));
+        assert_eq!(emulator.events().len(), 0);
+    }
+
+    #[test]
+    fn every_answer_is_understood() {
+        use DeliveryError::*;
+        let complaint = |body| (400, body, Err(InvalidRequest(Complaint::Unknown)));
+        for (status, body, expected) in [
+            (200, r#"{"code":200,"events_ingested":1}"#, Ok(Accepted { events_ingested: 1 })),
+            (200, r#"{"code":200}"#, Ok(Accepted { events_ingested: 0 })),
+            (200, r#"{"code":400}"#, Err(NotAmplitude { status: 200 })),
+            (200, "", Err(NotAmplitude { status: 200 })),
+            (200, "<html>", Err(NotAmplitude { status: 200 })),
+            (200, "[]", Err(NotAmplitude { status: 200 })),
+            (204, "", Err(NotAmplitude { status: 204 })),
+            (301, "", Err(Redirect { status: 301 })),
+            (400, r#"{"code":400,"error":"Invalid API key: hidden"}"#, Err(InvalidApiKey)),
+            (
+                400,
+                r#"{"code":400,"events_with_invalid_id_lengths":{"user_id":[0]}}"#,
+                Err(InvalidRequest(Complaint::IdLength)),
+            ),
+            (400, r#"{"code":400,"missing_field":"api_key"}"#, Err(InvalidRequest(Complaint::MissingField))),
+            (
+                400,
+                r#"{"code":400,"events_with_missing_fields":{"event_type":[0]}}"#,
+                Err(InvalidRequest(Complaint::MissingField)),
+            ),
+            (
+                400,
+                r#"{"code":400,"missing_field":null,"events_with_invalid_fields":{"time":[0]}}"#,
+                Err(InvalidRequest(Complaint::InvalidField)),
+            ),
+            (400, r#"{"code":400,"silenced_devices":["hidden"]}"#, Err(InvalidRequest(Complaint::Silenced))),
+            complaint(r#"{"code":400,"error":"hidden"}"#),
+            complaint("hidden"),
+            complaint(""),
+            (403, "", Err(Forbidden)),
+            (404, "", Err(Unexpected { status: 404 })),
+            (413, "", Err(TooLarge)),
+            (429, r#"{"throttled_users":{"hidden":7}}"#, Err(Throttled)),
+            (500, "<html>hidden", Err(Unavailable { status: 500 })),
+            (502, "", Err(Unavailable { status: 502 })),
+            (503, "", Err(Unavailable { status: 503 })),
+            (504, "", Err(Unavailable { status: 504 })),
+            (501, "", Err(Unexpected { status: 501 })),
+        ] {
+            let result = understand(StatusCode::from_u16(status).unwrap(), body.as_bytes());
+            assert_eq!(result, expected, "{status} {body}");
+            if let Err(error) = result {
+                let words = error.to_string();
+                assert!(words.starts_with(&status.to_string()) && !words.contains("hidden"), "{words}");
+                assert_eq!(error.code(), Some(status));
+            }
+        }
+    }
+
+    #[test]
+    fn the_request_is_what_amplitude_documents() {
+        let event = event();
+        let request = Request { api_key: "key", events: [&event], options: Options { min_id_length: 1 } };
+        let expected = json!({
+            "api_key": "key",
+            "events": [{
+                "event_type": "[Stripe] charge.succeeded", "time": 1_720_000_000_000_i64, "insert_id": "evt_1",
+                "event_id": 7, "user_id": "u", "device_id": "stripe-pi_1", "event_properties": {}, "library": LIBRARY,
+            }],
+            "options": {"min_id_length": 1},
+        });
+        assert_eq!(serde_json::to_value(&request).unwrap(), expected);
+    }
+
+    #[test]
+    fn each_region_has_its_endpoint() {
+        let client = Client::new(crate::http_client::build(None).unwrap(), None);
+        assert_eq!(client.url(Region::Us), "https://api2.amplitude.com/2/httpapi");
+        assert_eq!(client.url(Region::Eu), "https://api.eu.amplitude.com/2/httpapi");
+    }
+}
