@@ -329,12 +329,17 @@ impl<S: ProjectSource> Projects<S> {
                     }
                     Ok(Some(Arc::new(project)))
                 }
-                Err(error) => {
-                    tracing::warn!(project = name.as_str(), %error, "Parameter Store could not be read");
-                    Err(error)
-                }
+                Err(error) => Err(error),
             };
-            self.cache().record(name, loaded, SystemTime::now());
+            let error = loaded.as_ref().err().cloned();
+            let now = SystemTime::now();
+            self.cache().record(name, loaded, now);
+            // Where there is no old value, the answer says what is wrong.
+            if let Some(error) = error
+                && self.cache().result(name, now).is_ok()
+            {
+                tracing::warn!(project = name.as_str(), %error, "Parameter Store could not be read; the old parameters are used");
+            }
         };
         // Waiting for the turn is limited, too; whoever has it records the result.
         let _ = timeout_at(limit, load).await;
