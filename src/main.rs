@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use lambda_http::{Body, RequestExt as _, service_fn};
+use lambda_http::request::LambdaRequest;
+use lambda_http::{Adapter, Body, LambdaEvent, RequestExt as _, Service as _, lambda_runtime, service_fn};
 use stripe_amplitude::amplitude::client::Client;
 use stripe_amplitude::environment::{self, Environment};
 use stripe_amplitude::http_client;
@@ -51,7 +52,7 @@ async fn run(environment: Environment) -> Result<(), lambda_http::Error> {
     let webhook = Arc::new(Webhook::new(projects, amplitude, environment.signature_tolerance));
     webhook.warm_up(&environment.warm_projects).await;
 
-    lambda_http::run_concurrent(service_fn(move |request: lambda_http::Request| {
+    let adapter = Adapter::from(service_fn(move |request: lambda_http::Request| {
         let webhook = Arc::clone(&webhook);
         async move {
             let context = request.lambda_context();
@@ -66,8 +67,23 @@ async fn run(environment: Environment) -> Result<(), lambda_http::Error> {
             });
             Ok::<_, lambda_http::Error>(answer.await)
         }
+    }));
+    // What `lambda_http::run_concurrent` does, but for the headers.
+    lambda_runtime::run_concurrent(service_fn(move |mut event: LambdaEvent<LambdaRequest>| {
+        keep_repeated_headers(&mut event.payload);
+        adapter.clone().call(event)
     }))
     .await
+}
+
+/// A REST API hands headers over twice: as lists, and each with its last value. lambda_http would let the last value
+/// replace the list, and a second `Stripe-Signature` would go unseen.
+fn keep_repeated_headers(request: &mut LambdaRequest) {
+    if let LambdaRequest::ApiGatewayV1(request) = request
+        && !request.multi_value_headers.is_empty()
+    {
+        request.headers.clear();
+    }
 }
 
 /// One thread does for one request at a time. Several requests at once, on Managed Instances, get all cores.

@@ -337,13 +337,17 @@ impl DeliveryError {
 
 impl From<reqwest::Error> for DeliveryError {
     fn from(error: reqwest::Error) -> Self {
-        let mut source = error.source();
-        while let Some(cause) = source {
-            let inner = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-            if cause.is::<rustls::Error>() || inner.is_some_and(|inner| inner.is::<rustls::Error>()) {
+        let mut cause = error.source();
+        while let Some(current) = cause {
+            if current.is::<rustls::Error>() {
                 return Self::Tls;
             }
-            source = cause.source();
+            // An `io::Error` gives the source of what it wraps, not what it wraps; and the client wraps twice.
+            let wrapped = current.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+            cause = match wrapped {
+                Some(wrapped) => Some(wrapped),
+                None => current.source(),
+            };
         }
         if error.is_connect() { Self::Connect } else { Self::Broken }
     }
@@ -443,6 +447,18 @@ mod tests {
         let delivery = client.send(&event(), &destination, Instant::now() + WHOLE).await;
         assert_eq!(delivery.result, Err(DeliveryError::Connect));
         assert_eq!(client.connect(Region::Us).await, Err(DeliveryError::Connect));
+    }
+
+    #[tokio::test]
+    async fn a_certificate_that_is_not_trusted_is_told_apart_and_not_tried_again() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("https://{}/2/httpapi", listener.local_addr().unwrap());
+        let (_, tls) = amplitude_emulator::tls::self_signed(&[]).unwrap();
+        tokio::spawn(Emulator::new(Configuration::default()).serve_tls(listener, tls));
+        let client = Client::new(crate::http_client::build(None).unwrap(), Some(url));
+        let destination = Destination { region: Region::Us, api_key: &"key".into(), parameter: "amplitude-api-key" };
+        let delivery = client.send(&event(), &destination, Instant::now() + WHOLE).await;
+        assert_eq!((delivery.attempts, delivery.result), (1, Err(DeliveryError::Tls)));
     }
 
     #[tokio::test]

@@ -1,0 +1,246 @@
+//! What happens when Amplitude does not take an event.
+
+use std::time::Duration;
+
+use amplitude_emulator::{Fault, FaultyAnswer};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::harness::amplitude::{Amplitude, answer_with_json, answer_with_text};
+use crate::harness::gateway::Answer;
+use crate::harness::parameter_store::{Fault as StoreFault, ParameterStore};
+use crate::harness::{API_KEY, SECRET, SHOP, Stage, stripe};
+
+/// The event is not taken: what the answer says, and how often it was tried. The reason names the parameter of the key.
+struct Refusal {
+    reason: &'static str,
+    code: Option<u16>,
+    attempts: u64,
+}
+
+/// Delivers a new event, and checks that it is refused like this. Gives the time that it took.
+async fn expect_refusal(stage: &Stage, expected: &Refusal) -> Duration {
+    let before = stage.amplitude.requests();
+    let event = stripe::new_event("charge.succeeded");
+    let start = Instant::now();
+    let answer = stage.deliver(&event).await;
+    let elapsed = start.elapsed();
+    answer.expect_reason(502, "failed", expected.reason);
+    answer.expect_reason(502, "failed", "amplitude-api-key");
+    assert_eq!((&answer.body["event"], &answer.body["type"]), (&event["id"], &json!("charge.succeeded")));
+    let line = stage.function.line_of(&event, 1).await;
+    assert_eq!(line["level"], "ERROR");
+    assert_eq!(line["attempts"], expected.attempts, "{line}");
+    assert_eq!(line.get("amplitude_code").cloned(), expected.code.map(Value::from), "{line}");
+    if stage.amplitude.requests() > 0 {
+        assert_eq!(stage.amplitude.requests() - before, expected.attempts, "{line}");
+    }
+    hides_everything(stage, &answer);
+    elapsed
+}
+
+/// Amplitude's answers can hold the key and user IDs, and the bodies that the tests order hold this word.
+fn hides_everything(stage: &Stage, answer: &Answer) {
+    for hidden in [API_KEY, SECRET, "hidden", "user_42"] {
+        assert!(!answer.body.to_string().contains(hidden), "{hidden} is in {}", answer.body);
+        assert!(!stage.function.output().contains(hidden), "{hidden} is in {}", stage.function.output());
+    }
+}
+
+#[tokio::test]
+async fn what_amplitude_refuses_for_good_is_sent_once_and_answered_502() {
+    let stage = Stage::start().await;
+    let bad_request = |field: &str, value: Value| {
+        let mut body = json!({"code": 400, "error": "Request missing required field: hidden user_42"});
+        body[field] = value;
+        answer_with_json(400, body)
+    };
+    let redirect = FaultyAnswer {
+        status: 307,
+        text: Some("hidden".to_owned()),
+        location: Some("http://hidden.example.com/".to_owned()),
+        ..FaultyAnswer::default()
+    };
+    for (fault, code, reason) in [
+        (Fault::InvalidApiKey, 400, "400: the API key is not known to Amplitude"),
+        (bad_request("missing_field", json!("hidden")), 400, "400: the event is not accepted (a missing field)"),
+        (bad_request("events_with_missing_fields", json!({"hidden": [0]})), 400, "(a missing field)"),
+        (bad_request("events_with_invalid_fields", json!({"hidden": [0]})), 400, "(the value of a field"),
+        (bad_request("events_with_invalid_id_lengths", json!({"user_id": [0]})), 400, "(the length of the user ID"),
+        (bad_request("silenced_devices", json!(["hidden"])), 400, "silenced"),
+        (bad_request("silenced_events", json!([0])), 400, "silenced"),
+        (bad_request("hidden", json!(true)), 400, "(Amplitude did not say what)"),
+        (answer_with_text(400, "hidden"), 400, "400: the event is not accepted (Amplitude did not say what)"),
+        (Fault::answer(403), 403, "403: Amplitude's firewall"),
+        (Fault::answer(413), 413, "413: the event is larger"),
+        // Amplitude asks for 30 s of patience, which Stripe has.
+        (Fault::answer(429), 429, "429: too many events"),
+        (answer_with_text(404, "hidden"), 404, "404: an answer that Amplitude does not document"),
+        (answer_with_text(418, "hidden"), 418, "418: an answer that Amplitude does not document"),
+        (answer_with_text(200, "<html>hidden</html>"), 200, "200, but not from Amplitude"),
+        (answer_with_text(200, ""), 200, "200, but not from Amplitude"),
+        (answer_with_json(200, json!({"hidden": 200})), 200, "200, but not from Amplitude"),
+        (answer_with_json(200, json!({"code": 400})), 200, "200, but not from Amplitude"),
+        (answer_with_text(204, ""), 204, "204, but not from Amplitude"),
+        (Fault::Answer(redirect), 307, "307: a redirect"),
+    ] {
+        stage.amplitude.order(fault, 1);
+        expect_refusal(&stage, &Refusal { reason, code: Some(code), attempts: 1 }).await;
+    }
+    assert!(stage.amplitude.events().is_empty());
+    stage.deliver(&stripe::new_event("charge.succeeded")).await.expect_forwarded();
+}
+
+#[tokio::test]
+async fn the_test_key_is_named_where_amplitude_does_not_know_it() {
+    let stage = Stage::start().await;
+    stage.store.put(&format!("{SHOP}/amplitude-test-api-key"), "hidden-test-key").await;
+    stage.amplitude.order(Fault::InvalidApiKey, 1);
+    let answer = stage.deliver(&stripe::new_event("charge.succeeded")).await;
+    answer.expect_reason(502, "failed", "amplitude-test-api-key");
+    hides_everything(&stage, &answer);
+}
+
+/// The body of the 307 is sent along by whoever follows it, and with it the key.
+#[tokio::test]
+async fn a_redirect_is_not_followed() {
+    let stage = Stage::start().await;
+    let elsewhere = Amplitude::start().await;
+    for status in [301, 302, 303, 307, 308] {
+        let redirect = FaultyAnswer {
+            status,
+            text: Some(String::new()),
+            location: Some(elsewhere.url().to_owned()),
+            ..FaultyAnswer::default()
+        };
+        stage.amplitude.order(Fault::Answer(redirect), 1);
+        expect_refusal(&stage, &Refusal { reason: "a redirect", code: Some(status), attempts: 1 }).await;
+    }
+    assert_eq!(elsewhere.requests(), 0);
+}
+
+#[tokio::test]
+async fn a_passing_fault_is_tried_again_and_the_event_is_kept_once() {
+    let stage = Stage::start().await;
+    let ingested = |status| Fault::Answer(FaultyAnswer { status, ingest: true, ..FaultyAnswer::default() });
+    for (fault, times) in [
+        (Fault::answer(500), 1),
+        (Fault::answer(502), 1),
+        (Fault::answer(503), 1),
+        (Fault::answer(504), 1),
+        (Fault::answer(503), 2),
+        (answer_with_text(502, "<html>hidden</html>"), 1),
+        // Taken in, but the answer says or suggests otherwise: the second time it is a repeat.
+        (ingested(500), 1),
+        (Fault::Cut { ingest: false }, 1),
+        (Fault::Cut { ingest: true }, 1),
+        // The first broken connection is free, the second is an attempt, and so is a third.
+        (Fault::Cut { ingest: false }, 3),
+        (Fault::CutBody { ingest: false }, 1),
+        (Fault::CutBody { ingest: true }, 1),
+    ] {
+        let event = stripe::new_event("charge.succeeded");
+        let before = stage.amplitude.requests();
+        stage.amplitude.order(fault.clone(), times);
+        let answer = stage.deliver(&event).await;
+        answer.expect_forwarded();
+        stage.amplitude.the(&event);
+        let attempts = u64::from(times) + 1;
+        assert_eq!(stage.amplitude.requests() - before, attempts, "{fault:?}");
+        let line = stage.function.line_of(&event, 1).await;
+        assert_eq!((&line["attempts"], &line["amplitude_code"]), (&json!(attempts), &json!(200)), "{fault:?}");
+        hides_everything(&stage, &answer);
+    }
+}
+
+/// A connection that died while the environment was frozen must not cost the buyer a pause.
+#[tokio::test]
+async fn a_cut_connection_is_made_again_at_once() {
+    let stage = Stage::start().await;
+    // Whatever the first delivery has to load or connect is done.
+    stage.deliver(&stripe::new_event("charge.succeeded")).await.expect_forwarded();
+    let mut fastest = Duration::MAX;
+    for _ in 0..5 {
+        stage.amplitude.order(Fault::Cut { ingest: false }, 1);
+        let event = stripe::new_event("charge.succeeded");
+        stage.deliver(&event).await.expect_forwarded();
+        let line = stage.function.line_of(&event, 1).await;
+        assert_eq!(line["attempts"], 2);
+        fastest = fastest.min(Duration::from_millis(line["amplitude_milliseconds"].as_u64().unwrap()));
+    }
+    // With a pause of up to 200 ms it would be as fast as this once in a hundred times.
+    assert!(fastest < Duration::from_millis(100), "{fastest:?}");
+}
+
+#[tokio::test]
+async fn a_lasting_fault_is_answered_502_after_three_attempts() {
+    let stage = Stage::start().await;
+    for (fault, code, attempts, reason) in [
+        (Fault::answer(500), Some(500), 3, "500: Amplitude is not available"),
+        (Fault::answer(503), Some(503), 3, "503: Amplitude is not available"),
+        (Fault::Cut { ingest: false }, None, 4, "the connection broke"),
+    ] {
+        stage.amplitude.order(fault, u32::try_from(attempts).unwrap());
+        let elapsed = expect_refusal(&stage, &Refusal { reason, code, attempts }).await;
+        assert!(elapsed < Duration::from_millis(4500), "{elapsed:?}");
+    }
+    assert!(stage.amplitude.events().is_empty());
+}
+
+#[tokio::test]
+async fn an_attempt_that_hangs_is_given_up_and_made_again() {
+    let stage = Stage::start().await;
+    stage.amplitude.order(Fault::Hang { milliseconds: 10_000, ingest: true }, 1);
+    let event = stripe::new_event("charge.succeeded");
+    let start = Instant::now();
+    stage.deliver(&event).await.expect_forwarded();
+    assert!(start.elapsed() < Duration::from_millis(4500), "{:?}", start.elapsed());
+    stage.amplitude.the(&event);
+    assert_eq!(stage.function.line_of(&event, 1).await["attempts"], 2);
+}
+
+#[tokio::test]
+async fn an_amplitude_that_hangs_for_ever_is_answered_502_before_stripes_patience_ends() {
+    let stage = Stage::start().await;
+    stage.amplitude.order(Fault::Hang { milliseconds: 60_000, ingest: false }, 10);
+    let start = Instant::now();
+    let event = stripe::new_event("charge.succeeded");
+    stage.deliver(&event).await.expect_reason(502, "failed", "no answer in time");
+    // The limit is 4.5 s; the rest is for a busy machine.
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    let attempts = stage.function.line_of(&event, 1).await["attempts"].as_u64().unwrap();
+    assert!((2..=3).contains(&attempts), "{attempts}");
+}
+
+#[tokio::test]
+async fn parameter_store_and_amplitude_share_one_deadline() {
+    let stage = Stage::start().await;
+    stage.store.fail_next(StoreFault::Throttled, 2);
+    stage.amplitude.order(Fault::Hang { milliseconds: 60_000, ingest: false }, 10);
+    let start = Instant::now();
+    stage.deliver(&stripe::new_event("charge.succeeded")).await.expect(502, "failed");
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+}
+
+#[tokio::test]
+async fn an_address_where_nobody_listens_is_answered_502() {
+    let store = ParameterStore::start_with_shop().await;
+    let stage = Stage::of(store, Amplitude::nowhere(), &[]).await;
+    expect_refusal(&stage, &Refusal { reason: "no connection", code: None, attempts: 4 }).await;
+}
+
+#[tokio::test]
+async fn an_untrusted_certificate_is_answered_502_with_the_remedy() {
+    let stage = Stage::of(ParameterStore::start_with_shop().await, Amplitude::start_with_tls().await, &[]).await;
+    expect_refusal(&stage, &Refusal { reason: "set EXTRA_CA_FILE", code: None, attempts: 1 }).await;
+}
+
+#[tokio::test]
+async fn a_certificate_of_the_extra_ca_file_is_trusted() {
+    let amplitude = Amplitude::start_with_tls().await;
+    let authority = amplitude.authority();
+    let stage = Stage::of(ParameterStore::start_with_shop().await, amplitude, &[("EXTRA_CA_FILE", &authority)]).await;
+    let event = stripe::new_event("charge.succeeded");
+    stage.deliver(&event).await.expect_forwarded();
+    stage.amplitude.the(&event);
+}

@@ -1,0 +1,113 @@
+//! Amplitude: our emulator, in this process, with faults on order.
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use amplitude_emulator::{AcceptedEvent, Configuration, Emulator, Fault, FaultyAnswer, tls};
+use serde_json::Value;
+use tokio::net::{TcpListener, TcpSocket};
+
+use super::program::scratch;
+
+/// An Amplitude that nobody else uses. It takes every key, and as many events as come.
+pub struct Amplitude {
+    emulator: Emulator,
+    url: String,
+    /// The file of the certificate to trust.
+    authority: Option<PathBuf>,
+    /// A port that is taken, so that nobody else listens on it, but on which nobody listens.
+    _taken: Option<TcpSocket>,
+}
+
+impl Amplitude {
+    pub async fn start() -> Self {
+        let (emulator, listener, port) = prepare().await;
+        tokio::spawn(emulator.clone().serve(listener));
+        Self { emulator, url: format!("http://127.0.0.1:{port}/2/httpapi"), authority: None, _taken: None }
+    }
+
+    /// Over TLS.
+    pub async fn start_with_tls() -> Self {
+        static FILES: AtomicUsize = AtomicUsize::new(0);
+        let (emulator, listener, port) = prepare().await;
+        let (authority, server) = tls::self_signed(&[]).unwrap();
+        let number = FILES.fetch_add(1, Ordering::Relaxed);
+        let file = scratch().join(format!("authority-{}-{number}.pem", std::process::id()));
+        std::fs::write(&file, authority).unwrap();
+        tokio::spawn(emulator.clone().serve_tls(listener, server));
+        let url = format!("https://localhost:{port}/2/httpapi");
+        Self { emulator, url, authority: Some(file), _taken: None }
+    }
+
+    /// One that nobody has started.
+    pub fn nowhere() -> Self {
+        let taken = TcpSocket::new_v4().unwrap();
+        taken.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let url = format!("http://{}/2/httpapi", taken.local_addr().unwrap());
+        Self { emulator: Emulator::new(Configuration::default()), url, authority: None, _taken: Some(taken) }
+    }
+
+    /// Its ingestion endpoint.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The path of the certificate to trust, where it speaks TLS.
+    pub fn authority(&self) -> String {
+        self.authority.as_ref().unwrap().to_str().unwrap().to_owned()
+    }
+
+    /// All that it kept, in order.
+    pub fn events(&self) -> Vec<AcceptedEvent> {
+        self.emulator.events()
+    }
+
+    /// What it kept of an event of Stripe's, which must be one event.
+    pub fn the(&self, event: &Value) -> AcceptedEvent {
+        let mut found: Vec<_> =
+            self.events().into_iter().filter(|kept| kept.event.get("insert_id") == Some(&event["id"])).collect();
+        assert_eq!(found.len(), 1, "{}", event["id"]);
+        found.remove(0)
+    }
+
+    /// How many requests have arrived.
+    pub fn requests(&self) -> u64 {
+        self.emulator.requests().requests
+    }
+
+    /// How many connections they came on.
+    pub fn connections(&self) -> u64 {
+        self.emulator.requests().connections
+    }
+
+    /// Orders a fault for the next so many requests.
+    pub fn order(&self, fault: Fault, requests: u32) {
+        self.emulator.order(fault, requests);
+    }
+}
+
+impl Drop for Amplitude {
+    fn drop(&mut self) {
+        if let Some(file) = &self.authority {
+            let _ = std::fs::remove_file(file);
+        }
+    }
+}
+
+/// An answer with a body that is not Amplitude's usual one.
+pub fn answer_with_text(status: u16, text: &str) -> Fault {
+    Fault::Answer(FaultyAnswer { status, text: Some(text.to_owned()), ..FaultyAnswer::default() })
+}
+
+/// An answer with this JSON.
+pub fn answer_with_json(status: u16, json: Value) -> Fault {
+    Fault::Answer(FaultyAnswer { status, json: Some(json), ..FaultyAnswer::default() })
+}
+
+async fn prepare() -> (Emulator, TcpListener, u16) {
+    let configuration = Configuration { http_v2_throttle: None, batch_throttle: None, ..Configuration::default() };
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    (Emulator::new(configuration), listener, port)
+}

@@ -1,0 +1,174 @@
+//! Lambda: cargo-lambda's emulator of the runtime and invoke interfaces, and processes of the function under it.
+
+use std::fmt::Write as _;
+use std::io::Read;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use serde_json::Value;
+use tokio::sync::OnceCell;
+
+use super::gateway::{Answer, Gateway, Request};
+use super::program::{Server, scratch};
+use super::{eventually, http_client};
+
+/// The Region in which everything is.
+pub const REGION: &str = "eu-central-1";
+
+/// How many functions there can be.
+const FUNCTIONS: usize = 200;
+
+/// The emulator, started once.
+async fn emulator() -> &'static Server {
+    static EMULATOR: OnceCell<Server> = OnceCell::const_new();
+    EMULATOR
+        .get_or_init(async || {
+            // The emulator knows only functions that are binaries of the Cargo project in which it runs, so it gets a
+            // project that is nothing but names. It does not build or start them: that is what the flag is for.
+            let directory = scratch().join("functions");
+            std::fs::create_dir_all(&directory).unwrap();
+            let mut manifest =
+                "[workspace]\n[package]\nname = \"functions\"\nversion = \"0.0.0\"\nedition = \"2024\"\n".to_owned();
+            for number in 0..FUNCTIONS {
+                write!(manifest, "[[bin]]\nname = \"function-{number}\"\npath = \"main.rs\"\n").unwrap();
+            }
+            std::fs::write(directory.join("Cargo.toml"), manifest).unwrap();
+            std::fs::write(directory.join("main.rs"), "fn main() {}\n").unwrap();
+            Server::start("cargo-lambda", &directory, |port| {
+                ["lambda", "watch", "--only-lambda-apis", "--invoke-address", "127.0.0.1", "--invoke-port", &port]
+                    .map(str::to_owned)
+                    .to_vec()
+            })
+        })
+        .await
+}
+
+/// A process of the function. It ends when this is dropped.
+pub struct Function {
+    process: Process,
+    name: String,
+    emulator: String,
+    http: reqwest::Client,
+}
+
+impl Function {
+    /// Starts one in an environment that holds what Lambda sets, and these variables; later ones win.
+    pub async fn start(variables: &[(&str, &str)]) -> Self {
+        static STARTED: AtomicUsize = AtomicUsize::new(0);
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        assert!(number < FUNCTIONS, "more functions than the emulator knows");
+        let name = format!("function-{number}");
+        let emulator = format!("http://{}", emulator().await.address);
+        let runtime_api = format!("{emulator}/.rt/{name}");
+        let lambdas = [("AWS_LAMBDA_RUNTIME_API", &*runtime_api), ("AWS_LAMBDA_FUNCTION_NAME", &name)];
+        let process = Process::start(&[&lambdas, variables].concat());
+        Self { process, name, emulator, http: http_client() }
+    }
+
+    /// Sends a request through a gateway.
+    pub async fn send(&self, gateway: Gateway, request: &Request) -> Answer {
+        gateway.send(&self.http, &self.emulator, &self.name, request).await
+    }
+
+    /// All that it has written.
+    pub fn output(&self) -> String {
+        self.process.output()
+    }
+
+    /// Waits until a line holds this text, and gives the line.
+    pub async fn line_with(&self, text: &str) -> String {
+        eventually(&format!("a line with {text:?} in:\n{}", self.output()), async || {
+            self.output().lines().find(|line| line.contains(text)).map(str::to_owned)
+        })
+        .await
+    }
+
+    /// The log lines of requests, which are those with an `outcome`. Waits until there are this many.
+    pub async fn request_lines(&self, count: usize) -> Vec<Value> {
+        eventually(&format!("{count} lines of requests"), async || {
+            let lines = self.output();
+            let lines = lines.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+            let lines: Vec<_> = lines.filter(|line| line.get("outcome").is_some()).collect();
+            (lines.len() >= count).then_some(lines)
+        })
+        .await
+    }
+
+    /// The log line of the last request about this event, of which there have been `deliveries`.
+    pub async fn line_of(&self, event: &Value, deliveries: usize) -> Value {
+        eventually(&format!("the line of {}", event["id"]), async || {
+            let lines = self.request_lines(0).await;
+            lines.into_iter().filter(|line| line["event"] == event["id"]).nth(deliveries - 1)
+        })
+        .await
+    }
+}
+
+/// The function's binary, run to its end: for starts that fail.
+pub async fn run_to_its_end(variables: &[(&str, &str)]) -> (ExitStatus, String) {
+    let mut process = Process::start(variables);
+    let status = eventually("the end of the function", async || process.child.try_wait().unwrap()).await;
+    // What it wrote last may still be on its way.
+    for reader in process.readers.drain(..) {
+        reader.join().unwrap();
+    }
+    (status, process.output())
+}
+
+struct Process {
+    child: Child,
+    output: Arc<Mutex<Vec<u8>>>,
+    readers: Vec<std::thread::JoinHandle<()>>,
+}
+
+impl Process {
+    fn start(variables: &[(&str, &str)]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_stripe-amplitude"))
+            // Whatever the developer has set, a proxy or credentials, shall not matter.
+            .env_clear()
+            .envs([
+                ("AWS_LAMBDA_FUNCTION_VERSION", "1"),
+                ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128"),
+                ("AWS_REGION", REGION),
+                ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"),
+                ("AWS_SECRET_ACCESS_KEY", "aws-secret-of-the-function"),
+                ("AWS_SESSION_TOKEN", "aws-token-of-the-function"),
+            ])
+            .envs(variables.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let output = Arc::new(Mutex::new(Vec::new()));
+        let readers = vec![
+            collect(child.stdout.take().unwrap(), Arc::clone(&output)),
+            collect(child.stderr.take().unwrap(), Arc::clone(&output)),
+        ];
+        Self { child, output, readers }
+    }
+
+    fn output(&self) -> String {
+        String::from_utf8_lossy(&self.output.lock().unwrap()).into_owned()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("The function wrote:\n{}", self.output());
+        }
+    }
+}
+
+fn collect(mut from: impl Read + Send + 'static, to: Arc<Mutex<Vec<u8>>>) -> std::thread::JoinHandle<()> {
+    std::thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        while let Ok(read @ 1..) = from.read(&mut buffer) {
+            to.lock().unwrap().extend_from_slice(&buffer[..read]);
+        }
+    })
+}

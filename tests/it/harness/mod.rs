@@ -1,0 +1,99 @@
+//! Everything around the function.
+
+pub mod amplitude;
+pub mod gateway;
+pub mod lambda;
+pub mod parameter_store;
+pub mod program;
+pub mod stripe;
+
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::time::{Instant, sleep};
+
+use self::amplitude::Amplitude;
+use self::gateway::{Answer, Gateway, Request};
+use self::lambda::Function;
+use self::parameter_store::ParameterStore;
+
+/// The project that every stage has.
+pub const SHOP: &str = "shop";
+/// The signing secret of the shop's webhook endpoint.
+pub const SECRET: &str = "whsec_of_the_shop";
+/// The key of the shop's Amplitude project.
+pub const API_KEY: &str = "amplitude-key-of-the-shop";
+
+/// A function of its own, with a Parameter Store and an Amplitude that nobody else uses.
+pub struct Stage {
+    pub store: ParameterStore,
+    pub amplitude: Amplitude,
+    pub function: Function,
+}
+
+impl Stage {
+    /// With the project [`SHOP`].
+    pub async fn start() -> Self {
+        Self::with(&[]).await
+    }
+
+    /// With the project [`SHOP`], and further variables in the function's environment.
+    pub async fn with(variables: &[(&str, &str)]) -> Self {
+        Self::of(ParameterStore::start_with_shop().await, Amplitude::start().await, variables).await
+    }
+
+    /// Of parts that were prepared before the function starts.
+    pub async fn of(store: ParameterStore, amplitude: Amplitude, variables: &[(&str, &str)]) -> Self {
+        let wiring = [
+            ("PARAMETER_PREFIX", store.prefix()),
+            ("AWS_ENDPOINT_URL_SSM", store.url()),
+            ("AMPLITUDE_URL", amplitude.url()),
+        ];
+        let function = Function::start(&[&wiring, variables].concat()).await;
+        Self { store, amplitude, function }
+    }
+
+    /// Delivers an event to [`SHOP`] as Stripe does, through an HTTP API.
+    pub async fn deliver(&self, event: &Value) -> Answer {
+        self.deliver_to(SHOP, SECRET, event).await
+    }
+
+    /// Delivers an event to a project, signed now with this secret, through an HTTP API.
+    pub async fn deliver_to(&self, project: &str, secret: &str, event: &Value) -> Answer {
+        self.send(&Request::signed(project, secret, event.to_string())).await
+    }
+
+    /// Sends a request through an HTTP API.
+    pub async fn send(&self, request: &Request) -> Answer {
+        self.function.send(Gateway::HttpApi, request).await
+    }
+}
+
+/// Waits until there is what `look` looks for.
+pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        if let Some(found) = look().await {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "in vain waited for: {what}");
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// A client that no proxy of the developer's comes between.
+pub fn http_client() -> reqwest::Client {
+    // Only plain HTTP is spoken here, but reqwest insists on a TLS stack.
+    let tls = rustls::ClientConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth();
+    reqwest::Client::builder()
+        .tls_backend_preconfigured(tls)
+        .no_proxy()
+        // Longer than any answer takes: a test that hangs ends here.
+        .timeout(Duration::from_secs(20))
+        .build()
+        .unwrap()
+}

@@ -1,0 +1,36 @@
+//! Stripe: sample events, and the header that it signs them with.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde_json::Value;
+use stripe_amplitude::stripe::signature::{self, SigningSecret};
+
+/// The bytes of the sample event of a type.
+pub fn sample_bytes(event_type: &str) -> Vec<u8> {
+    let path = format!("{}/events/stripe/{event_type}.json", env!("CARGO_MANIFEST_DIR"));
+    std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// The sample event of a type. It is the same event at every call.
+pub fn sample(event_type: &str) -> Value {
+    serde_json::from_slice(&sample_bytes(event_type)).unwrap()
+}
+
+/// An event of a type that has not happened before.
+pub fn new_event(event_type: &str) -> Value {
+    static HAPPENED: AtomicU64 = AtomicU64::new(1);
+    let mut event = sample(event_type);
+    event["id"] = format!("evt_new_{}", HAPPENED.fetch_add(1, Ordering::Relaxed)).into();
+    event
+}
+
+/// The `Stripe-Signature` of a body. `time` is in Unix seconds.
+pub fn sign(secret: &str, time: u64, body: &[u8]) -> String {
+    signature::sign(&SigningSecret::new(secret.into(), None), time, body)
+}
+
+/// Unix seconds.
+pub fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+}

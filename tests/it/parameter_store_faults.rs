@@ -1,0 +1,125 @@
+//! What happens when Parameter Store does not do its work.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::harness::parameter_store::Fault;
+use crate::harness::{SHOP, Stage, eventually, stripe};
+
+/// Each fault, how it is told, and how many calls it costs.
+const FAULTS: [(Fault, &str, usize); 5] = [
+    (Fault::Throttled, "its rate limit is reached", 3),
+    (Fault::Denied, "the function's role needs ssm:GetParametersByPath", 1),
+    (Fault::Undecryptable, "a parameter cannot be decrypted", 1),
+    (Fault::Hang, "no answer in time", 1),
+    (Fault::Down, "no connection", 3),
+];
+
+#[tokio::test]
+async fn a_throttled_call_is_made_again_within_the_delivery() {
+    let stage = Stage::start().await;
+    stage.store.fail_next(Fault::Throttled, 2);
+    stage.deliver(&stripe::new_event("charge.succeeded")).await.expect_forwarded();
+    assert_eq!(stage.store.calls(), 3);
+}
+
+#[tokio::test]
+async fn a_broken_connection_is_made_again_within_the_delivery() {
+    let stage = Stage::start().await;
+    stage.store.fail_next(Fault::Down, 1);
+    stage.deliver(&stripe::new_event("charge.succeeded")).await.expect_forwarded();
+    assert_eq!(stage.store.calls(), 2);
+}
+
+#[tokio::test]
+async fn without_an_old_value_the_delivery_fails_with_the_reason_and_works_when_the_fault_is_over() {
+    let stage = Stage::start().await;
+    for (fault, words, calls) in FAULTS {
+        let before = stage.store.calls();
+        stage.store.fail(fault);
+        let start = Instant::now();
+        let answer = stage.deliver(&stripe::new_event("charge.succeeded")).await;
+        answer.expect_reason(503, "failed", "Parameter Store could not be read");
+        answer.expect_reason(503, "failed", words);
+        assert!(!answer.body.to_string().contains("arn:"), "AWS's own text is not passed on: {}", answer.body);
+        // The limit is 1.5 s; the rest is for a busy machine.
+        assert!(start.elapsed() < Duration::from_millis(3500), "{fault:?}: {:?}", start.elapsed());
+        assert_eq!(stage.store.calls() - before, calls, "{fault:?}");
+        let line = stage.function.line_with(words).await;
+        assert!(line.contains("\"outcome\":\"failed\""), "the line of the request says it: {line}");
+        assert_eq!(stage.function.output().matches(words).count(), 1, "and no other line does");
+    }
+    assert!(!stage.function.output().contains("arn:"));
+    stage.store.recover();
+    stage.deliver(&stripe::new_event("charge.succeeded")).await.expect_forwarded();
+    assert_eq!(stage.amplitude.events().len(), 1);
+}
+
+#[tokio::test]
+async fn an_old_value_outlives_throttling() {
+    an_old_value_outlives(Fault::Throttled).await;
+}
+
+#[tokio::test]
+async fn an_old_value_outlives_denied_access() {
+    an_old_value_outlives(Fault::Denied).await;
+}
+
+#[tokio::test]
+async fn an_old_value_outlives_a_key_that_cannot_decrypt() {
+    an_old_value_outlives(Fault::Undecryptable).await;
+}
+
+#[tokio::test]
+async fn an_old_value_outlives_silence() {
+    an_old_value_outlives(Fault::Hang).await;
+}
+
+#[tokio::test]
+async fn an_old_value_outlives_an_outage() {
+    an_old_value_outlives(Fault::Down).await;
+}
+
+async fn an_old_value_outlives(fault: Fault) {
+    let stage = Stage::with(&[("PARAMETER_TTL_SECONDS", "1")]).await;
+    let deliver = async || {
+        let start = Instant::now();
+        let event = stripe::new_event("charge.succeeded");
+        stage.deliver(&event).await.expect_forwarded();
+        // Half a second for Parameter Store; the rest is for a busy machine.
+        assert!(start.elapsed() < Duration::from_millis(2500), "{:?}", start.elapsed());
+        stage.amplitude.the(&event).api_key
+    };
+    deliver().await;
+    stage.store.fail(fault);
+    stage.store.put(&format!("{SHOP}/amplitude-api-key"), "the-new-key").await;
+    let before = stage.store.calls();
+    eventually("a refresh that fails", async || {
+        assert_ne!(deliver().await, "the-new-key");
+        (stage.store.calls() > before).then_some(())
+    })
+    .await;
+    let words = FAULTS.iter().find(|(listed, ..)| *listed == fault).unwrap().1;
+    let line = stage.function.line_with(words).await;
+    assert!(line.contains("\"WARN\"") && line.contains("the old parameters are used"), "{line}");
+    // For a pause nothing is asked for.
+    let calls = stage.store.calls();
+    deliver().await;
+    assert_eq!(stage.store.calls(), calls);
+    stage.store.recover();
+    eventually("a refresh that succeeds", async || (deliver().await == "the-new-key").then_some(())).await;
+}
+
+/// An early refresh must not turn a stranger's request into an outage, nor take the cached project away.
+#[tokio::test]
+async fn a_wrong_signature_during_an_outage_is_refused_in_time() {
+    let stage = Stage::start().await;
+    stage.deliver(&stripe::new_event("charge.succeeded")).await.expect_forwarded();
+    stage.store.fail(Fault::Hang);
+    let start = Instant::now();
+    let answer = stage.deliver_to(SHOP, "whsec_wrong", &stripe::new_event("charge.succeeded")).await;
+    answer.expect_reason(400, "refused", "signature does not match");
+    assert!(start.elapsed() < Duration::from_millis(2500), "{:?}", start.elapsed());
+    stage.deliver(&stripe::new_event("charge.succeeded")).await.expect_forwarded();
+}

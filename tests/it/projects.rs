@@ -1,0 +1,165 @@
+//! How projects are read from Parameter Store: what strangers can cause, new secrets, labels, and many parameters.
+
+use tokio::time::Instant;
+
+use crate::harness::gateway::Request;
+use crate::harness::{API_KEY, SECRET, SHOP, Stage, eventually, stripe};
+
+#[tokio::test]
+async fn a_project_is_read_once_in_its_time_to_live() {
+    let stage = Stage::start().await;
+    for _ in 0..5 {
+        stage.deliver(&stripe::new_event("charge.succeeded")).await.expect_forwarded();
+    }
+    assert_eq!(stage.store.calls(), 1);
+}
+
+#[tokio::test]
+async fn a_missing_or_malformed_signature_header_causes_no_call() {
+    let stage = Stage::start().await;
+    let body = stripe::sample_bytes("charge.succeeded");
+    stage.send(&Request::unsigned(SHOP, body.clone())).await.expect(400, "refused");
+    for header in ["", "nonsense", "t=1", "t=1,v0=00", "v1=00", "t=01,v1=00", "t=1,v1=00 "] {
+        stage.send(&Request::with_signature(SHOP, header, body.clone())).await.expect(400, "refused");
+    }
+    assert_eq!(stage.store.calls(), 0);
+}
+
+#[tokio::test]
+async fn an_unknown_project_is_looked_for_once() {
+    let stage = Stage::start().await;
+    for _ in 0..5 {
+        stage.deliver_to("elsewhere", SECRET, &stripe::new_event("charge.succeeded")).await.expect(404, "refused");
+    }
+    assert_eq!(stage.store.calls(), 1);
+}
+
+#[tokio::test]
+async fn strangers_cannot_make_the_function_call_parameter_store_without_bound() {
+    let stage = Stage::start().await;
+    stage.deliver(&stripe::new_event("charge.succeeded")).await.expect_forwarded();
+    let start = Instant::now();
+    let (mut unknown, mut exhausted) = (0, 0);
+    for number in 0..60 {
+        let request = Request::with_signature(&format!("stranger-{number}"), "t=1,v1=00", "{}");
+        let answer = stage.send(&request).await;
+        match answer.status {
+            404 => unknown += 1,
+            _ => {
+                answer.expect_reason(503, "failed", "too many projects");
+                exhausted += 1;
+            }
+        }
+    }
+    // Twenty at once, of which the shop has taken one, and then two a second.
+    let refilled = start.elapsed().as_secs_f64() * 2.0;
+    assert!(unknown >= 19 && f64::from(unknown) <= 20.0 + refilled, "{unknown} after {:?}", start.elapsed());
+    assert!(exhausted > 0);
+    assert_eq!(stage.store.calls(), 1 + usize::try_from(unknown).unwrap());
+    stage.deliver(&stripe::new_event("charge.succeeded")).await.expect_forwarded();
+}
+
+#[tokio::test]
+async fn a_new_secret_works_at_once_and_the_old_one_no_longer() {
+    let stage = Stage::start().await;
+    stage.deliver(&stripe::new_event("charge.succeeded")).await.expect_forwarded();
+    stage.store.put(&format!("{SHOP}/stripe-signing-secret"), "whsec_new").await;
+    stage.deliver(&stripe::new_event("charge.succeeded")).await.expect_forwarded();
+    assert_eq!(stage.store.calls(), 1, "the old one is good until somebody asks");
+    stage.deliver_to(SHOP, "whsec_new", &stripe::new_event("charge.succeeded")).await.expect_forwarded();
+    assert_eq!(stage.store.calls(), 2);
+    let answer = stage.deliver(&stripe::new_event("charge.succeeded")).await;
+    answer.expect_reason(400, "refused", "signature does not match");
+}
+
+/// While a secret is rolled, Stripe signs with both.
+#[tokio::test]
+async fn a_header_with_two_signatures_is_taken_with_either_secret() {
+    let stage = Stage::start().await;
+    stage.store.put_project("rolled", "whsec_new", API_KEY).await;
+    for (project, secrets) in [SHOP, "rolled"].into_iter().flat_map(|project| {
+        [[SECRET, "whsec_new"], ["whsec_new", SECRET]].into_iter().map(move |secrets| (project, secrets))
+    }) {
+        let (body, now) = (stripe::new_event("charge.succeeded").to_string(), stripe::now());
+        let [one, other] = secrets.map(|secret| stripe::sign(secret, now, body.as_bytes()));
+        let (_, other) = other.split_once(',').unwrap();
+        let request = Request::with_signature(project, &format!("{one},{other},v0=00"), body);
+        stage.send(&request).await.expect_forwarded();
+    }
+    assert_eq!(stage.store.calls(), 2, "one for each project, and no early refresh");
+}
+
+#[tokio::test]
+async fn wrong_signatures_cause_one_early_refresh_in_ten_seconds() {
+    let stage = Stage::start().await;
+    stage.deliver(&stripe::new_event("charge.succeeded")).await.expect_forwarded();
+    let start = Instant::now();
+    for _ in 0..10 {
+        let answer = stage.deliver_to(SHOP, "whsec_wrong", &stripe::new_event("charge.succeeded")).await;
+        answer.expect_reason(400, "refused", "signature does not match");
+    }
+    let allowed = 1 + usize::try_from(start.elapsed().as_secs() / 10).unwrap();
+    assert!((2..=1 + allowed).contains(&stage.store.calls()), "{} calls", stage.store.calls());
+}
+
+#[tokio::test]
+async fn the_label_of_a_secret_is_put_on_its_events() {
+    let stage = Stage::start().await;
+    for (name, secret) in [("/eu", "whsec_eu"), ("/us", "whsec_us"), ("", "whsec_plain")] {
+        stage.store.put(&format!("labelled/stripe-signing-secret{name}"), secret).await;
+    }
+    stage.store.put("labelled/amplitude-api-key", API_KEY).await;
+    for (secret, label) in [("whsec_us", Some("us")), ("whsec_eu", Some("eu")), ("whsec_plain", None)] {
+        let event = stripe::new_event("charge.succeeded");
+        stage.deliver_to("labelled", secret, &event).await.expect_forwarded();
+        let source = stage.amplitude.the(&event).event["event_properties"].get("stripe_source").cloned();
+        assert_eq!(source, label.map(Into::into), "{secret}");
+    }
+    // Labels alone do, too.
+    stage.store.put("only-labels/stripe-signing-secret/eu", "whsec_eu").await;
+    stage.store.put("only-labels/amplitude-api-key", API_KEY).await;
+    let event = stripe::new_event("charge.succeeded");
+    stage.deliver_to("only-labels", "whsec_eu", &event).await.expect_forwarded();
+}
+
+/// Parameter Store gives ten parameters a page.
+#[tokio::test]
+async fn a_project_may_have_more_parameters_than_a_page_of_parameter_store_holds() {
+    let stage = Stage::start().await;
+    stage.store.put("many/amplitude-api-key", API_KEY).await;
+    for number in 0..24 {
+        let name = format!("many/stripe-signing-secret/account-{number}");
+        stage.store.put(&name, &format!("whsec_of_account_{number}")).await;
+    }
+    for number in [0, 9, 10, 23] {
+        let event = stripe::new_event("charge.succeeded");
+        stage.deliver_to("many", &format!("whsec_of_account_{number}"), &event).await.expect_forwarded();
+        let kept = stage.amplitude.the(&event);
+        assert_eq!(kept.event["event_properties"]["stripe_source"], format!("account-{number}"));
+    }
+    assert_eq!(stage.store.calls(), 3, "25 parameters are three pages");
+}
+
+#[tokio::test]
+async fn a_parameter_that_is_not_known_is_warned_about_by_name() {
+    let stage = Stage::start().await;
+    stage.store.put(&format!("{SHOP}/amplitude-api-kee"), "hidden-value").await;
+    stage.deliver(&stripe::new_event("charge.succeeded")).await.expect_forwarded();
+    let name = format!("{}/{SHOP}/amplitude-api-kee", stage.store.prefix());
+    let line = stage.function.line_with(&name).await;
+    assert!(line.contains("\"WARN\"") && !line.contains("hidden-value"), "{line}");
+}
+
+#[tokio::test]
+async fn a_removed_project_is_unknown_after_the_time_to_live() {
+    let stage = Stage::with(&[("PARAMETER_TTL_SECONDS", "1")]).await;
+    stage.deliver(&stripe::new_event("charge.succeeded")).await.expect_forwarded();
+    stage.store.delete(&format!("{SHOP}/stripe-signing-secret")).await;
+    stage.store.delete(&format!("{SHOP}/amplitude-api-key")).await;
+    let answer = eventually("another answer", async || {
+        let answer = stage.deliver(&stripe::new_event("charge.succeeded")).await;
+        (answer.status != 200).then_some(answer)
+    })
+    .await;
+    answer.expect_reason(404, "refused", "no such project");
+}

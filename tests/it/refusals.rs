@@ -1,0 +1,305 @@
+//! What is not forwarded, and what Stripe and the operator are told about it.
+
+use serde_json::json;
+
+use crate::harness::gateway::{Gateway, Request};
+use crate::harness::{API_KEY, SECRET, SHOP, Stage, eventually, stripe};
+
+fn new_body() -> String {
+    stripe::new_event("charge.succeeded").to_string()
+}
+
+#[tokio::test]
+async fn a_type_that_is_not_on_the_list_is_ignored_with_success() {
+    let stage = Stage::start().await;
+    for event_type in ["customer.created", "issusing_transaction.created"] {
+        let mut event = stripe::new_event("charge.succeeded");
+        event["type"] = event_type.into();
+        let answer = stage.deliver(&event).await;
+        answer.expect_reason(200, "ignored", "not on the list");
+        assert_eq!((&answer.body["event"], &answer.body["type"]), (&event["id"], &json!(event_type)));
+        assert_eq!(answer.body.get("user_id_from"), None);
+    }
+    assert_eq!(stage.amplitude.requests(), 0, "nothing is sent to Amplitude");
+}
+
+#[tokio::test]
+async fn a_signature_is_refused_with_the_reason() {
+    let stage = Stage::start().await;
+    let (body, now) = (new_body(), stripe::now());
+    let signature = stripe::sign(SECRET, now, body.as_bytes());
+    let hex = signature.split_once(",v1=").unwrap().1;
+    let with = |signature: &str| Request::with_signature(SHOP, signature, body.clone());
+    let changed = Request::with_signature(SHOP, &signature, body.replace("usd", "eur"));
+    for (request, words) in [
+        (Request::unsigned(SHOP, body.clone()), "no signature header"),
+        (with(""), "malformed signature header"),
+        (with("nonsense"), "malformed signature header"),
+        (with(&format!("v1={hex}")), "malformed signature header: it has no t"),
+        (with(&format!("t=soon,v1={hex}")), "malformed signature header: t is not"),
+        (with(&format!("t={now},t={now},v1={hex}")), "malformed signature header: it has more than one t"),
+        (with(&format!("t={now}, v1={hex}")), "malformed signature header: it has a space"),
+        (with(&format!("t={now}")), "no v1 signature"),
+        (with(&format!("t={now},v0={hex}")), "no v1 signature"),
+        (with(&stripe::sign("whsec_of_another_endpoint", now, body.as_bytes())), "signature does not match"),
+        (with(&format!("t={now},v1={}", hex.to_uppercase())), "signature does not match"),
+        (with(&format!("t={},v1={hex}", now - 1)), "signature does not match"),
+        (changed, "signature does not match"),
+    ] {
+        for gateway in Gateway::ALL {
+            let answer = stage.function.send(gateway, &request).await;
+            answer.expect_reason(400, "refused", words);
+            assert_eq!(answer.body.get("event"), None, "nothing of an unverified body is read");
+        }
+    }
+    assert_eq!(stage.amplitude.requests(), 0);
+    assert!(hex.len() == 64 && !stage.function.output().contains(hex));
+}
+
+#[tokio::test]
+async fn two_signature_headers_are_refused_through_an_http_api() {
+    two_signature_headers_are_refused(Gateway::HttpApi).await;
+}
+
+#[tokio::test]
+async fn two_signature_headers_are_refused_through_a_rest_api() {
+    two_signature_headers_are_refused(Gateway::RestApi).await;
+}
+
+/// A REST API hands over a list, an HTTP API joins the values with a comma, which gives a header with two `t`. So does
+/// a Function URL; but the emulator of one passes only one of them on.
+async fn two_signature_headers_are_refused(gateway: Gateway) {
+    let stage = Stage::start().await;
+    let request = Request::signed(SHOP, SECRET, new_body());
+    let signature = request.headers[1].1.clone();
+    for other in ["t=1,v1=00", &signature] {
+        let answer = stage.function.send(gateway, &request.clone().header("Stripe-Signature", other)).await;
+        answer.expect_reason(400, "refused", "malformed signature header");
+    }
+}
+
+#[tokio::test]
+async fn the_age_of_a_signature_is_limited_in_both_directions() {
+    let stage = Stage::with(&[("SIGNATURE_TOLERANCE_SECONDS", "100")]).await;
+    let default = Stage::start().await;
+    let signed_at = |time: u64| {
+        let body = new_body();
+        Request::with_signature(SHOP, &stripe::sign(SECRET, time, body.as_bytes()), body)
+    };
+    for (seconds, tolerated) in [(90, true), (110, false), (290, false)] {
+        for (time, words) in
+            [(stripe::now() - seconds, "timestamp too old: signed"), (stripe::now() + seconds, "too far in the future")]
+        {
+            let answer = stage.send(&signed_at(time)).await;
+            if tolerated {
+                answer.expect_forwarded();
+                continue;
+            }
+            answer.expect_reason(400, "refused", words);
+            let reason = answer.body["reason"].as_str().unwrap();
+            // A second or two may have passed since.
+            let told = (seconds - 3..=seconds + 3).any(|seconds| reason.contains(&format!(" {seconds} s")));
+            assert!(told && reason.contains("100 s"), "{reason}");
+        }
+    }
+    default.send(&signed_at(stripe::now() - 290)).await.expect_forwarded();
+    default.send(&signed_at(stripe::now() - 310)).await.expect_reason(400, "refused", "timestamp too old");
+}
+
+#[tokio::test]
+async fn the_age_is_told_only_to_who_has_the_secret() {
+    let stage = Stage::start().await;
+    let body = new_body();
+    let signature = stripe::sign("whsec_of_another_endpoint", stripe::now() - 10_000, body.as_bytes());
+    let answer = stage.send(&Request::with_signature(SHOP, &signature, body)).await;
+    answer.expect_reason(400, "refused", "signature does not match");
+}
+
+#[tokio::test]
+async fn a_signed_body_that_is_no_snapshot_event_is_refused() {
+    let stage = Stage::start().await;
+    let thin = json!({"id": "evt_test_1", "object": "v2.core.event", "type": "v1.billing.meter.error_report_triggered",
+        "created": "2024-09-26T17:46:22.134Z", "related_object": {"id": "mtr_1", "type": "billing.meter"}});
+    for (body, words) in [
+        (String::new(), "malformed JSON at line 1"),
+        ("{\n  oops".to_owned(), "malformed JSON at line 2, column 3"),
+        (new_body()[..100].to_owned(), "malformed JSON"),
+        ("[]".to_owned(), "not a Stripe event"),
+        ("{}".to_owned(), "not a Stripe event"),
+        (json!({"id": "ch_1", "object": "charge"}).to_string(), "not a Stripe event"),
+        (thin.to_string(), "thin event"),
+    ] {
+        for gateway in Gateway::ALL {
+            let answer = stage.function.send(gateway, &Request::signed(SHOP, SECRET, body.clone())).await;
+            answer.expect_reason(400, "refused", words);
+        }
+    }
+    let mut no_text = Request::signed(SHOP, SECRET, b"\xff\x00\xfe".to_vec());
+    no_text.base64 = true;
+    stage.send(&no_text).await.expect_reason(400, "refused", "malformed JSON");
+    assert_eq!(stage.amplitude.requests(), 0);
+}
+
+#[tokio::test]
+async fn another_path_or_an_impossible_name_is_not_found_without_a_call_to_parameter_store() {
+    let stage = Stage::start().await;
+    for path in [
+        "/".to_owned(),
+        "/stripe".to_owned(),
+        "/stripe/".to_owned(),
+        "/stripe/a%2Fb".to_owned(),
+        "/stripe/a.b".to_owned(),
+        "/stripe/a%20b".to_owned(),
+        format!("/stripe/{}", "a".repeat(65)),
+        format!("/stripe/{SHOP}/"),
+        format!("/stripe/{SHOP}/more"),
+        format!("/webhooks/{SHOP}"),
+        format!("/xstripe/{SHOP}"),
+        format!("/Stripe/{SHOP}"),
+        format!("/{SHOP}"),
+    ] {
+        for gateway in Gateway::ALL {
+            // Even a good signature changes nothing.
+            let mut request = Request::signed(SHOP, SECRET, new_body());
+            request.path.clone_from(&path);
+            let answer = stage.function.send(gateway, &request).await;
+            assert_eq!(answer.status, 404, "{path} through {gateway:?}: {}", answer.body);
+            answer.expect_reason(404, "refused", "no such route");
+        }
+    }
+    assert_eq!(stage.store.calls(), 0);
+}
+
+#[tokio::test]
+async fn the_longest_name_of_a_project_is_taken() {
+    let stage = Stage::start().await;
+    let name = format!("{}-_Z9", "a".repeat(60));
+    stage.store.put_project(&name, "whsec_long", API_KEY).await;
+    let event = stripe::new_event("charge.succeeded");
+    stage.deliver_to(&name, "whsec_long", &event).await.expect_forwarded();
+}
+
+#[tokio::test]
+async fn an_unknown_project_is_not_found_and_its_folder_is_named() {
+    let stage = Stage::start().await;
+    let answer = stage.deliver_to("elsewhere", SECRET, &stripe::new_event("charge.succeeded")).await;
+    answer.expect_reason(404, "refused", &format!("no parameters under {}/elsewhere/", stage.store.prefix()));
+    // What is below another project's name is not this one's: `sho` is a prefix of `shop`.
+    let answer = stage.deliver_to("sho", SECRET, &stripe::new_event("charge.succeeded")).await;
+    answer.expect_reason(404, "refused", "no such project");
+}
+
+#[tokio::test]
+async fn another_method_is_not_allowed() {
+    let stage = Stage::start().await;
+    for gateway in Gateway::ALL {
+        for method in ["GET", "PUT", "DELETE", "PATCH"] {
+            let mut request = Request::signed(SHOP, SECRET, new_body());
+            request.method = method;
+            let answer = stage.function.send(gateway, &request).await;
+            answer.expect_reason(405, "refused", "POST");
+            assert_eq!(answer.headers["allow"], "POST", "{method} through {gateway:?}");
+        }
+    }
+    assert_eq!(stage.store.calls(), 0);
+}
+
+#[tokio::test]
+async fn a_body_over_four_mebibytes_is_refused() {
+    let stage = Stage::start().await;
+    for base64 in [false, true] {
+        let mut request = Request::with_signature(SHOP, "t=1,v1=1", vec![b' '; 4 * 1024 * 1024 + 1]);
+        request.base64 = base64;
+        stage.send(&request).await.expect_reason(413, "refused", "4 MiB");
+        assert_eq!(stage.store.calls(), 0);
+    }
+    // One byte less is taken, and found not to be JSON.
+    let mut request = Request::signed(SHOP, SECRET, vec![b' '; 4 * 1024 * 1024]);
+    request.base64 = true;
+    stage.send(&request).await.expect_reason(400, "refused", "malformed JSON");
+}
+
+/// Parameters that cannot be used, what the reason says about them, and what it must not say.
+#[tokio::test]
+async fn unusable_parameters_are_named_to_who_has_the_secret_and_to_nobody_else() {
+    let stage = Stage::start().await;
+    let settings = |value: &str| vec![("amplitude-api-key", API_KEY.to_owned()), ("settings", value.to_owned())];
+    for (number, (parameters, words, hidden)) in [
+        (vec![], "/amplitude-api-key is missing", "nothing"),
+        (vec![("amplitude-api-key", " ".to_owned())], "/amplitude-api-key is empty", "nothing"),
+        (settings("{hidden}"), "/settings cannot be used: malformed JSON at line 1", "hidden"),
+        (settings("[\"hidden\"]"), "/settings cannot be used: it is not a JSON object", "hidden"),
+        (
+            settings(r#"{"amplitude_regoin": "hidden"}"#),
+            "/settings cannot be used: the key \"amplitude_regoin\"",
+            "hidden",
+        ),
+        (settings(r#"{"amplitude_region": "hidden"}"#), "/settings cannot be used: `amplitude_region`", "hidden"),
+        (settings(" "), "/settings is empty", "nothing"),
+        (
+            vec![("amplitude-api-key", API_KEY.to_owned()), ("amplitude-test-api-key", "\n".to_owned())],
+            "/amplitude-test-api-key is empty",
+            "nothing",
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let project = format!("broken-{number}");
+        stage.store.put(&format!("{project}/stripe-signing-secret"), "whsec_of_broken").await;
+        for (name, value) in parameters {
+            stage.store.put(&format!("{project}/{name}"), &value).await;
+        }
+        let event = stripe::new_event("charge.succeeded");
+        let answer = stage.deliver_to(&project, "whsec_of_a_stranger", &event).await;
+        answer.expect_reason(400, "refused", "signature does not match");
+        assert!(!answer.body.to_string().contains("settings") && !answer.body.to_string().contains("api-key"));
+
+        let answer = stage.deliver_to(&project, "whsec_of_broken", &event).await;
+        answer.expect_reason(500, "failed", words);
+        answer.expect_reason(500, "failed", &format!("{}/{project}/", stage.store.prefix()));
+        assert!(!answer.body.to_string().contains(hidden), "{}", answer.body);
+        assert!(!stage.function.output().contains(hidden));
+    }
+    assert_eq!(stage.amplitude.requests(), 0);
+}
+
+/// Without any secret, nobody can be told apart, and the operator has to learn about it.
+#[tokio::test]
+async fn a_missing_or_impossible_signing_secret_is_named() {
+    let stage = Stage::start().await;
+    let event = stripe::new_event("charge.succeeded");
+
+    stage.store.put("no-secret/amplitude-api-key", API_KEY).await;
+    let answer = stage.deliver_to("no-secret", SECRET, &event).await;
+    answer.expect_reason(500, "failed", "/no-secret/stripe-signing-secret is missing");
+
+    stage.store.put_project("blank", " ", API_KEY).await;
+    let answer = stage.deliver_to("blank", "", &event).await;
+    answer.expect_reason(500, "failed", "/blank/stripe-signing-secret is empty");
+
+    for (number, kind) in ["sk", "rk", "pk"].into_iter().enumerate() {
+        // Put together here, so that no tool takes it for a real one.
+        let pasted = format!("{kind}_{}_{}", "live", "0a1B".repeat(6));
+        let project = format!("pasted-{number}");
+        stage.store.put_project(&project, &pasted, API_KEY).await;
+        let answer = stage.deliver_to(&project, &pasted, &event).await;
+        answer.expect_reason(500, "failed", &format!("/{project}/stripe-signing-secret holds an API key of Stripe"));
+        assert!(!answer.body.to_string().contains(&pasted));
+        assert!(!stage.function.output().contains(&pasted));
+    }
+}
+
+#[tokio::test]
+async fn a_repaired_parameter_works_after_the_time_to_live() {
+    let stage = Stage::with(&[("PARAMETER_TTL_SECONDS", "1")]).await;
+    stage.store.put("repaired/stripe-signing-secret", "whsec_repaired").await;
+    let event = stripe::new_event("charge.succeeded");
+    stage.deliver_to("repaired", "whsec_repaired", &event).await.expect_reason(500, "failed", "amplitude-api-key");
+    stage.store.put("repaired/amplitude-api-key", API_KEY).await;
+    eventually("the repaired project", async || {
+        let answer = stage.deliver_to("repaired", "whsec_repaired", &event).await;
+        (answer.status == 200).then_some(())
+    })
+    .await;
+}
