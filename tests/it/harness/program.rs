@@ -28,15 +28,20 @@ pub struct Server {
 impl Server {
     /// Starts `.venv/bin/{name}` in a directory; `arguments` gets the port. Returns when it listens.
     pub fn start(name: &str, directory: &Path, arguments: impl Fn(String) -> Vec<String>) -> Self {
-        let program = installed(name);
+        let mut command = Command::new("sh");
+        command.current_dir(directory);
+        Self::start_in(command, name, &installed(name), arguments)
+    }
+
+    /// Starts a program by a shell whose directory and environment are prepared. `name` is for its log.
+    pub fn start_in(mut shell: Command, name: &str, program: &Path, arguments: impl Fn(String) -> Vec<String>) -> Self {
         let address = free_address();
-        let log = scratch().join(format!("{name}.log"));
+        let log = log_of(name);
         let file = std::fs::File::create(&log).unwrap();
-        let mut shell = Command::new("sh")
+        let mut shell = shell
             .args(["-c", r#""$@" & server=$!; read _; kill $server"#, "sh"])
             .arg(program)
             .args(arguments(address.port().to_string()))
-            .current_dir(directory)
             .stdin(Stdio::piped())
             .stdout(file.try_clone().unwrap())
             .stderr(file)
@@ -52,6 +57,11 @@ impl Server {
         }
         Self { address, _shell: shell }
     }
+}
+
+/// The file of what a server writes.
+pub fn log_of(name: &str) -> PathBuf {
+    scratch().join(format!("{name}.log"))
 }
 
 /// An address on which nobody listens.

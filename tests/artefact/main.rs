@@ -1,0 +1,126 @@
+//! The release build, as cargo-lambda builds it for deployment, under AWS's own runtime interface emulator.
+//!
+//! `make artefact` builds what this starts, and installs the emulator.
+
+// As in `tests/it`, whose harness this uses, though not all of it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    dead_code,
+    missing_docs,
+    unreachable_pub
+)]
+
+#[path = "../it/harness/mod.rs"]
+mod harness;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::harness::amplitude::Amplitude;
+use crate::harness::gateway::{Answer, Gateway, Request};
+use crate::harness::lambda::REGION;
+use crate::harness::parameter_store::ParameterStore;
+use crate::harness::program::{Server, free_address, log_of};
+use crate::harness::{SECRET, SHOP, eventually, http_client, stripe};
+
+#[tokio::test]
+async fn every_type_arrives_through_the_release_build() {
+    let stage = Stage::start("x86_64").await;
+    for gateway in [Gateway::HttpApi, Gateway::RestApi] {
+        for event_type in stripe_amplitude::stripe::catalog::TYPES {
+            let event = stripe::new_event(event_type);
+            stage.send(gateway, &Request::signed(SHOP, SECRET, event.to_string())).await.expect_forwarded();
+            assert_eq!(stage.amplitude.the(&event).event["event_type"], format!("[Stripe] {event_type}"));
+        }
+    }
+    let answer = stage.send(Gateway::HttpApi, &Request::signed(SHOP, "whsec_wrong", "{}")).await;
+    answer.expect_reason(400, "refused", "signature does not match");
+    // The route of the other build is not in this one.
+    let answer = stage.send(Gateway::HttpApi, &Request::signed("panic-for-tests", SECRET, "{}")).await;
+    answer.expect_reason(404, "refused", "no such project");
+}
+
+/// cargo-lambda would choose `panic = "abort"`, and take the process away from every other request in it.
+#[tokio::test]
+async fn a_panic_is_answered_and_the_process_serves_on() {
+    let stage = Stage::start("panic-for-tests").await;
+    for _ in 0..3 {
+        let answer = stage.send(Gateway::HttpApi, &Request::signed("panic-for-tests", SECRET, "{}")).await;
+        answer.expect_reason(500, "failed", "unexpected error in the function");
+        let event = stripe::new_event("charge.succeeded");
+        stage.send(Gateway::HttpApi, &Request::signed(SHOP, SECRET, event.to_string())).await.expect_forwarded();
+    }
+    let log = eventually("the lines about panics", async || {
+        let log = std::fs::read_to_string(log_of("rie-panic-for-tests")).unwrap();
+        (log.matches("this is a bug").count() == 3).then_some(log)
+    })
+    .await;
+    assert!(log.contains("src/webhook.rs:"), "the place is logged");
+    assert!(!log.contains("a panic for tests"), "the message is not: it may hold anything");
+    assert_eq!(stage.store.calls(), 1, "it is the same process, with its cache");
+}
+
+/// A release build under the emulator, with what is around it.
+struct Stage {
+    store: ParameterStore,
+    amplitude: Amplitude,
+    emulator: Server,
+    http: reqwest::Client,
+}
+
+impl Stage {
+    /// `build` is the folder under `target/lambda`.
+    async fn start(build: &str) -> Self {
+        let store = ParameterStore::start_with_shop().await;
+        let amplitude = Amplitude::start().await;
+        let bootstrap = root().join(format!("target/lambda/{build}/stripe-amplitude/bootstrap"));
+        assert!(bootstrap.exists(), "{} is missing: run `make artefact`", bootstrap.display());
+
+        let mut shell = Command::new("sh");
+        shell.env_clear().envs([
+            ("PATH", "/usr/bin:/bin"),
+            ("AWS_REGION", REGION),
+            ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"),
+            ("AWS_SECRET_ACCESS_KEY", "aws-secret-of-the-function"),
+            ("AWS_LAMBDA_FUNCTION_TIMEOUT", "10"),
+            ("PARAMETER_PREFIX", store.prefix()),
+            ("AWS_ENDPOINT_URL_SSM", store.url()),
+            ("AMPLITUDE_URL", amplitude.url()),
+        ]);
+        let emulator = Server::start_in(shell, &format!("rie-{build}"), &emulator(), |port| {
+            [
+                "--runtime-interface-emulator-address",
+                &format!("127.0.0.1:{port}"),
+                "--runtime-api-address",
+                &free_address().to_string(),
+                bootstrap.to_str().unwrap(),
+            ]
+            .map(str::to_owned)
+            .to_vec()
+        });
+        Self { store, amplitude, emulator, http: http_client() }
+    }
+
+    async fn send(&self, gateway: Gateway, request: &Request) -> Answer {
+        // The emulator has one function, of this name.
+        gateway.send(&self.http, &format!("http://{}", self.emulator.address), "function", request).await
+    }
+}
+
+/// SAM brings AWS's runtime interface emulator along, for both processors.
+fn emulator() -> PathBuf {
+    let lib = root().join(".venv-check/lib");
+    let python = std::fs::read_dir(&lib)
+        .unwrap_or_else(|error| panic!("{}: {error}: run `make artefact`, which installs it", lib.display()))
+        .next()
+        .unwrap()
+        .unwrap();
+    python.path().join("site-packages/samcli/local/rapid/aws-lambda-rie-x86_64")
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
