@@ -33,5 +33,5 @@ pub struct Destination<'p> {
     /// Hidden from `Debug`.
     pub api_key: &'p SecretString,
     /// The parameter that holds the key, to name it where Amplitude refuses it.
-    pub parameter: &'p str,
+    pub parameter: &'static str,
 }

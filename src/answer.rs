@@ -62,7 +62,7 @@ pub enum Failure {
         /// Why.
         error: DeliveryError,
         /// The parameter that holds the key.
-        parameter: String,
+        parameter: &'static str,
     },
     /// A bug.
     #[error("an unexpected error in the function; its log has the place, please report it")]
@@ -304,7 +304,7 @@ mod tests {
 
     #[test]
     fn every_failure_has_its_status_and_its_reason() {
-        let delivery = |error| Failure::Delivery { error, parameter: "amplitude-api-key".to_owned() };
+        let delivery = |error| Failure::Delivery { error, parameter: "amplitude-api-key" };
         let refused = LoadError::Refused { code: "AccessDeniedException".to_owned(), words: "words" };
         let unreadable = |error| Failure::Project(Unavailable::Unreadable(error));
         let unknown = Unavailable::Unknown { folder: "/stripe-amplitude/demo".to_owned() };

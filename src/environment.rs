@@ -130,7 +130,6 @@ impl<V: Fn(&str) -> Option<OsString>> Variables<V> {
         parse(&text).map(Some).ok_or_else(|| EnvironmentError::new(name, &format!("{text:?}"), takes))
     }
 
-    /// A day at the most: that is how long an old value may be used at all.
     fn seconds(&self, name: &'static str) -> Result<Option<Duration>, EnvironmentError> {
         self.parse(name, "a whole number of seconds, 1 or more", |text| {
             text.parse().ok().filter(|seconds| *seconds > 0).map(Duration::from_secs)

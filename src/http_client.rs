@@ -12,7 +12,8 @@ use crate::amplitude::event::LIBRARY;
 
 /// Builds the client. `extra_ca_file` is a PEM file of root certificates that are trusted besides the compiled-in ones.
 ///
-/// Redirects are not followed: neither API answers with any, so one means that something else answers.
+/// Redirects are not followed: neither API answers with any, so one means that something else answers. Variables like
+/// `HTTPS_PROXY` are not read: a proxy is named by `AMPLITUDE_URL` and AWS's endpoint variables, or by nothing.
 ///
 /// # Errors
 /// Where the file cannot be read or holds no certificate.
@@ -35,6 +36,7 @@ pub fn build(extra_ca_file: Option<&Path>) -> Result<reqwest::Client, HttpClient
     let client = reqwest::Client::builder()
         .tls_backend_preconfigured(tls)
         .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
         .user_agent(LIBRARY)
         .build()?;
     Ok(client)

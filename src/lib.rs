@@ -24,6 +24,8 @@ pub mod answer;
 #[cfg(feature = "lambda")]
 pub mod environment;
 pub mod http_client;
+#[cfg(feature = "log")]
+pub mod log;
 pub mod projects;
 pub mod stripe;
 pub mod translate;

@@ -8,16 +8,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use lambda_http::request::LambdaRequest;
 use lambda_http::{Adapter, Body, LambdaEvent, RequestExt as _, Service as _, lambda_runtime, service_fn};
+use serde_json::json;
 use stripe_amplitude::amplitude::client::Client;
 use stripe_amplitude::environment::{self, Environment};
 use stripe_amplitude::http_client;
+use stripe_amplitude::log;
 use stripe_amplitude::projects::Projects;
 use stripe_amplitude::projects::parameter_store::ParameterStore;
 use stripe_amplitude::webhook::{Request, Webhook};
-use tracing::level_filters::LevelFilter;
-use tracing_subscriber::filter::Targets;
-use tracing_subscriber::layer::SubscriberExt as _;
-use tracing_subscriber::util::SubscriberInitExt as _;
 
 fn main() -> ExitCode {
     if variable("AWS_LAMBDA_RUNTIME_API").is_none() {
@@ -29,17 +27,16 @@ fn main() -> ExitCode {
     match start() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!(%error, "the function cannot start");
+            // Not through the log, whose level may be what is wrong, or off; but in its form.
+            let line = json!({"level": "ERROR", "message": "the function cannot start", "error": error.to_string()});
+            eprintln!("{line}");
             ExitCode::FAILURE
         }
     }
 }
 
 fn start() -> Result<(), lambda_http::Error> {
-    // Without a usable level, the error about it still has to be seen.
-    let level = environment::log_level(variable);
-    log(level.clone().unwrap_or(LevelFilter::INFO));
-    level?;
+    log::start(environment::log_level(variable)?);
     let environment = Environment::read(variable)?;
     runtime()?.block_on(run(environment))
 }
@@ -94,19 +91,6 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
         _ => tokio::runtime::Builder::new_multi_thread(),
     };
     builder.enable_all().build()
-}
-
-/// Our own lines at this level, those of libraries only from warnings on: below, they log what they send and receive.
-fn log(level: LevelFilter) {
-    let targets = Targets::new().with_target("stripe_amplitude", level).with_default(level.min(LevelFilter::WARN));
-    let lines =
-        tracing_subscriber::fmt::layer().json().flatten_event(true).with_current_span(false).with_span_list(false);
-    tracing_subscriber::registry().with(targets).with(lines).init();
-    // The message of a panic may hold anything; its place may not.
-    std::panic::set_hook(Box::new(|panic| {
-        let place = panic.location().map(ToString::to_string);
-        tracing::error!(place, "a panic: this is a bug");
-    }));
 }
 
 fn variable(name: &str) -> Option<OsString> {

@@ -15,7 +15,6 @@ use crate::projects::ProjectName;
 use crate::stripe;
 
 /// An event for Amplitude, and how its user was found.
-#[derive(Debug)]
 pub struct Translation {
     /// What is sent.
     pub event: Event,

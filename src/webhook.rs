@@ -32,7 +32,7 @@ const WARM_UP_WITHIN: Duration = Duration::from_secs(3);
 pub const LARGEST_BODY: usize = 4 * 1024 * 1024;
 
 /// A request as any gateway hands it over.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Request<'r> {
     /// `POST`, or it is refused.
     pub method: &'r Method,
@@ -91,7 +91,7 @@ impl<S: ProjectSource, A: EventSink> Webhook<S, A> {
         record.delivery(attempts, &result);
         result
             .map(|_| Success::Forwarded)
-            .map_err(|error| Failure::Delivery { error, parameter: destination.parameter.to_owned() })
+            .map_err(|error| Failure::Delivery { error, parameter: destination.parameter })
     }
 
     /// Verifies against the project as it is known; where nothing matches, once more against the project as it is now,

@@ -18,5 +18,6 @@ done
 for crate in aws-lc-rs aws-lc-sys native-tls openssl openssl-sys; do
   ! grep -q "^$crate " <<<"$function_tree" || fail "the function has $crate"
 done
-! crates --package stripe-amplitude-cli | grep -q '^aws-sdk' || fail "the command line has the AWS SDK"
+cli_tree=$(crates --package stripe-amplitude-cli)
+! grep -q '^aws-sdk' <<<"$cli_tree" || fail "the command line has the AWS SDK"
 echo "dependencies: $(wc -l <<<"$function_tree") crates in the function, one HTTP and TLS stack"

@@ -2,17 +2,22 @@
 
 use std::error::Error;
 use std::process::ExitCode;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use amplitude_emulator::{AcceptedEvent, Configuration, Emulator};
 use serde_json::Value;
 use stripe_amplitude::stripe::signature::{self, SigningSecret};
 use tokio::net::TcpListener;
 
+use crate::projects::{DEMO, DEMO_SECRET, Projects};
 use crate::samples::{SAMPLES, Sample};
-use crate::server::{self, PROJECT, SIGNING_SECRET};
+use crate::{clock, event_file, server};
 
+/// Send one signed event of every type through the function's handler into a local Amplitude, and show what landed
+///
+/// The exit code is 0 only if every event landed as expected.
 #[derive(clap::Args)]
+#[command(after_help = "Example:
+  stripe-amplitude-cli demo --port 3001 --keep-serving")]
 pub(crate) struct Arguments {
     /// Go on serving after the table
     #[arg(long)]
@@ -24,19 +29,17 @@ pub(crate) struct Arguments {
 
 /// Succeeds only if every event landed as expected.
 pub(crate) async fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
-    let port = arguments.port;
-    let listener = TcpListener::bind(("127.0.0.1", port))
-        .await
-        .map_err(|error| format!("port {port} cannot be used ({error}); choose another one: make run PORT=3001"))?;
+    let listener = server::listen(arguments.port).await?;
     let amplitude = TcpListener::bind(("127.0.0.1", 0)).await?;
     let amplitude_url = format!("http://{}", amplitude.local_addr()?);
-    let url = format!("http://{}/stripe/{PROJECT}", listener.local_addr()?);
+    let url = format!("http://{}/stripe/{DEMO}", listener.local_addr()?);
     println!("The function's handler is on {url}, a local Amplitude on {amplitude_url}.");
     println!("One event of every type, signed now:\n");
 
     let emulator = Emulator::new(Configuration::default());
     tokio::spawn(emulator.clone().serve(amplitude));
-    let serving = tokio::spawn(server::serve(listener, server::handler(format!("{amplitude_url}/2/httpapi"))?));
+    let handler = server::handler(Projects::built_in(), Some(format!("{amplitude_url}/2/httpapi")))?;
+    let serving = tokio::spawn(server::serve(listener, handler));
     let as_expected = send_samples(&url, &emulator).await?;
     println!("\n{as_expected} of {} landed as expected.", SAMPLES.len());
 
@@ -53,23 +56,19 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error
 /// Prints a row for each event, and counts those that landed as expected.
 async fn send_samples(url: &str, emulator: &Emulator) -> Result<usize, Box<dyn Error>> {
     let http = stripe_amplitude::http_client::build(None)?;
-    let secret = SigningSecret::new(SIGNING_SECRET.into(), None);
+    let secret = SigningSecret::new(DEMO_SECRET.into(), None);
     let mut as_expected = 0;
     row(["TYPE", "STATUS", "USER ID", "FROM", "REVENUE"]);
     for sample in &SAMPLES {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
-        let mut event: Value = serde_json::from_str(sample.json)?;
-        let id = event.get("id").and_then(Value::as_str).unwrap_or_default().to_owned();
-        if let Some(created) = event.get_mut("created") {
-            *created = now.into();
-        }
-        let body = event.to_string();
-        let header = signature::sign(&secret, now, body.as_bytes());
+        let now = clock::now();
+        let body = event_file::happen_now(sample.json.as_bytes(), now)?;
+        let header = signature::sign(&secret, now, &body);
         let answer = http.post(url).header(signature::HEADER, header).body(body).send().await?;
         let status = answer.status().as_u16();
         let answer: Value = serde_json::from_slice(&answer.bytes().await?)?;
 
-        let accepted = emulator.events().into_iter().rfind(|event| text(&event.event, "insert_id") == Some(&id));
+        let id = answer.get("event").and_then(Value::as_str);
+        let accepted = emulator.events().into_iter().rfind(|event| text(&event.event, "insert_id") == id);
         let landed = accepted.as_ref().map(Landed::of);
         let user_id_from = answer.get("user_id_from").and_then(Value::as_str);
         let expected = Landed::expected(sample);

@@ -1,15 +1,30 @@
-//! stripe-amplitude on your machine.
+//! stripe-amplitude on your machine: run the function's handler, and send it events as Stripe would.
 
+mod clock;
 mod demo;
+mod event_file;
+mod invocation;
+mod projects;
 mod samples;
+mod send;
+mod serve;
 mod server;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
+use clap_complete::Shell;
+
+const NAME: &str = "stripe-amplitude-cli";
 
 #[derive(Parser)]
-#[command(version, about = "stripe-amplitude on your machine")]
+#[command(name = NAME, version, about = "stripe-amplitude on your machine")]
+#[command(after_help = "Examples:
+  stripe-amplitude-cli demo
+  stripe-amplitude-cli serve
+  stripe-amplitude-cli send events/stripe/invoice.paid.json
+
+From a clone, without installing it, `cargo cli` stands for `stripe-amplitude-cli`.")]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -17,17 +32,43 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Send one signed event of every type through the function's handler into a local Amplitude, and show what landed
     Demo(demo::Arguments),
+    Serve(serve::Arguments),
+    Send(send::Arguments),
+    Invocation(invocation::Arguments),
+    /// Print the completions for a shell
+    #[command(after_help = "Example:
+  stripe-amplitude-cli completions bash > ~/.local/share/bash-completion/completions/stripe-amplitude-cli")]
+    Completions {
+        shell: Shell,
+    },
 }
 
+/// 0 where all went well, 1 where it did not, 2 where the arguments are wrong.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Demo(arguments) => demo::run(&arguments).await,
+        Command::Serve(arguments) => serve::run(arguments).await,
+        Command::Send(arguments) => send::run(arguments).await,
+        Command::Invocation(arguments) => invocation::run(arguments),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Arguments::command(), NAME, &mut std::io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
     };
     result.unwrap_or_else(|error| {
-        eprintln!("{error}");
+        eprintln!("error: {error}");
         ExitCode::FAILURE
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_sound() {
+        Arguments::command().debug_assert();
+    }
 }

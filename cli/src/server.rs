@@ -1,4 +1,4 @@
-//! The function's handler behind a local HTTP server, with one built-in project.
+//! The function's handler behind a local HTTP server.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -10,29 +10,39 @@ use axum::extract::{Request, State};
 use axum::http::{Response, StatusCode};
 use stripe_amplitude::amplitude::client::Client;
 use stripe_amplitude::http_client::{self, HttpClientError};
-use stripe_amplitude::projects::{LoadError, Parameter, ProjectName, ProjectSource, Projects};
+use stripe_amplitude::projects;
 use stripe_amplitude::webhook::{self, Webhook};
 use tokio::net::TcpListener;
 
-/// The name of the built-in project.
-pub(crate) const PROJECT: &str = "demo";
-
-/// The signing secret of the built-in project. It protects nothing.
-pub(crate) const SIGNING_SECRET: &str = "whsec_demo";
+use crate::projects::Projects;
 
 /// What API Gateway takes. The handler's own limit is lower.
 const GATEWAY_LIMIT: usize = 10 * 1024 * 1024;
 
-type LocalWebhook = Arc<Webhook<BuiltIn, Client>>;
+/// The function's own default.
+const DEFAULT: Duration = Duration::from_secs(300);
 
-/// A handler that sends to the Amplitude at this URL.
+type LocalWebhook = Arc<Webhook<Projects, Client>>;
+
+/// A handler that sends to the Amplitude at this URL, or, without one, to that of the project's region.
 ///
 /// # Errors
 /// Where there is no HTTP client to be had.
-pub(crate) fn handler(amplitude_url: String) -> Result<LocalWebhook, HttpClientError> {
-    let projects = Projects::new(BuiltIn, Duration::from_secs(300));
-    let amplitude = Client::new(http_client::build(None)?, Some(amplitude_url));
-    Ok(Arc::new(Webhook::new(projects, amplitude, Duration::from_secs(300))))
+pub(crate) fn handler(projects: Projects, amplitude_url: Option<String>) -> Result<LocalWebhook, HttpClientError> {
+    let projects = projects::Projects::new(projects, DEFAULT);
+    let amplitude = Client::new(http_client::build(None)?, amplitude_url);
+    Ok(Arc::new(Webhook::new(projects, amplitude, DEFAULT)))
+}
+
+/// Listens on a port of this machine only.
+///
+/// # Errors
+/// A sentence that says which port cannot be used, and what to do.
+pub(crate) async fn listen(port: u16) -> Result<TcpListener, String> {
+    let listener = TcpListener::bind(("127.0.0.1", port)).await;
+    listener.map_err(|error| {
+        format!("port {port} cannot be used ({error}); choose another one: --port 3001, or `make run PORT=3001`")
+    })
 }
 
 /// Serves until the listener fails.
@@ -56,20 +66,4 @@ async fn handle(State(webhook): State<LocalWebhook>, request: Request) -> Result
         time_left: None,
     };
     Ok(webhook.handle(request).await.map(Body::from))
-}
-
-/// The parameters of the built-in project.
-pub(crate) struct BuiltIn;
-
-impl ProjectSource for BuiltIn {
-    fn folder(&self, project: &ProjectName) -> String {
-        format!("/stripe-amplitude/{project}")
-    }
-
-    async fn load(&self, project: &ProjectName) -> Result<Vec<Parameter>, LoadError> {
-        let parameter = |name: &str, value: &str| Parameter { name: name.to_owned(), value: value.into() };
-        let parameters =
-            vec![parameter("stripe-signing-secret", SIGNING_SECRET), parameter("amplitude-api-key", "demo")];
-        Ok(if project.as_str() == PROJECT { parameters } else { Vec::new() })
-    }
 }

@@ -148,8 +148,8 @@ struct Options {
 #[serde(default)]
 struct Answer {
     code: Value,
-    events_ingested: u64,
-    error: String,
+    events_ingested: Value,
+    error: Value,
     missing_field: Value,
     events_with_invalid_fields: Value,
     events_with_missing_fields: Value,
@@ -173,10 +173,14 @@ async fn read(mut answer: reqwest::Response) -> Result<Vec<u8>, DeliveryError> {
 fn understand(status: StatusCode, body: &[u8]) -> Result<Accepted, DeliveryError> {
     let answer: Option<Answer> = serde_json::from_slice(body).ok();
     match (status.as_u16(), answer) {
-        (200, Some(Answer { code, events_ingested, .. })) if code == 200 => Ok(Accepted { events_ingested }),
+        (200, Some(Answer { code, events_ingested, .. })) if code == 200 => {
+            Ok(Accepted { events_ingested: events_ingested.as_u64().unwrap_or_default() })
+        }
         (200..=299, _) => Err(DeliveryError::NotAmplitude { status: status.as_u16() }),
         (300..=399, _) => Err(DeliveryError::Redirect { status: status.as_u16() }),
-        (400, Some(answer)) if answer.error.starts_with("Invalid API key") => Err(DeliveryError::InvalidApiKey),
+        (400, Some(Answer { error: Value::String(error), .. })) if error.starts_with("Invalid API key") => {
+            Err(DeliveryError::InvalidApiKey)
+        }
         (400, answer) => Err(DeliveryError::InvalidRequest(answer.unwrap_or_default().complaint())),
         (403, _) => Err(DeliveryError::Forbidden),
         (413, _) => Err(DeliveryError::TooLarge),
@@ -197,23 +201,17 @@ impl Answer {
             (&self.events_with_invalid_fields, Complaint::InvalidField),
         ]
         .into_iter()
-        .find_map(|(list, complaint)| list.is_something().then_some(complaint))
+        .find_map(|(list, complaint)| is_filled(list).then_some(complaint))
         .unwrap_or(Complaint::Unknown)
     }
 }
 
-trait IsSomething {
-    fn is_something(&self) -> bool;
-}
-
-impl IsSomething for Value {
-    fn is_something(&self) -> bool {
-        match self {
-            Value::Null => false,
-            Value::Array(items) => !items.is_empty(),
-            Value::Object(fields) => !fields.is_empty(),
-            _ => true,
-        }
+fn is_filled(list: &Value) -> bool {
+    match list {
+        Value::Null => false,
+        Value::Array(items) => !items.is_empty(),
+        Value::Object(fields) => !fields.is_empty(),
+        _ => true,
     }
 }
 
@@ -299,7 +297,7 @@ pub enum DeliveryError {
     /// The connection broke before the whole answer was there.
     #[error("the connection broke")]
     Broken,
-    /// No trust in the other side.
+    /// No trust in the other side's certificate.
     #[error(
         "no TLS connection: the certificate is not trusted or does not fit; behind a proxy that inspects TLS, set EXTRA_CA_FILE"
     )]
@@ -339,7 +337,7 @@ impl From<reqwest::Error> for DeliveryError {
     fn from(error: reqwest::Error) -> Self {
         let mut cause = error.source();
         while let Some(current) = cause {
-            if current.is::<rustls::Error>() {
+            if let Some(rustls::Error::InvalidCertificate(_)) = current.downcast_ref() {
                 return Self::Tls;
             }
             // An `io::Error` gives the source of what it wraps, not what it wraps; and the client wraps twice.
@@ -476,6 +474,7 @@ mod tests {
         for (status, body, expected) in [
             (200, r#"{"code":200,"events_ingested":1}"#, Ok(Accepted { events_ingested: 1 })),
             (200, r#"{"code":200}"#, Ok(Accepted { events_ingested: 0 })),
+            (200, r#"{"code":200,"events_ingested":null}"#, Ok(Accepted { events_ingested: 0 })),
             (200, r#"{"code":400}"#, Err(NotAmplitude { status: 200 })),
             (200, "", Err(NotAmplitude { status: 200 })),
             (200, "<html>", Err(NotAmplitude { status: 200 })),
@@ -498,6 +497,11 @@ mod tests {
                 400,
                 r#"{"code":400,"missing_field":null,"events_with_invalid_fields":{"time":[0]}}"#,
                 Err(InvalidRequest(Complaint::InvalidField)),
+            ),
+            (
+                400,
+                r#"{"code":400,"error":null,"events_with_missing_fields":{"user_id":[0]}}"#,
+                Err(InvalidRequest(Complaint::MissingField)),
             ),
             (400, r#"{"code":400,"silenced_devices":["hidden"]}"#, Err(InvalidRequest(Complaint::Silenced))),
             complaint(r#"{"code":400,"error":"hidden"}"#),

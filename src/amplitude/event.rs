@@ -10,7 +10,7 @@ pub const LIBRARY: &str = concat!("stripe-amplitude/", env!("CARGO_PKG_VERSION")
 
 /// An event for Amplitude. Fields without a value are left out; so are `ip`, which would record our address, and the
 /// platform and place, of which each clears its siblings.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Serialize)]
 pub struct Event {
     /// `[Stripe] ` and Stripe's type.
     pub event_type: String,

@@ -119,15 +119,20 @@ impl Cache {
                 State::Loaded(loaded) if within(loaded.at, self.ttl, now) || loaded.backs_off(now) => {
                     return Lookup::Known(loaded.value(now));
                 }
-                State::Loaded(loaded) => return Lookup::Load(entry.ticket(loaded.value(now).is_ok())),
+                State::Loaded(loaded) => return Lookup::Load(entry.ticket(within(loaded.at, OLD_VALUE_LIMIT, now))),
                 State::Unknown { since } if within(*since, UNKNOWN_FOR, now) => {
                     return Lookup::Known(Err(Absent::Unknown));
                 }
                 State::Unknown { .. } | State::Unreadable(_) => {}
             },
-            None => self.make_room(now),
+            None => {
+                self.make_room(now);
+                if self.entries.len() >= MOST_ENTRIES {
+                    return Lookup::Known(Err(Absent::Exhausted));
+                }
+            }
         }
-        if self.entries.len() >= MOST_ENTRIES || !self.first_loads.take(now) {
+        if !self.first_loads.take(now) {
             return Lookup::Known(Err(Absent::Exhausted));
         }
         Lookup::Load(self.entries.entry(name.clone()).or_default().ticket(false))
@@ -198,7 +203,9 @@ impl Cache {
     fn make_room(&mut self, now: SystemTime) {
         if self.entries.len() >= MOST_ENTRIES {
             self.entries.retain(|_, entry| match entry.state {
-                State::Loading | State::Loaded(_) => true,
+                // Whoever loads holds the gate; where nobody does, the load was given up.
+                State::Loading => Arc::strong_count(&entry.gate) > 1,
+                State::Loaded(_) => true,
                 State::Unknown { since } => within(since, UNKNOWN_FOR, now),
                 State::Unreadable(_) => false,
             });
@@ -404,6 +411,28 @@ mod tests {
             assert!(cache.entries.len() <= MOST_ENTRIES);
         }
         assert!(cache.entries.contains_key(&name("p")));
+    }
+
+    #[test]
+    fn a_full_set_of_names_locks_nobody_out_who_is_in_it() {
+        let mut cache = Cache::new(TTL);
+        for number in 0..MOST_ENTRIES {
+            let now = at(number as f64);
+            let stranger = name(&format!("x{number}"));
+            assert!(matches!(cache.lookup(&stranger, now), Lookup::Load(_)));
+            cache.record(&stranger, Err(LoadError::Connection), now);
+        }
+        assert_eq!(cache.entries.len(), MOST_ENTRIES);
+        assert!(matches!(cache.lookup(&name("x7"), at(2_000.0)), Lookup::Load(_)));
+    }
+
+    #[test]
+    fn a_load_that_was_given_up_is_forgotten_when_there_is_no_room() {
+        let mut cache = Cache::new(TTL);
+        for number in 0..2 * MOST_ENTRIES {
+            let lookup = cache.lookup(&name(&format!("x{number}")), at(number as f64));
+            assert!(matches!(lookup, Lookup::Load(_)), "{number}");
+        }
     }
 
     #[test]

@@ -53,7 +53,7 @@ impl ParameterStore {
                     .with_initial_backoff(Duration::from_millis(100))
                     .with_max_backoff(Duration::from_millis(400)),
             )
-            // The credentials never change within the life of the process, and answers are short.
+            // Lambda hands the credentials over once, in the environment; there is nothing to renew. Answers are short.
             .identity_cache(IdentityCache::no_cache())
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
         config.set_endpoint_url(access.endpoint_url);

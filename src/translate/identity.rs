@@ -116,6 +116,29 @@ mod tests {
     }
 
     #[test]
+    fn the_paths_hold_in_every_api_version() {
+        for (object, expected) in [
+            // 2024-06-20.
+            (
+                json!({"object": "invoice", "metadata": {}, "subscription_details": {"metadata": {"user_id": "s"}}, "customer_email": "i@example.com", "customer": "cus_1"}),
+                ("i@example.com", "customer_email"),
+            ),
+            // From 2025-03-31 on, the subscription is below `parent`.
+            (
+                json!({"object": "invoice", "metadata": null, "parent": {"subscription_details": {"metadata": {"user_id": "s"}, "subscription": "sub_1"}, "type": "subscription_details"}, "customer_email": null, "customer": "cus_1"}),
+                ("cus_1", "customer"),
+            ),
+            // 2026: accounts may stand in for customers.
+            (
+                json!({"object": "payment_intent", "metadata": {"user_id": "u"}, "customer": null, "customer_account": "acct_1"}),
+                ("u", "metadata.user_id"),
+            ),
+        ] {
+            assert_eq!(user_of(object), Some((expected.0.to_owned(), expected.1)));
+        }
+    }
+
+    #[test]
     fn what_amplitude_refuses_is_passed_over() {
         for refused in [
             json!("anonymous"),

@@ -147,6 +147,20 @@ mod tests {
             (json!({"currency": "usd", "amount": "2000", "tax": null, "total": 1.5}), json!({"currency": "USD"})),
             (json!({"currency": null, "amount": 2000}), json!({})),
             (json!({"amount": 2000}), json!({})),
+            // An invoice of 2024-06-20, and of 2025-03-31 on, where `tax` is `total_taxes`.
+            (
+                json!({"object": "invoice", "currency": "eur", "total": 1190, "tax": 190, "amount_paid": 1190}),
+                json!({"currency": "EUR", "total": 11.9, "tax": 1.9, "amount_paid": 11.9}),
+            ),
+            (
+                json!({"object": "invoice", "currency": "eur", "total": 1190, "total_taxes": [{"amount": 190}], "amount_paid": 1190, "amount_overpaid": 0}),
+                json!({"currency": "EUR", "total": 11.9, "amount_paid": 11.9}),
+            ),
+            // 2026: what the buyer saw is another amount in another currency, and is not converted.
+            (
+                json!({"object": "payment_intent", "currency": "usd", "amount": 1000, "presentment_details": {"presentment_amount": 900, "presentment_currency": "eur"}}),
+                json!({"currency": "USD", "amount": 10}),
+            ),
         ] {
             let properties = properties_of_object(object.clone());
             let normalized: Object = properties

@@ -47,6 +47,7 @@ const CREDENTIALS: &[Rule] = &[
     anywhere("hosted_verification_url"),
     anywhere("hosted_voucher_url"),
     anywhere("invoice_pdf"),
+    anywhere("mandate_url"),
     only_in("pdf", &["credit_note", "quote"]),
     only_in(
         "url",
@@ -60,17 +61,23 @@ const PERSONAL_DATA: &[Rule] = &[
     anywhere("email"),
     anywhere("customer_email"),
     anywhere("customer_email_address"),
+    anywhere("hashed_account_email_address"),
+    anywhere("instructions_email"),
     anywhere("payer_email"),
     anywhere("receipt_email"),
     anywhere("support_email"),
     anywhere("verified_email"),
-    // Telephone numbers.
+    // Telephone numbers, and what stands for one: Konbini's confirmation number, the names of accounts in PayTo and UPI.
+    only_in("confirmation_number", &["konbini"]),
     anywhere("customer_phone"),
+    anywhere("pay_id"),
     anywhere("phone"),
     anywhere("phone_last4"),
     anywhere("phone_number"),
     anywhere("support_phone"),
     anywhere("verified_phone"),
+    anywhere("verified_phone_last4"),
+    anywhere("vpa"),
     // Names of persons. A plain `name` is one, except where it is a thing's.
     anywhere_but_in(
         "name",
@@ -89,6 +96,7 @@ const PERSONAL_DATA: &[Rule] = &[
     ),
     anywhere("account_holder_name"),
     anywhere("business_name"),
+    anywhere("buyer_address"),
     anywhere("cardholder_name"),
     anywhere("cashtag"),
     anywhere("customer_name"),
@@ -102,7 +110,13 @@ const PERSONAL_DATA: &[Rule] = &[
     anywhere("last_name_kana"),
     anywhere("last_name_kanji"),
     anywhere("maiden_name"),
+    anywhere("name_kana"),
+    anywhere("name_kanji"),
+    anywhere("passenger_name"),
     anywhere("payer_name"),
+    anywhere("refund_account_holder_name"),
+    anywhere("shipping_first_name"),
+    anywhere("shipping_last_name"),
     anywhere("verified_name"),
     // What a buyer typed into a checkout's own fields.
     only_in("text", &["custom_fields"]),
@@ -114,14 +128,27 @@ const PERSONAL_DATA: &[Rule] = &[
     anywhere("address_line1"),
     anywhere("address_line2"),
     anywhere("address_zip"),
+    anywhere("bank_address_city"),
+    anywhere("bank_address_line_1"),
+    anywhere("bank_address_line_2"),
+    anywhere("bank_address_postal_code"),
     anywhere("city"),
+    anywhere("from_postal_code"),
     anywhere("line1"),
     anywhere("line2"),
     anywhere("postal_code"),
+    anywhere("refund_account_holder_address_city"),
+    anywhere("refund_account_holder_address_line1"),
+    anywhere("refund_account_holder_address_line2"),
+    anywhere("refund_account_holder_address_postal_code"),
+    anywhere("shipping_address_zip"),
+    anywhere("shipping_from_zip"),
+    anywhere("to_postal_code"),
     anywhere("town"),
     // Tax and identity numbers.
     anywhere("account_tax_ids"),
     anywhere("customer_tax_ids"),
+    anywhere("driver_id"),
     anywhere("id_number"),
     anywhere("ssn_last_4"),
     anywhere("tax_id"),
@@ -135,6 +162,7 @@ const PERSONAL_DATA: &[Rule] = &[
     anywhere("user_agent"),
     // Fingerprints and digits of cards and bank accounts.
     anywhere("account_number"),
+    anywhere("device_fingerprint"),
     anywhere("dynamic_last4"),
     anywhere("fingerprint"),
     anywhere("iban"),
@@ -142,6 +170,7 @@ const PERSONAL_DATA: &[Rule] = &[
     anywhere("iin"),
     anywhere("last4"),
     anywhere("primary_account_identifier"),
+    anywhere("refund_iban"),
 ];
 
 impl Rule {
@@ -265,6 +294,71 @@ mod tests {
                 "card": {"exp_year": 2030},
             })
         );
+    }
+
+    /// Fields that API versions of 2025 and 2026 have, and 2024-06-20 has not.
+    #[test]
+    fn the_shapes_of_later_api_versions_lose_theirs_too() {
+        for (object, left) in [
+            (
+                json!({
+                    "object": "checkout.session",
+                    "collected_information": {
+                        "business_name": "P", "individual_name": "P",
+                        "shipping_details": {"name": "P", "address": {"line1": "S", "country": "DE"}},
+                    },
+                    "customer_details": {"business_name": "P", "individual_name": "P", "address": {"country": "DE"}},
+                    "presentment_details": {"presentment_amount": 1000, "presentment_currency": "eur"},
+                }),
+                json!({
+                    "object": "checkout.session",
+                    "collected_information": {"shipping_details": {"address": {"country": "DE"}}},
+                    "customer_details": {"address": {"country": "DE"}},
+                    "presentment_details": {"presentment_amount": 1000, "presentment_currency": "eur"},
+                }),
+            ),
+            (
+                json!({
+                    "object": "invoice",
+                    "confirmation_secret": {"client_secret": "S", "type": "payment_intent"},
+                    "payments": {"object": "list", "data": [{"payment": {"payment_intent": "pi_1", "type": "payment_intent"}}]},
+                    "total_taxes": [{"amount": 100}],
+                }),
+                json!({
+                    "object": "invoice",
+                    "confirmation_secret": {"type": "payment_intent"},
+                    "payments": {"object": "list", "data": [{"payment": {"payment_intent": "pi_1", "type": "payment_intent"}}]},
+                    "total_taxes": [{"amount": 100}],
+                }),
+            ),
+            (
+                json!({
+                    "object": "payment_intent",
+                    "amount_details": {"shipping": {"amount": 500, "from_postal_code": "P", "to_postal_code": "P"}},
+                    "payment_method_options": {"konbini": {"confirmation_number": "P", "expires_after_days": 3}},
+                }),
+                json!({
+                    "object": "payment_intent",
+                    "amount_details": {"shipping": {"amount": 500}},
+                    "payment_method_options": {"konbini": {"expires_after_days": 3}},
+                }),
+            ),
+            (
+                json!({
+                    "object": "charge",
+                    "payment_method_details": {
+                        "type": "upi", "upi": {"vpa": "P"}, "payto": {"pay_id": "P", "bsb_number": "1"},
+                        "swish": {"fingerprint": "F", "verified_phone_last4": "1234"},
+                    },
+                }),
+                json!({
+                    "object": "charge",
+                    "payment_method_details": {"type": "upi", "upi": {}, "payto": {"bsb_number": "1"}, "swish": {}},
+                }),
+            ),
+        ] {
+            assert_eq!(redacted(&object), left);
+        }
     }
 
     #[test]

@@ -1,0 +1,188 @@
+//! `invocation`: what a gateway would invoke the function with.
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use serde_json::{Value, json};
+use stripe_amplitude::projects::ProjectName;
+use stripe_amplitude::stripe::signature::{self, SigningSecret};
+
+use crate::clock;
+use crate::event_file::{self, Created};
+use crate::projects::{DEMO, DEMO_SECRET};
+
+/// Print a freshly signed invocation of the function
+///
+/// As an HTTP API would make it (payload version 2.0), or another gateway. A signature is good for five minutes.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  stripe-amplitude-cli invocation events/stripe/invoice.paid.json | sam local invoke Function --event -
+  stripe-amplitude-cli invocation events/stripe/invoice.paid.json --rest > /tmp/i.json
+  cargo lambda invoke stripe-amplitude --data-file /tmp/i.json")]
+pub(crate) struct Arguments {
+    /// The file of an event; - is standard input
+    #[arg(value_name = "EVENT.json")]
+    event: PathBuf,
+    /// The project, the last part of the path
+    #[arg(long, default_value = DEMO)]
+    project: ProjectName,
+    /// The signing secret, whsec_…
+    #[arg(long, env = "STRIPE_SIGNING_SECRET", hide_env_values = true, default_value = DEMO_SECRET)]
+    secret: String,
+    /// When the event happened
+    #[arg(long, value_enum, default_value_t = Created::Now)]
+    created: Created,
+    /// As a REST API makes it (payload version 1.0)
+    #[arg(long, conflicts_with = "function_url")]
+    rest: bool,
+    /// As a Function URL makes it (payload version 2.0)
+    #[arg(long)]
+    function_url: bool,
+}
+
+pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
+    let now = clock::now();
+    let body = event_file::read(&arguments.event, arguments.created, now)?;
+    let body = String::from_utf8(body).map_err(|_| format!("{} is not UTF-8", event_file::name(&arguments.event)))?;
+    let gateway = match (arguments.rest, arguments.function_url) {
+        (true, _) => Gateway::RestApi,
+        (_, true) => Gateway::FunctionUrl,
+        _ => Gateway::HttpApi,
+    };
+    let secret = SigningSecret::new(arguments.secret.into(), None);
+    println!("{:#}", invocation(gateway, &arguments.project, &secret, now, &body));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What stands before the function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Gateway {
+    HttpApi,
+    RestApi,
+    FunctionUrl,
+}
+
+const HOST: &str = "example.execute-api.eu-central-1.amazonaws.com";
+const USER_AGENT: &str = "Stripe/1.0 (+https://stripe.com/docs/webhooks)";
+/// From the range for documentation.
+const SOURCE_IP: &str = "192.0.2.1";
+
+/// The invocation for a delivery that is signed at this time (Unix seconds). Source: "Lambda proxy integrations" in the
+/// developer guides of API Gateway (REST APIs, HTTP APIs), "Invoking Lambda function URLs" in Lambda's.
+fn invocation(gateway: Gateway, project: &ProjectName, secret: &SigningSecret, time: u64, body: &str) -> Value {
+    let signature = signature::sign(secret, time, body.as_bytes());
+    match gateway {
+        Gateway::RestApi => payload_1(project, &signature, time, body),
+        Gateway::HttpApi => payload_2(project, &signature, time, body, HOST),
+        Gateway::FunctionUrl => payload_2(project, &signature, time, body, "example.lambda-url.eu-central-1.on.aws"),
+    }
+}
+
+/// Header names in lower case.
+fn payload_2(project: &ProjectName, signature: &str, time: u64, body: &str, host: &str) -> Value {
+    let path = format!("/stripe/{project}");
+    json!({
+        "version": "2.0",
+        "routeKey": "$default",
+        "rawPath": path,
+        "rawQueryString": "",
+        "headers": {
+            "accept": "*/*; q=0.5, application/xml",
+            "content-length": body.len().to_string(),
+            "content-type": "application/json; charset=utf-8",
+            "host": host,
+            "stripe-signature": signature,
+            "user-agent": USER_AGENT,
+            "x-forwarded-for": SOURCE_IP,
+            "x-forwarded-port": "443",
+            "x-forwarded-proto": "https",
+        },
+        "requestContext": {
+            "accountId": "123456789012",
+            "apiId": "example",
+            "domainName": host,
+            "domainPrefix": "example",
+            "http": {
+                "method": "POST",
+                "path": path,
+                "protocol": "HTTP/1.1",
+                "sourceIp": SOURCE_IP,
+                "userAgent": USER_AGENT,
+            },
+            "requestId": "EXAMPLE",
+            "routeKey": "$default",
+            "stage": "$default",
+            "timeEpoch": time * 1000,
+        },
+        "body": body,
+        "isBase64Encoded": false,
+    })
+}
+
+/// Header names as they were sent.
+fn payload_1(project: &ProjectName, signature: &str, time: u64, body: &str) -> Value {
+    let path = format!("/stripe/{project}");
+    let headers = [
+        ("Accept", "*/*; q=0.5, application/xml"),
+        ("Content-Type", "application/json; charset=utf-8"),
+        ("Host", HOST),
+        ("Stripe-Signature", signature),
+        ("User-Agent", USER_AGENT),
+        ("X-Forwarded-For", SOURCE_IP),
+        ("X-Forwarded-Port", "443"),
+        ("X-Forwarded-Proto", "https"),
+    ];
+    let single: serde_json::Map<_, _> = headers.iter().map(|(name, value)| ((*name).into(), json!(value))).collect();
+    let lists: serde_json::Map<_, _> = headers.iter().map(|(name, value)| ((*name).into(), json!([value]))).collect();
+    json!({
+        "resource": "/stripe/{project}",
+        "path": path,
+        "httpMethod": "POST",
+        "headers": single,
+        "multiValueHeaders": lists,
+        "queryStringParameters": null,
+        "multiValueQueryStringParameters": null,
+        "pathParameters": {"project": project.as_str()},
+        "stageVariables": null,
+        "requestContext": {
+            "accountId": "123456789012",
+            "apiId": "example",
+            "domainName": HOST,
+            "domainPrefix": "example",
+            "httpMethod": "POST",
+            "identity": {"sourceIp": SOURCE_IP, "userAgent": USER_AGENT},
+            "path": format!("/prod{path}"),
+            "protocol": "HTTP/1.1",
+            "requestId": "EXAMPLE",
+            "requestTimeEpoch": time * 1000,
+            "resourceId": "example",
+            "resourcePath": "/stripe/{project}",
+            "stage": "prod",
+        },
+        "body": body,
+        "isBase64Encoded": false,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The committed invocations are signed at this time; `events/env.json` allows for their age.
+    const COMMITTED_AT: u64 = 1_721_948_600;
+
+    #[test]
+    fn the_committed_invocations_are_what_this_command_prints() {
+        let event = include_str!("../../events/stripe/payment_intent.succeeded.json");
+        let secret = SigningSecret::new(DEMO_SECRET.into(), None);
+        for (gateway, file) in
+            [(Gateway::HttpApi, "http-api"), (Gateway::RestApi, "rest-api"), (Gateway::FunctionUrl, "function-url")]
+        {
+            let invocation = invocation(gateway, &DEMO.parse().unwrap(), &secret, COMMITTED_AT, event);
+            let path = format!("{}/../events/invocations/{file}.json", env!("CARGO_MANIFEST_DIR"));
+            let committed = std::fs::read_to_string(&path).unwrap_or_default();
+            assert_eq!(format!("{invocation:#}\n"), committed, "write this into {path}");
+        }
+    }
+}

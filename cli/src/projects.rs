@@ -1,0 +1,145 @@
+//! Where `serve` takes its projects from.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use stripe_amplitude::projects::{LoadError, Parameter, ProjectName, ProjectSource};
+use toml::{Table, Value};
+
+/// The name of the built-in project.
+pub(crate) const DEMO: &str = "demo";
+
+/// The signing secret of the built-in project. It protects nothing.
+pub(crate) const DEMO_SECRET: &str = "whsec_demo";
+
+/// The projects of a local run.
+#[derive(Debug)]
+pub(crate) enum Projects {
+    /// The built-in one, or those of a file.
+    Fixed(HashMap<ProjectName, Vec<Parameter>>),
+    /// Those of AWS.
+    #[cfg(feature = "parameter-store")]
+    ParameterStore(stripe_amplitude::projects::parameter_store::ParameterStore),
+}
+
+impl Projects {
+    /// The project `demo`, whose events go to an Amplitude that takes any key.
+    pub(crate) fn built_in() -> Self {
+        let parameter = |name: &str, value: &str| Parameter { name: name.to_owned(), value: value.into() };
+        let parameters = vec![parameter("stripe-signing-secret", DEMO_SECRET), parameter("amplitude-api-key", "demo")];
+        Self::Fixed(DEMO.parse().into_iter().map(|name| (name, parameters.clone())).collect())
+    }
+
+    /// The projects of a TOML file: a table for each, with the names of the parameters. `settings` may be a table.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong, and where.
+    pub(crate) fn from_file(path: &Path) -> Result<Self, String> {
+        let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        Self::parse(&text).map_err(|error| format!("{}: {error}", path.display()))
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let mut projects = HashMap::new();
+        for (name, project) in text.parse::<Table>().map_err(|error| error.to_string())? {
+            let Value::Table(project) = project else {
+                return Err(format!("`{name}` is not a table; write [{name}] above the parameters of a project"));
+            };
+            let name: ProjectName = name.parse().map_err(|error| format!("[{name}]: {error}"))?;
+            let parameters: Result<_, String> = project
+                .into_iter()
+                .map(|(parameter, value)| {
+                    let value = match value {
+                        Value::String(text) => text,
+                        Value::Table(settings) if parameter == "settings" => {
+                            serde_json::to_string(&settings).map_err(|error| error.to_string())?
+                        }
+                        _ => return Err(format!("`{parameter}` of [{name}] is not text in quotation marks")),
+                    };
+                    Ok(Parameter { name: parameter, value: value.into() })
+                })
+                .collect();
+            projects.insert(name, parameters?);
+        }
+        if projects.is_empty() {
+            return Err("it names no project; write [demo], and the parameters below it".to_owned());
+        }
+        Ok(Self::Fixed(projects))
+    }
+
+    /// The names, where they are known.
+    pub(crate) fn names(&self) -> Vec<&str> {
+        match self {
+            Self::Fixed(projects) => {
+                let mut names: Vec<_> = projects.keys().map(ProjectName::as_str).collect();
+                names.sort_unstable();
+                names
+            }
+            #[cfg(feature = "parameter-store")]
+            Self::ParameterStore(_) => Vec::new(),
+        }
+    }
+}
+
+impl ProjectSource for Projects {
+    fn folder(&self, project: &ProjectName) -> String {
+        match self {
+            // The names are those of Parameter Store, so that messages read alike.
+            Self::Fixed(_) => format!("/stripe-amplitude/{project}"),
+            #[cfg(feature = "parameter-store")]
+            Self::ParameterStore(store) => store.folder(project),
+        }
+    }
+
+    async fn load(&self, project: &ProjectName) -> Result<Vec<Parameter>, LoadError> {
+        match self {
+            Self::Fixed(projects) => Ok(projects.get(project).cloned().unwrap_or_default()),
+            #[cfg(feature = "parameter-store")]
+            Self::ParameterStore(store) => store.load(project).await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use stripe_amplitude::amplitude::Region;
+    use stripe_amplitude::projects::Project;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_file_has_a_table_for_each_project_with_the_names_of_the_parameters() {
+        let projects = Projects::parse(
+            r#"
+            [shop]
+            stripe-signing-secret = "whsec_a"
+            "stripe-signing-secret/eu" = "whsec_eu"
+            amplitude-api-key = "key"
+            settings = { amplitude_region = "eu" }
+            [other]
+            settings = '{"amplitude_region": "us"}'
+            "#,
+        )
+        .unwrap();
+        assert_eq!(projects.names(), ["other", "shop"]);
+        let parameters = projects.load(&"shop".parse().unwrap()).await.unwrap();
+        let project = Project::from_parameters(parameters, "/stripe-amplitude/shop");
+        assert_eq!(project.secrets.len(), 2);
+        assert_eq!(project.delivery.unwrap().settings.amplitude_region, Region::Eu);
+        assert!(projects.load(&"unknown".parse().unwrap()).await.unwrap().is_empty());
+    }
+
+    #[test]
+    fn an_error_says_where() {
+        for (text, words) in [
+            ("[shop]\nstripe-signing-secret = whsec_a", "line 2"),
+            ("stripe-signing-secret = \"whsec_a\"", "write [stripe-signing-secret]"),
+            ("[\"a b\"]", "[a b]: a project's name"),
+            ("[shop]\namplitude-api-key = 7", "`amplitude-api-key` of [shop]"),
+            ("", "names no project"),
+        ] {
+            let error = Projects::parse(text).unwrap_err();
+            assert!(error.contains(words), "{error}");
+        }
+    }
+}

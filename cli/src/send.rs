@@ -1,0 +1,67 @@
+//! `send`: events, signed now, to an endpoint, as Stripe sends them.
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use stripe_amplitude::http_client;
+use stripe_amplitude::stripe::signature::{self, SigningSecret};
+
+use crate::clock;
+use crate::event_file::{self, Created};
+use crate::projects::DEMO_SECRET;
+
+/// Sign events now and post them as Stripe would
+///
+/// Prints the answer to each. The exit code is 0 only if all were answered 2xx.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  stripe-amplitude-cli send events/stripe/invoice.paid.json
+  stripe-amplitude-cli send events/stripe/*.json --to https://example.com/stripe/shop
+  stripe events retrieve evt_1… | stripe-amplitude-cli send - --created keep")]
+pub(crate) struct Arguments {
+    /// Files of events; - is standard input
+    #[arg(required = true, value_name = "EVENT.json")]
+    events: Vec<PathBuf>,
+    /// The webhook's URL
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:3000/stripe/demo")]
+    to: String,
+    /// The signing secret, whsec_…
+    #[arg(long, env = "STRIPE_SIGNING_SECRET", hide_env_values = true, default_value = DEMO_SECRET)]
+    secret: String,
+    /// When the events happened
+    #[arg(long, value_enum, default_value_t = Created::Now)]
+    created: Created,
+}
+
+pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
+    let http = http_client::build(None)?;
+    let secret = SigningSecret::new(arguments.secret.into(), None);
+    let mut all_safe = true;
+    for path in &arguments.events {
+        let now = clock::now();
+        let body = event_file::read(path, arguments.created, now)?;
+        let request = http
+            .post(&arguments.to)
+            .header("content-type", "application/json; charset=utf-8")
+            .header("accept", "*/*; q=0.5, application/xml")
+            .header("cache-control", "no-cache")
+            .header("user-agent", "Stripe/1.0 (+https://stripe.com/docs/webhooks)")
+            .header(signature::HEADER, signature::sign(&secret, now, &body))
+            .body(body);
+        let answer = request.send().await.map_err(|error| explain(&arguments.to, &error))?;
+        let status = answer.status();
+        all_safe &= status.is_success();
+        println!("{}: {} {}", event_file::name(path), status.as_u16(), answer.text().await?.trim_end());
+    }
+    Ok(if all_safe { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn explain(url: &str, error: &reqwest::Error) -> String {
+    if error.is_builder() {
+        return format!("{url} is not a URL");
+    }
+    let cause = std::iter::successors(error.source(), |error| (*error).source()).last();
+    let cause = cause.map(ToString::to_string).unwrap_or_else(|| error.to_string());
+    format!("{url} cannot be reached: {cause}; `stripe-amplitude-cli serve` serves http://127.0.0.1:3000/stripe/demo")
+}

@@ -1,0 +1,126 @@
+//! `serve`: the function's handler on this machine.
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::str::FromStr;
+
+use amplitude_emulator::{Configuration, Emulator};
+use stripe_amplitude::log;
+use tokio::net::TcpListener;
+use tracing::level_filters::LevelFilter;
+
+use crate::projects::{DEMO_SECRET, Projects};
+use crate::server;
+
+/// Serve the function's handler on this machine, with the log lines that it would write in Lambda
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  stripe-amplitude-cli serve
+  stripe-amplitude-cli serve --projects projects.toml --amplitude real
+
+A file of projects has a table for each, with the names of the parameters:
+  [shop]
+  stripe-signing-secret = \"whsec_…\"
+  amplitude-api-key = \"…\"
+  settings = { amplitude_region = \"eu\" }")]
+pub(crate) struct Arguments {
+    /// The port
+    #[arg(long, default_value_t = 3000)]
+    port: u16,
+    /// A TOML file of projects, instead of the built-in project `demo`
+    #[arg(long, value_name = "FILE", conflicts_with = "parameter_store")]
+    projects: Option<PathBuf>,
+    /// The projects of Parameter Store, with the variables of the function and AWS's own
+    #[arg(long)]
+    parameter_store: bool,
+    /// Where the events go: `emulator`, which serves on this machine, `real`, or the URL of an ingestion endpoint
+    #[arg(long, value_name = "WHERE", default_value = "emulator")]
+    amplitude: Amplitude,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Amplitude {
+    Emulator,
+    Real,
+    Url(String),
+}
+
+impl FromStr for Amplitude {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "emulator" => Ok(Self::Emulator),
+            "real" => Ok(Self::Real),
+            url if url.starts_with("http://") || url.starts_with("https://") => Ok(Self::Url(url.to_owned())),
+            _ => Err("it takes `emulator`, `real` or a URL"),
+        }
+    }
+}
+
+pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
+    let projects = match &arguments.projects {
+        Some(file) => Projects::from_file(file)?,
+        None if arguments.parameter_store => parameter_store()?,
+        None => Projects::built_in(),
+    };
+    let listener = server::listen(arguments.port).await?;
+    let url = format!("http://{}/stripe/", listener.local_addr()?);
+    match &*projects.names() {
+        [] => println!("Serving {url}{{project}} for every project of Parameter Store."),
+        names => names.iter().for_each(|name| println!("Serving {url}{name}")),
+    }
+    let example = projects.names().first().map_or("{project}".to_owned(), ToString::to_string);
+
+    let amplitude_url = match arguments.amplitude {
+        Amplitude::Emulator => {
+            let (emulator, amplitude) =
+                (Emulator::new(Configuration::default()), TcpListener::bind("127.0.0.1:0").await?);
+            let address = format!("http://{}", amplitude.local_addr()?);
+            tokio::spawn(emulator.serve(amplitude));
+            println!("Events go to a local Amplitude; what it has: curl {address}/emulator/events");
+            Some(format!("{address}/2/httpapi"))
+        }
+        Amplitude::Real => {
+            println!("Events go to Amplitude, each to the region of its project.");
+            None
+        }
+        Amplitude::Url(url) => {
+            println!("Events go to {url}");
+            Some(url)
+        }
+    };
+    println!("To get the events of your Stripe account: stripe listen --forward-to {url}{example}");
+    if arguments.projects.is_none() && !arguments.parameter_store {
+        println!(
+            "(with the secret that it prints as stripe-signing-secret in a file for --projects; `demo` has {DEMO_SECRET})"
+        );
+    }
+    println!("To send a sample: stripe-amplitude-cli send events/stripe/invoice.paid.json --to {url}{example}\n");
+
+    log::start(LevelFilter::INFO);
+    let handler = server::handler(projects, amplitude_url)?;
+    tokio::select! {
+        ended = server::serve(listener, handler) => ended?,
+        interrupted = tokio::signal::ctrl_c() => interrupted?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(feature = "parameter-store")]
+fn parameter_store() -> Result<Projects, Box<dyn Error>> {
+    use stripe_amplitude::environment::Environment;
+    use stripe_amplitude::projects::parameter_store::ParameterStore;
+
+    let environment = Environment::read(|name: &str| std::env::var_os(name))?;
+    let http = stripe_amplitude::http_client::build(environment.extra_ca_file.as_deref())?;
+    let store = ParameterStore::new(environment.parameter_store, http, environment.parameter_prefix);
+    Ok(Projects::ParameterStore(store))
+}
+
+/// Most do not need the AWS SDK, which takes longer to compile than all the rest.
+#[cfg(not(feature = "parameter-store"))]
+fn parameter_store() -> Result<Projects, Box<dyn Error>> {
+    Err("this build has no Parameter Store; use: cargo cli-aws serve --parameter-store".into())
+}
