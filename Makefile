@@ -1,6 +1,6 @@
 # The two commands that a newcomer needs: `make run` and `make test`. CONTRIBUTING.md has the rest.
 
-.PHONY: run test check lint artefact
+.PHONY: run test check lint artefact parameters
 
 # KEEP_SERVING=1 keeps serving afterwards, PORT=n serves on another port than 3000.
 run:
@@ -12,22 +12,31 @@ test: .venv/ready
 # Everything that takes longer, or that only a change to the project can break.
 check: lint artefact
 
-lint:
+lint: .venv-check/ready
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- --deny warnings
 	RUSTDOCFLAGS="--deny warnings" cargo doc --locked --workspace --no-deps
 	tests/dependencies.sh
+	$(sam) validate --lint
+	.venv-check/bin/cfn-lint template.yaml
 
-# What is deployed, as it is deployed: built by cargo-lambda, run under AWS's own runtime interface emulator. The build
-# for the test of panics differs in one feature; all dependencies are compiled once.
-build = PATH="$(CURDIR)/.venv/bin:$$PATH" cargo lambda build --locked --release --bin stripe-amplitude --lambda-dir
-
+# What is deployed, as it is deployed: built by SAM, for arm64, and run under AWS's own runtime interface emulator. The
+# build for the test of panics differs in one feature; all dependencies are compiled once.
 artefact: .venv/ready .venv-check/ready
 	rustup target add aarch64-unknown-linux-gnu
-	$(build) target/lambda/panic-for-tests --x86-64 --features panic-for-tests
-	$(build) target/lambda/x86_64 --x86-64
-	$(build) target/lambda/arm64 --arm64
+	PATH="$(CURDIR)/.venv/bin:$$PATH" cargo lambda build --locked --release --arm64 --features panic-for-tests --lambda-dir target/lambda/panic-for-tests
+	PATH="$(CURDIR)/.venv/bin:$$PATH" $(sam) build
 	cargo test --locked --package stripe-amplitude --test artefact
+	tests/sam-local.sh
+	tests/node-signer.sh
+
+# No account is needed for anything here, but SAM wants to know a Region.
+sam = SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=eu-central-1 .venv-check/bin/sam
+
+# A Parameter Store with the project `demo`, and an Amplitude, for `cargo lambda watch` and `sam local invoke`; for the
+# latter on Linux, ADDRESS=docker.
+parameters: .venv/ready
+	@.venv/bin/python events/parameters.py $(ADDRESS)
 
 # The helpers of the integration tests: Lambda's runtime interface, Parameter Store, Stripe's own library.
 .venv/ready: tests/requirements.txt

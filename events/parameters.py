@@ -1,9 +1,14 @@
 """Serves what the function needs on this machine: a Parameter Store with the project `demo`, and an Amplitude.
 
 `make parameters` runs it. Parameter Store is moto's server, Amplitude is our emulator; neither knows anybody outside.
+
+The argument is the address to listen on, 127.0.0.1 if there is none. `docker` stands for the address by which containers
+on Linux reach this machine; nobody else does.
 """
 
+import ipaddress
 import pathlib
+import signal
 import subprocess
 import sys
 import time
@@ -11,7 +16,6 @@ import time
 import boto3
 import botocore.exceptions
 
-ADDRESS = "http://127.0.0.1:8092"
 # The Region of `sam local`, and of events/watch.env.
 REGION = "us-east-1"
 PARAMETERS = {
@@ -21,13 +25,22 @@ PARAMETERS = {
 
 
 def main() -> int:
+    # However this ends, moto ends with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    address = sys.argv[1] if len(sys.argv) > 1 else "127.0.0.1"
+    if address == "docker":
+        # The first address of the bridge's network is this machine's; only newer engines name it.
+        subnet = ["docker", "network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Subnet}}"]
+        address = str(ipaddress.ip_network(subprocess.check_output(subnet, text=True).strip())[1])
     moto = pathlib.Path(sys.executable).parent / "moto_server"
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    server = subprocess.Popen([moto, "-H", "127.0.0.1", "-p", "8092"], **quiet)
+    server = subprocess.Popen([moto, "-H", address, "-p", "8092"], **quiet)
     try:
-        put_parameters(server)
-        print(f"Parameter Store with the project `demo` (signing secret whsec_demo) is on {ADDRESS}.", flush=True)
-        return subprocess.run(["cargo", "run", "--quiet", "--package", "amplitude-emulator"], check=False).returncode
+        url = f"http://{address}:8092"
+        put_parameters(server, url)
+        print(f"Parameter Store with the project `demo` (signing secret whsec_demo) is on {url}.", flush=True)
+        emulator = ["cargo", "run", "--quiet", "--package", "amplitude-emulator", "--", "--listen", f"{address}:8091"]
+        return subprocess.run(emulator, check=False).returncode
     except KeyboardInterrupt:
         return 0
     finally:
@@ -35,21 +48,21 @@ def main() -> int:
         server.wait()
 
 
-def put_parameters(server: subprocess.Popen) -> None:
+def put_parameters(server: subprocess.Popen, url: str) -> None:
     parameter_store = boto3.client(
-        "ssm", endpoint_url=ADDRESS, region_name=REGION, aws_access_key_id="local", aws_secret_access_key="local"
+        "ssm", endpoint_url=url, region_name=REGION, aws_access_key_id="local", aws_secret_access_key="local"
     )
     for name, value in PARAMETERS.items():
         for _ in range(100):
             if server.poll() is not None:
-                sys.exit(f"moto does not start; is another program on {ADDRESS}?")
+                sys.exit(f"moto does not start; is another program on {url}?")
             try:
                 parameter_store.put_parameter(Name=name, Value=value, Type="SecureString", Overwrite=True)
                 break
             except botocore.exceptions.EndpointConnectionError:
                 time.sleep(0.1)
         else:
-            sys.exit(f"moto does not answer on {ADDRESS}")
+            sys.exit(f"moto does not answer on {url}")
 
 
 if __name__ == "__main__":

@@ -58,6 +58,17 @@ mod tests {
     }
 
     #[test]
+    fn the_endpoint_of_the_readme_is_sent_every_type_and_no_other() {
+        let readme = include_str!("../../README.md");
+        let mut enabled: Vec<_> =
+            readme.split("enabled_events[]=").skip(1).filter_map(|rest| rest.split('\'').next()).collect();
+        enabled.sort_unstable();
+        let mut types = TYPES;
+        types.sort_unstable();
+        assert_eq!(enabled, types);
+    }
+
+    #[test]
     fn other_types_and_misspellings_are_not_forwarded() {
         for event_type in ["customer.created", "issusing_transaction.created", "charge.Succeeded", "charge", ""] {
             assert!(!is_forwarded(event_type), "{event_type}");

@@ -1,6 +1,8 @@
-//! The release build, as cargo-lambda builds it for deployment, under AWS's own runtime interface emulator.
+//! What is deployed: the build of `sam build` under AWS's own runtime interface emulator, and `cargo lambda deploy` against
+//! an AWS of this machine's.
 //!
-//! `make artefact` builds what this starts, and installs the emulator.
+//! `make artefact` builds what this starts, and installs the emulator. The build is for arm64; on another processor it
+//! runs under QEMU.
 
 // As in `tests/it`, whose harness this uses, though not all of it.
 #![allow(
@@ -16,6 +18,9 @@
 #[path = "../it/harness/mod.rs"]
 mod harness;
 
+mod deploy;
+
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -23,12 +28,12 @@ use crate::harness::amplitude::Amplitude;
 use crate::harness::gateway::{Answer, Gateway, Request};
 use crate::harness::lambda::REGION;
 use crate::harness::parameter_store::ParameterStore;
-use crate::harness::program::{Server, free_address, log_of};
+use crate::harness::program::{Server, free_address, log_of, scratch};
 use crate::harness::{SECRET, SHOP, eventually, http_client, stripe};
 
 #[tokio::test]
 async fn every_type_arrives_through_the_release_build() {
-    let stage = Stage::start("x86_64").await;
+    let stage = Stage::start("deployed", ".aws-sam/build/Function/bootstrap").await;
     for gateway in [Gateway::HttpApi, Gateway::RestApi] {
         for event_type in stripe_amplitude::stripe::catalog::TYPES {
             let event = stripe::new_event(event_type);
@@ -46,7 +51,7 @@ async fn every_type_arrives_through_the_release_build() {
 /// cargo-lambda would choose `panic = "abort"`, and take the process away from every other request in it.
 #[tokio::test]
 async fn a_panic_is_answered_and_the_process_serves_on() {
-    let stage = Stage::start("panic-for-tests").await;
+    let stage = Stage::start("panicking", "target/lambda/panic-for-tests/stripe-amplitude/bootstrap").await;
     for _ in 0..3 {
         let answer = stage.send(Gateway::HttpApi, &Request::signed("panic-for-tests", SECRET, "{}")).await;
         answer.expect_reason(500, "failed", "unexpected error in the function");
@@ -54,7 +59,7 @@ async fn a_panic_is_answered_and_the_process_serves_on() {
         stage.send(Gateway::HttpApi, &Request::signed(SHOP, SECRET, event.to_string())).await.expect_forwarded();
     }
     let log = eventually("the lines about panics", async || {
-        let log = std::fs::read_to_string(log_of("rie-panic-for-tests")).unwrap();
+        let log = std::fs::read_to_string(log_of("rie-panicking")).unwrap();
         (log.matches("this is a bug").count() == 3).then_some(log)
     })
     .await;
@@ -72,12 +77,11 @@ struct Stage {
 }
 
 impl Stage {
-    /// `build` is the folder under `target/lambda`.
-    async fn start(build: &str) -> Self {
+    /// `name` is for the log, `bootstrap` the file of the build.
+    async fn start(name: &str, bootstrap: &str) -> Self {
         let store = ParameterStore::start_with_shop().await;
         let amplitude = Amplitude::start().await;
-        let bootstrap = root().join(format!("target/lambda/{build}/stripe-amplitude/bootstrap"));
-        assert!(bootstrap.exists(), "{} is missing: run `make artefact`", bootstrap.display());
+        let bootstrap = executable(name, &root().join(bootstrap));
 
         let mut shell = Command::new("sh");
         shell.env_clear().envs([
@@ -90,7 +94,7 @@ impl Stage {
             ("AWS_ENDPOINT_URL_SSM", store.url()),
             ("AMPLITUDE_URL", amplitude.url()),
         ]);
-        let emulator = Server::start_in(shell, &format!("rie-{build}"), &emulator(), |port| {
+        let emulator = Server::start_in(shell, &format!("rie-{name}"), &emulator(), |port| {
             [
                 "--runtime-interface-emulator-address",
                 &format!("127.0.0.1:{port}"),
@@ -118,7 +122,26 @@ fn emulator() -> PathBuf {
         .next()
         .unwrap()
         .unwrap();
-    python.path().join("site-packages/samcli/local/rapid/aws-lambda-rie-x86_64")
+    let processor = if cfg!(target_arch = "aarch64") { "arm64" } else { "x86_64" };
+    python.path().join(format!("site-packages/samcli/local/rapid/aws-lambda-rie-{processor}"))
+}
+
+/// The build itself, or a script that runs it under QEMU.
+fn executable(name: &str, bootstrap: &Path) -> PathBuf {
+    assert!(bootstrap.exists(), "{} is missing: run `make artefact`", bootstrap.display());
+    if cfg!(target_arch = "aarch64") {
+        return bootstrap.to_owned();
+    }
+    let libraries = "/usr/aarch64-linux-gnu";
+    assert!(
+        Path::new("/usr/bin/qemu-aarch64").exists() && Path::new(libraries).exists(),
+        "QEMU and the libraries of arm64 are missing; on Debian and Ubuntu: \
+         apt-get install qemu-user libc6-arm64-cross libgcc-s1-arm64-cross"
+    );
+    let script = scratch().join(format!("bootstrap-{name}"));
+    std::fs::write(&script, format!("#!/bin/sh\nexec qemu-aarch64 -L {libraries} {}\n", bootstrap.display())).unwrap();
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    script
 }
 
 fn root() -> &'static Path {
