@@ -1,5 +1,8 @@
 //! The commands, as a user types them.
 
+// As in the function's `tests/it`: a helper, like a test, stops where it meets what it does not expect.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
