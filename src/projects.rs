@@ -282,18 +282,16 @@ impl<S: ProjectSource> Projects<S> {
     /// Reads the project again, because a signature matches none of the secrets of `seen`: a new secret works at once.
     /// `None` where that brings nothing new.
     pub async fn refresh(&self, name: &ProjectName, seen: &Arc<Project>, deadline: Instant) -> Option<Arc<Project>> {
-        let now = SystemTime::now();
-        let refresh = self.cache().early_refresh(name, seen, now);
-        let ticket = match refresh {
+        let limit = deadline.min(Instant::now() + REFRESH_LIMIT);
+        let refresh = self.cache().early_refresh(name, seen, SystemTime::now());
+        match refresh {
             EarlyRefresh::Newer(project) => return Some(project),
-            EarlyRefresh::Load(ticket) => ticket,
+            EarlyRefresh::Load(ticket) => self.load(name, &ticket, limit).await,
             EarlyRefresh::Join(gate) => {
                 // Somebody may be loading at this moment; what they find serves us, too.
-                let _turn = timeout_at(deadline.min(Instant::now() + REFRESH_LIMIT), gate.lock()).await;
-                return self.cache().newer(name, seen, now);
+                let _ = timeout_at(limit, gate.lock()).await;
             }
-        };
-        self.load(name, &ticket, deadline.min(Instant::now() + REFRESH_LIMIT)).await;
+        }
         self.cache().newer(name, seen, SystemTime::now())
     }
 

@@ -3,10 +3,9 @@
 use std::error::Error;
 use std::process::ExitCode;
 
-use amplitude_emulator::{AcceptedEvent, Configuration, Emulator};
+use amplitude_emulator::{AcceptedEvent, Emulator};
 use serde_json::Value;
 use stripe_amplitude::stripe::signature::{self, SigningSecret};
-use tokio::net::TcpListener;
 
 use crate::projects::{DEMO, DEMO_SECRET, Projects};
 use crate::samples::{SAMPLES, Sample};
@@ -30,14 +29,11 @@ pub(crate) struct Arguments {
 /// Succeeds only if every event landed as expected.
 pub(crate) async fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let listener = server::listen(arguments.port).await?;
-    let amplitude = TcpListener::bind(("127.0.0.1", 0)).await?;
-    let amplitude_url = format!("http://{}", amplitude.local_addr()?);
+    let (emulator, amplitude_url) = server::local_amplitude().await?;
     let url = format!("http://{}/stripe/{DEMO}", listener.local_addr()?);
     println!("The function's handler is on {url}, a local Amplitude on {amplitude_url}.");
     println!("One event of every type, signed now:\n");
 
-    let emulator = Emulator::new(Configuration::default());
-    tokio::spawn(emulator.clone().serve(amplitude));
     let handler = server::handler(Projects::built_in(), Some(format!("{amplitude_url}/2/httpapi")))?;
     let serving = tokio::spawn(server::serve(listener, handler));
     let as_expected = send_samples(&url, &emulator).await?;

@@ -4,13 +4,14 @@ use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use stripe_amplitude::projects::ProjectName;
 use stripe_amplitude::stripe::signature::{self, SigningSecret};
 
 use crate::clock;
 use crate::event_file::{self, Created};
 use crate::projects::{DEMO, DEMO_SECRET};
+use crate::stripe::{HEADERS, USER_AGENT};
 
 /// Print a freshly signed invocation of the function
 ///
@@ -64,7 +65,6 @@ enum Gateway {
 }
 
 const HOST: &str = "example.execute-api.eu-central-1.amazonaws.com";
-const USER_AGENT: &str = "Stripe/1.0 (+https://stripe.com/docs/webhooks)";
 /// From the range for documentation.
 const SOURCE_IP: &str = "192.0.2.1";
 
@@ -79,25 +79,31 @@ fn invocation(gateway: Gateway, project: &ProjectName, secret: &SigningSecret, t
     }
 }
 
+/// What Stripe sends, and what the gateway adds.
+fn headers<'h>(host: &'h str, signature: &'h str) -> Vec<(&'static str, &'h str)> {
+    let added = [
+        ("Host", host),
+        ("Stripe-Signature", signature),
+        ("X-Forwarded-For", SOURCE_IP),
+        ("X-Forwarded-Port", "443"),
+        ("X-Forwarded-Proto", "https"),
+    ];
+    HEADERS.into_iter().chain(added).collect()
+}
+
 /// Header names in lower case.
 fn payload_2(project: &ProjectName, signature: &str, time: u64, body: &str, host: &str) -> Value {
     let path = format!("/stripe/{project}");
+    let length = body.len().to_string();
+    let mut headers = headers(host, signature);
+    headers.push(("Content-Length", &length));
+    let headers: Map<_, _> = headers.iter().map(|(name, value)| (name.to_lowercase(), json!(value))).collect();
     json!({
         "version": "2.0",
         "routeKey": "$default",
         "rawPath": path,
         "rawQueryString": "",
-        "headers": {
-            "accept": "*/*; q=0.5, application/xml",
-            "content-length": body.len().to_string(),
-            "content-type": "application/json; charset=utf-8",
-            "host": host,
-            "stripe-signature": signature,
-            "user-agent": USER_AGENT,
-            "x-forwarded-for": SOURCE_IP,
-            "x-forwarded-port": "443",
-            "x-forwarded-proto": "https",
-        },
+        "headers": headers,
         "requestContext": {
             "accountId": "123456789012",
             "apiId": "example",
@@ -123,18 +129,9 @@ fn payload_2(project: &ProjectName, signature: &str, time: u64, body: &str, host
 /// Header names as they were sent.
 fn payload_1(project: &ProjectName, signature: &str, time: u64, body: &str) -> Value {
     let path = format!("/stripe/{project}");
-    let headers = [
-        ("Accept", "*/*; q=0.5, application/xml"),
-        ("Content-Type", "application/json; charset=utf-8"),
-        ("Host", HOST),
-        ("Stripe-Signature", signature),
-        ("User-Agent", USER_AGENT),
-        ("X-Forwarded-For", SOURCE_IP),
-        ("X-Forwarded-Port", "443"),
-        ("X-Forwarded-Proto", "https"),
-    ];
-    let single: serde_json::Map<_, _> = headers.iter().map(|(name, value)| ((*name).into(), json!(value))).collect();
-    let lists: serde_json::Map<_, _> = headers.iter().map(|(name, value)| ((*name).into(), json!([value]))).collect();
+    let headers = headers(HOST, signature);
+    let single: Map<_, _> = headers.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
+    let lists: Map<_, _> = headers.iter().map(|(name, value)| ((*name).to_owned(), json!([value]))).collect();
     json!({
         "resource": "/stripe/{project}",
         "path": path,

@@ -9,6 +9,7 @@ mod samples;
 mod send;
 mod serve;
 mod server;
+mod stripe;
 
 use std::process::ExitCode;
 

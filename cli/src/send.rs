@@ -7,9 +7,9 @@ use std::process::ExitCode;
 use stripe_amplitude::http_client;
 use stripe_amplitude::stripe::signature::{self, SigningSecret};
 
-use crate::clock;
 use crate::event_file::{self, Created};
 use crate::projects::DEMO_SECRET;
+use crate::{clock, stripe};
 
 /// Sign events now and post them as Stripe would
 ///
@@ -41,15 +41,10 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>
     for path in &arguments.events {
         let now = clock::now();
         let body = event_file::read(path, arguments.created, now)?;
-        let request = http
-            .post(&arguments.to)
-            .header("content-type", "application/json; charset=utf-8")
-            .header("accept", "*/*; q=0.5, application/xml")
-            .header("cache-control", "no-cache")
-            .header("user-agent", "Stripe/1.0 (+https://stripe.com/docs/webhooks)")
-            .header(signature::HEADER, signature::sign(&secret, now, &body))
-            .body(body);
-        let answer = request.send().await.map_err(|error| explain(&arguments.to, &error))?;
+        let signature = signature::sign(&secret, now, &body);
+        let request = http.post(&arguments.to).header("cache-control", "no-cache").header(signature::HEADER, signature);
+        let request = stripe::HEADERS.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        let answer = request.body(body).send().await.map_err(|error| explain(&arguments.to, &error))?;
         let status = answer.status();
         all_safe &= status.is_success();
         println!("{}: {} {}", event_file::name(path), status.as_u16(), answer.text().await?.trim_end());

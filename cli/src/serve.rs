@@ -5,9 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
 
-use amplitude_emulator::{Configuration, Emulator};
 use stripe_amplitude::log;
-use tokio::net::TcpListener;
 use tracing::level_filters::LevelFilter;
 
 use crate::projects::{DEMO_SECRET, Projects};
@@ -31,7 +29,7 @@ pub(crate) struct Arguments {
     /// A TOML file of projects, instead of the built-in project `demo`
     #[arg(long, value_name = "FILE", conflicts_with = "parameter_store")]
     projects: Option<PathBuf>,
-    /// The projects of Parameter Store, with the variables of the function and AWS's own
+    /// The projects of Parameter Store, which PARAMETER_PREFIX, EXTRA_CA_FILE and AWS's own variables say how to reach
     #[arg(long)]
     parameter_store: bool,
     /// Where the events go: `emulator`, which serves on this machine, `real`, or the URL of an ingestion endpoint
@@ -75,10 +73,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>
 
     let amplitude_url = match arguments.amplitude {
         Amplitude::Emulator => {
-            let (emulator, amplitude) =
-                (Emulator::new(Configuration::default()), TcpListener::bind("127.0.0.1:0").await?);
-            let address = format!("http://{}", amplitude.local_addr()?);
-            tokio::spawn(emulator.serve(amplitude));
+            let (_, address) = server::local_amplitude().await?;
             println!("Events go to a local Amplitude; what it has: curl {address}/emulator/events");
             Some(format!("{address}/2/httpapi"))
         }

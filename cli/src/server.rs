@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use amplitude_emulator::{Configuration, Emulator};
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
@@ -43,6 +44,18 @@ pub(crate) async fn listen(port: u16) -> Result<TcpListener, String> {
     listener.map_err(|error| {
         format!("port {port} cannot be used ({error}); choose another one: --port 3001, or `make run PORT=3001`")
     })
+}
+
+/// A local Amplitude on a free port of this machine, and its address.
+///
+/// # Errors
+/// Where there is no port to be had.
+pub(crate) async fn local_amplitude() -> std::io::Result<(Emulator, String)> {
+    let emulator = Emulator::new(Configuration::default());
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+    let address = format!("http://{}", listener.local_addr()?);
+    tokio::spawn(emulator.clone().serve(listener));
+    Ok((emulator, address))
 }
 
 /// Serves until the listener fails.
