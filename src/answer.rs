@@ -14,9 +14,14 @@ use tracing::Level;
 
 use crate::amplitude::client::{Accepted, DeliveryError};
 use crate::projects::{ConfigurationError, ProjectName, Unavailable};
+use crate::selection::LeftOut;
 use crate::stripe::catalog::API_VERSION;
+use crate::stripe::currency::Currency;
 use crate::stripe::event::{Event, EventError};
 use crate::stripe::signature::SignatureError;
+use crate::translate::Translation;
+use crate::translate::path::FieldPath;
+use crate::translate::revenue::Revenue;
 
 /// The event is safe, or left out on purpose. Only these are answered 2xx.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,10 +29,7 @@ pub enum Success {
     /// Amplitude accepted the event.
     Forwarded,
     /// It is not meant to be forwarded.
-    Ignored {
-        /// Why not.
-        reason: &'static str,
-    },
+    Ignored(LeftOut),
 }
 
 /// The event is not safe: Stripe shall deliver it again.
@@ -88,20 +90,40 @@ impl Failure {
 pub struct Record {
     /// The project that the path names.
     pub project: Option<ProjectName>,
-    /// The path that gave the user ID.
-    pub user_id_from: Option<&'static str>,
     /// Time spent in Parameter Store.
     pub parameter_store: Stopwatch,
     /// Time spent in Amplitude.
     pub amplitude: Stopwatch,
     request_id: Option<String>,
+    source: Option<String>,
     event: Option<String>,
     event_type: Option<String>,
     unusual_api_version: Option<String>,
     seconds_behind_stripe: Option<i64>,
+    livemode: Option<bool>,
+    rules: Rules,
+    key: Option<&'static str>,
     attempts: Option<u32>,
     amplitude_code: Option<u16>,
     events_ingested: Option<u64>,
+}
+
+/// Which rules of the translation applied.
+#[derive(Debug, Default, Serialize)]
+struct Rules {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_id_from: Option<FieldPath>,
+    /// The rule by which the event carries revenue.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revenue_rule: Option<&'static str>,
+    /// A refund that could not be subtracted, because the event does not tell of how much it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unknown_refunds: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    converted_from: Option<Currency>,
+    /// Fields over one of Amplitude's limits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    truncated_fields: Option<usize>,
 }
 
 impl Record {
@@ -109,30 +131,50 @@ impl Record {
     pub fn new(request_id: Option<&str>) -> Self {
         Self {
             project: None,
-            user_id_from: None,
             parameter_store: Stopwatch::default(),
             amplitude: Stopwatch::default(),
             request_id: request_id.map(str::to_owned),
+            source: None,
             event: None,
             event_type: None,
             unusual_api_version: None,
             seconds_behind_stripe: None,
+            livemode: None,
+            rules: Rules::default(),
+            key: None,
             attempts: None,
             amplitude_code: None,
             events_ingested: None,
         }
     }
 
-    /// Notes which event it is, and its age at `now` (Unix seconds).
-    pub fn event(&mut self, event: &Event, now: u64) {
+    /// Notes which event it is, the label of the secret that signed it, and its age at `now` (Unix seconds).
+    pub fn event(&mut self, event: &Event, source: Option<&str>, now: u64) {
+        self.source = source.map(str::to_owned);
+        self.livemode = event.livemode;
         self.event = Some(event.id.clone());
         self.event_type = Some(event.event_type.clone());
         self.unusual_api_version = event.api_version.clone().filter(|version| version != API_VERSION);
         self.seconds_behind_stripe = i64::try_from(now).ok().map(|now| now.saturating_sub(event.created));
     }
 
-    /// Notes how the delivery to Amplitude went.
-    pub fn delivery(&mut self, attempts: u32, result: &Result<Accepted, DeliveryError>) {
+    /// Notes which rules of the translation applied.
+    pub fn translation(&mut self, translation: &Translation) {
+        self.rules = Rules {
+            user_id_from: translation.user_id_from.clone(),
+            revenue_rule: match &translation.revenue {
+                Revenue::Counted { rule, .. } => translation.event.revenue.map(|_| rule.name()),
+                Revenue::NotCounted(_) | Revenue::UnknownRefund => None,
+            },
+            unknown_refunds: (translation.revenue == Revenue::UnknownRefund).then_some(1),
+            converted_from: translation.converted_from,
+            truncated_fields: Some(translation.truncated).filter(|fields| *fields > 0),
+        };
+    }
+
+    /// Notes how the delivery to Amplitude went, with the key in this parameter.
+    pub fn delivery(&mut self, key: &'static str, attempts: u32, result: &Result<Accepted, DeliveryError>) {
+        self.key = Some(key);
         self.attempts = Some(attempts);
         self.amplitude_code = match result {
             Ok(_) => Some(200),
@@ -164,7 +206,7 @@ impl Stopwatch {
 pub fn answer(result: Result<Success, Failure>, record: &Record) -> Response<String> {
     let (status, outcome, reason) = match &result {
         Ok(Success::Forwarded) => (StatusCode::OK, "forwarded", None),
-        Ok(Success::Ignored { reason }) => (StatusCode::OK, "ignored", Some((*reason).to_owned())),
+        Ok(Success::Ignored(left_out)) => (StatusCode::OK, "ignored", Some(left_out.to_string())),
         Err(failure) => {
             let status = failure.status();
             let outcome = if status.is_client_error() { "refused" } else { "failed" };
@@ -176,11 +218,13 @@ pub fn answer(result: Result<Success, Failure>, record: &Record) -> Response<Str
         reason: reason.as_deref(),
         event: record.event.as_deref(),
         event_type: record.event_type.as_deref(),
-        user_id_from: (result == Ok(Success::Forwarded)).then_some(record.user_id_from),
+        user_id_from: (result == Ok(Success::Forwarded)).then_some(record.rules.user_id_from.as_ref()),
     };
     let level = match status.as_u16() {
         // Most often a repeat; many of them may be a sign of something else.
         200 if record.events_ingested == Some(0) => Level::WARN,
+        // Revenue in Amplitude is too high by it.
+        200 if record.rules.unknown_refunds.is_some() => Level::WARN,
         200 => Level::INFO,
         400..=499 => Level::WARN,
         _ => Level::ERROR,
@@ -194,10 +238,13 @@ pub fn answer(result: Result<Success, Failure>, record: &Record) -> Response<Str
             reason: reason.as_deref(),
             request_id: record.request_id.as_deref(),
             project: record.project.as_ref().map(ProjectName::as_str),
+            source: record.source.as_deref(),
             event: record.event.as_deref(),
             event_type: record.event_type.as_deref(),
             unusual_api_version: record.unusual_api_version.as_deref(),
-            user_id_from: record.user_id_from,
+            livemode: record.livemode,
+            rules: &record.rules,
+            key: record.key,
             attempts: record.attempts,
             amplitude_code: record.amplitude_code,
             events_ingested: record.events_ingested,
@@ -226,7 +273,7 @@ struct Body<'r> {
     event_type: Option<&'r str>,
     /// For a forwarded event always there: `null` says that no path gave a user ID.
     #[serde(skip_serializing_if = "Option::is_none")]
-    user_id_from: Option<Option<&'static str>>,
+    user_id_from: Option<Option<&'r FieldPath>>,
 }
 
 #[derive(Serialize)]
@@ -240,6 +287,9 @@ struct Line<'r> {
     request_id: Option<&'r str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     project: Option<&'r str>,
+    /// The label of the signing secret that matched.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<&'r str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     event: Option<&'r str>,
     #[serde(skip_serializing_if = "Option::is_none", rename = "type")]
@@ -248,7 +298,12 @@ struct Line<'r> {
     #[serde(skip_serializing_if = "Option::is_none", rename = "api_version")]
     unusual_api_version: Option<&'r str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    user_id_from: Option<&'static str>,
+    livemode: Option<bool>,
+    #[serde(flatten)]
+    rules: &'r Rules,
+    /// The parameter that holds the key that Amplitude was sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     attempts: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -298,8 +353,8 @@ mod tests {
     fn only_an_event_that_is_safe_or_left_out_is_answered_2xx() {
         let forwarded = json!({"outcome": "forwarded", "user_id_from": null});
         assert_eq!(answered(Ok(Success::Forwarded)), (200, forwarded));
-        let ignored = json!({"outcome": "ignored", "reason": "why"});
-        assert_eq!(answered(Ok(Success::Ignored { reason: "why" })), (200, ignored));
+        let ignored = json!({"outcome": "ignored", "reason": LeftOut::TestEvent.to_string()});
+        assert_eq!(answered(Ok(Success::Ignored(LeftOut::TestEvent))), (200, ignored));
     }
 
     #[test]

@@ -9,14 +9,16 @@
 //! - [`webhook`] is the handler: that line, one call per step.
 //! - [`projects`] finds the project that the path names: its signing secrets, Amplitude keys and settings, from a
 //!   [`projects::ProjectSource`], through a cache.
-//! - [`stripe`] knows Stripe: [`stripe::signature`] verifies, [`stripe::event`] parses, [`stripe::catalog`] selects,
-//!   [`stripe::currency`] counts money.
-//! - [`translate`] makes the Amplitude event: who ([`translate::identity`]), how much ([`translate::revenue`]), and
-//!   everything else ([`translate::properties`]).
+//! - [`stripe`] knows Stripe: [`stripe::signature`] verifies, [`stripe::event`] parses, [`stripe::catalog`] lists the
+//!   types, [`stripe::currency`] counts money.
+//! - [`selection`] leaves out what the project does not want.
+//! - [`translate`] makes the Amplitude event: who ([`translate::identity`]), how much ([`translate::revenue`], in which
+//!   currency: [`translate::conversion`]), and everything else ([`translate::properties`]) that may leave
+//!   ([`translate::redaction`]).
 //! - [`amplitude`] knows Amplitude: the shape of an event and the client that delivers it.
 //! - [`answer`] turns the outcome into a status, a JSON body and one log line.
 //!
-//! `stripe`, `translate` and `projects::settings` are pure: no I/O, no clock (`now` is an argument). The rest is a thin
+//! `stripe`, `selection`, `translate` and `projects::settings` are pure: no I/O, no clock (`now` is an argument). The rest is a thin
 //! shell that knows no rule.
 
 pub mod amplitude;
@@ -27,6 +29,7 @@ pub mod http_client;
 #[cfg(feature = "log")]
 pub mod log;
 pub mod projects;
+pub mod selection;
 pub mod stripe;
 pub mod translate;
 pub mod webhook;

@@ -19,6 +19,7 @@ use self::cache::{Cache, EarlyRefresh, Lookup};
 use self::settings::{Settings, SettingsError};
 use crate::amplitude::Destination;
 use crate::stripe::signature::SigningSecret;
+use crate::translate::conversion::MissingRate;
 
 /// The longest time to wait for parameters where none are at hand.
 const FIRST_LOAD_LIMIT: Duration = Duration::from_millis(1500);
@@ -140,6 +141,8 @@ pub struct DeliverySettings {
     test_api_key: Option<SecretString>,
     /// The parameter `settings`.
     pub settings: Settings,
+    /// For messages.
+    folder: String,
 }
 
 impl DeliverySettings {
@@ -150,6 +153,15 @@ impl DeliverySettings {
             _ => (&self.api_key, parameter::API_KEY),
         };
         Destination { region: self.settings.amplitude_region, api_key, parameter }
+    }
+
+    /// The settings cannot be used for an event.
+    pub fn without_rate(&self, missing: MissingRate) -> ConfigurationError {
+        ConfigurationError {
+            folder: self.folder.clone(),
+            name: parameter::SETTINGS.to_owned(),
+            problem: Problem::MissingRate(missing),
+        }
     }
 }
 
@@ -174,6 +186,8 @@ enum Problem {
     StripeApiKey,
     #[error("cannot be used: {0}")]
     Settings(SettingsError),
+    #[error("cannot be used for this event: {0}")]
+    MissingRate(MissingRate),
 }
 
 impl Project {
@@ -221,7 +235,9 @@ impl Project {
         let delivery = match (problem, api_key) {
             (Some(problem), _) => Err(error(problem)),
             (None, None) => Err(error((parameter::API_KEY.to_owned(), Problem::Missing))),
-            (None, Some(api_key)) => Ok(DeliverySettings { api_key, test_api_key, settings }),
+            (None, Some(api_key)) => {
+                Ok(DeliverySettings { api_key, test_api_key, settings, folder: folder.to_owned() })
+            }
         };
         let secrets = secrets.into_iter().map(|(label, secret)| SigningSecret::new(secret, label)).collect();
         Self { secrets, delivery, unknown_parameters }

@@ -3,44 +3,109 @@
 //! Every delivery of the same Stripe event gives the same `insert_id` and the same `device_id`, so that Amplitude drops
 //! the repeats.
 
+pub mod conversion;
 pub mod identity;
+mod limits;
+pub mod path;
 pub mod properties;
-mod redaction;
+pub mod redaction;
 pub mod revenue;
 
 use sha2::{Digest as _, Sha256};
 
+use self::conversion::{Conversion, MissingRate};
+use self::path::{FieldPath, Path};
+use self::properties::Property;
+use self::redaction::Reason;
+use self::revenue::Revenue;
 use crate::amplitude::event::{Event, LIBRARY};
 use crate::projects::ProjectName;
+use crate::projects::settings::Settings;
 use crate::stripe;
+use crate::stripe::currency::Currency;
 
-/// An event for Amplitude, and how its user was found.
+/// Whose event it is, and how they want it.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'c> {
+    /// The project's name, the last anchor of a device ID.
+    pub project: &'c ProjectName,
+    /// The label of the signing secret that matched.
+    pub source: Option<&'c str>,
+    /// The project's.
+    pub settings: &'c Settings,
+}
+
+/// An event for Amplitude, and how it came about.
 pub struct Translation {
     /// What is sent.
     pub event: Event,
     /// The path inside `data.object` that gave the user ID, if one did.
-    pub user_id_from: Option<&'static str>,
+    pub user_id_from: Option<FieldPath>,
+    /// What the event adds to revenue, before any conversion, and why.
+    pub revenue: Revenue,
+    /// The currency that revenue was converted from, if it was.
+    pub converted_from: Option<Currency>,
+    /// How many fields were over one of Amplitude's limits.
+    pub truncated: usize,
 }
 
-/// Translates an event of a project. `source` is the label of the signing secret that matched.
-pub fn translate(event: stripe::event::Event, project: &ProjectName, source: Option<&str>) -> Translation {
-    let user = identity::user(&event.object);
-    let user_id_from = user.as_ref().map(|user| user.path);
-    let revenue = revenue::revenue(&event);
+/// Translates an event of a project.
+///
+/// # Errors
+/// Where the project wants amounts converted and has no rate for these.
+pub fn translate(event: stripe::event::Event, context: &Context<'_>) -> Result<Translation, MissingRate> {
+    translate_and_tell(event, context, &mut |_, _| {})
+}
+
+/// Translates an event of a project, and tells `removed` which fields never leave, and why.
+///
+/// # Errors
+/// As for [`translate`].
+pub fn translate_and_tell(
+    event: stripe::event::Event,
+    context: &Context<'_>,
+    removed: &mut impl FnMut(&Path<'_>, Reason),
+) -> Result<Translation, MissingRate> {
+    let Context { project, source, settings } = *context;
+    let user = identity::user(&event.object, &settings.user_id_paths);
+    let (user_id, user_id_from) = user.map(|user| (user.id, user.path)).unzip();
+    let revenue = revenue::revenue(&event, settings);
+    let (amount, conversion) = match revenue {
+        Revenue::Counted { minor_units, currency, .. } => {
+            let conversion = Conversion::of(currency, settings.preferred_currency.as_ref())?;
+            // A little of one currency may be nothing of another.
+            let amount = Some(conversion.amount(minor_units)).filter(|amount| !amount.is_zero());
+            (amount, Some(conversion))
+        }
+        Revenue::NotCounted(_) | Revenue::UnknownRefund => (None, None),
+    };
+    let event_type = format!("[Stripe] {}", event.event_type);
+    // The parser has refused times that do not fit.
+    let time = event.created.saturating_mul(1000);
+    let event_id = event_id(&event.id);
+    let insert_id = limits::short_id(&event.id).into_owned();
+    let device_id = identity::device_id(&event, project);
+    let body_length = event.body_length;
+
+    let mut event_properties = properties::properties(event, source, settings, removed)?;
+    if revenue == Revenue::UnknownRefund {
+        event_properties.insert("normalized_refund_unknown".to_owned(), Property::Json(true.into()));
+    }
+    let truncated = limits::fit(&mut event_properties, body_length);
     let event = Event {
-        event_type: format!("[Stripe] {}", event.event_type),
-        // The parser has refused times that do not fit.
-        time: event.created.saturating_mul(1000),
-        event_id: event_id(&event.id),
-        user_id: user.map(|user| user.id),
-        device_id: identity::device_id(&event, project),
-        revenue: revenue.map(|(amount, _)| amount),
-        currency: revenue.map(|(_, currency)| currency),
-        insert_id: event.id.clone(),
-        event_properties: properties::properties(event, source),
+        event_type,
+        time,
+        insert_id,
+        event_id,
+        user_id,
+        device_id,
+        revenue: amount,
+        currency: conversion.filter(|_| amount.is_some()).map(|conversion| conversion.currency()),
+        event_properties,
         library: LIBRARY,
     };
-    Translation { event, user_id_from }
+    let converted_from = conversion.filter(|conversion| conversion.rate().is_some()).map(|conversion| conversion.from);
+    Ok(Translation { event, user_id_from, revenue, converted_from, truncated })
 }
 
 /// 31 bits that differ from event to event and never change: Amplitude's second rule of deduplication drops events with
@@ -59,9 +124,15 @@ mod tests {
     use crate::stripe::catalog;
     use crate::stripe::event::tests::{event, sample};
 
-    fn translated(envelope: &Value) -> (Value, Option<&'static str>) {
-        let translation = translate(event(envelope), &"demo".parse().unwrap(), Some("eu"));
-        (serde_json::to_value(&translation.event).unwrap(), translation.user_id_from)
+    fn translated_with(settings: &str, envelope: &Value) -> Result<Translation, MissingRate> {
+        let (project, settings) = ("demo".parse().unwrap(), Settings::parse(settings).unwrap());
+        translate(event(envelope), &Context { project: &project, source: Some("eu"), settings: &settings })
+    }
+
+    fn translated(envelope: &Value) -> (Value, Option<String>) {
+        let translation = translated_with("{}", envelope).unwrap();
+        let user_id_from = translation.user_id_from.map(|path| path.to_string());
+        (serde_json::to_value(&translation.event).unwrap(), user_id_from)
     }
 
     #[test]
@@ -71,12 +142,85 @@ mod tests {
         assert_eq!(event["time"], 1_721_948_600_000_i64);
         assert_eq!(event["insert_id"], "evt_3PgcEx0014B7WZ01zgkW1Test");
         assert_eq!(event["user_id"], "user_42");
-        assert_eq!(user_id_from, Some("metadata.user_id"));
+        assert_eq!(user_id_from.as_deref(), Some("metadata.user_id"));
         assert_eq!(event["device_id"], "stripe-pi_3PgafuB7WZ01zgkW1kJo3Sjx");
         assert_eq!((&event["revenue"], &event["currency"]), (&json!(20), &json!("USD")));
         assert_eq!(event["event_properties"]["normalized_amount_received"], 20);
         assert_eq!(event["event_properties"]["stripe_source"], "eu");
         assert_eq!(event["library"], concat!("stripe-amplitude/", env!("CARGO_PKG_VERSION")));
+    }
+
+    #[test]
+    fn a_refund_in_three_steps_takes_back_the_payment_in_any_currency() {
+        for (currency, rates, expected) in [
+            ("usd", json!(null), ["-5 USD", "-3 USD", "-12 USD"]),
+            ("jpy", json!(null), ["-500 JPY", "-300 JPY", "-1200 JPY"]),
+            ("kwd", json!(null), ["-0.5 KWD", "-0.3 KWD", "-1.2 KWD"]),
+            ("isk", json!(null), ["-5 ISK", "-3 ISK", "-12 ISK"]),
+            ("ugx", json!(null), ["-5 UGX", "-3 UGX", "-12 UGX"]),
+            ("huf", json!(null), ["-5 HUF", "-3 HUF", "-12 HUF"]),
+            ("mga", json!(null), ["-500 MGA", "-300 MGA", "-1200 MGA"]),
+            ("eur", json!({"code": "USD", "rates": {"EUR": "1.08"}}), ["-5.4 USD", "-3.24 USD", "-12.96 USD"]),
+            ("jpy", json!({"code": "USD", "rates": {"JPY": "0.0067"}}), ["-3.35 USD", "-2.01 USD", "-8.04 USD"]),
+        ] {
+            let mut settings = json!({"refunds": "negative_revenue"});
+            if !rates.is_null() {
+                settings["preferred_currency"] = rates;
+            }
+            for ((refunded, previously), expected) in [(500, 0), (800, 500), (2000, 800)].into_iter().zip(expected) {
+                let mut envelope = sample("charge.refunded");
+                envelope["data"]["object"]["currency"] = json!(currency);
+                envelope["data"]["object"]["amount_refunded"] = json!(refunded);
+                envelope["data"]["previous_attributes"] = json!({"amount_refunded": previously});
+                let event = translated_with(&settings.to_string(), &envelope).unwrap().event;
+                let revenue = format!("{} {}", event.revenue.unwrap(), event.currency.unwrap());
+                assert_eq!(revenue, expected, "{currency}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_unknown_refund_is_marked_and_carries_no_revenue() {
+        let mut envelope = sample("charge.refunded");
+        envelope["data"]["previous_attributes"] = json!(null);
+        let translation = translated_with(r#"{"refunds": "negative_revenue"}"#, &envelope).unwrap();
+        assert_eq!(translation.revenue, Revenue::UnknownRefund);
+        let event = serde_json::to_value(&translation.event).unwrap();
+        assert_eq!((event.get("revenue"), event.get("currency")), (None, None));
+        assert_eq!(event["event_properties"]["normalized_refund_unknown"], true);
+        let (as_event, _) = translated(&envelope);
+        assert_eq!(as_event["event_properties"].get("normalized_refund_unknown"), None);
+    }
+
+    #[test]
+    fn revenue_is_in_the_preferred_currency_and_a_missing_rate_is_an_error() {
+        let mut envelope = sample("payment_intent.succeeded");
+        envelope["data"]["object"]["currency"] = json!("jpy");
+        let of = |rates: &str| {
+            translated_with(&format!(r#"{{"preferred_currency": {{"code": "USD", "rates": {rates}}}}}"#), &envelope)
+        };
+        let translation = of(r#"{"JPY": "0.0067"}"#).unwrap();
+        assert_eq!(translation.converted_from, Currency::parse("JPY"));
+        let event = serde_json::to_value(&translation.event).unwrap();
+        assert_eq!((&event["revenue"], &event["currency"]), (&json!(13.4), &json!("USD")));
+        assert!(of("{}").is_err());
+        // Too little to count.
+        let event = of(r#"{"JPY": "0.000001"}"#).unwrap().event;
+        assert_eq!((event.revenue, event.currency), (None, None));
+    }
+
+    #[test]
+    fn ids_of_any_length_fit() {
+        let mut envelope = sample("payment_intent.succeeded");
+        envelope["id"] = json!("e".repeat(3000));
+        envelope["data"]["object"]["id"] = json!("é".repeat(3000));
+        envelope["data"]["object"]["metadata"] = json!({"user_id": "u".repeat(1025)});
+        envelope["data"]["object"]["receipt_email"] = json!(null);
+        envelope["data"]["object"]["customer"] = json!("c".repeat(1024));
+        let (event, user_id_from) = translated(&envelope);
+        assert_eq!(event["insert_id"], "e".repeat(1024));
+        assert_eq!(event["device_id"].as_str().unwrap().chars().count(), 1024);
+        assert_eq!((event["user_id"].as_str().unwrap().len(), user_id_from.as_deref()), (1024, Some("customer")));
     }
 
     #[test]

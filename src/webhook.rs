@@ -14,10 +14,10 @@ use crate::amplitude::Region;
 use crate::amplitude::client::{Delivery, EventSink};
 use crate::answer::{self, Failure, Record, Success};
 use crate::projects::{Found, Project, ProjectName, ProjectSource, Projects};
-use crate::stripe::catalog;
+use crate::selection::{select, select_translated};
 use crate::stripe::event::Event;
 use crate::stripe::signature::{self, SignatureError, SignatureHeader, VerifiedBody};
-use crate::translate::translate;
+use crate::translate::{Context, translate};
 
 /// Stripe holds an invoice back, and a buyer waits, until we answer: so late is the answer at the latest.
 const ANSWER_WITHIN: Duration = Duration::from_millis(4500);
@@ -78,17 +78,22 @@ impl<S: ProjectSource, A: EventSink> Webhook<S, A> {
         let project = record.parameter_store.time(self.projects.get(&name, deadline)).await?;
         let (body, project, source) = self.verify(&name, &header, request, project, deadline, record).await?;
         let event = Event::parse(&body)?;
-        record.event(&event, now());
+        record.event(&event, source.as_deref(), now());
         let delivery_settings = project.delivery.as_ref().map_err(Clone::clone)?;
-        if !catalog::is_forwarded(&event.event_type) {
-            return Ok(Success::Ignored { reason: "events of this type are not on the list of those to forward" });
+        let settings = &delivery_settings.settings;
+        if let Err(left_out) = select(&event, settings, now()) {
+            return Ok(Success::Ignored(left_out));
         }
         let destination = delivery_settings.destination(event.livemode);
-        let translation = translate(event, &name, source.as_deref());
-        record.user_id_from = translation.user_id_from;
+        let context = Context { project: &name, source: source.as_deref(), settings };
+        let translation = translate(event, &context).map_err(|missing| delivery_settings.without_rate(missing))?;
+        record.translation(&translation);
+        if let Err(left_out) = select_translated(&translation, settings) {
+            return Ok(Success::Ignored(left_out));
+        }
         let delivery = self.amplitude.send(&translation.event, &destination, deadline);
         let Delivery { attempts, result } = record.amplitude.time(delivery).await;
-        record.delivery(attempts, &result);
+        record.delivery(destination.parameter, attempts, &result);
         result
             .map(|_| Success::Forwarded)
             .map_err(|error| Failure::Delivery { error, parameter: destination.parameter })

@@ -1,5 +1,10 @@
 //! The event types that are forwarded, in Stripe's spelling.
 
+use std::fmt;
+use std::str::FromStr;
+
+use thiserror::Error;
+
 /// The API version that the rules were written for. Other snapshot versions are translated too; the log line says so.
 pub const API_VERSION: &str = "2024-06-20";
 
@@ -35,9 +40,83 @@ pub const TYPES: [&str; 26] = [
     "issuing_transaction.created",
 ];
 
-/// Whether events of this type are forwarded by default.
-pub fn is_forwarded(event_type: &str) -> bool {
-    TYPES.contains(&event_type)
+/// The types that a project wants: those of [`TYPES`] and `add`, without `remove`, which wins.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EventTypes {
+    /// Further ones.
+    pub add: Vec<TypePattern>,
+    /// Those that are left out.
+    pub remove: Vec<TypePattern>,
+}
+
+impl EventTypes {
+    /// Whether events of this type are forwarded.
+    pub fn contains(&self, event_type: &str) -> bool {
+        let any = |patterns: &[TypePattern]| patterns.iter().any(|pattern| pattern.matches(event_type));
+        (TYPES.contains(&event_type) || any(&self.add)) && !any(&self.remove)
+    }
+}
+
+/// A type (`customer.subscription.created`) or a family of them (`customer.subscription.*`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TypePattern(String);
+
+impl TypePattern {
+    /// Whether it is the type, or in the family, at any depth: `charge.*` has `charge.dispute.created`, too.
+    pub fn matches(&self, event_type: &str) -> bool {
+        match self.0.strip_suffix('*') {
+            Some(family) => event_type.strip_prefix(family).is_some_and(|rest| !rest.is_empty()),
+            None => event_type == self.0,
+        }
+    }
+}
+
+impl fmt::Display for TypePattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for TypePattern {
+    type Err = InvalidType;
+
+    fn from_str(text: &str) -> Result<Self, InvalidType> {
+        let family = text.strip_suffix(".*");
+        let mut words = family.unwrap_or(text).split('.');
+        let is_word = |word: &str| {
+            let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+            !word.is_empty() && word.bytes().all(allowed)
+        };
+        if !words.all(is_word) || (family.is_none() && !text.contains('.')) {
+            return Err(InvalidType::NotAType);
+        }
+        if let Some(rest) = text.strip_prefix("issusing_") {
+            return Err(InvalidType::Misspelled { right: format!("issuing_{rest}") });
+        }
+        if ["v1.", "v2."].iter().any(|version| text.starts_with(version)) {
+            return Err(InvalidType::Thin);
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+/// What is given cannot be an event type. The texts say what a type is.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum InvalidType {
+    /// Not in the shape of one.
+    #[error(
+        "an event type, which is lower-case words joined by dots (customer.subscription.created), or a family of them (customer.subscription.*)"
+    )]
+    NotAType,
+    /// The spelling of Amplitude's page.
+    #[error("Stripe's spelling, which is {right}")]
+    Misspelled {
+        /// Stripe's.
+        right: String,
+    },
+    /// Such an event does not carry the object that it is about.
+    #[error("types of snapshot events; those of v1. and v2. are thin events, which carry no object")]
+    Thin,
 }
 
 #[cfg(test)]
@@ -68,10 +147,66 @@ mod tests {
         assert_eq!(enabled, types);
     }
 
+    fn types(add: &[&str], remove: &[&str]) -> EventTypes {
+        let parse = |patterns: &[&str]| patterns.iter().map(|pattern| pattern.parse().unwrap()).collect();
+        EventTypes { add: parse(add), remove: parse(remove) }
+    }
+
     #[test]
     fn other_types_and_misspellings_are_not_forwarded() {
         for event_type in ["customer.created", "issusing_transaction.created", "charge.Succeeded", "charge", ""] {
-            assert!(!is_forwarded(event_type), "{event_type}");
+            assert!(!EventTypes::default().contains(event_type), "{event_type}");
+        }
+        assert!(TYPES.iter().all(|event_type| EventTypes::default().contains(event_type)));
+    }
+
+    #[test]
+    fn types_are_added_and_removed_by_name_and_by_family_and_removing_wins() {
+        for (add, remove, event_type, contained) in [
+            (&["customer.subscription.created"][..], &[][..], "customer.subscription.created", true),
+            (&["customer.subscription.created"], &[], "customer.subscription.updated", false),
+            (&["customer.subscription.*"], &[], "customer.subscription.updated", true),
+            (&["customer.subscription.*"], &[], "customer.subscription.pending_update.applied", true),
+            (&["customer.subscription.*"], &[], "customer.subscription", false),
+            (&["customer.subscription.*"], &[], "customer.subscription.", false),
+            (&["customer.subscription.*"], &[], "customer.subscriptions.created", false),
+            (&["charge.*"], &[], "charge.dispute.created", true),
+            (&["charge.*"], &["charge.dispute.*"], "charge.dispute.created", false),
+            (&["charge.*"], &["charge.dispute.*"], "charge.pending", true),
+            (&["charge.pending"], &["charge.*"], "charge.pending", false),
+            (&[], &["charge.*"], "charge.succeeded", false),
+            (&[], &["invoice.created"], "invoice.created", false),
+            (&[], &["invoice.created"], "invoice.paid", true),
+            (&["refund.created"], &[], "invoice.paid", true),
+        ] {
+            assert_eq!(types(add, remove).contains(event_type), contained, "{add:?} {remove:?} {event_type}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_a_type_is_told() {
+        for (text, words) in [
+            ("", "lower-case words joined by dots"),
+            ("charge", "lower-case words joined by dots"),
+            ("*", "lower-case words joined by dots"),
+            (".*", "lower-case words joined by dots"),
+            ("charge*", "lower-case words joined by dots"),
+            ("*.created", "lower-case words joined by dots"),
+            ("charge.*.created", "lower-case words joined by dots"),
+            ("charge.Succeeded", "lower-case words joined by dots"),
+            ("charge..succeeded", "lower-case words joined by dots"),
+            ("charge.succeeded ", "lower-case words joined by dots"),
+            ("[Stripe] charge.succeeded", "lower-case words joined by dots"),
+            ("issusing_transaction.created", "issuing_transaction.created"),
+            ("issusing_authorization.*", "issuing_authorization.*"),
+            ("v1.billing.meter.error_report_triggered", "thin"),
+            ("v2.core.account.created", "thin"),
+        ] {
+            let error = text.parse::<TypePattern>().unwrap_err().to_string();
+            assert!(error.contains(words), "{text}: {error}");
+        }
+        for text in ["refund.created", "issuing_card.created", "radar.early_fraud_warning.created", "charge.*"] {
+            assert_eq!(text.parse::<TypePattern>().unwrap().to_string(), text);
         }
     }
 }

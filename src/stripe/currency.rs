@@ -14,7 +14,7 @@ const NO_DECIMALS: [&str; 15] =
 const THREE_DECIMALS: [&str; 5] = ["BHD", "JOD", "KWD", "OMR", "TND"];
 
 /// A currency, as its three-letter code in upper case.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Currency([u8; 3]);
 
 impl Currency {
@@ -40,8 +40,8 @@ impl Currency {
     }
 
     /// An amount of Stripe's, in minor units of this currency.
-    pub fn amount(self, minor_units: i64) -> Amount {
-        Amount { minor_units, decimals: self.decimals() }
+    pub fn amount(self, minor_units: impl Into<i128>) -> Amount {
+        Amount { minor_units: minor_units.into(), decimals: self.decimals() }
     }
 }
 
@@ -67,7 +67,8 @@ impl Serialize for Currency {
 /// zeros: 1999 minor units with two decimals are `19.99`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Amount {
-    minor_units: i64,
+    /// Wider than Stripe's integers, because a conversion to another currency may need it.
+    minor_units: i128,
     decimals: u8,
 }
 
@@ -81,7 +82,7 @@ impl Amount {
 impl fmt::Display for Amount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sign = if self.minor_units < 0 { "-" } else { "" };
-        let unit = 10_u64.pow(u32::from(self.decimals));
+        let unit = 10_u128.pow(u32::from(self.decimals));
         let magnitude = self.minor_units.unsigned_abs();
         let (whole, rest) = (magnitude / unit, magnitude % unit);
         if rest == 0 {
@@ -149,8 +150,9 @@ mod tests {
             ("kwd", 5120, "5.12"),
             ("bhd", 1, "0.001"),
             ("usd", 9_007_199_254_740_993, "90071992547409.93"),
-            ("usd", i64::MIN, "-92233720368547758.08"),
-            ("kwd", i64::MAX, "9223372036854775.807"),
+            ("usd", i128::from(i64::MIN), "-92233720368547758.08"),
+            ("kwd", i128::from(i64::MAX), "9223372036854775.807"),
+            ("usd", i128::MIN, "-1701411834604692317316873037158841057.28"),
         ] {
             let amount = currency(code).amount(minor_units);
             assert_eq!(amount.to_string(), printed, "{code} {minor_units}");

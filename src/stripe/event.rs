@@ -27,6 +27,11 @@ pub struct Event {
     pub account: Option<String>,
     /// `data.object`: what the event is about, as it was when the event happened.
     pub object: Object,
+    /// `data.previous_attributes`: the fields of the object that the event changed, as they were before. Stripe may leave
+    /// them out.
+    pub previous_attributes: Option<Object>,
+    /// Bytes of the whole body: an upper bound of everything that stands in it.
+    pub body_length: usize,
 }
 
 impl Event {
@@ -61,10 +66,14 @@ impl Event {
             .filter(|seconds| seconds.checked_mul(1000).is_some())
             .ok_or(EventError::NotAnEvent("`created` is not a number of Unix seconds"))?;
         let livemode = envelope.get("livemode").and_then(Value::as_bool);
-        let Some(Value::Object(object)) = envelope.get_mut("data").and_then(|data| data.get_mut("object")) else {
-            return Err(EventError::NotAnEvent("`data.object` is not an object"));
+        let mut object_in_data = |name: &str| match envelope.get_mut("data")?.get_mut(name)? {
+            Value::Object(object) => Some(std::mem::take(object)),
+            _ => None,
         };
-        Ok(Self { id, event_type, created, livemode, api_version, account, object: std::mem::take(object) })
+        let object = object_in_data("object").ok_or(EventError::NotAnEvent("`data.object` is not an object"))?;
+        let previous_attributes = object_in_data("previous_attributes");
+        let body_length = body.as_bytes().len();
+        Ok(Self { id, event_type, created, livemode, api_version, account, object, previous_attributes, body_length })
     }
 
     /// The kind of `data.object`, for example `payment_intent`.
@@ -157,6 +166,7 @@ pub(crate) mod tests {
         assert_eq!(event.api_version.as_deref(), Some("2024-06-20"));
         assert_eq!(event.account.as_deref(), Some("acct_1"));
         assert_eq!(event.kind(), "charge");
+        assert_eq!(event.previous_attributes.unwrap(), *json!({"amount_refunded": 0}).as_object().unwrap());
     }
 
     #[test]

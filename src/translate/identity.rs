@@ -1,16 +1,19 @@
 //! Whose event it is: the user, and the device that pins a repeat.
 
 use serde_json::Value;
+use thiserror::Error;
 
+use super::limits::{LONGEST_STRING, short_id};
+use super::path::FieldPath;
 use crate::projects::ProjectName;
 use crate::stripe::event::{Event, Object, id_of};
 
-/// Where a user ID is looked for inside `data.object`; the first acceptable value wins.
+/// Where a user ID is looked for inside `data.object` by default; the first acceptable value wins.
 pub const USER_ID_PATHS: [&str; 6] =
     ["metadata.amplitude_id", "metadata.user_id", "customer_email", "customer.email", "receipt_email", "customer"];
 
 /// IDs that Amplitude answers with 400, in any case. Source: Amplitude's HTTP V2 documentation.
-const REFUSED_IDS: [&str; 14] = [
+const REFUSED_IDS: [&str; 13] = [
     "anonymous",
     "nil",
     "none",
@@ -23,62 +26,107 @@ const REFUSED_IDS: [&str; 14] = [
     "lmy47d",
     "0",
     "-1",
-    "",
     "00000000-0000-0000-0000-000000000000",
 ];
-
-/// Amplitude's limit for strings, in characters.
-const LONGEST_ID: usize = 1024;
 
 /// A user ID and the path that gave it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
     /// What Amplitude knows the user by.
     pub id: String,
-    /// One of [`USER_ID_PATHS`].
-    pub path: &'static str,
+    /// One of the project's.
+    pub path: FieldPath,
 }
 
 /// The user that an object names, if it names one.
-pub fn user(object: &Object) -> Option<User> {
-    USER_ID_PATHS.into_iter().find_map(|path| Some(User { id: acceptable(find(object, path)?)?, path }))
+pub fn user(object: &Object, paths: &[FieldPath]) -> Option<User> {
+    look_up(object, paths).find_map(|(path, id)| Some(User { id: id.ok()?, path: path.clone() }))
+}
+
+/// What stands at each path: a user ID, or why it is none.
+pub fn look_up<'o>(
+    object: &'o Object,
+    paths: &'o [FieldPath],
+) -> impl Iterator<Item = (&'o FieldPath, Result<String, NotAnId>)> {
+    paths.iter().map(|path| (path, path.find(object).ok_or(NotAnId::Missing).and_then(acceptable)))
+}
+
+/// Why what stands at a path is no user ID.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum NotAnId {
+    /// Nothing is there.
+    #[error("not there")]
+    Missing,
+    /// It is null.
+    #[error("null")]
+    Null,
+    /// Neither text nor an integer, nor an object with an `id`.
+    #[error("neither text nor an integer")]
+    Kind,
+    /// Nothing but white space.
+    #[error("empty")]
+    Empty,
+    /// Amplitude would answer 400.
+    #[error("on Amplitude's list of refused IDs")]
+    Refused,
+    /// Over Amplitude's limit.
+    #[error("over 1024 characters")]
+    TooLong,
+}
+
+/// A value that can be a user ID: text or an integer, or an expanded object, which has an `id`. Amplitude takes only
+/// strings: a number would be answered 200 and vanish.
+fn acceptable(value: &Value) -> Result<String, NotAnId> {
+    let id = match value {
+        Value::Null => return Err(NotAnId::Null),
+        Value::String(text) => text.trim().to_owned(),
+        Value::Number(number) if !number.is_f64() => number.to_string(),
+        Value::Object(_) => id_of(Some(value)).ok_or(NotAnId::Kind)?.trim().to_owned(),
+        _ => return Err(NotAnId::Kind),
+    };
+    if id.is_empty() {
+        Err(NotAnId::Empty)
+    } else if REFUSED_IDS.iter().any(|refused| id.eq_ignore_ascii_case(refused)) {
+        Err(NotAnId::Refused)
+    } else if id.chars().count() > LONGEST_STRING {
+        Err(NotAnId::TooLong)
+    } else {
+        Ok(id)
+    }
 }
 
 /// A device ID that is the same for every delivery of an event, whatever its user resolves to, and the same for the
 /// events of one payment, so that a refund that names no user falls to the payer: Amplitude gives an event that has only
 /// a device to the last user of that device.
 pub fn device_id(event: &Event, project: &ProjectName) -> String {
-    let first = |names: &[&str]| names.iter().find_map(|name| id_of(event.object.get(*name)));
+    let Anchor { id, .. } = anchor(event, project);
+    short_id(&format!("stripe-{id}")).into_owned()
+}
+
+/// What an event is pinned to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Anchor<'e> {
+    /// The field that names it.
+    pub from: &'static str,
+    /// Its ID.
+    pub id: &'e str,
+}
+
+/// Depends on nothing but the kind of object, in every API version.
+pub fn anchor<'e>(event: &'e Event, project: &'e ProjectName) -> Anchor<'e> {
+    let first = |names: &[&'static str]| {
+        names.iter().find_map(|name| Some(Anchor { from: name, id: id_of(event.object.get(*name))? }))
+    };
     let anchor = match event.kind() {
         "payment_intent" => first(&["id"]),
         "charge" | "refund" | "dispute" => first(&["payment_intent", "charge", "id"]),
         "checkout.session" => first(&["payment_intent", "customer", "id"]),
         "application_fee" => first(&["account", "id"]),
-        "balance" => event.account.as_deref(),
+        "balance" => event.account.as_deref().map(|id| Anchor { from: "the event's account", id }),
         kind if kind.starts_with("issuing.") => first(&["cardholder", "id"]),
         _ => first(&["customer", "id"]),
     };
-    format!("stripe-{}", anchor.unwrap_or(project.as_str()))
-}
-
-/// Follows a path of keys, joined by dots.
-fn find<'o>(object: &'o Object, path: &str) -> Option<&'o Value> {
-    let mut keys = path.split('.');
-    let first = object.get(keys.next()?)?;
-    keys.try_fold(first, |value, key| value.get(key))
-}
-
-/// A value that can be a user ID: text or an integer, or an expanded object, which has an `id`. Amplitude takes only
-/// strings: a number would be answered 200 and vanish.
-fn acceptable(value: &Value) -> Option<String> {
-    let id = match value {
-        Value::String(text) => text.trim().to_owned(),
-        Value::Number(number) if !number.is_f64() => number.to_string(),
-        Value::Object(_) => id_of(Some(value))?.trim().to_owned(),
-        _ => return None,
-    };
-    let refused = REFUSED_IDS.iter().any(|refused| id.eq_ignore_ascii_case(refused));
-    (!refused && id.chars().count() <= LONGEST_ID).then_some(id)
+    anchor.unwrap_or(Anchor { from: "the project", id: project.as_str() })
 }
 
 #[cfg(test)]
@@ -89,8 +137,14 @@ mod tests {
     use crate::stripe::catalog;
     use crate::stripe::event::tests::{event, sample};
 
+    fn user_at(object: &Value, paths: &[&str]) -> Option<(String, String)> {
+        let paths: Vec<FieldPath> = paths.iter().map(|path| path.parse().unwrap()).collect();
+        user(object.as_object().unwrap(), &paths).map(|user| (user.id, user.path.to_string()))
+    }
+
     fn user_of(object: Value) -> Option<(String, &'static str)> {
-        user(object.as_object().unwrap()).map(|user| (user.id, user.path))
+        let (id, found) = user_at(&object, &USER_ID_PATHS)?;
+        Some((id, USER_ID_PATHS.into_iter().find(|path| *path == found).unwrap()))
     }
 
     #[test]
@@ -205,6 +259,47 @@ mod tests {
             let found = user_of(json!({"customer": customer, "metadata": null}));
             assert_eq!(found, expected.map(|(id, path)| (id.to_owned(), path)), "{customer}");
         }
+    }
+
+    #[test]
+    fn a_project_may_look_elsewhere() {
+        let session = &sample("checkout.session.completed")["data"]["object"];
+        let invoice = &sample("invoice.paid")["data"]["object"];
+        let charge = &sample("charge.succeeded")["data"]["object"];
+        let mut guest = charge.clone();
+        (guest["metadata"], guest["customer"], guest["receipt_email"]) = (json!({}), json!(null), json!(null));
+        for (object, paths, expected) in [
+            (session, &["customer_details.email"][..], Some(("jenny.rosen@example.com", "customer_details.email"))),
+            (session, &["metadata.nobody", "client_reference_id"], Some(("user_42", "client_reference_id"))),
+            (
+                &guest,
+                &["metadata.user_id", "billing_details.email"],
+                Some(("jenny.rosen@example.com", "billing_details.email")),
+            ),
+            (
+                invoice,
+                &["subscription_details.metadata.user_id"],
+                Some(("user_42", "subscription_details.metadata.user_id")),
+            ),
+            (invoice, &["lines.data.0.price.product"], Some(("prod_QXg1hqf4jFNsqG", "lines.data.0.price.product"))),
+            (invoice, &["lines.data.9.price.product", "lines.data", "lines"], None),
+            (charge, &["metadata.uid"], None),
+        ] {
+            let expected = expected.map(|(id, path)| (id.to_owned(), path.to_owned()));
+            assert_eq!(user_at(object, paths), expected, "{paths:?}");
+        }
+    }
+
+    #[test]
+    fn each_path_that_gave_none_says_why() {
+        let object =
+            json!({"a": null, "b": true, "c": " ", "d": "NULL", "e": "x".repeat(1025), "f": {"id": 7}, "g": "u"});
+        let paths: Vec<FieldPath> = "x a b c d e f g".split(' ').map(|path| path.parse().unwrap()).collect();
+        let found: Vec<_> = look_up(object.as_object().unwrap(), &paths).map(|(_, id)| id).collect();
+        use NotAnId::*;
+        let expected =
+            [Missing, Null, Kind, Empty, Refused, TooLong, Kind].into_iter().map(Err).chain([Ok("u".to_owned())]);
+        assert_eq!(found, expected.collect::<Vec<_>>());
     }
 
     #[test]

@@ -8,7 +8,10 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::redaction;
+use super::conversion::{Conversion, MissingRate, PreferredCurrency, Rate};
+use super::path::Path;
+use super::redaction::{Reason, Redaction};
+use crate::projects::settings::Settings;
 use crate::stripe::currency::{Amount, Currency};
 use crate::stripe::event::{Event, Object, id_of};
 
@@ -43,12 +46,29 @@ pub enum Property {
     Json(Value),
     /// Money in major units.
     Amount(Amount),
+    /// The rate at which money was converted.
+    Rate(Rate),
 }
 
-/// The properties of an event. `source` is the label of the signing secret that matched.
-pub fn properties(event: Event, source: Option<&str>) -> Properties {
-    let mut flat = normalized_amounts(&event.object);
-    let (names, ids) = products(&event.object);
+/// The properties of an event. `source` is the label of the signing secret that matched; `removed` is told what never
+/// leaves, and why.
+///
+/// # Errors
+/// Where the project wants amounts converted and has no rate for these.
+pub fn properties(
+    event: Event,
+    source: Option<&str>,
+    settings: &Settings,
+    removed: &mut impl FnMut(&Path<'_>, Reason),
+) -> Result<Properties, MissingRate> {
+    let preferred = settings.preferred_currency.as_ref();
+    let redaction = Redaction::new(settings);
+    let mut flat = Properties::new();
+    normalize(&event.object, "", &AMOUNTS, preferred, &mut flat)?;
+    normalize(&event.object, "merchant_", &["merchant_amount"], preferred, &mut flat)?;
+    let object = redaction.redact(event.object, removed);
+    // Of what is left: a description that the project drops shall not leave as the name of a product.
+    let (names, ids) = products(&object);
     let mut add = |name: &str, value: Option<Value>| {
         flat.extend(value.map(|value| (name.to_owned(), Property::Json(value))));
     };
@@ -58,28 +78,49 @@ pub fn properties(event: Event, source: Option<&str>) -> Properties {
     add("stripe_api_version", event.api_version.map(Value::from));
     add("stripe_account", event.account.map(Value::from));
     add("stripe_source", source.map(Value::from));
+    flat.retain(|name, _| {
+        let path = Path::key(None, name);
+        let dropped = redaction.drops(&path);
+        if dropped {
+            removed(&path, Reason::DropProperties);
+        }
+        !dropped
+    });
 
-    let mut properties: Properties =
-        redaction::redact(event.object).into_iter().map(|(name, value)| (name, Property::Json(value))).collect();
+    let mut properties: Properties = object.into_iter().map(|(name, value)| (name, Property::Json(value))).collect();
     properties.append(&mut flat);
-    properties
+    Ok(properties)
 }
 
-/// Each amount in major units. An object without a currency has none.
-fn normalized_amounts(object: &Object) -> Properties {
-    let mut normalized = Properties::new();
-    let mut add = |amounts: &[&str], currency: &str| {
-        let Some(code) = object.get(currency).and_then(Value::as_str).and_then(Currency::parse) else { return };
-        normalized.insert(format!("normalized_{currency}"), Property::Json(code.code().into()));
-        for name in amounts {
-            if let Some(minor_units) = object.get(*name).and_then(Value::as_i64) {
-                normalized.insert(format!("normalized_{name}"), Property::Amount(code.amount(minor_units)));
-            }
-        }
+/// Each of these amounts in major units, under `normalized_` and its name. An object without a currency has none.
+fn normalize(
+    object: &Object,
+    prefix: &str,
+    amounts: &[&str],
+    preferred: Option<&PreferredCurrency>,
+    normalized: &mut Properties,
+) -> Result<(), MissingRate> {
+    let currency = object.get(&format!("{prefix}currency")).and_then(Value::as_str).and_then(Currency::parse);
+    let Some(currency) = currency else { return Ok(()) };
+    let amounts: Vec<_> =
+        amounts.iter().filter_map(|name| Some((name, object.get(*name).and_then(Value::as_i64)?))).collect();
+    let conversion = match Conversion::of(currency, preferred) {
+        Ok(conversion) => conversion,
+        // A subscription, for example, has a currency and no number that could be wrong.
+        Err(_) if amounts.is_empty() => return Ok(()),
+        Err(missing) => return Err(missing),
     };
-    add(&AMOUNTS, "currency");
-    add(&["merchant_amount"], "merchant_currency");
-    normalized
+    let mut add = |name: &str, value| normalized.insert(format!("normalized_{name}"), value);
+    let code = |currency: Currency| Property::Json(currency.code().into());
+    add(&format!("{prefix}currency"), code(conversion.currency()));
+    if let Some(rate) = conversion.rate() {
+        add(&format!("{prefix}original_currency"), code(conversion.from));
+        add(&format!("{prefix}rate"), Property::Rate(*rate));
+    }
+    for (name, minor_units) in amounts {
+        add(name, Property::Amount(conversion.amount(minor_units)));
+    }
+    Ok(())
 }
 
 /// The names and IDs of what was bought: from an invoice's lines, else from the description.
@@ -116,8 +157,16 @@ mod tests {
     use crate::stripe::catalog;
     use crate::stripe::event::tests::{event, sample};
 
+    fn properties_with(settings: &str, envelope: &Value) -> Result<Value, MissingRate> {
+        let settings = Settings::parse(settings).unwrap();
+        let properties = properties(event(envelope), Some("eu"), &settings, &mut |_, _| {})?;
+        Ok(serde_json::to_value(properties).unwrap())
+    }
+
     fn properties_of(envelope: &Value) -> Value {
-        serde_json::to_value(properties(event(envelope), None)).unwrap()
+        let mut properties = properties_with("{}", envelope).unwrap();
+        assert_eq!(properties.as_object_mut().unwrap().remove("stripe_source"), Some(json!("eu")));
+        properties
     }
 
     fn properties_of_object(object: Value) -> Value {
@@ -174,6 +223,56 @@ mod tests {
     }
 
     #[test]
+    fn all_normalized_amounts_are_in_the_preferred_currency() {
+        let settings = r#"{"preferred_currency": {"code": "USD", "rates": {"EUR": "1.08", "JPY": "0.0067"}}}"#;
+        let of = |object: Value| {
+            let envelope =
+                json!({"id": "evt_1", "object": "event", "type": "x.y", "created": 1, "data": {"object": object}});
+            properties_with(settings, &envelope)
+        };
+        let mut properties = of(json!({
+            "currency": "eur", "amount": 1050, "tax": 5, "merchant_currency": "jpy", "merchant_amount": -1000,
+        }))
+        .unwrap();
+        properties.as_object_mut().unwrap().remove("stripe_source");
+        let expected = json!({
+            "currency": "eur", "amount": 1050, "tax": 5, "merchant_currency": "jpy", "merchant_amount": -1000,
+            "normalized_currency": "USD", "normalized_amount": 11.34, "normalized_tax": 0.05,
+            "normalized_original_currency": "EUR", "normalized_rate": 1.08,
+            "normalized_merchant_currency": "USD", "normalized_merchant_amount": -6.7,
+            "normalized_merchant_original_currency": "JPY", "normalized_merchant_rate": 0.0067,
+        });
+        assert_eq!(properties, expected);
+        // In the preferred currency already: nothing is converted, and nothing says so.
+        let same = of(json!({"currency": "usd", "amount": 1050})).unwrap();
+        assert_eq!(same["normalized_amount"], 10.5);
+        assert_eq!(same.get("normalized_rate"), None);
+        // Better none than a wrong one.
+        assert!(of(json!({"currency": "gbp", "amount": 1050})).is_err());
+        assert!(of(json!({"currency": "usd", "merchant_currency": "gbp", "merchant_amount": 1})).is_err());
+        assert_eq!(of(json!({"currency": "gbp"})).unwrap().get("normalized_currency"), None);
+    }
+
+    #[test]
+    fn dropped_properties_are_gone_the_flat_ones_and_what_is_made_of_them_included() {
+        let invoice = sample("invoice.paid");
+        let settings = r#"{"drop_properties": ["metadata.*", "lines.data.*.description", "normalized_total",
+            "stripe_source", "product_ids", "customer", "lines.data.0.period"]}"#;
+        let properties = properties_with(settings, &invoice).unwrap();
+        let whole = properties_of(&invoice);
+        assert_eq!(properties["metadata"], json!({}));
+        for name in ["normalized_total", "stripe_source", "product_ids", "customer", "product_names"] {
+            assert_eq!(properties.get(name), None, "{name}");
+        }
+        let line = &properties["lines"]["data"][0];
+        assert_eq!((line.get("description"), line.get("period")), (None, None));
+        assert_eq!(properties["normalized_amount_paid"], whole["normalized_amount_paid"]);
+        // A payment's description is the name of what was bought: dropped, it is not.
+        let charge = properties_with(r#"{"drop_properties": ["description"]}"#, &sample("charge.refunded")).unwrap();
+        assert_eq!((charge.get("description"), charge.get("product_names")), (None, None));
+    }
+
+    #[test]
     fn every_amount_of_the_table_is_normalized_and_its_raw_value_stays() {
         let mut object = json!({"currency": "eur"});
         for name in AMOUNTS {
@@ -224,7 +323,7 @@ mod tests {
     fn the_envelope_leaves_its_mark() {
         let mut envelope = sample("charge.succeeded");
         envelope["account"] = json!("acct_9");
-        let properties = serde_json::to_value(properties(event(&envelope), Some("eu"))).unwrap();
+        let properties = properties_with("{}", &envelope).unwrap();
         assert_eq!(properties["stripe_livemode"], false);
         assert_eq!(properties["stripe_api_version"], "2024-06-20");
         assert_eq!(properties["stripe_account"], "acct_9");

@@ -1,11 +1,40 @@
 //! What never leaves: credentials, links that let their holder see or pay, and personal data.
 //!
 //! Fields are removed by name and place, never by content, so that the table below says all of it. Nulls go, too: they
-//! would only use up Amplitude's property names. The content of `metadata` and `description` is the operator's and stays.
+//! would only use up Amplitude's property names. The content of `metadata` and `description` is the operator's and stays,
+//! unless the setting `drop_properties` names it.
+
+use std::fmt;
 
 use serde_json::Value;
 
+use super::path::{FieldPattern, Path};
+use crate::projects::settings::{PersonalData, Settings};
 use crate::stripe::event::Object;
+
+/// Why a field is removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reason {
+    /// Whoever holds it can pay, read or act.
+    Credential,
+    /// It tells who somebody is, where they live or how to reach them: this kind of it.
+    PersonalData(&'static str),
+    /// The setting `drop_properties` names it.
+    DropProperties,
+    /// It has no value.
+    Null,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Credential => f.write_str("a credential: whoever holds it can pay, read or act"),
+            Self::PersonalData(kind) => write!(f, "personal data: {kind}"),
+            Self::DropProperties => f.write_str("the setting `drop_properties`"),
+            Self::Null => f.write_str("null"),
+        }
+    }
+}
 
 /// A field that is removed, by its name and the place that it stands in. A place is the `object` kind of the JSON object
 /// that holds the field (`checkout.session`), or, where that has no kind, the name that leads to it (`billing_details`).
@@ -55,122 +84,158 @@ const CREDENTIALS: &[Rule] = &[
     ),
 ];
 
-/// What tells who somebody is, where they live or how to reach them. Countries, states, brands and statuses stay.
-const PERSONAL_DATA: &[Rule] = &[
-    // E-mail addresses.
-    anywhere("email"),
-    anywhere("customer_email"),
-    anywhere("customer_email_address"),
-    anywhere("hashed_account_email_address"),
-    anywhere("instructions_email"),
-    anywhere("payer_email"),
-    anywhere("receipt_email"),
-    anywhere("support_email"),
-    anywhere("verified_email"),
-    // Telephone numbers, and what stands for one: Konbini's confirmation number, the names of accounts in PayTo and UPI.
-    only_in("confirmation_number", &["konbini"]),
-    anywhere("customer_phone"),
-    anywhere("pay_id"),
-    anywhere("phone"),
-    anywhere("phone_last4"),
-    anywhere("phone_number"),
-    anywhere("support_phone"),
-    anywhere("verified_phone"),
-    anywhere("verified_phone_last4"),
-    anywhere("vpa"),
-    // Names of persons. A plain `name` is one, except where it is a thing's.
-    anywhere_but_in(
-        "name",
+/// What tells who somebody is, where they live or how to reach them, by kind. Countries, states, brands and statuses stay.
+const PERSONAL_DATA: &[(&str, &[Rule])] = &[
+    (
+        "an e-mail address",
         &[
-            "application",
-            "coupon",
-            "custom_fields",
-            "entitlements.feature",
-            "marketing_features",
-            "merchant_data",
-            "plan",
-            "price",
-            "product",
-            "product_data",
+            anywhere("email"),
+            anywhere("customer_email"),
+            anywhere("customer_email_address"),
+            anywhere("hashed_account_email_address"),
+            anywhere("instructions_email"),
+            anywhere("payer_email"),
+            anywhere("receipt_email"),
+            anywhere("support_email"),
+            anywhere("verified_email"),
         ],
     ),
-    anywhere("account_holder_name"),
-    anywhere("business_name"),
-    anywhere("buyer_address"),
-    anywhere("cardholder_name"),
-    anywhere("cashtag"),
-    anywhere("customer_name"),
-    anywhere("dob"),
-    anywhere("first_name"),
-    anywhere("first_name_kana"),
-    anywhere("first_name_kanji"),
-    anywhere("full_name"),
-    anywhere("individual_name"),
-    anywhere("last_name"),
-    anywhere("last_name_kana"),
-    anywhere("last_name_kanji"),
-    anywhere("maiden_name"),
-    anywhere("name_kana"),
-    anywhere("name_kanji"),
-    anywhere("passenger_name"),
-    anywhere("payer_name"),
-    anywhere("refund_account_holder_name"),
-    anywhere("shipping_first_name"),
-    anywhere("shipping_last_name"),
-    anywhere("verified_name"),
-    // What a buyer typed into a checkout's own fields.
-    only_in("text", &["custom_fields"]),
-    only_in("numeric", &["custom_fields"]),
-    // What is told about the buyer in a dispute: letters, receipts, addresses.
-    anywhere("evidence"),
-    // Addresses.
-    anywhere("address_city"),
-    anywhere("address_line1"),
-    anywhere("address_line2"),
-    anywhere("address_zip"),
-    anywhere("bank_address_city"),
-    anywhere("bank_address_line_1"),
-    anywhere("bank_address_line_2"),
-    anywhere("bank_address_postal_code"),
-    anywhere("city"),
-    anywhere("from_postal_code"),
-    anywhere("line1"),
-    anywhere("line2"),
-    anywhere("postal_code"),
-    anywhere("refund_account_holder_address_city"),
-    anywhere("refund_account_holder_address_line1"),
-    anywhere("refund_account_holder_address_line2"),
-    anywhere("refund_account_holder_address_postal_code"),
-    anywhere("shipping_address_zip"),
-    anywhere("shipping_from_zip"),
-    anywhere("to_postal_code"),
-    anywhere("town"),
-    // Tax and identity numbers.
-    anywhere("account_tax_ids"),
-    anywhere("customer_tax_ids"),
-    anywhere("driver_id"),
-    anywhere("id_number"),
-    anywhere("ssn_last_4"),
-    anywhere("tax_id"),
-    anywhere("tax_ids"),
-    // Addresses on the network.
-    anywhere("client_ip"),
-    anywhere("customer_ip"),
-    anywhere("customer_purchase_ip"),
-    anywhere("ip"),
-    anywhere("ip_address"),
-    anywhere("user_agent"),
-    // Fingerprints and digits of cards and bank accounts.
-    anywhere("account_number"),
-    anywhere("device_fingerprint"),
-    anywhere("dynamic_last4"),
-    anywhere("fingerprint"),
-    anywhere("iban"),
-    anywhere("iban_last4"),
-    anywhere("iin"),
-    anywhere("last4"),
-    anywhere("primary_account_identifier"),
-    anywhere("refund_iban"),
+    (
+        "a telephone number or what stands for one",
+        &[
+            // Konbini's confirmation number, the names of accounts in PayTo and UPI.
+            only_in("confirmation_number", &["konbini"]),
+            anywhere("customer_phone"),
+            anywhere("pay_id"),
+            anywhere("phone"),
+            anywhere("phone_last4"),
+            anywhere("phone_number"),
+            anywhere("support_phone"),
+            anywhere("verified_phone"),
+            anywhere("verified_phone_last4"),
+            anywhere("vpa"),
+        ],
+    ),
+    (
+        "the name of a person",
+        &[
+            // A plain `name` is one, except where it is a thing's.
+            anywhere_but_in(
+                "name",
+                &[
+                    "application",
+                    "coupon",
+                    "custom_fields",
+                    "entitlements.feature",
+                    "marketing_features",
+                    "merchant_data",
+                    "plan",
+                    "price",
+                    "product",
+                    "product_data",
+                ],
+            ),
+            anywhere("account_holder_name"),
+            anywhere("business_name"),
+            anywhere("buyer_address"),
+            anywhere("cardholder_name"),
+            anywhere("cashtag"),
+            anywhere("customer_name"),
+            anywhere("dob"),
+            anywhere("first_name"),
+            anywhere("first_name_kana"),
+            anywhere("first_name_kanji"),
+            anywhere("full_name"),
+            anywhere("individual_name"),
+            anywhere("last_name"),
+            anywhere("last_name_kana"),
+            anywhere("last_name_kanji"),
+            anywhere("maiden_name"),
+            anywhere("name_kana"),
+            anywhere("name_kanji"),
+            anywhere("passenger_name"),
+            anywhere("payer_name"),
+            anywhere("refund_account_holder_name"),
+            anywhere("shipping_first_name"),
+            anywhere("shipping_last_name"),
+            anywhere("verified_name"),
+        ],
+    ),
+    (
+        "what a buyer typed into a checkout's own fields",
+        &[only_in("text", &["custom_fields"]), only_in("numeric", &["custom_fields"])],
+    ),
+    (
+        "evidence in a dispute",
+        &[
+            // Letters, receipts, addresses.
+            anywhere("evidence"),
+        ],
+    ),
+    (
+        "a part of an address",
+        &[
+            anywhere("address_city"),
+            anywhere("address_line1"),
+            anywhere("address_line2"),
+            anywhere("address_zip"),
+            anywhere("bank_address_city"),
+            anywhere("bank_address_line_1"),
+            anywhere("bank_address_line_2"),
+            anywhere("bank_address_postal_code"),
+            anywhere("city"),
+            anywhere("from_postal_code"),
+            anywhere("line1"),
+            anywhere("line2"),
+            anywhere("postal_code"),
+            anywhere("refund_account_holder_address_city"),
+            anywhere("refund_account_holder_address_line1"),
+            anywhere("refund_account_holder_address_line2"),
+            anywhere("refund_account_holder_address_postal_code"),
+            anywhere("shipping_address_zip"),
+            anywhere("shipping_from_zip"),
+            anywhere("to_postal_code"),
+            anywhere("town"),
+        ],
+    ),
+    (
+        "a tax or identity number",
+        &[
+            anywhere("account_tax_ids"),
+            anywhere("customer_tax_ids"),
+            anywhere("driver_id"),
+            anywhere("id_number"),
+            anywhere("ssn_last_4"),
+            anywhere("tax_id"),
+            anywhere("tax_ids"),
+        ],
+    ),
+    (
+        "an address on the network",
+        &[
+            anywhere("client_ip"),
+            anywhere("customer_ip"),
+            anywhere("customer_purchase_ip"),
+            anywhere("ip"),
+            anywhere("ip_address"),
+            anywhere("user_agent"),
+        ],
+    ),
+    (
+        "a fingerprint or digits of a card or bank account",
+        &[
+            anywhere("account_number"),
+            anywhere("device_fingerprint"),
+            anywhere("dynamic_last4"),
+            anywhere("fingerprint"),
+            anywhere("iban"),
+            anywhere("iban_last4"),
+            anywhere("iin"),
+            anywhere("last4"),
+            anywhere("primary_account_identifier"),
+            anywhere("refund_iban"),
+        ],
+    ),
 ];
 
 impl Rule {
@@ -184,35 +249,102 @@ impl Rule {
     }
 }
 
-/// `data.object` without what never leaves.
-pub(super) fn redact(object: Object) -> Object {
-    redact_object(object, "")
+/// What a project wants removed.
+pub(super) struct Redaction<'s> {
+    personal_data: PersonalData,
+    drop_properties: &'s [FieldPattern],
 }
 
-fn redact_object(object: Object, name_to_it: &str) -> Object {
-    let place = object.get("object").and_then(Value::as_str).unwrap_or(name_to_it).to_owned();
-    object
-        .into_iter()
-        .filter(|(name, value)| !value.is_null() && !leaves_never(name, &place))
-        .map(|(name, value)| {
-            let value = if name == "metadata" { value } else { redact_value(value, &name) };
-            (name, value)
-        })
-        .collect()
-}
+impl<'s> Redaction<'s> {
+    pub(super) fn new(settings: &'s Settings) -> Self {
+        Self { personal_data: settings.personal_data, drop_properties: &settings.drop_properties }
+    }
 
-fn redact_value(value: Value, name_to_it: &str) -> Value {
-    match value {
-        Value::Object(object) => Value::Object(redact_object(object, name_to_it)),
-        Value::Array(items) => {
-            items.into_iter().filter(|item| !item.is_null()).map(|item| redact_value(item, name_to_it)).collect()
+    /// `data.object` without what never leaves. `removed` is told what goes, and why.
+    pub(super) fn redact(&self, object: Object, removed: &mut impl FnMut(&Path<'_>, Reason)) -> Object {
+        self.object(object, "", None, Rules::Apply, removed)
+    }
+
+    /// Whether `drop_properties` names this path.
+    pub(super) fn drops(&self, path: &Path<'_>) -> bool {
+        self.drop_properties.iter().any(|pattern| pattern.matches(path))
+    }
+
+    fn object(
+        &self,
+        object: Object,
+        name_to_it: &str,
+        above: Option<&Path<'_>>,
+        rules: Rules,
+        removed: &mut impl FnMut(&Path<'_>, Reason),
+    ) -> Object {
+        let place = object.get("object").and_then(Value::as_str).unwrap_or(name_to_it).to_owned();
+        object
+            .into_iter()
+            .filter_map(|(name, value)| {
+                let path = Path::key(above, &name);
+                let by_rule = || if rules == Rules::Apply { self.reason(&name, &value, &place) } else { None };
+                let by_setting = || self.drops(&path).then_some(Reason::DropProperties);
+                if let Some(reason) = by_rule().or_else(by_setting) {
+                    removed(&path, reason);
+                    return None;
+                }
+                let rules = if name == "metadata" { Rules::Rest } else { rules };
+                let value = self.value(value, &name, &path, rules, removed);
+                Some((name, value))
+            })
+            .collect()
+    }
+
+    fn value(
+        &self,
+        value: Value,
+        name_to_it: &str,
+        path: &Path<'_>,
+        rules: Rules,
+        removed: &mut impl FnMut(&Path<'_>, Reason),
+    ) -> Value {
+        match value {
+            Value::Object(object) => Value::Object(self.object(object, name_to_it, Some(path), rules, removed)),
+            Value::Array(items) => {
+                let items = items.into_iter().enumerate().filter_map(|(index, item)| {
+                    let path = Path::index(path, index);
+                    let reason = if item.is_null() && rules == Rules::Apply {
+                        Some(Reason::Null)
+                    } else {
+                        self.drops(&path).then_some(Reason::DropProperties)
+                    };
+                    if let Some(reason) = reason {
+                        removed(&path, reason);
+                        return None;
+                    }
+                    Some(self.value(item, name_to_it, &path, rules, removed))
+                });
+                items.collect()
+            }
+            scalar => scalar,
         }
-        scalar => scalar,
+    }
+
+    fn reason(&self, name: &str, value: &Value, place: &str) -> Option<Reason> {
+        let any = |rules: &[Rule]| rules.iter().any(|rule| rule.matches(name, place));
+        if value.is_null() {
+            Some(Reason::Null)
+        } else if any(CREDENTIALS) {
+            Some(Reason::Credential)
+        } else if self.personal_data == PersonalData::Drop {
+            PERSONAL_DATA.iter().find(|(_, rules)| any(rules)).map(|(kind, _)| Reason::PersonalData(kind))
+        } else {
+            None
+        }
     }
 }
 
-fn leaves_never(name: &str, place: &str) -> bool {
-    [CREDENTIALS, PERSONAL_DATA].into_iter().flatten().any(|rule| rule.matches(name, place))
+/// Whether the table applies, or, in the operator's own `metadata`, rests.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rules {
+    Apply,
+    Rest,
 }
 
 #[cfg(test)]
@@ -223,8 +355,17 @@ mod tests {
     use crate::stripe::catalog;
     use crate::stripe::event::tests::sample;
 
+    fn redacted_with(settings: &str, object: &Value) -> Value {
+        let settings = Settings::parse(settings).unwrap();
+        Value::Object(Redaction::new(&settings).redact(object.as_object().unwrap().clone(), &mut |_, _| {}))
+    }
+
     fn redacted(object: &Value) -> Value {
-        Value::Object(redact(object.as_object().unwrap().clone()))
+        redacted_with("{}", object)
+    }
+
+    fn all_rules() -> impl Iterator<Item = &'static Rule> {
+        CREDENTIALS.iter().chain(PERSONAL_DATA.iter().flat_map(|(_, rules)| rules.iter()))
     }
 
     #[test]
@@ -363,7 +504,7 @@ mod tests {
 
     #[test]
     fn every_rule_removes_at_any_depth_and_inside_arrays() {
-        for rule in [CREDENTIALS, PERSONAL_DATA].into_iter().flatten() {
+        for rule in all_rules() {
             let place = match rule.place {
                 Place::Any => "somewhere",
                 Place::Only(places) => places[0],

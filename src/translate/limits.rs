@@ -1,0 +1,309 @@
+//! Amplitude's limits, kept before it sees the event: strings of 1024 characters, 40 layers of nesting, 1 MB a request.
+//! Source: Amplitude's HTTP V2 documentation.
+//!
+//! An event over a limit is not lost: what does not fit is cut or left out, the least useful first, and `stripe_truncated`
+//! lists what that was.
+
+use std::borrow::Cow;
+use std::io;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::path::Path;
+use super::properties::{Properties, Property};
+
+/// The longest string, in characters.
+pub(super) const LONGEST_STRING: usize = 1024;
+
+/// How deep objects and arrays may be nested, the event properties themselves included.
+const DEEPEST_LAYER: usize = 40;
+
+/// The largest event properties, in bytes of JSON. Amplitude takes requests below 1 MB; the API key and the IDs have the
+/// rest.
+const LARGEST_PROPERTIES: usize = 960_000;
+
+/// Below this size of the whole body, what becomes of it cannot be larger than [`LARGEST_PROPERTIES`]: of its texts, the
+/// names of products alone can stand twice, and a number is at most twice as long as Stripe wrote it.
+const SURELY_FITS: usize = LARGEST_PROPERTIES / 4;
+
+/// The property that lists what was cut.
+const TRUNCATED: &str = "stripe_truncated";
+
+/// More entries say no more.
+const LONGEST_LIST_OF_TRUNCATED: usize = 20;
+
+/// An ID of at most 1024 characters.
+pub(super) fn short_id(id: &str) -> Cow<'_, str> {
+    if id.len() <= LONGEST_STRING { id.into() } else { id.chars().take(LONGEST_STRING).collect::<String>().into() }
+}
+
+/// Cuts what is over a limit, and gives how many fields that were. `body_length` is the size of Stripe's body.
+pub(super) fn fit(properties: &mut Properties, body_length: usize) -> usize {
+    let mut truncated = Truncated::default();
+    properties.retain(|name, property| match property {
+        Property::Json(value) => fit_value(value, &Path::key(None, name), 2, &mut truncated),
+        Property::Amount(_) | Property::Rate(_) => true,
+    });
+    if body_length > SURELY_FITS {
+        fit_size(properties, &mut truncated);
+    }
+    if truncated.count > 0 {
+        properties.insert(TRUNCATED.to_owned(), Property::Json(truncated.paths.into()));
+    }
+    truncated.count
+}
+
+#[derive(Default)]
+struct Truncated {
+    count: usize,
+    paths: Vec<String>,
+}
+
+impl Truncated {
+    fn note(&mut self, path: impl FnOnce() -> String) {
+        self.count += 1;
+        if self.paths.len() < LONGEST_LIST_OF_TRUNCATED {
+            self.paths.push(short_id(&path()).into_owned());
+        }
+    }
+}
+
+/// Cuts strings, and says whether the value itself may stay. `layer` is the one that it would be, if it nests.
+fn fit_value(value: &mut Value, path: &Path<'_>, layer: usize, truncated: &mut Truncated) -> bool {
+    if (value.is_object() || value.is_array()) && layer > DEEPEST_LAYER {
+        truncated.note(|| path.to_string());
+        return false;
+    }
+    let is_cut = value.as_str().is_some_and(is_too_long);
+    match value {
+        Value::String(text) if is_cut => {
+            cut(text);
+            truncated.note(|| path.to_string());
+        }
+        Value::Object(object) => {
+            object.retain(|name, value| fit_value(value, &Path::key(Some(path), name), layer + 1, truncated));
+        }
+        Value::Array(items) => {
+            let mut index = 0;
+            items.retain_mut(|item| {
+                let path = Path::index(path, index);
+                index += 1;
+                fit_value(item, &path, layer + 1, truncated)
+            });
+        }
+        _ => {}
+    }
+    true
+}
+
+fn is_too_long(text: &str) -> bool {
+    // A character has a byte or more.
+    text.len() > LONGEST_STRING && text.chars().nth(LONGEST_STRING).is_some()
+}
+
+/// Cuts a string that is too long, between two characters, and marks it with an ellipsis.
+fn cut(text: &mut String) {
+    let end = text.char_indices().nth(LONGEST_STRING - 1).map_or(0, |(end, _)| end);
+    text.truncate(end);
+    text.push('…');
+}
+
+/// Leaves out nested lists, the largest first, and then whatever is largest.
+fn fit_size(properties: &mut Properties, truncated: &mut Truncated) {
+    let mut size = json_size(&*properties);
+    let mut lists = Vec::new();
+    for (name, property) in &*properties {
+        if let Property::Json(value) = property {
+            outermost_lists(value, vec![name.clone()], &mut lists);
+        }
+    }
+    let names = |properties: &Properties| {
+        properties.iter().map(|(name, value)| (json_size(value), vec![name.clone()])).collect()
+    };
+    for candidates in [Some(lists), None] {
+        let mut candidates: Vec<_> = candidates.unwrap_or_else(|| names(properties));
+        candidates.sort_unstable_by(|one, other| other.cmp(one));
+        for (saved, keys) in candidates {
+            if size <= LARGEST_PROPERTIES {
+                return;
+            }
+            remove(properties, &keys);
+            truncated.note(|| keys.join("."));
+            size -= saved;
+        }
+    }
+}
+
+/// The lists that are in no other list, with their sizes and the keys that lead there. Lists of texts at the top, such as
+/// the names of products, are what charts use: they stay as long as they can.
+fn outermost_lists(value: &Value, keys: Vec<String>, lists: &mut Vec<(usize, Vec<String>)>) {
+    match value {
+        Value::Array(items) => {
+            let nested = keys.len() > 1 || items.iter().any(|item| item.is_object() || item.is_array());
+            if nested {
+                lists.push((json_size(value), keys));
+            }
+        }
+        Value::Object(object) => {
+            for (name, value) in object {
+                let mut keys = keys.clone();
+                keys.push(name.clone());
+                outermost_lists(value, keys, lists);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn remove(properties: &mut Properties, keys: &[String]) {
+    match keys {
+        [] => {}
+        [only] => {
+            properties.remove(only);
+        }
+        [first, between @ .., last] => {
+            let Some(Property::Json(value)) = properties.get_mut(first) else { return };
+            let above = between.iter().try_fold(value, |value, key| value.get_mut(key));
+            above.and_then(Value::as_object_mut).and_then(|object| object.remove(last));
+        }
+    }
+}
+
+/// How many bytes of JSON it is.
+fn json_size(value: &impl Serialize) -> usize {
+    struct Counter(usize);
+    impl io::Write for Counter {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut counter = Counter(0);
+    // Neither the counter nor a value of JSON can fail.
+    let _ = serde_json::to_writer(&mut counter, value);
+    counter.0
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Map, json};
+
+    use super::*;
+
+    fn fitted(properties: Value) -> (Value, usize) {
+        let body_length = properties.to_string().len();
+        let Value::Object(properties) = properties else { panic!() };
+        let mut properties: Properties =
+            properties.into_iter().map(|(name, value)| (name, Property::Json(value))).collect();
+        let count = fit(&mut properties, body_length);
+        assert!(json_size(&properties) < 1_000_000);
+        (serde_json::to_value(&properties).unwrap(), count)
+    }
+
+    /// So many layers, this value included.
+    fn nested(layers: usize) -> Value {
+        (1..layers).fold(json!({}), |inner, _| json!({"inner": inner}))
+    }
+
+    #[test]
+    fn strings_are_cut_between_characters_and_marked() {
+        for (text, expected) in [
+            ("é".repeat(1024), "é".repeat(1024)),
+            ("é".repeat(1025), "é".repeat(1023) + "…"),
+            ("x".repeat(5000), "x".repeat(1023) + "…"),
+            ("👍🏽".repeat(600), "👍🏽".repeat(511) + "👍…"),
+        ] {
+            let is_cut = text != expected;
+            let (properties, count) =
+                fitted(json!({"description": text, "metadata": {"note": text}, "list": [{"a": text}]}));
+            assert_eq!(properties["description"], *expected);
+            assert_eq!(properties["metadata"]["note"], *expected);
+            assert_eq!(properties["list"][0]["a"], *expected);
+            let marked = is_cut.then_some(["description", "list.0.a", "metadata.note"]);
+            assert_eq!(properties.get("stripe_truncated"), marked.map(|paths| json!(paths)).as_ref());
+            assert_eq!(count, if is_cut { 3 } else { 0 });
+        }
+    }
+
+    #[test]
+    fn nesting_ends_at_the_fortieth_layer() {
+        // The properties are the first.
+        assert_eq!(fitted(json!({"a": nested(39)})), (json!({"a": nested(39)}), 0));
+        let (properties, count) = fitted(json!({"a": nested(40)}));
+        let path = format!("a{}", ".inner".repeat(39));
+        assert_eq!(properties, json!({"a": nested(39), "stripe_truncated": [path]}));
+        assert_eq!(count, 1);
+        let (properties, _) = fitted(json!({"a": (0..100).fold(json!([1]), |inner, _| json!([inner]))}));
+        assert_eq!(properties["stripe_truncated"], json!([format!("a{}", ".0".repeat(39))]));
+    }
+
+    #[test]
+    fn nested_lists_go_first_the_largest_before_the_others() {
+        let lines: Vec<_> = (0..2000).map(|number| json!({"number": number, "text": "x".repeat(500)})).collect();
+        let some: Vec<_> = (0..100).map(|number| json!({"number": number})).collect();
+        let names: Vec<_> = (0..300).map(|number| format!("Product {number}")).collect();
+        let whole = json!({
+            "lines": {"object": "list", "data": lines}, "discounts": some, "product_names": names, "total": 1,
+        });
+        let (properties, count) = fitted(whole);
+        let expected = json!({
+            "lines": {"object": "list"}, "discounts": some, "product_names": names, "total": 1,
+            "stripe_truncated": ["lines.data"],
+        });
+        assert_eq!((properties, count), (expected, 1));
+    }
+
+    #[test]
+    fn then_goes_what_is_largest() {
+        let big: Map<_, _> = (0..2000).map(|number| (format!("key{number}"), json!("x".repeat(700)))).collect();
+        let (properties, _) = fitted(json!({"big": big, "list": [[1, 2]], "total": 1}));
+        assert_eq!(properties, json!({"total": 1, "stripe_truncated": ["list", "big"]}));
+        let names: Vec<_> = (0..2000).map(|_| "x".repeat(700)).collect();
+        let (properties, _) = fitted(json!({"product_names": names, "total": 1}));
+        assert_eq!(properties, json!({"total": 1, "stripe_truncated": ["product_names"]}));
+    }
+
+    #[test]
+    fn the_list_of_what_was_cut_is_short() {
+        let texts: Vec<_> = (0..1000).map(|_| "x".repeat(2000)).collect();
+        let (properties, count) = fitted(json!({ "texts": { "inner": texts } }));
+        assert_eq!(properties["stripe_truncated"].as_array().unwrap().len(), 20);
+        assert!(count >= 1000);
+    }
+
+    #[test]
+    fn a_million_small_things_take_no_long_time() {
+        let many: Map<_, _> = (0..150_000).map(|number| (format!("key{number}"), json!([number]))).collect();
+        let (_, count) = fitted(json!({ "many": many }));
+        assert!(count > 0);
+        let (_, count) = fitted(Value::Object(many));
+        assert!(count > 0);
+    }
+
+    #[test]
+    fn ids_are_short() {
+        assert_eq!(short_id("evt_1"), "evt_1");
+        assert_eq!(short_id(&"é".repeat(2000)), "é".repeat(1024));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_fits_is_left_as_it_is(text in ".{0,1024}", number: i64) {
+            let properties = json!({"text": text, "list": [{"number": number}], "none": []});
+            prop_assert_eq!(fitted(properties.clone()), (properties, 0));
+        }
+
+        #[test]
+        fn no_string_is_longer_than_the_limit(text in "[a-zé👍]{1000,1100}") {
+            let (properties, _) = fitted(json!({ "text": text }));
+            let left = properties["text"].as_str().unwrap();
+            prop_assert!(left.chars().count() <= 1024);
+            prop_assert!(text.starts_with(left.trim_end_matches('…')));
+        }
+    }
+}
