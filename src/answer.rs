@@ -102,7 +102,7 @@ pub struct Record {
     seconds_behind_stripe: Option<i64>,
     livemode: Option<bool>,
     rules: Rules,
-    key: Option<&'static str>,
+    amplitude_key: Option<&'static str>,
     attempts: Option<u32>,
     amplitude_code: Option<u16>,
     events_ingested: Option<u64>,
@@ -141,7 +141,7 @@ impl Record {
             seconds_behind_stripe: None,
             livemode: None,
             rules: Rules::default(),
-            key: None,
+            amplitude_key: None,
             attempts: None,
             amplitude_code: None,
             events_ingested: None,
@@ -174,7 +174,7 @@ impl Record {
 
     /// Notes how the delivery to Amplitude went, with the key in this parameter.
     pub fn delivery(&mut self, key: &'static str, attempts: u32, result: &Result<Accepted, DeliveryError>) {
-        self.key = Some(key);
+        self.amplitude_key = Some(key);
         self.attempts = Some(attempts);
         self.amplitude_code = match result {
             Ok(_) => Some(200),
@@ -244,7 +244,7 @@ pub fn answer(result: Result<Success, Failure>, record: &Record) -> Response<Str
             unusual_api_version: record.unusual_api_version.as_deref(),
             livemode: record.livemode,
             rules: &record.rules,
-            key: record.key,
+            amplitude_key: record.amplitude_key,
             attempts: record.attempts,
             amplitude_code: record.amplitude_code,
             events_ingested: record.events_ingested,
@@ -303,7 +303,7 @@ struct Line<'r> {
     rules: &'r Rules,
     /// The parameter that holds the key that Amplitude was sent.
     #[serde(skip_serializing_if = "Option::is_none")]
-    key: Option<&'static str>,
+    amplitude_key: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     attempts: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]

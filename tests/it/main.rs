@@ -26,4 +26,5 @@ mod parameter_store_faults;
 mod projects;
 mod refusals;
 mod repeats;
+mod settings;
 mod start;
