@@ -28,11 +28,15 @@ const FIRST_LOAD_LIMIT: Duration = Duration::from_millis(1500);
 const REFRESH_LIMIT: Duration = Duration::from_millis(500);
 
 /// The names of the parameters below `{prefix}/{project}/`.
-mod parameter {
-    pub(super) const SIGNING_SECRET: &str = "stripe-signing-secret";
-    pub(super) const API_KEY: &str = "amplitude-api-key";
-    pub(super) const TEST_API_KEY: &str = "amplitude-test-api-key";
-    pub(super) const SETTINGS: &str = "settings";
+pub mod parameter {
+    /// The signing secret of a webhook endpoint; further ones have a label behind it, after a slash.
+    pub const SIGNING_SECRET: &str = "stripe-signing-secret";
+    /// The API key of the Amplitude project.
+    pub const API_KEY: &str = "amplitude-api-key";
+    /// That of the Amplitude project for test-mode events, if they have one of their own.
+    pub const TEST_API_KEY: &str = "amplitude-test-api-key";
+    /// How the project wants its events.
+    pub const SETTINGS: &str = "settings";
 }
 
 /// Where projects come from. The network edge of the cache; Parameter Store is the real one.

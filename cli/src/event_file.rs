@@ -1,17 +1,21 @@
 //! Events that the user hands over: files, or standard input.
 
-use std::io::Read as _;
 use std::path::Path;
+use std::time::Duration;
 
 use clap::ValueEnum;
 use serde_json::Value;
+use stripe_amplitude::stripe::event::Event;
+use stripe_amplitude::stripe::signature::{self, SignatureHeader, SigningSecret};
+
+use crate::input;
 
 /// What to do with an event's `created`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Created {
     /// The event happens now, so that it shows in today's charts
     Now,
-    /// The event is sent byte for byte as it is
+    /// The event is taken byte for byte as it is
     Keep,
 }
 
@@ -20,22 +24,11 @@ pub(crate) enum Created {
 /// # Errors
 /// A sentence that says which file is wrong, and how.
 pub(crate) fn read(path: &Path, created: Created, now: u64) -> Result<Vec<u8>, String> {
-    let bytes = if path == Path::new("-") {
-        let mut bytes = Vec::new();
-        std::io::stdin().read_to_end(&mut bytes).map(|_| bytes)
-    } else {
-        std::fs::read(path)
-    };
-    let bytes = bytes.map_err(|error| format!("{}: {error}", name(path)))?;
+    let bytes = input::read(path)?;
     match created {
         Created::Keep => Ok(bytes),
-        Created::Now => happen_now(&bytes, now).map_err(|error| format!("{}: {error}", name(path))),
+        Created::Now => happen_now(&bytes, now).map_err(|error| format!("{}: {error}", input::name(path))),
     }
-}
-
-/// How a file is called in messages.
-pub(crate) fn name(path: &Path) -> String {
-    if path == Path::new("-") { "standard input".to_owned() } else { path.display().to_string() }
 }
 
 /// The event with another `created`.
@@ -46,9 +39,24 @@ pub(crate) fn happen_now(event: &[u8], now: u64) -> Result<Vec<u8>, String> {
     let mut event: Value = serde_json::from_slice(event).map_err(|error| format!("it is not JSON: {error}"))?;
     match event.get_mut("created") {
         Some(created) => *created = now.into(),
-        None => return Err("it is not an event: it has no `created`; --created keep sends it all the same".to_owned()),
+        None => return Err("it is not an event: it has no `created`; --created keep takes it all the same".to_owned()),
     }
     Ok(event.to_string().into_bytes())
+}
+
+/// The event in a body, as the function would read it. Only a verified body can be read, so it is signed first, with a
+/// secret that is good for nothing else.
+///
+/// # Errors
+/// A sentence that says why the function would not take it.
+pub(crate) fn parse(body: Vec<u8>, now: u64) -> Result<Event, String> {
+    let secrets = [SigningSecret::new("whsec_thrown_away".into(), None)];
+    let [secret] = &secrets;
+    let header = signature::sign(secret, now, &body);
+    let header = SignatureHeader::parse(header.as_bytes()).map_err(|error| error.to_string())?;
+    let verified = signature::verify(&header, body.into(), &secrets, now, Duration::from_secs(1));
+    let (body, _) = verified.map_err(|error| error.to_string())?;
+    Event::parse(&body).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
@@ -67,5 +75,19 @@ mod tests {
     fn an_error_names_the_file() {
         let error = read(Path::new("there-is-no-such-file.json"), Created::Now, 1).unwrap_err();
         assert!(error.contains("there-is-no-such-file.json"), "{error}");
+    }
+
+    #[test]
+    fn an_event_is_read_as_the_function_reads_it() {
+        let body = include_bytes!("../../events/stripe/charge.refunded.json");
+        assert_eq!(parse(body.to_vec(), 1).unwrap().event_type, "charge.refunded");
+        for (body, words) in [
+            ("{", "malformed JSON at line 1"),
+            ("{}", "not a Stripe event"),
+            (r#"{"object": "v2.core.event", "id": "evt_1"}"#, "a thin event"),
+        ] {
+            let error = parse(body.into(), 1).unwrap_err();
+            assert!(error.contains(words), "{error}");
+        }
     }
 }

@@ -8,10 +8,10 @@ use serde_json::{Map, Value, json};
 use stripe_amplitude::projects::ProjectName;
 use stripe_amplitude::stripe::signature::{self, SigningSecret};
 
-use crate::clock;
 use crate::event_file::{self, Created};
 use crate::projects::{DEMO, DEMO_SECRET};
 use crate::stripe::{HEADERS, USER_AGENT};
+use crate::{clock, input};
 
 /// Print a freshly signed invocation of the function
 ///
@@ -45,7 +45,7 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let now = clock::now();
     let body = event_file::read(&arguments.event, arguments.created, now)?;
-    let body = String::from_utf8(body).map_err(|_| format!("{} is not UTF-8", event_file::name(&arguments.event)))?;
+    let body = String::from_utf8(body).map_err(|_| format!("{} is not UTF-8", input::name(&arguments.event)))?;
     let gateway = match (arguments.rest, arguments.function_url) {
         (true, _) => Gateway::RestApi,
         (_, true) => Gateway::FunctionUrl,

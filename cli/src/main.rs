@@ -1,15 +1,21 @@
-//! stripe-amplitude on your machine: run the function's handler, and send it events as Stripe would.
+//! stripe-amplitude on your machine: run the function's handler, send it events as Stripe would, and see what it makes of
+//! them.
 
 mod clock;
 mod demo;
 mod event_file;
+mod explanation;
+mod input;
 mod invocation;
+mod preview;
 mod projects;
 mod samples;
 mod send;
 mod serve;
 mod server;
+mod settings;
 mod stripe;
+mod terminal;
 
 use std::process::ExitCode;
 
@@ -24,6 +30,8 @@ const NAME: &str = "stripe-amplitude-cli";
   stripe-amplitude-cli demo
   stripe-amplitude-cli serve
   stripe-amplitude-cli send events/stripe/invoice.paid.json
+  stripe-amplitude-cli preview events/stripe/invoice.paid.json
+  stripe-amplitude-cli settings check settings.json
 
 From a clone, without installing it, `cargo cli` stands for `stripe-amplitude-cli`.")]
 struct Arguments {
@@ -36,6 +44,8 @@ enum Command {
     Demo(demo::Arguments),
     Serve(serve::Arguments),
     Send(send::Arguments),
+    Preview(preview::Arguments),
+    Settings(settings::Arguments),
     Invocation(invocation::Arguments),
     /// Print the completions for a shell
     #[command(after_help = "Example:
@@ -52,6 +62,8 @@ async fn main() -> ExitCode {
         Command::Demo(arguments) => demo::run(&arguments).await,
         Command::Serve(arguments) => serve::run(arguments).await,
         Command::Send(arguments) => send::run(arguments).await,
+        Command::Preview(arguments) => preview::run(arguments),
+        Command::Settings(arguments) => settings::run(arguments),
         Command::Invocation(arguments) => invocation::run(arguments),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), NAME, &mut std::io::stdout());

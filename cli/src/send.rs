@@ -9,7 +9,7 @@ use stripe_amplitude::stripe::signature::{self, SigningSecret};
 
 use crate::event_file::{self, Created};
 use crate::projects::DEMO_SECRET;
-use crate::{clock, stripe};
+use crate::{clock, input, stripe};
 
 /// Sign events now and post them as Stripe would
 ///
@@ -47,7 +47,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>
         let answer = request.body(body).send().await.map_err(|error| explain(&arguments.to, &error))?;
         let status = answer.status();
         all_safe &= status.is_success();
-        println!("{}: {} {}", event_file::name(path), status.as_u16(), answer.text().await?.trim_end());
+        println!("{}: {} {}", input::name(path), status.as_u16(), answer.text().await?.trim_end());
     }
     Ok(if all_safe { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

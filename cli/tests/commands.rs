@@ -3,9 +3,11 @@
 // As in the function's `tests/it`: a helper, like a test, stops where it meets what it does not expect.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
 
 use serde_json::Value;
 use stripe_amplitude::stripe::signature::{SignatureHeader, SigningSecret, verify};
@@ -24,6 +26,31 @@ fn root() -> PathBuf {
 fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
     let Output { status, stdout, stderr } = cli(arguments).output().unwrap();
     (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
+}
+
+/// With this on standard input.
+fn run_with(input: &str, arguments: &[&str]) -> (Option<i32>, String, String) {
+    let mut command = cli(arguments);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut process = command.spawn().unwrap();
+    process.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    let Output { status, stdout, stderr } = process.wait_with_output().unwrap();
+    (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
+}
+
+/// A file of this name with this text, and its path.
+fn file(name: &str, text: &str) -> String {
+    let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+    std::fs::write(&file, text).unwrap();
+    file.to_str().unwrap().to_owned()
+}
+
+/// The sample event of a type, changed.
+fn sample(event_type: &str, change: impl FnOnce(&mut Value)) -> String {
+    let text = std::fs::read_to_string(root().join(format!("events/stripe/{event_type}.json"))).unwrap();
+    let mut event = serde_json::from_str(&text).unwrap();
+    change(&mut event);
+    event.to_string()
 }
 
 /// `serve`, on a free port, until this is dropped.
@@ -97,10 +124,8 @@ fn standard_input_is_an_event_too() {
 
 #[test]
 fn projects_come_from_a_file() {
-    let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("projects.toml");
     let shop = "[shop]\nstripe-signing-secret = \"whsec_shop\"\namplitude-api-key = \"key\"\n";
-    std::fs::write(&file, shop).unwrap();
-    let serving = Serving::start(&["--projects", file.to_str().unwrap()]);
+    let serving = Serving::start(&["--projects", &file("projects.toml", shop)]);
     assert!(serving.url.ends_with("/stripe/shop"));
     let (code, out, _) = run(&["send", EVENT, "--to", &serving.url, "--secret", "whsec_shop"]);
     assert_eq!(code, Some(0), "{out}");
@@ -119,6 +144,18 @@ fn mistakes_are_told_on_standard_error_with_what_to_do() {
         (&["serve", "--parameter-store"], 1, if cfg!(feature = "parameter-store") { "AWS_REGION" } else { "cli-aws" }),
         (&["invocation", EVENT, "--project", "a/b"], 2, "1 to 64"),
         (&["invocation", EVENT, "--rest", "--function-url"], 2, "--function-url"),
+        (&["preview", "no-such-file.json"], 1, "no-such-file.json"),
+        (&["preview", "Cargo.toml"], 1, "Cargo.toml: the function would answer 400: malformed JSON"),
+        (&["preview", "Cargo.toml", "--created", "now"], 1, "Cargo.toml: it is not JSON"),
+        (&["preview", EVENT, "--settings", "no-such-file.json"], 1, "no-such-file.json"),
+        (&["preview", EVENT, "--settings", "Cargo.toml"], 1, "Cargo.toml: malformed JSON at line 1"),
+        (&["preview", "-", "--settings", "-"], 1, "cannot both be standard input"),
+        (&["preview", EVENT, "--project", "a/b"], 2, "1 to 64"),
+        (&["preview", EVENT, "--source", "a/b"], 2, "stripe-signing-secret/"),
+        (&["preview"], 2, "EVENT.json"),
+        (&["settings", "check"], 2, "FILE"),
+        (&["settings", "check", "no-such-file.json"], 1, "no-such-file.json"),
+        (&["settings", "check", "Cargo.toml"], 1, "Cargo.toml: malformed JSON at line 1"),
         (&["nonsense"], 2, "nonsense"),
     ] {
         let (exit, out, err) = run(arguments);
@@ -163,4 +200,266 @@ fn completions_are_printed() {
         assert_eq!(code, Some(0));
         assert!(out.contains("invocation"), "{shell}");
     }
+}
+
+/// An Amplitude that keeps the bodies of its requests as they came.
+fn amplitude() -> (String, Receiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/2/httpapi", listener.local_addr().unwrap());
+    let (bodies, received) = channel();
+    std::thread::spawn(move || {
+        for connection in listener.incoming() {
+            let mut reader = BufReader::new(connection.unwrap());
+            let head: Vec<_> =
+                reader.by_ref().lines().map(Result::unwrap).take_while(|line| !line.is_empty()).collect();
+            let length =
+                head.iter().find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
+            let mut body = vec![0; length.unwrap()];
+            reader.read_exact(&mut body).unwrap();
+            bodies.send(String::from_utf8(body).unwrap()).unwrap();
+            let answer = r#"{"code":200,"events_ingested":1}"#;
+            let head = format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", answer.len());
+            reader.get_mut().write_all(format!("{head}{answer}").as_bytes()).unwrap();
+        }
+    });
+    (url, received)
+}
+
+/// JSON without the spaces between its tokens; all else, and every digit, as it is.
+fn without_spaces(json: &str) -> String {
+    let (mut in_text, mut escaped) = (false, false);
+    let kept = json.chars().filter(|character| {
+        let starts_or_ends = *character == '"' && !escaped;
+        escaped = in_text && *character == '\\' && !escaped;
+        in_text ^= starts_or_ends;
+        in_text || !character.is_whitespace()
+    });
+    kept.collect()
+}
+
+const REFUNDS: &str = r#"{"refunds": "negative_revenue"}"#;
+
+#[test]
+fn a_preview_is_what_serve_sends_byte_for_byte() {
+    let (amplitude, received) = amplitude();
+    let projects = |settings: &str| {
+        format!(
+            "[shop]\n'stripe-signing-secret/eu' = 'whsec_shop'\namplitude-api-key = 'key'\nsettings = '{settings}'\n"
+        )
+    };
+    let payment = |minor_units: i64, currency: &str| {
+        sample("payment_intent.succeeded", |event| {
+            event["data"]["object"]["amount_received"] = minor_units.into();
+            event["data"]["object"]["currency"] = currency.into();
+        })
+    };
+    let dollars = r#"{"preferred_currency": {"code": "USD", "rates": {"EUR": "1.0800000001"}}}"#;
+    for (settings, event, digits) in [
+        ("{}", payment(2000, "usd"), "\"revenue\":20,"),
+        ("{}", payment(1999, "usd"), "\"revenue\":19.99,"),
+        ("{}", payment(10, "usd"), "\"revenue\":0.1,"),
+        ("{}", payment(9_007_199_254_740_993, "usd"), "\"revenue\":90071992547409.93,"),
+        ("{}", payment(9_223_372_036_854_775_807, "kwd"), "\"revenue\":9223372036854775.807,"),
+        (dollars, payment(9_007_199_254_740_993, "eur"), "\"normalized_rate\":1.0800000001,"),
+        (REFUNDS, sample("charge.refunded", |_| {}), "\"revenue\":-5,"),
+        ("{}", sample("invoice.paid", |_| {}), "\"stripe_source\":\"eu\""),
+    ] {
+        let serving =
+            Serving::start(&["--projects", &file("preview.toml", &projects(settings)), "--amplitude", &amplitude]);
+        let event = file("preview.json", &event);
+        let (code, out, _) =
+            run(&["send", &event, "--created", "keep", "--to", &serving.url, "--secret", "whsec_shop"]);
+        assert_eq!(code, Some(0), "{out}");
+        let sent = received.recv().unwrap();
+
+        let settings = file("preview-settings.json", settings);
+        let preview = ["preview", &event, "--settings", &settings, "--project", "shop", "--source", "eu"];
+        let (code, out, err) = run(&[&preview[..], &["--request"]].concat());
+        assert_eq!((code, &*err), (Some(0), ""));
+        let body = out.strip_suffix('\n').unwrap();
+        assert_eq!(body.replace("\"<amplitude-api-key>\"", "\"key\""), sent);
+        assert!(body.contains(digits), "{body}");
+
+        let (code, out, _) = run(&preview);
+        assert_eq!(code, Some(0));
+        let (pretty, _) = out.split_once("\n\n").unwrap().1.split_once("\n\nEvent: ").unwrap();
+        assert_eq!(without_spaces(pretty), body);
+    }
+}
+
+#[test]
+fn a_preview_shows_the_request_and_explains_it() {
+    let (code, out, _) = run(&["preview", EVENT]);
+    assert_eq!(code, Some(0));
+    let start = "POST https://api2.amplitude.com/2/httpapi\nContent-Type: application/json\n\n\
+        {\n  \"api_key\": \"<amplitude-api-key>\",\n";
+    assert!(out.starts_with(start), "{out}");
+    for words in [
+        "\nForwarded\n",
+        "amplitude-test-api-key",
+        "\nUser ID: user_42\n",
+        "\nDevice ID: stripe-pi_",
+        "\nRevenue: 20 USD\n",
+        "\nRemoved: ",
+    ] {
+        assert!(out.contains(words), "{words}: {out}");
+    }
+    let europe = file("preview-eu.json", r#"{"amplitude_region": "eu"}"#);
+    let (_, out, _) = run(&["preview", EVENT, "--settings", &europe]);
+    assert!(out.starts_with("POST https://api.eu.amplitude.com/2/httpapi\n"), "{out}");
+}
+
+#[test]
+fn a_request_alone_can_be_piped() {
+    let (code, out, _) = run(&["preview", EVENT, "--request"]);
+    let request: Value = serde_json::from_str(&out).unwrap();
+    let event = &request["events"][0];
+    assert_eq!((code, &request["options"]["min_id_length"]), (Some(0), &1.into()));
+    for (field, expected) in [
+        ("event_type", Value::from("[Stripe] payment_intent.succeeded")),
+        ("time", 1_721_948_600_000_i64.into()),
+        ("insert_id", "evt_3PgcEx0014B7WZ01zgkW1Test".into()),
+        ("user_id", "user_42".into()),
+        ("device_id", "stripe-pi_3PgafuB7WZ01zgkW1kJo3Sjx".into()),
+        ("revenue", 20.into()),
+        ("currency", "USD".into()),
+    ] {
+        assert_eq!(event[field], expected, "{field}");
+    }
+    let (_, now, _) = run(&["preview", EVENT, "--request", "--created", "now"]);
+    let now: Value = serde_json::from_str(&now).unwrap();
+    assert!(now["events"][0]["time"].as_i64() > event["time"].as_i64());
+}
+
+#[test]
+fn a_preview_of_a_refund_says_how_much_it_subtracts() {
+    let refunds = file("preview-refunds.json", REFUNDS);
+    let (code, out, _) = run(&["preview", "events/stripe/charge.refunded.json", "--settings", &refunds]);
+    assert_eq!(code, Some(0));
+    assert!(out.contains("\"revenue\": -5,") && out.contains("\nRevenue: -5 USD\n  What was newly refunded"), "{out}");
+
+    let unknown = sample("charge.refunded", |event| event["data"]["previous_attributes"] = Value::Null);
+    let (code, out, _) = run_with(&unknown, &["preview", "-", "--settings", &refunds]);
+    assert_eq!(code, Some(0));
+    assert!(!out.contains("\"revenue\"") && out.contains("\"normalized_refund_unknown\": true"), "{out}");
+    assert!(out.contains("\nRevenue: unknown\n"), "{out}");
+}
+
+#[test]
+fn a_preview_of_what_is_left_out_says_why() {
+    let other = sample("charge.refunded", |event| event["type"] = "customer.created".into());
+    let (code, out, _) = run_with(&other, &["preview", "-"]);
+    assert_eq!(code, Some(0));
+    assert!(out.starts_with("Event: ") && out.contains("\nLeft out: nothing is sent\n"), "{out}");
+    assert!(out.contains("the setting `events`") && !out.contains("POST"), "{out}");
+    // What is piped is the request or nothing.
+    let (code, out, err) = run_with(&other, &["preview", "-", "--request"]);
+    assert_eq!((code, &*out), (Some(0), ""));
+    assert!(err.contains("Left out"), "{err}");
+
+    let week = file("preview-week.json", r#"{"max_age_days": 7}"#);
+    let (code, out, err) = run(&["preview", EVENT, "--settings", &week]);
+    assert_eq!(code, Some(0));
+    assert!(out.contains("more than 7 days ago") && err.contains("--created now"), "{out}{err}");
+    let (_, out, err) = run(&["preview", EVENT, "--settings", &week, "--created", "now"]);
+    assert!(out.contains("\nForwarded\n") && err.is_empty(), "{out}{err}");
+}
+
+#[test]
+fn a_preview_fails_where_the_function_would() {
+    let euros = file("preview-euros.json", r#"{"preferred_currency": {"code": "EUR", "rates": {"JPY": "0.0061"}}}"#);
+    let (code, out, err) = run(&["preview", EVENT, "--settings", &euros]);
+    assert_eq!((code, &*out), (Some(1), ""));
+    assert!(err.contains(EVENT) && err.contains("500") && err.contains("no rate from USD to EUR"), "{err}");
+
+    let thin =
+        file("thin.json", r#"{"id": "evt_1", "object": "v2.core.event", "type": "v1.billing.meter.no_meter_found"}"#);
+    let (code, out, err) = run(&["preview", &thin]);
+    assert_eq!((code, &*out), (Some(1), ""));
+    assert!(err.contains("thin.json") && err.contains("400") && err.contains("a thin event"), "{err}");
+    let (code, _, err) = run_with("{}", &["preview", "-"]);
+    assert!(code == Some(1) && err.contains("standard input: the function would answer 400: not a Stripe"), "{err}");
+
+    let large = file("large.json", &" ".repeat(4 * 1024 * 1024 + 1));
+    let (code, _, err) = run(&["preview", &large]);
+    assert!(code == Some(1) && err.contains("413"), "{err}");
+}
+
+#[test]
+fn looking_needs_no_network() {
+    // Where the kernel lets us, without even a loopback; otherwise, as everywhere here, with nobody to talk to.
+    let alone = ["unshare", "--map-root-user", "--net", "env"];
+    let (program, flags) = alone.split_first().unwrap();
+    let lets_us = Command::new(program).args(flags).output().is_ok_and(|output| output.status.success());
+    let flags = if lets_us { flags } else { &[] };
+    let settings = file("no-network.json", "{}");
+    for arguments in [&["preview", EVENT][..], &["preview", EVENT, "--request"], &["settings", "check", &settings]] {
+        let command = cli(arguments);
+        let mut wrapped = Command::new(if lets_us { program } else { "env" });
+        wrapped.args(flags).arg(command.get_program()).args(arguments).current_dir(root());
+        let output = wrapped.output().unwrap();
+        assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    }
+}
+
+#[test]
+fn settings_are_told_in_words_with_their_defaults() {
+    let path = file("settings-default.json", "{}");
+    let (code, out, err) = run(&["settings", "check", &path]);
+    assert_eq!((code, &*err), (Some(0), ""));
+    assert!(out.starts_with(&format!("{path} is valid.\n")) && !out.contains("warning"), "{out}");
+    let keys: Vec<_> = out.lines().filter(|line| line.ends_with(" (the default)")).collect();
+    let expected = [
+        "amplitude_region: \"us\"",
+        "user_id_paths: 6 paths",
+        "events: 26 types",
+        "refunds: \"as_events\"",
+        "preferred_currency: none",
+        "without_user: \"forward\"",
+        "max_age_days: none",
+        "test_events: \"forward\"",
+        "personal_data: \"drop\"",
+        "drop_properties: none",
+    ];
+    assert_eq!(keys, expected.map(|key| format!("{key} (the default)")));
+
+    let some = r#"{"refunds": "negative_revenue", "preferred_currency": {"code": "USD", "rates": {"EUR": "1.08"}},
+        "events": {"add": ["charge.dispute.*"], "remove": ["charge.updated"]}}"#;
+    let (code, out, _) = run_with(some, &["settings", "check", "-"]);
+    assert_eq!(code, Some(0));
+    for words in [
+        "standard input is valid.\n",
+        "\nrefunds: \"negative_revenue\"\n",
+        "charge.dispute.*: every type that begins so",
+        "EUR at 1.08: 10.00 EUR become 10.8 USD",
+        "\nwithout_user: \"forward\" (the default)\n",
+    ] {
+        assert!(out.contains(words), "{words}: {out}");
+    }
+}
+
+#[test]
+fn settings_that_are_surely_not_meant_are_warned_of() {
+    let text = format!(
+        r#"{{"events": {{"remove": ["custmer.created"]}}, "max_age_days": 30, "personal_data": "keep"}}{}"#,
+        " ".repeat(4096)
+    );
+    let (code, out, _) = run_with(&text, &["settings", "check", "-"]);
+    assert_eq!(code, Some(0));
+    assert!(out.starts_with("standard input is valid, with 4 warnings at the end.\n"), "{out}");
+    let warnings = out.lines().filter(|line| line.starts_with("warning: "));
+    for (warning, words) in warnings.zip(["custmer.created", "`max_age_days` is 30", "`personal_data`", "bytes"]) {
+        assert!(warning.contains(words), "{warning}");
+    }
+}
+
+#[test]
+fn settings_that_are_not_valid_are_an_error_of_the_library() {
+    let path = file("settings-invalid.json", r#"{"refunds": "negative"}"#);
+    let (code, out, err) = run(&["settings", "check", &path]);
+    assert_eq!((code, &*out), (Some(1), ""));
+    let error = "`refunds` has a value that it does not take; it takes \"as_events\" or \"negative_revenue\"";
+    assert_eq!(err, format!("error: {path}: {error}\n"));
+    let (code, _, err) = run_with(&format!("{{}}{}", " ".repeat(8192)), &["settings", "check", "-"]);
+    assert!(code == Some(1) && err.contains("standard input: it has 8194 bytes"), "{err}");
 }

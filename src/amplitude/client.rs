@@ -89,11 +89,7 @@ impl Client {
 impl EventSink for Client {
     async fn send(&self, event: &Event, destination: &Destination<'_>, deadline: Instant) -> Delivery {
         let url = self.url(destination.region);
-        let Ok(body) = serde_json::to_vec(&Request {
-            api_key: destination.api_key.expose_secret(),
-            events: [event],
-            options: Options { min_id_length: 1 },
-        }) else {
+        let Ok(body) = serde_json::to_vec(&Request::new(event, destination.api_key.expose_secret())) else {
             return Delivery { attempts: 0, result: Err(DeliveryError::Unserializable) };
         };
         let body = Bytes::from(body);
@@ -129,11 +125,19 @@ impl EventSink for Client {
     }
 }
 
+/// The body of the request that delivers an event: as JSON, it is what is sent.
 #[derive(Serialize)]
-struct Request<'e> {
+pub struct Request<'e> {
     api_key: &'e str,
     events: [&'e Event; 1],
     options: Options,
+}
+
+impl<'e> Request<'e> {
+    /// Delivers this event to the Amplitude project that this key belongs to.
+    pub fn new(event: &'e Event, api_key: &'e str) -> Self {
+        Self { api_key, events: [event], options: Options { min_id_length: 1 } }
+    }
 }
 
 /// Amplitude refuses IDs of less than five characters by default; an ID of Stripe's customer may have fewer.
@@ -530,7 +534,7 @@ mod tests {
     #[test]
     fn the_request_is_what_amplitude_documents() {
         let event = event();
-        let request = Request { api_key: "key", events: [&event], options: Options { min_id_length: 1 } };
+        let request = Request::new(&event, "key");
         let expected = json!({
             "api_key": "key",
             "events": [{

@@ -24,7 +24,7 @@ const DEEPEST_LAYER: usize = 40;
 const LARGEST_PROPERTIES: usize = 960_000;
 
 /// Below this size of the whole body, what becomes of it cannot be larger than [`LARGEST_PROPERTIES`]: of its texts, the
-/// names of products alone can stand twice, and a number is at most twice as long as Stripe wrote it.
+/// names of products alone can stand twice, and of its numbers, one like `1e15` grows to less than four times its length.
 const SURELY_FITS: usize = LARGEST_PROPERTIES / 4;
 
 /// The property that lists what was cut.

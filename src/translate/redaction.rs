@@ -238,6 +238,11 @@ const PERSONAL_DATA: &[(&str, &[Rule])] = &[
     ),
 ];
 
+/// The kinds of personal data that are removed, in words.
+pub fn kinds_of_personal_data() -> impl Iterator<Item = &'static str> {
+    PERSONAL_DATA.iter().map(|(kind, _)| *kind)
+}
+
 impl Rule {
     fn matches(&self, name: &str, place: &str) -> bool {
         self.name == name

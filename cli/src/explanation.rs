@@ -1,0 +1,681 @@
+//! What becomes of an event, and why: a value that the library fills, and its words. It knows no terminal but its width.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde_json::Value;
+use stripe_amplitude::amplitude;
+use stripe_amplitude::amplitude::Region;
+use stripe_amplitude::projects::parameter;
+use stripe_amplitude::selection::{LeftOut, select, select_translated};
+use stripe_amplitude::stripe::catalog::{API_VERSION, TYPES};
+use stripe_amplitude::stripe::currency::{Amount, Currency};
+use stripe_amplitude::stripe::event::Event;
+use stripe_amplitude::translate::conversion::{Conversion, MissingRate, Rate};
+use stripe_amplitude::translate::identity::{self, NotAnId};
+use stripe_amplitude::translate::path::FieldPath;
+use stripe_amplitude::translate::properties::Property;
+use stripe_amplitude::translate::redaction::Reason;
+use stripe_amplitude::translate::revenue::{NotCounted, Revenue, Rule};
+use stripe_amplitude::translate::{Context, Translation, translate_and_tell};
+
+use crate::terminal::{count, wrap};
+
+/// What the function makes of an event.
+pub(crate) struct Explanation {
+    /// Stripe's ID of it.
+    pub(crate) id: String,
+    /// Stripe's type.
+    pub(crate) event_type: String,
+    /// How long ago it happened, in seconds; negative for the future.
+    pub(crate) seconds_ago: i64,
+    /// Live, as opposed to test mode, where Stripe says.
+    pub(crate) livemode: Option<bool>,
+    /// The version that the object is rendered in, where Stripe says.
+    pub(crate) api_version: Option<String>,
+    /// Where the project's events go.
+    pub(crate) region: Region,
+    /// What becomes of it.
+    pub(crate) fate: Fate,
+}
+
+/// What becomes of an event.
+pub(crate) enum Fate {
+    /// It is left out for what it is, and never translated.
+    NotSelected(LeftOut),
+    /// It is left out because it names no user.
+    WithoutUser(LeftOut, Box<Translated>),
+    /// It is sent.
+    Sent(Box<Translated>),
+}
+
+/// An event for Amplitude, and how it came about.
+pub(crate) struct Translated {
+    /// What is sent.
+    pub(crate) event: amplitude::event::Event,
+    /// Whose it is.
+    pub(crate) user: UserId,
+    /// What it is pinned to.
+    pub(crate) anchor: Anchor,
+    /// What it adds to revenue.
+    pub(crate) money: Money,
+    /// The paths of what never leaves, in the order of the object, by reason.
+    pub(crate) removed: BTreeMap<Reason, Vec<String>>,
+    /// How many fields were over one of Amplitude's limits.
+    pub(crate) truncated: usize,
+}
+
+/// Where the user ID was looked for, and what was there.
+pub(crate) struct UserId {
+    /// Paths that gave none, in order, and why.
+    pub(crate) passed_over: Vec<(FieldPath, NotAnId)>,
+    /// The path that gave one, and the ID.
+    pub(crate) found: Option<(FieldPath, String)>,
+}
+
+/// What the device ID is made of.
+pub(crate) struct Anchor {
+    /// The field of the object, or what else the ID was taken from.
+    pub(crate) from: &'static str,
+    /// The ID that was there.
+    pub(crate) id: String,
+    /// The kind of the object.
+    pub(crate) kind: String,
+}
+
+/// What an event adds to revenue.
+pub(crate) enum Money {
+    /// It counts.
+    Counted {
+        /// As Stripe has it, in major units.
+        amount: Amount,
+        /// Of the amount.
+        currency: Currency,
+        /// Why so much.
+        rule: Rule,
+        /// What it is converted to.
+        converted: Option<Converted>,
+    },
+    /// It does not.
+    NotCounted(NotCounted),
+    /// It is a refund of an amount that the event does not tell.
+    UnknownRefund,
+}
+
+/// An amount in the project's preferred currency.
+pub(crate) struct Converted {
+    /// In major units.
+    pub(crate) amount: Amount,
+    /// The preferred one.
+    pub(crate) currency: Currency,
+    /// How many major units of it one of the original currency is.
+    pub(crate) rate: Rate,
+}
+
+impl Explanation {
+    /// Goes the handler's way, from the parsed event to what it would send, and keeps what it meets. `now` is in Unix
+    /// seconds.
+    ///
+    /// # Errors
+    /// Where the project wants amounts converted and has no rate for these: the function would answer 500.
+    pub(crate) fn of(event: Event, context: &Context<'_>, now: u64) -> Result<Self, MissingRate> {
+        Ok(Self {
+            id: event.id.clone(),
+            event_type: event.event_type.clone(),
+            seconds_ago: i64::try_from(now).unwrap_or(i64::MAX).saturating_sub(event.created),
+            livemode: event.livemode,
+            api_version: event.api_version.clone(),
+            region: context.settings.amplitude_region,
+            fate: fate(event, context, now)?,
+        })
+    }
+
+    /// The event that is sent, if one is.
+    pub(crate) fn sent(&self) -> Option<&amplitude::event::Event> {
+        match &self.fate {
+            Fate::Sent(translated) => Some(&translated.event),
+            Fate::NotSelected(_) | Fate::WithoutUser(..) => None,
+        }
+    }
+}
+
+fn fate(event: Event, context: &Context<'_>, now: u64) -> Result<Fate, MissingRate> {
+    let Context { project, settings, .. } = *context;
+    if let Err(left_out) = select(&event, settings, now) {
+        return Ok(Fate::NotSelected(left_out));
+    }
+    let user = user_id(&event, &settings.user_id_paths);
+    let anchor = identity::anchor(&event, project);
+    let anchor = Anchor { from: anchor.from, id: anchor.id.to_owned(), kind: event.kind().to_owned() };
+    let mut removed: BTreeMap<Reason, Vec<String>> = BTreeMap::new();
+    let translation = translate_and_tell(event, context, &mut |path, reason| {
+        removed.entry(reason).or_default().push(path.to_string());
+    })?;
+    let money = money(translation.revenue, context)?;
+    let left_out = select_translated(&translation, settings).err();
+    let Translation { event, truncated, .. } = translation;
+    let translated = Box::new(Translated { event, user, anchor, money, removed, truncated });
+    Ok(match left_out {
+        Some(left_out) => Fate::WithoutUser(left_out, translated),
+        None => Fate::Sent(translated),
+    })
+}
+
+fn user_id(event: &Event, paths: &[FieldPath]) -> UserId {
+    let mut user = UserId { passed_over: Vec::new(), found: None };
+    for (path, id) in identity::look_up(&event.object, paths) {
+        match id {
+            Ok(id) => {
+                user.found = Some((path.clone(), id));
+                break;
+            }
+            Err(reason) => user.passed_over.push((path.clone(), reason)),
+        }
+    }
+    user
+}
+
+fn money(revenue: Revenue, context: &Context<'_>) -> Result<Money, MissingRate> {
+    let (minor_units, currency, rule) = match revenue {
+        Revenue::Counted { minor_units, currency, rule } => (minor_units, currency, rule),
+        Revenue::NotCounted(reason) => return Ok(Money::NotCounted(reason)),
+        Revenue::UnknownRefund => return Ok(Money::UnknownRefund),
+    };
+    let conversion = Conversion::of(currency, context.settings.preferred_currency.as_ref())?;
+    let converted = conversion.rate().map(|rate| Converted {
+        amount: conversion.amount(minor_units),
+        currency: conversion.currency(),
+        rate: *rate,
+    });
+    Ok(Money::Counted { amount: currency.amount(minor_units), currency, rule, converted })
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        heading(f, &format!("Event: {}", self.id))?;
+        text(f, &self.of_which_kind())?;
+        writeln!(f)?;
+        match &self.fate {
+            Fate::NotSelected(reason) => left_out(f, reason),
+            Fate::WithoutUser(reason, translated) => {
+                left_out(f, reason)?;
+                writeln!(f)?;
+                translated.user(f)?;
+                writeln!(f)?;
+                translated.revenue(f)
+            }
+            Fate::Sent(translated) => {
+                self.forwarded(f)?;
+                writeln!(f)?;
+                write!(f, "{translated}")
+            }
+        }
+    }
+}
+
+impl Explanation {
+    fn of_which_kind(&self) -> String {
+        let mode = match self.livemode {
+            Some(true) => "live mode",
+            Some(false) => "test mode",
+            None => "live or test mode unknown",
+        };
+        let version = match self.api_version.as_deref() {
+            Some(API_VERSION) => format!("API version {API_VERSION}"),
+            Some(version) => format!("API version {version}; the rules were written for {API_VERSION}"),
+            None => "API version unknown".to_owned(),
+        };
+        format!("{}, {}, {mode}, {version}", self.event_type, ago(self.seconds_ago))
+    }
+
+    fn forwarded(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        heading(f, "Forwarded")?;
+        let why =
+            if TYPES.contains(&&*self.event_type) { "is forwarded by default" } else { "is added by `events.add`" };
+        let place = match self.region {
+            Region::Us => "United States",
+            Region::Eu => "European Union",
+        };
+        text(f, &format!("{} {why}. It goes to Amplitude's data centre in the {place}.", self.event_type))?;
+        if self.livemode == Some(false) {
+            let key = parameter::TEST_API_KEY;
+            text(
+                f,
+                &format!(
+                    "A test-mode event: where the project has the parameter {key}, it goes to that Amplitude project."
+                ),
+            )?;
+        }
+        Ok(())
+    }
+}
+
+fn left_out(f: &mut fmt::Formatter<'_>, reason: &LeftOut) -> fmt::Result {
+    heading(f, "Left out: nothing is sent")?;
+    text(f, &sentence(reason))?;
+    text(f, "The function answers 200, `ignored`, and Stripe does not deliver it again.")
+}
+
+impl fmt::Display for Translated {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.user(f)?;
+        writeln!(f)?;
+        self.device(f)?;
+        writeln!(f)?;
+        self.revenue(f)?;
+        writeln!(f)?;
+        self.removed(f)?;
+        if self.truncated > 0 {
+            writeln!(f)?;
+            self.cut(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl Translated {
+    fn user(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let UserId { passed_over, found } = &self.user;
+        heading(f, &format!("User ID: {}", found.as_ref().map_or("none", |(_, id)| id)))?;
+        let paths = passed_over.iter().map(|(path, _)| path).chain(found.iter().map(|(path, _)| path));
+        let width = paths.map(|path| path.as_str().chars().count()).max().unwrap_or_default();
+        let mut row = |mark, path: &FieldPath, what: &str| {
+            f.write_str(&wrap(&format!("  {mark} {:width$}  ", path.as_str()), width + 6, what))
+        };
+        for (path, reason) in passed_over {
+            row(' ', path, &reason.to_string())?;
+        }
+        found.iter().try_for_each(|(path, id)| row('→', path, id))
+    }
+
+    fn device(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        heading(f, &format!("Device ID: {}", self.event.device_id))?;
+        text(f, &format!("Pinned to {}. {}", self.anchor, self.anchor.effect()))?;
+        if self.user.found.is_some() {
+            return Ok(());
+        }
+        text(
+            f,
+            "This event names no user, so it falls to the last user of its device; as long as there is none, to an anonymous user, which counts towards Amplitude's billing.",
+        )
+    }
+
+    fn revenue(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.money {
+            Money::NotCounted(reason) => {
+                heading(f, "Revenue: none")?;
+                text(f, &sentence(reason))
+            }
+            Money::UnknownRefund => {
+                heading(f, "Revenue: unknown")?;
+                text(
+                    f,
+                    "A refund, and the event does not tell of how much: that takes the charge's amounts and currency, and its `amount_refunded` before, in `previous_attributes` or, before API version 2022-11-15, in its list of refunds. It subtracts nothing, and the property `normalized_refund_unknown` marks it.",
+                )
+            }
+            Money::Counted { amount, currency, rule, converted } => {
+                let (sent, sent_currency) =
+                    converted.as_ref().map_or((amount, currency), |converted| (&converted.amount, &converted.currency));
+                match self.event.revenue {
+                    Some(_) => heading(f, &format!("Revenue: {sent} {sent_currency}"))?,
+                    None => heading(f, "Revenue: none")?,
+                }
+                text(f, &sentence(rule))?;
+                if let Some(Converted { amount: to, currency: to_currency, rate }) = converted {
+                    let little = if to.is_zero() { ", which is too little to count" } else { "" };
+                    text(f, &format!("Converted: {amount} {currency} at {rate} are {to} {to_currency}{little}."))?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn removed(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let nulls = self.removed.get(&Reason::Null).map_or(0, Vec::len);
+        let fields: usize = self.removed.values().map(Vec::len).sum();
+        if fields == 0 {
+            heading(f, "Removed: nothing")?;
+            return text(f, "Nothing in the object is null, or among what never leaves.");
+        }
+        heading(f, &format!("Removed: {}", count(fields, "field")))?;
+        for (reason, paths) in self.removed.iter().filter(|(reason, _)| **reason != Reason::Null) {
+            text(f, &capitalized(reason))?;
+            f.write_str(&wrap("    ", 4, &paths.join(", ")))?;
+        }
+        if nulls > 0 {
+            text(f, &format!("Null, which would only use up names of properties: {}", count(nulls, "field")))?;
+        }
+        Ok(())
+    }
+
+    fn cut(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        heading(f, &format!("Cut: {}", count(self.truncated, "field")))?;
+        let Some(Property::Json(Value::Array(paths))) = self.event.event_properties.get("stripe_truncated") else {
+            return Ok(());
+        };
+        text(
+            f,
+            "Over one of Amplitude's limits: texts of 1024 characters, 40 layers of nesting, 1 MB a request. The property `stripe_truncated` names them:",
+        )?;
+        for path in paths {
+            f.write_str(&wrap("    ", 6, path.as_str().unwrap_or_default()))?;
+        }
+        match self.truncated.saturating_sub(paths.len()) {
+            0 => Ok(()),
+            more => f.write_str(&wrap("    ", 4, &format!("and {more} more, which it does not name"))),
+        }
+    }
+}
+
+impl fmt::Display for Anchor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { from, id, .. } = self;
+        match *from {
+            "the project" => write!(f, "the name of the project, {id}"),
+            "the event's account" => write!(f, "the event's `account`, {id}"),
+            field => write!(f, "`{field}` of the {}, {id}", self.kind()),
+        }
+    }
+}
+
+impl Anchor {
+    /// What it means for the event to be pinned to this.
+    fn effect(&self) -> String {
+        let what = if self.from == "id" { self.kind() } else { self.from };
+        let share = |what: &str| format!("All events of this {what} have this device ID, and so has every repeat");
+        let falls = "an event that names no user falls to";
+        match what {
+            "payment_intent" => format!("{}: {falls} the payer.", share("payment")),
+            "charge" => format!("{}: {falls} the payer.", share("charge")),
+            "customer" | "cardholder" => format!("{}: {falls} the last user of the {what}.", share(what)),
+            "account" | "the event's account" => format!("{}.", share("account")),
+            "the project" => {
+                "Nothing in the event says to what it belongs, so all such events of the project share it.".to_owned()
+            }
+            kind => format!("It belongs to no payment or customer. {}.", share(kind)),
+        }
+    }
+
+    fn kind(&self) -> &str {
+        if self.kind.is_empty() { "object" } else { &self.kind }
+    }
+}
+
+fn heading(f: &mut fmt::Formatter<'_>, heading: &str) -> fmt::Result {
+    f.write_str(&wrap("", 2, heading))
+}
+
+fn text(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
+    f.write_str(&wrap("  ", 2, text))
+}
+
+/// The library's words, which go on where others began, as a sentence of their own.
+fn sentence(words: &impl fmt::Display) -> String {
+    format!("{}.", capitalized(words))
+}
+
+fn capitalized(words: &impl fmt::Display) -> String {
+    let words = words.to_string();
+    let mut characters = words.chars();
+    let first = characters.next().map(|first| first.to_uppercase().to_string());
+    format!("{}{}", first.unwrap_or_default(), characters.as_str())
+}
+
+fn ago(seconds: i64) -> String {
+    match seconds {
+        i64::MIN..0 => "in the future".to_owned(),
+        0..60 => "just now".to_owned(),
+        60..3_600 => format!("{} ago", spell(seconds / 60, "minute")),
+        3_600..86_400 => format!("{} ago", spell(seconds / 3_600, "hour")),
+        86_400.. => format!("{} ago", spell(seconds / 86_400, "day")),
+    }
+}
+
+fn spell(number: i64, noun: &str) -> String {
+    count(usize::try_from(number).unwrap_or(usize::MAX), noun)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use stripe_amplitude::projects::settings::Settings;
+    use stripe_amplitude::translate::translate;
+
+    use super::*;
+    use crate::event_file;
+    use crate::samples::SAMPLES;
+
+    const NOW: u64 = 1_800_000_000;
+
+    fn sample(event_type: &str) -> Value {
+        let sample = SAMPLES.iter().find(|sample| sample.event_type == event_type).unwrap();
+        serde_json::from_str(sample.json).unwrap()
+    }
+
+    fn parsed(envelope: &Value) -> Event {
+        event_file::parse(envelope.to_string().into_bytes(), NOW).unwrap()
+    }
+
+    fn explained(settings: &str, envelope: &Value) -> Result<Explanation, MissingRate> {
+        let (project, settings) = ("demo".parse().unwrap(), Settings::parse(settings).unwrap());
+        Explanation::of(parsed(envelope), &Context { project: &project, source: None, settings: &settings }, NOW)
+    }
+
+    /// The words, on one line.
+    fn told(settings: &str, envelope: &Value) -> String {
+        let told = explained(settings, envelope).unwrap().to_string();
+        told.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn what_is_explained_is_what_the_function_does() {
+        let project = "demo".parse().unwrap();
+        for text in ["{}", r#"{"refunds": "negative_revenue", "user_id_paths": ["customer"]}"#] {
+            let settings = Settings::parse(text).unwrap();
+            for sample in &SAMPLES {
+                let envelope: Value = serde_json::from_str(sample.json).unwrap();
+                let context = Context { project: &project, source: None, settings: &settings };
+                let expected = translate(parsed(&envelope), &context).unwrap();
+                let explanation = explained(text, &envelope).unwrap();
+                let Fate::Sent(translated) = &explanation.fate else { panic!("{}", sample.event_type) };
+                let json = |event| serde_json::to_string(event).unwrap();
+                assert_eq!(json(&translated.event), json(&expected.event));
+                let (path, id) = translated.user.found.clone().unzip();
+                assert_eq!((path, id), (expected.user_id_from, expected.event.user_id), "{}", sample.event_type);
+                assert_eq!(translated.event.device_id, format!("stripe-{}", translated.anchor.id));
+                let counted = match &translated.money {
+                    Money::Counted { amount, currency, .. } => Some((*amount, *currency)),
+                    _ => None,
+                };
+                assert_eq!(counted, expected.event.revenue.zip(expected.event.currency), "{}", sample.event_type);
+                let told = explanation.to_string();
+                assert!(told.lines().all(|line| line.chars().count() <= 100), "{told}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_payment_is_explained_section_by_section() {
+        let told = explained("{}", &sample("payment_intent.succeeded")).unwrap().to_string();
+        let expected = "\
+Event: evt_3PgcEx0014B7WZ01zgkW1Test
+  payment_intent.succeeded, 903 days ago, test mode, API version 2024-06-20
+
+Forwarded
+  payment_intent.succeeded is forwarded by default. It goes to Amplitude's data centre in the United
+  States.
+  A test-mode event: where the project has the parameter amplitude-test-api-key, it goes to that
+  Amplitude project.
+
+User ID: user_42
+    metadata.amplitude_id  not there
+  → metadata.user_id       user_42
+
+Device ID: stripe-pi_3PgafuB7WZ01zgkW1kJo3Sjx
+  Pinned to `id` of the payment_intent, pi_3PgafuB7WZ01zgkW1kJo3Sjx. All events of this payment have
+  this device ID, and so has every repeat: an event that names no user falls to the payer.
+
+Revenue: 20 USD
+  What the payment received: `amount_received`.
+
+Removed: 24 fields
+  A credential: whoever holds it can pay, read or act
+    client_secret
+  Personal data: an e-mail address
+    receipt_email
+  Null, which would only use up names of properties: 22 fields
+";
+        assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn the_paths_that_gave_no_user_id_say_why() {
+        let mut envelope = sample("charge.failed");
+        envelope["data"]["object"]["metadata"] = json!({"user_id": "undefined"});
+        let guest = told("{}", &envelope);
+        for words in [
+            "User ID: none",
+            "metadata.amplitude_id not there",
+            "metadata.user_id on Amplitude's list of refused IDs",
+            "receipt_email null",
+            "names no user, so it falls to the last user of its device",
+        ] {
+            assert!(guest.contains(words), "{words}: {guest}");
+        }
+        let named = told("{}", &sample("payment_intent.succeeded"));
+        assert!(!named.contains("customer_email") && !named.contains("names no user, so"), "{named}");
+    }
+
+    #[test]
+    fn what_is_left_out_says_why_and_what_is_answered() {
+        let mut old = sample("charge.refunded");
+        old["created"] = json!(NOW - 8 * 24 * 60 * 60);
+        for (settings, envelope, words) in [
+            (r#"{"events": {"remove": ["charge.*"]}}"#, &old, "Events of this type are not on the list"),
+            (r#"{"max_age_days": 7}"#, &old, "more than 7 days ago"),
+            (r#"{"test_events": "drop"}"#, &old, "A test-mode event"),
+            // A rate does not matter to what is left out.
+            (r#"{"test_events": "drop", "preferred_currency": {"code": "EUR"}}"#, &old, "A test-mode event"),
+            (r#"{"without_user": "revenue_only"}"#, &sample("charge.failed"), "customer null"),
+        ] {
+            let explanation = explained(settings, envelope).unwrap();
+            assert!(explanation.sent().is_none());
+            let told = told(settings, envelope);
+            for words in [words, "Left out: nothing is sent", "The function answers 200, `ignored`"] {
+                assert!(told.contains(words), "{words}: {told}");
+            }
+            assert!(!told.contains("falls to"), "{told}");
+        }
+    }
+
+    #[test]
+    fn revenue_is_explained_with_its_rule_and_its_conversion() {
+        let payment = sample("payment_intent.succeeded");
+        let mut yen = payment.clone();
+        yen["data"]["object"]["currency"] = json!("jpy");
+        let in_dollars = r#"{"preferred_currency": {"code": "USD", "rates": {"JPY": "0.0067"}}}"#;
+        let too_little = r#"{"preferred_currency": {"code": "USD", "rates": {"JPY": "0.000001"}}}"#;
+        let negative = r#"{"refunds": "negative_revenue"}"#;
+        let refund = sample("charge.refunded");
+        let mut unknown = refund.clone();
+        unknown["data"]["previous_attributes"] = json!(null);
+        for (settings, envelope, expected) in [
+            ("{}", &yen, &["Revenue: 2000 JPY", "What the payment received"][..]),
+            (in_dollars, &yen, &["Revenue: 13.4 USD", "Converted: 2000 JPY at 0.0067 are 13.4 USD."]),
+            (in_dollars, &payment, &["Revenue: 20 USD What the payment received: `amount_received`. Removed"]),
+            (too_little, &yen, &["Revenue: none", "at 0.000001 are 0 USD, which is too little to count"]),
+            (negative, &refund, &["Revenue: -5 USD", "max(0, 500 − 0) − max(0, 0 − 0)"]),
+            (negative, &unknown, &["Revenue: unknown", "the property `normalized_refund_unknown` marks it"]),
+            ("{}", &refund, &["Revenue: none", "The setting `refunds` is \"as_events\"."]),
+            ("{}", &sample("charge.succeeded"), &["Revenue: none", "payment_intent.succeeded alone counts."]),
+        ] {
+            let told = told(settings, envelope);
+            assert!(expected.iter().all(|words| told.contains(words)), "{expected:?}: {told}");
+        }
+        assert!(explained(r#"{"preferred_currency": {"code": "EUR"}}"#, &payment).is_err());
+    }
+
+    #[test]
+    fn each_device_says_what_it_is_pinned_to() {
+        let event = |object: Value| {
+            json!({"id": "evt_1", "object": "event", "type": "payment_intent.succeeded", "created": 1,
+                "data": {"object": object}})
+        };
+        for (object, words) in [
+            (
+                json!({"object": "payment_intent", "id": "pi_1"}),
+                "`id` of the payment_intent, pi_1. All events of this payment",
+            ),
+            (
+                json!({"object": "charge", "id": "ch_1", "payment_intent": "pi_1"}),
+                "`payment_intent` of the charge, pi_1. All events of this payment",
+            ),
+            (
+                json!({"object": "refund", "id": "re_1", "charge": "ch_1"}),
+                "`charge` of the refund, ch_1. All events of this charge",
+            ),
+            (json!({"object": "charge", "id": "ch_1"}), "`id` of the charge, ch_1. All events of this charge"),
+            (json!({"object": "invoice", "id": "in_1", "customer": "cus_1"}), "falls to the last user of the customer"),
+            (json!({"object": "customer", "id": "cus_1"}), "`id` of the customer, cus_1. All events of this customer"),
+            (json!({"object": "issuing.card", "id": "ic_1", "cardholder": "ich_1"}), "the last user of the cardholder"),
+            (json!({"object": "application_fee", "account": "acct_1"}), "All events of this account"),
+            (
+                json!({"object": "invoice", "id": "in_1"}),
+                "It belongs to no payment or customer. All events of this invoice",
+            ),
+            (json!({"object": "balance"}), "the name of the project, demo."),
+            (json!({"id": "x_1"}), "`id` of the object, x_1."),
+        ] {
+            let told = told("{}", &event(object));
+            assert!(told.contains(words), "{words}: {told}");
+        }
+        let mut connected = event(json!({"object": "balance"}));
+        connected["account"] = json!("acct_1");
+        assert!(told("{}", &connected).contains("the event's `account`, acct_1. All events of this account"));
+    }
+
+    #[test]
+    fn what_is_removed_is_grouped_by_its_reason() {
+        let dropped = told(r#"{"drop_properties": ["metadata.order_id"]}"#, &sample("charge.refunded"));
+        for words in [
+            "The setting `drop_properties` metadata.order_id",
+            "Personal data: an e-mail address billing_details.email, receipt_email",
+            "Null, which would only use up names of properties: 33 fields",
+        ] {
+            assert!(dropped.contains(words), "{words}: {dropped}");
+        }
+        let nothing = told("{}", &sample("balance.available"));
+        assert!(nothing.contains("Removed: nothing") && !nothing.contains("Null,"), "{nothing}");
+    }
+
+    #[test]
+    fn what_is_cut_is_named_as_far_as_the_property_names_it() {
+        let mut envelope = sample("payment_intent.succeeded");
+        let some: serde_json::Map<_, _> =
+            (10..35).map(|number| (format!("note{number}"), json!("x".repeat(2000)))).collect();
+        envelope["data"]["object"]["metadata"] = Value::Object(some);
+        let cut = told("{}", &envelope);
+        assert!(cut.contains("Cut: 25 fields Over one of Amplitude's limits"), "{cut}");
+        assert!(cut.ends_with("metadata.note28 metadata.note29 and 5 more, which it does not name"), "{cut}");
+        assert!(!told("{}", &sample("payment_intent.succeeded")).contains("Cut"));
+    }
+
+    #[test]
+    fn the_envelope_is_told() {
+        let mut envelope = sample("payment_intent.succeeded");
+        (envelope["livemode"], envelope["api_version"]) = (json!(true), json!("2025-03-31.basil"));
+        envelope["created"] = json!(NOW - 3600);
+        let live = told(r#"{"amplitude_region": "eu"}"#, &envelope);
+        for words in ["1 hour ago, live mode, API version 2025-03-31.basil; the rules were", "the European Union."] {
+            assert!(live.contains(words), "{words}: {live}");
+        }
+        assert!(!live.contains("test"), "{live}");
+        envelope["type"] = json!("payment_intent.processing");
+        let added = told(r#"{"events": {"add": ["payment_intent.*"]}}"#, &envelope);
+        assert!(added.contains("payment_intent.processing is added by `events.add`."), "{added}");
+        for (seconds, words) in [(-1, "in the future"), (59, "just now"), (120, "2 minutes ago"), (86_400, "1 day ago")]
+        {
+            assert_eq!(ago(seconds), words);
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! `preview`: what the function would send to Amplitude, and why.
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use stripe_amplitude::amplitude::client::Request;
+use stripe_amplitude::answer::Failure;
+use stripe_amplitude::projects::settings::Settings;
+use stripe_amplitude::projects::{ProjectName, parameter};
+use stripe_amplitude::selection::LeftOut;
+use stripe_amplitude::translate::Context;
+use stripe_amplitude::webhook::LARGEST_BODY;
+
+use crate::event_file::{self, Created};
+use crate::explanation::{Explanation, Fate};
+use crate::projects::DEMO;
+use crate::{clock, input, settings, terminal};
+
+/// Print the request that the function would send to Amplitude for an event, and explain it
+///
+/// Nothing is sent, to anybody. The exit code is 1 where the function would refuse the event or fail, and 0 otherwise,
+/// also for an event that is left out.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  stripe-amplitude-cli preview events/stripe/charge.refunded.json
+  stripe-amplitude-cli preview events/stripe/charge.refunded.json --settings settings.json
+  stripe-amplitude-cli preview events/stripe/invoice.paid.json --request | jq '.events[].event_properties'
+  stripe events retrieve evt_1… | stripe-amplitude-cli preview -")]
+pub(crate) struct Arguments {
+    /// The file of an event; - is standard input
+    #[arg(value_name = "EVENT.json")]
+    event: PathBuf,
+    /// A file with the JSON of the project's parameter `settings`; without it, all settings are the default
+    #[arg(long, value_name = "FILE")]
+    settings: Option<PathBuf>,
+    /// The project, the last part of the path
+    #[arg(long, value_name = "NAME", default_value = DEMO)]
+    project: ProjectName,
+    /// The label of the signing secret, where the project has several
+    #[arg(long, value_name = "LABEL", value_parser = label)]
+    source: Option<String>,
+    /// When the event happened
+    #[arg(long, value_enum, default_value_t = Created::Keep)]
+    created: Created,
+    /// Print the body of the request only, as it is sent
+    #[arg(long)]
+    request: bool,
+}
+
+/// A label is the last part of a parameter's name.
+fn label(text: &str) -> Result<String, String> {
+    let secret = parameter::SIGNING_SECRET;
+    let valid = !text.is_empty() && !text.contains('/');
+    valid.then(|| text.to_owned()).ok_or_else(|| format!("it takes what stands behind {secret}/ in Parameter Store"))
+}
+
+pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
+    let now = clock::now();
+    let file = input::name(&arguments.event);
+    let settings = settings(&arguments)?;
+    let body = event_file::read(&arguments.event, arguments.created, now)?;
+    if body.len() > LARGEST_BODY {
+        return Err(format!("{file}: the function would answer 413: {}", Failure::TooLarge).into());
+    }
+    let event =
+        event_file::parse(body, now).map_err(|error| format!("{file}: the function would answer 400: {error}"))?;
+    let context = Context { project: &arguments.project, source: arguments.source.as_deref(), settings: &settings };
+    let explanation = Explanation::of(event, &context, now)
+        .map_err(|missing| format!("{file}: the function would answer 500: {missing}"))?;
+    let key = format!("<{}>", parameter::API_KEY);
+    let request = explanation.sent().map(|event| Request::new(event, &key));
+    match request {
+        Some(request) if arguments.request => terminal::print(&format!("{}\n", serde_json::to_string(&request)?))?,
+        // The output is the request's alone, and there is none.
+        None if arguments.request => eprint!("{explanation}"),
+        Some(request) => {
+            let url = explanation.region.http_v2_url();
+            // From the request itself and not from a value in between, which would make floats of its decimals.
+            let body = serde_json::to_string_pretty(&request)?;
+            terminal::print(&format!("POST {url}\nContent-Type: application/json\n\n{body}\n\n{explanation}"))?;
+        }
+        None => terminal::print(&explanation.to_string())?,
+    }
+    if let (Fate::NotSelected(LeftOut::Age { .. }), Created::Keep) = (&explanation.fate, arguments.created) {
+        eprintln!("\n--created now shows what becomes of it as if it happened now.");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn settings(arguments: &Arguments) -> Result<Settings, String> {
+    let Some(path) = &arguments.settings else { return Ok(Settings::default()) };
+    if input::is_standard_input(path) && input::is_standard_input(&arguments.event) {
+        return Err(
+            "the event and the settings cannot both be standard input; write one of them into a file".to_owned()
+        );
+    }
+    settings::read(path).map(|file| file.settings)
+}

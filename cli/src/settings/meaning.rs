@@ -1,0 +1,433 @@
+//! What each key of the settings does, in words.
+
+use std::fmt;
+
+use stripe_amplitude::amplitude::Region;
+use stripe_amplitude::projects::parameter;
+use stripe_amplitude::projects::settings::{PersonalData, Refunds, Settings, TestEvents, WithoutUser};
+use stripe_amplitude::stripe::catalog::{EventTypes, TYPES, TypePattern};
+use stripe_amplitude::stripe::currency::Currency;
+use stripe_amplitude::translate::conversion::{Conversion, PreferredCurrency};
+use stripe_amplitude::translate::path::{FieldPath, FieldPattern};
+use stripe_amplitude::translate::redaction::kinds_of_personal_data;
+
+use super::warnings::covers;
+use crate::terminal::{count, wrap};
+
+pub(super) const PAYMENT_SUCCEEDED: &str = "payment_intent.succeeded";
+pub(super) const CHARGE_REFUNDED: &str = "charge.refunded";
+const FUNDS_WITHDRAWN: &str = "charge.dispute.funds_withdrawn";
+const FUNDS_REINSTATED: &str = "charge.dispute.funds_reinstated";
+
+/// The types that change revenue with `negative_revenue`, and how.
+pub(super) const REFUND_TYPES: [(&str, &str); 6] = [
+    (CHARGE_REFUNDED, "subtracts what was newly refunded of what was captured"),
+    ("refund.created", "subtracts a refund that has no charge"),
+    ("refund.failed", "adds back a refund that failed; before API version 2024-10-28, only one that has no charge"),
+    ("charge.refund.updated", "adds back a refund that failed and that refund.failed does not add back"),
+    (FUNDS_WITHDRAWN, "subtracts what a dispute withdraws"),
+    (FUNDS_REINSTATED, "adds back what returns when a dispute is won"),
+];
+
+/// A key of the settings and what its value does.
+pub(super) struct Meaning {
+    key: &'static str,
+    /// In short.
+    value: String,
+    is_default: bool,
+    effect: Vec<Line>,
+}
+
+enum Line {
+    Text(String),
+    Item(String),
+    /// Separated by commas.
+    List(Vec<String>),
+}
+
+impl fmt::Display for Meaning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { key, value, is_default, effect } = self;
+        let default = if *is_default { " (the default)" } else { "" };
+        f.write_str(&wrap(&format!("{key}: "), 2, &format!("{value}{default}")))?;
+        for line in effect {
+            f.write_str(&match line {
+                Line::Text(text) => wrap("  ", 2, text),
+                Line::Item(item) => wrap("    ", 6, item),
+                Line::List(list) => wrap("    ", 4, &list.join(", ")),
+            })?;
+        }
+        Ok(())
+    }
+}
+
+fn text(text: impl Into<String>) -> Line {
+    Line::Text(text.into())
+}
+
+fn item(item: impl Into<String>) -> Line {
+    Line::Item(item.into())
+}
+
+/// All keys, in the order of the README.
+pub(super) fn meanings(settings: &Settings) -> [Meaning; 10] {
+    let default = Settings::default();
+    let meaning = |key, (value, effect), is_default| Meaning { key, value, is_default, effect };
+    [
+        meaning(
+            "amplitude_region",
+            region(settings.amplitude_region),
+            settings.amplitude_region == default.amplitude_region,
+        ),
+        meaning(
+            "user_id_paths",
+            user_id_paths(&settings.user_id_paths),
+            settings.user_id_paths == default.user_id_paths,
+        ),
+        meaning("events", events(&settings.events), settings.events == default.events),
+        meaning("refunds", refunds(settings), settings.refunds == default.refunds),
+        meaning(
+            "preferred_currency",
+            preferred_currency(settings.preferred_currency.as_ref()),
+            settings.preferred_currency == default.preferred_currency,
+        ),
+        meaning("without_user", without_user(settings.without_user), settings.without_user == default.without_user),
+        meaning("max_age_days", max_age_days(settings.max_age_days), settings.max_age_days == default.max_age_days),
+        meaning("test_events", test_events(settings.test_events), settings.test_events == default.test_events),
+        meaning(
+            "personal_data",
+            personal_data(settings.personal_data),
+            settings.personal_data == default.personal_data,
+        ),
+        meaning(
+            "drop_properties",
+            drop_properties(&settings.drop_properties),
+            settings.drop_properties == default.drop_properties,
+        ),
+    ]
+}
+
+/// The value in short, and its effect.
+type Told = (String, Vec<Line>);
+
+fn region(region: Region) -> Told {
+    let (name, place) = match region {
+        Region::Us => ("\"us\"", "the United States"),
+        Region::Eu => ("\"eu\"", "the European Union"),
+    };
+    let url = region.http_v2_url();
+    let effect =
+        format!("Events go to Amplitude's data centre in {place}, {url}. A project's API key is known there only.");
+    (name.to_owned(), vec![text(effect)])
+}
+
+fn user_id_paths(paths: &[FieldPath]) -> Told {
+    let mut effect =
+        vec![text("The user ID is the first of these inside `data.object` that Amplitude accepts as an ID:")];
+    effect.extend(paths.iter().zip(1..).map(|(path, number)| item(format!("{number}. {path}"))));
+    (count(paths.len(), "path"), effect)
+}
+
+fn events(events: &EventTypes) -> Told {
+    let EventTypes { add, remove } = events;
+    let forwarded = TYPES.iter().filter(|event_type| events.contains(event_type)).map(ToString::to_string);
+    let forwarded: Vec<_> = forwarded.chain(left_of_added(events)).collect();
+    let mut effect = Vec::new();
+    if !add.is_empty() {
+        effect.push(text("Added; the webhook endpoint in Stripe has to send them, too:"));
+        effect.extend(add.iter().map(|entry| {
+            let all = if is_family(entry) { ": every type that begins so" } else { "" };
+            item(format!("{entry}{all}"))
+        }));
+    }
+    if !remove.is_empty() {
+        effect.push(text("Removed:"));
+        effect.extend(remove.iter().map(|entry| {
+            let removed: Vec<_> = TYPES.into_iter().filter(|event_type| entry.matches(event_type)).collect();
+            if is_family(entry) && !removed.is_empty() {
+                item(format!("{entry}: of the default list, {}", removed.join(", ")))
+            } else {
+                item(entry.to_string())
+            }
+        }));
+    }
+    effect.push(text("These types are forwarded; every other is answered 200 and left out:"));
+    effect.push(if forwarded.is_empty() { item("none") } else { Line::List(forwarded) });
+    if !events.contains(PAYMENT_SUCCEEDED) {
+        effect.push(text(format!("{PAYMENT_SUCCEEDED} is not among them, so no payment adds to revenue.")));
+    }
+    let number = TYPES.len();
+    let changed = |entries: usize, how| if entries == 0 { String::new() } else { format!(", {entries} {how}") };
+    let value = match (add.len(), remove.len()) {
+        (0, 0) => format!("{number} types"),
+        (added, removed) => {
+            format!("the default list of {number} types{}{}", changed(added, "added"), changed(removed, "removed"))
+        }
+    };
+    (value, effect)
+}
+
+/// What is left of each entry that adds something to the default list.
+fn left_of_added(events: &EventTypes) -> impl Iterator<Item = String> {
+    let EventTypes { add, remove } = events;
+    let left = move |entry: &&TypePattern| !remove.iter().any(|remover| covers(remover, entry));
+    let new = |entry: &&TypePattern| !TYPES.contains(&&*entry.to_string());
+    add.iter().filter(new).filter(left).map(move |entry| {
+        let removed: Vec<_> = remove.iter().filter(|removed| covers(entry, removed)).map(ToString::to_string).collect();
+        if removed.is_empty() { entry.to_string() } else { format!("{entry} (without {})", removed.join(" and ")) }
+    })
+}
+
+fn is_family(entry: &TypePattern) -> bool {
+    entry.to_string().ends_with('*')
+}
+
+fn refunds(settings: &Settings) -> Told {
+    if settings.refunds == Refunds::AsEvents {
+        let effect = "Refunds and disputes are events without revenue: what was paid stays counted.";
+        return ("\"as_events\"".to_owned(), vec![text(effect)]);
+    }
+    let (listed, missing): (Vec<_>, Vec<_>) =
+        REFUND_TYPES.into_iter().partition(|(event_type, _)| settings.events.contains(event_type));
+    let say = |(event_type, how): (&str, &str)| item(format!("{event_type} {how}"));
+    let mut effect = Vec::new();
+    if !listed.is_empty() {
+        effect.push(text("Refunds and disputes change revenue:"));
+        effect.extend(listed.into_iter().map(say));
+    }
+    if settings.events.contains(FUNDS_REINSTATED) && !settings.events.contains(FUNDS_WITHDRAWN) {
+        effect.push(text(format!(
+            "But as long as {FUNDS_WITHDRAWN} is not on the list of types, {FUNDS_REINSTATED} has nothing to add back, and does not count."
+        )));
+    }
+    if !missing.is_empty() {
+        effect.push(text(
+            "These are not on the list of types, so they do not count; `events.add` adds them, and the webhook endpoint in Stripe has to send them:",
+        ));
+        effect.extend(missing.into_iter().map(say));
+    }
+    effect.push(text(
+        "A refund of which the event does not tell how much it is subtracts nothing; `normalized_refund_unknown` marks it.",
+    ));
+    ("\"negative_revenue\"".to_owned(), effect)
+}
+
+fn preferred_currency(preferred: Option<&PreferredCurrency>) -> Told {
+    let Some(preferred) = preferred else {
+        let effect = "Amounts stay in the currency of each payment, in major units.";
+        return ("none".to_owned(), vec![text(effect)]);
+    };
+    let code = preferred.code;
+    let mut effect = Vec::new();
+    if preferred.rates.is_empty() {
+        effect.push(text(format!("Revenue and all `normalized_…` amounts are in {code}, and there is no other rate.")));
+    } else {
+        effect.push(text(format!("Revenue and all `normalized_…` amounts are converted to {code}:")));
+        effect.extend(preferred.rates.keys().filter_map(|from| example(*from, preferred)).map(item));
+    }
+    effect.push(text(
+        "An event with an amount in any other currency is answered 500, until `rates` has it; Stripe delivers again for three days.",
+    ));
+    (code.to_string(), effect)
+}
+
+/// A conversion, of so much that the result is not mostly rounding.
+fn example(from: Currency, preferred: &PreferredCurrency) -> Option<String> {
+    const MOST: i64 = 1_000_000_000;
+    let conversion = Conversion::of(from, Some(preferred)).ok()?;
+    let rate = conversion.rate()?;
+    let decimals = from.decimals();
+    let converted = |major_units: i64| conversion.amount(major_units * 10_i64.pow(decimals.into()));
+    let is_small = |major_units: i64| converted(major_units).to_string().starts_with('0');
+    let mut major_units = 10;
+    while is_small(major_units) && major_units < MOST {
+        major_units *= 10;
+    }
+    let zeros = if decimals == 0 { String::new() } else { format!(".{}", "0".repeat(decimals.into())) };
+    let to = conversion.currency();
+    Some(format!("{from} at {rate}: {major_units}{zeros} {from} become {} {to}", converted(major_units)))
+}
+
+fn without_user(without_user: WithoutUser) -> Told {
+    let (name, effect) = match without_user {
+        WithoutUser::Forward => (
+            "\"forward\"",
+            "An event that names no user is forwarded. It falls to the last user of the same payment or customer, by its device ID; as long as there is none, to an anonymous user, which counts towards Amplitude's billing.",
+        ),
+        WithoutUser::RevenueOnly => (
+            "\"revenue_only\"",
+            "An event that names no user is forwarded if it carries revenue; otherwise, it is answered 200 and left out.",
+        ),
+        WithoutUser::Ignore => {
+            ("\"ignore\"", "An event that names no user is answered 200 and left out, and its revenue with it.")
+        }
+    };
+    (name.to_owned(), vec![text(effect)])
+}
+
+fn max_age_days(days: Option<u32>) -> Told {
+    match days {
+        None => {
+            let effect = "Events of any age are forwarded. Amplitude drops repeats within 7 days: an event that you resend from Stripe later counts again.";
+            ("none".to_owned(), vec![text(effect)])
+        }
+        Some(days) => {
+            let after = count(days as usize, "day");
+            let effect = format!("An event that happened more than {after} ago is answered 200 and left out.");
+            (days.to_string(), vec![text(effect)])
+        }
+    }
+}
+
+fn test_events(test_events: TestEvents) -> Told {
+    let key = parameter::TEST_API_KEY;
+    let (name, effect) = match test_events {
+        TestEvents::Forward => (
+            "\"forward\"",
+            format!(
+                "Test-mode events go to the Amplitude project of the live ones, with `stripe_livemode: false`; or, if the project has the parameter {key}, to the Amplitude project of that key. We recommend the parameter: what is in Amplitude cannot be taken back."
+            ),
+        ),
+        TestEvents::Drop => (
+            "\"drop\"",
+            format!(
+                "Test-mode events are answered 200 and left out, also where the project has the parameter {key}. To see them in an Amplitude project of their own, which we recommend, leave `test_events` out and write that parameter."
+            ),
+        ),
+    };
+    (name.to_owned(), vec![text(effect)])
+}
+
+fn personal_data(personal_data: PersonalData) -> Told {
+    let kinds = || Line::List(kinds_of_personal_data().map(str::to_owned).collect());
+    let (name, mut effect) = match personal_data {
+        PersonalData::Drop => ("\"drop\"", vec![text("These are removed from the event properties:"), kinds()]),
+        PersonalData::Keep => ("\"keep\"", vec![text("These stay in the event properties:"), kinds()]),
+    };
+    effect.push(text(
+        "Credentials, and links that let their holder see or pay, are removed in any case. The user ID leaves as `user_id_paths` finds it, also where it is an e-mail address. `metadata` and `description` are your own, and stay.",
+    ));
+    (name.to_owned(), effect)
+}
+
+fn drop_properties(patterns: &[FieldPattern]) -> Told {
+    if patterns.is_empty() {
+        return ("none".to_owned(), vec![text("Nothing else is removed from the event properties.")]);
+    }
+    let mut effect = vec![text("These are removed from the event properties besides, with all that is below them:")];
+    effect.extend(patterns.iter().map(|pattern| item(pattern.to_string())));
+    if patterns.iter().any(|pattern| pattern.to_string().contains('*')) {
+        effect.push(text("A * stands for any one key, or any one element of a list."));
+    }
+    effect.push(text("The user ID is looked for before that."));
+    (count(patterns.len(), "path"), effect)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use stripe_amplitude::translate::revenue::{NotCounted, Revenue, revenue};
+
+    use super::*;
+    use crate::event_file;
+
+    fn settings(text: &str) -> Settings {
+        Settings::parse(text).unwrap()
+    }
+
+    /// What is said about a key, on one line.
+    fn told(text: &str, key: &str) -> String {
+        let settings = settings(text);
+        let meaning = meanings(&settings).into_iter().find(|meaning| meaning.key == key).unwrap();
+        meaning.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn every_key_is_told_in_the_order_of_the_library() {
+        let known = Settings::parse(r#"{"x": 1}"#).unwrap_err().to_string();
+        let keys = meanings(&Settings::default()).map(|meaning| meaning.key);
+        assert!(known.ends_with(&keys.join(", ")), "{known}");
+        assert!(meanings(&Settings::default()).iter().all(|meaning| meaning.is_default));
+    }
+
+    #[test]
+    fn what_is_not_the_default_is_not_called_so() {
+        let whole = settings(
+            r#"{"amplitude_region": "eu", "user_id_paths": ["a"], "events": {"add": ["refund.created"]},
+                "refunds": "negative_revenue", "preferred_currency": {"code": "USD"}, "without_user": "ignore",
+                "max_age_days": 7, "test_events": "drop", "personal_data": "keep", "drop_properties": ["a.*"]}"#,
+        );
+        assert!(meanings(&whole).iter().all(|meaning| !meaning.is_default));
+    }
+
+    #[test]
+    fn the_list_of_types_is_what_the_library_makes_of_it() {
+        let told = |text: &str| told(text, "events");
+        let default = told("{}");
+        assert!(default.starts_with("events: 26 types (the default) These types are forwarded"));
+        assert!(TYPES.iter().all(|event_type| default.contains(event_type)));
+        let changed = told(
+            r#"{"events": {"add": ["charge.*", "refund.created", "charge.failed"],
+            "remove": ["invoice.*", "charge.dispute.*", "payment_intent.succeeded"]}}"#,
+        );
+        for words in [
+            "the default list of 26 types, 3 added, 3 removed ",
+            "charge.*: every type that begins so refund.created",
+            "invoice.*: of the default list, invoice.created, invoice.finalized",
+            "issuing_transaction.created, charge.* (without charge.dispute.*), refund.created payment_intent.succeeded",
+            "no payment adds to revenue",
+        ] {
+            assert!(changed.contains(words), "{words}: {changed}");
+        }
+        let (_, in_all) = changed.split_once("left out:").unwrap();
+        assert!(!in_all.contains("invoice"), "{in_all}");
+        let one = told(r#"{"events": {"add": ["charge.pending"], "remove": ["charge.*"]}}"#);
+        assert!(!one.split_once("left out:").unwrap().1.contains("charge"), "{one}");
+    }
+
+    #[test]
+    fn refunds_that_do_not_count_are_named() {
+        let told = |text: &str| told(text, "refunds");
+        let some = told(r#"{"refunds": "negative_revenue"}"#);
+        let (listed, missing) = some.split_once("not on the list of types").unwrap();
+        for (event_type, _) in REFUND_TYPES {
+            assert_eq!(listed.contains(event_type), event_type == CHARGE_REFUNDED, "{event_type}: {some}");
+            assert_eq!(missing.contains(event_type), event_type != CHARGE_REFUNDED, "{event_type}: {some}");
+        }
+        let all = told(r#"{"refunds": "negative_revenue", "events": {"add": ["refund.*", "charge.*"]}}"#);
+        assert!(!all.contains("not on the list"), "{all}");
+        let won_only =
+            told(r#"{"refunds": "negative_revenue", "events": {"add": ["charge.dispute.funds_reinstated"]}}"#);
+        assert!(won_only.contains("has nothing to add back"), "{won_only}");
+    }
+
+    #[test]
+    fn the_types_that_change_revenue_are_those_of_the_library() {
+        let refund_types = REFUND_TYPES.map(|(event_type, _)| event_type);
+        for event_type in TYPES.into_iter().chain(refund_types).chain(["charge.dispute.created", "refund.updated"]) {
+            let event = json!({"id": "evt_1", "object": "event", "type": event_type, "created": 1,
+                "data": {"object": {"object": "refund"}}});
+            let event = event_file::parse(event.to_string().into_bytes(), 1).unwrap();
+            let by_the_setting = revenue(&event, &Settings::default()) == Revenue::NotCounted(NotCounted::AsEvents);
+            assert_eq!(by_the_setting, refund_types.contains(&event_type), "{event_type}");
+        }
+    }
+
+    #[test]
+    fn rates_are_shown_with_an_example_that_the_library_computes() {
+        let told = told(
+            r#"{"preferred_currency": {"code": "USD", "rates": {"EUR": "1.08", "JPY": "0.0067", "KWD": "3.25",
+                "VND": "0.000000000000001"}}}"#,
+            "preferred_currency",
+        );
+        for words in [
+            "EUR at 1.08: 10.00 EUR become 10.8 USD",
+            "JPY at 0.0067: 1000 JPY become 6.7 USD",
+            "KWD at 3.25: 10.000 KWD become 32.5 USD",
+            "VND at 0.000000000000001: 1000000000 VND become 0 USD",
+            "answered 500",
+        ] {
+            assert!(told.contains(words), "{words}: {told}");
+        }
+    }
+}
