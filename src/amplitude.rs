@@ -1,5 +1,6 @@
 //! What this project knows of Amplitude.
 
+pub mod batch;
 pub mod client;
 pub mod event;
 
@@ -21,6 +22,14 @@ impl Region {
         match self {
             Self::Us => "https://api2.amplitude.com/2/httpapi",
             Self::Eu => "https://api.eu.amplitude.com/2/httpapi",
+        }
+    }
+
+    /// The region's Batch endpoint. Source: Amplitude's Batch Event Upload documentation.
+    pub fn batch_url(self) -> &'static str {
+        match self {
+            Self::Us => "https://api2.amplitude.com/batch",
+            Self::Eu => "https://api.eu.amplitude.com/batch",
         }
     }
 }

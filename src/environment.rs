@@ -8,8 +8,8 @@ use aws_credential_types::Credentials;
 use thiserror::Error;
 use tracing::level_filters::LevelFilter;
 
+use crate::aws::Access;
 use crate::projects::ProjectName;
-use crate::projects::parameter_store::Access;
 
 /// What the variables say.
 #[derive(Clone, Debug)]
@@ -26,8 +26,16 @@ pub struct Environment {
     pub amplitude_url: Option<String>,
     /// `EXTRA_CA_FILE`: a PEM file of further root certificates.
     pub extra_ca_file: Option<PathBuf>,
+    /// `REDELIVERY_QUEUE_URL`: the queue for events that could not be delivered.
+    pub redelivery_queue_url: Option<String>,
+    /// `DELIVERY=queue`: every event goes to the queue first.
+    pub queue_first: bool,
+    /// `DEAD_LETTER_QUEUE_URL`: the queue for events that cannot be delivered at all.
+    pub dead_letter_queue_url: Option<String>,
+    /// `AWS_LAMBDA_FUNCTION_NAME`, which Lambda sets.
+    pub function_name: Option<String>,
     /// AWS's own variables.
-    pub parameter_store: Access,
+    pub access: Access,
 }
 
 impl Environment {
@@ -37,11 +45,20 @@ impl Environment {
     /// Where a value cannot be used.
     pub fn read(variable: impl Fn(&str) -> Option<OsString>) -> Result<Self, EnvironmentError> {
         let variables = Variables(variable);
-        if variables.text("REDELIVERY_QUEUE_URL")?.is_some() {
-            return Err(EnvironmentError::new("REDELIVERY_QUEUE_URL", "set", "nothing: this version has no queue yet"));
+        let redelivery_queue_url = variables.parse("REDELIVERY_QUEUE_URL", "the URL of an SQS queue", url)?;
+        let delivery = |text: &str| match text {
+            "direct" => Some(false),
+            "queue" => Some(true),
+            _ => None,
+        };
+        let queue_first = variables.parse("DELIVERY", "`direct` or `queue`", delivery)?.unwrap_or_default();
+        if queue_first && redelivery_queue_url.is_none() {
+            return Err(EnvironmentError::new(
+                "REDELIVERY_QUEUE_URL",
+                "not set",
+                "a queue, because DELIVERY is `queue`",
+            ));
         }
-        variables
-            .parse("DELIVERY", "`direct`: this version has no queue yet", |text| (text == "direct").then_some(()))?;
         Ok(Self {
             parameter_prefix: variables
                 .parse("PARAMETER_PREFIX", "a path of a-z A-Z 0-9 _ . - that starts with a slash", parameter_prefix)?
@@ -55,7 +72,11 @@ impl Environment {
             signature_tolerance: variables.seconds("SIGNATURE_TOLERANCE_SECONDS")?.unwrap_or(Duration::from_secs(300)),
             amplitude_url: variables.parse("AMPLITUDE_URL", "an http or https URL", url)?,
             extra_ca_file: variables.text("EXTRA_CA_FILE")?.map(PathBuf::from),
-            parameter_store: Access {
+            redelivery_queue_url,
+            queue_first,
+            dead_letter_queue_url: variables.parse("DEAD_LETTER_QUEUE_URL", "the URL of an SQS queue", url)?,
+            function_name: variables.text("AWS_LAMBDA_FUNCTION_NAME")?,
+            access: Access {
                 region: variables
                     .text("AWS_REGION")?
                     .or(variables.text("AWS_DEFAULT_REGION")?)
@@ -67,10 +88,8 @@ impl Environment {
                     None,
                     "environment",
                 ),
-                endpoint_url: match variables.parse("AWS_ENDPOINT_URL_SSM", "an http or https URL", url)? {
-                    None => variables.parse("AWS_ENDPOINT_URL", "an http or https URL", url)?,
-                    of_the_service => of_the_service,
-                },
+                parameter_store_url: variables.endpoint("AWS_ENDPOINT_URL_SSM")?,
+                sqs_url: variables.endpoint("AWS_ENDPOINT_URL_SQS")?,
             },
         })
     }
@@ -136,6 +155,14 @@ impl<V: Fn(&str) -> Option<OsString>> Variables<V> {
         })
     }
 
+    /// A service's own endpoint, or else the one of all services.
+    fn endpoint(&self, name: &'static str) -> Result<Option<String>, EnvironmentError> {
+        match self.parse(name, "an http or https URL", url)? {
+            None => self.parse("AWS_ENDPOINT_URL", "an http or https URL", url),
+            of_the_service => Ok(of_the_service),
+        }
+    }
+
     fn credential(&self, name: &'static str) -> Result<String, EnvironmentError> {
         self.text(name)?.ok_or(EnvironmentError::new(name, "not set", "a credential of AWS; Lambda sets it"))
     }
@@ -197,8 +224,8 @@ mod tests {
             assert_eq!(environment.signature_tolerance, Duration::from_secs(300));
             assert_eq!(environment.amplitude_url, None);
             assert_eq!(environment.extra_ca_file, None);
-            assert_eq!(environment.parameter_store.endpoint_url, None);
-            assert_eq!(environment.parameter_store.region, "eu-central-1");
+            assert_eq!(environment.access.parameter_store_url, None);
+            assert_eq!(environment.access.region, "eu-central-1");
         }
     }
 
@@ -222,7 +249,7 @@ mod tests {
         assert_eq!(warm, ["shop", "eu-shop"]);
         assert_eq!(environment.signature_tolerance, Duration::from_secs(1_000_000_000));
         assert_eq!(environment.amplitude_url.as_deref(), Some("https://localhost:8091/2/httpapi"));
-        assert_eq!(environment.parameter_store.endpoint_url.as_deref(), Some("http://localhost:2"));
+        assert_eq!(environment.access.parameter_store_url.as_deref(), Some("http://localhost:2"));
     }
 
     #[test]
@@ -242,12 +269,14 @@ mod tests {
             ("AMPLITUDE_URL", "api2.amplitude.com"),
             ("AMPLITUDE_URL", "file:///etc/passwd"),
             ("AWS_ENDPOINT_URL_SSM", "localhost"),
-            ("DELIVERY", "queue"),
+            ("DELIVERY", "later"),
+            ("REDELIVERY_QUEUE_URL", "stripe-amplitude"),
+            ("DEAD_LETTER_QUEUE_URL", "arn:aws:sqs:eu-central-1:123456789012:dead"),
         ] {
             let error = error(name, value);
             assert!(error.contains(name) && error.contains(value) && error.contains("it takes"), "{error}");
         }
-        assert!(error("REDELIVERY_QUEUE_URL", "https://sqs").contains("REDELIVERY_QUEUE_URL"));
+        assert!(error("DELIVERY", "queue").contains("REDELIVERY_QUEUE_URL"));
     }
 
     #[test]

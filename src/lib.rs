@@ -16,19 +16,27 @@
 //!   currency: [`translate::conversion`]), and everything else ([`translate::properties`]) that may leave
 //!   ([`translate::redaction`]).
 //! - [`amplitude`] knows Amplitude: the shape of an event and the client that delivers it.
-//! - [`answer`] turns the outcome into a status, a JSON body and one log line.
+//! - [`answer`] turns the outcome into a status and a JSON body; [`record`] tells it in one log line with its metrics.
+//! - [`queue`] is where an event waits that could not be delivered; [`redelivery`] is the handler of what waits.
 //!
 //! `stripe`, `selection`, `translate` and `projects::settings` are pure: no I/O, no clock (`now` is an argument). The rest is a thin
 //! shell that knows no rule.
 
 pub mod amplitude;
 pub mod answer;
-#[cfg(feature = "lambda")]
+#[cfg(feature = "aws")]
+pub mod aws;
+#[cfg(feature = "aws")]
 pub mod environment;
 pub mod http_client;
+#[cfg(feature = "lambda")]
+pub mod lambda;
 #[cfg(feature = "log")]
 pub mod log;
 pub mod projects;
+pub mod queue;
+pub mod record;
+pub mod redelivery;
 pub mod selection;
 pub mod stripe;
 pub mod translate;

@@ -1,7 +1,7 @@
 //! The projects that the function serves: their signing secrets, Amplitude keys and settings.
 
 mod cache;
-#[cfg(feature = "lambda")]
+#[cfg(feature = "aws")]
 pub mod parameter_store;
 pub mod settings;
 
@@ -152,9 +152,15 @@ pub struct DeliverySettings {
 impl DeliverySettings {
     /// Test-mode events go to the test key, if there is one.
     pub fn destination(&self, livemode: Option<bool>) -> Destination<'_> {
-        let (api_key, parameter) = match &self.test_api_key {
-            Some(test_api_key) if livemode == Some(false) => (test_api_key, parameter::TEST_API_KEY),
-            _ => (&self.api_key, parameter::API_KEY),
+        let is_test = livemode == Some(false) && self.test_api_key.is_some();
+        self.destination_of(if is_test { parameter::TEST_API_KEY } else { parameter::API_KEY })
+    }
+
+    /// The destination whose key this parameter holds.
+    pub fn destination_of(&self, parameter: &'static str) -> Destination<'_> {
+        let api_key = match &self.test_api_key {
+            Some(test_api_key) if parameter == parameter::TEST_API_KEY => test_api_key,
+            _ => &self.api_key,
         };
         Destination { region: self.settings.amplitude_region, api_key, parameter }
     }

@@ -1,7 +1,9 @@
 //! The handler: one delivery of Stripe's, from the request to the answer.
 
+use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -12,8 +14,10 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::amplitude::Region;
 use crate::amplitude::client::{Delivery, EventSink};
-use crate::answer::{self, Failure, Record, Success};
+use crate::answer::{self, Failure, Success};
 use crate::projects::{Found, Project, ProjectName, ProjectSource, Projects};
+use crate::queue::{EventQueue, Message, QueueError};
+use crate::record::Record;
 use crate::selection::{select, select_translated};
 use crate::stripe::event::Event;
 use crate::stripe::signature::{self, SignatureError, SignatureHeader, VerifiedBody};
@@ -24,6 +28,9 @@ const ANSWER_WITHIN: Duration = Duration::from_millis(4500);
 
 /// What is left of Lambda's own time when we answer.
 const LAMBDA_RESERVE: Duration = Duration::from_millis(500);
+
+/// What is kept of the answer's time for the queue, where there is one.
+const QUEUE_RESERVE: Duration = Duration::from_secs(1);
 
 /// The time that a warm-up may take in all.
 const WARM_UP_WITHIN: Duration = Duration::from_secs(3);
@@ -44,30 +51,44 @@ pub struct Request<'r> {
     pub body: Bytes,
     /// Lambda's ID of the invocation, for the log line.
     pub request_id: Option<&'r str>,
+    /// Lambda's name of the function, for the metrics. Without one, the log line has none.
+    pub function: Option<&'r str>,
     /// How long Lambda will let us work, where it says.
     pub time_left: Option<Duration>,
 }
 
 /// The handler and what it needs.
 #[derive(Debug)]
-pub struct Webhook<S, A> {
+pub struct Webhook<S, A, Q> {
     projects: Projects<S>,
     amplitude: A,
+    queue: Option<Q>,
+    queue_first: bool,
     signature_tolerance: Duration,
+    cold_start: ColdStart,
 }
 
-impl<S: ProjectSource, A: EventSink> Webhook<S, A> {
-    /// Puts the handler together. `signature_tolerance` is the allowed clock difference, in both directions.
+impl<S: ProjectSource, A: EventSink> Webhook<S, A, Infallible> {
+    /// A handler without a redelivery queue. `signature_tolerance` is the allowed clock difference, in both directions.
     pub fn new(projects: Projects<S>, amplitude: A, signature_tolerance: Duration) -> Self {
-        Self { projects, amplitude, signature_tolerance }
+        let cold_start = ColdStart::default();
+        Self { projects, amplitude, queue: None, queue_first: false, signature_tolerance, cold_start }
     }
 
+    /// The same with a queue, for what cannot be delivered; or, with `queue_first`, for everything.
+    pub fn with_queue<Q: EventQueue>(self, queue: Option<Q>, queue_first: bool) -> Webhook<S, A, Q> {
+        let Self { projects, amplitude, signature_tolerance, cold_start, .. } = self;
+        Webhook { projects, amplitude, queue, queue_first, signature_tolerance, cold_start }
+    }
+}
+
+impl<S: ProjectSource, A: EventSink, Q: EventQueue> Webhook<S, A, Q> {
     /// Answers one delivery, always, and writes the log line. A panic is answered 500, and Stripe delivers again.
     pub async fn handle(&self, request: Request<'_>) -> Response<String> {
         let time =
             request.time_left.map_or(ANSWER_WITHIN, |left| left.saturating_sub(LAMBDA_RESERVE).min(ANSWER_WITHIN));
         let deadline = Instant::now() + time;
-        let mut record = Record::new(request.request_id);
+        let mut record = Record::new(request.function, request.request_id, self.cold_start.is_now());
         let result = AssertUnwindSafe(self.process(&request, deadline, &mut record)).catch_unwind().await;
         answer::answer(result.unwrap_or(Err(Failure::Panic)), &record)
     }
@@ -77,26 +98,58 @@ impl<S: ProjectSource, A: EventSink> Webhook<S, A> {
         let header = signature_header(request)?;
         let project = record.parameter_store.time(self.projects.get(&name, deadline)).await?;
         let (body, project, source) = self.verify(&name, &header, request, project, deadline, record).await?;
+        record.secret_rolling = header.is_rolling();
         let event = Event::parse(&body)?;
         record.event(&event, source.as_deref(), now());
+        let message = Message { project: name, source, received: now(), body };
+        match self.deliver(event, &message, &project, deadline, record).await {
+            Err(failure) => self.defer(&message, failure, deadline).await,
+            success => success,
+        }
+    }
+
+    /// Selects, translates and delivers a verified event.
+    async fn deliver(
+        &self,
+        event: Event,
+        message: &Message,
+        project: &Project,
+        deadline: Instant,
+        record: &mut Record,
+    ) -> Result<Success, Failure> {
         let delivery_settings = project.delivery.as_ref().map_err(Clone::clone)?;
         let settings = &delivery_settings.settings;
-        if let Err(left_out) = select(&event, settings, now()) {
+        if let Err(left_out) = select(&event, settings, message.received) {
             return Ok(Success::Ignored(left_out));
         }
+        if let Some(queue) = self.queue.as_ref().filter(|_| self.queue_first)
+            && put(queue, message, "every event goes by the queue", before(deadline, QUEUE_RESERVE)).await.is_ok()
+        {
+            return Ok(Success::Queued);
+        }
         let destination = delivery_settings.destination(event.livemode);
-        let context = Context { project: &name, source: source.as_deref(), settings };
+        let context = Context { project: &message.project, source: message.source.as_deref(), settings };
         let translation = translate(event, &context).map_err(|missing| delivery_settings.without_rate(missing))?;
         record.translation(&translation);
         if let Err(left_out) = select_translated(&translation, settings) {
             return Ok(Success::Ignored(left_out));
         }
+        let deadline = if self.queue.is_some() { before(deadline, QUEUE_RESERVE) } else { deadline };
         let delivery = self.amplitude.send(&translation.event, &destination, deadline);
         let Delivery { attempts, result } = record.amplitude.time(delivery).await;
         record.delivery(destination.parameter, attempts, &result);
         result
             .map(|_| Success::Forwarded)
             .map_err(|error| Failure::Delivery { error, parameter: destination.parameter })
+    }
+
+    /// Puts what could not be delivered into the queue, if there is one.
+    async fn defer(&self, message: &Message, failure: Failure, deadline: Instant) -> Result<Success, Failure> {
+        let Some(queue) = &self.queue else { return Err(failure) };
+        match put(queue, message, &failure.to_string(), deadline).await {
+            Ok(()) => Ok(Success::Deferred { reason: failure.to_string() }),
+            Err(error) => Err(Failure::NotDeferred { failure: Box::new(failure), error }),
+        }
     }
 
     /// Verifies against the project as it is known; where nothing matches, once more against the project as it is now,
@@ -166,6 +219,25 @@ impl<S: ProjectSource, A: EventSink> Webhook<S, A> {
     }
 }
 
+fn before(deadline: Instant, reserve: Duration) -> Instant {
+    deadline.checked_sub(reserve).unwrap_or(deadline)
+}
+
+async fn put(queue: &impl EventQueue, message: &Message, reason: &str, deadline: Instant) -> Result<(), QueueError> {
+    timeout_at(deadline, queue.put(message, reason)).await.unwrap_or(Err(QueueError::Timeout))
+}
+
+/// The first request that a process serves is the one that waited for its start.
+#[derive(Debug, Default)]
+pub(crate) struct ColdStart(AtomicBool);
+
+impl ColdStart {
+    /// Whether it is the first time that somebody asks.
+    pub(crate) fn is_now(&self) -> bool {
+        !self.0.swap(true, Ordering::Relaxed)
+    }
+}
+
 /// What the request asks for, before anything is loaded: `POST …/stripe/{project}` with a body that is not too large.
 fn route(request: &Request<'_>, record: &mut Record) -> Result<ProjectName, Failure> {
     let (before, name) = request.path.rsplit_once('/').ok_or(Failure::Route)?;
@@ -191,7 +263,7 @@ fn signature_header<'r>(request: &Request<'r>) -> Result<SignatureHeader<'r>, Si
 }
 
 /// Unix seconds.
-fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
@@ -240,7 +312,7 @@ mod tests {
     struct Setup {
         source: Arc<Fake>,
         amplitude: Arc<FakeAmplitude>,
-        webhook: Webhook<Arc<Fake>, Arc<FakeAmplitude>>,
+        webhook: Webhook<Arc<Fake>, Arc<FakeAmplitude>, Infallible>,
     }
 
     impl Setup {
@@ -261,7 +333,15 @@ mod tests {
             for (name, value) in headers {
                 map.append(http::HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap());
             }
-            let request = Request { method, path, headers: &map, body: body.into(), request_id: None, time_left: None };
+            let request = Request {
+                method,
+                path,
+                headers: &map,
+                body: body.into(),
+                request_id: None,
+                function: None,
+                time_left: None,
+            };
             let answer = self.webhook.handle(request).await;
             assert_eq!(answer.headers()["content-type"], "application/json");
             (answer.status().as_u16(), serde_json::from_str(answer.body()).unwrap())
@@ -297,6 +377,97 @@ mod tests {
         let (status, answer) = setup.deliver(&event.to_string(), "whsec_a").await;
         assert_eq!((status, &answer["outcome"], setup.sent()), (200, &json!("ignored"), 0));
         assert!(answer["reason"].as_str().unwrap().contains("not on the list"));
+    }
+
+    /// Remembers what was put, with the reason.
+    #[derive(Default)]
+    struct FakeQueue {
+        put: Mutex<Vec<(Vec<u8>, String)>>,
+        fails: Option<QueueError>,
+    }
+
+    impl EventQueue for Arc<FakeQueue> {
+        async fn put(&self, message: &Message, reason: &str) -> Result<(), QueueError> {
+            assert_eq!(message.project.as_str(), "demo");
+            if let Some(error) = self.fails.clone() {
+                return Err(error);
+            }
+            self.put.lock().unwrap().push((message.body.as_bytes().to_vec(), reason.to_owned()));
+            Ok(())
+        }
+
+        async fn delay(&self, _: Vec<(String, Duration)>) -> Result<(), QueueError> {
+            Ok(())
+        }
+    }
+
+    /// One delivery through a handler with a queue: the answer, what was put, and how many events were sent directly.
+    async fn deliver_with_queue(
+        parameters: &[(&str, &str)],
+        amplitude_fails: Option<DeliveryError>,
+        queue_fails: Option<QueueError>,
+        queue_first: bool,
+        event_type: &str,
+    ) -> (u16, Value, Vec<(Vec<u8>, String)>, usize) {
+        let amplitude = Arc::new(FakeAmplitude { fails: amplitude_fails, ..FakeAmplitude::default() });
+        let queue = Arc::new(FakeQueue { fails: queue_fails, ..FakeQueue::default() });
+        let projects = Projects::new(Arc::new(Fake::new(parameters)), Duration::from_secs(300));
+        let webhook = Webhook::new(projects, Arc::clone(&amplitude), Duration::from_secs(300));
+        let webhook = webhook.with_queue(Some(Arc::clone(&queue)), queue_first);
+        let mut event = sample("charge.succeeded");
+        event["type"] = json!(event_type);
+        let body = event.to_string();
+        let header = sign(&SigningSecret::new("whsec_a".into(), None), now(), body.as_bytes());
+        let headers =
+            HeaderMap::from_iter([(http::HeaderName::from_static(signature::HEADER), header.parse().unwrap())]);
+        let request = Request {
+            method: &Method::POST,
+            path: "/stripe/demo",
+            headers: &headers,
+            body: body.clone().into(),
+            request_id: None,
+            function: None,
+            time_left: None,
+        };
+        let answer = webhook.handle(request).await;
+        let put = queue.put.lock().unwrap().clone();
+        assert!(put.iter().all(|(put, _)| *put == body.as_bytes()), "as it was signed");
+        let sent = amplitude.sent.lock().unwrap().len();
+        (answer.status().as_u16(), serde_json::from_str(answer.body()).unwrap(), put, sent)
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_delivered_is_deferred_and_where_that_fails_stripe_delivers_again() {
+        let down = Some(DeliveryError::Unavailable { status: 503 });
+        let (status, answer, put, sent) =
+            deliver_with_queue(&COMPLETE, down.clone(), None, false, "charge.failed").await;
+        assert_eq!((status, &answer["outcome"], put.len(), sent), (202, &json!("deferred"), 1, 1));
+        assert!(answer["reason"].as_str().unwrap().contains("503"));
+        assert_eq!(put[0].1, answer["reason"]);
+
+        let full = Some(QueueError::TooLarge);
+        let (status, answer, _, _) = deliver_with_queue(&COMPLETE, down, full, false, "charge.failed").await;
+        assert_eq!((status, &answer["outcome"]), (502, &json!("failed")));
+        assert!(answer["reason"].as_str().unwrap().contains("larger than a message"));
+    }
+
+    #[tokio::test]
+    async fn unusable_parameters_defer_what_is_verified() {
+        let unusable = [COMPLETE[0], COMPLETE[1], ("settings", "[]")];
+        let (status, answer, put, _) = deliver_with_queue(&unusable, None, None, false, "charge.failed").await;
+        assert_eq!((status, put.len()), (202, 1));
+        assert!(answer["reason"].as_str().unwrap().contains("settings"));
+    }
+
+    #[tokio::test]
+    async fn where_every_event_goes_by_the_queue_none_is_sent_unless_the_queue_fails() {
+        let (status, answer, put, sent) = deliver_with_queue(&COMPLETE, None, None, true, "charge.failed").await;
+        assert_eq!((status, &answer["outcome"], put.len(), sent), (202, &json!("deferred"), 1, 0));
+        let full = Some(QueueError::TooLarge);
+        let (status, _, _, sent) = deliver_with_queue(&COMPLETE, None, full, true, "charge.failed").await;
+        assert_eq!((status, sent), (200, 1));
+        let (status, answer, put, sent) = deliver_with_queue(&COMPLETE, None, None, true, "customer.created").await;
+        assert_eq!((status, &answer["outcome"], put.len(), sent), (200, &json!("ignored"), 0, 0));
     }
 
     #[tokio::test]

@@ -69,7 +69,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let explanation = Explanation::of(event, &context, now)
         .map_err(|missing| format!("{file}: the function would answer 500: {missing}"))?;
     let key = format!("<{}>", parameter::API_KEY);
-    let request = explanation.sent().map(|event| Request::new(event, &key));
+    let request = explanation.sent().map(|event| Request::new(std::slice::from_ref(event), &key));
     match request {
         Some(request) if arguments.request => terminal::print(&format!("{}\n", serde_json::to_string(&request)?))?,
         // The output is the request's alone, and there is none.

@@ -18,7 +18,7 @@ pub(crate) enum Projects {
     /// The built-in one, or those of a file.
     Fixed(HashMap<ProjectName, Vec<Parameter>>),
     /// Those of AWS.
-    #[cfg(feature = "parameter-store")]
+    #[cfg(feature = "aws")]
     ParameterStore(stripe_amplitude::projects::parameter_store::ParameterStore),
 }
 
@@ -75,7 +75,7 @@ impl Projects {
                 names.sort_unstable();
                 names
             }
-            #[cfg(feature = "parameter-store")]
+            #[cfg(feature = "aws")]
             Self::ParameterStore(_) => Vec::new(),
         }
     }
@@ -86,7 +86,7 @@ impl ProjectSource for Projects {
         match self {
             // The names are those of Parameter Store, so that messages read alike.
             Self::Fixed(_) => format!("/stripe-amplitude/{project}"),
-            #[cfg(feature = "parameter-store")]
+            #[cfg(feature = "aws")]
             Self::ParameterStore(store) => store.folder(project),
         }
     }
@@ -94,7 +94,7 @@ impl ProjectSource for Projects {
     async fn load(&self, project: &ProjectName) -> Result<Vec<Parameter>, LoadError> {
         match self {
             Self::Fixed(projects) => Ok(projects.get(project).cloned().unwrap_or_default()),
-            #[cfg(feature = "parameter-store")]
+            #[cfg(feature = "aws")]
             Self::ParameterStore(store) => store.load(project).await,
         }
     }

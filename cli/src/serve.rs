@@ -103,7 +103,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>
     Ok(ExitCode::SUCCESS)
 }
 
-#[cfg(feature = "parameter-store")]
+#[cfg(feature = "aws")]
 fn parameter_store() -> Result<Projects, Box<dyn Error>> {
     use stripe_amplitude::environment::Environment;
     use stripe_amplitude::projects::parameter_store::ParameterStore;
@@ -115,7 +115,7 @@ fn parameter_store() -> Result<Projects, Box<dyn Error>> {
 }
 
 /// Most do not need the AWS SDK, which takes longer to compile than all the rest.
-#[cfg(not(feature = "parameter-store"))]
+#[cfg(not(feature = "aws"))]
 fn parameter_store() -> Result<Projects, Box<dyn Error>> {
     Err("this build has no Parameter Store; use: cargo cli-aws serve --parameter-store".into())
 }

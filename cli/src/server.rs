@@ -23,7 +23,7 @@ const GATEWAY_LIMIT: usize = 10 * 1024 * 1024;
 /// The function's own default.
 const DEFAULT: Duration = Duration::from_secs(300);
 
-type LocalWebhook = Arc<Webhook<Projects, Client>>;
+type LocalWebhook = Arc<Webhook<Projects, Client, Infallible>>;
 
 /// A handler that sends to the Amplitude at this URL, or, without one, to that of the project's region.
 ///
@@ -76,6 +76,7 @@ async fn handle(State(webhook): State<LocalWebhook>, request: Request) -> Result
         headers: &parts.headers,
         body,
         request_id: None,
+        function: None,
         time_left: None,
     };
     Ok(webhook.handle(request).await.map(Body::from))

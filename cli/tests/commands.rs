@@ -141,7 +141,7 @@ fn mistakes_are_told_on_standard_error_with_what_to_do() {
         (&["send"], 2, "EVENT.json"),
         (&["serve", "--projects", "no-such-file.toml"], 1, "no-such-file.toml"),
         (&["serve", "--amplitude", "there"], 2, "`emulator`, `real` or a URL"),
-        (&["serve", "--parameter-store"], 1, if cfg!(feature = "parameter-store") { "AWS_REGION" } else { "cli-aws" }),
+        (&["serve", "--parameter-store"], 1, if cfg!(feature = "aws") { "AWS_REGION" } else { "cli-aws" }),
         (&["invocation", EVENT, "--project", "a/b"], 2, "1 to 64"),
         (&["invocation", EVENT, "--rest", "--function-url"], 2, "--function-url"),
         (&["preview", "no-such-file.json"], 1, "no-such-file.json"),

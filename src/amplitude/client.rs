@@ -1,5 +1,6 @@
 //! Delivers an event to Amplitude's HTTP V2 API, within a deadline.
 
+use std::collections::BTreeSet;
 use std::error::Error as _;
 use std::time::Duration;
 
@@ -25,8 +26,8 @@ const EARLY: Duration = Duration::from_secs(1);
 /// The pause before the second attempt is at most this long, before the third twice as long; full jitter.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 
-/// What is read of an answer. Amplitude's are far shorter.
-const LONGEST_ANSWER: usize = 64 * 1024;
+/// What is read of an answer. Amplitude's are far shorter, but that to a batch may name each event and user of it.
+const LONGEST_ANSWER: usize = 1024 * 1024;
 
 /// Where events go. The network edge of the handler; [`Client`] is the real one.
 pub trait EventSink: Send + Sync {
@@ -78,18 +79,26 @@ impl Client {
         self.url.as_deref().unwrap_or(region.http_v2_url())
     }
 
+    pub(super) fn batch_url(&self, region: Region) -> &str {
+        self.url.as_deref().unwrap_or(region.batch_url())
+    }
+
     async fn attempt(&self, url: &str, body: Bytes) -> Result<Accepted, DeliveryError> {
+        let (status, answer) = self.post(url, body).await?;
+        understand(status, &answer)
+    }
+
+    pub(super) async fn post(&self, url: &str, body: Bytes) -> Result<(StatusCode, Vec<u8>), DeliveryError> {
         let request = self.http.post(url).header(http::header::CONTENT_TYPE, "application/json").body(body);
         let answer = request.send().await?;
-        let status = answer.status();
-        understand(status, &read(answer).await?)
+        Ok((answer.status(), read(answer).await?))
     }
 }
 
 impl EventSink for Client {
     async fn send(&self, event: &Event, destination: &Destination<'_>, deadline: Instant) -> Delivery {
         let url = self.url(destination.region);
-        let Ok(body) = serde_json::to_vec(&Request::new(event, destination.api_key.expose_secret())) else {
+        let Ok(body) = serde_json::to_vec(&Request::new(&[event], destination.api_key.expose_secret())) else {
             return Delivery { attempts: 0, result: Err(DeliveryError::Unserializable) };
         };
         let body = Bytes::from(body);
@@ -125,18 +134,18 @@ impl EventSink for Client {
     }
 }
 
-/// The body of the request that delivers an event: as JSON, it is what is sent.
+/// The body of a request: as JSON, it is what is sent.
 #[derive(Serialize)]
-pub struct Request<'e> {
+pub struct Request<'e, E> {
     api_key: &'e str,
-    events: [&'e Event; 1],
+    events: &'e [E],
     options: Options,
 }
 
-impl<'e> Request<'e> {
-    /// Delivers this event to the Amplitude project that this key belongs to.
-    pub fn new(event: &'e Event, api_key: &'e str) -> Self {
-        Self { api_key, events: [event], options: Options { min_id_length: 1 } }
+impl<'e, E: Serialize> Request<'e, E> {
+    /// Delivers these events to the Amplitude project that this key belongs to.
+    pub fn new(events: &'e [E], api_key: &'e str) -> Self {
+        Self { api_key, events, options: Options { min_id_length: 1 } }
     }
 }
 
@@ -160,6 +169,7 @@ struct Answer {
     events_with_invalid_id_lengths: Value,
     silenced_events: Value,
     silenced_devices: Value,
+    throttled_events: Value,
 }
 
 async fn read(mut answer: reqwest::Response) -> Result<Vec<u8>, DeliveryError> {
@@ -174,7 +184,7 @@ async fn read(mut answer: reqwest::Response) -> Result<Vec<u8>, DeliveryError> {
 }
 
 /// Source of the codes: Amplitude's HTTP V2 documentation, "Response format".
-fn understand(status: StatusCode, body: &[u8]) -> Result<Accepted, DeliveryError> {
+pub(super) fn understand(status: StatusCode, body: &[u8]) -> Result<Accepted, DeliveryError> {
     let answer: Option<Answer> = serde_json::from_slice(body).ok();
     match (status.as_u16(), answer) {
         (200, Some(Answer { code, events_ingested, .. })) if code == 200 => {
@@ -192,6 +202,23 @@ fn understand(status: StatusCode, body: &[u8]) -> Result<Accepted, DeliveryError
         (status @ (500 | 502 | 503 | 504), _) => Err(DeliveryError::Unavailable { status }),
         (status, _) => Err(DeliveryError::Unexpected { status }),
     }
+}
+
+/// The events of a request that an answer complains of, by their position.
+pub(super) fn named_events(body: &[u8]) -> BTreeSet<usize> {
+    let answer: Answer = serde_json::from_slice(body).unwrap_or_default();
+    let by_field = [
+        &answer.events_with_invalid_fields,
+        &answer.events_with_missing_fields,
+        &answer.events_with_invalid_id_lengths,
+    ];
+    let lists = by_field.into_iter().filter_map(Value::as_object).flat_map(serde_json::Map::values);
+    lists
+        .chain([&answer.silenced_events, &answer.throttled_events])
+        .filter_map(Value::as_array)
+        .flatten()
+        .filter_map(|index| usize::try_from(index.as_u64()?).ok())
+        .collect()
 }
 
 impl Answer {
@@ -309,6 +336,9 @@ pub enum DeliveryError {
     /// The event could not be written as JSON.
     #[error("the event cannot be written as JSON")]
     Unserializable,
+    /// There was no time left to find out.
+    #[error("not sent in time: a request with other events was refused, and taken apart")]
+    Postponed,
 }
 
 impl DeliveryError {
@@ -323,7 +353,7 @@ impl DeliveryError {
             | Self::Unexpected { status }
             | Self::NotAmplitude { status }
             | Self::Redirect { status } => Some(status),
-            Self::Timeout | Self::Connect | Self::Broken | Self::Tls | Self::Unserializable => None,
+            Self::Timeout | Self::Connect | Self::Broken | Self::Tls | Self::Unserializable | Self::Postponed => None,
         }
     }
 
@@ -331,8 +361,13 @@ impl DeliveryError {
         matches!(self, Self::Connect | Self::Broken)
     }
 
+    /// Whether Amplitude will not take the event at any other time, either. 403 may be about us and not about the event.
+    pub fn is_about_the_event(&self) -> bool {
+        matches!(self, Self::InvalidRequest(_) | Self::TooLarge | Self::Unserializable)
+    }
+
     /// Whether another attempt may go better. 429 is not: Amplitude asks for 30 s of patience.
-    fn is_transient(&self) -> bool {
+    pub(super) fn is_transient(&self) -> bool {
         self.is_broken_connection() || matches!(self, Self::Timeout | Self::Unavailable { .. })
     }
 }
@@ -534,7 +569,8 @@ mod tests {
     #[test]
     fn the_request_is_what_amplitude_documents() {
         let event = event();
-        let request = Request::new(&event, "key");
+        let events = [&event];
+        let request = Request::new(&events, "key");
         let expected = json!({
             "api_key": "key",
             "events": [{

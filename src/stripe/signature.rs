@@ -55,11 +55,18 @@ pub fn sign(secret: &SigningSecret, timestamp: u64, body: &[u8]) -> String {
     format!("t={timestamp},v1={}", hex::encode(signature))
 }
 
-/// A body whose signature was verified. Only [`verify`] makes one, and only one of these can be parsed.
+/// A body whose signature was verified. Only [`verify`] makes one, here or before it went through the redelivery queue;
+/// and only one of these can be parsed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct VerifiedBody(Bytes);
 
 impl VerifiedBody {
+    /// A body that comes out of the redelivery queue. The function puts there only what it has verified, and the queue
+    /// takes messages from nobody else.
+    pub fn from_queue(body: Bytes) -> Self {
+        Self(body)
+    }
+
     /// The bytes as they were signed.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
@@ -157,6 +164,11 @@ impl<'h> SignatureHeader<'h> {
             return Err(SignatureError::NoV1);
         }
         Ok(Self { timestamp, timestamp_text, signatures })
+    }
+
+    /// Whether Stripe signs with several secrets, because one of them is being rolled.
+    pub fn is_rolling(&self) -> bool {
+        self.signatures.len() > 1
     }
 }
 

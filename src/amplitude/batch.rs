@@ -1,0 +1,282 @@
+//! Delivers many events to Amplitude's Batch API, and takes requests apart that it refuses for some of them.
+//!
+//! Amplitude takes a request as a whole or not at all. A 400 names the events that it complains of, perhaps only the
+//! first: they are taken out, and the rest is sent again. Where none is named, the request is halved, until what is
+//! refused stands alone. Source: Amplitude's Batch Event Upload documentation.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use secrecy::ExposeSecret as _;
+use serde_json::value::{RawValue, to_raw_value};
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::client::{Client, DeliveryError, Request, named_events, understand};
+use super::{Destination, event::Event};
+
+/// Events in one request, at the most.
+const MOST_EVENTS: usize = 2000;
+
+/// Bytes of the events of one request. Amplitude takes 20 MB; the API key and the commas have the rest.
+const LARGEST_EVENTS: usize = 19_900_000;
+
+/// No attempt takes longer.
+const ATTEMPT_LIMIT: Duration = Duration::from_secs(10);
+
+/// Attempts at the most to send the same events.
+const ATTEMPTS: u32 = 3;
+
+/// The pause before the second attempt is at most this long, before the third twice as long; full jitter.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+
+/// Requests at the most for all events: a batch of which every event is refused shall not cost thousands.
+const MOST_REQUESTS: u32 = 100;
+
+/// Where many events go at once. [`Client`] is the real one.
+pub trait BatchSink: Send + Sync {
+    /// Delivers events, and ends before the deadline. There is a result for each, in their order.
+    fn send_batch(
+        &self,
+        events: &[Event],
+        destination: &Destination<'_>,
+        deadline: Instant,
+    ) -> impl Future<Output = Vec<Result<(), DeliveryError>>> + Send;
+}
+
+impl BatchSink for Client {
+    async fn send_batch(
+        &self,
+        events: &[Event],
+        destination: &Destination<'_>,
+        deadline: Instant,
+    ) -> Vec<Result<(), DeliveryError>> {
+        let written: Vec<_> = events.iter().map(|event| to_raw_value(event).ok()).collect();
+        let mut results = vec![Err(DeliveryError::Unserializable); events.len()];
+        let mut requests_left = MOST_REQUESTS;
+        let mut waiting = requests(&written);
+        while let Some(indexes) = waiting.pop() {
+            let answer = if requests_left == 0 {
+                Answer { result: Err(DeliveryError::Postponed), named: Vec::new() }
+            } else {
+                let events: Vec<_> = indexes.iter().filter_map(|index| written.get(*index)?.as_deref()).collect();
+                self.send_as_one(&events, destination, deadline, &mut requests_left).await
+            };
+            let (settled, rest) = take_apart(indexes, &answer);
+            for index in settled {
+                if let Some(result) = results.get_mut(index) {
+                    *result = answer.result.clone();
+                }
+            }
+            waiting.extend(rest);
+        }
+        results
+    }
+}
+
+/// What Amplitude says to a request, and which events of it, by their position, it complains of.
+struct Answer {
+    result: Result<(), DeliveryError>,
+    named: Vec<usize>,
+}
+
+impl Client {
+    async fn send_as_one(
+        &self,
+        events: &[&RawValue],
+        destination: &Destination<'_>,
+        deadline: Instant,
+        requests_left: &mut u32,
+    ) -> Answer {
+        let url = self.batch_url(destination.region);
+        let Ok(body) = serde_json::to_vec(&Request::new(events, destination.api_key.expose_secret())) else {
+            return Answer { result: Err(DeliveryError::Unserializable), named: Vec::new() };
+        };
+        let body = Bytes::from(body);
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            *requests_left = requests_left.saturating_sub(1);
+            let limit = deadline.min(Instant::now() + ATTEMPT_LIMIT);
+            let answer = timeout_at(limit, self.post(url, body.clone())).await.unwrap_or(Err(DeliveryError::Timeout));
+            let (result, named) = match answer {
+                Ok((status, body)) => {
+                    let named = named_events(&body).into_iter().filter(|position| *position < events.len());
+                    (understand(status, &body).map(drop), named.collect())
+                }
+                Err(error) => (Err(error), Vec::new()),
+            };
+            let pause = FIRST_PAUSE.mul_f64(f64::from(attempts) * fastrand::f64());
+            let again = matches!(&result, Err(error) if error.is_transient());
+            if !again || attempts == ATTEMPTS || *requests_left == 0 || Instant::now() + pause >= deadline {
+                return Answer { result, named };
+            }
+            sleep(pause).await;
+        }
+    }
+}
+
+/// As few requests as fit.
+fn requests(written: &[Option<Box<RawValue>>]) -> Vec<Vec<usize>> {
+    let mut requests: Vec<Vec<usize>> = Vec::new();
+    let mut size = 0;
+    for (index, event) in written.iter().enumerate() {
+        let Some(event) = event else { continue };
+        // With the comma.
+        size += event.get().len() + 1;
+        match requests.last_mut() {
+            Some(request) if request.len() < MOST_EVENTS && size <= LARGEST_EVENTS => request.push(index),
+            _ => {
+                size = event.get().len() + 1;
+                requests.push(vec![index]);
+            }
+        }
+    }
+    requests
+}
+
+/// The events that the answer settles, and the requests that the others go into.
+fn take_apart(indexes: Vec<usize>, answer: &Answer) -> (Vec<usize>, Vec<Vec<usize>>) {
+    let Err(error) = &answer.result else { return (indexes, Vec::new()) };
+    let is_about_some = error.is_about_the_event() || matches!(error, DeliveryError::Forbidden);
+    let names_some = is_about_some || matches!(error, DeliveryError::Throttled);
+    if names_some && !answer.named.is_empty() {
+        let is_named = |position: usize| answer.named.contains(&position);
+        let (settled, rest): (Vec<_>, Vec<_>) =
+            indexes.into_iter().enumerate().partition(|(position, _)| is_named(*position));
+        let indexes =
+            |with_positions: Vec<(usize, usize)>| with_positions.into_iter().map(|(_, index)| index).collect();
+        let rest: Vec<usize> = indexes(rest);
+        return (indexes(settled), if rest.is_empty() { Vec::new() } else { vec![rest] });
+    }
+    if is_about_some && indexes.len() > 1 {
+        let (one, other) = indexes.split_at(indexes.len() / 2);
+        return (Vec::new(), vec![one.to_vec(), other.to_vec()]);
+    }
+    (indexes, Vec::new())
+}
+
+#[cfg(test)]
+mod tests {
+    use amplitude_emulator::{Configuration, Emulator, Fault, FaultyAnswer};
+    use serde_json::json;
+    use tokio::net::TcpListener;
+
+    use super::super::Region;
+    use super::*;
+    use crate::amplitude::event::LIBRARY;
+
+    /// An event; Amplitude refuses the ID of a user `anonymous`.
+    fn event(number: usize, user: &str) -> Event {
+        Event {
+            event_type: "[Stripe] charge.succeeded".to_owned(),
+            time: 1_720_000_000_000,
+            insert_id: format!("evt_{number}"),
+            event_id: u32::try_from(number).unwrap(),
+            user_id: Some(user.to_owned()),
+            device_id: format!("stripe-pi_{number}"),
+            revenue: None,
+            currency: None,
+            event_properties: std::collections::BTreeMap::new(),
+            library: LIBRARY,
+        }
+    }
+
+    async fn deliver(events: &[Event], faults: &[Fault]) -> (Vec<Result<(), DeliveryError>>, Emulator) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/batch", listener.local_addr().unwrap());
+        let emulator = Emulator::new(Configuration::default());
+        for fault in faults {
+            emulator.order(fault.clone(), 1);
+        }
+        tokio::spawn(emulator.clone().serve(listener));
+        let client = Client::new(crate::http_client::build(None).unwrap(), Some(url));
+        let destination = Destination { region: Region::Us, api_key: &"key".into(), parameter: "amplitude-api-key" };
+        let deadline = Instant::now() + Duration::from_secs(20);
+        (client.send_batch(events, &destination, deadline).await, emulator)
+    }
+
+    fn events(count: usize, refused: &[usize]) -> Vec<Event> {
+        (0..count).map(|number| event(number, if refused.contains(&number) { "anonymous" } else { "u" })).collect()
+    }
+
+    #[tokio::test]
+    async fn all_go_in_one_request() {
+        let (results, emulator) = deliver(&events(100, &[]), &[]).await;
+        assert_eq!(results, vec![Ok(()); 100]);
+        assert_eq!((emulator.requests().requests, emulator.events().len()), (1, 100));
+    }
+
+    #[tokio::test]
+    async fn what_amplitude_names_is_taken_out_and_the_rest_arrives() {
+        let refused = [3, 50, 99];
+        let (results, emulator) = deliver(&events(100, &refused), &[]).await;
+        for (number, result) in results.iter().enumerate() {
+            assert_eq!(result.is_err(), refused.contains(&number), "{number}");
+        }
+        assert_eq!((emulator.requests().requests, emulator.events().len()), (2, 97));
+    }
+
+    fn answer(status: u16, body: serde_json::Value) -> Fault {
+        Fault::Answer(FaultyAnswer { status, json: Some(body), ..FaultyAnswer::default() })
+    }
+
+    #[tokio::test]
+    async fn where_none_is_named_the_request_is_halved() {
+        let silent = answer(400, json!({"code": 400, "error": "hidden"}));
+        let (results, emulator) =
+            deliver(&events(8, &[]), &[silent.clone(), silent.clone(), silent.clone(), silent]).await;
+        // Eight, four, two, one: that one is refused alone, and the others arrive.
+        assert_eq!(results.iter().filter(|result| result.is_err()).count(), 1);
+        assert_eq!((emulator.requests().requests, emulator.events().len()), (7, 7));
+    }
+
+    #[tokio::test]
+    async fn too_large_is_halved_and_a_bad_key_is_not() {
+        let (results, emulator) = deliver(&events(4, &[]), &[answer(413, json!({"code": 413}))]).await;
+        assert_eq!((results, emulator.requests().requests), (vec![Ok(()); 4], 3));
+        let bad_key = answer(400, json!({"code": 400, "error": "Invalid API key: hidden"}));
+        let (results, emulator) = deliver(&events(4, &[]), &[bad_key]).await;
+        assert_eq!((results, emulator.requests().requests), (vec![Err(DeliveryError::InvalidApiKey); 4], 1));
+    }
+
+    #[tokio::test]
+    async fn throttled_events_wait_and_the_rest_arrives() {
+        let throttled = answer(429, json!({"code": 429, "throttled_events": [0, 2]}));
+        let (results, _) = deliver(&events(4, &[]), &[throttled]).await;
+        let wait = || Err(DeliveryError::Throttled);
+        assert_eq!(results, [wait(), Ok(()), wait(), Ok(())]);
+        let all = answer(429, json!({"code": 429}));
+        let (results, emulator) = deliver(&events(4, &[]), &[all]).await;
+        assert_eq!((results, emulator.requests().requests), (vec![wait(); 4], 1));
+    }
+
+    #[tokio::test]
+    async fn what_may_go_better_is_tried_three_times() {
+        let (results, emulator) = deliver(&events(2, &[]), &[Fault::answer(503), Fault::Cut { ingest: true }]).await;
+        assert_eq!((results, emulator.requests().requests), (vec![Ok(()); 2], 3));
+        assert_eq!(emulator.events().len(), 2);
+        let (results, _) = deliver(&events(2, &[]), &vec![Fault::answer(503); 3]).await;
+        assert_eq!(results, vec![Err(DeliveryError::Unavailable { status: 503 }); 2]);
+    }
+
+    #[tokio::test]
+    async fn a_batch_that_is_refused_in_every_part_ends() {
+        let silent = answer(400, json!({"code": 400}));
+        let (results, emulator) = deliver(&events(500, &[]), &vec![silent; 1000]).await;
+        assert!(results.iter().all(Result::is_err));
+        assert_eq!(emulator.requests().requests, u64::from(MOST_REQUESTS));
+        assert!(results.contains(&Err(DeliveryError::Postponed)));
+    }
+
+    #[test]
+    fn requests_are_as_few_as_fit() {
+        let written: Vec<_> = (0..4500).map(|number| to_raw_value(&number).ok()).collect();
+        let sizes: Vec<_> = requests(&written).iter().map(Vec::len).collect();
+        assert_eq!(sizes, [2000, 2000, 500]);
+        let large = to_raw_value(&"x".repeat(900_000)).ok();
+        let written: Vec<_> = (0..50).map(|_| large.clone()).collect();
+        let sizes: Vec<_> = requests(&written).iter().map(Vec::len).collect();
+        assert_eq!(sizes, [22, 22, 6]);
+        assert_eq!(requests(&[]).len(), 0);
+    }
+}

@@ -1,0 +1,43 @@
+//! The function of the redelivery queue: wiring only.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use lambda_http::lambda_runtime::{self, LambdaEvent};
+use lambda_http::service_fn;
+use stripe_amplitude::amplitude::client::Client;
+use stripe_amplitude::environment::Environment;
+use stripe_amplitude::projects::Projects;
+use stripe_amplitude::projects::parameter_store::ParameterStore;
+use stripe_amplitude::queue::sqs::Sqs;
+use stripe_amplitude::redelivery::{Batch, Invocation, Redelivery};
+use stripe_amplitude::{http_client, lambda};
+
+fn main() -> ExitCode {
+    lambda::run("redelivery", run)
+}
+
+async fn run(environment: Environment) -> Result<(), lambda_http::Error> {
+    let http = http_client::build(environment.extra_ca_file.as_deref())?;
+    let source = ParameterStore::new(&environment.access, http.clone(), environment.parameter_prefix);
+    let projects = Projects::new(source, environment.parameter_ttl);
+    let sqs = |url| Sqs::new(&environment.access, http.clone(), url);
+    let queue = environment.redelivery_queue_url.map(sqs);
+    let dead_letters = environment.dead_letter_queue_url.map(sqs);
+    let amplitude = Client::new(http.clone(), environment.amplitude_url);
+    let redelivery = Arc::new(Redelivery::new(projects, amplitude, queue, dead_letters));
+    let function: Option<Arc<str>> = environment.function_name.map(Into::into);
+
+    lambda_runtime::run_concurrent(service_fn(move |event: LambdaEvent<Batch>| {
+        let (redelivery, function) = (Arc::clone(&redelivery), function.clone());
+        async move {
+            let invocation = Invocation {
+                request_id: Some(&event.context.request_id),
+                function: function.as_deref(),
+                time_left: lambda::time_left(event.context.deadline),
+            };
+            Ok::<_, lambda_http::Error>(redelivery.handle(event.payload, invocation).await)
+        }
+    }))
+    .await
+}

@@ -1,0 +1,82 @@
+//! The redelivery queue: where verified events wait that could not be delivered.
+
+#[cfg(feature = "aws")]
+pub mod sqs;
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::projects::ProjectName;
+use crate::stripe::signature::VerifiedBody;
+
+/// What a message holds besides its body, which is Stripe's, as it is: the names of its attributes.
+pub mod attribute {
+    /// The project's name.
+    pub const PROJECT: &str = "project";
+    /// The label of the signing secret that matched; absent where it has none.
+    pub const SOURCE: &str = "source";
+    /// When the function received the event, in Unix seconds.
+    pub const RECEIVED: &str = "received";
+    /// Why it was not delivered, in our own words.
+    pub const REASON: &str = "reason";
+}
+
+/// The largest message, attributes included. Source: Amazon SQS's documentation, "message quotas".
+pub const LARGEST_MESSAGE: usize = 1024 * 1024;
+
+/// Where events wait. A network edge of the handlers; `sqs::Sqs` is the real one.
+pub trait EventQueue: Send + Sync {
+    /// Puts an event into the queue, with the reason why it was not delivered. After this, it is safe.
+    fn put(&self, message: &Message, reason: &str) -> impl Future<Output = Result<(), QueueError>> + Send;
+
+    /// Lets messages, by their receipt handles, become visible again after so long, and not before.
+    fn delay(&self, receipts: Vec<(String, Duration)>) -> impl Future<Output = Result<(), QueueError>> + Send;
+}
+
+/// An event on its way through the queue.
+#[derive(Clone, Debug)]
+pub struct Message {
+    /// Whose event it is.
+    pub project: ProjectName,
+    /// The label of the signing secret that matched.
+    pub source: Option<String>,
+    /// When the function received it, in Unix seconds.
+    pub received: u64,
+    /// As Stripe signed it.
+    pub body: VerifiedBody,
+}
+
+/// Why an event is not in the queue.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum QueueError {
+    /// Over [`LARGEST_MESSAGE`].
+    #[error("the event is larger than a message of SQS (1 MiB)")]
+    TooLarge,
+    /// No answer in time.
+    #[error("no answer in time")]
+    Timeout,
+    /// No connection, or one that broke.
+    #[error("no connection")]
+    Connection,
+    /// SQS answered with an error.
+    #[error("{words} ({code})")]
+    Refused {
+        /// The error code of AWS, for example `AccessDenied`.
+        code: String,
+        /// What it means, and what to do.
+        words: &'static str,
+    },
+}
+
+/// No queue at all, for where there is none: it cannot be made.
+impl EventQueue for Infallible {
+    async fn put(&self, _: &Message, _: &str) -> Result<(), QueueError> {
+        match *self {}
+    }
+
+    async fn delay(&self, _: Vec<(String, Duration)>) -> Result<(), QueueError> {
+        match *self {}
+    }
+}

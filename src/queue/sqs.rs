@@ -1,0 +1,105 @@
+//! The redelivery queue in Amazon SQS.
+
+use std::time::Duration;
+
+use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_sqs::types::{ChangeMessageVisibilityBatchRequestEntry, MessageAttributeValue};
+
+use super::{EventQueue, LARGEST_MESSAGE, Message, QueueError, attribute};
+use crate::aws::Access;
+
+/// SQS takes so many entries in one call.
+const LARGEST_BATCH: usize = 10;
+
+/// What a message takes besides its body, at the most: attributes, their names and types.
+const LARGEST_ATTRIBUTES: usize = 4096;
+
+/// More of a reason says no more.
+const LONGEST_REASON: usize = 500;
+
+/// A queue, by its URL.
+#[derive(Clone, Debug)]
+pub struct Sqs {
+    client: aws_sdk_sqs::Client,
+    url: String,
+}
+
+impl Sqs {
+    /// The queue of this URL.
+    pub fn new(access: &Access, http: reqwest::Client, url: String) -> Self {
+        let configuration = access.configuration(http, access.sqs_url.as_deref());
+        Self { client: aws_sdk_sqs::Client::new(&configuration), url }
+    }
+}
+
+impl EventQueue for Sqs {
+    async fn put(&self, message: &Message, reason: &str) -> Result<(), QueueError> {
+        let body = message.body.as_bytes();
+        if body.len() + LARGEST_ATTRIBUTES > LARGEST_MESSAGE {
+            return Err(QueueError::TooLarge);
+        }
+        // A body that was parsed is JSON, and JSON is UTF-8; SQS checks which characters it takes.
+        let reason: String = reason.chars().take(LONGEST_REASON).collect();
+        let request = self
+            .client
+            .send_message()
+            .queue_url(&self.url)
+            .message_body(String::from_utf8_lossy(body))
+            .message_attributes(attribute::PROJECT, text(message.project.as_str())?)
+            .message_attributes(attribute::RECEIVED, value("Number", &message.received.to_string())?)
+            .message_attributes(attribute::REASON, text(&reason)?);
+        let request = match &message.source {
+            Some(source) => request.message_attributes(attribute::SOURCE, text(source)?),
+            None => request,
+        };
+        request.send().await.map(drop).map_err(|error| understand(&error))
+    }
+
+    async fn delay(&self, receipts: Vec<(String, Duration)>) -> Result<(), QueueError> {
+        for (batch, receipts) in receipts.chunks(LARGEST_BATCH).enumerate() {
+            let mut request = self.client.change_message_visibility_batch().queue_url(&self.url);
+            for (number, (receipt, delay)) in receipts.iter().enumerate() {
+                let entry = ChangeMessageVisibilityBatchRequestEntry::builder()
+                    .id(format!("{batch}-{number}"))
+                    .receipt_handle(receipt)
+                    .visibility_timeout(i32::try_from(delay.as_secs()).unwrap_or(i32::MAX));
+                request = request.entries(entry.build().map_err(|_| unusable())?);
+            }
+            request.send().await.map_err(|error| understand(&error))?;
+        }
+        Ok(())
+    }
+}
+
+fn text(text: &str) -> Result<MessageAttributeValue, QueueError> {
+    value("String", text)
+}
+
+fn value(data_type: &str, text: &str) -> Result<MessageAttributeValue, QueueError> {
+    MessageAttributeValue::builder().data_type(data_type).string_value(text).build().map_err(|_| unusable())
+}
+
+/// The SDK refuses to build a request that lacks something; ours lack nothing.
+fn unusable() -> QueueError {
+    QueueError::Refused { code: "no code".to_owned(), words: "the request cannot be built" }
+}
+
+/// AWS's texts can hold ARNs; only the code passes.
+fn understand<E: ProvideErrorMetadata>(error: &SdkError<E>) -> QueueError {
+    let code = match error {
+        SdkError::TimeoutError(_) => return QueueError::Timeout,
+        SdkError::DispatchFailure(_) | SdkError::ResponseError(_) => return QueueError::Connection,
+        error => error.code().unwrap_or("no code"),
+    };
+    let words = match code.trim_start_matches("AWS.SimpleQueueService.") {
+        "RequestThrottled" | "ThrottlingException" | "OverLimit" => "its rate limit is reached",
+        "AccessDenied" | "AccessDeniedException" => {
+            "access is denied: the function's role needs sqs:SendMessage on the queue, and redelivery sqs:ChangeMessageVisibility"
+        }
+        "QueueDoesNotExist" | "NonExistentQueue" => "there is no such queue; look at REDELIVERY_QUEUE_URL",
+        "InvalidMessageContents" => "the event has characters that SQS does not take",
+        code if code.starts_with("Kms") => "its KMS key is disabled, deleted or not open to the function's role",
+        _ => "it answered with an error",
+    };
+    QueueError::Refused { code: code.to_owned(), words }
+}

@@ -1,0 +1,469 @@
+//! What is found out about a delivery on its way, and the one JSON line of the log that tells it.
+//!
+//! The line is flat, its names carry their units, and it holds no secret and no personal datum. It is CloudWatch's
+//! embedded metric format, too.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+use tokio::time::Instant;
+use tracing::Level;
+
+use crate::amplitude::client::{Accepted, DeliveryError};
+use crate::projects::ProjectName;
+use crate::stripe::catalog::API_VERSION;
+use crate::stripe::currency::Currency;
+use crate::stripe::event::Event;
+use crate::translate::Translation;
+use crate::translate::path::FieldPath;
+use crate::translate::revenue::Revenue;
+
+/// What is found out about a delivery on its way.
+#[derive(Debug)]
+pub struct Record {
+    /// The project that the path names.
+    pub project: Option<ProjectName>,
+    /// Time spent in Parameter Store.
+    pub parameter_store: Stopwatch,
+    /// Time spent in Amplitude.
+    pub amplitude: Stopwatch,
+    /// Whether Stripe signs with several secrets.
+    pub secret_rolling: bool,
+    /// How often the queue has handed the message out.
+    pub receive_count: Option<u32>,
+    function: Option<String>,
+    cold_start: bool,
+    request_id: Option<String>,
+    source: Option<String>,
+    event: Option<String>,
+    event_type: Option<String>,
+    unusual_api_version: Option<String>,
+    seconds_behind_stripe: Option<i64>,
+    livemode: Option<bool>,
+    rules: Rules,
+    amplitude_key: Option<&'static str>,
+    attempts: Option<u32>,
+    amplitude_code: Option<u16>,
+    events_ingested: Option<u64>,
+}
+
+/// Which rules of the translation applied.
+#[derive(Debug, Default, Serialize)]
+struct Rules {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_id_from: Option<FieldPath>,
+    /// The rule by which the event carries revenue.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revenue_rule: Option<&'static str>,
+    /// A refund that could not be subtracted, because the event does not tell of how much it is. It is counted.
+    #[serde(skip)]
+    unknown_refund: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    converted_from: Option<Currency>,
+    /// Fields over one of Amplitude's limits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    truncated_fields: Option<usize>,
+}
+
+impl Record {
+    /// An empty record of an invocation of the function with this name; `cold_start` says whether it is the first that the
+    /// process serves.
+    pub fn new(function: Option<&str>, request_id: Option<&str>, cold_start: bool) -> Self {
+        Self {
+            project: None,
+            parameter_store: Stopwatch::default(),
+            amplitude: Stopwatch::default(),
+            secret_rolling: false,
+            receive_count: None,
+            function: function.map(str::to_owned),
+            cold_start,
+            request_id: request_id.map(str::to_owned),
+            source: None,
+            event: None,
+            event_type: None,
+            unusual_api_version: None,
+            seconds_behind_stripe: None,
+            livemode: None,
+            rules: Rules::default(),
+            amplitude_key: None,
+            attempts: None,
+            amplitude_code: None,
+            events_ingested: None,
+        }
+    }
+
+    /// Notes which event it is, the label of the secret that signed it, and its age at `now` (Unix seconds).
+    pub fn event(&mut self, event: &Event, source: Option<&str>, now: u64) {
+        self.source = source.map(str::to_owned);
+        self.livemode = event.livemode;
+        self.event = Some(event.id.clone());
+        self.event_type = Some(event.event_type.clone());
+        self.unusual_api_version = event.api_version.clone().filter(|version| version != API_VERSION);
+        self.seconds_behind_stripe = i64::try_from(now).ok().map(|now| now.saturating_sub(event.created));
+    }
+
+    /// Notes which rules of the translation applied.
+    pub fn translation(&mut self, translation: &Translation) {
+        self.rules = Rules {
+            user_id_from: translation.user_id_from.clone(),
+            revenue_rule: match &translation.revenue {
+                Revenue::Counted { rule, .. } => translation.event.revenue.map(|_| rule.name()),
+                Revenue::NotCounted(_) | Revenue::UnknownRefund => None,
+            },
+            unknown_refund: translation.revenue == Revenue::UnknownRefund,
+            converted_from: translation.converted_from,
+            truncated_fields: Some(translation.truncated).filter(|fields| *fields > 0),
+        };
+    }
+
+    /// Notes how the delivery to Amplitude went, with the key in this parameter.
+    pub fn delivery(&mut self, key: &'static str, attempts: u32, result: &Result<Accepted, DeliveryError>) {
+        self.amplitude_key = Some(key);
+        self.attempts = Some(attempts);
+        self.amplitude_code = match result {
+            Ok(_) => Some(200),
+            Err(error) => error.code(),
+        };
+        self.events_ingested = result.as_ref().ok().map(|accepted| accepted.events_ingested);
+    }
+
+    /// Notes what Amplitude said to the event in a request with others, with the key in this parameter.
+    pub fn redelivery(&mut self, key: &'static str, result: &Result<(), DeliveryError>) {
+        self.amplitude_key = Some(key);
+        self.amplitude_code = match result {
+            Ok(()) => Some(200),
+            Err(error) => error.code(),
+        };
+    }
+
+    /// The ID of the event, once it is known.
+    pub fn event_id(&self) -> Option<&str> {
+        self.event.as_deref()
+    }
+
+    /// The type of the event, once it is known.
+    pub fn event_type(&self) -> Option<&str> {
+        self.event_type.as_deref()
+    }
+
+    /// The path that gave the user ID, if one did.
+    pub fn user_id_from(&self) -> Option<&FieldPath> {
+        self.rules.user_id_from.as_ref()
+    }
+
+    /// Writes the line, to standard output, where the log level admits it.
+    pub fn write(&self, outcome: Outcome, status: Option<u16>, reason: Option<&str>) {
+        let level = self.level(outcome);
+        // Not through tracing, whose formats wrap the fields: CloudWatch's embedded metric format wants the line as it
+        // is. The log level is tracing's all the same; where nothing listens, as in tests, nothing is written.
+        let enabled = match level {
+            Level::ERROR => tracing::enabled!(Level::ERROR),
+            Level::WARN => tracing::enabled!(Level::WARN),
+            _ => tracing::enabled!(Level::INFO),
+        };
+        if !enabled {
+            return;
+        }
+        if let Ok(mut line) = serde_json::to_vec(&self.line(level, outcome, status, reason)) {
+            line.push(b'\n');
+            // A log that cannot be written must not cost the event.
+            let _ = std::io::stdout().lock().write_all(&line);
+        }
+    }
+
+    fn level(&self, outcome: Outcome) -> Level {
+        match outcome {
+            // Most often a repeat; many of them may be a sign of something else.
+            Outcome::Forwarded if self.events_ingested == Some(0) => Level::WARN,
+            // Revenue in Amplitude is too high by it.
+            Outcome::Forwarded if self.rules.unknown_refund => Level::WARN,
+            Outcome::Forwarded | Outcome::Queued | Outcome::Ignored => Level::INFO,
+            Outcome::Deferred | Outcome::Refused => Level::WARN,
+            Outcome::Failed | Outcome::Dead => Level::ERROR,
+        }
+    }
+
+    fn line<'r>(&'r self, level: Level, outcome: Outcome, status: Option<u16>, reason: Option<&'r str>) -> Line<'r> {
+        let counts = self.counts(outcome);
+        let measures = Measures {
+            parameter_store_milliseconds: self.parameter_store.milliseconds(),
+            amplitude_milliseconds: self.amplitude.milliseconds(),
+            seconds_behind_stripe: self.seconds_behind_stripe,
+        };
+        Line {
+            metrics: self.function.is_some().then(|| Metrics::new(&counts, &measures, outcome)),
+            level: level.as_str(),
+            outcome: outcome.name(),
+            status,
+            reason,
+            function: self.function.as_deref(),
+            request_id: self.request_id.as_deref(),
+            receive_count: self.receive_count,
+            project: self.project.as_ref().map(ProjectName::as_str),
+            source: self.source.as_deref(),
+            event: self.event.as_deref(),
+            event_type: self.event_type.as_deref(),
+            unusual_api_version: self.unusual_api_version.as_deref(),
+            livemode: self.livemode,
+            rules: &self.rules,
+            amplitude_key: self.amplitude_key,
+            attempts: self.attempts,
+            amplitude_code: self.amplitude_code,
+            events_ingested: self.events_ingested,
+            measures,
+            counts,
+        }
+    }
+
+    /// What this line counts. A project is no dimension of it: strangers could mint metrics by asking for projects.
+    fn counts(&self, outcome: Outcome) -> Counts {
+        let without_user = outcome == Outcome::Forwarded && self.rules.user_id_from.is_none();
+        [
+            (outcome.metric(), true),
+            ("cold_start", self.cold_start),
+            ("secret_rolling", self.secret_rolling),
+            ("unknown_refunds", self.rules.unknown_refund),
+            ("without_user", without_user),
+        ]
+        .into_iter()
+        .filter_map(|(name, counts)| counts.then_some((name, 1)))
+        .collect()
+    }
+}
+
+/// What became of a delivery, or of a message of the redelivery queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is in Amplitude.
+    Forwarded,
+    /// It is in the redelivery queue, where every event goes.
+    Queued,
+    /// It is in the redelivery queue, because it could not be delivered.
+    Deferred,
+    /// It is left out on purpose.
+    Ignored,
+    /// It is not one of Stripe's deliveries.
+    Refused,
+    /// It will be delivered again.
+    Failed,
+    /// It is among the dead letters.
+    Dead,
+}
+
+impl Outcome {
+    /// As in the answer and the log line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Forwarded => "forwarded",
+            Self::Queued | Self::Deferred => "deferred",
+            Self::Ignored => "ignored",
+            Self::Refused => "refused",
+            Self::Failed => "failed",
+            Self::Dead => "dead",
+        }
+    }
+
+    /// What it counts as: where every event goes by the queue, none is deferred for a failure.
+    fn metric(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            outcome => outcome.name(),
+        }
+    }
+}
+
+/// Adds up the time that one thing takes. Without a measurement there is none.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Stopwatch(Option<Duration>);
+
+impl Stopwatch {
+    /// Adds the time until the future is ready.
+    pub async fn time<F: Future>(&mut self, future: F) -> F::Output {
+        let start = Instant::now();
+        let output = future.await;
+        self.0 = Some(self.0.unwrap_or_default() + start.elapsed());
+        output
+    }
+
+    fn milliseconds(self) -> Option<u128> {
+        self.0.map(|duration| duration.as_millis())
+    }
+}
+
+#[derive(Serialize)]
+struct Line<'r> {
+    #[serde(rename = "_aws", skip_serializing_if = "Option::is_none")]
+    metrics: Option<Metrics>,
+    level: &'static str,
+    outcome: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'r str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    function: Option<&'r str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<&'r str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    receive_count: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    project: Option<&'r str>,
+    /// The label of the signing secret that matched.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<&'r str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event: Option<&'r str>,
+    #[serde(skip_serializing_if = "Option::is_none", rename = "type")]
+    event_type: Option<&'r str>,
+    /// Where it is not the one that the rules were written for.
+    #[serde(skip_serializing_if = "Option::is_none", rename = "api_version")]
+    unusual_api_version: Option<&'r str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    livemode: Option<bool>,
+    #[serde(flatten)]
+    rules: &'r Rules,
+    /// The parameter that holds the key that Amplitude was sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    amplitude_key: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attempts: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    amplitude_code: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    events_ingested: Option<u64>,
+    #[serde(flatten)]
+    measures: Measures,
+    #[serde(flatten)]
+    counts: Counts,
+}
+
+/// What is counted: the names of metrics, and how many.
+type Counts = BTreeMap<&'static str, u32>;
+
+/// What is measured. The names are those of the metrics, and carry their units.
+#[derive(Serialize)]
+struct Measures {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parameter_store_milliseconds: Option<u128>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    amplitude_milliseconds: Option<u128>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seconds_behind_stripe: Option<i64>,
+}
+
+/// CloudWatch's embedded metric format: which members of the line are metrics. No agent and no call is needed. Source:
+/// Amazon CloudWatch's documentation, "Specification: Embedded metric format".
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Metrics {
+    timestamp: u64,
+    cloud_watch_metrics: [MetricDirective; 1],
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct MetricDirective {
+    namespace: &'static str,
+    /// The function alone: nothing that a stranger can set.
+    dimensions: [[&'static str; 1]; 1],
+    metrics: Vec<Metric>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Metric {
+    name: &'static str,
+    unit: &'static str,
+}
+
+impl Metrics {
+    fn new(counts: &Counts, measures: &Measures, outcome: Outcome) -> Self {
+        // What is left out or refused may be of any age.
+        let has_lag = !matches!(outcome, Outcome::Ignored | Outcome::Refused);
+        let measured = [
+            ("parameter_store_milliseconds", "Milliseconds", measures.parameter_store_milliseconds.is_some()),
+            ("amplitude_milliseconds", "Milliseconds", measures.amplitude_milliseconds.is_some()),
+            ("seconds_behind_stripe", "Seconds", has_lag && measures.seconds_behind_stripe.is_some()),
+        ];
+        let measured =
+            measured.into_iter().filter_map(|(name, unit, is_there)| is_there.then_some(Metric { name, unit }));
+        let counted = counts.keys().map(|name| Metric { name, unit: "Count" });
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self {
+            timestamp: u64::try_from(now.as_millis()).unwrap_or_default(),
+            cloud_watch_metrics: [MetricDirective {
+                namespace: "stripe-amplitude",
+                dimensions: [["function"]],
+                metrics: counted.chain(measured).collect(),
+            }],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn line(record: &Record, outcome: Outcome) -> Value {
+        serde_json::to_value(record.line(record.level(outcome), outcome, Some(200), None)).unwrap()
+    }
+
+    #[test]
+    fn every_metric_is_a_number_of_the_line_and_has_its_unit() {
+        let mut record = Record::new(Some("function"), None, true);
+        record.secret_rolling = true;
+        record.rules.unknown_refund = true;
+        record.parameter_store = Stopwatch(Some(Duration::from_millis(3)));
+        record.amplitude = Stopwatch(Some(Duration::from_millis(90)));
+        record.seconds_behind_stripe = Some(-1);
+        for outcome in
+            [Outcome::Forwarded, Outcome::Queued, Outcome::Ignored, Outcome::Refused, Outcome::Failed, Outcome::Dead]
+        {
+            let line = line(&record, outcome);
+            let directive = &line["_aws"]["CloudWatchMetrics"][0];
+            assert_eq!(directive["Namespace"], "stripe-amplitude");
+            assert_eq!(directive["Dimensions"], json!([["function"]]));
+            assert_eq!(line["function"], "function");
+            let metrics = directive["Metrics"].as_array().unwrap();
+            assert!(metrics.len() >= 6, "{line}");
+            for metric in metrics {
+                let name = metric["Name"].as_str().unwrap();
+                assert!(line[name].is_number(), "{name} in {line}");
+                let unit = match name {
+                    _ if name.ends_with("_milliseconds") => "Milliseconds",
+                    _ if name.starts_with("seconds_") => "Seconds",
+                    _ => "Count",
+                };
+                assert_eq!(metric["Unit"], unit, "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn where_lambda_gave_no_name_there_are_no_metrics() {
+        let line = line(&Record::new(None, None, false), Outcome::Refused);
+        assert_eq!(line.get("_aws"), None);
+        assert_eq!(line["refused"], 1);
+    }
+
+    #[test]
+    fn a_user_is_missed_only_where_an_event_went_without_one() {
+        let record = Record::new(None, None, false);
+        assert_eq!(line(&record, Outcome::Forwarded)["without_user"], 1);
+        assert_eq!(line(&record, Outcome::Refused).get("without_user"), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stopwatch_adds_up() {
+        let mut stopwatch = Stopwatch::default();
+        assert_eq!(stopwatch.milliseconds(), None);
+        for _ in 0..2 {
+            stopwatch.time(tokio::time::sleep(Duration::from_millis(20))).await;
+        }
+        assert_eq!(stopwatch.milliseconds(), Some(40));
+    }
+}

@@ -1,0 +1,511 @@
+//! The handler of the redelivery queue: from `translate` on, the same as for a webhook, for many events at once.
+//!
+//! Lambda hands over a batch of messages and takes back those that failed. A message that is not among them is deleted;
+//! the others become visible again, later each time, and end among the dead letters. Translation is with the settings of
+//! the moment, so that a wrong key or a missing rate is mended by mending it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use futures_util::future::join_all;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use crate::amplitude::batch::BatchSink;
+use crate::amplitude::client::DeliveryError;
+use crate::amplitude::event::Event;
+use crate::projects::{Project, ProjectName, ProjectSource, Projects, Unavailable};
+use crate::queue::{EventQueue, Message, attribute};
+use crate::record::{Outcome, Record};
+use crate::selection::{select, select_translated};
+use crate::stripe;
+use crate::stripe::signature::VerifiedBody;
+use crate::translate::{Context, translate};
+use crate::webhook::{ColdStart, now};
+
+/// What is left of Lambda's own time when we answer: enough to move dead letters and to delay the rest.
+const LAMBDA_RESERVE: Duration = Duration::from_secs(5);
+
+/// The time for a batch where Lambda does not say.
+const WITHOUT_DEADLINE: Duration = Duration::from_secs(25);
+
+/// How long a message waits after its first failure. Amplitude asks for 15 to 30 s of patience.
+const FIRST_DELAY: Duration = Duration::from_secs(30);
+
+/// How long it waits at the most, so that an outage is made good within an hour of its end.
+const LONGEST_DELAY: Duration = Duration::from_secs(60 * 60);
+
+/// What Amplitude refuses for its content is a dead letter when it was refused so often: an answer may be a mistake.
+const REFUSALS_TO_DIE: u32 = 3;
+
+/// A batch of the queue's messages, as Lambda hands it over. Source: AWS Lambda's documentation, "Using Lambda with
+/// Amazon SQS".
+#[derive(Clone, Debug, Deserialize)]
+pub struct Batch {
+    #[serde(rename = "Records")]
+    records: Vec<QueuedMessage>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct QueuedMessage {
+    message_id: String,
+    #[serde(default)]
+    receipt_handle: String,
+    #[serde(default)]
+    body: String,
+    #[serde(default)]
+    attributes: HashMap<String, String>,
+    #[serde(default)]
+    message_attributes: HashMap<String, MessageAttribute>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct MessageAttribute {
+    string_value: Option<String>,
+}
+
+/// The messages that failed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BatchAnswer {
+    batch_item_failures: Vec<Failed>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Failed {
+    item_identifier: String,
+}
+
+/// An invocation, for the log lines.
+#[derive(Clone, Copy, Debug)]
+pub struct Invocation<'i> {
+    /// Lambda's ID of it.
+    pub request_id: Option<&'i str>,
+    /// Lambda's name of the function.
+    pub function: Option<&'i str>,
+    /// How long Lambda will let us work, where it says.
+    pub time_left: Option<Duration>,
+}
+
+/// The handler and what it needs.
+#[derive(Debug)]
+pub struct Redelivery<S, A, Q> {
+    projects: Projects<S>,
+    amplitude: A,
+    queue: Option<Q>,
+    dead_letters: Option<Q>,
+    cold_start: ColdStart,
+}
+
+/// What becomes of a message.
+enum Verdict {
+    /// It is deleted: in Amplitude, or left out on purpose.
+    Done(Outcome, Option<String>),
+    /// It becomes visible again.
+    Later(String),
+    /// It goes to the dead letters.
+    Never(Message, String),
+}
+
+/// A message on its way, with what is found out about it.
+struct Item {
+    queued: QueuedMessage,
+    receive_count: u32,
+    record: Record,
+}
+
+/// A translated event, and whose it is.
+struct Ready {
+    item: Item,
+    message: Message,
+    event: Event,
+}
+
+impl<S: ProjectSource, A: BatchSink, Q: EventQueue> Redelivery<S, A, Q> {
+    /// `queue` is where failed messages are delayed: without it, they become visible again when the queue's own time is
+    /// over. `dead_letters` is where goes at once what cannot be delivered: without it, the queue moves it there in time.
+    pub fn new(projects: Projects<S>, amplitude: A, queue: Option<Q>, dead_letters: Option<Q>) -> Self {
+        Self { projects, amplitude, queue, dead_letters, cold_start: ColdStart::default() }
+    }
+
+    /// Delivers a batch, and writes a log line for each message. After a panic, all have failed.
+    pub async fn handle(&self, batch: Batch, invocation: Invocation<'_>) -> BatchAnswer {
+        let all = batch.records.iter().map(|record| Failed { item_identifier: record.message_id.clone() }).collect();
+        let handled = AssertUnwindSafe(self.process(batch, invocation)).catch_unwind().await;
+        handled.unwrap_or(BatchAnswer { batch_item_failures: all })
+    }
+
+    async fn process(&self, batch: Batch, invocation: Invocation<'_>) -> BatchAnswer {
+        let time = invocation.time_left.map_or(WITHOUT_DEADLINE, |left| left.saturating_sub(LAMBDA_RESERVE));
+        let deadline = Instant::now() + time;
+        let projects = self.projects_of(&batch, deadline).await;
+
+        let mut settled = Vec::new();
+        let mut groups: BTreeMap<(String, &'static str), Vec<Ready>> = BTreeMap::new();
+        for queued in batch.records {
+            let receive_count = queued.attributes.get("ApproximateReceiveCount");
+            let receive_count = receive_count.and_then(|count| count.parse().ok()).unwrap_or(1);
+            let mut record = Record::new(invocation.function, invocation.request_id, self.cold_start.is_now());
+            record.receive_count = Some(receive_count);
+            let mut item = Item { queued, receive_count, record };
+            match prepare(&mut item, &projects) {
+                Ok((message, event, key)) => {
+                    let group = groups.entry((message.project.to_string(), key)).or_default();
+                    group.push(Ready { item, message, event });
+                }
+                Err(verdict) => settled.push((item, verdict)),
+            }
+        }
+        let delivered =
+            join_all(groups.into_iter().map(|((_, key), group)| self.deliver(group, key, &projects, deadline)));
+        settled.extend(delivered.await.into_iter().flatten());
+        self.settle(settled).await
+    }
+
+    /// The projects that the messages name, loaded at the same time.
+    async fn projects_of(
+        &self,
+        batch: &Batch,
+        deadline: Instant,
+    ) -> HashMap<String, Result<Arc<Project>, Unavailable>> {
+        let mut names: Vec<ProjectName> =
+            batch.records.iter().filter_map(|record| record.attribute(attribute::PROJECT)?.parse().ok()).collect();
+        names.sort_by(|one, other| one.as_str().cmp(other.as_str()));
+        names.dedup();
+        let load = async |name: ProjectName| {
+            let found = self.projects.get(&name, deadline).await;
+            (name.to_string(), found.map(|found| found.project))
+        };
+        join_all(names.into_iter().map(load)).await.into_iter().collect()
+    }
+
+    /// Delivers the events that go to one key of one project.
+    async fn deliver(
+        &self,
+        group: Vec<Ready>,
+        key: &'static str,
+        projects: &HashMap<String, Result<Arc<Project>, Unavailable>>,
+        deadline: Instant,
+    ) -> Vec<(Item, Verdict)> {
+        let (mut items, events): (Vec<_>, Vec<_>) =
+            group.into_iter().map(|Ready { item, message, event }| ((item, message), event)).unzip();
+        let project = items.first().and_then(|(_, message)| projects.get(message.project.as_str())?.as_ref().ok());
+        let Some(Ok(delivery)) = project.map(|project| &project.delivery) else { return Vec::new() };
+        let destination = delivery.destination_of(key);
+        let sending = self.amplitude.send_batch(&events, &destination, deadline);
+        let results = match items.first_mut() {
+            // The time of the request counts once.
+            Some((item, _)) => item.record.amplitude.time(sending).await,
+            None => return Vec::new(),
+        };
+        let settle = |((mut item, message), result): ((Item, Message), Result<(), DeliveryError>)| {
+            item.record.redelivery(key, &result);
+            let verdict = match result {
+                Ok(()) => Verdict::Done(Outcome::Forwarded, None),
+                Err(error) if error.is_about_the_event() && item.receive_count >= REFUSALS_TO_DIE => {
+                    Verdict::Never(message, error.to_string())
+                }
+                Err(error) => Verdict::Later(format!("not delivered to Amplitude (key: {key}): {error}")),
+            };
+            (item, verdict)
+        };
+        items.into_iter().zip(results).map(settle).collect()
+    }
+
+    /// Moves dead letters, delays what failed, writes the lines, and answers.
+    async fn settle(&self, settled: Vec<(Item, Verdict)>) -> BatchAnswer {
+        let mut failures = Vec::new();
+        let mut delays = Vec::new();
+        for (item, verdict) in settled {
+            let (outcome, reason) = match verdict {
+                Verdict::Done(outcome, reason) => (outcome, reason),
+                Verdict::Later(reason) => (Outcome::Failed, Some(reason)),
+                Verdict::Never(message, reason) => match &self.dead_letters {
+                    None => (Outcome::Failed, Some(reason)),
+                    Some(dead_letters) => match dead_letters.put(&message, &reason).await {
+                        Ok(()) => (Outcome::Dead, Some(reason)),
+                        Err(error) => (
+                            Outcome::Failed,
+                            Some(format!("{reason}; and the dead-letter queue could not take it: {error}")),
+                        ),
+                    },
+                },
+            };
+            item.record.write(outcome, None, reason.as_deref());
+            if outcome == Outcome::Failed {
+                delays.push((item.queued.receipt_handle, delay(item.receive_count)));
+                failures.push(Failed { item_identifier: item.queued.message_id });
+            }
+        }
+        if let Some(queue) = self.queue.as_ref().filter(|_| !delays.is_empty())
+            && let Err(error) = queue.delay(delays).await
+        {
+            tracing::warn!(%error, "failed messages could not be delayed; they become visible when the queue's own time is over");
+        }
+        BatchAnswer { batch_item_failures: failures }
+    }
+}
+
+impl QueuedMessage {
+    fn attribute(&self, name: &str) -> Option<&str> {
+        self.message_attributes.get(name)?.string_value.as_deref()
+    }
+}
+
+/// From a message to an event for Amplitude, and the parameter that holds the key that it goes to.
+fn prepare(
+    item: &mut Item,
+    projects: &HashMap<String, Result<Arc<Project>, Unavailable>>,
+) -> Result<(Message, Event, &'static str), Verdict> {
+    let foreign = || Verdict::Later("not a message of stripe-amplitude's: it names no project".to_owned());
+    let name = item.queued.attribute(attribute::PROJECT).ok_or_else(foreign)?;
+    let project: ProjectName = name.parse().map_err(|_| foreign())?;
+    item.record.project = Some(project.clone());
+    let received = item.queued.attribute(attribute::RECEIVED).and_then(|seconds| seconds.parse().ok());
+    let message = Message {
+        project,
+        source: item.queued.attribute(attribute::SOURCE).map(str::to_owned),
+        received: received.unwrap_or_else(now),
+        body: VerifiedBody::from_queue(Bytes::from(std::mem::take(&mut item.queued.body))),
+    };
+    let event = match stripe::event::Event::parse(&message.body) {
+        Ok(event) => event,
+        Err(error) => return Err(Verdict::Never(message, error.to_string())),
+    };
+    item.record.event(&event, message.source.as_deref(), now());
+
+    let later = |reason: &dyn std::fmt::Display| Verdict::Later(reason.to_string());
+    let project = projects.get(message.project.as_str()).ok_or_else(foreign)?;
+    let project = project.as_ref().map_err(|error| later(error))?;
+    let delivery = project.delivery.as_ref().map_err(|error| later(error))?;
+    let settings = &delivery.settings;
+    let left_out = |reason: &dyn std::fmt::Display| Verdict::Done(Outcome::Ignored, Some(reason.to_string()));
+    // An event that has waited here is as old as it was when it came.
+    select(&event, settings, message.received).map_err(|reason| left_out(&reason))?;
+    let key = delivery.destination(event.livemode).parameter;
+    let context = Context { project: &message.project, source: message.source.as_deref(), settings };
+    let translation = translate(event, &context).map_err(|missing| later(&delivery.without_rate(missing)))?;
+    item.record.translation(&translation);
+    select_translated(&translation, settings).map_err(|reason| left_out(&reason))?;
+    Ok((message, translation.event, key))
+}
+
+/// How long a message waits that was handed out so often, a little less at random, so that what failed together does not
+/// come back together.
+fn delay(receive_count: u32) -> Duration {
+    let doublings = receive_count.saturating_sub(1).min(16);
+    let delay = FIRST_DELAY.saturating_mul(1 << doublings).min(LONGEST_DELAY);
+    delay.mul_f64(0.75 + 0.25 * fastrand::f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::amplitude::Destination;
+    use crate::projects::LoadError;
+    use crate::projects::tests::{COMPLETE, Fake};
+    use crate::queue::QueueError;
+    use crate::stripe::event::tests::sample;
+
+    /// Remembers the insert IDs of each request, and fails for those that are named.
+    #[derive(Default)]
+    struct FakeAmplitude {
+        requests: Mutex<Vec<Vec<String>>>,
+        fails: HashMap<String, DeliveryError>,
+        panics: bool,
+    }
+
+    impl BatchSink for Arc<FakeAmplitude> {
+        async fn send_batch(
+            &self,
+            events: &[Event],
+            _: &Destination<'_>,
+            _: Instant,
+        ) -> Vec<Result<(), DeliveryError>> {
+            assert!(!self.panics);
+            self.requests.lock().unwrap().push(events.iter().map(|event| event.insert_id.clone()).collect());
+            events.iter().map(|event| self.fails.get(&event.insert_id).cloned().map_or(Ok(()), Err)).collect()
+        }
+    }
+
+    #[derive(Default)]
+    struct FakeQueue {
+        put: Mutex<Vec<String>>,
+        delayed: Mutex<Vec<(String, Duration)>>,
+        is_down: bool,
+    }
+
+    impl EventQueue for Arc<FakeQueue> {
+        async fn put(&self, _: &Message, reason: &str) -> Result<(), QueueError> {
+            if self.is_down {
+                return Err(QueueError::Connection);
+            }
+            self.put.lock().unwrap().push(reason.to_owned());
+            Ok(())
+        }
+
+        async fn delay(&self, receipts: Vec<(String, Duration)>) -> Result<(), QueueError> {
+            self.delayed.lock().unwrap().extend(receipts);
+            Ok(())
+        }
+    }
+
+    fn message(id: &str, project: &str, received: u32, event: &Value) -> Value {
+        json!({
+            "messageId": id, "receiptHandle": format!("receipt-{id}"), "body": event.to_string(),
+            "attributes": {"ApproximateReceiveCount": received.to_string()},
+            "messageAttributes": {
+                "project": {"stringValue": project, "dataType": "String"},
+                "received": {"stringValue": "1721948700", "dataType": "Number"},
+            },
+            "eventSource": "aws:sqs",
+        })
+    }
+
+    fn event(id: &str) -> Value {
+        let mut event = sample("payment_intent.succeeded");
+        event["id"] = json!(id);
+        event
+    }
+
+    struct Setup {
+        source: Arc<Fake>,
+        amplitude: Arc<FakeAmplitude>,
+        queue: Arc<FakeQueue>,
+        dead_letters: Arc<FakeQueue>,
+    }
+
+    impl Setup {
+        fn new(parameters: &[(&str, &str)], amplitude: FakeAmplitude) -> Self {
+            Self {
+                source: Arc::new(Fake::new(parameters)),
+                amplitude: Arc::new(amplitude),
+                queue: Arc::default(),
+                dead_letters: Arc::default(),
+            }
+        }
+
+        async fn handle(&self, messages: Vec<Value>) -> Vec<String> {
+            let projects = Projects::new(Arc::clone(&self.source), Duration::from_secs(300));
+            let (queue, dead_letters) = (Some(Arc::clone(&self.queue)), Some(Arc::clone(&self.dead_letters)));
+            let redelivery = Redelivery::new(projects, Arc::clone(&self.amplitude), queue, dead_letters);
+            let batch = serde_json::from_value(json!({ "Records": messages })).unwrap();
+            let invocation = Invocation { request_id: None, function: None, time_left: None };
+            let answer = serde_json::to_value(redelivery.handle(batch, invocation).await).unwrap();
+            let failures = answer["batchItemFailures"].as_array().unwrap();
+            failures.iter().map(|failure| failure["itemIdentifier"].as_str().unwrap().to_owned()).collect()
+        }
+    }
+
+    #[tokio::test]
+    async fn the_events_of_a_project_go_in_one_request_and_nothing_failed() {
+        let setup = Setup::new(&COMPLETE, FakeAmplitude::default());
+        let failed = setup
+            .handle(vec![
+                message("a", "shop", 1, &event("evt_1")),
+                message("b", "shop", 1, &event("evt_2")),
+                message("c", "other", 1, &event("evt_3")),
+            ])
+            .await;
+        assert_eq!(failed, [""; 0]);
+        let mut requests = setup.amplitude.requests.lock().unwrap().clone();
+        requests.sort();
+        assert_eq!(requests, [vec!["evt_1", "evt_2"], vec!["evt_3"]]);
+    }
+
+    #[tokio::test]
+    async fn what_failed_is_told_and_delayed_longer_each_time() {
+        let unavailable = DeliveryError::Unavailable { status: 503 };
+        let fails = [("evt_1", unavailable.clone()), ("evt_2", unavailable)];
+        let fails = fails.map(|(id, error)| (id.to_owned(), error)).into();
+        let setup = Setup::new(&COMPLETE, FakeAmplitude { fails, ..FakeAmplitude::default() });
+        let messages = vec![
+            message("a", "shop", 1, &event("evt_1")),
+            message("b", "shop", 4, &event("evt_2")),
+            message("c", "shop", 1, &event("evt_3")),
+        ];
+        assert_eq!(setup.handle(messages).await, ["a", "b"]);
+        let delayed = setup.queue.delayed.lock().unwrap().clone();
+        let [(one, first), (other, second)] = &delayed[..] else { panic!("{delayed:?}") };
+        assert_eq!((one.as_str(), other.as_str()), ("receipt-a", "receipt-b"));
+        assert!((22.5..=30.0).contains(&first.as_secs_f64()), "{first:?}");
+        assert!((180.0..=240.0).contains(&second.as_secs_f64()), "{second:?}");
+        assert_eq!(*setup.dead_letters.put.lock().unwrap(), [""; 0]);
+    }
+
+    #[tokio::test]
+    async fn what_amplitude_will_never_take_is_a_dead_letter_the_third_time() {
+        use crate::amplitude::client::Complaint;
+        let fails = HashMap::from([("evt_1".to_owned(), DeliveryError::InvalidRequest(Complaint::InvalidField))]);
+        let setup = Setup::new(&COMPLETE, FakeAmplitude { fails, ..FakeAmplitude::default() });
+        assert_eq!(setup.handle(vec![message("a", "shop", 2, &event("evt_1"))]).await, ["a"]);
+        assert_eq!(setup.handle(vec![message("a", "shop", 3, &event("evt_1"))]).await, [""; 0]);
+        assert!(setup.dead_letters.put.lock().unwrap()[0].contains("400"));
+    }
+
+    #[tokio::test]
+    async fn what_is_no_event_is_a_dead_letter_at_once_and_waits_where_there_is_none() {
+        let mut setup = Setup::new(&COMPLETE, FakeAmplitude::default());
+        let message = message("a", "shop", 1, &json!({"object": "charge"}));
+        assert_eq!(setup.handle(vec![message.clone()]).await, [""; 0]);
+        assert!(setup.dead_letters.put.lock().unwrap()[0].contains("not a Stripe event"));
+        setup.dead_letters = Arc::new(FakeQueue { is_down: true, ..FakeQueue::default() });
+        assert_eq!(setup.handle(vec![message]).await, ["a"]);
+    }
+
+    #[tokio::test]
+    async fn whatever_is_wrong_with_a_project_its_events_wait_and_others_go() {
+        let unusable = [COMPLETE[0], COMPLETE[1], ("settings", r#"{"preferred_currency": {"code": "EUR"}}"#)];
+        for parameters in [&[][..], &[COMPLETE[0]], &unusable] {
+            let setup = Setup::new(parameters, FakeAmplitude::default());
+            assert_eq!(setup.handle(vec![message("a", "shop", 1, &event("evt_1"))]).await, ["a"]);
+        }
+        let setup = Setup::new(&COMPLETE, FakeAmplitude::default());
+        setup.source.set(Err(LoadError::Timeout));
+        assert_eq!(setup.handle(vec![message("a", "shop", 1, &event("evt_1"))]).await, ["a"]);
+        let foreign = json!({"messageId": "b", "receiptHandle": "r", "body": "{}"});
+        assert_eq!(setup.handle(vec![foreign]).await, ["b"]);
+    }
+
+    #[tokio::test]
+    async fn what_the_settings_leave_out_is_gone_but_an_event_that_waited_is_not_too_old() {
+        let settings = r#"{"max_age_days": 1, "events": {"remove": ["charge.*"]}}"#;
+        let setup = Setup::new(&[COMPLETE[0], COMPLETE[1], ("settings", settings)], FakeAmplitude::default());
+        let messages = vec![
+            // Received a hundred seconds after it happened, years ago.
+            message("a", "shop", 1, &event("evt_1")),
+            message("b", "shop", 1, &sample("charge.succeeded")),
+        ];
+        assert_eq!(setup.handle(messages).await, [""; 0]);
+        assert_eq!(*setup.amplitude.requests.lock().unwrap(), [["evt_1"]]);
+    }
+
+    #[tokio::test]
+    async fn after_a_panic_all_have_failed() {
+        let setup = Setup::new(&COMPLETE, FakeAmplitude { panics: true, ..FakeAmplitude::default() });
+        let messages = vec![message("a", "shop", 1, &event("evt_1")), message("b", "shop", 1, &event("evt_2"))];
+        assert_eq!(setup.handle(messages).await, ["a", "b"]);
+    }
+
+    #[test]
+    fn delays_double_up_to_an_hour() {
+        for (count, seconds) in
+            [(0, 30), (1, 30), (2, 60), (3, 120), (7, 1920), (8, 3600), (99, 3600), (u32::MAX, 3600)]
+        {
+            let delay = delay(count).as_secs_f64();
+            let longest = f64::from(seconds);
+            assert!((0.75 * longest..=longest).contains(&delay), "{count}: {delay}");
+        }
+    }
+}
