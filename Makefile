@@ -7,18 +7,19 @@ run:
 	@cargo run --locked --package stripe-amplitude-cli -- demo $(if $(KEEP_SERVING),--keep-serving) $(if $(PORT),--port $(PORT))
 
 test: .venv/ready
-	cargo test --locked --workspace
+	cargo test --locked --workspace --features $(all)
 
 # Everything that takes longer, or that only a change to the project can break.
 check: lint artefact
 
 lint: .venv-check/ready
 	cargo fmt --all --check
-	cargo clippy --locked --workspace --all-targets -- --deny warnings
+	cargo clippy --locked --workspace --all-targets --features $(all) -- --deny warnings
 	RUSTDOCFLAGS="--deny warnings" cargo doc --locked --workspace --no-deps
 	tests/dependencies.sh
 	$(sam) validate --lint
 	.venv-check/bin/cfn-lint template.yaml
+	.venv-check/bin/python tests/template.py
 
 # What is deployed, as it is deployed: built by SAM, for arm64, and run under AWS's own runtime interface emulator. The
 # build for the test of panics differs in one feature; all dependencies are compiled once.
@@ -29,6 +30,9 @@ artefact: .venv/ready .venv-check/ready
 	cargo test --locked --package stripe-amplitude --test artefact
 	tests/sam-local.sh
 	tests/node-signer.sh
+
+# The function compiles the AWS SDK anyway; so the command line may have it, too.
+all = stripe-amplitude-cli/aws
 
 # No account is needed for anything here, but SAM wants to know a Region.
 sam = SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=eu-central-1 .venv-check/bin/sam

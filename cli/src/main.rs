@@ -9,6 +9,7 @@ mod input;
 mod invocation;
 mod preview;
 mod projects;
+mod redrive;
 mod samples;
 mod send;
 mod serve;
@@ -47,6 +48,7 @@ enum Command {
     Preview(preview::Arguments),
     Settings(settings::Arguments),
     Invocation(invocation::Arguments),
+    Redrive(redrive::Arguments),
     /// Print the completions for a shell
     #[command(after_help = "Example:
   stripe-amplitude-cli completions bash > ~/.local/share/bash-completion/completions/stripe-amplitude-cli")]
@@ -65,6 +67,7 @@ async fn main() -> ExitCode {
         Command::Preview(arguments) => preview::run(arguments),
         Command::Settings(arguments) => settings::run(arguments),
         Command::Invocation(arguments) => invocation::run(arguments),
+        Command::Redrive(arguments) => redrive::run(arguments).await,
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), NAME, &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)

@@ -110,7 +110,7 @@ fn parameter_store() -> Result<Projects, Box<dyn Error>> {
 
     let environment = Environment::read(|name: &str| std::env::var_os(name))?;
     let http = stripe_amplitude::http_client::build(environment.extra_ca_file.as_deref())?;
-    let store = ParameterStore::new(environment.parameter_store, http, environment.parameter_prefix);
+    let store = ParameterStore::new(&environment.access, http, environment.parameter_prefix);
     Ok(Projects::ParameterStore(store))
 }
 

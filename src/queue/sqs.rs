@@ -3,10 +3,14 @@
 use std::time::Duration;
 
 use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_sqs::types::{ChangeMessageVisibilityBatchRequestEntry, MessageAttributeValue};
+use aws_sdk_sqs::types::{
+    ChangeMessageVisibilityBatchRequestEntry, Message as SqsMessage, MessageAttributeValue, QueueAttributeName,
+};
+use bytes::Bytes;
 
 use super::{EventQueue, LARGEST_MESSAGE, Message, QueueError, attribute};
 use crate::aws::Access;
+use crate::stripe::signature::VerifiedBody;
 
 /// SQS takes so many entries in one call.
 const LARGEST_BATCH: usize = 10;
@@ -29,6 +33,74 @@ impl Sqs {
     pub fn new(access: &Access, http: reqwest::Client, url: String) -> Self {
         let configuration = access.configuration(http, access.sqs_url.as_deref());
         Self { client: aws_sdk_sqs::Client::new(&configuration), url }
+    }
+
+    /// How many messages there are, about: SQS's own counts lag behind.
+    ///
+    /// # Errors
+    /// Where SQS cannot be asked.
+    pub async fn count(&self) -> Result<u64, QueueError> {
+        let name = QueueAttributeName::ApproximateNumberOfMessages;
+        let request = self.client.get_queue_attributes().queue_url(&self.url).attribute_names(name.clone());
+        let answer = request.send().await.map_err(|error| understand(&error))?;
+        let count = answer.attributes.and_then(|attributes| attributes.get(&name)?.parse().ok());
+        Ok(count.unwrap_or_default())
+    }
+
+    /// Up to ten messages; nobody else sees them for so long. None where there are no more.
+    ///
+    /// # Errors
+    /// Where SQS cannot be asked.
+    pub async fn receive(&self, hidden_for: Duration) -> Result<Vec<Letter>, QueueError> {
+        let request = self
+            .client
+            .receive_message()
+            .queue_url(&self.url)
+            .max_number_of_messages(10)
+            .visibility_timeout(i32::try_from(hidden_for.as_secs()).unwrap_or(i32::MAX))
+            // Looks into all of the queue's servers, and not only into some.
+            .wait_time_seconds(1)
+            .message_attribute_names("All");
+        let answer = request.send().await.map_err(|error| understand(&error))?;
+        Ok(answer.messages.unwrap_or_default().into_iter().map(Letter::from).collect())
+    }
+
+    /// Deletes a message.
+    ///
+    /// # Errors
+    /// Where it is not deleted.
+    pub async fn delete(&self, receipt: &str) -> Result<(), QueueError> {
+        let request = self.client.delete_message().queue_url(&self.url).receipt_handle(receipt);
+        request.send().await.map(drop).map_err(|error| understand(&error))
+    }
+}
+
+/// A message that was taken out of a queue.
+#[derive(Clone, Debug)]
+pub struct Letter {
+    /// To delete it or to let it become visible.
+    pub receipt: String,
+    /// Why it is in the queue, in our own words.
+    pub reason: Option<String>,
+    /// The event; `None` where the message is somebody else's.
+    pub message: Option<Message>,
+}
+
+impl From<SqsMessage> for Letter {
+    fn from(message: SqsMessage) -> Self {
+        let attributes = message.message_attributes.unwrap_or_default();
+        let attribute = |name: &str| attributes.get(name)?.string_value.clone();
+        let project = attribute(attribute::PROJECT).and_then(|name| name.parse().ok());
+        Self {
+            receipt: message.receipt_handle.unwrap_or_default(),
+            reason: attribute(attribute::REASON),
+            message: project.map(|project| Message {
+                project,
+                source: attribute(attribute::SOURCE),
+                received: attribute(attribute::RECEIVED).and_then(|seconds| seconds.parse().ok()).unwrap_or_default(),
+                body: VerifiedBody::from_queue(Bytes::from(message.body.unwrap_or_default())),
+            }),
+        }
     }
 }
 
