@@ -1,9 +1,10 @@
 //! The optional parameter `settings` of a project: a JSON object.
 
 use std::collections::BTreeMap;
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::str::FromStr;
 
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 use thiserror::Error;
 
@@ -120,8 +121,10 @@ impl Settings {
     /// # Errors
     /// Where it is no JSON object, or has an unknown key or a bad value. The error names the key, never the value.
     pub fn parse(text: &str) -> Result<Self, SettingsError> {
-        let settings: Value = serde_json::from_str(text)
-            .map_err(|error| SettingsError::Json { line: error.line(), column: error.column() })?;
+        let UniqueKeys(settings) = serde_json::from_str(text).map_err(|error| {
+            let (line, column) = (error.line(), error.column());
+            if error.is_data() { SettingsError::Twice { line, column } } else { SettingsError::Json { line, column } }
+        })?;
         let Value::Object(settings) = settings else { return Err(SettingsError::NotAnObject) };
         let mut parsed = Self::default();
         for (key, value) in &settings {
@@ -168,6 +171,68 @@ impl Settings {
             }
         }
         Ok(parsed)
+    }
+}
+
+/// JSON in which no key of an object stands twice. serde_json would take the last, and whoever wrote `refunds` twice would
+/// not know which of them counts.
+struct UniqueKeys(Value);
+
+impl<'de> Deserialize<'de> for UniqueKeys {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(UniqueKeysVisitor).map(Self)
+    }
+}
+
+struct UniqueKeysVisitor;
+
+impl<'de> Visitor<'de> for UniqueKeysVisitor {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E: Error>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_str<E: Error>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut list = Vec::new();
+        while let Some(UniqueKeys(item)) = items.next_element()? {
+            list.push(item);
+        }
+        Ok(list.into())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+        let mut object = Map::new();
+        while let Some((key, UniqueKeys(value))) = entries.next_entry::<String, _>()? {
+            if object.insert(key, value).is_some() {
+                return Err(A::Error::custom("a key stands twice"));
+            }
+        }
+        Ok(object.into())
     }
 }
 
@@ -245,6 +310,14 @@ pub enum SettingsError {
     /// Not JSON.
     #[error("malformed JSON at line {line}, column {column}")]
     Json {
+        /// From 1.
+        line: usize,
+        /// From 1.
+        column: usize,
+    },
+    /// A key stands twice in the same object.
+    #[error("a key stands twice in the same object, the second time before line {line}, column {column}")]
+    Twice {
         /// From 1.
         line: usize,
         /// From 1.
@@ -347,6 +420,11 @@ mod tests {
         for (text, words) in [
             ("", "line 1, column 0"),
             ("{\n \"amplitude_region\": hidden}", "line 2, column 22"),
+            (
+                r#"{"refunds": "hidden", "refunds": "as_events"}"#,
+                "a key stands twice in the same object, the second time before line 1, column 45",
+            ),
+            (r#"{"preferred_currency": {"code": "USD", "rates": {"EUR": "1", "EUR": "2"}}}"#, "a key stands twice"),
             ("[\"hidden\"]", "not a JSON object"),
             ("\"hidden\"", "not a JSON object"),
             (
