@@ -25,7 +25,7 @@ lint: .venv-check/ready
 # build for the test of panics differs in one feature; all dependencies are compiled once.
 artefact: .venv/ready .venv-check/ready
 	rustup target add aarch64-unknown-linux-gnu
-	PATH="$(CURDIR)/.venv/bin:$$PATH" cargo lambda build --locked --release --arm64 --features panic-for-tests --lambda-dir target/lambda/panic-for-tests
+	PATH="$(CURDIR)/.venv/bin:$$PATH" cargo lambda build --locked --release --arm64 --bin stripe-amplitude --features panic-for-tests --lambda-dir target/lambda/panic-for-tests
 	PATH="$(CURDIR)/.venv/bin:$$PATH" $(sam) build
 	cargo test --locked --package stripe-amplitude --test artefact
 	tests/sam-local.sh

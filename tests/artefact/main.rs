@@ -24,6 +24,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use serde_json::{Value, json};
+
 use crate::harness::amplitude::Amplitude;
 use crate::harness::gateway::{Answer, Gateway, Request};
 use crate::harness::lambda::REGION;
@@ -46,6 +48,18 @@ async fn every_type_arrives_through_the_release_build() {
     // The route of the other build is not in this one.
     let answer = stage.send(Gateway::HttpApi, &Request::signed("panic-for-tests", SECRET, "{}")).await;
     answer.expect_reason(404, "refused", "no such project");
+}
+
+#[tokio::test]
+async fn what_waited_in_the_queue_arrives_through_the_release_build() {
+    let stage = Stage::start("redelivery", ".aws-sam/build/RedeliveryFunction/bootstrap").await;
+    let batch = std::fs::read_to_string(root().join("events/redelivery.json")).unwrap();
+    let mut batch: Value = serde_json::from_str(&batch).unwrap();
+    batch["Records"][0]["messageAttributes"]["project"]["stringValue"] = SHOP.into();
+    let url = format!("http://{}/2015-03-31/functions/function/invocations", stage.emulator.address);
+    let answer = stage.http.post(url).body(batch.to_string()).send().await.unwrap().bytes().await.unwrap();
+    assert_eq!(serde_json::from_slice::<Value>(&answer).unwrap(), json!({"batchItemFailures": []}));
+    assert_eq!(stage.amplitude.events()[0].event["event_type"], "[Stripe] payment_intent.succeeded");
 }
 
 /// cargo-lambda would choose `panic = "abort"`, and take the process away from every other request in it.
