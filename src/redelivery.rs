@@ -4,7 +4,7 @@
 //! the others become visible again, later each time, and end among the dead letters. Translation is with the settings of
 //! the moment, so that a wrong key or a missing rate is mended by mending it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -143,6 +143,7 @@ impl<S: ProjectSource, A: BatchSink, Q: EventQueue> Redelivery<S, A, Q> {
     }
 
     async fn process(&self, batch: Batch, invocation: Invocation<'_>) -> BatchAnswer {
+        let all: Vec<String> = batch.records.iter().map(|record| record.message_id.clone()).collect();
         let time = invocation.time_left.map_or(WITHOUT_DEADLINE, |left| left.saturating_sub(LAMBDA_RESERVE));
         let deadline = Instant::now() + time;
         let projects = self.projects_of(&batch, deadline).await;
@@ -166,7 +167,10 @@ impl<S: ProjectSource, A: BatchSink, Q: EventQueue> Redelivery<S, A, Q> {
         let delivered =
             join_all(groups.into_iter().map(|((_, key), group)| self.deliver(group, key, &projects, deadline)));
         settled.extend(delivered.await.into_iter().flatten());
-        self.settle(settled).await
+        let done = self.settle(settled).await;
+        // From the whole, so that a message that somebody forgot about has failed and is not deleted.
+        let failed = all.into_iter().filter(|message_id| !done.contains(message_id));
+        BatchAnswer { batch_item_failures: failed.map(|item_identifier| Failed { item_identifier }).collect() }
     }
 
     /// The projects that the messages name, loaded at the same time.
@@ -219,9 +223,9 @@ impl<S: ProjectSource, A: BatchSink, Q: EventQueue> Redelivery<S, A, Q> {
         items.into_iter().zip(results).map(settle).collect()
     }
 
-    /// Moves dead letters, delays what failed, writes the lines, and answers.
-    async fn settle(&self, settled: Vec<(Item, Verdict)>) -> BatchAnswer {
-        let mut failures = Vec::new();
+    /// Moves dead letters, delays what failed, writes the lines, and gives the IDs of the messages that are done with.
+    async fn settle(&self, settled: Vec<(Item, Verdict)>) -> HashSet<String> {
+        let mut done = HashSet::new();
         let mut delays = Vec::new();
         for (item, verdict) in settled {
             let (outcome, reason) = match verdict {
@@ -241,7 +245,8 @@ impl<S: ProjectSource, A: BatchSink, Q: EventQueue> Redelivery<S, A, Q> {
             item.record.write(outcome, None, reason.as_deref());
             if outcome == Outcome::Failed {
                 delays.push((item.queued.receipt_handle, delay(item.receive_count)));
-                failures.push(Failed { item_identifier: item.queued.message_id });
+            } else {
+                done.insert(item.queued.message_id);
             }
         }
         if let Some(queue) = self.queue.as_ref().filter(|_| !delays.is_empty())
@@ -249,7 +254,7 @@ impl<S: ProjectSource, A: BatchSink, Q: EventQueue> Redelivery<S, A, Q> {
         {
             tracing::warn!(%error, "failed messages could not be delayed; they become visible when the queue's own time is over");
         }
-        BatchAnswer { batch_item_failures: failures }
+        done
     }
 }
 

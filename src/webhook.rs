@@ -32,6 +32,9 @@ const LAMBDA_RESERVE: Duration = Duration::from_millis(500);
 /// What is kept of the answer's time for the queue, where there is one.
 const QUEUE_RESERVE: Duration = Duration::from_secs(1);
 
+/// How long the queue is waited for where every event goes by it; then the event is delivered directly.
+const QUEUE_FIRST_LIMIT: Duration = Duration::from_millis(1500);
+
 /// The time that a warm-up may take in all.
 const WARM_UP_WITHIN: Duration = Duration::from_secs(3);
 
@@ -122,10 +125,12 @@ impl<S: ProjectSource, A: EventSink, Q: EventQueue> Webhook<S, A, Q> {
         if let Err(left_out) = select(&event, settings, message.received) {
             return Ok(Success::Ignored(left_out));
         }
-        if let Some(queue) = self.queue.as_ref().filter(|_| self.queue_first)
-            && put(queue, message, "every event goes by the queue", before(deadline, QUEUE_RESERVE)).await.is_ok()
-        {
-            return Ok(Success::Queued);
+        if let Some(queue) = self.queue.as_ref().filter(|_| self.queue_first) {
+            let limit = deadline.min(Instant::now() + QUEUE_FIRST_LIMIT);
+            match put(queue, message, "every event goes by the queue", limit).await {
+                Ok(()) => return Ok(Success::Queued),
+                Err(error) => tracing::warn!(%error, "the queue could not take the event; it is delivered directly"),
+            }
         }
         let destination = delivery_settings.destination(event.livemode);
         let context = Context { project: &message.project, source: message.source.as_deref(), settings };
