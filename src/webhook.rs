@@ -32,6 +32,9 @@ const LAMBDA_RESERVE: Duration = Duration::from_millis(500);
 /// What is kept of the answer's time for the queue, where there is one.
 const QUEUE_RESERVE: Duration = Duration::from_secs(1);
 
+/// The time for the queue where every event goes there first. Where it does not answer, enough is left for Amplitude.
+const QUEUE_FIRST_WITHIN: Duration = Duration::from_millis(1500);
+
 /// The time that a warm-up may take in all.
 const WARM_UP_WITHIN: Duration = Duration::from_secs(3);
 
@@ -123,7 +126,9 @@ impl<S: ProjectSource, A: EventSink, Q: EventQueue> Webhook<S, A, Q> {
             return Ok(Success::Ignored(left_out));
         }
         if let Some(queue) = self.queue.as_ref().filter(|_| self.queue_first)
-            && put(queue, message, "every event goes by the queue", before(deadline, QUEUE_RESERVE)).await.is_ok()
+            && put(queue, message, "every event goes by the queue", deadline.min(Instant::now() + QUEUE_FIRST_WITHIN))
+                .await
+                .is_ok()
         {
             return Ok(Success::Queued);
         }

@@ -122,6 +122,11 @@ impl Emulator {
         self.state().orders.push_back(Order { requests, fault });
     }
 
+    /// Forgets all orders, so that it works again.
+    pub fn cancel_orders(&self) {
+        self.state().orders.clear();
+    }
+
     /// Forgets everything: events and what goes with them, faults, counts.
     pub fn clear(&self) {
         *self.state() = State::default();
@@ -294,7 +299,7 @@ impl Emulator {
                 Err(message) => text(400, message),
             },
             ("faults", "DELETE") => {
-                self.state().orders.clear();
+                self.cancel_orders();
                 text(204, "")
             }
             ("health", _) => not_allowed("GET"),

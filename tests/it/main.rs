@@ -24,6 +24,7 @@ mod log;
 mod official_signer;
 mod parameter_store_faults;
 mod projects;
+mod redelivery;
 mod refusals;
 mod repeats;
 mod settings;

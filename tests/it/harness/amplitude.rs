@@ -53,6 +53,11 @@ impl Amplitude {
         &self.url
     }
 
+    /// Its Batch endpoint.
+    pub fn batch_url(&self) -> String {
+        self.url.replace("/2/httpapi", "/batch")
+    }
+
     /// The path of the certificate to trust, where it speaks TLS.
     pub fn authority(&self) -> String {
         self.authority.as_ref().unwrap().to_str().unwrap().to_owned()
@@ -76,6 +81,11 @@ impl Amplitude {
         self.emulator.requests().requests
     }
 
+    /// How many requests have arrived at the Batch endpoint.
+    pub fn batch_requests(&self) -> u64 {
+        self.emulator.requests().answers.get("/batch").map_or(0, |answers| answers.values().sum())
+    }
+
     /// How many connections they came on.
     pub fn connections(&self) -> u64 {
         self.emulator.requests().connections
@@ -84,6 +94,17 @@ impl Amplitude {
     /// Orders a fault for the next so many requests.
     pub fn order(&self, fault: Fault, requests: u32) {
         self.emulator.order(fault, requests);
+    }
+
+    /// Fails every request from now on.
+    pub fn fail(&self, fault: Fault) {
+        self.recover();
+        self.emulator.order(fault, u32::MAX);
+    }
+
+    /// Works again.
+    pub fn recover(&self) {
+        self.emulator.cancel_orders();
     }
 }
 
