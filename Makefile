@@ -1,6 +1,6 @@
 # The two commands that a newcomer needs: `make run` and `make test`. CONTRIBUTING.md has the rest.
 
-.PHONY: run test check lint artefact parameters
+.PHONY: run test check lint artefact soak parameters
 
 # KEEP_SERVING=1 keeps serving afterwards, PORT=n serves on another port than 3000.
 run:
@@ -29,6 +29,11 @@ artefact: .venv/ready .venv-check/ready
 	cargo test --locked --package stripe-amplitude --test artefact
 	tests/sam-local.sh
 	tests/node-signer.sh
+
+# A simulated Stripe against the functions while everything around them fails, without the queue and with it. SEED=n
+# repeats a run, EVENTS=n makes it shorter or longer than 20,000 events.
+soak: .venv/ready
+	$(if $(SEED),SEED=$(SEED)) $(if $(EVENTS),EVENTS=$(EVENTS)) cargo test --locked --package stripe-amplitude --test soak -- --nocapture --test-threads 1
 
 # No account is needed for anything here, but SAM wants to know a Region.
 sam = SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=eu-central-1 .venv-check/bin/sam

@@ -16,6 +16,8 @@
 )]
 
 mod harness;
+#[path = "../soak/simulation/mod.rs"]
+mod simulation;
 
 mod amplitude_faults;
 mod concurrency;
@@ -28,4 +30,5 @@ mod redelivery;
 mod refusals;
 mod repeats;
 mod settings;
+mod soak;
 mod start;

@@ -2,12 +2,15 @@
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use amplitude_emulator::{AcceptedEvent, Configuration, Emulator, Fault, FaultyAnswer, tls};
+use amplitude_emulator::{AcceptedEvent, Configuration, Emulator, Fault, FaultyAnswer, RequestCounts, tls};
 use serde_json::Value;
 use tokio::net::{TcpListener, TcpSocket};
+use tokio::task::JoinHandle;
 
+use super::eventually;
 use super::program::scratch;
 
 /// An Amplitude that nobody else uses. It takes every key, and as many events as come.
@@ -18,13 +21,15 @@ pub struct Amplitude {
     authority: Option<PathBuf>,
     /// A port that is taken, so that nobody else listens on it, but on which nobody listens.
     _taken: Option<TcpSocket>,
+    /// Where it serves; none while it is stopped, and over TLS.
+    server: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Amplitude {
     pub async fn start() -> Self {
         let (emulator, listener, port) = prepare().await;
-        tokio::spawn(emulator.clone().serve(listener));
-        Self { emulator, url: format!("http://127.0.0.1:{port}/2/httpapi"), authority: None, _taken: None }
+        let server = Mutex::new(Some(tokio::spawn(emulator.clone().serve(listener))));
+        Self { emulator, url: format!("http://127.0.0.1:{port}/2/httpapi"), authority: None, _taken: None, server }
     }
 
     /// Over TLS.
@@ -37,7 +42,7 @@ impl Amplitude {
         std::fs::write(&file, authority).unwrap();
         tokio::spawn(emulator.clone().serve_tls(listener, server));
         let url = format!("https://localhost:{port}/2/httpapi");
-        Self { emulator, url, authority: Some(file), _taken: None }
+        Self { emulator, url, authority: Some(file), _taken: None, server: Mutex::default() }
     }
 
     /// One that nobody has started.
@@ -45,7 +50,24 @@ impl Amplitude {
         let taken = TcpSocket::new_v4().unwrap();
         taken.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
         let url = format!("http://{}/2/httpapi", taken.local_addr().unwrap());
-        Self { emulator: Emulator::new(Configuration::default()), url, authority: None, _taken: Some(taken) }
+        let emulator = Emulator::new(Configuration::default());
+        Self { emulator, url, authority: None, _taken: Some(taken), server: Mutex::default() }
+    }
+
+    /// Closes all connections and listens no longer.
+    pub async fn stop(&self) {
+        let server = self.server.lock().unwrap().take();
+        if let Some(server) = server {
+            server.abort();
+            let _ = server.await;
+        }
+    }
+
+    /// Listens again, and knows what it knew.
+    pub async fn start_again(&self) {
+        let authority = self.url.trim_start_matches("http://").trim_end_matches("/2/httpapi");
+        let listener = eventually("the port", async || TcpListener::bind(authority).await.ok()).await;
+        *self.server.lock().unwrap() = Some(tokio::spawn(self.emulator.clone().serve(listener)));
     }
 
     /// Its ingestion endpoint.
@@ -74,6 +96,11 @@ impl Amplitude {
             self.events().into_iter().filter(|kept| kept.event.get("insert_id") == Some(&event["id"])).collect();
         assert_eq!(found.len(), 1, "{}", event["id"]);
         found.remove(0)
+    }
+
+    /// What was requested and answered, and how many repeats were dropped.
+    pub fn counts(&self) -> RequestCounts {
+        self.emulator.requests()
     }
 
     /// How many requests have arrived.

@@ -4,8 +4,8 @@
 //! The clock is compressed: how long a message is to wait is noted, and then it is made visible when the test says so.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use serde_json::{Map, Value, json};
 
@@ -20,6 +20,8 @@ pub struct Queue {
     url: String,
     dead_letters_url: String,
     proxy: Arc<Proxy>,
+    /// What the functions made messages wait, in seconds, by receipt handle.
+    delays: Mutex<HashMap<String, u64>>,
 }
 
 impl Queue {
@@ -41,7 +43,7 @@ impl Queue {
             let answer = proxy.administer("CreateQueue", &json!({"QueueName": name, "Attributes": attributes})).await;
             assert_eq!(answer.status(), 200, "{name}");
         }
-        Self { url: url(&name), dead_letters_url: url(&dead_letters), proxy }
+        Self { url: url(&name), dead_letters_url: url(&dead_letters), proxy, delays: Mutex::default() }
     }
 
     pub fn url(&self) -> &str {
@@ -118,21 +120,40 @@ impl Queue {
 
     /// Lets messages become visible again at once.
     pub async fn make_visible<'m>(&self, messages: impl IntoIterator<Item = &'m Value>) {
-        for message in messages {
-            let input = json!({"ReceiptHandle": message["ReceiptHandle"], "VisibilityTimeout": 0});
-            self.call("ChangeMessageVisibility", input).await;
-        }
+        self.make_visible_in(0, messages).await;
+    }
+
+    /// Lets messages become visible again in so many seconds.
+    pub async fn make_visible_in<'m>(&self, seconds: u64, messages: impl IntoIterator<Item = &'m Value>) {
+        let entry = |receipt: &Value| json!({"ReceiptHandle": receipt, "VisibilityTimeout": seconds});
+        self.batch("ChangeMessageVisibilityBatch", messages, entry).await;
     }
 
     async fn delete<'m>(&self, messages: impl IntoIterator<Item = &'m Value>) {
-        for message in messages {
-            self.call("DeleteMessage", json!({"ReceiptHandle": message["ReceiptHandle"]})).await;
+        self.batch("DeleteMessageBatch", messages, |receipt| json!({ "ReceiptHandle": receipt })).await;
+    }
+
+    /// For up to ten messages.
+    async fn batch<'m>(
+        &self,
+        operation: &str,
+        messages: impl IntoIterator<Item = &'m Value>,
+        entry: impl Fn(&Value) -> Value,
+    ) {
+        let entries = messages.into_iter().enumerate().map(|(number, message)| {
+            let mut entry = entry(&message["ReceiptHandle"]);
+            entry["Id"] = number.to_string().into();
+            entry
+        });
+        let entries: Vec<_> = entries.collect();
+        if !entries.is_empty() {
+            self.call(operation, json!({ "Entries": entries })).await;
         }
     }
 
-    /// What the functions made messages wait since the last time, in seconds, by receipt handle.
-    fn delays(&self) -> HashMap<String, u64> {
-        let mut delays = HashMap::new();
+    /// What the function made a message wait, in seconds.
+    fn delay_of(&self, message: &Value) -> Option<u64> {
+        let mut delays = self.delays.lock().unwrap();
         for (operation, input) in self.proxy.passed() {
             if operation == "ChangeMessageVisibilityBatch" {
                 for entry in input["Entries"].as_array().unwrap() {
@@ -141,7 +162,7 @@ impl Queue {
                 }
             }
         }
-        delays
+        delays.remove(message["ReceiptHandle"].as_str().unwrap())
     }
 
     async fn receive_of(&self, url: &str) -> Vec<Value> {
@@ -176,31 +197,31 @@ pub struct Handed {
 }
 
 /// Does once what Lambda's event source mapping does with `ReportBatchItemFailures`: receives a batch, hands it to the
-/// function, and deletes what did not fail. A function that fails as a whole has done nothing. What failed stays
-/// invisible.
+/// function, and deletes what did not fail. What failed stays invisible.
 pub async fn poll(queue: &Queue, function: &Function) -> Vec<Handed> {
     let messages = queue.receive().await;
-    if messages.is_empty() { Vec::new() } else { hand_over(queue, function, messages).await }
+    if messages.is_empty() {
+        return Vec::new();
+    }
+    let answer = function.invoke(&invocation(&messages)).await;
+    settle(queue, messages, answer).await
 }
 
-/// The second half of [`poll`], with messages that were received.
-pub async fn hand_over(queue: &Queue, function: &Function, messages: Vec<Value>) -> Vec<Handed> {
-    let failed: Vec<String> = match function.invoke(&invocation(&messages)).await {
+/// The last part of [`poll`]. Where the function fails as a whole, all messages have failed.
+pub async fn settle(queue: &Queue, messages: Vec<Value>, answer: Result<Value, String>) -> Vec<Handed> {
+    let failed: Vec<String> = match answer {
         Ok(answer) => {
             let failures = answer["batchItemFailures"].as_array().expect("the list of those that failed").iter();
             failures.map(|failure| failure["itemIdentifier"].as_str().unwrap().to_owned()).collect()
         }
         Err(_) => messages.iter().map(|message| message["MessageId"].as_str().unwrap().to_owned()).collect(),
     };
-    let mut delays = queue.delays();
-    let handed: Vec<_> = messages
-        .into_iter()
-        .map(|message| Handed {
-            failed: failed.iter().any(|id| message["MessageId"] == **id),
-            delay: delays.remove(message["ReceiptHandle"].as_str().unwrap()),
-            message,
-        })
-        .collect();
+    let handed = messages.into_iter().map(|message| Handed {
+        failed: failed.iter().any(|id| message["MessageId"] == **id),
+        delay: queue.delay_of(&message),
+        message,
+    });
+    let handed: Vec<_> = handed.collect();
     queue.delete(handed.iter().filter(|handed| !handed.failed).map(|handed| &handed.message)).await;
     handed
 }
