@@ -1,6 +1,6 @@
 # The two commands that a newcomer needs: `make run` and `make test`. CONTRIBUTING.md has the rest.
 
-.PHONY: run test check lint artefact parameters
+.PHONY: run test check lint artefact soak parameters
 
 # KEEP_SERVING=1 keeps serving afterwards, PORT=n serves on another port than 3000.
 run:
@@ -30,6 +30,11 @@ artefact: .venv/ready .venv-check/ready
 	cargo test --locked --package stripe-amplitude --test artefact
 	tests/sam-local.sh
 	tests/node-signer.sh
+
+# A simulated Stripe against the functions while everything around them fails, without the queue and with it. SEED=n
+# repeats a run, EVENTS=n makes it shorter or longer than 20,000 events.
+soak: .venv/ready
+	$(if $(SEED),SEED=$(SEED)) $(if $(EVENTS),EVENTS=$(EVENTS)) cargo test --locked --package stripe-amplitude --test soak -- --nocapture --test-threads 1
 
 # The function compiles the AWS SDK anyway; so the command line may have it, too.
 all = stripe-amplitude-cli/aws

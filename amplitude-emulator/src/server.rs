@@ -88,6 +88,8 @@ pub struct RequestCounts {
     /// Requests by path and by the status that was answered; `none` for no answer. A status
     /// counts as soon as it is decided, though the client may not wait for it.
     pub answers: BTreeMap<String, BTreeMap<String, u64>>,
+    /// Events that were dropped as repeats.
+    pub repeats: u64,
 }
 
 impl Emulator {
@@ -120,6 +122,11 @@ impl Emulator {
     /// are ordered already.
     pub fn order(&self, fault: Fault, requests: u32) {
         self.state().orders.push_back(Order { requests, fault });
+    }
+
+    /// Forgets all orders, so that it works again.
+    pub fn cancel_orders(&self) {
+        self.state().orders.clear();
     }
 
     /// Forgets everything: events and what goes with them, faults, counts.
@@ -215,7 +222,7 @@ impl Emulator {
         let fault = take_next(&mut state.orders);
         let answer = match &fault {
             Some(fault) if !fault.ingests() => rules::success(0, body.len(), now),
-            _ => self.ingest(&mut state.store, endpoint, body, now),
+            _ => self.ingest(&mut state, endpoint, body, now),
         };
 
         let mut after = self.configuration.delay;
@@ -240,7 +247,7 @@ impl Emulator {
         Reply { response, after }
     }
 
-    fn ingest(&self, store: &mut Store, endpoint: Endpoint, body: &[u8], now: i64) -> Answer {
+    fn ingest(&self, state: &mut State, endpoint: Endpoint, body: &[u8], now: i64) -> Answer {
         let upload = match rules::read(endpoint, body, &self.configuration.api_keys) {
             Ok(upload) => upload,
             Err(refusal) => return refusal,
@@ -249,11 +256,12 @@ impl Emulator {
             Endpoint::HttpV2 => self.configuration.http_v2_throttle,
             Endpoint::Batch => self.configuration.batch_throttle,
         };
-        match store.ingest(endpoint, upload, throttle, now) {
-            Ok(ingested) if self.configuration.count_repeats => {
-                rules::success(ingested.kept + ingested.repeats, body.len(), now)
+        match state.store.ingest(endpoint, upload, throttle, now) {
+            Ok(ingested) => {
+                state.counts.repeats += ingested.repeats as u64;
+                let repeats = if self.configuration.count_repeats { ingested.repeats } else { 0 };
+                rules::success(ingested.kept + repeats, body.len(), now)
             }
-            Ok(ingested) => rules::success(ingested.kept, body.len(), now),
             Err(throttled) => rules::throttled(
                 throttle.map_or(0, |throttle| throttle.events_per_second),
                 &throttled.users,
@@ -294,7 +302,7 @@ impl Emulator {
                 Err(message) => text(400, message),
             },
             ("faults", "DELETE") => {
-                self.state().orders.clear();
+                self.cancel_orders();
                 text(204, "")
             }
             ("health", _) => not_allowed("GET"),

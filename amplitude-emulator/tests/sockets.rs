@@ -362,6 +362,7 @@ async fn connections_are_kept_and_requests_counted_without_those_of_control() {
             "/batch": {"200": 2},
             "/other": {"404": 1},
         },
+        "repeats": 1,
     });
     assert_eq!(get(address, "/emulator/requests"), counts);
     assert_eq!(emulator.requests().answers["/batch"]["200"], 2);

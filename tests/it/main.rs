@@ -16,6 +16,8 @@
 )]
 
 mod harness;
+#[path = "../soak/simulation/mod.rs"]
+mod simulation;
 
 mod amplitude_faults;
 mod concurrency;
@@ -24,7 +26,9 @@ mod log;
 mod official_signer;
 mod parameter_store_faults;
 mod projects;
+mod redelivery;
 mod refusals;
 mod repeats;
 mod settings;
+mod soak;
 mod start;

@@ -2,12 +2,15 @@
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use amplitude_emulator::{AcceptedEvent, Configuration, Emulator, Fault, FaultyAnswer, tls};
+use amplitude_emulator::{AcceptedEvent, Configuration, Emulator, Fault, FaultyAnswer, RequestCounts, tls};
 use serde_json::Value;
 use tokio::net::{TcpListener, TcpSocket};
+use tokio::task::JoinHandle;
 
+use super::eventually;
 use super::program::scratch;
 
 /// An Amplitude that nobody else uses. It takes every key, and as many events as come.
@@ -18,13 +21,15 @@ pub struct Amplitude {
     authority: Option<PathBuf>,
     /// A port that is taken, so that nobody else listens on it, but on which nobody listens.
     _taken: Option<TcpSocket>,
+    /// Where it serves; none while it is stopped, and over TLS.
+    server: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Amplitude {
     pub async fn start() -> Self {
         let (emulator, listener, port) = prepare().await;
-        tokio::spawn(emulator.clone().serve(listener));
-        Self { emulator, url: format!("http://127.0.0.1:{port}/2/httpapi"), authority: None, _taken: None }
+        let server = Mutex::new(Some(tokio::spawn(emulator.clone().serve(listener))));
+        Self { emulator, url: format!("http://127.0.0.1:{port}/2/httpapi"), authority: None, _taken: None, server }
     }
 
     /// Over TLS.
@@ -37,7 +42,7 @@ impl Amplitude {
         std::fs::write(&file, authority).unwrap();
         tokio::spawn(emulator.clone().serve_tls(listener, server));
         let url = format!("https://localhost:{port}/2/httpapi");
-        Self { emulator, url, authority: Some(file), _taken: None }
+        Self { emulator, url, authority: Some(file), _taken: None, server: Mutex::default() }
     }
 
     /// One that nobody has started.
@@ -45,12 +50,34 @@ impl Amplitude {
         let taken = TcpSocket::new_v4().unwrap();
         taken.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
         let url = format!("http://{}/2/httpapi", taken.local_addr().unwrap());
-        Self { emulator: Emulator::new(Configuration::default()), url, authority: None, _taken: Some(taken) }
+        let emulator = Emulator::new(Configuration::default());
+        Self { emulator, url, authority: None, _taken: Some(taken), server: Mutex::default() }
+    }
+
+    /// Closes all connections and listens no longer.
+    pub async fn stop(&self) {
+        let server = self.server.lock().unwrap().take();
+        if let Some(server) = server {
+            server.abort();
+            let _ = server.await;
+        }
+    }
+
+    /// Listens again, and knows what it knew.
+    pub async fn start_again(&self) {
+        let authority = self.url.trim_start_matches("http://").trim_end_matches("/2/httpapi");
+        let listener = eventually("the port", async || TcpListener::bind(authority).await.ok()).await;
+        *self.server.lock().unwrap() = Some(tokio::spawn(self.emulator.clone().serve(listener)));
     }
 
     /// Its ingestion endpoint.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Its Batch endpoint.
+    pub fn batch_url(&self) -> String {
+        self.url.replace("/2/httpapi", "/batch")
     }
 
     /// The path of the certificate to trust, where it speaks TLS.
@@ -71,9 +98,19 @@ impl Amplitude {
         found.remove(0)
     }
 
+    /// What was requested and answered, and how many repeats were dropped.
+    pub fn counts(&self) -> RequestCounts {
+        self.emulator.requests()
+    }
+
     /// How many requests have arrived.
     pub fn requests(&self) -> u64 {
         self.emulator.requests().requests
+    }
+
+    /// How many requests have arrived at the Batch endpoint.
+    pub fn batch_requests(&self) -> u64 {
+        self.emulator.requests().answers.get("/batch").map_or(0, |answers| answers.values().sum())
     }
 
     /// How many connections they came on.
@@ -84,6 +121,17 @@ impl Amplitude {
     /// Orders a fault for the next so many requests.
     pub fn order(&self, fault: Fault, requests: u32) {
         self.emulator.order(fault, requests);
+    }
+
+    /// Fails every request from now on.
+    pub fn fail(&self, fault: Fault) {
+        self.recover();
+        self.emulator.order(fault, u32::MAX);
+    }
+
+    /// Works again.
+    pub fn recover(&self) {
+        self.emulator.cancel_orders();
     }
 }
 

@@ -87,7 +87,7 @@ impl Gateway {
 
 /// Version 2.0: header names are in lower case, and the values of repeated headers in one text.
 /// Source: "Working with AWS Lambda proxy integrations for HTTP APIs" in the API Gateway developer guide.
-fn http_api(request: &Request) -> Value {
+pub fn http_api(request: &Request) -> Value {
     let mut headers = Map::new();
     for (name, value) in &request.headers {
         headers
@@ -211,7 +211,8 @@ impl Answer {
         Self { status, headers, body: body_of_answer(&text) }
     }
 
-    fn of_payload(payload: &Value) -> Self {
+    /// Of what the function answers to API Gateway.
+    pub fn of_payload(payload: &Value) -> Self {
         let mut headers = http::HeaderMap::new();
         let single = payload["headers"].as_object().into_iter().flatten().map(|(name, value)| (name, value.clone()));
         let lists = payload["multiValueHeaders"].as_object().into_iter().flatten();

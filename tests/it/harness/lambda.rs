@@ -17,7 +17,13 @@ use super::{eventually, http_client};
 pub const REGION: &str = "eu-central-1";
 
 /// How many functions there can be.
-const FUNCTIONS: usize = 200;
+const FUNCTIONS: usize = 300;
+
+/// The function of the webhooks.
+const WEBHOOK: &str = env!("CARGO_BIN_EXE_stripe-amplitude");
+
+/// The function of the redelivery queue.
+const REDELIVERY: &str = env!("CARGO_BIN_EXE_redelivery");
 
 /// The emulator, started once.
 async fn emulator() -> &'static Server {
@@ -44,17 +50,29 @@ async fn emulator() -> &'static Server {
         .await
 }
 
-/// A process of the function. It ends when this is dropped.
+/// A function of which there is one process. It ends when this is dropped.
 pub struct Function {
-    process: Process,
+    binary: &'static str,
+    variables: Vec<(String, String)>,
+    process: Mutex<Process>,
     name: String,
     emulator: String,
     http: reqwest::Client,
 }
 
 impl Function {
-    /// Starts one in an environment that holds what Lambda sets, and these variables; later ones win.
+    /// Starts the function of the webhooks in an environment that holds what Lambda sets, and these variables; later
+    /// ones win.
     pub async fn start(variables: &[(&str, &str)]) -> Self {
+        Self::start_binary(WEBHOOK, variables).await
+    }
+
+    /// The same for the function of the redelivery queue.
+    pub async fn start_redelivery(variables: &[(&str, &str)]) -> Self {
+        Self::start_binary(REDELIVERY, variables).await
+    }
+
+    async fn start_binary(binary: &'static str, variables: &[(&str, &str)]) -> Self {
         static STARTED: AtomicUsize = AtomicUsize::new(0);
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         assert!(number < FUNCTIONS, "more functions than the emulator knows");
@@ -62,8 +80,40 @@ impl Function {
         let emulator = format!("http://{}", emulator().await.address);
         let runtime_api = format!("{emulator}/.rt/{name}");
         let lambdas = [("AWS_LAMBDA_RUNTIME_API", &*runtime_api), ("AWS_LAMBDA_FUNCTION_NAME", &name)];
-        let process = Process::start(&[&lambdas, variables].concat());
-        Self { process, name, emulator, http: http_client() }
+        let variables = [&lambdas, variables].concat();
+        let process = Mutex::new(Process::start(binary, &variables, Arc::default()));
+        let variables = variables.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        Self { binary, variables, process, name, emulator, http: http_client() }
+    }
+
+    /// Kills the process in the middle of whatever it does, and starts another one. What it wrote is kept.
+    pub fn kill_and_start_again(&self) {
+        let mut process = self.process.lock().unwrap();
+        process.kill();
+        let variables: Vec<_> = self.variables.iter().map(|(name, value)| (&**name, &**value)).collect();
+        *process = Process::start(self.binary, &variables, Arc::clone(&process.output));
+    }
+
+    /// The most memory that the process has had, in KiB, where the system tells.
+    pub fn peak_memory(&self) -> Option<u64> {
+        let id = self.process.lock().unwrap().child.id();
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
+        status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.trim().parse().ok())
+    }
+
+    /// Invokes the function with a payload, and gives the answer's.
+    ///
+    /// # Errors
+    /// Where the function fails, or does not answer.
+    pub async fn invoke(&self, payload: &Value) -> Result<Value, String> {
+        let url = format!("{}/2015-03-31/functions/{}/invocations", self.emulator, self.name);
+        let response = self.http.post(url).body(payload.to_string()).send().await.map_err(|error| error.to_string())?;
+        let status = response.status();
+        let text = response.text().await.map_err(|error| error.to_string())?;
+        if status != 200 {
+            return Err(text);
+        }
+        serde_json::from_str(&text).map_err(|error| format!("{error}: {text}"))
     }
 
     /// Sends a request through a gateway.
@@ -73,7 +123,7 @@ impl Function {
 
     /// All that it has written.
     pub fn output(&self) -> String {
-        self.process.output()
+        self.process.lock().unwrap().output()
     }
 
     /// Waits until a line holds this text, and gives the line.
@@ -107,7 +157,7 @@ impl Function {
 
 /// The function's binary, run to its end: for starts that fail.
 pub async fn run_to_its_end(variables: &[(&str, &str)]) -> (ExitStatus, String) {
-    let mut process = Process::start(variables);
+    let mut process = Process::start(WEBHOOK, variables, Arc::default());
     let status = eventually("the end of the function", async || process.child.try_wait().unwrap()).await;
     // What it wrote last may still be on its way.
     for reader in process.readers.drain(..) {
@@ -123,8 +173,9 @@ struct Process {
 }
 
 impl Process {
-    fn start(variables: &[(&str, &str)]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_stripe-amplitude"))
+    /// `output` gets what it writes, behind what is there.
+    fn start(binary: &str, variables: &[(&str, &str)], output: Arc<Mutex<Vec<u8>>>) -> Self {
+        let mut child = Command::new(binary)
             // Whatever the developer has set, a proxy or credentials, shall not matter.
             .env_clear()
             .envs([
@@ -141,7 +192,6 @@ impl Process {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let output = Arc::new(Mutex::new(Vec::new()));
         let readers = vec![
             collect(child.stdout.take().unwrap(), Arc::clone(&output)),
             collect(child.stderr.take().unwrap(), Arc::clone(&output)),
@@ -152,12 +202,17 @@ impl Process {
     fn output(&self) -> String {
         String::from_utf8_lossy(&self.output.lock().unwrap()).into_owned()
     }
+
+    /// By SIGKILL.
+    fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.kill();
         if std::thread::panicking() {
             eprintln!("The function wrote:\n{}", self.output());
         }

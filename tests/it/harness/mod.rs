@@ -1,10 +1,12 @@
 //! Everything around the function.
 
 pub mod amplitude;
+pub mod aws;
 pub mod gateway;
 pub mod lambda;
 pub mod parameter_store;
 pub mod program;
+pub mod queue;
 pub mod stripe;
 
 use std::time::Duration;

@@ -1,0 +1,566 @@
+//! The redelivery queue: what is put into it, and what becomes of that.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use amplitude_emulator::{Endpoint, Fault};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::harness::amplitude::answer_with_json;
+use crate::harness::parameter_store::{Fault as AwsFault, ParameterStore};
+use crate::harness::queue::{self, Handed, QueueStage};
+use crate::harness::{API_KEY, SECRET, SHOP, eventually, stripe};
+
+/// How late an answer may be: 4.5 s, and a little for a busy machine.
+const LATEST_ANSWER: Duration = Duration::from_millis(4900);
+
+impl QueueStage {
+    /// Delivers new events to the shop while Amplitude is down, so that they are in the queue.
+    async fn deferred(&self, count: usize) -> Vec<Value> {
+        self.stage.amplitude.fail(Fault::answer(429));
+        let events: Vec<_> = (0..count).map(|_| stripe::new_event("payment_intent.succeeded")).collect();
+        for event in &events {
+            self.stage.deliver(event).await.expect(202, "deferred");
+        }
+        self.stage.amplitude.recover();
+        events
+    }
+
+    /// Hands over what is in the queue until nothing is left in it, and checks that all of it is done.
+    async fn drain(&self) {
+        loop {
+            let handed = self.poll().await;
+            assert!(handed.iter().all(|handed| !handed.failed), "{handed:?}\n{}", self.redelivery.output());
+            if handed.is_empty() {
+                assert_eq!(self.queue.len().await, 0);
+                return;
+            }
+        }
+    }
+
+    async fn settings(&self, settings: Value) {
+        self.stage.store.put(&format!("{SHOP}/settings"), &settings.to_string()).await;
+        // What is cached is older than a second then.
+        tokio::time::sleep(Duration::from_millis(1100)).await;
+    }
+}
+
+fn failed(handed: &[Handed]) -> Vec<bool> {
+    handed.iter().map(|handed| handed.failed).collect()
+}
+
+/// The attributes of a message: names, and values with their types.
+fn attributes(message: &Value) -> BTreeSet<(String, String, String)> {
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let attributes = message["MessageAttributes"].as_object().into_iter().flatten();
+    attributes.map(|(name, value)| (name.clone(), text(&value["DataType"]), text(&value["StringValue"]))).collect()
+}
+
+#[tokio::test]
+async fn what_amplitude_does_not_take_is_deferred_in_time_and_arrives_once() {
+    let setup = QueueStage::start().await;
+    let QueueStage { stage, queue, redelivery } = &setup;
+    stage.store.put_project("other", "whsec_other", "other-key").await;
+    let mut events = Vec::new();
+    for (fault, reason) in [
+        (Fault::answer(503), "503: Amplitude is not available"),
+        (Fault::Cut { ingest: false }, "the connection broke"),
+        (Fault::Hang { milliseconds: 60_000, ingest: false }, "no answer in time"),
+        (Fault::InvalidApiKey, "the API key is not known"),
+        (Fault::answer(429), "429"),
+        // It is in Amplitude already, which nobody can know.
+        (Fault::Hang { milliseconds: 60_000, ingest: true }, "no answer in time"),
+    ] {
+        stage.amplitude.fail(fault);
+        for (project, secret) in [(SHOP, SECRET), ("other", "whsec_other")] {
+            let event = stripe::new_event("payment_intent.succeeded");
+            let start = Instant::now();
+            let answer = stage.deliver_to(project, secret, &event).await;
+            assert!(start.elapsed() < LATEST_ANSWER, "{:?}", start.elapsed());
+            answer.expect_reason(202, "deferred", reason);
+            answer.expect_reason(202, "deferred", "amplitude-api-key");
+            let line = stage.function.line_of(&event, 1).await;
+            assert_eq!((&line["deferred"], &line["level"]), (&json!(1), &json!("WARN")), "{line}");
+            assert_eq!(line.get("failed"), None);
+            events.push((event, project));
+        }
+    }
+    stage.amplitude.recover();
+    let in_between = stage.amplitude.events().len();
+    assert_eq!(in_between, 2, "those of the hang that ingests");
+    assert_eq!(queue.len().await, 12);
+
+    let handed = setup.poll().await;
+    assert_eq!(handed.len(), 10);
+    assert_eq!(stage.amplitude.batch_requests(), 2, "one for each project");
+    setup.drain().await;
+    assert_eq!(stage.amplitude.batch_requests(), 4);
+    for (event, project) in &events {
+        let kept = stage.amplitude.the(event);
+        assert_eq!(kept.api_key, if *project == SHOP { API_KEY } else { "other-key" });
+        let line = redelivery.line_of(event, 1).await;
+        assert_eq!((&line["outcome"], &line["project"]), (&json!("forwarded"), &json!(project)));
+    }
+    assert_eq!(stage.amplitude.events().len(), 12);
+    assert!(stage.amplitude.events()[in_between..].iter().all(|kept| kept.endpoint == Endpoint::Batch));
+    assert!(queue.take_dead_letters().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_message_is_the_signed_body_with_whose_it_is_when_it_came_and_why() {
+    let setup = QueueStage::start().await;
+    setup.stage.store.put(&format!("{SHOP}/stripe-signing-secret/germany"), "whsec_germany").await;
+    setup.stage.amplitude.fail(Fault::answer(503));
+    // As Stripe writes it: with line feeds, and characters of several bytes.
+    let mut event = stripe::new_event("payment_intent.succeeded");
+    event["data"]["object"]["description"] = "Schnürsenkel 👟".into();
+    let body = serde_json::to_string_pretty(&event).unwrap();
+    for (secret, source) in [(SECRET, None), ("whsec_germany", Some("germany"))] {
+        let before = stripe::now();
+        let request = crate::harness::gateway::Request::signed(SHOP, secret, body.clone());
+        setup.stage.send(&request).await.expect(202, "deferred");
+        let messages = setup.queue.receive().await;
+        let [message] = &messages[..] else { panic!("{messages:?}") };
+        assert_eq!(message["Body"], body);
+        let found = attributes(message);
+        let received = found.iter().find(|(name, ..)| name == "received").unwrap();
+        let seconds: u64 = received.2.parse().unwrap();
+        assert!((before..=stripe::now()).contains(&seconds));
+        let text = |name: &str, value: &str| (name.to_owned(), "String".to_owned(), value.to_owned());
+        let reason =
+            "not delivered to Amplitude (key: amplitude-api-key): 503: Amplitude is not available at the moment";
+        let mut expected = BTreeSet::from([
+            text("project", SHOP),
+            text("reason", reason),
+            ("received".to_owned(), "Number".to_owned(), received.2.clone()),
+        ]);
+        expected.extend(source.map(|source| text("source", source)));
+        assert_eq!(found, expected);
+        setup.queue.make_visible(&messages).await;
+        setup.stage.amplitude.recover();
+        setup.drain().await;
+        setup.stage.amplitude.fail(Fault::answer(503));
+    }
+    let kept = setup.stage.amplitude.the(&event);
+    assert_eq!(kept.event["event_properties"]["description"], "Schnürsenkel 👟");
+}
+
+#[tokio::test]
+async fn with_delivery_by_queue_every_selected_event_goes_there_first() {
+    let setup = QueueStage::with(100, &[("DELIVERY", "queue")], &[]).await;
+    let stage = &setup.stage;
+    stage.store.put(&format!("{SHOP}/stripe-signing-secret/germany"), "whsec_germany").await;
+    let event = stripe::new_event("payment_intent.succeeded");
+    let answer = stage.deliver_to(SHOP, "whsec_germany", &event).await;
+    answer.expect_reason(202, "deferred", "every event goes by the redelivery queue");
+    let line = stage.function.line_of(&event, 1).await;
+    assert_eq!((&line["queued"], line.get("deferred"), &line["level"]), (&json!(1), None, &json!("INFO")), "{line}");
+    assert_eq!(stage.amplitude.requests(), 0);
+    // What nobody wants is not put into it.
+    let mut unsupported = stripe::new_event("charge.succeeded");
+    unsupported["type"] = "customer.created".into();
+    stage.deliver(&unsupported).await.expect_reason(200, "ignored", "the setting `events`");
+    assert_eq!(setup.queue.len().await, 1);
+    setup.drain().await;
+    assert_eq!(stage.amplitude.the(&event).event["event_properties"]["stripe_source"], "germany");
+
+    // Where the queue cannot take it, it is delivered directly.
+    for fault in [AwsFault::Throttled, AwsFault::Denied, AwsFault::Undecryptable, AwsFault::Down, AwsFault::Hang] {
+        setup.queue.fail(fault);
+        let event = stripe::new_event("payment_intent.succeeded");
+        let start = Instant::now();
+        stage.deliver(&event).await.expect_forwarded();
+        assert!(start.elapsed() < LATEST_ANSWER, "{fault:?}: {:?}", start.elapsed());
+        assert_eq!(stage.amplitude.the(&event).endpoint, Endpoint::HttpV2);
+    }
+    setup.queue.recover();
+    assert_eq!(setup.queue.len().await, 0);
+}
+
+#[tokio::test]
+async fn where_the_queue_is_down_too_stripe_delivers_again() {
+    let setup = QueueStage::start().await;
+    let stage = &setup.stage;
+    for (fault, words) in [
+        (AwsFault::Throttled, "its rate limit is reached (RequestThrottled)"),
+        (AwsFault::Denied, "access is denied: the function's role needs sqs:SendMessage"),
+        (AwsFault::Undecryptable, "its KMS key is disabled"),
+        (AwsFault::Down, "no connection"),
+        (AwsFault::Hang, "no answer in time"),
+    ] {
+        for amplitude in [Fault::answer(503), Fault::Hang { milliseconds: 60_000, ingest: false }] {
+            stage.amplitude.fail(amplitude);
+            setup.queue.fail(fault);
+            let event = stripe::new_event("payment_intent.succeeded");
+            let start = Instant::now();
+            let answer = stage.deliver(&event).await;
+            assert!(start.elapsed() < LATEST_ANSWER, "{fault:?}: {:?}", start.elapsed());
+            answer.expect_reason(502, "failed", "not delivered to Amplitude");
+            answer.expect_reason(502, "failed", "; and the redelivery queue could not take the event: ");
+            answer.expect_reason(502, "failed", words);
+            assert!(!answer.body.to_string().contains("arn:"), "{}", answer.body);
+            setup.queue.recover();
+            stage.amplitude.recover();
+            stage.deliver(&event).await.expect_forwarded();
+            stage.amplitude.the(&event);
+        }
+    }
+    assert!(!stage.function.output().contains("arn:"));
+    assert_eq!(setup.queue.len().await, 0);
+}
+
+/// A call that failed in passing is made again within the second that is kept for it.
+#[tokio::test]
+async fn a_queue_that_throttles_in_passing_takes_the_event() {
+    let setup = QueueStage::start().await;
+    setup.stage.amplitude.fail(Fault::answer(429));
+    for fault in [AwsFault::Throttled, AwsFault::Down] {
+        setup.queue.fail_next(fault, 2);
+        setup.stage.deliver(&stripe::new_event("charge.succeeded")).await.expect(202, "deferred");
+    }
+    setup.stage.amplitude.recover();
+    setup.drain().await;
+    assert_eq!(setup.stage.amplitude.events().len(), 2);
+}
+
+#[tokio::test]
+async fn an_event_that_is_larger_than_a_message_waits_at_stripe() {
+    let setup = QueueStage::start().await;
+    let stage = &setup.stage;
+    let sized = |size: usize| {
+        let mut event = stripe::new_event("invoice.paid");
+        event["data"]["object"]["description"] = "".into();
+        let rest = size - event.to_string().len();
+        event["data"]["object"]["description"] = "x".repeat(rest).into();
+        assert_eq!(event.to_string().len(), size);
+        event
+    };
+    let (fits, too_large) = (sized(1024 * 1024 - 4096), sized(1024 * 1024));
+    stage.amplitude.fail(Fault::answer(429));
+    stage.deliver(&fits).await.expect(202, "deferred");
+    stage.deliver(&too_large).await.expect_reason(502, "failed", "larger than a message of SQS (1 MiB)");
+    stage.amplitude.recover();
+    setup.drain().await;
+    stage.amplitude.the(&fits);
+    stage.deliver(&too_large).await.expect_forwarded();
+    stage.amplitude.the(&too_large);
+}
+
+#[tokio::test]
+async fn parameters_that_cannot_be_used_lose_nothing() {
+    let setup = QueueStage::start().await;
+    let stage = &setup.stage;
+    let rates = |rates: Value| json!({"preferred_currency": {"code": "EUR", "rates": rates}});
+    for (broken, words, mended) in [
+        (json!({"refunds": "wrong"}), "`refunds`", json!({})),
+        // The sample is in US dollars.
+        (rates(json!({"GBP": "1.17"})), "no rate from USD to EUR", rates(json!({"USD": "0.5"}))),
+    ] {
+        setup.settings(broken).await;
+        let event = stripe::new_event("payment_intent.succeeded");
+        stage.deliver(&event).await.expect_reason(202, "deferred", words);
+        let handed = setup.poll().await;
+        assert_eq!(failed(&handed), [true]);
+        let line = setup.redelivery.line_of(&event, 1).await;
+        assert_eq!((&line["outcome"], &line["failed"]), (&json!("failed"), &json!(1)));
+        assert!(line["reason"].as_str().unwrap().contains(words), "{line}");
+        setup.settings(mended).await;
+        setup.wait_for(&handed).await;
+        setup.drain().await;
+        stage.amplitude.the(&event);
+    }
+    // A key that is missing.
+    let event = stripe::new_event("payment_intent.succeeded");
+    stage.store.delete(&format!("{SHOP}/amplitude-api-key")).await;
+    setup.settings(json!({})).await;
+    stage.deliver(&event).await.expect_reason(202, "deferred", "amplitude-api-key");
+    stage.store.put(&format!("{SHOP}/amplitude-api-key"), "the-new-key").await;
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    setup.drain().await;
+    assert_eq!(stage.amplitude.the(&event).api_key, "the-new-key");
+}
+
+#[tokio::test]
+async fn an_event_that_amplitude_refuses_is_a_dead_letter_the_third_time_and_the_others_arrive() {
+    let setup = QueueStage::start().await;
+    let events = setup.deferred(5).await;
+    let refuse = |positions: &[usize]| {
+        let body = json!({"code": 400, "error": "hidden", "events_with_invalid_fields": {"hidden": positions}});
+        setup.stage.amplitude.order(answer_with_json(400, body), 1);
+    };
+    refuse(&[2]);
+    let mut handed = setup.poll().await;
+    assert_eq!(failed(&handed), [false, false, true, false, false]);
+    assert_eq!(setup.stage.amplitude.batch_requests(), 2, "refused, and without the one that it was refused for");
+    let refused = handed[2].message["Body"].as_str().unwrap().to_owned();
+    for dead in [false, true] {
+        assert!(setup.queue.take_dead_letters().await.is_empty());
+        setup.wait_for(&handed).await;
+        refuse(&[0]);
+        handed = setup.poll().await;
+        assert_eq!(failed(&handed), [!dead]);
+    }
+    assert_eq!(setup.queue.len().await, 0);
+    let letters = setup.queue.take_dead_letters().await;
+    let [letter] = &letters[..] else { panic!("{letters:?}") };
+    assert_eq!(letter["Body"], *refused);
+    let reason = "400: the event is not accepted (the value of a field, for example of the user ID)";
+    assert_eq!(letter["MessageAttributes"]["reason"]["StringValue"], reason);
+    assert_eq!(attributes(letter).len(), 3, "project, received and reason");
+    let refused: Value = serde_json::from_str(&refused).unwrap();
+    let line = setup.redelivery.line_of(&refused, 3).await;
+    assert_eq!((&line["outcome"], &line["dead"], &line["level"]), (&json!("dead"), &json!(1), &json!("ERROR")));
+    assert_eq!((&line["receive_count"], &line["amplitude_code"]), (&json!(3), &json!(400)));
+    assert!(!setup.redelivery.output().contains("hidden"));
+    assert_eq!(setup.stage.amplitude.events().len(), 4);
+    // Whatever it was is mended, and the operator sends it again.
+    setup.queue.redrive(letter).await;
+    setup.drain().await;
+    for event in &events {
+        setup.stage.amplitude.the(event);
+    }
+}
+
+#[tokio::test]
+async fn throttled_events_wait_and_the_rest_arrives() {
+    let setup = QueueStage::start().await;
+    let events = setup.deferred(4).await;
+    let body = json!({"code": 429, "error": "hidden", "throttled_events": [1, 2]});
+    setup.stage.amplitude.order(answer_with_json(429, body), 1);
+    let handed = setup.poll().await;
+    assert_eq!(failed(&handed), [false, true, true, false]);
+    assert_eq!(setup.stage.amplitude.events().len(), 2);
+    let delays: Vec<_> = handed.iter().map(|handed| handed.delay.is_some()).collect();
+    assert_eq!(delays, [false, true, true, false]);
+    setup.wait_for(&handed).await;
+    setup.drain().await;
+    for event in &events {
+        setup.stage.amplitude.the(event);
+    }
+}
+
+#[tokio::test]
+async fn a_message_waits_twice_as_long_each_time_up_to_an_hour() {
+    let setup = QueueStage::start().await;
+    let events = setup.deferred(1).await;
+    setup.stage.amplitude.fail(Fault::answer(429));
+    for (count, longest) in (1..).zip([30, 60, 120, 240, 480, 960, 1920, 3600, 3600, 3600]) {
+        let handed = setup.poll().await;
+        assert_eq!(failed(&handed), [true]);
+        let delay = handed[0].delay.expect("the message waits");
+        assert!((longest * 3 / 4..=longest).contains(&delay), "{count}: {delay} s");
+        assert_eq!(setup.redelivery.line_of(&events[0], count).await["receive_count"], count);
+        // Not before its time.
+        assert!(setup.poll().await.is_empty());
+        setup.wait_for(&handed).await;
+    }
+    setup.stage.amplitude.recover();
+    setup.drain().await;
+    setup.stage.amplitude.the(&events[0]);
+}
+
+#[tokio::test]
+async fn a_delay_that_cannot_be_set_is_logged_and_the_message_waits_as_long_as_the_queue_says() {
+    let setup = QueueStage::start().await;
+    let events = setup.deferred(1).await;
+    setup.stage.amplitude.fail(Fault::answer(429));
+    setup.queue.fail(AwsFault::Denied);
+    let handed = setup.poll().await;
+    assert_eq!((failed(&handed), handed[0].delay), (vec![true], None));
+    let line = setup.redelivery.line_with("could not be delayed").await;
+    assert!(line.contains("sqs:ChangeMessageVisibility") && !line.contains("arn:"), "{line}");
+    setup.queue.recover();
+    setup.stage.amplitude.recover();
+    setup.wait_for(&handed).await;
+    setup.drain().await;
+    setup.stage.amplitude.the(&events[0]);
+}
+
+#[tokio::test]
+async fn a_message_of_somebody_else_stays_until_the_queue_moves_it() {
+    let setup = QueueStage::with(2, &[], &[]).await;
+    setup.queue.put("{\"hello\": 1}", &[]).await;
+    setup.queue.put("{\"hello\": 2}", &[("project", "no such name!")]).await;
+    let events = setup.deferred(1).await;
+    for _ in 0..2 {
+        let handed = setup.poll().await;
+        setup.wait_for(&handed).await;
+    }
+    setup.stage.amplitude.the(&events[0]);
+    assert_eq!(setup.redelivery.output().matches("not a message of stripe-amplitude's").count(), 4);
+    setup.drain().await;
+    assert_eq!(setup.queue.take_dead_letters().await.len(), 2);
+}
+
+#[tokio::test]
+async fn what_is_no_event_is_a_dead_letter_at_once() {
+    let setup = QueueStage::start().await;
+    for body in ["no JSON", "{\"object\": \"charge\"}"] {
+        setup.queue.put(body, &[("project", SHOP), ("reason", "hidden")]).await;
+    }
+    setup.drain().await;
+    let letters = setup.queue.take_dead_letters().await;
+    assert_eq!(letters.len(), 2);
+    for letter in letters {
+        let reason = letter["MessageAttributes"]["reason"]["StringValue"].as_str().unwrap();
+        assert!(reason.contains("not a Stripe event") || reason.contains("JSON"), "{reason}");
+    }
+    assert_eq!(setup.stage.amplitude.requests(), 0);
+}
+
+#[tokio::test]
+async fn a_message_that_is_handed_out_twice_counts_once() {
+    let setup = QueueStage::start().await;
+    let events = setup.deferred(3).await;
+    let messages = setup.queue.receive().await;
+    let twice = [&messages[..], &messages[..1]].concat();
+    for batch in [&messages, &twice] {
+        let answer = setup.redelivery.invoke(&queue::invocation(batch)).await.unwrap();
+        assert_eq!(answer, json!({"batchItemFailures": []}));
+    }
+    // And Stripe delivers one of them again.
+    setup.stage.deliver(&events[0]).await.expect_forwarded();
+    for event in &events {
+        setup.stage.amplitude.the(event);
+    }
+    assert_eq!(setup.stage.amplitude.events().len(), 3);
+}
+
+/// The user of a payment becomes known after its refund, or before.
+#[tokio::test]
+async fn out_of_order_a_refund_still_falls_to_the_payer() {
+    for payment_first in [true, false] {
+        let setup = QueueStage::start().await;
+        let payment = stripe::new_event("payment_intent.succeeded");
+        let mut refund = stripe::new_event("charge.refunded");
+        let charge = &mut refund["data"]["object"];
+        charge["metadata"] = json!({});
+        charge["customer"] = Value::Null;
+        charge["receipt_email"] = Value::Null;
+        let (direct, later) = if payment_first { (&payment, &refund) } else { (&refund, &payment) };
+        setup.stage.amplitude.fail(Fault::answer(429));
+        setup.stage.deliver(later).await.expect(202, "deferred");
+        setup.stage.amplitude.recover();
+        setup.stage.deliver(direct).await.expect_forwarded();
+        setup.drain().await;
+        assert_eq!(setup.stage.amplitude.the(&refund).attributed_user_id.as_deref(), Some("user_42"));
+        assert_eq!(setup.stage.amplitude.the(&payment).event["time"], payment["created"].as_u64().unwrap() * 1000);
+    }
+}
+
+#[tokio::test]
+async fn a_function_that_is_killed_in_the_middle_of_a_request_loses_nothing() {
+    for ingest in [false, true] {
+        let setup = QueueStage::start().await;
+        let events = setup.deferred(4).await;
+        setup.stage.amplitude.order(Fault::Hang { milliseconds: 60_000, ingest }, 1);
+        let messages = setup.queue.receive().await;
+        let before = setup.stage.amplitude.requests();
+        let invocation = queue::invocation(&messages);
+        let killed = async {
+            eventually("a request", async || (setup.stage.amplitude.requests() > before).then_some(())).await;
+            setup.redelivery.kill_and_start_again();
+        };
+        tokio::select! {
+            answer = setup.redelivery.invoke(&invocation) => panic!("{answer:?}"),
+            () = killed => {}
+        }
+        assert_eq!(setup.stage.amplitude.events().len(), if ingest { 4 } else { 0 });
+        setup.queue.make_visible(&messages).await;
+        setup.drain().await;
+        for event in &events {
+            setup.stage.amplitude.the(event);
+        }
+    }
+}
+
+#[tokio::test]
+async fn without_parameter_store_messages_wait() {
+    let setup = QueueStage::start().await;
+    let events = setup.deferred(2).await;
+    setup.stage.store.fail(AwsFault::Down);
+    let handed = setup.poll().await;
+    assert_eq!(failed(&handed), [true, true]);
+    for event in &events {
+        let line = setup.redelivery.line_with(event["id"].as_str().unwrap()).await;
+        assert!(line.contains("Parameter Store could not be read"), "{line}");
+    }
+    setup.stage.store.recover();
+    setup.wait_for(&handed).await;
+    setup.drain().await;
+    for event in &events {
+        setup.stage.amplitude.the(event);
+    }
+}
+
+#[tokio::test]
+async fn without_a_dead_letter_queue_of_its_own_the_queue_moves_what_is_refused() {
+    let setup = QueueStage::with(4, &[], &[("DEAD_LETTER_QUEUE_URL", "")]).await;
+    let events = setup.deferred(1).await;
+    setup.stage.amplitude.fail(Fault::answer(400));
+    for receive_count in 1..=4 {
+        let handed = setup.poll().await;
+        assert_eq!(failed(&handed), [true], "{receive_count}");
+        assert!(handed[0].delay.is_some());
+        setup.wait_for(&handed).await;
+    }
+    assert!(setup.poll().await.is_empty());
+    let letters = setup.queue.take_dead_letters().await;
+    assert_eq!(letters.len(), 1);
+    assert!(letters[0]["Body"].as_str().unwrap().contains(events[0]["id"].as_str().unwrap()));
+}
+
+#[tokio::test]
+async fn each_message_has_a_line_with_its_metrics() {
+    let setup = QueueStage::start().await;
+    let events = setup.deferred(3).await;
+    let body = json!({"code": 429, "error": "hidden", "throttled_events": [2]});
+    setup.stage.amplitude.order(answer_with_json(429, body), 1);
+    let handed = setup.poll().await;
+    setup.wait_for(&handed).await;
+    setup.drain().await;
+    let lines = setup.redelivery.request_lines(4).await;
+    assert_eq!(lines.len(), 4);
+    for (index, (event, outcome, receive_count)) in
+        [(0, "forwarded", 1), (1, "forwarded", 1), (2, "failed", 1), (2, "forwarded", 2)].into_iter().enumerate()
+    {
+        let deliveries = if receive_count == 2 { 2 } else { 1 };
+        let line = setup.redelivery.line_of(&events[event], deliveries).await;
+        assert_eq!((&line["outcome"], &line["receive_count"]), (&json!(outcome), &json!(receive_count)), "{index}");
+        assert_eq!((&line[outcome], &line["project"], line.get("status")), (&json!(1), &json!(SHOP), None));
+        let metrics = &line["_aws"]["CloudWatchMetrics"][0];
+        assert_eq!(
+            (&metrics["Namespace"], &metrics["Dimensions"]),
+            (&json!("stripe-amplitude"), &json!([["function"]]))
+        );
+        let names: BTreeSet<_> =
+            metrics["Metrics"].as_array().unwrap().iter().map(|metric| metric["Name"].as_str().unwrap()).collect();
+        assert!(names.contains(outcome), "{names:?}");
+        for name in names {
+            assert!(line[name].is_number(), "{name}: {line}");
+        }
+        assert!(line["function"].as_str().unwrap().starts_with("function-"));
+    }
+    // The time of a request counts once, and so does a start.
+    for (name, count) in [("amplitude_milliseconds", 2), ("cold_start", 1)] {
+        assert_eq!(lines.iter().filter(|line| line.get(name).is_some()).count(), count, "{name}");
+    }
+    for hidden in ["hidden", API_KEY, SECRET, "user_42"] {
+        assert!(!setup.redelivery.output().contains(hidden), "{hidden}");
+    }
+}
+
+/// An event that came in time is not too old because it waited.
+#[tokio::test]
+async fn an_event_is_as_old_as_it_was_when_it_came() {
+    let store = ParameterStore::start_with_shop().await;
+    store.put(&format!("{SHOP}/settings"), r#"{"max_age_days": 1}"#).await;
+    let setup = QueueStage::of(store, 100, &[], &[]).await;
+    let mut event = stripe::new_event("charge.succeeded");
+    event["created"] = (stripe::now() - 3 * 86_400).into();
+    let received = (stripe::now() - 3 * 86_400 + 60).to_string();
+    setup.queue.put(&event.to_string(), &[("project", SHOP), ("received", &received)]).await;
+    setup.drain().await;
+    setup.stage.amplitude.the(&event);
+}

@@ -1,0 +1,273 @@
+//! A simulated Stripe, the functions, and everything around them failing: what happened is to be in Amplitude in the end,
+//! once, and to the last minor unit.
+//!
+//! Stripe delivers at least once, in any order, several events at a time, and again what was not answered 2xx, later each
+//! time and signed anew. Its clock is compressed, and so is the queue's: what would be half a minute is a moment.
+
+mod chaos;
+mod report;
+mod stripe;
+mod world;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+
+use self::chaos::Chaos;
+pub use self::report::Report;
+use self::stripe::Stripe;
+use self::world::World;
+use crate::harness::amplitude::Amplitude;
+use crate::harness::lambda::Function;
+use crate::harness::parameter_store::ParameterStore;
+use crate::harness::queue::{self, Queue};
+use crate::harness::SHOP;
+
+/// Longer than any answer takes. What was not answered then never will be.
+const PATIENCE: Duration = Duration::from_secs(8);
+
+/// What is to happen.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// Of all random numbers. What depends on time is not repeated.
+    pub seed: u64,
+    pub events: usize,
+    pub with_queue: bool,
+}
+
+impl Plan {
+    /// `SEED` and `EVENTS` in the environment win over a random seed and this number of events.
+    pub fn of_environment(events: usize, with_queue: bool) -> Self {
+        let variable = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
+        let seed = variable("SEED").unwrap_or_else(|| fastrand::u64(..1_000_000));
+        // So that whoever sees it fail can repeat it.
+        println!("SEED={seed} {}", if with_queue { "with the queue" } else { "without the queue" });
+        let events = variable("EVENTS").map_or(events, |number| usize::try_from(number).unwrap());
+        Self { seed, events, with_queue }
+    }
+}
+
+/// One of the processes, which can be killed at any moment.
+pub struct Instance {
+    function: Function,
+    /// How many requests it takes at once.
+    at_once: usize,
+    killed: watch::Sender<u64>,
+    peak_memory: AtomicU64,
+}
+
+impl Instance {
+    fn new(function: Function, at_once: usize) -> Self {
+        Self { function, at_once, killed: watch::Sender::new(0), peak_memory: AtomicU64::new(0) }
+    }
+
+    /// As Lambda does when a process ends, an invocation that was on its way fails at once.
+    async fn invoke(&self, payload: &Value) -> Result<Value, &'static str> {
+        let mut killed = self.killed.subscribe();
+        tokio::select! {
+            answer = timeout(PATIENCE, self.function.invoke(payload)) => {
+                answer.map_err(|_| "no answer")?.map_err(|_| "the function failed")
+            }
+            _ = killed.changed() => Err("killed"),
+        }
+    }
+
+    fn kill(&self) {
+        self.measure();
+        self.function.kill_and_start_again();
+        self.killed.send_modify(|times| *times += 1);
+    }
+
+    fn measure(&self) -> u64 {
+        self.peak_memory.fetch_max(self.function.peak_memory().unwrap_or(0), Ordering::Relaxed);
+        self.peak_memory.load(Ordering::Relaxed)
+    }
+}
+
+/// Everything around Stripe.
+pub struct Setup {
+    store: ParameterStore,
+    amplitude: Amplitude,
+    queue: Option<Queue>,
+    webhooks: Vec<Instance>,
+    redeliveries: Vec<Instance>,
+}
+
+impl Setup {
+    async fn start(with_queue: bool) -> Self {
+        let (store, amplitude) = (ParameterStore::start_with_shop().await, Amplitude::start().await);
+        let settings = json!({"refunds": "negative_revenue", "events": {"add": world::ADDED}});
+        store.put(&format!("{SHOP}/settings"), &settings.to_string()).await;
+        let queue = if with_queue { Some(Queue::start(100).await) } else { None };
+
+        let mut both = vec![
+            ("PARAMETER_PREFIX", store.prefix()),
+            ("AWS_ENDPOINT_URL_SSM", store.url()),
+            ("PARAMETER_TTL_SECONDS", "1"),
+        ];
+        if let Some(queue) = &queue {
+            both.extend([("REDELIVERY_QUEUE_URL", queue.url()), ("AWS_ENDPOINT_URL_SQS", queue.endpoint())]);
+        }
+        let mut webhooks = Vec::new();
+        let delivery = if with_queue { ("DELIVERY", "queue") } else { ("DELIVERY", "direct") };
+        let many = ("AWS_LAMBDA_MAX_CONCURRENCY", "4");
+        for (at_once, more) in [(1, vec![]), (1, vec![]), (1, vec![delivery]), (4, vec![many])] {
+            let variables = [&both[..], &[("AMPLITUDE_URL", amplitude.url())], &more].concat();
+            webhooks.push(Instance::new(Function::start(&variables).await, at_once));
+        }
+        let mut redeliveries = Vec::new();
+        if let Some(queue) = &queue {
+            let batch_url = amplitude.batch_url();
+            for _ in 0..2 {
+                let own = [("AMPLITUDE_URL", &*batch_url), ("DEAD_LETTER_QUEUE_URL", queue.dead_letters_url())];
+                let function = Function::start_redelivery(&[&both[..], &own].concat()).await;
+                redeliveries.push(Instance::new(function, 1));
+            }
+        }
+        Self { store, amplitude, queue, webhooks, redeliveries }
+    }
+}
+
+/// Lets everything happen, waits until all of it has arrived, and checks that it has.
+pub async fn run(plan: Plan) -> Report {
+    let world = World::new(plan.seed, plan.events);
+    let setup = Setup::start(plan.with_queue).await;
+    let stripe = Stripe::new(&world.events, plan.seed);
+    let mut chaos = Chaos::new(&setup, plan.seed);
+    let start = Instant::now();
+
+    let (delivered, done) = (AtomicBool::new(false), AtomicBool::new(false));
+    let slots = setup.webhooks.iter().flat_map(|instance| std::iter::repeat_n(instance, instance.at_once));
+    let deliver = async {
+        tokio::join!(join_all(slots.map(|instance| stripe.deliver(instance))), stripe.roll_secret(&setup.store));
+        delivered.store(true, Ordering::Relaxed);
+    };
+    let fail = async {
+        chaos.run(&delivered).await;
+        let dead_letters = drain(setup.queue.as_ref()).await;
+        done.store(true, Ordering::Relaxed);
+        dead_letters
+    };
+    let redeliver =
+        join_all(setup.redeliveries.iter().map(|instance| hand_over(setup.queue.as_ref(), instance, &done)));
+    let (_, dead_letters, messages) = tokio::join!(deliver, fail, redeliver);
+    let seconds = start.elapsed().as_secs_f64();
+
+    check(&world, &setup, &stripe, plan);
+    let counts = setup.amplitude.counts();
+    Report {
+        plan,
+        events: world.events.len(),
+        wanted: world.events.iter().filter(|event| event.wanted).count(),
+        stripe: stripe.counts(),
+        faults: chaos.counts(),
+        answers: counts.answers,
+        repeats_dropped: counts.repeats,
+        messages: messages.into_iter().sum(),
+        dead_letters,
+        seconds,
+        peak_memory: setup.webhooks.iter().map(Instance::measure).max().unwrap(),
+        peak_memory_redelivery: setup.redeliveries.iter().map(Instance::measure).max(),
+    }
+}
+
+/// Does what Lambda's event source mapping does, until the queue is empty for good. Gives the number of messages.
+async fn hand_over(queue: Option<&Queue>, instance: &Instance, done: &AtomicBool) -> u64 {
+    let Some(queue) = queue else { return 0 };
+    let mut count = 0;
+    while !done.load(Ordering::Relaxed) {
+        let messages = queue.receive().await;
+        if messages.is_empty() {
+            sleep(Duration::from_millis(50)).await;
+            continue;
+        }
+        count += messages.len() as u64;
+        let answer = instance.invoke(&queue::invocation(&messages)).await.map_err(str::to_owned);
+        let handed = queue::settle(queue, messages, answer).await;
+        // An hour is a minute of SQS's, which counts in seconds; and half a minute is the least of them.
+        for handed in handed.into_iter().filter(|handed| handed.failed) {
+            let seconds = handed.delay.map_or(1, |delay| delay.div_ceil(60));
+            queue.make_visible_in(seconds, [&handed.message]).await;
+        }
+    }
+    count
+}
+
+/// When nothing fails any longer: waits until the queue is empty, and sends the dead letters again, as an operator does.
+/// Gives their number.
+async fn drain(queue: Option<&Queue>) -> u64 {
+    let Some(queue) = queue else { return 0 };
+    let mut count = 0;
+    loop {
+        let deadline = Instant::now() + Duration::from_secs(300);
+        while queue.len().await > 0 {
+            assert!(Instant::now() < deadline, "{} messages are left in the queue", queue.len().await);
+            sleep(Duration::from_millis(100)).await;
+        }
+        let letters = queue.take_dead_letters().await;
+        if letters.is_empty() {
+            return count;
+        }
+        count += letters.len() as u64;
+        for letter in &letters {
+            queue.redrive(letter).await;
+        }
+    }
+}
+
+/// Everything is there, once, and nothing else; and all money.
+fn check(world: &World, setup: &Setup, stripe: &Stripe, plan: Plan) {
+    let kept = setup.amplitude.events();
+    let mut times: HashMap<&str, usize> = HashMap::new();
+    for kept in &kept {
+        *times.entry(kept.event["insert_id"].as_str().unwrap()).or_default() += 1;
+    }
+    for event in &world.events {
+        let expected = usize::from(event.wanted);
+        let found = times.remove(&*event.id).unwrap_or(0);
+        assert_eq!(found, expected, "{} ({}), {plan:?}", event.id, event.event_type);
+    }
+    assert!(times.is_empty(), "events that never happened: {times:?}");
+    let types: BTreeSet<_> = kept.iter().map(|kept| kept.event["event_type"].as_str().unwrap()).collect();
+    for event_type in ::stripe_amplitude::stripe::catalog::TYPES {
+        assert!(types.contains(&*format!("[Stripe] {event_type}")), "{event_type}");
+    }
+
+    let mut revenue: BTreeMap<(String, String), i128> = BTreeMap::new();
+    for kept in &kept {
+        if let Some(amount) = kept.event.get("revenue") {
+            let currency = kept.event["currency"].as_str().unwrap().to_owned();
+            let user = kept.attributed_user_id.clone().unwrap_or_else(|| panic!("revenue of nobody: {:?}", kept.event));
+            let minor_units = minor_units(&amount.to_string(), &currency);
+            *revenue.entry((user, currency)).or_default() += minor_units;
+        }
+    }
+    revenue.retain(|_, minor_units| *minor_units != 0);
+    assert_eq!(revenue, world.revenue, "{plan:?}");
+
+    // What Stripe is not to be bothered with.
+    let not_delivered = stripe.counts().not_delivered;
+    let never: &[&str] = if plan.with_queue { &["Amplitude", "other"] } else { &["the queue", "other"] };
+    for cause in never {
+        assert_eq!(not_delivered.get(cause), None, "{plan:?} {:?}", stripe.examples());
+    }
+}
+
+/// Of a decimal number, digit by digit.
+fn minor_units(amount: &str, currency: &str) -> i128 {
+    let decimals = match currency {
+        "JPY" => 0,
+        "KWD" => 3,
+        _ => 2,
+    };
+    let (whole, rest) = amount.split_once('.').unwrap_or((amount, ""));
+    // A whole number is read as a float, and written with a zero.
+    let rest = rest.trim_end_matches('0');
+    assert!(rest.len() <= decimals, "{amount} {currency}");
+    format!("{whole}{rest:0<decimals$}").parse().unwrap()
+}

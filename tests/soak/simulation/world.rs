@@ -1,0 +1,308 @@
+//! What happens in the world: payments, what becomes of them, and what they leave in the end.
+//!
+//! The revenue is kept by the hand that lets things happen, and not read off the events.
+
+use std::collections::BTreeMap;
+
+use fastrand::Rng;
+use serde_json::{Value, json};
+use stripe_amplitude::stripe::catalog::TYPES;
+
+use crate::harness::stripe;
+
+/// The types that the project adds to the default ones.
+pub const ADDED: [&str; 7] = [
+    "refund.created",
+    "refund.failed",
+    "charge.refund.updated",
+    "charge.dispute.created",
+    "charge.dispute.funds_withdrawn",
+    "charge.dispute.funds_reinstated",
+    "charge.dispute.closed",
+];
+
+/// What an endpoint that is subscribed to too much is sent as well.
+const UNSUPPORTED: [&str; 4] = ["customer.created", "payment_method.attached", "refund.updated", "payout.paid"];
+
+const CURRENCIES: [&str; 5] = ["usd", "eur", "jpy", "kwd", "isk"];
+
+/// From this version on, other events tell of a failed refund.
+const VERSIONS: [&str; 2] = ["2024-06-20", "2024-10-28.acacia"];
+
+/// An event of Stripe's.
+pub struct Event {
+    pub id: String,
+    pub event_type: String,
+    pub body: String,
+    /// Whether the project wants it.
+    pub wanted: bool,
+}
+
+pub struct World {
+    /// In the order in which they happened.
+    pub events: Vec<Event>,
+    /// In minor units, by user and currency; without those that came to nothing.
+    pub revenue: BTreeMap<(String, String), i128>,
+}
+
+impl World {
+    /// About so many events; each story is told to its end. There is one user for each 20.
+    pub fn new(seed: u64, events: usize) -> Self {
+        let mut author = Author {
+            rng: Rng::with_seed(seed),
+            seed,
+            users: (events / 20).max(1),
+            written: Vec::new(),
+            revenue: BTreeMap::new(),
+        };
+        // Each type at least once, and then as it comes.
+        for event_type in
+            TYPES.into_iter().filter(|name| *name != "payment_intent.succeeded" && *name != "charge.refunded")
+        {
+            author.something_else(event_type);
+        }
+        while author.written.len() < events {
+            author.story();
+        }
+        author.revenue.retain(|_, minor_units| *minor_units != 0);
+        Self { events: author.written, revenue: author.revenue }
+    }
+}
+
+struct Author {
+    rng: Rng,
+    seed: u64,
+    users: usize,
+    written: Vec<Event>,
+    revenue: BTreeMap<(String, String), i128>,
+}
+
+/// A payment, as far as its stories need it.
+struct Payment {
+    number: usize,
+    user: String,
+    currency: &'static str,
+    authorized: i64,
+    captured: i64,
+    version: &'static str,
+}
+
+impl Author {
+    fn story(&mut self) {
+        match self.rng.u32(0..16) {
+            0..5 => {
+                self.payment(false);
+            }
+            5..7 => {
+                let payment = self.payment(false);
+                self.refund_in_steps(&payment, 0);
+            }
+            7 => {
+                let payment = self.payment(true);
+                // The rest of the authorization is released, and then some of the captured is refunded.
+                let released = payment.authorized - payment.captured;
+                self.charge(&payment, "charge.refunded", released, Some(0));
+                self.refund_in_steps(&payment, released);
+            }
+            8 => self.failed_refund(),
+            9 => self.refund_without_charge(),
+            10 => self.dispute(),
+            11 => self.cancelled_authorization(),
+            12..15 => {
+                let event_type = TYPES[self.rng.usize(..TYPES.len())];
+                if event_type != "payment_intent.succeeded" && event_type != "charge.refunded" {
+                    self.something_else(event_type);
+                }
+            }
+            _ => {
+                let event_type = UNSUPPORTED[self.rng.usize(..UNSUPPORTED.len())];
+                let user = self.user();
+                self.happen(
+                    event_type,
+                    VERSIONS[0],
+                    json!({"object": "thing", "metadata": {"user_id": user}}),
+                    Value::Null,
+                );
+            }
+        }
+    }
+
+    /// It succeeds, perhaps for a part of what was authorized.
+    fn payment(&mut self, partial: bool) -> Payment {
+        let authorized = self.rng.i64(2..2_000_000);
+        let captured = if partial { self.rng.i64(1..authorized) } else { authorized };
+        let payment = self.authorization(authorized, captured);
+        let mut object = sample("payment_intent.succeeded");
+        object["id"] = payment.id().into();
+        object["amount"] = authorized.into();
+        object["amount_received"] = captured.into();
+        object["currency"] = payment.currency.into();
+        object["metadata"] = json!({ "user_id": payment.user });
+        self.happen("payment_intent.succeeded", payment.version, object, Value::Null);
+        self.earned(&payment, captured);
+        self.charge(&payment, if partial { "charge.captured" } else { "charge.succeeded" }, 0, None);
+        payment
+    }
+
+    fn authorization(&mut self, authorized: i64, captured: i64) -> Payment {
+        let currency = CURRENCIES[self.rng.usize(..CURRENCIES.len())];
+        let version = VERSIONS[self.rng.usize(..VERSIONS.len())];
+        Payment { number: self.written.len(), user: self.user(), currency, authorized, captured, version }
+    }
+
+    fn refund_in_steps(&mut self, payment: &Payment, released: i64) {
+        let mut refunded = 0;
+        for _ in 0..self.rng.usize(1..4) {
+            let left = payment.captured - refunded;
+            if left == 0 {
+                return;
+            }
+            let step = self.rng.i64(1..=left);
+            self.charge(payment, "charge.refunded", released + refunded + step, Some(released + refunded));
+            self.refund(payment, "refund.created", true, step, "succeeded", Value::Null);
+            self.earned(payment, -step);
+            refunded += step;
+        }
+    }
+
+    fn failed_refund(&mut self) {
+        let payment = self.payment(false);
+        let amount = self.rng.i64(1..=payment.captured);
+        self.charge(&payment, "charge.refunded", amount, Some(0));
+        self.refund(&payment, "refund.created", true, amount, "pending", Value::Null);
+        self.refund(&payment, "charge.refund.updated", true, amount, "failed", json!({"status": "pending"}));
+        self.refund(&payment, "refund.failed", true, amount, "failed", Value::Null);
+        // The metadata of the refund are edited.
+        self.refund(&payment, "charge.refund.updated", true, amount, "failed", json!({"metadata": {}}));
+    }
+
+    fn refund_without_charge(&mut self) {
+        let payment = self.payment(false);
+        let amount = self.rng.i64(1..=payment.captured);
+        self.refund(&payment, "refund.created", false, amount, "pending", Value::Null);
+        self.earned(&payment, -amount);
+        if self.rng.bool() {
+            self.refund(&payment, "refund.failed", false, amount, "failed", Value::Null);
+            self.earned(&payment, amount);
+        }
+    }
+
+    fn dispute(&mut self) {
+        let payment = self.payment(false);
+        let amount = self.rng.i64(1..=payment.captured);
+        self.dispute_event(&payment, "created", amount);
+        self.dispute_event(&payment, "funds_withdrawn", amount);
+        self.earned(&payment, -amount);
+        if self.rng.bool() {
+            self.dispute_event(&payment, "funds_reinstated", amount);
+            self.earned(&payment, amount);
+        }
+        self.dispute_event(&payment, "closed", amount);
+    }
+
+    fn cancelled_authorization(&mut self) {
+        let authorized = self.rng.i64(1..100_000);
+        let payment = self.authorization(authorized, 0);
+        let mut object = sample("payment_intent.canceled");
+        object["id"] = payment.id().into();
+        object["metadata"] = json!({ "user_id": payment.user });
+        self.happen("payment_intent.canceled", payment.version, object, Value::Null);
+        self.charge(&payment, "charge.refunded", authorized, Some(0));
+    }
+
+    /// An event of any type that is not about money of ours.
+    fn something_else(&mut self, event_type: &str) {
+        let user = self.user();
+        let mut object = sample(event_type);
+        object["id"] = format!("other_{}", self.written.len()).into();
+        object["payment_intent"] = Value::Null;
+        object["metadata"] = json!({ "user_id": user });
+        self.happen(event_type, VERSIONS[0], object, Value::Null);
+    }
+
+    /// Half of the charges do not say whose they are: they fall to the payer.
+    fn charge(&mut self, payment: &Payment, event_type: &str, refunded: i64, previously: Option<i64>) {
+        let mut object = sample(event_type);
+        for (name, value) in [
+            ("id", format!("ch_{}_{}", self.seed, payment.number).into()),
+            ("payment_intent", payment.id().into()),
+            ("amount", payment.authorized.into()),
+            ("amount_captured", payment.captured.into()),
+            ("amount_refunded", refunded.into()),
+            ("currency", payment.currency.into()),
+        ] {
+            object[name] = value;
+        }
+        self.whose(&mut object, payment);
+        let previous = previously.map_or(Value::Null, |refunded| json!({ "amount_refunded": refunded }));
+        self.happen(event_type, payment.version, object, previous);
+    }
+
+    fn refund(
+        &mut self,
+        payment: &Payment,
+        event_type: &str,
+        has_charge: bool,
+        amount: i64,
+        status: &str,
+        previous: Value,
+    ) {
+        let object = json!({
+            "object": "refund", "id": format!("re_{}", self.written.len()), "payment_intent": payment.id(),
+            "charge": has_charge.then(|| format!("ch_{}_{}", self.seed, payment.number)),
+            "currency": payment.currency, "amount": amount, "status": status,
+        });
+        self.happen(event_type, payment.version, object, previous);
+    }
+
+    fn dispute_event(&mut self, payment: &Payment, what: &str, amount: i64) {
+        let object = json!({
+            "object": "dispute", "id": format!("dp_{}", payment.number), "payment_intent": payment.id(),
+            "charge": format!("ch_{}_{}", self.seed, payment.number), "currency": payment.currency, "amount": amount,
+            "balance_transactions": [{"amount": -amount, "fee": 1500}],
+        });
+        self.happen(&format!("charge.dispute.{what}"), payment.version, object, Value::Null);
+    }
+
+    fn whose(&mut self, object: &mut Value, payment: &Payment) {
+        let named = self.rng.bool();
+        object["metadata"] = if named { json!({ "user_id": payment.user }) } else { json!({}) };
+        object["customer"] = Value::Null;
+        object["receipt_email"] = Value::Null;
+    }
+
+    fn happen(&mut self, event_type: &str, version: &str, object: Value, previous: Value) {
+        let number = self.written.len();
+        let mut event = stripe::sample("charge.refunded");
+        let id = format!("evt_{}_{number}", self.seed);
+        event["id"] = id.as_str().into();
+        event["type"] = event_type.into();
+        event["api_version"] = version.into();
+        event["created"] = (stripe::now() - 3600 + number as u64 / 100).into();
+        event["data"] = json!({ "object": object });
+        if !previous.is_null() {
+            event["data"]["previous_attributes"] = previous;
+        }
+        let wanted = TYPES.contains(&event_type) || ADDED.contains(&event_type);
+        self.written.push(Event { id, event_type: event_type.to_owned(), body: event.to_string(), wanted });
+    }
+
+    fn earned(&mut self, payment: &Payment, minor_units: i64) {
+        let key = (payment.user.clone(), payment.currency.to_uppercase());
+        *self.revenue.entry(key).or_default() += i128::from(minor_units);
+    }
+
+    fn user(&mut self) -> String {
+        format!("user_{}", self.rng.usize(..self.users))
+    }
+}
+
+impl Payment {
+    fn id(&self) -> String {
+        format!("pi_{}", self.number)
+    }
+}
+
+fn sample(event_type: &str) -> Value {
+    stripe::sample(event_type)["data"]["object"].take()
+}
