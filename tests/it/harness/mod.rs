@@ -5,6 +5,7 @@ pub mod gateway;
 pub mod lambda;
 pub mod parameter_store;
 pub mod program;
+pub mod secrets;
 pub mod stripe;
 
 use std::time::Duration;

@@ -14,7 +14,7 @@ use tokio::sync::OnceCell;
 
 use super::lambda::REGION;
 use super::program::{Server, scratch};
-use super::{API_KEY, SECRET, SHOP, eventually, http_client};
+use super::{API_KEY, SECRET, SHOP, eventually, http_client, secrets};
 
 /// What Parameter Store can be told to do instead of its work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,6 +94,9 @@ impl ParameterStore {
     /// Creates or changes a parameter; the name is `{project}/…`.
     pub async fn put(&self, name: &str, value: &str) {
         let kind = if name.ends_with("/settings") { "String" } else { "SecureString" };
+        if kind == "SecureString" {
+            secrets::keep(value);
+        }
         let name = format!("{}/{name}", self.prefix);
         let parameter = json!({"Name": name, "Value": value, "Type": kind, "Overwrite": true});
         let answer = self.proxy.call_moto("PutParameter", &parameter).await;
