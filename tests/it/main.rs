@@ -19,6 +19,7 @@ mod harness;
 
 mod amplitude_faults;
 mod concurrency;
+mod connections;
 mod forwarding;
 mod log;
 mod official_signer;

@@ -7,6 +7,7 @@ pub mod parameter_store;
 pub mod program;
 pub mod secrets;
 pub mod stripe;
+pub mod wire;
 
 use std::time::Duration;
 
