@@ -21,6 +21,7 @@ mod amplitude_faults;
 mod concurrency;
 mod connections;
 mod forwarding;
+mod hostile_input;
 mod log;
 mod official_signer;
 mod parameter_store_faults;
