@@ -23,6 +23,7 @@ mod connections;
 mod forwarding;
 mod hostile_input;
 mod log;
+mod metrics;
 mod nobody_in;
 mod official_signer;
 mod parameter_store_faults;
