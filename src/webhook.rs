@@ -251,7 +251,7 @@ fn route(request: &Request<'_>, record: &mut Record) -> Result<ProjectName, Fail
         return Err(Failure::Route);
     }
     #[cfg(feature = "panic-for-tests")]
-    assert!(name.as_str() != "panic-for-tests", "a panic for tests");
+    assert!(name.as_str() != "panic-for-tests", "a panic for tests: {:?} {:?}", request.headers, request.body);
     record.project = Some(name.clone());
     if request.method != Method::POST {
         return Err(Failure::Method);

@@ -1,11 +1,18 @@
 //! Projects from AWS Systems Manager Parameter Store.
 
+use std::time::Duration;
+
+use aws_sdk_ssm::config::timeout::TimeoutConfig;
 use aws_sdk_ssm::error::{ProvideErrorMetadata as _, SdkError};
 use aws_sdk_ssm::operation::get_parameters_by_path::GetParametersByPathError;
 use aws_sdk_ssm::types::Parameter as SsmParameter;
 
 use super::{LoadError, Parameter, ProjectName, ProjectSource};
 use crate::aws::Access;
+
+/// No attempt takes longer, so that another one, on a new connection, still fits into the time of a first load: a
+/// connection may have died without a word while the environment was frozen.
+const ATTEMPT_LIMIT: Duration = Duration::from_millis(900);
 
 /// Reads projects with one `GetParametersByPath` each: recursive, decrypted, paged.
 #[derive(Clone, Debug)]
@@ -18,7 +25,9 @@ impl ParameterStore {
     /// `prefix` is the folder of the projects, without a slash at its end.
     pub fn new(access: &Access, http: reqwest::Client, prefix: String) -> Self {
         let configuration = access.configuration(http, access.parameter_store_url.as_deref());
-        Self { client: aws_sdk_ssm::Client::new(&configuration), prefix }
+        let limits = TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT_LIMIT).build();
+        let configuration = aws_sdk_ssm::config::Builder::from(&configuration).timeout_config(limits).build();
+        Self { client: aws_sdk_ssm::Client::from_conf(configuration), prefix }
     }
 }
 

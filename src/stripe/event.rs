@@ -10,7 +10,8 @@ use super::signature::VerifiedBody;
 /// A JSON object of Stripe's.
 pub type Object = Map<String, Value>;
 
-/// A snapshot event, of any API version. Unknown keys of the envelope are left out.
+/// A snapshot event, of any API version. Unknown keys of the envelope are left out; of a key that stands twice, the last
+/// one counts, here and in all that is inside, as in `JSON.parse` and in Stripe's libraries.
 #[derive(Clone, PartialEq)]
 pub struct Event {
     /// `evt_…`, the same for every delivery of the event.

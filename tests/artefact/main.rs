@@ -31,7 +31,7 @@ use crate::harness::gateway::{Answer, Gateway, Request};
 use crate::harness::lambda::REGION;
 use crate::harness::parameter_store::ParameterStore;
 use crate::harness::program::{Server, free_address, log_of, scratch};
-use crate::harness::{SECRET, SHOP, eventually, http_client, stripe};
+use crate::harness::{API_KEY, SECRET, SHOP, eventually, http_client, secrets, stripe};
 
 #[tokio::test]
 async fn every_type_arrives_through_the_release_build() {
@@ -66,8 +66,11 @@ async fn what_waited_in_the_queue_arrives_through_the_release_build() {
 #[tokio::test]
 async fn a_panic_is_answered_and_the_process_serves_on() {
     let stage = Stage::start("panicking", "target/lambda/panic-for-tests/stripe-amplitude/bootstrap").await;
+    // The message of the panic holds the headers and the body, and the body is full of what must stay home.
+    let body = stripe::sample("checkout.session.completed").to_string() + SECRET + API_KEY;
     for _ in 0..3 {
-        let answer = stage.send(Gateway::HttpApi, &Request::signed("panic-for-tests", SECRET, "{}")).await;
+        let answer = stage.send(Gateway::HttpApi, &Request::signed("panic-for-tests", SECRET, body.clone())).await;
+        secrets::expect_none_in("the answer to a panic", &answer.body.to_string());
         answer.expect_reason(500, "failed", "unexpected error in the function");
         let event = stripe::new_event("charge.succeeded");
         stage.send(Gateway::HttpApi, &Request::signed(SHOP, SECRET, event.to_string())).await.expect_forwarded();
@@ -79,6 +82,7 @@ async fn a_panic_is_answered_and_the_process_serves_on() {
     .await;
     assert!(log.contains("src/webhook.rs:"), "the place is logged");
     assert!(!log.contains("a panic for tests"), "the message is not: it may hold anything");
+    secrets::expect_none_in("the log of a process that panicked", &log);
     assert_eq!(stage.store.calls(), 1, "it is the same process, with its cache");
 }
 

@@ -21,8 +21,12 @@ mod simulation;
 
 mod amplitude_faults;
 mod concurrency;
+mod connections;
 mod forwarding;
+mod hostile_input;
 mod log;
+mod metrics;
+mod nobody_in;
 mod official_signer;
 mod parameter_store_faults;
 mod projects;

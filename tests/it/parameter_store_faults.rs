@@ -12,7 +12,7 @@ const FAULTS: [(Fault, &str, usize); 5] = [
     (Fault::Throttled, "its rate limit is reached", 3),
     (Fault::Denied, "the function's role needs ssm:GetParametersByPath", 1),
     (Fault::Undecryptable, "a parameter cannot be decrypted", 1),
-    (Fault::Hang, "no answer in time", 1),
+    (Fault::Hang, "no answer in time", 2),
     (Fault::Down, "no connection", 3),
 ];
 

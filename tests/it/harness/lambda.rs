@@ -11,7 +11,7 @@ use tokio::sync::OnceCell;
 
 use super::gateway::{Answer, Gateway, Request};
 use super::program::{Server, scratch};
-use super::{eventually, http_client};
+use super::{eventually, http_client, secrets};
 
 /// The Region in which everything is.
 pub const REGION: &str = "eu-central-1";
@@ -118,7 +118,14 @@ impl Function {
 
     /// Sends a request through a gateway.
     pub async fn send(&self, gateway: Gateway, request: &Request) -> Answer {
-        gateway.send(&self.http, &self.emulator, &self.name, request).await
+        let answer = gateway.send(&self.http, &self.emulator, &self.name, request).await;
+        secrets::expect_none_in("an answer", &format!("{:?} {}", answer.headers, answer.body));
+        answer
+    }
+
+    /// The ID of its process.
+    pub fn process_id(&self) -> u32 {
+        self.process.lock().unwrap().child.id()
     }
 
     /// All that it has written.
@@ -213,8 +220,13 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
+        for reader in self.readers.drain(..) {
+            let _ = reader.join();
+        }
         if std::thread::panicking() {
             eprintln!("The function wrote:\n{}", self.output());
+        } else {
+            secrets::expect_none_in("what a process wrote", &self.output());
         }
     }
 }

@@ -7,7 +7,9 @@ pub mod lambda;
 pub mod parameter_store;
 pub mod program;
 pub mod queue;
+pub mod secrets;
 pub mod stripe;
+pub mod wire;
 
 use std::time::Duration;
 

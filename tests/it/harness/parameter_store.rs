@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use serde_json::json;
 
 use super::aws::{PARAMETER_STORE, Proxy};
-use super::{API_KEY, SECRET, SHOP};
+use super::{API_KEY, SECRET, SHOP, secrets};
 
 pub use super::aws::Fault;
 
@@ -49,6 +49,9 @@ impl ParameterStore {
     /// Creates or changes a parameter; the name is `{project}/…`.
     pub async fn put(&self, name: &str, value: &str) {
         let kind = if name.ends_with("/settings") { "String" } else { "SecureString" };
+        if kind == "SecureString" {
+            secrets::keep(value);
+        }
         let name = format!("{}/{name}", self.prefix);
         let parameter = json!({"Name": name, "Value": value, "Type": kind, "Overwrite": true});
         let answer = self.proxy.administer("PutParameter", &parameter).await;

@@ -22,11 +22,11 @@ use self::chaos::Chaos;
 pub use self::report::Report;
 use self::stripe::Stripe;
 use self::world::World;
+use crate::harness::SHOP;
 use crate::harness::amplitude::Amplitude;
 use crate::harness::lambda::Function;
 use crate::harness::parameter_store::ParameterStore;
 use crate::harness::queue::{self, Queue};
-use crate::harness::SHOP;
 
 /// Longer than any answer takes. What was not answered then never will be.
 const PATIENCE: Duration = Duration::from_secs(8);

@@ -1,0 +1,330 @@
+//! Input that nobody sends in good faith: each is answered as the contract says, in time, and the process serves on.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::harness::gateway::{Answer, Request};
+use crate::harness::{SECRET, SHOP, Stage, stripe};
+
+/// The longest that an answer may take. This is a debug build, maybe on a busy machine; the release build computes twenty
+/// times as fast.
+const IN_TIME: Duration = Duration::from_secs(15);
+
+/// What Lambda takes as the payload of an invocation, in bytes.
+const LARGEST_INVOCATION: usize = 6 * 1024 * 1024;
+
+/// What the process may take, in KiB: a little less than the 128 MB that it has when deployed. 96 MB were measured.
+const MEMORY: u64 = 120 * 1024;
+
+/// Sends a request, and checks that the answer is there in time and the next event is delivered. `what` is for messages.
+async fn send(stage: &Stage, what: &str, request: &Request) -> Answer {
+    let start = Instant::now();
+    let answer = stage.send(request).await;
+    assert!(start.elapsed() < IN_TIME, "{what}: {:?}", start.elapsed());
+    stage.deliver(&stripe::new_event("charge.succeeded")).await.expect_forwarded();
+    answer
+}
+
+/// A body that is not ASCII comes in Base64.
+fn signed(body: impl Into<Vec<u8>>) -> Request {
+    let request = Request::signed(SHOP, SECRET, body);
+    Request { base64: !request.body.is_ascii(), ..request }
+}
+
+/// The text of a new event in which `"amount"` has this value, as it stands.
+fn with_amount(event_type: &str, amount: &str) -> String {
+    let mut event = stripe::new_event(event_type);
+    event["data"]["object"]["amount_received"] = "the amount".into();
+    event.to_string().replace("\"the amount\"", amount)
+}
+
+/// The text of a new event whose object has one more field, as it stands.
+fn with_field(value: &str) -> String {
+    let mut event = stripe::new_event("charge.succeeded");
+    event["data"]["object"]["hostile"] = "the value".into();
+    event.to_string().replace("\"the value\"", value)
+}
+
+#[tokio::test]
+async fn json_that_nests_without_end_is_refused() {
+    let stage = Stage::start().await;
+    let deep = 100_000;
+    for (what, body) in [
+        ("arrays", "[".repeat(deep)),
+        ("objects", r#"{"a":"#.repeat(deep)),
+        ("closed arrays in an event", with_field(&format!("{}{}", "[".repeat(deep), "]".repeat(deep)))),
+        ("closed objects in an event", with_field(&format!("{}1{}", r#"{"a":"#.repeat(deep), "}".repeat(deep)))),
+    ] {
+        send(&stage, what, &signed(body)).await.expect_reason(400, "refused", "malformed JSON");
+    }
+    // What is still read is forwarded, as deep as Amplitude takes it.
+    let body = with_field(&format!("{}{}", "[".repeat(100), "]".repeat(100)));
+    send(&stage, "100 layers", &signed(body)).await.expect_forwarded();
+}
+
+#[tokio::test]
+async fn numbers_out_of_range_are_refused_or_carry_no_revenue() {
+    let stage = Stage::start().await;
+    for number in ["1e999", "-1e999", "1e", "0x10", "01", "+1", ".5", "NaN", "Infinity"] {
+        let body = with_amount("payment_intent.succeeded", number);
+        send(&stage, number, &signed(body)).await.expect_reason(400, "refused", "malformed JSON");
+    }
+    for number in ["9223372036854775808", "18446744073709551616", "-9223372036854775809", "1e30", "1.5", "\"1\""] {
+        let body = with_amount("payment_intent.succeeded", number);
+        send(&stage, number, &signed(body.clone())).await.expect_forwarded();
+        let event: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(stage.amplitude.the(&event).event.get("revenue"), None, "{number}");
+    }
+    // As large as an integer gets, and exact: Amplitude reads what was written.
+    let body = with_amount("payment_intent.succeeded", "9223372036854775807");
+    send(&stage, "i64::MAX", &signed(body.clone())).await.expect_forwarded();
+    let kept = stage.amplitude.the(&serde_json::from_str(&body).unwrap());
+    assert_eq!(kept.event["revenue"].as_f64(), Some(92_233_720_368_547_758.07));
+
+    for created in ["9223372036854775808", "9223372036854775807", "-9223372036854775808", "1e30", "1.5", "\"1\""] {
+        let mut event = stripe::new_event("charge.succeeded");
+        event["created"] = "the time".into();
+        let body = event.to_string().replace("\"the time\"", created);
+        send(&stage, created, &signed(body)).await.expect_reason(400, "refused", "`created`");
+    }
+}
+
+/// The last one counts, wherever it stands, as in `JSON.parse` and in Stripe's libraries; so what is selected by is what
+/// is sent.
+#[tokio::test]
+async fn of_keys_that_stand_twice_the_last_one_counts() {
+    let stage = Stage::start().await;
+    let event = stripe::new_event("charge.succeeded");
+    for (key, other) in [
+        ("id", json!("evt_other")),
+        ("type", json!("customer.created")),
+        ("created", json!(1)),
+        ("livemode", json!(true)),
+        ("object", json!("charge")),
+        ("data", json!({"object": {"id": "other"}})),
+    ] {
+        let mut event = event.clone();
+        event["id"] = format!("evt_twice_{key}").into();
+        let rest = {
+            let mut rest = event.clone();
+            rest.as_object_mut().unwrap().remove(key);
+            let rest = rest.to_string();
+            rest.trim_start_matches('{').to_owned()
+        };
+        // The first one in front of all others, the last one behind them.
+        let body = |first: &Value, last: &Value| {
+            format!(
+                "{{\"{key}\":{first},{},\"{key}\":{last}}}",
+                rest.trim_end_matches('}').to_owned() + &"}".repeat(closing(&rest))
+            )
+        };
+        let request = signed(body(&other, &event[key]));
+        let answer = send(&stage, key, &request).await;
+        answer.expect_forwarded();
+        assert_eq!((&answer.body["event"], &answer.body["type"]), (&event["id"], &event["type"]), "{key}");
+        let kept = stage.amplitude.the(&event).event;
+        assert_eq!(kept["event_type"], "[Stripe] charge.succeeded", "{key}");
+        assert_eq!(kept["time"], event["created"].as_i64().unwrap() * 1000, "{key}");
+        assert_eq!(kept["event_properties"]["id"], event["data"]["object"]["id"], "{key}");
+        assert_eq!(stage.function.line_of(&event, 1).await["livemode"], event["livemode"], "{key}");
+
+        let answer = send(&stage, key, &signed(body(&event[key], &other))).await;
+        match key {
+            "type" => answer.expect_reason(200, "ignored", "not on the list"),
+            "object" => answer.expect_reason(400, "refused", "not a Stripe event"),
+            _ => answer.expect_forwarded(),
+        }
+        if key == "id" {
+            assert_eq!(answer.body["event"], "evt_other");
+        }
+    }
+}
+
+/// How many braces close what is inside of the outermost object.
+fn closing(text: &str) -> usize {
+    text.bytes().rev().take_while(|byte| *byte == b'}').count() - 1
+}
+
+#[tokio::test]
+async fn what_is_no_text_is_refused_and_what_is_strange_text_is_forwarded() {
+    let stage = Stage::start().await;
+    let with_bytes = |bytes: &[u8]| {
+        let body = with_field("\"@@\"");
+        let (before, after) = body.split_once("@@").unwrap();
+        [before.as_bytes(), bytes, after.as_bytes()].concat()
+    };
+    for bytes in
+        [&b"\xff"[..], b"\xc3", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xc0\x80", b"\0", b"\n", br"\ud800", br"\x"]
+    {
+        let answer = send(&stage, &format!("{bytes:?}"), &signed(with_bytes(bytes))).await;
+        answer.expect_reason(400, "refused", "malformed JSON");
+    }
+    let body = with_field("1");
+    for (what, body) in [
+        ("a byte order mark", format!("\u{feff}{body}").into_bytes()),
+        ("UTF-16", body.encode_utf16().flat_map(u16::to_le_bytes).collect()),
+        ("a NUL behind it", format!("{body}\0").into_bytes()),
+        ("two events", body.repeat(2).into_bytes()),
+        ("NULs", vec![0; 1000]),
+    ] {
+        send(&stage, what, &signed(body)).await.expect_reason(400, "refused", "malformed JSON");
+    }
+    for bytes in
+        [br"\u0000".as_slice(), br"\u202e\u2028", br"\ud83e\udd80", "🦀\u{202e}\u{7f}".as_bytes(), br#"\"}],\u0022"#]
+    {
+        send(&stage, &format!("{bytes:?}"), &signed(with_bytes(bytes))).await.expect_forwarded();
+    }
+    // Also where it stands in the answer and in the log line.
+    for text in ["\0", "a\nb", "\u{1b}[31m", "\u{2028}", "\"},{\"", "\u{202e}"] {
+        let mut event = stripe::new_event("charge.succeeded");
+        event["type"] = text.into();
+        let answer = send(&stage, text, &signed(event.to_string())).await;
+        answer.expect_reason(200, "ignored", "not on the list");
+        assert_eq!(answer.body["type"], text);
+        assert_eq!(stage.function.line_of(&event, 1).await["type"], text, "it is one line, and well-formed");
+    }
+}
+
+/// Lambda takes 6 MB; four are read. What is signed and so large is forwarded, cut to Amplitude's limits.
+///
+/// Without the secret nobody gets that far. With it, one can do worse than this: an object of one member takes a hundred
+/// times its length, so that 4 MiB of nothing else would take 390 MB. Stripe's events are a tenth of a MiB, and no such
+/// thing.
+#[tokio::test]
+async fn large_bodies_are_answered_in_the_memory_that_the_function_has() {
+    let stage = Stage::start().await;
+    let largest_text = LARGEST_INVOCATION - 4096;
+    send(&stage, "6 MB of text", &signed(vec![b' '; largest_text])).await.expect_reason(413, "refused", "4 MiB");
+    let unsigned = Request::unsigned(SHOP, vec![b'['; largest_text]);
+    send(&stage, "6 MB, unsigned", &unsigned).await.expect_reason(413, "refused", "4 MiB");
+    let binary = vec![0xff; largest_text / 4 * 3];
+    send(&stage, "6 MB of Base64", &signed(binary)).await.expect_reason(413, "refused", "4 MiB");
+
+    let limit = 4 * 1024 * 1024;
+    let fill = |length: usize, unit: &str, separator: &str, open: &str, close: &str| {
+        let room = length - with_field("1").len() - 100;
+        let many = vec![unit; room / (unit.len() + separator.len())].join(separator);
+        let body = with_field(&format!("{open}{many}{close}"));
+        assert!((length - 1000..=length).contains(&body.len()), "{}", body.len());
+        body
+    };
+    for (what, body) in [
+        ("one long string", fill(limit, "x", "", "\"", "\"")),
+        ("many numbers", fill(limit, "0", ",", "[", "]")),
+        ("many strings", fill(limit, "\"\"", ",", "[", "]")),
+        ("many arrays", fill(limit, "[]", ",", "[", "]")),
+        ("many escapes", fill(limit, r"\u0001", "", "\"", "\"")),
+        ("many repeats of a key", fill(limit, r#""k":1"#, ",", "{", "}")),
+        ("many objects", fill(300_000, r#"{"k":1}"#, ",", "[", "]")),
+    ] {
+        send(&stage, what, &signed(body)).await.expect_forwarded();
+    }
+    if let Some(peak) = peak_memory(&stage) {
+        assert!(peak < MEMORY, "{peak} KiB");
+    }
+}
+
+/// The most memory that the process has had, in KiB. Only Linux says.
+fn peak_memory(stage: &Stage) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", stage.function.process_id())).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.trim().parse().ok())
+}
+
+#[tokio::test]
+async fn many_signatures_and_large_headers_are_read_in_time() {
+    let stage = Stage::start().await;
+    let wrong = ",v1=".to_owned() + &"0".repeat(64);
+    let body = || stripe::new_event("charge.succeeded").to_string();
+
+    let request = signed(body());
+    let right = request.headers[1].1.clone();
+    let (time, v1) = right.split_once(',').unwrap();
+    let many = wrong.repeat(10_000);
+    let request = Request::with_signature(SHOP, &format!("{time}{many}"), request.body);
+    send(&stage, "10,000 wrong signatures", &request).await.expect_reason(400, "refused", "does not match");
+    let request = Request::with_signature(SHOP, &format!("{time}{many},{v1}"), request.body);
+    send(&stage, "10,000 wrong signatures and the right one", &request).await.expect_forwarded();
+    let elements = ",x=y".repeat(250_000);
+    let request = signed(body());
+    let right = request.headers[1].1.clone();
+    let request = Request::with_signature(SHOP, &format!("{right}{elements}"), request.body);
+    send(&stage, "a signature header of a megabyte", &request).await.expect_forwarded();
+
+    for (what, signature) in [
+        ("commas", ",".repeat(1_000_000)),
+        ("no element", "x".repeat(1_000_000)),
+        ("a long t", format!("t={},v1=00", "1".repeat(1_000_000))),
+    ] {
+        let request = Request::with_signature(SHOP, &signature, body());
+        send(&stage, what, &request).await.expect_reason(400, "refused", "malformed signature header");
+    }
+    let request = Request::with_signature(SHOP, &format!("t=1,v1={}", "0".repeat(1_000_000)), body());
+    send(&stage, "a long v1", &request).await.expect_reason(400, "refused", "does not match");
+
+    let request = signed(body()).header("X-Long", &"x".repeat(1_000_000));
+    send(&stage, "another header of a megabyte", &request).await.expect_forwarded();
+    let request = (0..5_000).fold(signed(body()), |request, number| request.header(&format!("X-{number}"), "y"));
+    send(&stage, "5,000 headers", &request).await.expect_forwarded();
+    let request = signed(body()).header("X-Latin", "Gr\u{fc}\u{df}e").header("X-Empty", "");
+    send(&stage, "a header that is not ASCII", &request).await.expect_forwarded();
+}
+
+#[tokio::test]
+async fn impossible_names_of_projects_are_not_found() {
+    let stage = Stage::start().await;
+    let mut names: Vec<String> = [
+        "..",
+        ".",
+        "../shop",
+        "..%2fshop",
+        "shop/..",
+        "./shop/.",
+        "%73hop",
+        "shop%00",
+        "shop\0",
+        "sh\u{f6}p",
+        "\u{455}hop",
+        "shop\u{200b}",
+        "shop\u{301}",
+        "日本",
+        "🦀",
+        "shop ",
+        " shop",
+        "shop\n",
+        "shop\r\nX: y",
+        "shop\t",
+        "shop;a",
+        "shop?",
+        "shop#",
+        "shop*",
+        "shop,elsewhere",
+        "a:b",
+        "@shop",
+        "[::1]",
+        "%",
+        "%zz",
+        "{project}",
+        "$(id)",
+        "'",
+        "\"",
+        "\\",
+        "shop\\..",
+        "<shop>",
+        "|",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    names.push("a".repeat(65));
+    names.push("a".repeat(10_000));
+    for name in names {
+        // Even a good signature changes nothing.
+        let mut request = signed(stripe::new_event("charge.succeeded").to_string());
+        request.path = format!("/stripe/{name}");
+        let answer = send(&stage, &name, &request).await;
+        answer.expect_reason(404, "refused", "no such route");
+        assert!(name.len() < 3 || !answer.body.to_string().contains(&format!("{name} ")), "{}", answer.body);
+    }
+    assert_eq!(stage.store.calls(), 1, "for the shop alone");
+}

@@ -1,0 +1,308 @@
+//! Who has not the secret gets nothing in, fills nothing up, and learns nothing.
+
+use std::collections::HashSet;
+
+use serde_json::{Value, json};
+
+use crate::harness::gateway::{Answer, Gateway, Request};
+use crate::harness::{API_KEY, SECRET, SHOP, Stage, stripe};
+
+/// A small event.
+fn small_body() -> String {
+    json!({"id": "evt_small", "object": "event", "type": "charge.failed", "created": 1, "data": {"object": {}}})
+        .to_string()
+}
+
+/// The signature alone, in hex.
+fn v1(secret: &str, time: u64, body: &str) -> String {
+    stripe::sign(secret, time, body.as_bytes()).split_once(",v1=").unwrap().1.to_owned()
+}
+
+#[tokio::test]
+async fn one_changed_bit_anywhere_in_the_body_or_the_signature_is_refused() {
+    let stage = Stage::start().await;
+    let body = small_body();
+    let signature = stripe::sign(SECRET, stripe::now(), body.as_bytes());
+    for position in 0..body.len() {
+        let mut changed = body.clone().into_bytes();
+        changed[position] ^= 1 << (position % 8);
+        let request = Request { base64: true, ..Request::with_signature(SHOP, &signature, changed) };
+        stage.send(&request).await.expect_reason(400, "refused", "signature does not match");
+    }
+    for position in signature.len() - 64..signature.len() {
+        let mut changed = signature.clone().into_bytes();
+        changed[position] = if changed[position] == b'0' { b'1' } else { b'0' };
+        let changed = String::from_utf8(changed).unwrap();
+        let answer = stage.send(&Request::with_signature(SHOP, &changed, body.clone())).await;
+        answer.expect_reason(400, "refused", "signature does not match");
+    }
+    for body in [format!("{body} "), format!(" {body}"), format!("{body}\n"), body[..body.len() - 1].to_owned()] {
+        let answer = stage.send(&Request::with_signature(SHOP, &signature, body)).await;
+        answer.expect_reason(400, "refused", "signature does not match");
+    }
+    assert_eq!(stage.amplitude.requests(), 0);
+    stage.send(&Request::with_signature(SHOP, &signature, body)).await.expect_forwarded();
+}
+
+#[tokio::test]
+async fn a_secret_opens_its_own_project_and_no_other_however_alike_they_are() {
+    let stage = Stage::start().await;
+    let secrets = [
+        ("one", "whsec_a"),
+        ("two", "whsec_ab"),
+        ("three", "whsec_abc"),
+        ("upper", "whsec_A"),
+        ("four", "whsec_a0"),
+        ("five", "whsec_a\\0"),
+    ];
+    for (project, secret) in secrets {
+        stage.store.put_project(project, secret, API_KEY).await;
+    }
+    for (project, own) in secrets {
+        for (_, secret) in secrets.into_iter().chain([("", SECRET), ("", "whsec_"), ("", "a"), ("", ""), ("", " ")]) {
+            let answer = stage.deliver_to(project, secret, &stripe::new_event("charge.succeeded")).await;
+            if secret == own {
+                answer.expect_forwarded();
+            } else {
+                answer.expect_reason(400, "refused", "signature does not match");
+            }
+        }
+    }
+    let answer = stage.deliver_to(SHOP, "whsec_ab", &stripe::new_event("charge.succeeded")).await;
+    answer.expect_reason(400, "refused", "signature does not match");
+}
+
+/// An empty secret beside a good one is a mistake, and no way in: what it would sign is refused.
+#[tokio::test]
+async fn an_empty_secret_signs_nothing() {
+    let stage = Stage::start().await;
+    stage.store.put_project("half", "whsec_of_half", API_KEY).await;
+    // moto takes no empty value, as AWS; white space is what is left of a mistake.
+    for (label, blank) in [("/space", " "), ("/line", "\n"), ("/tab", "\t \r\n")] {
+        stage.store.put(&format!("half/stripe-signing-secret{label}"), blank).await;
+    }
+    for secret in ["", " ", "\n", "\t \r\n", "\0"] {
+        let answer = stage.deliver_to("half", secret, &stripe::new_event("charge.succeeded")).await;
+        answer.expect_reason(400, "refused", "signature does not match");
+    }
+    let answer = stage.deliver_to("half", "whsec_of_half", &stripe::new_event("charge.succeeded")).await;
+    answer.expect_reason(500, "failed", "is empty");
+    assert_eq!(stage.amplitude.requests(), 0);
+}
+
+#[tokio::test]
+async fn another_scheme_or_spelling_of_a_right_signature_is_refused() {
+    let stage = Stage::start().await;
+    let (body, now) = (small_body(), stripe::now());
+    let hex = v1(SECRET, now, &body);
+    let wrong = "0".repeat(64);
+    for (signature, words) in [
+        (format!("t={now},v0={hex}"), "no v1"),
+        (format!("t={now},v2={hex}"), "no v1"),
+        (format!("t={now},V1={hex}"), "no v1"),
+        (format!("t={now},v01={hex}"), "no v1"),
+        (format!("t={now},v11={hex}"), "no v1"),
+        (format!("t={now},{hex}"), "malformed"),
+        (format!("t={now},v1:{hex}"), "malformed"),
+        (format!("t={now};v1={hex}"), "malformed"),
+        (format!("T={now},v1={hex}"), "malformed"),
+        (format!("t={now},v1={wrong},v0={hex}"), "does not match"),
+        (format!("t={now},v1={wrong},v2={hex}"), "does not match"),
+        (format!("t={now},v1="), "does not match"),
+        (format!("t={now},v1=={hex}"), "does not match"),
+        (format!("t={now},v1=v1={hex}"), "does not match"),
+        (format!("t={now},v1=sha256={hex}"), "does not match"),
+        (format!("t={now},v1=\"{hex}\""), "does not match"),
+        (format!("t={now},v1={}", hex.to_uppercase()), "does not match"),
+        (format!("t={now},v1={}", hex.replace(['a', 'b', 'c', 'd', 'e', 'f'], "A")), "does not match"),
+        (format!("t={now},v1={}", &hex[..63]), "does not match"),
+        (format!("t={now},v1={hex}0"), "does not match"),
+        (format!("t={now},v1={hex}{hex}"), "does not match"),
+        (format!("t=0{now},v1={hex}"), "malformed"),
+        (format!("t=+{now},v1={hex}"), "malformed"),
+        (format!("t={now}.0,v1={hex}"), "malformed"),
+        (format!("t={now},t={now},v1={hex}"), "malformed"),
+        (format!("t={now},v1={hex} "), "malformed"),
+        (format!("t={now}, v1={hex}"), "malformed"),
+    ] {
+        let answer = stage.send(&Request::with_signature(SHOP, &signature, body.clone())).await;
+        answer.expect_reason(400, "refused", words);
+    }
+    assert_eq!(stage.amplitude.requests(), 0);
+}
+
+/// What is signed is `t`, a dot and the body. If `t` could hold a dot, one signature would be good for two requests.
+#[tokio::test]
+async fn a_dot_that_is_moved_between_time_and_body_is_refused() {
+    let stage = Stage::start().await;
+    let (event, now) = (small_body(), stripe::now());
+    // Signed: a body that begins with digits and a dot. Sent: those as a part of the time.
+    let signed = v1(SECRET, now, &format!("5.{event}"));
+    for (time, body) in [
+        (format!("{now}.5"), event.clone()),
+        (format!("{now}5"), event.clone()),
+        (now.to_string(), event.clone()),
+        (now.to_string(), format!(".5.{event}")),
+        (format!("{now}."), format!("5.{event}")),
+    ] {
+        let request = Request::with_signature(SHOP, &format!("t={time},v1={signed}"), body);
+        assert_eq!(stage.send(&request).await.status, 400, "{time}");
+    }
+    // Signed for a short time, sent with a digit of the body in it.
+    let (head, tail) = (now / 10, now % 10);
+    let signed = v1(SECRET, head, &format!("{tail}.{event}"));
+    let request = Request::with_signature(SHOP, &format!("t={now},v1={signed}"), event.clone());
+    stage.send(&request).await.expect_reason(400, "refused", "signature does not match");
+    // The right request is answered for what it is.
+    let request = Request::with_signature(SHOP, &format!("t={now},v1={}", v1(SECRET, now, &event)), event);
+    stage.send(&request).await.expect_forwarded();
+    assert_eq!(stage.amplitude.events().len(), 1);
+}
+
+/// A stored request is good for the tolerance and no longer, whichever way the clock is wrong, and a newer time needs a
+/// signature of its own.
+#[tokio::test]
+async fn a_replay_is_refused_when_its_time_is_over_and_cannot_be_renewed() {
+    let stage = Stage::with(&[("SIGNATURE_TOLERANCE_SECONDS", "60")]).await;
+    let (body, now) = (small_body(), stripe::now());
+    for (time, words) in [
+        (now - 3600, "timestamp too old"),
+        (now - 65, "timestamp too old"),
+        (now + 65, "too far in the future"),
+        (999_999_999_999, "too far in the future"),
+        (1, "timestamp too old"),
+    ] {
+        let hex = v1(SECRET, time, &body);
+        for _ in 0..2 {
+            let request = Request::with_signature(SHOP, &format!("t={time},v1={hex}"), body.clone());
+            stage.send(&request).await.expect_reason(400, "refused", words);
+        }
+        let request = Request::with_signature(SHOP, &format!("t={now},v1={hex}"), body.clone());
+        stage.send(&request).await.expect_reason(400, "refused", "signature does not match");
+    }
+    assert_eq!(stage.amplitude.requests(), 0);
+}
+
+#[tokio::test]
+async fn malformed_names_and_wrong_signatures_cause_next_to_no_calls_to_parameter_store() {
+    let stage = Stage::start().await;
+    stage.deliver(&stripe::new_event("charge.succeeded")).await.expect_forwarded();
+    let started = stripe::now();
+    for number in 0..150 {
+        let mut malformed = Request::signed("x", "whsec_wrong", small_body());
+        malformed.path = format!("/stripe/%{number:02x}..{number}");
+        stage.send(&malformed).await.expect(404, "refused");
+        stage.send(&Request::signed(SHOP, "whsec_wrong", small_body())).await.expect(400, "refused");
+        stage.send(&Request::unsigned(&format!("x{number}"), small_body())).await.expect(400, "refused");
+        let malformed = Request::with_signature(&format!("y{number}"), "t=1,v1", small_body());
+        stage.send(&malformed).await.expect(400, "refused");
+    }
+    // The first load, and an early refresh in 10 s.
+    let allowed = 2 + usize::try_from((stripe::now() - started) / 10).unwrap();
+    assert!(stage.store.calls() <= allowed, "{} calls", stage.store.calls());
+}
+
+/// How many strangers there are; `STRANGERS=100000` takes some minutes.
+const STRANGERS: usize = 6_000;
+
+/// How much the process may grow from the first half of them to the second, in KiB. The names that are remembered, 1,024
+/// at the most, are a fraction of it.
+const GROWTH: u64 = 1024;
+
+#[tokio::test]
+async fn strangers_cannot_fill_the_memory() {
+    // As on Managed Instances: else the runtime sets a variable of the environment for each invocation, and glibc keeps
+    // all values that a variable has had, 150 bytes each.
+    let stage = Stage::with(&[("AWS_LAMBDA_MAX_CONCURRENCY", "2")]).await;
+    stage.deliver(&stripe::new_event("charge.succeeded")).await.expect_forwarded();
+    let strangers: usize = std::env::var("STRANGERS").ok().and_then(|number| number.parse().ok()).unwrap_or(STRANGERS);
+    let mut memory = Vec::new();
+    for number in 0..strangers {
+        let name = format!("stranger-{number}-{}", "x".repeat(40));
+        let answer = stage.send(&Request::with_signature(&name, "t=1,v1=00", "{}")).await;
+        assert!(matches!(answer.status, 404 | 503), "{}", answer.body);
+        if (number + 1) % (strangers / 4) == 0 {
+            memory.extend(memory_now(&stage));
+        }
+    }
+    eprintln!("{strangers} strangers: {memory:?} KiB");
+    if let [_, half, .., end] = memory[..] {
+        assert!(end <= half + GROWTH, "{memory:?} KiB");
+    }
+    stage.deliver(&stripe::new_event("charge.succeeded")).await.expect_forwarded();
+}
+
+/// What the process has in memory, in KiB. Only Linux says.
+fn memory_now(stage: &Stage) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", stage.function.process_id())).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.trim().parse().ok())
+}
+
+/// Whatever else a project's folder holds, right or wrong: who cannot sign is answered the same. That there is a project
+/// of this name can be seen; and, because the operator has to see it, that it has no usable signing secret at all.
+#[tokio::test]
+async fn strangers_cannot_learn_what_a_project_has() {
+    let stage = Stage::start().await;
+    let secret = ("stripe-signing-secret", "whsec_of_this_one");
+    let key = ("amplitude-api-key", API_KEY);
+    let projects = [
+        vec![secret, key],
+        vec![secret],
+        vec![secret, key, ("amplitude-test-api-key", "key-of-tests")],
+        vec![secret, key, ("settings", r#"{"amplitude_region": "eu"}"#)],
+        vec![secret, key, ("settings", "{broken")],
+        vec![secret, ("amplitude-api-key", " ")],
+        vec![("stripe-signing-secret/eu", "whsec_of_this_one"), key],
+        vec![secret, ("stripe-signing-secret/eu", "whsec_eu"), ("stripe-signing-secret/us", "whsec_us"), key],
+        vec![secret, ("stripe-signing-secret/eu", "sk_of_stripe"), key],
+        vec![secret, key, ("what-is-this", "not-known")],
+    ];
+    let body = small_body();
+    let strangers_answers = async |project: &str| {
+        let now = stripe::now();
+        let mut answers = Vec::new();
+        for gateway in Gateway::ALL {
+            for request in [
+                Request::unsigned(project, body.clone()),
+                Request::with_signature(project, "nonsense", body.clone()),
+                Request::with_signature(project, &format!("t={now},v0=00"), body.clone()),
+                Request::with_signature(project, &stripe::sign("whsec_wrong", now, body.as_bytes()), body.clone()),
+                Request::with_signature(project, &stripe::sign("whsec_wrong", 1, body.as_bytes()), body.clone()),
+                Request::with_signature(project, &stripe::sign("whsec_wrong", now, b"[]"), "[]"),
+            ] {
+                answers.push(seen(&stage.function.send(gateway, &request).await));
+            }
+        }
+        answers
+    };
+    let mut different = HashSet::new();
+    for (number, parameters) in projects.iter().enumerate() {
+        let project = format!("project-{number}");
+        for (name, value) in parameters {
+            stage.store.put(&format!("{project}/{name}"), value).await;
+        }
+        let answers = strangers_answers(&project).await;
+        assert!(answers.iter().all(|answer| answer.0 == 400), "{project}: {answers:?}");
+        different.insert(format!("{answers:?}"));
+    }
+    assert_eq!(different.len(), 1, "{different:#?}");
+
+    // The differences that remain.
+    stage.store.put("without-secret/amplitude-api-key", API_KEY).await;
+    for (project, status, words) in
+        [("nobodys", 404, "no such project"), ("without-secret", 500, "stripe-signing-secret is missing")]
+    {
+        for (status_of_it, _, answer) in strangers_answers(project).await {
+            // Without a well-formed header, these are no different, either.
+            assert!(status_of_it == 400 || (status_of_it == status && answer.to_string().contains(words)), "{answer}");
+        }
+    }
+}
+
+/// All that a stranger sees of an answer.
+fn seen(answer: &Answer) -> (u16, Vec<String>, Value) {
+    // The emulator of Function URLs adds the time and its own IDs.
+    let of_the_function = |name: &str| !["date", "x-amzn-requestid", "x-amzn-trace-id"].contains(&name);
+    let headers = answer.headers.iter().filter(|(name, _)| of_the_function(name.as_str()));
+    (answer.status, headers.map(|(name, value)| format!("{name}: {value:?}")).collect(), answer.body.clone())
+}
