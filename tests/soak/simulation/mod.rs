@@ -22,11 +22,11 @@ use self::chaos::Chaos;
 pub use self::report::Report;
 use self::stripe::Stripe;
 use self::world::World;
+use crate::harness::SHOP;
 use crate::harness::amplitude::Amplitude;
 use crate::harness::lambda::Function;
 use crate::harness::parameter_store::ParameterStore;
 use crate::harness::queue::{self, Queue};
-use crate::harness::SHOP;
 
 /// Longer than any answer takes. What was not answered then never will be.
 const PATIENCE: Duration = Duration::from_secs(8);
@@ -115,8 +115,9 @@ impl Setup {
         }
         let mut webhooks = Vec::new();
         let delivery = if with_queue { ("DELIVERY", "queue") } else { ("DELIVERY", "direct") };
-        let many = ("AWS_LAMBDA_MAX_CONCURRENCY", "4");
-        for (at_once, more) in [(1, vec![]), (1, vec![]), (1, vec![delivery]), (4, vec![many])] {
+        let many = ("AWS_LAMBDA_MAX_CONCURRENCY", "8");
+        let one = || (1, vec![]);
+        for (at_once, more) in [one(), one(), one(), (1, vec![delivery]), (8, vec![many]), (8, vec![many])] {
             let variables = [&both[..], &[("AMPLITUDE_URL", amplitude.url())], &more].concat();
             webhooks.push(Instance::new(Function::start(&variables).await, at_once));
         }
@@ -138,7 +139,7 @@ pub async fn run(plan: Plan) -> Report {
     let world = World::new(plan.seed, plan.events);
     let setup = Setup::start(plan.with_queue).await;
     let stripe = Stripe::new(&world.events, plan.seed);
-    let mut chaos = Chaos::new(&setup, plan.seed);
+    let mut chaos = Chaos::new(&setup, &stripe, plan.seed);
     let start = Instant::now();
 
     let (delivered, done) = (AtomicBool::new(false), AtomicBool::new(false));
@@ -146,6 +147,17 @@ pub async fn run(plan: Plan) -> Report {
     let deliver = async {
         tokio::join!(join_all(slots.map(|instance| stripe.deliver(instance))), stripe.roll_secret(&setup.store));
         delivered.store(true, Ordering::Relaxed);
+    };
+    // So that whoever waits for minutes sees that it moves.
+    let tell = async {
+        let mut told = Duration::ZERO;
+        while !done.load(Ordering::Relaxed) {
+            sleep(Duration::from_millis(100)).await;
+            if start.elapsed() - told > Duration::from_secs(20) {
+                told = start.elapsed();
+                eprintln!("  {:.0} s: {}", told.as_secs_f64(), stripe.state_of_things());
+            }
+        }
     };
     let fail = async {
         chaos.run(&delivered).await;
@@ -155,7 +167,7 @@ pub async fn run(plan: Plan) -> Report {
     };
     let redeliver =
         join_all(setup.redeliveries.iter().map(|instance| hand_over(setup.queue.as_ref(), instance, &done)));
-    let (_, dead_letters, messages) = tokio::join!(deliver, fail, redeliver);
+    let (_, dead_letters, messages, ()) = tokio::join!(deliver, fail, redeliver, tell);
     let seconds = start.elapsed().as_secs_f64();
 
     check(&world, &setup, &stripe, plan);
