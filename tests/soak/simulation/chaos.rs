@@ -22,12 +22,22 @@ pub struct Chaos<'s> {
     store_until: Option<Instant>,
     queue_until: Option<Instant>,
     amplitude_until: Option<Instant>,
+    refuses_until: Option<Instant>,
 }
 
 impl<'s> Chaos<'s> {
     pub fn new(setup: &'s Setup, stripe: &'s Stripe<'s>, seed: u64) -> Self {
         let (rng, counts) = (Rng::with_seed(seed ^ 2), BTreeMap::new());
-        Self { setup, stripe, rng, counts, store_until: None, queue_until: None, amplitude_until: None }
+        Self {
+            setup,
+            stripe,
+            rng,
+            counts,
+            store_until: None,
+            queue_until: None,
+            amplitude_until: None,
+            refuses_until: None,
+        }
     }
 
     /// How often what went wrong: requests, stretches of time, and kills.
@@ -42,7 +52,8 @@ impl<'s> Chaos<'s> {
             match self.rng.u32(0..100) {
                 0..70 => self.amplitude(),
                 70..72 => self.amplitude_is_down().await,
-                72..82 => self.parameter_store(),
+                72 => self.amplitude_refuses(),
+                73..82 => self.parameter_store(),
                 82..92 => self.queue(),
                 92..97 => self.kill(),
                 _ => {}
@@ -72,6 +83,9 @@ impl<'s> Chaos<'s> {
             && let Some(queue) = &self.setup.queue
         {
             queue.recover();
+        }
+        if is_over(&mut self.refuses_until) {
+            self.setup.amplitude.recover();
         }
         if is_over(&mut self.amplitude_until) {
             self.setup.amplitude.start_again().await;
@@ -112,6 +126,16 @@ impl<'s> Chaos<'s> {
             self.setup.amplitude.stop().await;
             self.amplitude_until = Some(self.after(300..1500));
             *self.counts.entry("Amplitude is down").or_default() += 1;
+        }
+    }
+
+    /// Everything, for so long that messages become dead letters. Not often: each of them is sent again in the end.
+    fn amplitude_refuses(&mut self) {
+        let times = self.counts.entry("400 for seconds").or_default();
+        if *times < 2 && self.refuses_until.is_none() {
+            *times += 1;
+            self.setup.amplitude.fail(AmplitudeFault::answer(400));
+            self.refuses_until = Some(self.after(2500..4000));
         }
     }
 
