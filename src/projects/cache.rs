@@ -133,7 +133,12 @@ impl Cache {
             }
         }
         if !self.first_loads.take(now) {
-            return Lookup::Known(Err(Absent::Exhausted));
+            // Why this project's own last load failed says more.
+            let absent = match self.entries.get(name).map(|entry| &entry.state) {
+                Some(State::Unreadable(error)) => Absent::Unreadable(error.clone()),
+                _ => Absent::Exhausted,
+            };
+            return Lookup::Known(Err(absent));
         }
         Lookup::Load(self.entries.entry(name.clone()).or_default().ticket(false))
     }

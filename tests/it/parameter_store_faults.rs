@@ -56,6 +56,23 @@ async fn without_an_old_value_the_delivery_fails_with_the_reason_and_works_when_
     assert_eq!(stage.amplitude.events().len(), 1);
 }
 
+/// Not that too many projects were asked for, though they are not looked for as often any longer.
+#[tokio::test]
+async fn the_reason_stays_the_same_however_often_it_fails() {
+    let stage = Stage::start().await;
+    stage.store.fail(Fault::Denied);
+    for _ in 0..40 {
+        let answer = stage.deliver(&stripe::new_event("charge.succeeded")).await;
+        answer.expect_reason(503, "failed", "the function's role needs ssm:GetParametersByPath");
+    }
+    assert!(stage.store.calls() < 40, "{}", stage.store.calls());
+    stage.store.recover();
+    eventually("a delivery", async || {
+        (stage.deliver(&stripe::new_event("charge.succeeded")).await.status == 200).then_some(())
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn an_old_value_outlives_throttling() {
     an_old_value_outlives(Fault::Throttled).await;

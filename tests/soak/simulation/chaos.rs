@@ -9,24 +9,35 @@ use fastrand::Rng;
 use serde_json::json;
 use tokio::time::sleep;
 
-use super::Setup;
+use super::{Setup, Stripe};
 use crate::harness::amplitude::{answer_with_json, answer_with_text};
 use crate::harness::parameter_store::Fault;
 
 pub struct Chaos<'s> {
     setup: &'s Setup,
+    stripe: &'s Stripe<'s>,
     rng: Rng,
     counts: BTreeMap<&'static str, u64>,
     /// When a fault of Parameter Store or of the queue is over, or Amplitude listens again.
     store_until: Option<Instant>,
     queue_until: Option<Instant>,
     amplitude_until: Option<Instant>,
+    refuses_until: Option<Instant>,
 }
 
 impl<'s> Chaos<'s> {
-    pub fn new(setup: &'s Setup, seed: u64) -> Self {
+    pub fn new(setup: &'s Setup, stripe: &'s Stripe<'s>, seed: u64) -> Self {
         let (rng, counts) = (Rng::with_seed(seed ^ 2), BTreeMap::new());
-        Self { setup, rng, counts, store_until: None, queue_until: None, amplitude_until: None }
+        Self {
+            setup,
+            stripe,
+            rng,
+            counts,
+            store_until: None,
+            queue_until: None,
+            amplitude_until: None,
+            refuses_until: None,
+        }
     }
 
     /// How often what went wrong: requests, stretches of time, and kills.
@@ -37,12 +48,12 @@ impl<'s> Chaos<'s> {
     /// Lets things fail until Stripe has delivered everything; then all is well.
     pub async fn run(&mut self, delivered: &AtomicBool) {
         while !delivered.load(Ordering::Relaxed) {
-            sleep(Duration::from_millis(self.rng.u64(20..120))).await;
-            self.recover(Instant::now()).await;
+            self.wait().await;
             match self.rng.u32(0..100) {
                 0..70 => self.amplitude(),
                 70..72 => self.amplitude_is_down().await,
-                72..82 => self.parameter_store(),
+                72 => self.amplitude_refuses(),
+                73..82 => self.parameter_store(),
                 82..92 => self.queue(),
                 92..97 => self.kill(),
                 _ => {}
@@ -51,6 +62,15 @@ impl<'s> Chaos<'s> {
         let over = Instant::now() + Duration::from_secs(3600);
         self.recover(over).await;
         self.setup.amplitude.recover();
+    }
+
+    /// Until Stripe has delivered some more events, or is waiting itself.
+    async fn wait(&mut self) {
+        let (deliveries, time) = (self.stripe.deliveries() + self.rng.u64(5..30), self.after(200..400));
+        while self.stripe.deliveries() < deliveries && Instant::now() < time {
+            sleep(Duration::from_millis(10)).await;
+            self.recover(Instant::now()).await;
+        }
     }
 
     /// What takes its time ends.
@@ -63,6 +83,9 @@ impl<'s> Chaos<'s> {
             && let Some(queue) = &self.setup.queue
         {
             queue.recover();
+        }
+        if is_over(&mut self.refuses_until) {
+            self.setup.amplitude.recover();
         }
         if is_over(&mut self.amplitude_until) {
             self.setup.amplitude.start_again().await;
@@ -103,6 +126,16 @@ impl<'s> Chaos<'s> {
             self.setup.amplitude.stop().await;
             self.amplitude_until = Some(self.after(300..1500));
             *self.counts.entry("Amplitude is down").or_default() += 1;
+        }
+    }
+
+    /// Everything, for so long that messages become dead letters. Not often: each of them is sent again in the end.
+    fn amplitude_refuses(&mut self) {
+        let times = self.counts.entry("400 for seconds").or_default();
+        if *times < 2 && self.refuses_until.is_none() {
+            *times += 1;
+            self.setup.amplitude.fail(AmplitudeFault::answer(400));
+            self.refuses_until = Some(self.after(2500..4000));
         }
     }
 

@@ -10,6 +10,7 @@ mod stripe;
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -26,7 +27,7 @@ use crate::harness::SHOP;
 use crate::harness::amplitude::Amplitude;
 use crate::harness::lambda::Function;
 use crate::harness::parameter_store::ParameterStore;
-use crate::harness::queue::{self, Queue};
+use crate::harness::queue::{self, Handed, Queue};
 
 /// Longer than any answer takes. What was not answered then never will be.
 const PATIENCE: Duration = Duration::from_secs(8);
@@ -96,6 +97,8 @@ pub struct Setup {
     queue: Option<Queue>,
     webhooks: Vec<Instance>,
     redeliveries: Vec<Instance>,
+    /// What `redelivery` was handed and could not deliver, by message ID.
+    waiting: Mutex<HashMap<String, Value>>,
 }
 
 impl Setup {
@@ -115,8 +118,9 @@ impl Setup {
         }
         let mut webhooks = Vec::new();
         let delivery = if with_queue { ("DELIVERY", "queue") } else { ("DELIVERY", "direct") };
-        let many = ("AWS_LAMBDA_MAX_CONCURRENCY", "4");
-        for (at_once, more) in [(1, vec![]), (1, vec![]), (1, vec![delivery]), (4, vec![many])] {
+        let many = ("AWS_LAMBDA_MAX_CONCURRENCY", "8");
+        let one = || (1, vec![]);
+        for (at_once, more) in [one(), one(), one(), (1, vec![delivery]), (8, vec![many]), (8, vec![many])] {
             let variables = [&both[..], &[("AMPLITUDE_URL", amplitude.url())], &more].concat();
             webhooks.push(Instance::new(Function::start(&variables).await, at_once));
         }
@@ -129,7 +133,7 @@ impl Setup {
                 redeliveries.push(Instance::new(function, 1));
             }
         }
-        Self { store, amplitude, queue, webhooks, redeliveries }
+        Self { store, amplitude, queue, webhooks, redeliveries, waiting: Mutex::default() }
     }
 }
 
@@ -138,7 +142,7 @@ pub async fn run(plan: Plan) -> Report {
     let world = World::new(plan.seed, plan.events);
     let setup = Setup::start(plan.with_queue).await;
     let stripe = Stripe::new(&world.events, plan.seed);
-    let mut chaos = Chaos::new(&setup, plan.seed);
+    let mut chaos = Chaos::new(&setup, &stripe, plan.seed);
     let start = Instant::now();
 
     let (delivered, done) = (AtomicBool::new(false), AtomicBool::new(false));
@@ -147,15 +151,25 @@ pub async fn run(plan: Plan) -> Report {
         tokio::join!(join_all(slots.map(|instance| stripe.deliver(instance))), stripe.roll_secret(&setup.store));
         delivered.store(true, Ordering::Relaxed);
     };
+    // So that whoever waits for minutes sees that it moves.
+    let tell = async {
+        let mut told = Duration::ZERO;
+        while !done.load(Ordering::Relaxed) {
+            sleep(Duration::from_millis(100)).await;
+            if start.elapsed() - told > Duration::from_secs(20) {
+                told = start.elapsed();
+                eprintln!("  {:.0} s: {}", told.as_secs_f64(), stripe.state_of_things());
+            }
+        }
+    };
     let fail = async {
         chaos.run(&delivered).await;
-        let dead_letters = drain(setup.queue.as_ref()).await;
+        let dead_letters = drain(&setup).await;
         done.store(true, Ordering::Relaxed);
         dead_letters
     };
-    let redeliver =
-        join_all(setup.redeliveries.iter().map(|instance| hand_over(setup.queue.as_ref(), instance, &done)));
-    let (_, dead_letters, messages) = tokio::join!(deliver, fail, redeliver);
+    let redeliver = join_all(setup.redeliveries.iter().map(|instance| hand_over(&setup, instance, &done)));
+    let (_, dead_letters, messages, ()) = tokio::join!(deliver, fail, redeliver, tell);
     let seconds = start.elapsed().as_secs_f64();
 
     check(&world, &setup, &stripe, plan);
@@ -177,8 +191,8 @@ pub async fn run(plan: Plan) -> Report {
 }
 
 /// Does what Lambda's event source mapping does, until the queue is empty for good. Gives the number of messages.
-async fn hand_over(queue: Option<&Queue>, instance: &Instance, done: &AtomicBool) -> u64 {
-    let Some(queue) = queue else { return 0 };
+async fn hand_over(setup: &Setup, instance: &Instance, done: &AtomicBool) -> u64 {
+    let Some(queue) = &setup.queue else { return 0 };
     let mut count = 0;
     while !done.load(Ordering::Relaxed) {
         let messages = queue.receive().await;
@@ -190,9 +204,14 @@ async fn hand_over(queue: Option<&Queue>, instance: &Instance, done: &AtomicBool
         let answer = instance.invoke(&queue::invocation(&messages)).await.map_err(str::to_owned);
         let handed = queue::settle(queue, messages, answer).await;
         // An hour is a minute of SQS's, which counts in seconds; and half a minute is the least of them.
-        for handed in handed.into_iter().filter(|handed| handed.failed) {
-            let seconds = handed.delay.map_or(1, |delay| delay.div_ceil(60));
-            queue.make_visible_in(seconds, [&handed.message]).await;
+        for Handed { message, failed, delay } in handed {
+            let id = message["MessageId"].as_str().unwrap().to_owned();
+            if failed {
+                queue.make_visible_in(delay.map_or(1, |delay| delay.div_ceil(60)), [&message]).await;
+                setup.waiting.lock().unwrap().insert(id, message);
+            } else {
+                setup.waiting.lock().unwrap().remove(&id);
+            }
         }
     }
     count
@@ -200,14 +219,19 @@ async fn hand_over(queue: Option<&Queue>, instance: &Instance, done: &AtomicBool
 
 /// When nothing fails any longer: waits until the queue is empty, and sends the dead letters again, as an operator does.
 /// Gives their number.
-async fn drain(queue: Option<&Queue>) -> u64 {
-    let Some(queue) = queue else { return 0 };
+async fn drain(setup: &Setup) -> u64 {
+    let Some(queue) = &setup.queue else { return 0 };
     let mut count = 0;
     loop {
         let deadline = Instant::now() + Duration::from_secs(300);
         while queue.len().await > 0 {
             assert!(Instant::now() < deadline, "{} messages are left in the queue", queue.len().await);
-            sleep(Duration::from_millis(100)).await;
+            sleep(Duration::from_secs(2)).await;
+            // A process that was given up or killed may have said after that how long they are to wait, uncompressed.
+            let waiting: Vec<_> = setup.waiting.lock().unwrap().drain().map(|(_, message)| message).collect();
+            for messages in waiting.chunks(10) {
+                queue.make_visible(messages).await;
+            }
         }
         let letters = queue.take_dead_letters().await;
         if letters.is_empty() {

@@ -20,6 +20,10 @@ const NEW_SECRET: &str = "whsec_of_the_shop_after_it_was_rolled";
 /// So far two events may change places, at the most.
 const DISORDER: usize = 200;
 
+/// For so long Stripe signs with the old secret, too, after the operator has replaced it: longer than parameters are used
+/// before they are read again.
+const OVERLAP: Duration = Duration::from_millis(1500);
+
 /// The share of events that are delivered again although they were answered 2xx.
 const DELIVERED_AGAIN: f64 = 0.05;
 
@@ -39,6 +43,8 @@ struct State {
     /// When, which event, and for which time.
     again: BinaryHeap<Reverse<(Instant, usize, u32)>>,
     on_their_way: usize,
+    /// What it signs with.
+    secrets: Vec<&'static str>,
     counts: Counts,
     examples: BTreeMap<&'static str, String>,
 }
@@ -71,6 +77,7 @@ impl<'w> Stripe<'w> {
             fresh: fresh.into(),
             again: BinaryHeap::new(),
             on_their_way: 0,
+            secrets: vec![SECRET],
             counts: Counts::default(),
             examples: BTreeMap::new(),
         };
@@ -94,14 +101,40 @@ impl<'w> Stripe<'w> {
 
     /// Rolls the signing secret half-way: Stripe signs with both for a while, in which the operator replaces it.
     pub async fn roll_secret(&self, store: &ParameterStore) {
-        while self.progress() < 0.5 {
-            sleep(Duration::from_millis(5)).await;
-        }
+        let progress = async |share: f64| {
+            while self.progress() < share {
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        progress(0.4).await;
+        self.sign_with(&[SECRET, NEW_SECRET]);
+        progress(0.5).await;
         store.put(&format!("{SHOP}/stripe-signing-secret"), NEW_SECRET).await;
+        sleep(OVERLAP).await;
+        self.sign_with(&[NEW_SECRET]);
+    }
+
+    fn sign_with(&self, secrets: &[&'static str]) {
+        self.state.lock().unwrap().secrets = secrets.to_vec();
+    }
+
+    /// How many deliveries there have been.
+    pub fn deliveries(&self) -> u64 {
+        self.state.lock().unwrap().counts.deliveries
     }
 
     pub fn counts(&self) -> Counts {
         self.state.lock().unwrap().counts.clone()
+    }
+
+    /// For whoever waits.
+    pub fn state_of_things(&self) -> String {
+        let state = self.state.lock().unwrap();
+        let (fresh, again) = (state.fresh.len(), state.again.len() + state.on_their_way);
+        format!(
+            "{} deliveries; {fresh} events were not delivered yet, {again} are to be again",
+            state.counts.deliveries
+        )
     }
 
     /// An answer for each cause for which something was not delivered.
@@ -135,13 +168,12 @@ impl<'w> Stripe<'w> {
     /// Signed now, with the secrets of the moment.
     fn request(&self, event: &Event) -> Request {
         let now = stripe::now();
-        let sign = |secret| stripe::sign(secret, now, event.body.as_bytes());
-        let signature = match self.progress() {
-            ..0.45 => sign(SECRET),
-            0.45..0.6 => format!("{},{}", sign(SECRET), sign(NEW_SECRET).split_once(',').unwrap().1),
-            _ => sign(NEW_SECRET),
-        };
-        Request::with_signature(SHOP, &signature, &*event.body)
+        let mut header = format!("t={now}");
+        for secret in &self.state.lock().unwrap().secrets {
+            let signed = stripe::sign(secret, now, event.body.as_bytes());
+            header.extend([",", signed.split_once(',').unwrap().1]);
+        }
+        Request::with_signature(SHOP, &header, &*event.body)
     }
 
     fn note(&self, event: usize, attempt: u32, answer: Result<Answer, &'static str>) {
