@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::header::HOST;
 use lambda_http::request::LambdaRequest;
 use lambda_http::{Adapter, Body, LambdaEvent, RequestExt as _, Service as _, lambda_runtime, service_fn};
 use stripe_amplitude::amplitude::client::Client;
@@ -48,19 +49,30 @@ async fn run(environment: Environment) -> Result<(), lambda_http::Error> {
     }));
     // What `lambda_http::run_concurrent` does, but for the headers.
     lambda_runtime::run_concurrent(service_fn(move |mut event: LambdaEvent<LambdaRequest>| {
-        keep_repeated_headers(&mut event.payload);
+        prepare(&mut event.payload);
         adapter.clone().call(event)
     }))
     .await
 }
 
+/// Takes away what lambda_http would stumble over.
+///
 /// A REST API hands headers over twice: as lists, and each with its last value. lambda_http would let the last value
-/// replace the list, and a second `Stripe-Signature` would go unseen.
-fn keep_repeated_headers(request: &mut LambdaRequest) {
-    if let LambdaRequest::ApiGatewayV1(request) = request
-        && !request.multi_value_headers.is_empty()
-    {
-        request.headers.clear();
+/// replace the list, and a second `Stripe-Signature` would go unseen. And it makes a URL with the header `Host`, which we
+/// do not need, and panics where that is none.
+fn prepare(request: &mut LambdaRequest) {
+    match request {
+        LambdaRequest::ApiGatewayV1(request) => {
+            if !request.multi_value_headers.is_empty() {
+                request.headers.clear();
+            }
+            request.headers.remove(HOST);
+            request.multi_value_headers.remove(HOST);
+        }
+        LambdaRequest::ApiGatewayV2(request) => {
+            request.headers.remove(HOST);
+        }
+        _ => {}
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::harness::gateway::{Answer, Request};
+use crate::harness::gateway::{Answer, Gateway, Request};
 use crate::harness::{SECRET, SHOP, Stage, stripe};
 
 /// The longest that an answer may take. This is a debug build, maybe on a busy machine; the release build computes twenty
@@ -327,4 +327,16 @@ async fn impossible_names_of_projects_are_not_found() {
         assert!(name.len() < 3 || !answer.body.to_string().contains(&format!("{name} ")), "{}", answer.body);
     }
     assert_eq!(stage.store.calls(), 1, "for the shop alone");
+}
+
+#[tokio::test]
+async fn a_host_that_is_none_hinders_nobody() {
+    let stage = Stage::start().await;
+    for gateway in [Gateway::HttpApi, Gateway::RestApi] {
+        for host in ["[x", "", "a b", "localhost:99999999", "%"] {
+            let event = stripe::new_event("charge.succeeded");
+            let request = Request::signed(SHOP, SECRET, event.to_string()).header("Host", host);
+            stage.function.send(gateway, &request).await.expect_forwarded();
+        }
+    }
 }
