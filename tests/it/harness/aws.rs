@@ -82,20 +82,25 @@ impl Service {
         input: &Value,
     ) -> reqwest::Response {
         let Self { target, name, content_type, .. } = self;
-        http.post(format!("http://{moto}/"))
-            .header(header::CONTENT_TYPE, *content_type)
-            .header("x-amz-target", format!("{target}.{operation}"))
-            .header(
-                header::AUTHORIZATION,
-                format!(
-                    "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20240726/{REGION}/{name}/aws4_request, \
-                     SignedHeaders=host, Signature=0"
-                ),
-            )
-            .body(input.to_string())
-            .send()
-            .await
-            .unwrap()
+        let request = || {
+            http.post(format!("http://{moto}/"))
+                .header(header::CONTENT_TYPE, *content_type)
+                .header("x-amz-target", format!("{target}.{operation}"))
+                .header(
+                    header::AUTHORIZATION,
+                    format!(
+                        "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20240726/{REGION}/{name}/aws4_request, \
+                         SignedHeaders=host, Signature=0"
+                    ),
+                )
+                .body(input.to_string())
+                .send()
+        };
+        // On a machine that is busy, moto lets a connection lie.
+        match request().await {
+            Ok(answer) => answer,
+            Err(_) => request().await.unwrap(),
+        }
     }
 
     fn error(&self, fault: Fault) -> (&'static str, &'static str) {
@@ -242,8 +247,10 @@ async fn serve(State(proxy): State<Arc<Proxy>>, headers: HeaderMap, body: Bytes)
             for name in [header::CONTENT_TYPE.as_str(), "x-amz-target", "authorization"] {
                 request = request.header(name, &headers[name]);
             }
-            let answer = request.send().await.unwrap();
-            (answer.status(), answer.bytes().await.unwrap())
+            match request.send().await {
+                Ok(answer) => (answer.status(), answer.bytes().await.unwrap()),
+                Err(_) => (StatusCode::SERVICE_UNAVAILABLE, Bytes::new()),
+            }
         }
     };
     // One call a connection, so that a proxy that is down has no open connection left.
