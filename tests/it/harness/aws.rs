@@ -96,11 +96,13 @@ impl Service {
                 .body(input.to_string())
                 .send()
         };
-        // On a machine that is busy, moto lets a connection lie.
-        match request().await {
-            Ok(answer) => answer,
-            Err(_) => request().await.unwrap(),
+        // On a machine that is busy, moto lets a connection lie. What was done twice by that, SQS may do, too.
+        for _ in 0..5 {
+            if let Ok(answer) = request().await {
+                return answer;
+            }
         }
+        panic!("moto does not answer to {operation}");
     }
 
     fn error(&self, fault: Fault) -> (&'static str, &'static str) {
