@@ -402,7 +402,12 @@ mod tests {
             assert!(known(&mut cache, at(0.0)).is_none());
             cache.record(&name("p"), Err(LoadError::Connection), at(0.0));
         }
-        assert_eq!(known(&mut cache, at(0.0)).unwrap().err(), Some(Absent::Exhausted));
+        // No further load, and the reason is its own; a project of which nothing is known has to wait for a token, too.
+        let reason = known(&mut cache, at(0.0)).unwrap().err();
+        assert_eq!(reason, Some(Absent::Unreadable(LoadError::Connection)));
+        let stranger = cache.lookup(&name("stranger"), at(0.0));
+        assert!(matches!(stranger, Lookup::Known(Err(Absent::Exhausted))), "{stranger:?}");
+        assert!(known(&mut cache, at(1.0)).is_none(), "a second later there is a token");
     }
 
     #[test]
