@@ -137,7 +137,11 @@ impl EventQueue for Sqs {
                     .visibility_timeout(i32::try_from(delay.as_secs()).unwrap_or(i32::MAX));
                 request = request.entries(entry.build().map_err(|_| unusable())?);
             }
-            request.send().await.map_err(|error| understand(&error))?;
+            let answer = request.send().await.map_err(|error| understand(&error))?;
+            // The answer to a batch is a success even where every entry of it failed.
+            if let Some(failed) = answer.failed.first() {
+                return Err(QueueError::Refused { code: failed.code.clone(), words: "some messages are not delayed" });
+            }
         }
         Ok(())
     }
