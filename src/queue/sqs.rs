@@ -128,22 +128,33 @@ impl EventQueue for Sqs {
     }
 
     async fn delay(&self, receipts: Vec<(String, Duration)>) -> Result<(), QueueError> {
-        for (batch, receipts) in receipts.chunks(LARGEST_BATCH).enumerate() {
-            let mut request = self.client.change_message_visibility_batch().queue_url(&self.url);
-            for (number, (receipt, delay)) in receipts.iter().enumerate() {
-                let entry = ChangeMessageVisibilityBatchRequestEntry::builder()
-                    .id(format!("{batch}-{number}"))
-                    .receipt_handle(receipt)
-                    .visibility_timeout(i32::try_from(delay.as_secs()).unwrap_or(i32::MAX));
-                request = request.entries(entry.build().map_err(|_| unusable())?);
-            }
-            let answer = request.send().await.map_err(|error| understand(&error))?;
-            // The answer to a batch is a success even where every entry of it failed.
-            if let Some(failed) = answer.failed.first() {
-                return Err(QueueError::Refused { code: failed.code.clone(), words: "some messages are not delayed" });
-            }
+        let mut result = Ok(());
+        // What fails for some shall not keep the others from their delay.
+        for receipts in receipts.chunks(LARGEST_BATCH) {
+            result = self.delay_batch(receipts).await.and(result);
         }
-        Ok(())
+        result
+    }
+}
+
+impl Sqs {
+    async fn delay_batch(&self, receipts: &[(String, Duration)]) -> Result<(), QueueError> {
+        let mut request = self.client.change_message_visibility_batch().queue_url(&self.url);
+        for (number, (receipt, delay)) in receipts.iter().enumerate() {
+            let entry = ChangeMessageVisibilityBatchRequestEntry::builder()
+                .id(number.to_string())
+                .receipt_handle(receipt)
+                .visibility_timeout(i32::try_from(delay.as_secs()).unwrap_or(i32::MAX));
+            request = request.entries(entry.build().map_err(|_| unusable())?);
+        }
+        let answer = request.send().await.map_err(|error| understand(&error))?;
+        // The answer to a batch is a success even where every entry of it failed.
+        match answer.failed.first() {
+            Some(failed) => {
+                Err(QueueError::Refused { code: failed.code.clone(), words: "some messages are not delayed" })
+            }
+            None => Ok(()),
+        }
     }
 }
 
