@@ -1,6 +1,6 @@
 # The two commands that a newcomer needs: `make run` and `make test`. CONTRIBUTING.md has the rest.
 
-.PHONY: run test check lint artefact soak parameters
+.PHONY: run test check lint artefact soak fuzz supply-chain sbom parameters
 
 # KEEP_SERVING=1 keeps serving afterwards, PORT=n serves on another port than 3000.
 run:
@@ -10,7 +10,7 @@ test: .venv/ready
 	cargo test --locked --workspace --features $(all)
 
 # Everything that takes longer, or that only a change to the project can break.
-check: lint artefact
+check: lint supply-chain artefact
 
 lint: .venv-check/ready
 	cargo fmt --all --check
@@ -35,6 +35,28 @@ artefact: .venv/ready .venv-check/ready
 # repeats a run, EVENTS=n makes it shorter or longer than 20,000 events.
 soak: .venv/ready
 	$(if $(SEED),SEED=$(SEED)) $(if $(EVENTS),EVENTS=$(EVENTS)) cargo test --locked --package stripe-amplitude --test soak -- --nocapture --test-threads 1
+
+# Every fuzz target for SECONDS seconds (60), after the inputs that failed once. It wants a nightly compiler, or makes do
+# with this one.
+fuzz: target/tools/bin/cargo-fuzz
+	PATH="$(CURDIR)/target/tools/bin:$$PATH" fuzz/run.sh $(SECONDS)
+
+# Licences, sources, duplicates and the Rust version of the dependencies; ADVISORIES=1 asks RustSec's database, too.
+supply-chain: target/tools/bin/cargo-deny
+	PATH="$(CURDIR)/target/tools/bin:$$PATH" tests/supply-chain.sh $(if $(ADVISORIES),advisories)
+
+# What the deployed functions are made of, as CycloneDX: target/stripe-amplitude.cdx.json.
+sbom: target/tools/bin/cargo-cyclonedx
+	PATH="$(CURDIR)/target/tools/bin:$$PATH" cargo cyclonedx --format json --features lambda --target aarch64-unknown-linux-gnu --override-filename stripe-amplitude.cdx
+	mv stripe-amplitude.cdx.json target/
+
+target/tools/bin/cargo-fuzz target/tools/bin/cargo-deny target/tools/bin/cargo-cyclonedx: target/tools/bin/%:
+	cargo install --locked --quiet --root target/tools --target-dir target/tools/build $*@$($*)
+
+# Renew them from time to time.
+cargo-fuzz = 0.13.2
+cargo-deny = 0.20.2
+cargo-cyclonedx = 0.5.9
 
 # The function compiles the AWS SDK anyway; so the command line may have it, too.
 all = stripe-amplitude-cli/aws

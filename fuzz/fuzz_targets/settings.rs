@@ -1,0 +1,68 @@
+//! Any text as the parameter `settings`: nothing panics, an error never repeats a value, and what is taken can be used for
+//! the selection and translation of events (`src/event.rs`).
+
+#![no_main]
+
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use bytes::Bytes;
+use libfuzzer_sys::{fuzz_mutator, fuzz_target};
+use stripe_amplitude::projects::settings::Settings;
+use stripe_amplitude::selection::{select, select_translated};
+use stripe_amplitude::stripe::event::Event;
+use stripe_amplitude::stripe::signature::{SignatureHeader, SigningSecret, sign, verify};
+use stripe_amplitude::translate::{Context, translate};
+use stripe_amplitude_fuzz::abbreviation::expand;
+use stripe_amplitude_fuzz::{event, mutation};
+
+/// Parameter Store takes 8 KB; a little more.
+const LARGEST: usize = 64 * 1024;
+
+/// Events that make use of every setting: with a user, with revenue, a refund, a list.
+static EVENTS: LazyLock<[Event; 4]> = LazyLock::new(|| {
+    [
+        parse(include_str!("../../events/stripe/payment_intent.succeeded.json")),
+        parse(include_str!("../../events/stripe/charge.refunded.json")),
+        parse(include_str!("../../events/stripe/invoice.paid.json")),
+        parse(include_str!("../../events/stripe/issuing_authorization.created.json")),
+    ]
+});
+
+fuzz_target!(|input: &[u8]| {
+    let input = expand(input, LARGEST);
+    let Ok(text) = str::from_utf8(&input) else { return };
+    let settings = match Settings::parse(text) {
+        Ok(settings) => settings,
+        Err(error) => {
+            let _ = error.to_string();
+            return;
+        }
+    };
+    assert!(!settings.user_id_paths.is_empty());
+    assert_eq!(Settings::parse(text), Ok(settings.clone()));
+    let project = "demo".parse().expect("a name");
+    let context = Context { project: &project, source: None, settings: &settings };
+    for event in &*EVENTS {
+        for now in [0, 1_721_948_600, u64::MAX] {
+            let _ = select(event, &settings, now);
+        }
+        if let Ok(translation) = translate(event.clone(), &context) {
+            event::check(&translation.event, Some(&settings));
+            let _ = select_translated(&translation, &settings);
+        }
+    }
+});
+
+fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
+    mutation::json(data, size, max_size, seed, "")
+});
+
+/// Only what is signed can be parsed.
+fn parse(body: &'static str) -> Event {
+    let secrets = [SigningSecret::new("whsec_a".into(), None)];
+    let signature = sign(&secrets[0], 1, body.as_bytes());
+    let header = SignatureHeader::parse(signature.as_bytes()).expect("our own header");
+    let verified = verify(&header, Bytes::from_static(body.as_bytes()), &secrets, 1, Duration::ZERO);
+    Event::parse(&verified.expect("our own signature").0).expect("a sample")
+}

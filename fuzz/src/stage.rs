@@ -1,0 +1,302 @@
+//! The handlers between fakes of their network edges, which do what the input says.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use http::Response;
+use serde::Deserialize;
+use stripe_amplitude::amplitude::batch::BatchSink;
+use stripe_amplitude::amplitude::client::{Accepted, Complaint, Delivery, DeliveryError, EventSink};
+use stripe_amplitude::amplitude::event::Event;
+use stripe_amplitude::amplitude::{Destination, Region};
+use stripe_amplitude::projects::{LoadError, Parameter, ProjectName, ProjectSource, Projects};
+use stripe_amplitude::queue::{self, EventQueue, QueueError};
+use stripe_amplitude::redelivery::Redelivery;
+use stripe_amplitude::webhook::Webhook;
+use tokio::runtime::Runtime;
+use tokio::time::Instant;
+
+use crate::event;
+use crate::message::Message;
+
+/// The first signing secret of every project, where the input does not say otherwise. The inputs cannot name it.
+pub const SECRET: &str = "whsec_4kPq9ZrT2vXw";
+const API_KEY: &str = "7be1c0ffee5a4d1e";
+
+/// The allowed difference between Stripe's clock and ours, in seconds.
+pub const TOLERANCE: u64 = 300;
+
+/// The statuses of the contract with Stripe.
+const STATUSES: [u16; 9] = [200, 202, 400, 404, 405, 413, 500, 502, 503];
+
+/// The fakes, and a time that stands still until everybody waits for it, so that what never answers is given up at once.
+pub struct Stage {
+    runtime: Runtime,
+    script: Shared,
+}
+
+/// What the fakes do and did.
+#[derive(Clone)]
+struct Shared(Arc<Mutex<Script>>);
+
+struct Script {
+    /// Of every project.
+    parameters: Vec<(String, String)>,
+    /// These, and those that were replaced: the function may still know them.
+    secrets_ever: Vec<String>,
+    source: String,
+    amplitude: String,
+    queue: String,
+    /// Events that Amplitude was sent.
+    sent: usize,
+    /// Events that the queue has taken.
+    queued: usize,
+}
+
+impl Stage {
+    /// One of which every project has a secret and a key, and which fails nowhere.
+    pub fn new() -> Self {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        let runtime = builder.enable_time().start_paused(true).build().expect("a runtime");
+        let parameters = [("stripe-signing-secret", SECRET), ("amplitude-api-key", API_KEY)];
+        let script = Script {
+            parameters: parameters.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
+            secrets_ever: vec![SECRET.to_owned()],
+            source: String::new(),
+            amplitude: String::new(),
+            queue: String::new(),
+            sent: 0,
+            queued: 0,
+        };
+        Self { runtime, script: Shared(Arc::new(Mutex::new(script))) }
+    }
+
+    /// Does as the message says, from now on: `:parameter settings={}` and `:without amplitude-api-key` change the
+    /// parameters; `:source`, `:amplitude` and `:queue` tell what Parameter Store, Amplitude and the queue answer.
+    pub fn direct(&self, message: &Message<'_>) {
+        let mut script = self.script.get();
+        for name in message.directives("without") {
+            script.parameters.retain(|(of, _)| of != name);
+        }
+        for parameter in message.directives("parameter") {
+            let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+            script.parameters.retain(|(of, _)| of != name);
+            script.parameters.push((name.to_owned(), value.to_owned()));
+        }
+        let secrets = script.secrets();
+        script.secrets_ever.extend(secrets);
+        let answer = |name: &str, answer: &mut String| {
+            if let Some(other) = message.directive(name) {
+                other.clone_into(answer);
+            }
+        };
+        answer("source", &mut script.source);
+        answer("amplitude", &mut script.amplitude);
+        answer("queue", &mut script.queue);
+    }
+
+    /// The handler of webhooks; with the queue, or, with `queue_first`, by it.
+    pub fn webhook(&self, with_queue: bool, queue_first: bool) -> Webhook<Source, Sink, Queue> {
+        let projects = Projects::new(Source(self.script.clone()), Duration::from_secs(300));
+        let webhook = Webhook::new(projects, Sink(self.script.clone()), Duration::from_secs(TOLERANCE));
+        webhook.with_queue(with_queue.then(|| Queue(self.script.clone())), queue_first)
+    }
+
+    /// The handler of what waits in the queue.
+    pub fn redelivery(&self) -> Redelivery<Source, Sink, Queue> {
+        let projects = Projects::new(Source(self.script.clone()), Duration::from_secs(300));
+        let queue = || Some(Queue(self.script.clone()));
+        Redelivery::new(projects, Sink(self.script.clone()), queue(), queue())
+    }
+
+    /// Waits in the stage's own time.
+    pub fn block_on<F: Future>(&self, future: F) -> F::Output {
+        self.runtime.block_on(future)
+    }
+
+    /// The signing secrets of every project, in the order in which the input refers to them.
+    pub fn secrets(&self) -> Vec<String> {
+        self.script.get().secrets()
+    }
+
+    /// Those, and those that were replaced: the function may still know them.
+    pub fn secrets_ever(&self) -> Vec<String> {
+        self.script.get().secrets_ever.clone()
+    }
+
+    /// How many events Amplitude was sent.
+    pub fn sent(&self) -> usize {
+        self.script.get().sent
+    }
+
+    /// How many events the queue has taken.
+    pub fn queued(&self) -> usize {
+        self.script.get().queued
+    }
+}
+
+impl Default for Stage {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Shared {
+    fn get(&self) -> MutexGuard<'_, Script> {
+        self.0.lock().expect("no panic before")
+    }
+}
+
+impl Script {
+    fn secrets(&self) -> Vec<String> {
+        let secrets = self.parameters.iter().filter(|(name, _)| name.starts_with("stripe-signing-secret"));
+        secrets.map(|(_, value)| value.trim().to_owned()).collect()
+    }
+}
+
+/// Panics where an answer to Stripe breaks a rule. `input` is what the answer may repeat.
+pub fn check(answer: &Response<String>, input: &[u8]) {
+    #[derive(Deserialize)]
+    struct Body {
+        outcome: String,
+        reason: Option<String>,
+    }
+    let (status, text) = (answer.status().as_u16(), answer.body());
+    assert!(STATUSES.contains(&status), "{status}");
+    let body: Body = serde_json::from_str(text).expect("JSON with an outcome");
+    let outcomes: &[&str] = match status {
+        200 => &["forwarded", "ignored"],
+        202 => &["deferred"],
+        400..=499 => &["refused"],
+        _ => &["failed"],
+    };
+    assert!(outcomes.contains(&&*body.outcome), "{status} {text}");
+    assert_eq!(body.reason.is_none(), body.outcome == "forwarded", "{text}");
+    // The fuzzer aborts at a panic, even at one that is caught. This is for the day it does not.
+    assert!(!text.contains("unexpected error in the function"), "{text}");
+    assert_eq!(answer.headers()["content-type"], "application/json");
+    assert_eq!(answer.headers().contains_key("allow"), status == 405);
+    for hidden in [SECRET, API_KEY] {
+        let is_told = text.contains(hidden) && memchr::memmem::find(input, hidden.as_bytes()).is_none();
+        assert!(!is_told, "{text}");
+    }
+}
+
+/// A Parameter Store in memory, in which every project is the same.
+pub struct Source(Shared);
+
+impl ProjectSource for Source {
+    fn folder(&self, project: &ProjectName) -> String {
+        format!("/stripe-amplitude/{project}")
+    }
+
+    async fn load(&self, _: &ProjectName) -> Result<Vec<Parameter>, LoadError> {
+        let (answer, parameters) = {
+            let script = self.0.get();
+            (script.source.clone(), script.parameters.clone())
+        };
+        match &*answer {
+            "hangs" => std::future::pending().await,
+            "is slow" => tokio::time::sleep(Duration::from_millis(400)).await,
+            "timeout" => return Err(LoadError::Timeout),
+            "connection" => return Err(LoadError::Connection),
+            "refused" => {
+                let code = "ThrottlingException".to_owned();
+                return Err(LoadError::Refused { code, words: "too many calls" });
+            }
+            "unknown" => return Ok(Vec::new()),
+            _ => {}
+        }
+        Ok(parameters.into_iter().map(|(name, value)| Parameter { name, value: value.into() }).collect())
+    }
+}
+
+/// An Amplitude in memory, which looks at what it gets.
+pub struct Sink(Shared);
+
+impl Sink {
+    async fn receive(&self, event: &Event, deadline: Instant) -> Result<Accepted, DeliveryError> {
+        event::check(event, None);
+        let answer = {
+            let mut script = self.0.get();
+            script.sent += 1;
+            script.amplitude.clone()
+        };
+        let error = match &*answer {
+            "hangs" => {
+                tokio::time::sleep_until(deadline).await;
+                DeliveryError::Timeout
+            }
+            "drops it" => return Ok(Accepted { events_ingested: 0 }),
+            "key" => DeliveryError::InvalidApiKey,
+            "request" => DeliveryError::InvalidRequest(Complaint::InvalidField),
+            "forbidden" => DeliveryError::Forbidden,
+            "size" => DeliveryError::TooLarge,
+            "throttled" => DeliveryError::Throttled,
+            "connect" => DeliveryError::Connect,
+            "broken" => DeliveryError::Broken,
+            "tls" => DeliveryError::Tls,
+            "json" => DeliveryError::Unserializable,
+            answer => match answer.split_once(' ').map(|(kind, status)| (kind, status.parse())) {
+                Some(("unavailable", Ok(status))) => DeliveryError::Unavailable { status },
+                Some(("unexpected", Ok(status))) => DeliveryError::Unexpected { status },
+                Some(("stranger", Ok(status))) => DeliveryError::NotAmplitude { status },
+                Some(("redirect", Ok(status))) => DeliveryError::Redirect { status },
+                _ => return Ok(Accepted { events_ingested: 1 }),
+            },
+        };
+        Err(error)
+    }
+}
+
+impl EventSink for Sink {
+    async fn send(&self, event: &Event, _: &Destination<'_>, deadline: Instant) -> Delivery {
+        Delivery { attempts: 1, result: self.receive(event, deadline).await }
+    }
+
+    async fn connect(&self, _: Region) -> Result<(), DeliveryError> {
+        Ok(())
+    }
+}
+
+impl BatchSink for Sink {
+    async fn send_batch(
+        &self,
+        events: &[Event],
+        _: &Destination<'_>,
+        deadline: Instant,
+    ) -> Vec<Result<(), DeliveryError>> {
+        let mut results = Vec::new();
+        for event in events {
+            results.push(self.receive(event, deadline).await.map(drop));
+        }
+        results
+    }
+}
+
+/// A queue in memory.
+pub struct Queue(Shared);
+
+impl EventQueue for Queue {
+    async fn put(&self, message: &queue::Message, reason: &str) -> Result<(), QueueError> {
+        assert!(!reason.is_empty());
+        if message.body.as_bytes().len() > queue::LARGEST_MESSAGE {
+            return Err(QueueError::TooLarge);
+        }
+        let answer = self.0.get().queue.clone();
+        match &*answer {
+            "hangs" => std::future::pending().await,
+            "connection" => return Err(QueueError::Connection),
+            "refused" => return Err(QueueError::Refused { code: "AccessDenied".to_owned(), words: "no permission" }),
+            _ => {}
+        }
+        self.0.get().queued += 1;
+        Ok(())
+    }
+
+    async fn delay(&self, receipts: Vec<(String, Duration)>) -> Result<(), QueueError> {
+        // What SQS takes: twelve hours at the most.
+        assert!(receipts.iter().all(|(_, delay)| *delay <= Duration::from_secs(12 * 60 * 60)));
+        if self.0.get().queue == "refused" { Err(QueueError::Connection) } else { Ok(()) }
+    }
+}
