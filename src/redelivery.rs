@@ -13,13 +13,13 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::amplitude::batch::BatchSink;
 use crate::amplitude::client::DeliveryError;
 use crate::amplitude::event::Event;
 use crate::projects::{Project, ProjectName, ProjectSource, Projects, Unavailable};
-use crate::queue::{EventQueue, Message, attribute};
+use crate::queue::{EventQueue, Message, QueueError, attribute};
 use crate::record::{Outcome, Record};
 use crate::selection::{select, select_translated};
 use crate::stripe;
@@ -29,6 +29,10 @@ use crate::webhook::{ColdStart, now};
 
 /// What is left of Lambda's own time when we answer: enough to move dead letters and to delay the rest.
 const LAMBDA_RESERVE: Duration = Duration::from_secs(5);
+
+/// The time for all dead letters, and the time for all delays, of what is kept: a queue that hangs shall not make Lambda
+/// end us, and all messages fail.
+const QUEUE_LIMIT: Duration = Duration::from_secs(2);
 
 /// The time for a batch where Lambda does not say.
 const WITHOUT_DEADLINE: Duration = Duration::from_secs(25);
@@ -225,6 +229,7 @@ impl<S: ProjectSource, A: BatchSink, Q: EventQueue> Redelivery<S, A, Q> {
 
     /// Moves dead letters, delays what failed, writes the lines, and gives the IDs of the messages that are done with.
     async fn settle(&self, settled: Vec<(Item, Verdict)>) -> HashSet<String> {
+        let limit = Instant::now() + QUEUE_LIMIT;
         let mut done = HashSet::new();
         let mut delays = Vec::new();
         for (item, verdict) in settled {
@@ -233,7 +238,7 @@ impl<S: ProjectSource, A: BatchSink, Q: EventQueue> Redelivery<S, A, Q> {
                 Verdict::Later(reason) => (Outcome::Failed, Some(reason)),
                 Verdict::Never(message, reason) => match &self.dead_letters {
                     None => (Outcome::Failed, Some(reason)),
-                    Some(dead_letters) => match dead_letters.put(&message, &reason).await {
+                    Some(dead_letters) => match in_time(limit, dead_letters.put(&message, &reason)).await {
                         Ok(()) => (Outcome::Dead, Some(reason)),
                         Err(error) => (
                             Outcome::Failed,
@@ -250,12 +255,16 @@ impl<S: ProjectSource, A: BatchSink, Q: EventQueue> Redelivery<S, A, Q> {
             }
         }
         if let Some(queue) = self.queue.as_ref().filter(|_| !delays.is_empty())
-            && let Err(error) = queue.delay(delays).await
+            && let Err(error) = in_time(Instant::now() + QUEUE_LIMIT, queue.delay(delays)).await
         {
             tracing::warn!(%error, "failed messages could not be delayed; they become visible when the queue's own time is over");
         }
         done
     }
+}
+
+async fn in_time(limit: Instant, work: impl Future<Output = Result<(), QueueError>>) -> Result<(), QueueError> {
+    timeout_at(limit, work).await.unwrap_or(Err(QueueError::Timeout))
 }
 
 impl QueuedMessage {
@@ -320,7 +329,6 @@ mod tests {
     use crate::amplitude::Destination;
     use crate::projects::LoadError;
     use crate::projects::tests::{COMPLETE, Fake};
-    use crate::queue::QueueError;
     use crate::stripe::event::tests::sample;
 
     /// Remembers the insert IDs of each request, and fails for those that are named.
@@ -349,6 +357,7 @@ mod tests {
         put: Mutex<Vec<String>>,
         delayed: Mutex<Vec<(String, Duration)>>,
         is_down: bool,
+        hangs: bool,
     }
 
     impl EventQueue for Arc<FakeQueue> {
@@ -356,11 +365,17 @@ mod tests {
             if self.is_down {
                 return Err(QueueError::Connection);
             }
+            if self.hangs {
+                std::future::pending().await
+            }
             self.put.lock().unwrap().push(reason.to_owned());
             Ok(())
         }
 
         async fn delay(&self, receipts: Vec<(String, Duration)>) -> Result<(), QueueError> {
+            if self.hangs {
+                std::future::pending().await
+            }
             self.delayed.lock().unwrap().extend(receipts);
             Ok(())
         }
@@ -467,6 +482,17 @@ mod tests {
         assert!(setup.dead_letters.put.lock().unwrap()[0].contains("not a Stripe event"));
         setup.dead_letters = Arc::new(FakeQueue { is_down: true, ..FakeQueue::default() });
         assert_eq!(setup.handle(vec![message]).await, ["a"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn queues_that_hang_keep_no_message_that_is_done_with() {
+        let mut setup = Setup::new(&COMPLETE, FakeAmplitude::default());
+        let hangs = || Arc::new(FakeQueue { hangs: true, ..FakeQueue::default() });
+        (setup.queue, setup.dead_letters) = (hangs(), hangs());
+        let dead = message("a", "shop", 1, &json!({"object": "charge"}));
+        let start = Instant::now();
+        assert_eq!(setup.handle(vec![dead, message("b", "shop", 1, &event("evt_1"))]).await, ["a"]);
+        assert!(start.elapsed() < LAMBDA_RESERVE);
     }
 
     #[tokio::test]

@@ -79,7 +79,7 @@ pub fn translate_and_tell(
         }
         Revenue::NotCounted(_) | Revenue::UnknownRefund => (None, None),
     };
-    let event_type = format!("[Stripe] {}", event.event_type);
+    let event_type = limits::short_id(&format!("[Stripe] {}", event.event_type)).into_owned();
     // The parser has refused times that do not fit.
     let time = event.created.saturating_mul(1000);
     let event_id = event_id(&event.id);
@@ -213,12 +213,14 @@ mod tests {
     fn ids_of_any_length_fit() {
         let mut envelope = sample("payment_intent.succeeded");
         envelope["id"] = json!("e".repeat(3000));
+        envelope["type"] = json!(format!("{}.x", "t".repeat(3000)));
         envelope["data"]["object"]["id"] = json!("é".repeat(3000));
         envelope["data"]["object"]["metadata"] = json!({"user_id": "u".repeat(1025)});
         envelope["data"]["object"]["receipt_email"] = json!(null);
         envelope["data"]["object"]["customer"] = json!("c".repeat(1024));
         let (event, user_id_from) = translated(&envelope);
         assert_eq!(event["insert_id"], "e".repeat(1024));
+        assert_eq!(event["event_type"].as_str().unwrap().len(), 1024);
         assert_eq!(event["device_id"].as_str().unwrap().chars().count(), 1024);
         assert_eq!((event["user_id"].as_str().unwrap().len(), user_id_from.as_deref()), (1024, Some("customer")));
     }

@@ -19,9 +19,9 @@ pub(super) const LONGEST_STRING: usize = 1024;
 /// How deep objects and arrays may be nested, the event properties themselves included.
 const DEEPEST_LAYER: usize = 40;
 
-/// The largest event properties, in bytes of JSON. Amplitude takes requests below 1 MB; the API key and the IDs have the
-/// rest.
-const LARGEST_PROPERTIES: usize = 960_000;
+/// The largest event properties, in bytes of JSON. Amplitude takes requests below 1 MB; the API key, the IDs and the
+/// list of what was cut have the rest.
+const LARGEST_PROPERTIES: usize = 940_000;
 
 /// Below this size of the whole body, what becomes of it cannot be larger than [`LARGEST_PROPERTIES`]: of its texts, the
 /// names of products alone can stand twice, and of its numbers, one like `1e15` grows to less than four times its length.
@@ -33,7 +33,7 @@ const TRUNCATED: &str = "stripe_truncated";
 /// More entries say no more.
 const LONGEST_LIST_OF_TRUNCATED: usize = 20;
 
-/// An ID of at most 1024 characters.
+/// An ID, or the name of a type, of at most 1024 characters.
 pub(super) fn short_id(id: &str) -> Cow<'_, str> {
     if id.len() <= LONGEST_STRING { id.into() } else { id.chars().take(LONGEST_STRING).collect::<String>().into() }
 }
@@ -54,6 +54,9 @@ pub(super) fn fit(properties: &mut Properties, body_length: usize) -> usize {
     truncated.count
 }
 
+/// Of the path of such an entry, in characters: the list shall not bring the event over the limit again.
+const LONGEST_PATH: usize = 250;
+
 #[derive(Default)]
 struct Truncated {
     count: usize,
@@ -64,7 +67,7 @@ impl Truncated {
     fn note(&mut self, path: impl FnOnce() -> String) {
         self.count += 1;
         if self.paths.len() < LONGEST_LIST_OF_TRUNCATED {
-            self.paths.push(short_id(&path()).into_owned());
+            self.paths.push(path().chars().take(LONGEST_PATH).collect());
         }
     }
 }
@@ -274,6 +277,9 @@ mod tests {
         let (properties, count) = fitted(json!({ "texts": { "inner": texts } }));
         assert_eq!(properties["stripe_truncated"].as_array().unwrap().len(), 20);
         assert!(count >= 1000);
+        // Also where the names are as long as the limit leaves them: found by fuzzing.
+        let names: Map<_, _> = (0..900).map(|number| (format!("{number:0>1000}"), json!("x".repeat(2000)))).collect();
+        fitted(Value::Object(names));
     }
 
     #[test]
