@@ -30,14 +30,15 @@ async fn run(environment: Environment) -> Result<(), lambda_http::Error> {
 
     lambda_runtime::run_concurrent(service_fn(move |event: LambdaEvent<Batch>| {
         let (redelivery, function) = (Arc::clone(&redelivery), function.clone());
-        async move {
+        // Boxed, or the compiler nests the type of this future in that of the runtime deeper than it allows itself.
+        Box::pin(async move {
             let invocation = Invocation {
                 request_id: Some(&event.context.request_id),
                 function: function.as_deref(),
                 time_left: lambda::time_left(event.context.deadline),
             };
             Ok::<_, lambda_http::Error>(redelivery.handle(event.payload, invocation).await)
-        }
+        })
     }))
     .await
 }
