@@ -95,12 +95,13 @@ impl Record {
     }
 
     /// Notes which event it is, the label of the secret that signed it, and its age at `now` (Unix seconds).
-    pub fn event(&mut self, event: &Event, source: Option<&str>, now: u64) {
+    pub fn event(&mut self, event: &Event<'_>, source: Option<&str>, now: u64) {
         self.source = source.map(str::to_owned);
         self.livemode = event.livemode;
-        self.event = Some(event.id.clone());
-        self.event_type = Some(event.event_type.clone());
-        self.unusual_api_version = event.api_version.clone().filter(|version| version != API_VERSION);
+        self.event = Some(event.id.to_string());
+        self.event_type = Some(event.event_type.to_string());
+        self.unusual_api_version =
+            event.api_version.as_deref().filter(|version| *version != API_VERSION).map(str::to_owned);
         self.seconds_behind_stripe = i64::try_from(now).ok().map(|now| now.saturating_sub(event.created));
     }
 

@@ -13,11 +13,11 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
+use serde_json::value::{RawValue, to_raw_value};
 use tokio::time::{Instant, timeout_at};
 
 use crate::amplitude::batch::BatchSink;
 use crate::amplitude::client::DeliveryError;
-use crate::amplitude::event::Event;
 use crate::projects::{Project, ProjectName, ProjectSource, Projects, Unavailable};
 use crate::queue::{EventQueue, Message, QueueError, attribute};
 use crate::record::{Outcome, Record};
@@ -125,11 +125,11 @@ struct Item {
     record: Record,
 }
 
-/// A translated event, and whose it is.
+/// A translated event as JSON, and whose it is.
 struct Ready {
     item: Item,
     message: Message,
-    event: Event,
+    event: Box<RawValue>,
 }
 
 impl<S: ProjectSource, A: BatchSink, Q: EventQueue> Redelivery<S, A, Q> {
@@ -277,7 +277,7 @@ impl QueuedMessage {
 fn prepare(
     item: &mut Item,
     projects: &HashMap<String, Result<Arc<Project>, Unavailable>>,
-) -> Result<(Message, Event, &'static str), Verdict> {
+) -> Result<(Message, Box<RawValue>, &'static str), Verdict> {
     let foreign = || Verdict::Later("not a message of stripe-amplitude's: it names no project".to_owned());
     let name = item.queued.attribute(attribute::PROJECT).ok_or_else(foreign)?;
     let project: ProjectName = name.parse().map_err(|_| foreign())?;
@@ -308,7 +308,8 @@ fn prepare(
     let translation = translate(event, &context).map_err(|missing| later(&delivery.without_rate(missing)))?;
     item.record.translation(&translation);
     select_translated(&translation, settings).map_err(|reason| left_out(&reason))?;
-    Ok((message, translation.event, key))
+    let event = to_raw_value(&translation.event).map_err(|_| later(&DeliveryError::Unserializable))?;
+    Ok((message, event, key))
 }
 
 /// How long a message waits that was handed out so often, a little less at random, so that what failed together does not
@@ -342,13 +343,18 @@ mod tests {
     impl BatchSink for Arc<FakeAmplitude> {
         async fn send_batch(
             &self,
-            events: &[Event],
+            events: &[Box<RawValue>],
             _: &Destination<'_>,
             _: Instant,
         ) -> Vec<Result<(), DeliveryError>> {
             assert!(!self.panics);
-            self.requests.lock().unwrap().push(events.iter().map(|event| event.insert_id.clone()).collect());
-            events.iter().map(|event| self.fails.get(&event.insert_id).cloned().map_or(Ok(()), Err)).collect()
+            let insert_id = |event: &RawValue| -> String {
+                let event: Value = serde_json::from_str(event.get()).unwrap();
+                event["insert_id"].as_str().unwrap().to_owned()
+            };
+            let insert_ids: Vec<_> = events.iter().map(|event| insert_id(event)).collect();
+            self.requests.lock().unwrap().push(insert_ids.clone());
+            insert_ids.iter().map(|id| self.fails.get(id).cloned().map_or(Ok(()), Err)).collect()
         }
     }
 

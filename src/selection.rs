@@ -35,7 +35,7 @@ pub enum LeftOut {
 ///
 /// # Errors
 /// Why it does not.
-pub fn select(event: &Event, settings: &Settings, now: u64) -> Result<(), LeftOut> {
+pub fn select(event: &Event<'_>, settings: &Settings, now: u64) -> Result<(), LeftOut> {
     if !settings.events.contains(&event.event_type) {
         return Err(LeftOut::Type);
     }

@@ -3,4 +3,5 @@
 pub mod catalog;
 pub mod currency;
 pub mod event;
+pub mod json;
 pub mod signature;

@@ -36,9 +36,9 @@ pub struct Context<'c> {
 }
 
 /// An event for Amplitude, and how it came about.
-pub struct Translation {
+pub struct Translation<'b> {
     /// What is sent.
-    pub event: Event,
+    pub event: Event<'b>,
     /// The path inside `data.object` that gave the user ID, if one did.
     pub user_id_from: Option<FieldPath>,
     /// What the event adds to revenue, before any conversion, and why.
@@ -53,7 +53,7 @@ pub struct Translation {
 ///
 /// # Errors
 /// Where the project wants amounts converted and has no rate for these.
-pub fn translate(event: stripe::event::Event, context: &Context<'_>) -> Result<Translation, MissingRate> {
+pub fn translate<'b>(event: stripe::event::Event<'b>, context: &Context<'_>) -> Result<Translation<'b>, MissingRate> {
     translate_and_tell(event, context, &mut |_, _| {})
 }
 
@@ -61,11 +61,11 @@ pub fn translate(event: stripe::event::Event, context: &Context<'_>) -> Result<T
 ///
 /// # Errors
 /// As for [`translate`].
-pub fn translate_and_tell(
-    event: stripe::event::Event,
+pub fn translate_and_tell<'b>(
+    event: stripe::event::Event<'b>,
     context: &Context<'_>,
     removed: &mut impl FnMut(&Path<'_>, Reason),
-) -> Result<Translation, MissingRate> {
+) -> Result<Translation<'b>, MissingRate> {
     let Context { project, source, settings } = *context;
     let user = identity::user(&event.object, &settings.user_id_paths);
     let (user_id, user_id_from) = user.map(|user| (user.id, user.path)).unzip();
@@ -89,7 +89,7 @@ pub fn translate_and_tell(
 
     let mut event_properties = properties::properties(event, source, settings, removed)?;
     if revenue == Revenue::UnknownRefund {
-        event_properties.insert("normalized_refund_unknown".to_owned(), Property::Json(true.into()));
+        event_properties.insert("normalized_refund_unknown", Property::Json(true.into()));
     }
     let truncated = limits::fit(&mut event_properties, body_length);
     let event = Event {
@@ -124,7 +124,7 @@ mod tests {
     use crate::stripe::catalog;
     use crate::stripe::event::tests::{event, sample};
 
-    fn translated_with(settings: &str, envelope: &Value) -> Result<Translation, MissingRate> {
+    fn translated_with(settings: &str, envelope: &Value) -> Result<Translation<'static>, MissingRate> {
         let (project, settings) = ("demo".parse().unwrap(), Settings::parse(settings).unwrap());
         translate(event(envelope), &Context { project: &project, source: Some("eu"), settings: &settings })
     }

@@ -102,9 +102,9 @@ impl<S: ProjectSource, A: EventSink, Q: EventQueue> Webhook<S, A, Q> {
         let project = record.parameter_store.time(self.projects.get(&name, deadline)).await?;
         let (body, project, source) = self.verify(&name, &header, request, project, deadline, record).await?;
         record.secret_rolling = header.is_rolling();
-        let event = Event::parse(&body)?;
-        record.event(&event, source.as_deref(), now());
         let message = Message { project: name, source, received: now(), body };
+        let event = Event::parse(&message.body)?;
+        record.event(&event, message.source.as_deref(), message.received);
         match self.deliver(event, &message, &project, deadline, record).await {
             Err(failure) => self.defer(&message, failure, deadline).await,
             success => success,
@@ -114,7 +114,7 @@ impl<S: ProjectSource, A: EventSink, Q: EventQueue> Webhook<S, A, Q> {
     /// Selects, translates and delivers a verified event.
     async fn deliver(
         &self,
-        event: Event,
+        event: Event<'_>,
         message: &Message,
         project: &Project,
         deadline: Instant,
@@ -298,7 +298,7 @@ mod tests {
     impl EventSink for Arc<FakeAmplitude> {
         async fn send(
             &self,
-            event: &crate::amplitude::event::Event,
+            event: &crate::amplitude::event::Event<'_>,
             destination: &Destination<'_>,
             _: Instant,
         ) -> Delivery {

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde_json::Value;
 use stripe_amplitude::amplitude;
 use stripe_amplitude::amplitude::Region;
 use stripe_amplitude::projects::parameter;
@@ -11,6 +10,7 @@ use stripe_amplitude::selection::{LeftOut, select, select_translated};
 use stripe_amplitude::stripe::catalog::{API_VERSION, TYPES};
 use stripe_amplitude::stripe::currency::{Amount, Currency};
 use stripe_amplitude::stripe::event::Event;
+use stripe_amplitude::stripe::json::Json;
 use stripe_amplitude::translate::conversion::{Conversion, MissingRate, Rate};
 use stripe_amplitude::translate::identity::{self, NotAnId};
 use stripe_amplitude::translate::path::FieldPath;
@@ -22,7 +22,7 @@ use stripe_amplitude::translate::{Context, Translation, translate_and_tell};
 use crate::terminal::{count, wrap};
 
 /// What the function makes of an event.
-pub(crate) struct Explanation {
+pub(crate) struct Explanation<'b> {
     /// Stripe's ID of it.
     pub(crate) id: String,
     /// Stripe's type.
@@ -36,23 +36,23 @@ pub(crate) struct Explanation {
     /// Where the project's events go.
     pub(crate) region: Region,
     /// What becomes of it.
-    pub(crate) fate: Fate,
+    pub(crate) fate: Fate<'b>,
 }
 
 /// What becomes of an event.
-pub(crate) enum Fate {
+pub(crate) enum Fate<'b> {
     /// It is left out for what it is, and never translated.
     NotSelected(LeftOut),
     /// It is left out because it names no user.
-    WithoutUser(LeftOut, Box<Translated>),
+    WithoutUser(LeftOut, Box<Translated<'b>>),
     /// It is sent.
-    Sent(Box<Translated>),
+    Sent(Box<Translated<'b>>),
 }
 
 /// An event for Amplitude, and how it came about.
-pub(crate) struct Translated {
+pub(crate) struct Translated<'b> {
     /// What is sent.
-    pub(crate) event: amplitude::event::Event,
+    pub(crate) event: amplitude::event::Event<'b>,
     /// Whose it is.
     pub(crate) user: UserId,
     /// What it is pinned to.
@@ -112,26 +112,26 @@ pub(crate) struct Converted {
     pub(crate) rate: Rate,
 }
 
-impl Explanation {
+impl<'b> Explanation<'b> {
     /// Goes the handler's way, from the parsed event to what it would send, and keeps what it meets. `now` is in Unix
     /// seconds.
     ///
     /// # Errors
     /// Where the project wants amounts converted and has no rate for these: the function would answer 500.
-    pub(crate) fn of(event: Event, context: &Context<'_>, now: u64) -> Result<Self, MissingRate> {
+    pub(crate) fn of(event: Event<'b>, context: &Context<'_>, now: u64) -> Result<Self, MissingRate> {
         Ok(Self {
-            id: event.id.clone(),
-            event_type: event.event_type.clone(),
+            id: event.id.to_string(),
+            event_type: event.event_type.to_string(),
             seconds_ago: i64::try_from(now).unwrap_or(i64::MAX).saturating_sub(event.created),
             livemode: event.livemode,
-            api_version: event.api_version.clone(),
+            api_version: event.api_version.as_deref().map(str::to_owned),
             region: context.settings.amplitude_region,
             fate: fate(event, context, now)?,
         })
     }
 
     /// The event that is sent, if one is.
-    pub(crate) fn sent(&self) -> Option<&amplitude::event::Event> {
+    pub(crate) fn sent(&self) -> Option<&amplitude::event::Event<'b>> {
         match &self.fate {
             Fate::Sent(translated) => Some(&translated.event),
             Fate::NotSelected(_) | Fate::WithoutUser(..) => None,
@@ -139,7 +139,7 @@ impl Explanation {
     }
 }
 
-fn fate(event: Event, context: &Context<'_>, now: u64) -> Result<Fate, MissingRate> {
+fn fate<'b>(event: Event<'b>, context: &Context<'_>, now: u64) -> Result<Fate<'b>, MissingRate> {
     let Context { project, settings, .. } = *context;
     if let Err(left_out) = select(&event, settings, now) {
         return Ok(Fate::NotSelected(left_out));
@@ -161,7 +161,7 @@ fn fate(event: Event, context: &Context<'_>, now: u64) -> Result<Fate, MissingRa
     })
 }
 
-fn user_id(event: &Event, paths: &[FieldPath]) -> UserId {
+fn user_id(event: &Event<'_>, paths: &[FieldPath]) -> UserId {
     let mut user = UserId { passed_over: Vec::new(), found: None };
     for (path, id) in identity::look_up(&event.object, paths) {
         match id {
@@ -190,7 +190,7 @@ fn money(revenue: Revenue, context: &Context<'_>) -> Result<Money, MissingRate> 
     Ok(Money::Counted { amount: currency.amount(minor_units), currency, rule, converted })
 }
 
-impl fmt::Display for Explanation {
+impl fmt::Display for Explanation<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         heading(f, &format!("Event: {}", self.id))?;
         text(f, &self.of_which_kind())?;
@@ -213,7 +213,7 @@ impl fmt::Display for Explanation {
     }
 }
 
-impl Explanation {
+impl Explanation<'_> {
     fn of_which_kind(&self) -> String {
         let mode = match self.livemode {
             Some(true) => "live mode",
@@ -256,7 +256,7 @@ fn left_out(f: &mut fmt::Formatter<'_>, reason: &LeftOut) -> fmt::Result {
     text(f, "The function answers 200, `ignored`, and Stripe does not deliver it again.")
 }
 
-impl fmt::Display for Translated {
+impl fmt::Display for Translated<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.user(f)?;
         writeln!(f)?;
@@ -273,7 +273,7 @@ impl fmt::Display for Translated {
     }
 }
 
-impl Translated {
+impl Translated<'_> {
     fn user(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let UserId { passed_over, found } = &self.user;
         heading(f, &format!("User ID: {}", found.as_ref().map_or("none", |(_, id)| id)))?;
@@ -350,7 +350,7 @@ impl Translated {
 
     fn cut(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         heading(f, &format!("Cut: {}", count(self.truncated, "field")))?;
-        let Some(Property::Json(Value::Array(paths))) = self.event.event_properties.get("stripe_truncated") else {
+        let Some(Property::Json(Json::List(paths))) = self.event.event_properties.get("stripe_truncated") else {
             return Ok(());
         };
         text(
@@ -437,7 +437,7 @@ fn spell(number: i64, noun: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
     use stripe_amplitude::projects::settings::Settings;
     use stripe_amplitude::translate::translate;
 
@@ -452,11 +452,13 @@ mod tests {
         serde_json::from_str(sample.json).unwrap()
     }
 
-    fn parsed(envelope: &Value) -> Event {
-        event_file::parse(envelope.to_string().into_bytes(), NOW).unwrap()
+    /// Its body is left in memory, so that it borrows from nobody.
+    fn parsed(envelope: &Value) -> Event<'static> {
+        let body = event_file::verified(envelope.to_string().into_bytes(), NOW).unwrap();
+        Event::parse(Box::leak(Box::new(body))).unwrap()
     }
 
-    fn explained(settings: &str, envelope: &Value) -> Result<Explanation, MissingRate> {
+    fn explained(settings: &str, envelope: &Value) -> Result<Explanation<'static>, MissingRate> {
         let (project, settings) = ("demo".parse().unwrap(), Settings::parse(settings).unwrap());
         Explanation::of(parsed(envelope), &Context { project: &project, source: None, settings: &settings }, NOW)
     }

@@ -9,6 +9,7 @@ use stripe_amplitude::answer::Failure;
 use stripe_amplitude::projects::settings::Settings;
 use stripe_amplitude::projects::{ProjectName, parameter};
 use stripe_amplitude::selection::LeftOut;
+use stripe_amplitude::stripe::event::Event;
 use stripe_amplitude::translate::Context;
 use stripe_amplitude::webhook::LARGEST_BODY;
 
@@ -63,8 +64,8 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
     if body.len() > LARGEST_BODY {
         return Err(format!("{file}: the function would answer 413: {}", Failure::TooLarge).into());
     }
-    let event =
-        event_file::parse(body, now).map_err(|error| format!("{file}: the function would answer 400: {error}"))?;
+    let body = event_file::verified(body, now)?;
+    let event = Event::parse(&body).map_err(|error| format!("{file}: the function would answer 400: {error}"))?;
     let context = Context { project: &arguments.project, source: arguments.source.as_deref(), settings: &settings };
     let explanation = Explanation::of(event, &context, now)
         .map_err(|missing| format!("{file}: the function would answer 500: {missing}"))?;

@@ -148,7 +148,7 @@ mod with_aws {
         [
             letter.reason.clone().unwrap_or_else(unknown),
             project.unwrap_or_else(unknown),
-            event.map_or_else(unknown, |event| event.event_type),
+            event.map_or_else(unknown, |event| event.event_type.into_owned()),
         ]
     }
 

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use libfuzzer_sys::{fuzz_mutator, fuzz_target};
 use stripe_amplitude::projects::settings::Settings;
 use stripe_amplitude::stripe::event::Event;
-use stripe_amplitude::stripe::signature::{SignatureHeader, SigningSecret, sign, verify};
+use stripe_amplitude::stripe::signature::{SignatureHeader, SigningSecret, VerifiedBody, sign, verify};
 use stripe_amplitude::translate::{Context, translate};
 use stripe_amplitude_fuzz::abbreviation::expand;
 use stripe_amplitude_fuzz::{event, mutation};
@@ -25,7 +25,8 @@ fuzz_target!(|input: &[u8]| {
     let line_break = memchr::memchr(b'\n', &input).unwrap_or(0);
     let (settings, body) = input.split_at(line_break);
     let settings = str::from_utf8(settings).ok().and_then(|text| Settings::parse(text).ok()).unwrap_or_default();
-    let Some(event) = parse(body) else { return };
+    let body = verified(body);
+    let Ok(event) = Event::parse(&body) else { return };
     let project = "demo".parse().expect("a name");
     let context = Context { project: &project, source: Some("eu"), settings: &settings };
     let Ok(translation) = translate(event.clone(), &context) else { return };
@@ -43,10 +44,10 @@ fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
 });
 
 /// Only what is signed can be parsed.
-fn parse(body: &[u8]) -> Option<Event> {
+fn verified(body: &[u8]) -> VerifiedBody {
     let secrets = [SigningSecret::new("whsec_a".into(), None)];
     let signature = sign(&secrets[0], 1, body);
     let header = SignatureHeader::parse(signature.as_bytes()).expect("our own header");
     let verified = verify(&header, Bytes::copy_from_slice(body), &secrets, 1, Duration::ZERO);
-    Event::parse(&verified.expect("our own signature").0).ok()
+    verified.expect("our own signature").0
 }

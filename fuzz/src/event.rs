@@ -1,10 +1,9 @@
 //! What holds for every event that is sent to Amplitude, whatever Stripe's event was.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use stripe_amplitude::amplitude::client::Request;
-use stripe_amplitude::amplitude::event::Event;
 use stripe_amplitude::projects::settings::{PersonalData, Settings};
 
 /// Amplitude takes less than this. Source: its HTTP V2 documentation, as everything here.
@@ -42,9 +41,9 @@ struct SentEvent<'j> {
     event_properties: Map<String, Value>,
 }
 
-/// Panics where the event, as it is sent, breaks a rule; gives the JSON that is sent. `settings` are the project's, where
+/// Panics where an event for Amplitude, as it is sent, breaks a rule; gives the JSON that is sent. `settings` are the project's, where
 /// they are known.
-pub fn check(event: &Event, settings: Option<&Settings>) -> String {
+pub fn check(event: &impl Serialize, settings: Option<&Settings>) -> String {
     let json = serde_json::to_string(&Request::new(std::slice::from_ref(event), "0123456789abcdef0123456789abcdef"))
         .expect("it is JSON");
     assert!(json.len() < REQUEST_LIMIT, "a request of {} bytes", json.len());

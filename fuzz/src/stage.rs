@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use http::Response;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use stripe_amplitude::amplitude::batch::BatchSink;
 use stripe_amplitude::amplitude::client::{Accepted, Complaint, Delivery, DeliveryError, EventSink};
 use stripe_amplitude::amplitude::event::Event;
@@ -215,7 +216,7 @@ impl ProjectSource for Source {
 pub struct Sink(Shared);
 
 impl Sink {
-    async fn receive(&self, event: &Event, deadline: Instant) -> Result<Accepted, DeliveryError> {
+    async fn receive(&self, event: &(impl Serialize + Sync), deadline: Instant) -> Result<Accepted, DeliveryError> {
         event::check(event, None);
         let answer = {
             let mut script = self.0.get();
@@ -250,7 +251,7 @@ impl Sink {
 }
 
 impl EventSink for Sink {
-    async fn send(&self, event: &Event, _: &Destination<'_>, deadline: Instant) -> Delivery {
+    async fn send(&self, event: &Event<'_>, _: &Destination<'_>, deadline: Instant) -> Delivery {
         Delivery { attempts: 1, result: self.receive(event, deadline).await }
     }
 
@@ -262,7 +263,7 @@ impl EventSink for Sink {
 impl BatchSink for Sink {
     async fn send_batch(
         &self,
-        events: &[Event],
+        events: &[Box<RawValue>],
         _: &Destination<'_>,
         deadline: Instant,
     ) -> Vec<Result<(), DeliveryError>> {

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use secrecy::ExposeSecret as _;
-use serde_json::value::{RawValue, to_raw_value};
+use serde_json::value::RawValue;
 use tokio::time::{Instant, sleep, timeout_at};
 
+use super::Destination;
 use super::client::{Client, DeliveryError, Request, named_events, understand};
-use super::{Destination, event::Event};
 
 /// Events in one request, at the most.
 const MOST_EVENTS: usize = 2000;
@@ -34,10 +34,11 @@ const MOST_REQUESTS: u32 = 100;
 
 /// Where many events go at once. [`Client`] is the real one.
 pub trait BatchSink: Send + Sync {
-    /// Delivers events, and ends before the deadline. There is a result for each, in their order.
+    /// Delivers events, each as the JSON of [`super::event::Event`], and ends before the deadline. There is a result for
+    /// each, in their order.
     fn send_batch(
         &self,
-        events: &[Event],
+        events: &[Box<RawValue>],
         destination: &Destination<'_>,
         deadline: Instant,
     ) -> impl Future<Output = Vec<Result<(), DeliveryError>>> + Send;
@@ -46,19 +47,18 @@ pub trait BatchSink: Send + Sync {
 impl BatchSink for Client {
     async fn send_batch(
         &self,
-        events: &[Event],
+        events: &[Box<RawValue>],
         destination: &Destination<'_>,
         deadline: Instant,
     ) -> Vec<Result<(), DeliveryError>> {
-        let written: Vec<_> = events.iter().map(|event| to_raw_value(event).ok()).collect();
-        let mut results = vec![Err(DeliveryError::Unserializable); events.len()];
+        let mut results = vec![Err(DeliveryError::Postponed); events.len()];
         let mut requests_left = MOST_REQUESTS;
-        let mut waiting = requests(&written);
+        let mut waiting = requests(events);
         while let Some(indexes) = waiting.pop() {
             let answer = if requests_left == 0 {
                 Answer { result: Err(DeliveryError::Postponed), named: Vec::new() }
             } else {
-                let events: Vec<_> = indexes.iter().filter_map(|index| written.get(*index)?.as_deref()).collect();
+                let events: Vec<_> = indexes.iter().filter_map(|index| Some(&**events.get(*index)?)).collect();
                 self.send_as_one(&events, destination, deadline, &mut requests_left).await
             };
             let (settled, rest) = take_apart(indexes, &answer);
@@ -116,11 +116,10 @@ impl Client {
 }
 
 /// As few requests as fit.
-fn requests(written: &[Option<Box<RawValue>>]) -> Vec<Vec<usize>> {
+fn requests(events: &[Box<RawValue>]) -> Vec<Vec<usize>> {
     let mut requests: Vec<Vec<usize>> = Vec::new();
     let mut size = 0;
-    for (index, event) in written.iter().enumerate() {
-        let Some(event) = event else { continue };
+    for (index, event) in events.iter().enumerate() {
         // With the comma.
         size += event.get().len() + 1;
         match requests.last_mut() {
@@ -159,15 +158,17 @@ fn take_apart(indexes: Vec<usize>, answer: &Answer) -> (Vec<usize>, Vec<Vec<usiz
 mod tests {
     use amplitude_emulator::{Configuration, Emulator, Fault, FaultyAnswer};
     use serde_json::json;
+    use serde_json::value::to_raw_value;
     use tokio::net::TcpListener;
 
     use super::super::Region;
     use super::*;
-    use crate::amplitude::event::LIBRARY;
+    use crate::amplitude::event::{Event, LIBRARY};
+    use crate::translate::properties::Properties;
 
     /// An event; Amplitude refuses the ID of a user `anonymous`.
-    fn event(number: usize, user: &str) -> Event {
-        Event {
+    fn event(number: usize, user: &str) -> Box<RawValue> {
+        let event = Event {
             event_type: "[Stripe] charge.succeeded".to_owned(),
             time: 1_720_000_000_000,
             insert_id: format!("evt_{number}"),
@@ -176,12 +177,13 @@ mod tests {
             device_id: format!("stripe-pi_{number}"),
             revenue: None,
             currency: None,
-            event_properties: std::collections::BTreeMap::new(),
+            event_properties: Properties::default(),
             library: LIBRARY,
-        }
+        };
+        to_raw_value(&event).unwrap()
     }
 
-    async fn deliver(events: &[Event], faults: &[Fault]) -> (Vec<Result<(), DeliveryError>>, Emulator) {
+    async fn deliver(events: &[Box<RawValue>], faults: &[Fault]) -> (Vec<Result<(), DeliveryError>>, Emulator) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/batch", listener.local_addr().unwrap());
         let emulator = Emulator::new(Configuration::default());
@@ -195,7 +197,7 @@ mod tests {
         (client.send_batch(events, &destination, deadline).await, emulator)
     }
 
-    fn events(count: usize, refused: &[usize]) -> Vec<Event> {
+    fn events(count: usize, refused: &[usize]) -> Vec<Box<RawValue>> {
         (0..count).map(|number| event(number, if refused.contains(&number) { "anonymous" } else { "u" })).collect()
     }
 
@@ -270,10 +272,10 @@ mod tests {
 
     #[test]
     fn requests_are_as_few_as_fit() {
-        let written: Vec<_> = (0..4500).map(|number| to_raw_value(&number).ok()).collect();
+        let written: Vec<_> = (0..4500).map(|number| to_raw_value(&number).unwrap()).collect();
         let sizes: Vec<_> = requests(&written).iter().map(Vec::len).collect();
         assert_eq!(sizes, [2000, 2000, 500]);
-        let large = to_raw_value(&"x".repeat(900_000)).ok();
+        let large = to_raw_value(&"x".repeat(900_000)).unwrap();
         let written: Vec<_> = (0..50).map(|_| large.clone()).collect();
         let sizes: Vec<_> = requests(&written).iter().map(Vec::len).collect();
         assert_eq!(sizes, [22, 22, 6]);

@@ -34,7 +34,7 @@ pub trait EventSink: Send + Sync {
     /// Delivers one event, and ends before the deadline.
     fn send(
         &self,
-        event: &Event,
+        event: &Event<'_>,
         destination: &Destination<'_>,
         deadline: Instant,
     ) -> impl Future<Output = Delivery> + Send;
@@ -96,7 +96,7 @@ impl Client {
 }
 
 impl EventSink for Client {
-    async fn send(&self, event: &Event, destination: &Destination<'_>, deadline: Instant) -> Delivery {
+    async fn send(&self, event: &Event<'_>, destination: &Destination<'_>, deadline: Instant) -> Delivery {
         let url = self.url(destination.region);
         let Ok(body) = serde_json::to_vec(&Request::new(&[event], destination.api_key.expose_secret())) else {
             return Delivery { attempts: 0, result: Err(DeliveryError::Unserializable) };
@@ -392,7 +392,6 @@ impl From<reqwest::Error> for DeliveryError {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
     use std::time::Duration;
 
     use amplitude_emulator::{Configuration, Emulator, Fault, FaultyAnswer};
@@ -401,8 +400,9 @@ mod tests {
 
     use super::*;
     use crate::amplitude::event::LIBRARY;
+    use crate::translate::properties::Properties;
 
-    fn event() -> Event {
+    fn event() -> Event<'static> {
         Event {
             event_type: "[Stripe] charge.succeeded".to_owned(),
             time: 1_720_000_000_000,
@@ -413,7 +413,7 @@ mod tests {
             device_id: "stripe-pi_1".to_owned(),
             revenue: None,
             currency: None,
-            event_properties: BTreeMap::new(),
+            event_properties: Properties::default(),
             library: LIBRARY,
         }
     }

@@ -11,7 +11,7 @@ pub const LIBRARY: &str = concat!("stripe-amplitude/", env!("CARGO_PKG_VERSION")
 /// An event for Amplitude. Fields without a value are left out; so are `ip`, which would record our address, and the
 /// platform and place, of which each clears its siblings.
 #[derive(Clone, Serialize)]
-pub struct Event {
+pub struct Event<'b> {
     /// `[Stripe] ` and Stripe's type.
     pub event_type: String,
     /// Unix milliseconds.
@@ -32,7 +32,7 @@ pub struct Event {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub currency: Option<Currency>,
     /// Everything else.
-    pub event_properties: Properties,
+    pub event_properties: Properties<'b>,
     /// [`LIBRARY`].
     pub library: &'static str,
 }

@@ -1,59 +1,63 @@
 //! Stripe's event: an envelope around the object that it is about.
 
+use std::borrow::Cow;
 use std::fmt;
 
-use serde_json::{Map, Value};
 use thiserror::Error;
 
+use super::json::{Json, Object};
 use super::signature::VerifiedBody;
 
-/// A JSON object of Stripe's.
-pub type Object = Map<String, Value>;
-
-/// A snapshot event, of any API version. Unknown keys of the envelope are left out; of a key that stands twice, the last
-/// one counts, here and in all that is inside, as in `JSON.parse` and in Stripe's libraries.
+/// A snapshot event, of any API version, in the body that it came in. Unknown keys of the envelope are left out; of a key
+/// that stands twice, the last one counts, here and in all that is inside.
 #[derive(Clone, PartialEq)]
-pub struct Event {
+pub struct Event<'b> {
     /// `evt_…`, the same for every delivery of the event.
-    pub id: String,
+    pub id: Cow<'b, str>,
     /// For example `charge.refunded`.
-    pub event_type: String,
+    pub event_type: Cow<'b, str>,
     /// When it happened, in Unix seconds.
     pub created: i64,
     /// Whether it is live, as opposed to test mode. Stripe always says; absent is not taken for either.
     pub livemode: Option<bool>,
     /// The API version that the object is rendered in.
-    pub api_version: Option<String>,
+    pub api_version: Option<Cow<'b, str>>,
     /// The connected account, on Connect events only.
-    pub account: Option<String>,
+    pub account: Option<Cow<'b, str>>,
     /// `data.object`: what the event is about, as it was when the event happened.
-    pub object: Object,
+    pub object: Object<'b>,
     /// `data.previous_attributes`: the fields of the object that the event changed, as they were before. Stripe may leave
     /// them out.
-    pub previous_attributes: Option<Object>,
+    pub previous_attributes: Option<Object<'b>>,
     /// Bytes of the whole body: an upper bound of everything that stands in it.
     pub body_length: usize,
 }
 
-impl Event {
+impl<'b> Event<'b> {
     /// Reads an event from a body that Stripe signed.
     ///
     /// # Errors
     /// Where the body is no JSON, no event, or a thin event.
-    pub fn parse(body: &VerifiedBody) -> Result<Self, EventError> {
-        let envelope: Value = serde_json::from_slice(body.as_bytes())
-            .map_err(|error| EventError::Json { line: error.line(), column: error.column() })?;
-        let Value::Object(mut envelope) = envelope else {
+    pub fn parse(body: &'b VerifiedBody) -> Result<Self, EventError> {
+        let bytes = body.as_bytes();
+        let envelope: Json<'b> = match str::from_utf8(bytes) {
+            // Checked as a whole, which takes a tenth of the time that it takes text by text.
+            Ok(text) => serde_json::from_str(text),
+            // It will say where.
+            Err(_) => serde_json::from_slice(bytes),
+        }
+        .map_err(|error| EventError::Json { line: error.line(), column: error.column() })?;
+        let Json::Object(mut envelope) = envelope else {
             return Err(EventError::NotAnEvent("it is not a JSON object"));
         };
-        match envelope.get("object").and_then(Value::as_str) {
+        match envelope.get("object").and_then(Json::as_str) {
             Some("event") => {}
             Some(object) if object.starts_with("v2.") => return Err(EventError::Thin),
             _ => return Err(EventError::NotAnEvent("`object` is not \"event\"")),
         }
 
         let mut text = |name: &str| match envelope.remove(name) {
-            Some(Value::String(text)) if !text.is_empty() => Some(text),
+            Some(Json::Text(text)) if !text.is_empty() => Some(text),
             _ => None,
         };
         let id = text("id").ok_or(EventError::NotAnEvent("`id` is not a string"))?;
@@ -62,13 +66,14 @@ impl Event {
         let account = text("account");
         let created = envelope
             .get("created")
-            .and_then(Value::as_i64)
+            .and_then(Json::as_i64)
             // Amplitude counts milliseconds; what has none is no time.
             .filter(|seconds| seconds.checked_mul(1000).is_some())
             .ok_or(EventError::NotAnEvent("`created` is not a number of Unix seconds"))?;
-        let livemode = envelope.get("livemode").and_then(Value::as_bool);
-        let mut object_in_data = |name: &str| match envelope.get_mut("data")?.get_mut(name)? {
-            Value::Object(object) => Some(std::mem::take(object)),
+        let livemode = envelope.get("livemode").and_then(Json::as_bool);
+        let mut data = envelope.remove("data");
+        let mut object_in_data = |name: &str| match data.as_mut()?.as_object_mut()?.remove(name)? {
+            Json::Object(object) => Some(object),
             _ => None,
         };
         let object = object_in_data("object").ok_or(EventError::NotAnEvent("`data.object` is not an object"))?;
@@ -79,11 +84,11 @@ impl Event {
 
     /// The kind of `data.object`, for example `payment_intent`.
     pub fn kind(&self) -> &str {
-        self.object.get("object").and_then(Value::as_str).unwrap_or_default()
+        self.object.get("object").and_then(Json::as_str).unwrap_or_default()
     }
 }
 
-impl fmt::Debug for Event {
+impl fmt::Debug for Event<'_> {
     /// Without the object, which is full of personal data.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Event({} {})", self.event_type, self.id)
@@ -91,9 +96,9 @@ impl fmt::Debug for Event {
 }
 
 /// The ID in a field that Stripe may expand: a string, or an object with an `id`.
-pub fn id_of(field: Option<&Value>) -> Option<&str> {
+pub fn id_of<'e>(field: Option<&'e Json<'_>>) -> Option<&'e str> {
     let id = match field? {
-        Value::Object(expanded) => expanded.get("id")?.as_str(),
+        Json::Object(expanded) => expanded.get("id")?.as_str(),
         field => field.as_str(),
     };
     id.filter(|id| !id.is_empty())
@@ -127,7 +132,7 @@ pub(crate) mod tests {
 
     use bytes::Bytes;
     use proptest::prelude::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::super::signature::{SignatureHeader, SigningSecret, sign, verify};
     use super::*;
@@ -146,8 +151,9 @@ pub(crate) mod tests {
         serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
     }
 
-    pub(crate) fn event(envelope: &Value) -> Event {
-        Event::parse(&verified(envelope.to_string().as_bytes())).unwrap()
+    /// It is left in memory, so that it borrows from nobody.
+    pub(crate) fn event(envelope: &Value) -> Event<'static> {
+        Event::parse(Box::leak(Box::new(verified(envelope.to_string().as_bytes())))).unwrap()
     }
 
     fn refused(body: &str) -> EventError {
@@ -167,7 +173,8 @@ pub(crate) mod tests {
         assert_eq!(event.api_version.as_deref(), Some("2024-06-20"));
         assert_eq!(event.account.as_deref(), Some("acct_1"));
         assert_eq!(event.kind(), "charge");
-        assert_eq!(event.previous_attributes.unwrap(), *json!({"amount_refunded": 0}).as_object().unwrap());
+        let previously = event.previous_attributes.as_ref().and_then(|previous| previous.get("amount_refunded"));
+        assert_eq!(previously.and_then(Json::as_i64), Some(0));
     }
 
     #[test]

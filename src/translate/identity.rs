@@ -1,12 +1,12 @@
 //! Whose event it is: the user, and the device that pins a repeat.
 
-use serde_json::Value;
 use thiserror::Error;
 
 use super::limits::{LONGEST_STRING, short_id};
 use super::path::FieldPath;
 use crate::projects::ProjectName;
-use crate::stripe::event::{Event, Object, id_of};
+use crate::stripe::event::{Event, id_of};
+use crate::stripe::json::{Json, Object};
 
 /// Where a user ID is looked for inside `data.object` by default; the first acceptable value wins.
 pub const USER_ID_PATHS: [&str; 6] =
@@ -39,13 +39,13 @@ pub struct User {
 }
 
 /// The user that an object names, if it names one.
-pub fn user(object: &Object, paths: &[FieldPath]) -> Option<User> {
+pub fn user(object: &Object<'_>, paths: &[FieldPath]) -> Option<User> {
     look_up(object, paths).find_map(|(path, id)| Some(User { id: id.ok()?, path: path.clone() }))
 }
 
 /// What stands at each path: a user ID, or why it is none.
 pub fn look_up<'o>(
-    object: &'o Object,
+    object: &'o Object<'_>,
     paths: &'o [FieldPath],
 ) -> impl Iterator<Item = (&'o FieldPath, Result<String, NotAnId>)> {
     paths.iter().map(|path| (path, path.find(object).ok_or(NotAnId::Missing).and_then(acceptable)))
@@ -76,12 +76,12 @@ pub enum NotAnId {
 
 /// A value that can be a user ID: text or an integer, or an expanded object, which has an `id`. Amplitude takes only
 /// strings: a number would be answered 200 and vanish.
-fn acceptable(value: &Value) -> Result<String, NotAnId> {
+fn acceptable(value: &Json<'_>) -> Result<String, NotAnId> {
     let id = match value {
-        Value::Null => return Err(NotAnId::Null),
-        Value::String(text) => text.trim().to_owned(),
-        Value::Number(number) if !number.is_f64() => number.to_string(),
-        Value::Object(_) => id_of(Some(value)).ok_or(NotAnId::Kind)?.trim().to_owned(),
+        Json::Null => return Err(NotAnId::Null),
+        Json::Text(text) => text.trim().to_owned(),
+        Json::Number(number) if !number.is_f64() => number.to_string(),
+        Json::Object(_) => id_of(Some(value)).ok_or(NotAnId::Kind)?.trim().to_owned(),
         _ => return Err(NotAnId::Kind),
     };
     if id.is_empty() {
@@ -98,7 +98,7 @@ fn acceptable(value: &Value) -> Result<String, NotAnId> {
 /// A device ID that is the same for every delivery of an event, whatever its user resolves to, and the same for the
 /// events of one payment, so that a refund that names no user falls to the payer: Amplitude gives an event that has only
 /// a device to the last user of that device.
-pub fn device_id(event: &Event, project: &ProjectName) -> String {
+pub fn device_id(event: &Event<'_>, project: &ProjectName) -> String {
     let Anchor { id, .. } = anchor(event, project);
     short_id(&format!("stripe-{id}")).into_owned()
 }
@@ -113,9 +113,9 @@ pub struct Anchor<'e> {
 }
 
 /// Depends on nothing but the kind of object, in every API version.
-pub fn anchor<'e>(event: &'e Event, project: &'e ProjectName) -> Anchor<'e> {
+pub fn anchor<'e>(event: &'e Event<'_>, project: &'e ProjectName) -> Anchor<'e> {
     let first = |names: &[&'static str]| {
-        names.iter().find_map(|name| Some(Anchor { from: name, id: id_of(event.object.get(*name))? }))
+        names.iter().find_map(|name| Some(Anchor { from: name, id: id_of(event.object.get(name))? }))
     };
     let anchor = match event.kind() {
         "payment_intent" => first(&["id"]),
@@ -131,15 +131,16 @@ pub fn anchor<'e>(event: &'e Event, project: &'e ProjectName) -> Anchor<'e> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::stripe::catalog;
     use crate::stripe::event::tests::{event, sample};
+    use crate::stripe::json;
 
     fn user_at(object: &Value, paths: &[&str]) -> Option<(String, String)> {
         let paths: Vec<FieldPath> = paths.iter().map(|path| path.parse().unwrap()).collect();
-        user(object.as_object().unwrap(), &paths).map(|user| (user.id, user.path.to_string()))
+        user(&json::tests::object(object), &paths).map(|user| (user.id, user.path.to_string()))
     }
 
     fn user_of(object: Value) -> Option<(String, &'static str)> {
@@ -295,7 +296,7 @@ mod tests {
         let object =
             json!({"a": null, "b": true, "c": " ", "d": "NULL", "e": "x".repeat(1025), "f": {"id": 7}, "g": "u"});
         let paths: Vec<FieldPath> = "x a b c d e f g".split(' ').map(|path| path.parse().unwrap()).collect();
-        let found: Vec<_> = look_up(object.as_object().unwrap(), &paths).map(|(_, id)| id).collect();
+        let found: Vec<_> = look_up(&json::tests::object(&object), &paths).map(|(_, id)| id).collect();
         use NotAnId::*;
         let expected =
             [Missing, Null, Kind, Empty, Refused, TooLong, Kind].into_iter().map(Err).chain([Ok("u".to_owned())]);

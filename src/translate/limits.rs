@@ -5,13 +5,14 @@
 //! lists what that was.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::io;
 
 use serde::Serialize;
-use serde_json::Value;
 
 use super::path::Path;
 use super::properties::{Properties, Property};
+use crate::stripe::json::Json;
 
 /// The longest string, in characters.
 pub(super) const LONGEST_STRING: usize = 1024;
@@ -39,7 +40,7 @@ pub(super) fn short_id(id: &str) -> Cow<'_, str> {
 }
 
 /// Cuts what is over a limit, and gives how many fields that were. `body_length` is the size of Stripe's body.
-pub(super) fn fit(properties: &mut Properties, body_length: usize) -> usize {
+pub(super) fn fit(properties: &mut Properties<'_>, body_length: usize) -> usize {
     let mut truncated = Truncated::default();
     properties.retain(|name, property| match property {
         Property::Json(value) => fit_value(value, &Path::key(None, name), 2, &mut truncated),
@@ -49,7 +50,8 @@ pub(super) fn fit(properties: &mut Properties, body_length: usize) -> usize {
         fit_size(properties, &mut truncated);
     }
     if truncated.count > 0 {
-        properties.insert(TRUNCATED.to_owned(), Property::Json(truncated.paths.into()));
+        let paths = truncated.paths.into_iter().map(Json::from).collect::<Vec<_>>();
+        properties.insert(TRUNCATED, Property::Json(paths.into()));
     }
     truncated.count
 }
@@ -73,21 +75,20 @@ impl Truncated {
 }
 
 /// Cuts strings, and says whether the value itself may stay. `layer` is the one that it would be, if it nests.
-fn fit_value(value: &mut Value, path: &Path<'_>, layer: usize, truncated: &mut Truncated) -> bool {
-    if (value.is_object() || value.is_array()) && layer > DEEPEST_LAYER {
+fn fit_value(value: &mut Json<'_>, path: &Path<'_>, layer: usize, truncated: &mut Truncated) -> bool {
+    if value.nests() && layer > DEEPEST_LAYER {
         truncated.note(|| path.to_string());
         return false;
     }
-    let is_cut = value.as_str().is_some_and(is_too_long);
     match value {
-        Value::String(text) if is_cut => {
+        Json::Text(text) if is_too_long(text) => {
             cut(text);
             truncated.note(|| path.to_string());
         }
-        Value::Object(object) => {
+        Json::Object(object) => {
             object.retain(|name, value| fit_value(value, &Path::key(Some(path), name), layer + 1, truncated));
         }
-        Value::Array(items) => {
+        Json::List(items) => {
             let mut index = 0;
             items.retain_mut(|item| {
                 let path = Path::index(path, index);
@@ -106,52 +107,63 @@ fn is_too_long(text: &str) -> bool {
 }
 
 /// Cuts a string that is too long, between two characters, and marks it with an ellipsis.
-fn cut(text: &mut String) {
-    let end = text.char_indices().nth(LONGEST_STRING - 1).map_or(0, |(end, _)| end);
-    text.truncate(end);
-    text.push('…');
+fn cut(text: &mut Cow<'_, str>) {
+    *text = text.chars().take(LONGEST_STRING - 1).chain(['…']).collect::<String>().into();
 }
 
 /// Leaves out nested lists, the largest first, and then whatever is largest.
-fn fit_size(properties: &mut Properties, truncated: &mut Truncated) {
+fn fit_size(properties: &mut Properties<'_>, truncated: &mut Truncated) {
     let mut size = json_size(&*properties);
-    let mut lists = Vec::new();
-    for (name, property) in &*properties {
-        if let Property::Json(value) = property {
-            outermost_lists(value, vec![name.clone()], &mut lists);
+    for candidates in [lists, names] {
+        if size <= LARGEST_PROPERTIES {
+            return;
         }
-    }
-    let names = |properties: &Properties| {
-        properties.iter().map(|(name, value)| (json_size(value), vec![name.clone()])).collect()
-    };
-    for candidates in [Some(lists), None] {
-        let mut candidates: Vec<_> = candidates.unwrap_or_else(|| names(properties));
+        let mut candidates = candidates(properties);
         candidates.sort_unstable_by(|one, other| other.cmp(one));
+        let mut left_out = HashSet::new();
         for (saved, keys) in candidates {
             if size <= LARGEST_PROPERTIES {
-                return;
+                break;
             }
-            remove(properties, &keys);
             truncated.note(|| keys.join("."));
             size -= saved;
+            left_out.insert(keys);
+        }
+        leave_out(properties, &left_out);
+    }
+}
+
+/// What could be left out: its size, and the keys that lead there.
+type Candidate = (usize, Vec<String>);
+
+fn names(properties: &Properties<'_>) -> Vec<Candidate> {
+    properties.iter().map(|(name, value)| (json_size(value), vec![name.to_owned()])).collect()
+}
+
+fn lists(properties: &Properties<'_>) -> Vec<Candidate> {
+    let mut lists = Vec::new();
+    for (name, property) in properties.iter() {
+        if let Property::Json(value) = property {
+            outermost_lists(value, vec![name.to_owned()], &mut lists);
         }
     }
+    lists
 }
 
 /// The lists that are in no other list, with their sizes and the keys that lead there. Lists of texts at the top, such as
 /// the names of products, are what charts use: they stay as long as they can.
-fn outermost_lists(value: &Value, keys: Vec<String>, lists: &mut Vec<(usize, Vec<String>)>) {
+fn outermost_lists(value: &Json<'_>, keys: Vec<String>, lists: &mut Vec<Candidate>) {
     match value {
-        Value::Array(items) => {
-            let nested = keys.len() > 1 || items.iter().any(|item| item.is_object() || item.is_array());
+        Json::List(items) => {
+            let nested = keys.len() > 1 || items.iter().any(Json::nests);
             if nested {
                 lists.push((json_size(value), keys));
             }
         }
-        Value::Object(object) => {
-            for (name, value) in object {
+        Json::Object(object) => {
+            for (name, value) in object.iter() {
                 let mut keys = keys.clone();
-                keys.push(name.clone());
+                keys.push(name.to_owned());
                 outermost_lists(value, keys, lists);
             }
         }
@@ -159,18 +171,31 @@ fn outermost_lists(value: &Value, keys: Vec<String>, lists: &mut Vec<(usize, Vec
     }
 }
 
-fn remove(properties: &mut Properties, keys: &[String]) {
-    match keys {
-        [] => {}
-        [only] => {
-            properties.remove(only);
+/// All at once: one by one, each would be looked for among all.
+fn leave_out(properties: &mut Properties<'_>, left_out: &HashSet<Vec<String>>) {
+    properties.retain(|name, property| {
+        let mut keys = vec![name.to_owned()];
+        if left_out.contains(&keys) {
+            return false;
         }
-        [first, between @ .., last] => {
-            let Some(Property::Json(value)) = properties.get_mut(first) else { return };
-            let above = between.iter().try_fold(value, |value, key| value.get_mut(key));
-            above.and_then(Value::as_object_mut).and_then(|object| object.remove(last));
+        if let Property::Json(value) = property {
+            leave_out_inside(value, &mut keys, left_out);
         }
-    }
+        true
+    });
+}
+
+fn leave_out_inside(value: &mut Json<'_>, keys: &mut Vec<String>, left_out: &HashSet<Vec<String>>) {
+    let Json::Object(object) = value else { return };
+    object.retain(|name, value| {
+        keys.push(name.to_owned());
+        let stays = !left_out.contains(keys.as_slice());
+        if stays {
+            leave_out_inside(value, keys, left_out);
+        }
+        keys.pop();
+        stays
+    });
 }
 
 /// How many bytes of JSON it is.
@@ -194,15 +219,14 @@ fn json_size(value: &impl Serialize) -> usize {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use serde_json::{Map, json};
+    use serde_json::{Map, Value, json};
 
     use super::*;
+    use crate::stripe::json;
 
     fn fitted(properties: Value) -> (Value, usize) {
         let body_length = properties.to_string().len();
-        let Value::Object(properties) = properties else { panic!() };
-        let mut properties: Properties =
-            properties.into_iter().map(|(name, value)| (name, Property::Json(value))).collect();
+        let mut properties = Properties::from(json::tests::object(&properties));
         let count = fit(&mut properties, body_length);
         assert!(json_size(&properties) < 1_000_000);
         (serde_json::to_value(&properties).unwrap(), count)

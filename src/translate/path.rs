@@ -5,10 +5,9 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
-use serde_json::Value;
 use thiserror::Error;
 
-use crate::stripe::event::Object;
+use crate::stripe::json::{Json, Object};
 
 /// The path to one field: keys joined by dots, elements of arrays by their index: `lines.data.0.metadata.user_id`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,11 +15,11 @@ pub struct FieldPath(Arc<str>);
 
 impl FieldPath {
     /// The value there; `None` where something on the way is missing.
-    pub fn find<'o>(&self, object: &'o Object) -> Option<&'o Value> {
+    pub fn find<'o, 'b>(&self, object: &'o Object<'b>) -> Option<&'o Json<'b>> {
         let mut segments = self.0.split('.');
         let first = object.get(segments.next()?)?;
         segments.try_fold(first, |value, segment| match value {
-            Value::Array(items) => items.get(segment.parse::<usize>().ok()?),
+            Json::List(items) => items.get(segment.parse::<usize>().ok()?),
             value => value.get(segment),
         })
     }
@@ -175,6 +174,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::stripe::json;
 
     #[test]
     fn a_path_leads_through_objects_and_arrays_and_ends_where_something_is_missing() {
@@ -184,6 +184,7 @@ mod tests {
             "customer": "cus_1",
             "payment": null,
         });
+        let object = json::tests::object(&object);
         for (path, found) in [
             ("customer", Some(json!("cus_1"))),
             ("metadata.user_id", Some(json!("u"))),
@@ -201,7 +202,8 @@ mod tests {
             ("nothing.at.all", None),
         ] {
             let path: FieldPath = path.parse().unwrap();
-            assert_eq!(path.find(object.as_object().unwrap()), found.as_ref(), "{path}");
+            let value = path.find(&object).map(|value| serde_json::to_value(value).unwrap());
+            assert_eq!(value, found, "{path}");
         }
     }
 

@@ -3,17 +3,18 @@
 //! Amplitude charts scalars and arrays of strings; nested objects need a paid plan, and raw amounts are in minor units of
 //! whatever currency. So each amount stands a second time, in major units, under `normalized_…`.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::HashSet;
 
-use serde::Serialize;
-use serde_json::Value;
+use serde::{Serialize, Serializer};
 
 use super::conversion::{Conversion, MissingRate, PreferredCurrency, Rate};
 use super::path::Path;
 use super::redaction::{Reason, Redaction};
 use crate::projects::settings::Settings;
 use crate::stripe::currency::{Amount, Currency};
-use crate::stripe::event::{Event, Object, id_of};
+use crate::stripe::event::{Event, id_of};
+use crate::stripe::json::{Json, Object};
 
 /// The fields that are amounts in minor units of the object's `currency`.
 const AMOUNTS: [&str; 16] = [
@@ -35,19 +36,62 @@ const AMOUNTS: [&str; 16] = [
     "application_fee_amount",
 ];
 
-/// Event properties by name.
-pub type Properties = BTreeMap<String, Property>;
+/// Event properties, each name once.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Properties<'b>(Vec<(Cow<'b, str>, Property<'b>)>);
 
 /// The value of an event property.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
-pub enum Property {
+pub enum Property<'b> {
     /// Stripe's own value, or one of ours that is not money.
-    Json(Value),
+    Json(Json<'b>),
     /// Money in major units.
     Amount(Amount),
     /// The rate at which money was converted.
     Rate(Rate),
+}
+
+impl<'b> Properties<'b> {
+    /// The property of this name.
+    pub fn get(&self, name: &str) -> Option<&Property<'b>> {
+        self.0.iter().find_map(|(known, property)| (known == name).then_some(property))
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Property<'b>)> {
+        self.0.iter().map(|(name, property)| (&**name, property))
+    }
+
+    pub(super) fn get_mut(&mut self, name: &str) -> Option<&mut Property<'b>> {
+        self.0.iter_mut().find_map(|(known, property)| (known == name).then_some(property))
+    }
+
+    /// Sets a property, in the place of one of the same name.
+    pub(super) fn insert(&mut self, name: impl Into<Cow<'b, str>>, property: Property<'b>) {
+        let name = name.into();
+        match self.get_mut(&name) {
+            Some(known) => *known = property,
+            None => self.0.push((name, property)),
+        }
+    }
+
+    /// Keeps the properties that `keep` says so of, which may change them.
+    pub(super) fn retain(&mut self, mut keep: impl FnMut(&str, &mut Property<'b>) -> bool) {
+        self.0.retain_mut(|(name, property)| keep(name, property));
+    }
+}
+
+impl<'b> From<Object<'b>> for Properties<'b> {
+    fn from(object: Object<'b>) -> Self {
+        Self(object.into_iter().map(|(name, value)| (name, Property::Json(value))).collect())
+    }
+}
+
+impl Serialize for Properties<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.iter())
+    }
 }
 
 /// The properties of an event. `source` is the label of the signing secret that matched; `removed` is told what never
@@ -55,29 +99,32 @@ pub enum Property {
 ///
 /// # Errors
 /// Where the project wants amounts converted and has no rate for these.
-pub fn properties(
-    event: Event,
+pub fn properties<'b>(
+    event: Event<'b>,
     source: Option<&str>,
     settings: &Settings,
     removed: &mut impl FnMut(&Path<'_>, Reason),
-) -> Result<Properties, MissingRate> {
+) -> Result<Properties<'b>, MissingRate> {
     let preferred = settings.preferred_currency.as_ref();
     let redaction = Redaction::new(settings);
-    let mut flat = Properties::new();
+    let mut flat = Properties::default();
     normalize(&event.object, "", &AMOUNTS, preferred, &mut flat)?;
     normalize(&event.object, "merchant_", &["merchant_amount"], preferred, &mut flat)?;
-    let object = redaction.redact(event.object, removed);
+    let mut object = event.object;
+    redaction.redact(&mut object, removed);
     // Of what is left: a description that the project drops shall not leave as the name of a product.
     let (names, ids) = products(&object);
-    let mut add = |name: &str, value: Option<Value>| {
-        flat.extend(value.map(|value| (name.to_owned(), Property::Json(value))));
+    let mut add = |name: &'static str, value: Option<Json<'b>>| {
+        if let Some(value) = value {
+            flat.insert(name, Property::Json(value));
+        }
     };
     add("product_names", names);
     add("product_ids", ids);
-    add("stripe_livemode", event.livemode.map(Value::from));
-    add("stripe_api_version", event.api_version.map(Value::from));
-    add("stripe_account", event.account.map(Value::from));
-    add("stripe_source", source.map(Value::from));
+    add("stripe_livemode", event.livemode.map(Json::from));
+    add("stripe_api_version", event.api_version.map(Json::from));
+    add("stripe_account", event.account.map(Json::from));
+    add("stripe_source", source.map(|source| source.to_owned().into()));
     flat.retain(|name, _| {
         let path = Path::key(None, name);
         let dropped = redaction.drops(&path);
@@ -87,23 +134,25 @@ pub fn properties(
         !dropped
     });
 
-    let mut properties: Properties = object.into_iter().map(|(name, value)| (name, Property::Json(value))).collect();
-    properties.append(&mut flat);
+    let mut properties = Properties::from(object);
+    for (name, property) in flat.0 {
+        properties.insert(name, property);
+    }
     Ok(properties)
 }
 
 /// Each of these amounts in major units, under `normalized_` and its name. An object without a currency has none.
 fn normalize(
-    object: &Object,
+    object: &Object<'_>,
     prefix: &str,
     amounts: &[&str],
     preferred: Option<&PreferredCurrency>,
-    normalized: &mut Properties,
+    normalized: &mut Properties<'_>,
 ) -> Result<(), MissingRate> {
-    let currency = object.get(&format!("{prefix}currency")).and_then(Value::as_str).and_then(Currency::parse);
+    let currency = object.get(&format!("{prefix}currency")).and_then(Json::as_str).and_then(Currency::parse);
     let Some(currency) = currency else { return Ok(()) };
     let amounts: Vec<_> =
-        amounts.iter().filter_map(|name| Some((name, object.get(*name).and_then(Value::as_i64)?))).collect();
+        amounts.iter().filter_map(|name| Some((name, object.get(name).and_then(Json::as_i64)?))).collect();
     let conversion = match Conversion::of(currency, preferred) {
         Ok(conversion) => conversion,
         // A subscription, for example, has a currency and no number that could be wrong.
@@ -111,7 +160,7 @@ fn normalize(
         Err(missing) => return Err(missing),
     };
     let mut add = |name: &str, value| normalized.insert(format!("normalized_{name}"), value);
-    let code = |currency: Currency| Property::Json(currency.code().into());
+    let code = |currency: Currency| Property::Json(currency.code().to_owned().into());
     add(&format!("{prefix}currency"), code(conversion.currency()));
     if let Some(rate) = conversion.rate() {
         add(&format!("{prefix}original_currency"), code(conversion.from));
@@ -124,34 +173,31 @@ fn normalize(
 }
 
 /// The names and IDs of what was bought: from an invoice's lines, else from the description.
-fn products(object: &Object) -> (Option<Value>, Option<Value>) {
-    let lines = object.get("lines").and_then(|lines| lines.get("data")).and_then(Value::as_array);
-    let lines = lines.map(Vec::as_slice).unwrap_or_default();
+fn products<'b>(object: &Object<'b>) -> (Option<Json<'b>>, Option<Json<'b>>) {
+    let lines = object.get("lines").and_then(|lines| lines.get("data")).and_then(Json::as_list);
+    let lines = lines.unwrap_or_default();
     let names = distinct(lines.iter().filter_map(|line| line.get("description")?.as_str()));
     let ids = distinct(lines.iter().filter_map(product_id));
-    let description = || Some(vec![object.get("description")?.as_str()?.to_owned()]);
-    (names.or_else(description).map(Value::from), ids.map(Value::from))
+    let description = || Some(vec![object.get("description")?.as_str()?.to_owned().into()]);
+    (names.or_else(description).map(Json::from), ids.map(Json::from))
 }
 
 /// `price` and `plan` are on the lines of API versions before 2025, `pricing` on the later ones.
-fn product_id(line: &Value) -> Option<&str> {
+fn product_id<'l>(line: &'l Json<'_>) -> Option<&'l str> {
     let price = ["price", "plan"].into_iter().find_map(|name| id_of(line.get(name)?.get("product")));
-    price.or_else(|| id_of(line.pointer("/pricing/price_details/product")))
+    price.or_else(|| id_of(line.get("pricing")?.get("price_details")?.get("product")))
 }
 
-fn distinct<'v>(values: impl Iterator<Item = &'v str>) -> Option<Vec<String>> {
-    let mut distinct = Vec::new();
-    for value in values {
-        if !value.is_empty() && !distinct.iter().any(|known| known == value) {
-            distinct.push(value.to_owned());
-        }
-    }
+fn distinct<'v, 'b>(values: impl Iterator<Item = &'v str>) -> Option<Vec<Json<'b>>> {
+    let mut known = HashSet::new();
+    let distinct: Vec<Json<'b>> =
+        values.filter(|value| !value.is_empty() && known.insert(*value)).map(|value| value.to_owned().into()).collect();
     (!distinct.is_empty()).then_some(distinct)
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Map, Value, json};
 
     use super::*;
     use crate::stripe::catalog;
@@ -212,7 +258,7 @@ mod tests {
             ),
         ] {
             let properties = properties_of_object(object.clone());
-            let normalized: Object = properties
+            let normalized: Map<String, Value> = properties
                 .as_object()
                 .unwrap()
                 .iter()

@@ -5,12 +5,13 @@
 //! unless the setting `drop_properties` names it.
 
 use std::fmt;
+use std::sync::LazyLock;
 
-use serde_json::Value;
+use rustc_hash::FxHashMap;
 
 use super::path::{FieldPattern, Path};
 use crate::projects::settings::{PersonalData, Settings};
-use crate::stripe::event::Object;
+use crate::stripe::json::{Json, Object};
 
 /// Why a field is removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -244,13 +245,12 @@ pub fn kinds_of_personal_data() -> impl Iterator<Item = &'static str> {
 }
 
 impl Rule {
-    fn matches(&self, name: &str, place: &str) -> bool {
-        self.name == name
-            && match self.place {
-                Place::Any => true,
-                Place::Only(places) => places.contains(&place),
-                Place::AnyBut(places) => !places.contains(&place),
-            }
+    fn matches(&self, place: &str) -> bool {
+        match self.place {
+            Place::Any => true,
+            Place::Only(places) => places.contains(&place),
+            Place::AnyBut(places) => !places.contains(&place),
+        }
     }
 }
 
@@ -265,9 +265,9 @@ impl<'s> Redaction<'s> {
         Self { personal_data: settings.personal_data, drop_properties: &settings.drop_properties }
     }
 
-    /// `data.object` without what never leaves. `removed` is told what goes, and why.
-    pub(super) fn redact(&self, object: Object, removed: &mut impl FnMut(&Path<'_>, Reason)) -> Object {
-        self.object(object, "", None, Rules::Apply, removed)
+    /// Takes out of `data.object` what never leaves. `removed` is told what goes, and why.
+    pub(super) fn redact(&self, object: &mut Object<'_>, removed: &mut impl FnMut(&Path<'_>, Reason)) {
+        self.object(object, "", None, Rules::Apply, removed);
     }
 
     /// Whether `drop_properties` names this path.
@@ -277,43 +277,43 @@ impl<'s> Redaction<'s> {
 
     fn object(
         &self,
-        object: Object,
+        object: &mut Object<'_>,
         name_to_it: &str,
         above: Option<&Path<'_>>,
         rules: Rules,
         removed: &mut impl FnMut(&Path<'_>, Reason),
-    ) -> Object {
-        let place = object.get("object").and_then(Value::as_str).unwrap_or(name_to_it).to_owned();
-        object
-            .into_iter()
-            .filter_map(|(name, value)| {
-                let path = Path::key(above, &name);
-                let by_rule = || if rules == Rules::Apply { self.reason(&name, &value, &place) } else { None };
-                let by_setting = || self.drops(&path).then_some(Reason::DropProperties);
-                if let Some(reason) = by_rule().or_else(by_setting) {
-                    removed(&path, reason);
-                    return None;
-                }
-                let rules = if name == "metadata" { Rules::Rest } else { rules };
-                let value = self.value(value, &name, &path, rules, removed);
-                Some((name, value))
-            })
-            .collect()
+    ) {
+        let kind = object.get("object").and_then(Json::text);
+        let place = kind.as_deref().unwrap_or(name_to_it);
+        object.retain(|name, value| {
+            let path = Path::key(above, name);
+            let by_rule = || if rules == Rules::Apply { self.reason(name, value, place) } else { None };
+            let by_setting = || self.drops(&path).then_some(Reason::DropProperties);
+            if let Some(reason) = by_rule().or_else(by_setting) {
+                removed(&path, reason);
+                return false;
+            }
+            let rules = if name == "metadata" { Rules::Rest } else { rules };
+            self.value(value, name, &path, rules, removed);
+            true
+        });
     }
 
     fn value(
         &self,
-        value: Value,
+        value: &mut Json<'_>,
         name_to_it: &str,
         path: &Path<'_>,
         rules: Rules,
         removed: &mut impl FnMut(&Path<'_>, Reason),
-    ) -> Value {
+    ) {
         match value {
-            Value::Object(object) => Value::Object(self.object(object, name_to_it, Some(path), rules, removed)),
-            Value::Array(items) => {
-                let items = items.into_iter().enumerate().filter_map(|(index, item)| {
+            Json::Object(object) => self.object(object, name_to_it, Some(path), rules, removed),
+            Json::List(items) => {
+                let mut index = 0;
+                items.retain_mut(|item| {
                     let path = Path::index(path, index);
+                    index += 1;
                     let reason = if item.is_null() && rules == Rules::Apply {
                         Some(Reason::Null)
                     } else {
@@ -321,29 +321,39 @@ impl<'s> Redaction<'s> {
                     };
                     if let Some(reason) = reason {
                         removed(&path, reason);
-                        return None;
+                        return false;
                     }
-                    Some(self.value(item, name_to_it, &path, rules, removed))
+                    self.value(item, name_to_it, &path, rules, removed);
+                    true
                 });
-                items.collect()
             }
-            scalar => scalar,
+            Json::Null | Json::Bool(_) | Json::Number(_) | Json::Text(_) => {}
         }
     }
 
-    fn reason(&self, name: &str, value: &Value, place: &str) -> Option<Reason> {
-        let any = |rules: &[Rule]| rules.iter().any(|rule| rule.matches(name, place));
+    fn reason(&self, name: &str, value: &Json<'_>, place: &str) -> Option<Reason> {
         if value.is_null() {
-            Some(Reason::Null)
-        } else if any(CREDENTIALS) {
-            Some(Reason::Credential)
-        } else if self.personal_data == PersonalData::Drop {
-            PERSONAL_DATA.iter().find(|(_, rules)| any(rules)).map(|(kind, _)| Reason::PersonalData(kind))
-        } else {
-            None
+            return Some(Reason::Null);
         }
+        let rules = RULES.get(name)?;
+        rules.iter().find_map(|(rule, reason)| {
+            let rests = self.personal_data == PersonalData::Keep && *reason != Reason::Credential;
+            (!rests && rule.matches(place)).then_some(*reason)
+        })
     }
 }
+
+/// The tables by name: every field of every event is looked up.
+static RULES: LazyLock<FxHashMap<&str, Vec<(&Rule, Reason)>>> = LazyLock::new(|| {
+    let credentials = CREDENTIALS.iter().map(|rule| (rule, Reason::Credential));
+    let personal_data =
+        PERSONAL_DATA.iter().flat_map(|(kind, rules)| rules.iter().map(|rule| (rule, Reason::PersonalData(kind))));
+    let mut by_name: FxHashMap<&str, Vec<_>> = FxHashMap::default();
+    for (rule, reason) in credentials.chain(personal_data) {
+        by_name.entry(rule.name).or_default().push((rule, reason));
+    }
+    by_name
+});
 
 /// Whether the table applies, or, in the operator's own `metadata`, rests.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -354,15 +364,18 @@ enum Rules {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::stripe::catalog;
     use crate::stripe::event::tests::sample;
+    use crate::stripe::json;
 
     fn redacted_with(settings: &str, object: &Value) -> Value {
         let settings = Settings::parse(settings).unwrap();
-        Value::Object(Redaction::new(&settings).redact(object.as_object().unwrap().clone(), &mut |_, _| {}))
+        let mut object = json::tests::object(object);
+        Redaction::new(&settings).redact(&mut object, &mut |_, _| {});
+        serde_json::to_value(object).unwrap()
     }
 
     fn redacted(object: &Value) -> Value {
@@ -499,8 +512,8 @@ mod tests {
         let settings =
             Settings::parse(r#"{"drop_properties": ["metadata.note", "lines.data.*.description"]}"#).unwrap();
         let mut told = Vec::new();
-        let left = Redaction::new(&settings)
-            .redact(object.as_object().unwrap().clone(), &mut |path, reason| told.push((path.to_string(), reason)));
+        let mut object = json::tests::object(&object);
+        Redaction::new(&settings).redact(&mut object, &mut |path, reason| told.push((path.to_string(), reason)));
         told.sort();
         let personal = Reason::PersonalData;
         let expected = [
@@ -517,7 +530,7 @@ mod tests {
         let left_expected = json!({
             "billing_details": {"address": {"country": "DE"}}, "lines": {"data": [{"amount": 1}]}, "metadata": {"email": "e"},
         });
-        assert_eq!(Value::Object(left), left_expected);
+        assert_eq!(serde_json::to_value(object).unwrap(), left_expected);
     }
 
     #[test]

@@ -7,11 +7,10 @@
 
 use std::fmt;
 
-use serde_json::Value;
-
 use crate::projects::settings::{Refunds, Settings};
 use crate::stripe::currency::Currency;
-use crate::stripe::event::{Event, Object, id_of};
+use crate::stripe::event::{Event, id_of};
+use crate::stripe::json::{Json, Object};
 
 /// What an event adds to revenue, before any conversion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,9 +138,9 @@ const FUNDS_REINSTATED: &str = "charge.dispute.funds_reinstated";
 const REFUND_EVENTS_FOR_ALL: &str = "2024-10-28";
 
 /// The revenue of an event of a project with these settings.
-pub fn revenue(event: &Event, settings: &Settings) -> Revenue {
+pub fn revenue(event: &Event<'_>, settings: &Settings) -> Revenue {
     let object = &event.object;
-    match event.event_type.as_str() {
+    match &*event.event_type {
         "payment_intent.succeeded" => counted(object, "amount_received", 1, Rule::Received),
         CHARGE_REFUNDED
         | CHARGE_REFUND_UPDATED
@@ -153,7 +152,7 @@ pub fn revenue(event: &Event, settings: &Settings) -> Revenue {
                 return Revenue::NotCounted(NotCounted::AsEvents);
             }
             // Legacy charges, and refunds of a cash balance, say so.
-            if object.get("payment_intent").is_some_and(Value::is_null) {
+            if object.get("payment_intent").is_some_and(Json::is_null) {
                 return Revenue::NotCounted(NotCounted::PaymentNotCounted);
             }
             taken_back(event, settings)
@@ -162,10 +161,10 @@ pub fn revenue(event: &Event, settings: &Settings) -> Revenue {
     }
 }
 
-fn taken_back(event: &Event, settings: &Settings) -> Revenue {
+fn taken_back(event: &Event<'_>, settings: &Settings) -> Revenue {
     let object = &event.object;
     let has_charge = id_of(object.get("charge")).is_some();
-    match event.event_type.as_str() {
+    match &*event.event_type {
         CHARGE_REFUNDED => refunded(event),
         REFUND_CREATED if has_charge => Revenue::NotCounted(NotCounted::CountedBy(CHARGE_REFUNDED)),
         REFUND_CREATED => counted(object, "amount", -1, Rule::RefundWithoutCharge),
@@ -182,8 +181,8 @@ fn taken_back(event: &Event, settings: &Settings) -> Revenue {
 }
 
 /// The amount in this field, if there is one.
-fn counted(object: &Object, field: &str, sign: i64, rule: Rule) -> Revenue {
-    let amount = object.get(field).and_then(Value::as_i64).and_then(|amount| amount.checked_mul(sign));
+fn counted(object: &Object<'_>, field: &str, sign: i64, rule: Rule) -> Revenue {
+    let amount = object.get(field).and_then(Json::as_i64).and_then(|amount| amount.checked_mul(sign));
     match (amount, currency(object)) {
         (Some(0), _) => Revenue::NotCounted(NotCounted::Zero),
         (Some(minor_units), Some(currency)) => Revenue::Counted { minor_units, currency, rule },
@@ -191,15 +190,15 @@ fn counted(object: &Object, field: &str, sign: i64, rule: Rule) -> Revenue {
     }
 }
 
-fn currency(object: &Object) -> Option<Currency> {
+fn currency(object: &Object<'_>) -> Option<Currency> {
     Currency::parse(object.get("currency")?.as_str()?)
 }
 
 /// `charge.refunded` has the sum of all refunds of a charge, and is also sent when an authorization, or the rest of one
 /// after a partial capture, is released. That rest was never counted.
-fn refunded(event: &Event) -> Revenue {
+fn refunded(event: &Event<'_>) -> Revenue {
     let delta = || {
-        let amount = |name: &str| event.object.get(name).and_then(Value::as_i64);
+        let amount = |name: &str| event.object.get(name).and_then(Json::as_i64);
         let refunded = amount("amount_refunded")?;
         let never_captured = amount("amount")?.checked_sub(amount("amount_captured")?)?;
         let paid_back = |refunded: i64| Some(refunded.checked_sub(never_captured)?.max(0));
@@ -222,11 +221,11 @@ fn refunded(event: &Event) -> Revenue {
 
 /// What was refunded of the charge before this event: what Stripe says changed; or else, in API versions before
 /// 2022-11-15, what the newest entry of the charge's list of refunds leaves.
-fn previously_refunded(event: &Event, refunded: i64) -> Option<i64> {
+fn previously_refunded(event: &Event<'_>, refunded: i64) -> Option<i64> {
     let said = event.previous_attributes.as_ref().and_then(|previous| previous.get("amount_refunded")?.as_i64());
     let listed = || {
-        let refunds = event.object.get("refunds")?.get("data")?.as_array()?;
-        let created = |refund: &&Value| refund.get("created").and_then(Value::as_i64);
+        let refunds = event.object.get("refunds")?.get("data")?.as_list()?;
+        let created = |refund: &&Json<'_>| refund.get("created").and_then(Json::as_i64);
         // Stripe lists the newest first; among those of one second, the first is the newest.
         let newest = refunds.iter().rev().max_by_key(created)?;
         let previously = refunded.checked_sub(newest.get("amount")?.as_i64()?)?;
@@ -239,7 +238,7 @@ fn previously_refunded(event: &Event, refunded: i64) -> Option<i64> {
 ///
 /// Two types tell of a refund that failed. Where a project has both, one of them counts: for a refund that both are sent
 /// for, `refund.failed`.
-fn failed(event: &Event, settings: &Settings, has_charge: bool) -> Option<NotCounted> {
+fn failed(event: &Event<'_>, settings: &Settings, has_charge: bool) -> Option<NotCounted> {
     let refund_failed_is_sent =
         !has_charge || event.api_version.as_deref().is_some_and(|version| version >= REFUND_EVENTS_FOR_ALL);
     let (counting, other) = if refund_failed_is_sent {
@@ -248,9 +247,9 @@ fn failed(event: &Event, settings: &Settings, has_charge: bool) -> Option<NotCou
         (CHARGE_REFUND_UPDATED, REFUND_FAILED)
     };
     let subtracted_by = if has_charge { CHARGE_REFUNDED } else { REFUND_CREATED };
-    let status = event.object.get("status").and_then(Value::as_str);
+    let status = event.object.get("status").and_then(Json::as_str);
     // What an update of something else leaves out, for example of the metadata of a refund that had failed before.
-    let changed = event.previous_attributes.as_ref().is_none_or(|previous| previous.contains_key("status"));
+    let changed = event.previous_attributes.as_ref().is_none_or(|previous| previous.get("status").is_some());
     let failed_now = status == Some("failed") && (changed || event.event_type == REFUND_FAILED);
     if !failed_now {
         Some(NotCounted::NotFailedNow)
@@ -266,7 +265,7 @@ fn failed(event: &Event, settings: &Settings, has_charge: bool) -> Option<NotCou
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::stripe::catalog;
@@ -284,7 +283,7 @@ mod tests {
     }
 
     /// An event about an object of a payment in US dollars.
-    fn about(event_type: &str, object: Value, previous: Value) -> Event {
+    fn about(event_type: &str, object: Value, previous: Value) -> Event<'static> {
         let mut object = object;
         for (name, value) in [("currency", json!("usd")), ("payment_intent", json!("pi_1"))] {
             if object.get(name).is_none() {
@@ -480,7 +479,7 @@ mod tests {
         ] {
             let refund = json!({"object": "refund", "amount": 700, "charge": charge, "status": status});
             let mut event = about(event_type, refund, previous.clone());
-            event.api_version = Some(version.to_owned());
+            event.api_version = Some(version.into());
             assert_eq!(
                 told(revenue(&event, &settings)),
                 expected,

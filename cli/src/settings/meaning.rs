@@ -330,6 +330,7 @@ mod tests {
 
     use super::*;
     use crate::event_file;
+    use stripe_amplitude::stripe::event::Event;
 
     fn settings(text: &str) -> Settings {
         Settings::parse(text).unwrap()
@@ -407,7 +408,8 @@ mod tests {
         for event_type in TYPES.into_iter().chain(refund_types).chain(["charge.dispute.created", "refund.updated"]) {
             let event = json!({"id": "evt_1", "object": "event", "type": event_type, "created": 1,
                 "data": {"object": {"object": "refund"}}});
-            let event = event_file::parse(event.to_string().into_bytes(), 1).unwrap();
+            let body = event_file::verified(event.to_string().into_bytes(), 1).unwrap();
+            let event = Event::parse(&body).unwrap();
             let by_the_setting = revenue(&event, &Settings::default()) == Revenue::NotCounted(NotCounted::AsEvents);
             assert_eq!(by_the_setting, refund_types.contains(&event_type), "{event_type}");
         }

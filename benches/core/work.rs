@@ -1,0 +1,101 @@
+//! What is measured: the way of a body through the function without the network, and the floor that it stands on.
+
+use std::hint::black_box;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use serde_json::{Value, json};
+use sha2::Sha256;
+use stripe_amplitude::amplitude::client::Request;
+use stripe_amplitude::projects::ProjectName;
+use stripe_amplitude::projects::settings::Settings;
+use stripe_amplitude::stripe::event::Event;
+use stripe_amplitude::stripe::signature::{self, SignatureHeader, SigningSecret, VerifiedBody};
+use stripe_amplitude::translate::{Context, translate};
+
+const SECRET: &str = "whsec_of_the_bench";
+const TIMESTAMP: u64 = 1_721_948_600;
+const TOLERANCE: Duration = Duration::from_secs(300);
+
+/// The sizes that are measured, in bytes, from the smallest of Stripe's events to beyond the largest.
+pub(crate) const SIZES: [usize; 6] = [1_000, 2_000, 6_000, 20_000, 100_000, 1_000_000];
+
+/// A signed delivery and the project that it is for.
+pub(crate) struct Work {
+    project: ProjectName,
+    settings: Settings,
+    secrets: [SigningSecret; 1],
+    header: String,
+    body: Bytes,
+}
+
+impl Work {
+    /// With a body of about so many bytes.
+    pub(crate) fn new(size: usize) -> Self {
+        let secrets = [SigningSecret::new(SECRET.into(), None)];
+        let body = Bytes::from(body(size));
+        let header = signature::sign(&secrets[0], TIMESTAMP, &body);
+        let project = "shop".parse().expect("it is a name");
+        Self { project, settings: Settings::default(), secrets, header, body }
+    }
+
+    /// Bytes of the body.
+    pub(crate) fn size(&self) -> usize {
+        self.body.len()
+    }
+
+    /// One HMAC-SHA256 over the body, and one copy of it: less cannot be done.
+    pub(crate) fn floor(&self) -> (Vec<u8>, bool) {
+        let mut mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).expect("HMAC takes keys of any length");
+        mac.update(black_box(&self.body));
+        let matches = mac.verify_slice(&[0; 32]).is_ok();
+        (black_box(&self.body).to_vec(), matches)
+    }
+
+    /// From the body to the request for Amplitude.
+    pub(crate) fn core(&self) -> Vec<u8> {
+        let body = self.verify();
+        let event = Event::parse(&body).expect("it is an event");
+        let context = Context { project: &self.project, source: None, settings: &self.settings };
+        let translation = translate(event, &context).expect("no rate is needed");
+        serde_json::to_vec(&Request::new(&[&translation.event], "0123456789abcdef0123456789abcdef"))
+            .expect("it can be serialised")
+    }
+
+    fn verify(&self) -> VerifiedBody {
+        let header = SignatureHeader::parse(self.header.as_bytes()).expect("it is well-formed");
+        let body = black_box(&self.body).clone();
+        signature::verify(&header, body, &self.secrets, TIMESTAMP, TOLERANCE).expect("it is right").0
+    }
+}
+
+/// An event of about so many bytes, indented as Stripe's are. The large ones are what is large in life: invoices of many
+/// lines.
+fn body(size: usize) -> Vec<u8> {
+    let sample = |event_type: &str| -> Value {
+        let path = format!("{}/events/stripe/{event_type}.json", env!("CARGO_MANIFEST_DIR"));
+        let text = std::fs::read(path).expect("the sample is there");
+        serde_json::from_slice(&text).expect("it is JSON")
+    };
+    let event = match size {
+        0..1_500 => sample("application_fee.created"),
+        1_500..4_000 => sample("payment_intent.succeeded"),
+        _ => {
+            let mut invoice = sample("invoice.paid");
+            let lines = invoice["data"]["object"]["lines"]["data"].as_array_mut().expect("it has lines");
+            let line = lines[0].clone();
+            let bytes = |value: &Value| serde_json::to_vec_pretty(value).expect("it can be serialised").len();
+            // A line stands ten spaces deep.
+            let bytes_of_line = bytes(&json!([[[[[line]]]]]));
+            for number in 1..size.saturating_sub(4_500) / bytes_of_line {
+                let mut line = line.clone();
+                line["id"] = format!("il_1Pgc{number:06}B7WZ01zgkW").into();
+                line["description"] = format!("{number} × Rocket ride (at $25.00 / month)").into();
+                lines.push(line);
+            }
+            invoice
+        }
+    };
+    serde_json::to_vec_pretty(&event).expect("it can be serialised")
+}

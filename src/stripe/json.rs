@@ -1,0 +1,342 @@
+//! JSON as it stands in a body: a tree whose texts are borrowed from the bytes wherever these have no escapes.
+//!
+//! Nine of ten texts of an event are only looked at, or copied into the request for Amplitude. A tree that owns them
+//! (`serde_json::Value`) takes four times as long and ten times the memory; `benches/RESULTS.md` has the figures.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fmt;
+use std::hash::BuildHasher as _;
+
+use rustc_hash::FxBuildHasher;
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::ser::{Serialize, Serializer};
+use serde_json::Number;
+
+/// A value.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Json<'b> {
+    /// `null`
+    Null,
+    /// `true` or `false`
+    Bool(bool),
+    /// An integer of 64 bits, or a float.
+    Number(Number),
+    /// A string, without its escapes.
+    Text(Cow<'b, str>),
+    /// An array.
+    List(Vec<Json<'b>>),
+    /// An object.
+    Object(Object<'b>),
+}
+
+/// The fields of an object, each name once, in Stripe's order. They are few, so that looking one up is going through
+/// them; over 128 are in the order of their names.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Object<'b>(Vec<(Cow<'b, str>, Json<'b>)>);
+
+impl<'b> Json<'b> {
+    /// The text, if it is one.
+    pub fn as_str(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The same, for longer than the value is there.
+    pub fn text(&self) -> Option<Cow<'b, str>> {
+        match self {
+            Self::Text(text) => Some(text.clone()),
+            _ => None,
+        }
+    }
+
+    /// The number, if it is an integer of 64 bits.
+    pub fn as_i64(&self) -> Option<i64> {
+        match self {
+            Self::Number(number) => number.as_i64(),
+            _ => None,
+        }
+    }
+
+    /// The truth value, if it is one.
+    pub fn as_bool(&self) -> Option<bool> {
+        match self {
+            Self::Bool(value) => Some(*value),
+            _ => None,
+        }
+    }
+
+    /// The elements, if it is an array.
+    pub fn as_list(&self) -> Option<&[Json<'b>]> {
+        match self {
+            Self::List(items) => Some(items),
+            _ => None,
+        }
+    }
+
+    /// The fields, if it is an object.
+    pub fn as_object(&self) -> Option<&Object<'b>> {
+        match self {
+            Self::Object(object) => Some(object),
+            _ => None,
+        }
+    }
+
+    /// The same, to change it.
+    pub fn as_object_mut(&mut self) -> Option<&mut Object<'b>> {
+        match self {
+            Self::Object(object) => Some(object),
+            _ => None,
+        }
+    }
+
+    /// The field of this name, if it is an object that has one.
+    pub fn get(&self, name: &str) -> Option<&Json<'b>> {
+        self.as_object()?.get(name)
+    }
+
+    /// Whether it is `null`.
+    pub fn is_null(&self) -> bool {
+        matches!(self, Self::Null)
+    }
+
+    /// Whether it is an array or an object.
+    pub fn nests(&self) -> bool {
+        matches!(self, Self::List(_) | Self::Object(_))
+    }
+}
+
+impl<'b> Object<'b> {
+    /// The field of this name.
+    pub fn get(&self, name: &str) -> Option<&Json<'b>> {
+        self.0.iter().find_map(|(key, value)| (key == name).then_some(value))
+    }
+
+    /// Takes the field of this name out.
+    pub fn remove(&mut self, name: &str) -> Option<Json<'b>> {
+        let index = self.0.iter().position(|(key, _)| key == name)?;
+        Some(self.0.remove(index).1)
+    }
+
+    /// All fields.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Json<'b>)> {
+        self.0.iter().map(|(name, value)| (&**name, value))
+    }
+
+    /// Keeps the fields that `keep` says so of, which may change them.
+    pub fn retain(&mut self, mut keep: impl FnMut(&str, &mut Json<'b>) -> bool) {
+        self.0.retain_mut(|(name, value)| keep(name, value));
+    }
+
+    /// How many fields there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Of a name that stands twice, the last value counts, as in `JSON.parse` and in Stripe's libraries.
+    fn of(mut fields: Vec<(Cow<'b, str>, Json<'b>)>) -> Self {
+        if fields.len() > MANY {
+            // Later ones replace earlier ones.
+            let mut by_name: Vec<_> = fields.into_iter().collect::<HashMap<_, _>>().into_iter().collect();
+            by_name.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+            return Self(by_name);
+        }
+        // Backwards, so that the last one is met first. Most names are told from all others by their hash alone.
+        let mut met: u128 = 0;
+        for index in (0..fields.len()).rev() {
+            let Some((name, later)) = fields.get(index..).and_then(<[_]>::split_first) else { break };
+            let bit = 1 << (FxBuildHasher.hash_one(name.0.as_bytes()) % 128);
+            if met & bit != 0 && later.iter().any(|(other, _)| *other == name.0) {
+                fields.remove(index);
+            }
+            met |= bit;
+        }
+        Self(fields)
+    }
+}
+
+/// More fields than this, which no object of Stripe's has, are not compared one by one.
+const MANY: usize = 128;
+
+impl<'b> IntoIterator for Object<'b> {
+    type Item = (Cow<'b, str>, Json<'b>);
+    type IntoIter = std::vec::IntoIter<Self::Item>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
+
+impl<'de: 'b, 'b> Deserialize<'de> for Json<'b> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(JsonVisitor)
+    }
+}
+
+struct JsonVisitor;
+
+impl<'de> Visitor<'de> for JsonVisitor {
+    type Value = Json<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Json<'de>, E> {
+        Ok(Json::Null)
+    }
+
+    fn visit_bool<E: Error>(self, value: bool) -> Result<Json<'de>, E> {
+        Ok(Json::Bool(value))
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<Json<'de>, E> {
+        Ok(Json::Number(value.into()))
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<Json<'de>, E> {
+        Ok(Json::Number(value.into()))
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<Json<'de>, E> {
+        Ok(Number::from_f64(value).map_or(Json::Null, Json::Number))
+    }
+
+    fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Json<'de>, E> {
+        Ok(Json::Text(text.into()))
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Json<'de>, E> {
+        Ok(Json::Text(text.to_owned().into()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Json<'de>, A::Error> {
+        let mut list = Vec::new();
+        while let Some(item) = items.next_element()? {
+            list.push(item);
+        }
+        Ok(Json::List(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Json<'de>, A::Error> {
+        let mut fields = Vec::new();
+        while let Some((Name(name), value)) = entries.next_entry()? {
+            fields.push((name, value));
+        }
+        Ok(Json::Object(Object::of(fields)))
+    }
+}
+
+/// The name of a field. serde itself would not borrow it.
+#[derive(serde::Deserialize)]
+struct Name<'b>(#[serde(borrow)] Cow<'b, str>);
+
+impl Serialize for Json<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Null => serializer.serialize_unit(),
+            Self::Bool(value) => serializer.serialize_bool(*value),
+            Self::Number(number) => number.serialize(serializer),
+            Self::Text(text) => serializer.serialize_str(text),
+            Self::List(items) => serializer.collect_seq(items),
+            Self::Object(object) => object.serialize(serializer),
+        }
+    }
+}
+
+impl Serialize for Object<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.iter())
+    }
+}
+
+macro_rules! json_from {
+    ($($from:ty => $variant:ident),*) => {$(
+        impl<'b> From<$from> for Json<'b> {
+            fn from(value: $from) -> Self {
+                Self::$variant(value.into())
+            }
+        }
+    )*};
+}
+
+json_from!(bool => Bool, &'b str => Text, String => Text, Cow<'b, str> => Text, Vec<Json<'b>> => List);
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Map, Value};
+
+    use super::*;
+
+    /// An object, left in memory, so that it borrows from nobody.
+    pub(crate) fn object(value: &Value) -> Object<'static> {
+        match serde_json::from_str(value.to_string().leak()).unwrap() {
+            Json::Object(object) => object,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn any_json() -> impl Strategy<Value = Value> {
+        let scalar = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<u64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            "[a-z]{0,4}|\\PC{0,8}".prop_map(Value::from),
+        ];
+        scalar.prop_recursive(4, 32, 8, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..8).prop_map(Value::from),
+                prop::collection::btree_map("[a-f]{0,4}|\\PC{0,4}", inner, 0..8)
+                    .prop_map(|fields| Value::Object(Map::from_iter(fields))),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_read_is_written(value in any_json()) {
+            for text in [value.to_string(), serde_json::to_string_pretty(&value).unwrap()] {
+                let json: Json<'_> = serde_json::from_str(&text).unwrap();
+                prop_assert_eq!(serde_json::to_value(&json).unwrap(), serde_json::from_str::<Value>(&text).unwrap());
+            }
+        }
+
+        /// As `serde_json::Value` does it, in objects of few fields and of many.
+        #[test]
+        fn of_a_name_that_stands_twice_the_last_value_counts(names in prop::collection::vec(0..120_u8, 0..200)) {
+            let fields: Vec<_> =
+                names.iter().enumerate().map(|(number, name)| format!(r#""field_{name}": {number}"#)).collect();
+            let text = format!("{{{}}}", fields.join(", "));
+            let (json, value) = (serde_json::from_str::<Json<'_>>(&text).unwrap(), serde_json::from_str::<Value>(&text).unwrap());
+            prop_assert_eq!(serde_json::to_value(&json).unwrap(), value);
+            prop_assert_eq!(json.as_object().unwrap().iter().count(), names.iter().collect::<std::collections::HashSet<_>>().len());
+        }
+    }
+
+    #[test]
+    fn texts_without_escapes_are_borrowed() {
+        let json: Json<'_> = serde_json::from_str(r#"{"plain": "text", "e\u0073caped": "a\nb"}"#).unwrap();
+        let fields: Vec<_> = json.as_object().cloned().unwrap().into_iter().collect();
+        assert!(matches!(fields[0], (Cow::Borrowed("plain"), Json::Text(Cow::Borrowed("text")))));
+        assert_eq!(fields[1], ("escaped".into(), Json::Text("a\nb".into())));
+    }
+
+    #[test]
+    fn twenty_thousand_fields_take_no_longer_each_than_a_few() {
+        let fields: Vec<_> = (0..20_000).map(|number| format!(r#""{number}": 1, "0": 2"#)).collect();
+        let text = format!("{{{}}}", fields.join(", "));
+        let json: Json<'_> = serde_json::from_str(&text).unwrap();
+        assert_eq!(json.as_object().unwrap().iter().count(), 20_000);
+        assert_eq!(json.get("0"), Some(&Json::Number(2.into())));
+    }
+}
