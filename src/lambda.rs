@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use lambda_http::Error;
+use lambda_runtime::Error;
 use serde_json::json;
 
 use crate::environment::{self, Environment};

@@ -6,10 +6,11 @@
 //! request → project → verify → parse → select → translate → deliver → answer
 //! ```
 //!
-//! - [`webhook`] is the handler: that line, one call per step.
+//! - [`gateway`] reads the request that an API Gateway or a Function URL hands over; [`webhook`] is the handler: that
+//!   line, one call per step.
 //! - [`projects`] finds the project that the path names: its signing secrets, Amplitude keys and settings, from a
 //!   [`projects::ProjectSource`], through a cache.
-//! - [`stripe`] knows Stripe: [`stripe::signature`] verifies, [`stripe::event`] parses, [`stripe::catalog`] lists the
+//! - [`stripe`] knows Stripe: [`stripe::signature`] verifies, [`stripe::event`] parses, [`stripe::json`] holds what it read, [`stripe::catalog`] lists the
 //!   types, [`stripe::currency`] counts money.
 //! - [`selection`] leaves out what the project does not want.
 //! - [`translate`] makes the Amplitude event: who ([`translate::identity`]), how much ([`translate::revenue`], in which
@@ -28,6 +29,7 @@ pub mod answer;
 pub mod aws;
 #[cfg(feature = "aws")]
 pub mod environment;
+pub mod gateway;
 pub mod http_client;
 #[cfg(feature = "lambda")]
 pub mod lambda;

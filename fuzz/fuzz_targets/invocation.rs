@@ -1,5 +1,5 @@
-//! Any JSON as an invocation by an HTTP API, a REST API or a Function URL: what lambda_http takes for one becomes a request
-//! without a panic, the whole handler answers it, and the answer is one that the gateway takes.
+//! Any JSON as an invocation by an HTTP API, a REST API or a Function URL: what is taken for one becomes a request without a
+//! panic, the whole handler answers it, and the answer is one that the gateway takes.
 //!
 //! The input is the invocation's JSON. `{a}` in the header `Stripe-Signature` is the signature of the body, whole or
 //! damaged, and `{now}` the time (`fill_in` in `src/reference.rs`).
@@ -9,14 +9,12 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::HeaderValue;
-use lambda_http::TransformResponse;
-use lambda_http::request::LambdaRequest;
 use libfuzzer_sys::{fuzz_mutator, fuzz_target};
 use serde_json::Value;
+use stripe_amplitude::gateway::{Answer, Invocation};
 use stripe_amplitude::stripe::signature::HEADER;
 use stripe_amplitude::webhook::Request;
 use stripe_amplitude_fuzz::abbreviation::expand;
-use stripe_amplitude_fuzz::invocation::Invocation;
 use stripe_amplitude_fuzz::mutation;
 use stripe_amplitude_fuzz::reference::fill_in;
 use stripe_amplitude_fuzz::stage::{Stage, check};
@@ -27,10 +25,8 @@ const LARGEST: usize = 6_000_000;
 fuzz_target!(|input: &[u8]| {
     let input = expand(input, LARGEST);
     // What is none is an error of the invocation, which Lambda's runtime interface reports.
-    let Ok(request) = serde_json::from_slice::<LambdaRequest>(&input) else { return };
-    let origin = request.request_origin();
+    let Ok(mut invocation) = serde_json::from_slice::<Invocation>(&input) else { return };
     let stage = Stage::new();
-    let mut invocation = Invocation::from(request);
     let (secrets, now) = (stage.secrets(), SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs());
     let signatures = invocation.headers.iter_mut().filter(|(name, _)| *name == HEADER);
     for (_, value) in signatures {
@@ -50,9 +46,8 @@ fuzz_target!(|input: &[u8]| {
     check(&answer, &input);
 
     let (status, body) = (answer.status().as_u16(), answer.body().clone());
-    let response = TransformResponse::Request(origin, Box::pin(async { Ok::<_, std::convert::Infallible>(answer) }));
-    let Ok(response) = stage.block_on(response);
-    let response = serde_json::to_value(response).expect("an answer is JSON");
+    let answer = Answer { version: invocation.version, response: answer };
+    let response = serde_json::to_value(answer).expect("an answer is JSON");
     assert_eq!(response["statusCode"], status);
     assert_eq!(response["body"], body);
     assert_eq!(response["isBase64Encoded"], Value::Bool(false));

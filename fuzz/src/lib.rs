@@ -3,7 +3,6 @@
 
 pub mod abbreviation;
 pub mod event;
-pub mod invocation;
 pub mod message;
 pub mod mutation;
 pub mod reference;

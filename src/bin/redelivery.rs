@@ -3,8 +3,7 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use lambda_http::lambda_runtime::{self, LambdaEvent};
-use lambda_http::service_fn;
+use lambda_runtime::{LambdaEvent, service_fn};
 use stripe_amplitude::amplitude::client::Client;
 use stripe_amplitude::environment::Environment;
 use stripe_amplitude::projects::Projects;
@@ -17,7 +16,7 @@ fn main() -> ExitCode {
     lambda::run("redelivery", run)
 }
 
-async fn run(environment: Environment) -> Result<(), lambda_http::Error> {
+async fn run(environment: Environment) -> Result<(), lambda_runtime::Error> {
     let http = http_client::build(environment.extra_ca_file.as_deref())?;
     let source = ParameterStore::new(&environment.access, http.clone(), environment.parameter_prefix);
     let projects = Projects::new(source, environment.parameter_ttl);
@@ -37,7 +36,7 @@ async fn run(environment: Environment) -> Result<(), lambda_http::Error> {
                 function: function.as_deref(),
                 time_left: lambda::time_left(event.context.deadline),
             };
-            Ok::<_, lambda_http::Error>(redelivery.handle(event.payload, invocation).await)
+            Ok::<_, lambda_runtime::Error>(redelivery.handle(event.payload, invocation).await)
         })
     }))
     .await
