@@ -17,6 +17,9 @@ use crate::server::{self, Answer, answer};
 /// How long a process may take for anything before it counts as stuck.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// Of the contestants, in Cargo's directory for the files of tests.
+const LOGS: &str = "target/tmp/side-by-side-….log";
+
 /// As template.yaml has it.
 const TIMEOUT: Duration = Duration::from_secs(6);
 
@@ -118,12 +121,12 @@ impl RuntimeApi {
         let mut progress = (state.answered.len(), Instant::now());
         while !done(&state) {
             if let Some(failure) = &state.failure {
-                panic!("while waiting for {what}: {failure}");
+                panic!("while waiting for {what}: {failure}; what it wrote is in {LOGS}");
             }
             if state.answered.len() != progress.0 {
                 progress = (state.answered.len(), Instant::now());
             }
-            assert!(progress.1.elapsed() < PATIENCE, "in vain waited for {what}");
+            assert!(progress.1.elapsed() < PATIENCE, "in vain waited for {what}; what it wrote is in {LOGS}");
             state = self.shared.changed.wait_timeout(state, Duration::from_secs(1)).unwrap().0;
         }
         state

@@ -1,6 +1,7 @@
 //! Everything around a contestant, and a contestant on it.
 
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,9 +9,9 @@ use tokio::runtime::Handle;
 
 use crate::amplitude::{self, Amplitude};
 use crate::aws::{self, Aws, REGION};
-use crate::contestant::{Contestant, Kind};
+use crate::contestant::{Contestant, Kind, first_line, python_environment};
 use crate::delivery::{Deliveries, Size};
-use crate::process::{Process, cpu_of_thread};
+use crate::process::{Process, cpu_of_machine, cpu_of_thread};
 use crate::program::scratch;
 use crate::runtime_api::{Invocations, RuntimeApi};
 use crate::server;
@@ -35,6 +36,8 @@ pub struct Stage {
     runtime_api: Handle,
     /// The file of the certificate to trust.
     authority: PathBuf,
+    /// The same behind all that Python trusts anyway, because there it takes their place, and reading them takes time.
+    bundle: PathBuf,
 }
 
 /// A contestant that runs.
@@ -50,13 +53,19 @@ pub struct Busy {
     pub runtime_api: f64,
     pub amplitude: f64,
     pub aws: f64,
+    /// Everybody else on the machine, moto among them.
+    pub others: f64,
+    /// What was left over.
+    pub idle: f64,
 }
 
 impl Stage {
     pub fn build() -> Self {
         let (authority, tls) = amplitude_emulator::tls::self_signed(&[]).unwrap();
         let file = scratch().join("side-by-side-authority.pem");
-        std::fs::write(&file, authority).unwrap();
+        std::fs::write(&file, &authority).unwrap();
+        let bundle = scratch().join("side-by-side-bundle.pem");
+        std::fs::write(&bundle, certificates_of_python() + &authority).unwrap();
         let amplitude = server::thread(amplitude::THREAD);
         let (node, python) = (Contestant::node(), Contestant::python());
         Self {
@@ -68,6 +77,7 @@ impl Stage {
             python: python.ok(),
             runtime_api: server::thread(THREAD),
             authority: file,
+            bundle,
         }
     }
 
@@ -95,7 +105,6 @@ impl Stage {
     ) -> Running {
         let api = RuntimeApi::start(&self.runtime_api, invocations);
         let url = if contestant.kind == Kind::Redelivery { amplitude.batch_url() } else { amplitude.url() };
-        let authority = self.authority.to_str().unwrap();
         // What Lambda sets, as its documentation of the runtime's environment variables has it; and the wiring.
         let variables = [
             ("_HANDLER", "handler.handler"),
@@ -119,10 +128,9 @@ impl Stage {
             ("AMPLITUDE_URL", &url),
             ("AWS_ENDPOINT_URL_SQS", &self.aws.url),
             ("AWS_ENDPOINT_URL_SSM", &self.aws.url),
-            // How each of them is told to trust it: ours; Node.js; requests and botocore.
-            ("EXTRA_CA_FILE", authority),
-            ("NODE_EXTRA_CA_CERTS", authority),
-            ("REQUESTS_CA_BUNDLE", authority),
+            // How they are told to trust it: ours and the peer in JavaScript; requests and botocore.
+            ("EXTRA_CA_FILE", self.authority.to_str().unwrap()),
+            ("REQUESTS_CA_BUNDLE", self.bundle.to_str().unwrap()),
         ];
         let of_the_contestant = contestant.variables.iter().map(|(name, value)| (*name, &**value));
         let variables = variables.into_iter().chain(of_the_contestant);
@@ -138,16 +146,25 @@ impl Stage {
         std::thread::sleep(warm_up);
         let used = || {
             let ours = [THREAD, amplitude::THREAD, aws::THREAD].map(cpu_of_thread);
-            (Instant::now(), running.process.cpu(), ours)
+            (Instant::now(), [ours[0], ours[1], ours[2], running.process.cpu()], cpu_of_machine())
         };
-        let (from, process_before, ours_before) = used();
+        let (from, before, machine_before) = used();
         std::thread::sleep(time);
-        let (to, process, ours) = used();
+        let (to, after, machine) = used();
         let answered = running.api.drain();
         let count = answered.iter().filter(|answered| (from..to).contains(&answered.answered)).count();
         let seconds = (to - from).as_secs_f64();
-        let share = |after: Duration, before: Duration| (after - before).as_secs_f64() / seconds;
-        let [runtime_api, amplitude, aws] = [0, 1, 2].map(|thread| share(ours[thread], ours_before[thread]));
-        (count as f64 / seconds, Busy { contestant: share(process, process_before), runtime_api, amplitude, aws })
+        let share = |after: Duration, before: Duration| after.saturating_sub(before).as_secs_f64() / seconds;
+        let [runtime_api, amplitude, aws, contestant] = [0, 1, 2, 3].map(|of| share(after[of], before[of]));
+        let [busy, idle] = [0, 1].map(|of| share(machine[of], machine_before[of]));
+        let others = (busy - runtime_api - amplitude - aws - contestant).max(0.0);
+        (count as f64 / seconds, Busy { contestant, runtime_api, amplitude, aws, others, idle })
     }
+}
+
+/// All certificates that Python's requests trusts, as PEM.
+fn certificates_of_python() -> String {
+    let ask = ["-c", "import certifi; print(certifi.where())"];
+    let path = first_line(Command::new(python_environment().join("bin/python")).args(ask));
+    path.and_then(|path| std::fs::read_to_string(path).ok()).unwrap_or_default()
 }

@@ -1,7 +1,19 @@
 // The loop on Lambda's runtime API: `node runtime.mjs index.js`. AWS's own client for Node.js is built from C++ with
 // CMake and Autotools, which few machines have; this one has less to load and to do.
+import { readFileSync } from "node:fs";
 import { Agent, request } from "node:http";
+import tls from "node:tls";
 import { pathToFileURL } from "node:url";
+
+// What NODE_EXTRA_CA_CERTS does, but not before the first connection: with that variable, Node.js 20 reads all of its
+// certificates at every start, which it does not on Lambda.
+const authority = readFileSync(process.env.EXTRA_CA_FILE);
+const { createSecureContext } = tls;
+tls.createSecureContext = (options) => {
+  const secure = createSecureContext(options);
+  secure.context.addCACert(authority);
+  return secure;
+};
 
 const [host, port] = process.env.AWS_LAMBDA_RUNTIME_API.split(":");
 const agent = new Agent({ keepAlive: true, maxSockets: 1 });
