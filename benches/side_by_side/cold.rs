@@ -40,11 +40,11 @@ pub fn measure(stage: &Stage, effort: Effort, report: &mut Report) {
     let mut columns = vec![("full".to_owned(), at_full)];
     for megabytes in MEMORY {
         match Share::of(megabytes) {
-            Ok(share) => {
+            Ok(_) => {
                 let runs = effort.choose(7, 1);
                 let found = interleave(&contestants, runs, |contestant, found| {
-                    whole(stage, contestant, Some(&share), found);
-                    apart(stage, contestant, Some(&share), found);
+                    whole(stage, contestant, Some(megabytes), found);
+                    apart(stage, contestant, Some(megabytes), found);
                 });
                 columns.push((format!("{megabytes} MB"), found));
             }
@@ -112,8 +112,9 @@ fn interleave(contestants: &[Contestant], runs: usize, mut run: impl FnMut(&Cont
 }
 
 /// Everything at the same share, with work that waits.
-fn whole(stage: &Stage, contestant: &Contestant, share: Option<&Share>, found: &mut Found) {
-    let Running { process, api } = stage.start(contestant, &stage.prompt, Size::Kb6, share);
+fn whole(stage: &Stage, contestant: &Contestant, megabytes: Option<u64>, found: &mut Found) {
+    let share = megabytes.map(|megabytes| Share::of(megabytes).unwrap());
+    let Running { process, api } = stage.start(contestant, &stage.prompt, Size::Kb6, share.as_ref());
     // Not earlier, so that the CPU time can be looked at before there is more of it.
     let asked = api.first_asked();
     found.start_cpu.add(milliseconds(process.cpu()));
@@ -124,14 +125,15 @@ fn whole(stage: &Stage, contestant: &Contestant, share: Option<&Share>, found: &
 }
 
 /// The start at full CPU; then the share, and a delivery.
-fn apart(stage: &Stage, contestant: &Contestant, share: Option<&Share>, found: &mut Found) {
+fn apart(stage: &Stage, contestant: &Contestant, megabytes: Option<u64>, found: &mut Found) {
+    let share = megabytes.map(|megabytes| Share::of(megabytes).unwrap());
     let Running { process, api } = stage.start(contestant, &stage.prompt, Size::Kb6, None);
     let asked = api.first_asked();
     if share.is_none() {
         found.start_cpu.add(milliseconds(process.cpu()));
         found.start.add(milliseconds(asked - process.started));
     }
-    if let Some(share) = share {
+    if let Some(share) = &share {
         share.hold(process.id());
     }
     std::thread::sleep(PAUSE);

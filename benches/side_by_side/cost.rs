@@ -37,15 +37,12 @@ pub fn measure(stage: &Stage, effort: Effort, report: &mut Report) {
     let count = effort.choose(60, 5);
     let (mut rows, mut queue_rows) = (Vec::new(), Vec::new());
     for megabytes in MEMORY {
-        let share = match Share::of(megabytes) {
-            Ok(share) => share,
-            Err(why) => {
-                report.say(&format!("Skipped; no control group can be made: {why}"));
-                return;
-            }
-        };
+        if let Err(why) = Share::of(megabytes) {
+            report.say(&format!("Skipped; no control group can be made: {why}"));
+            return;
+        }
         let billed = |contestant: &Contestant, amplitude: &Amplitude, what: Arc<dyn Invocations>| {
-            durations(stage, contestant, amplitude, what, &share, count)
+            durations(stage, contestant, amplitude, what, megabytes, count)
         };
         let gigabytes = megabytes as f64 / 1024.0;
         // Of a million invocations that are billed these milliseconds each.
@@ -104,9 +101,10 @@ fn durations(
     contestant: &Contestant,
     amplitude: &Amplitude,
     what: Arc<dyn Invocations>,
-    share: &Share,
+    megabytes: u64,
     count: usize,
 ) -> Sample {
+    let share = Share::of(megabytes).unwrap();
     let running = stage.start_with(contestant, amplitude, what, None);
     running.api.run(20);
     share.hold(running.process.id());

@@ -2,6 +2,7 @@
 //! Source: "Configure Lambda function memory" in the AWS Lambda developer guide.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 const MEGABYTES_OF_A_CORE: u64 = 1769;
 
@@ -11,8 +12,10 @@ const PERIOD_MICROSECONDS: u64 = 20_000;
 /// The memory sizes that are measured.
 pub const MEMORY: [u64; 3] = [128, 256, 512];
 
-/// A control group that holds its processes to the share of a memory size. It goes with the value, which must outlive its
-/// processes.
+/// A control group that holds a process to the share of a memory size. It goes with the value, which must outlive the
+/// process.
+///
+/// Each process needs its own: whoever used more than its share leaves a debt in the group, which the next one would pay.
 pub struct Share {
     directory: PathBuf,
 }
@@ -24,7 +27,9 @@ impl Share {
     /// Where no control group can be made; the text says why.
     pub fn of(megabytes: u64) -> Result<Self, String> {
         let quota = PERIOD_MICROSECONDS * megabytes / MEGABYTES_OF_A_CORE;
-        let name = format!("stripe-amplitude-bench-{}-{megabytes}", std::process::id());
+        static MADE: AtomicUsize = AtomicUsize::new(0);
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let name = format!("stripe-amplitude-bench-{}-{number}", std::process::id());
         let version_1 = Path::new("/sys/fs/cgroup/cpu");
         let version_2 = Path::new("/sys/fs/cgroup");
         let directory = if version_1.is_dir() { version_1 } else { version_2 }.join(name);

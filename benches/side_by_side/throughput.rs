@@ -113,17 +113,18 @@ fn row(name: &str, slots: usize, delay: &str, events: usize, (per_second, busy):
     let mut row = vec![name.to_owned(), slots.to_string(), delay.to_owned(), number(per_second * events as f64)];
     row.extend(shares.map(|share| format!("{share:.2}")));
     let most = (delay == LATE).then(|| slots as f64 / stage::DELAY.as_secs_f64());
-    row.push(limit(name, most.is_some_and(|most| per_second > AS_GOOD_AS * most), busy).to_owned());
+    row.push(limit(name, slots, most.is_some_and(|most| per_second > AS_GOOD_AS * most), busy).to_owned());
     row
 }
 
-fn limit(name: &str, waits_for_amplitude: bool, busy: Busy) -> &'static str {
+fn limit(name: &str, slots: usize, waits_for_amplitude: bool, busy: Busy) -> &'static str {
     match busy {
         _ if waits_for_amplitude => "Amplitude's delay",
         Busy { runtime_api: SATURATED.., .. } => "the runtime API",
         Busy { amplitude: SATURATED.., .. } => "the emulator of Amplitude",
         _ if name.starts_with("webhook") => "moto",
-        Busy { contestant: SATURATED.., .. } => "the contestant's CPU",
+        // With more slots it has more than one thread.
+        Busy { contestant: SATURATED.., .. } if slots == 1 => "the contestant's CPU",
         Busy { others: DISTURBING.., .. } if busy.idle < SPARE => "the machine's cores, and others on them",
         _ if busy.idle < SPARE => "the machine's cores",
         _ => "one step after the other",
