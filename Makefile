@@ -1,6 +1,6 @@
 # The two commands that a newcomer needs: `make run` and `make test`. CONTRIBUTING.md has the rest.
 
-.PHONY: run test check lint artefact soak fuzz supply-chain sbom parameters
+.PHONY: run test check lint artefact soak fuzz bench supply-chain sbom parameters
 
 # KEEP_SERVING=1 keeps serving afterwards, PORT=n serves on another port than 3000.
 run:
@@ -41,6 +41,19 @@ soak: .venv/ready
 fuzz: target/tools/bin/cargo-fuzz
 	PATH="$(CURDIR)/target/tools/bin:$$PATH" fuzz/run.sh $(SECONDS)
 
+# The function beside a hello world, and beside what a user would write in JavaScript and in Python instead: into
+# benches/RESULTS.md. ARGS chooses parts, of cold, warm, memory, size, throughput and cost, and `quick` only prints. It
+# wants a quiet machine and root, for control groups.
+bench: .venv/ready .venv-bench/ready
+	cargo build --locked --release --package stripe-amplitude --package hello --bins
+	@if command -v npm >/dev/null; then \
+	  npm ci --prefix benches/peers/node --no-audit --no-fund --silent && \
+	  npm run --prefix benches/peers/node --silent bundle -- --log-level=warning --outfile=$(target)/bench/node/index.js; \
+	else echo "npm is missing: without the peer in JavaScript"; fi
+	cargo bench --locked --no-default-features --bench side_by_side -- $(ARGS)
+
+target = $(abspath $(or $(CARGO_TARGET_DIR),target))
+
 # Licences, sources, duplicates and the Rust version of the dependencies; ADVISORIES=1 asks RustSec's database, too.
 supply-chain: target/tools/bin/cargo-deny
 	PATH="$(CURDIR)/target/tools/bin:$$PATH" tests/supply-chain.sh $(if $(ADVISORIES),advisories)
@@ -50,7 +63,7 @@ sbom: target/tools/bin/cargo-cyclonedx
 	PATH="$(CURDIR)/target/tools/bin:$$PATH" cargo cyclonedx --format json --features lambda --target aarch64-unknown-linux-gnu --override-filename stripe-amplitude.cdx
 	mv stripe-amplitude.cdx.json target/
 	@# It writes one for each package of the workspace.
-	rm cli/stripe-amplitude.cdx.json amplitude-emulator/stripe-amplitude.cdx.json
+	rm amplitude-emulator/stripe-amplitude.cdx.json benches/peers/hello/stripe-amplitude.cdx.json cli/stripe-amplitude.cdx.json
 
 target/tools/bin/cargo-fuzz target/tools/bin/cargo-deny target/tools/bin/cargo-cyclonedx: target/tools/bin/%:
 	cargo install --locked --quiet --root target/tools --target-dir target/tools/build $*@$($*)
@@ -77,7 +90,10 @@ parameters: .venv/ready
 # AWS's SAM, for its runtime interface emulator.
 .venv-check/ready: tests/requirements-check.txt
 
-.venv/ready .venv-check/ready:
+# The peer in Python of `make bench`, which shall have nothing but what it needs.
+.venv-bench/ready: benches/peers/python/requirements.txt
+
+.venv/ready .venv-bench/ready .venv-check/ready:
 	python3 -m venv $(@D)
 	$(@D)/bin/pip install --quiet --disable-pip-version-check --requirement $<
 	touch $@
