@@ -1,6 +1,6 @@
 # The two commands that a newcomer needs: `make run` and `make test`. CONTRIBUTING.md has the rest.
 
-.PHONY: run test check lint artefact soak fuzz bench supply-chain sbom parameters
+.PHONY: run test check lint instructions artefact soak fuzz bench supply-chain sbom parameters
 
 # KEEP_SERVING=1 keeps serving afterwards, PORT=n serves on another port than 3000.
 run:
@@ -10,7 +10,7 @@ test: .venv/ready
 	cargo test --locked --workspace --features $(all)
 
 # Everything that takes longer, or that only a change to the project can break.
-check: lint supply-chain artefact
+check: lint supply-chain instructions artefact
 
 lint: .venv-check/ready
 	cargo fmt --all --check
@@ -21,12 +21,17 @@ lint: .venv-check/ready
 	.venv-check/bin/cfn-lint template.yaml
 	.venv-check/bin/python tests/template.py
 
+# The core in instructions, which no other load on the machine changes. Needs valgrind.
+instructions:
+	cargo bench --locked --no-default-features --bench instructions -- --check
+
 # What is deployed, as it is deployed: built by SAM, for arm64, and run under AWS's own runtime interface emulator. The
 # build for the test of panics differs in one feature; all dependencies are compiled once.
 artefact: .venv/ready .venv-check/ready
 	rustup target add aarch64-unknown-linux-gnu
 	PATH="$(CURDIR)/.venv/bin:$$PATH" cargo lambda build --locked --release --arm64 --bin stripe-amplitude --features panic-for-tests --lambda-dir target/lambda/panic-for-tests
 	PATH="$(CURDIR)/.venv/bin:$$PATH" $(sam) build
+	.venv-check/bin/python tests/size.py
 	cargo test --locked --package stripe-amplitude --test artefact
 	tests/sam-local.sh
 	tests/node-signer.sh

@@ -54,6 +54,18 @@ pub struct Batch {
     records: Vec<QueuedMessage>,
 }
 
+impl Batch {
+    /// Reads the payload of an invocation.
+    ///
+    /// # Errors
+    /// A sentence, for whoever invokes the function by hand. It holds nothing of the payload.
+    pub fn read(payload: &[u8]) -> Result<Self, String> {
+        serde_json::from_slice(payload).map_err(|error| {
+            format!("the payload is no batch of SQS's, from line {}, column {} on", error.line(), error.column())
+        })
+    }
+}
+
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct QueuedMessage {

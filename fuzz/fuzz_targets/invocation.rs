@@ -25,7 +25,7 @@ const LARGEST: usize = 6_000_000;
 fuzz_target!(|input: &[u8]| {
     let input = expand(input, LARGEST);
     // What is none is an error of the invocation, which Lambda's runtime interface reports.
-    let Ok(mut invocation) = serde_json::from_slice::<Invocation>(&input) else { return };
+    let Ok(mut invocation) = Invocation::read(&input) else { return };
     let stage = Stage::new();
     let (secrets, now) = (stage.secrets(), SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs());
     let signatures = invocation.headers.iter_mut().filter(|(name, _)| *name == HEADER);

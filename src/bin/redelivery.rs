@@ -3,7 +3,6 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use lambda_runtime::{LambdaEvent, service_fn};
 use stripe_amplitude::amplitude::client::Client;
 use stripe_amplitude::environment::Environment;
 use stripe_amplitude::projects::Projects;
@@ -16,7 +15,7 @@ fn main() -> ExitCode {
     lambda::run("redelivery", run)
 }
 
-async fn run(environment: Environment) -> Result<(), lambda_runtime::Error> {
+async fn run(environment: Environment) -> Result<(), lambda::Error> {
     let http = http_client::build(environment.extra_ca_file.as_deref())?;
     let source = ParameterStore::new(&environment.access, http.clone(), environment.parameter_prefix);
     let projects = Projects::new(source, environment.parameter_ttl);
@@ -27,17 +26,18 @@ async fn run(environment: Environment) -> Result<(), lambda_runtime::Error> {
     let redelivery = Arc::new(Redelivery::new(projects, amplitude, queue, dead_letters));
     let function: Option<Arc<str>> = environment.function_name.map(Into::into);
 
-    lambda_runtime::run_concurrent(service_fn(move |event: LambdaEvent<Batch>| {
+    lambda::serve(&http, move |invocation| {
         let (redelivery, function) = (Arc::clone(&redelivery), function.clone());
         // Boxed, or the compiler nests the type of this future in that of the runtime deeper than it allows itself.
         Box::pin(async move {
+            let batch = Batch::read(&invocation.payload)?;
             let invocation = Invocation {
-                request_id: Some(&event.context.request_id),
+                request_id: Some(&invocation.request_id),
                 function: function.as_deref(),
-                time_left: lambda::time_left(event.context.deadline),
+                time_left: invocation.time_left,
             };
-            Ok::<_, lambda_runtime::Error>(redelivery.handle(event.payload, invocation).await)
+            Ok(redelivery.handle(batch, invocation).await)
         })
-    }))
+    })
     .await
 }

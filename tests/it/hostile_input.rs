@@ -48,6 +48,25 @@ fn with_field(value: &str) -> String {
 }
 
 #[tokio::test]
+async fn an_invocation_by_no_gateway_is_an_error_that_says_so_and_tells_nothing_of_it() {
+    let stage = Stage::start().await;
+    for payload in [
+        json!({}),
+        json!(null),
+        json!("guest@example.com"),
+        json!({"Records": [{"body": "guest@example.com"}]}),
+        json!({"rawPath": "/stripe/shop", "requestContext": {"http": "guest@example.com"}}),
+        json!({"httpMethod": "POST", "path": ["guest@example.com"]}),
+    ] {
+        let error = stage.function.invoke(&payload).await.unwrap_err();
+        assert!(error.contains("none of an HTTP API, a REST API or a Function URL"), "{error}");
+        assert!(!error.contains("guest"), "{error}");
+        stage.deliver(&stripe::new_event("charge.succeeded")).await.expect_forwarded();
+    }
+    assert!(!stage.function.output().contains("guest"));
+}
+
+#[tokio::test]
 async fn json_that_nests_without_end_is_refused() {
     let stage = Stage::start().await;
     let deep = 100_000;
