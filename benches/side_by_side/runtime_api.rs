@@ -169,6 +169,7 @@ impl Shared {
             state.waiting += 1;
         }
         self.changed.notify_all();
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         loop {
             // Before looking, so that no supply goes unseen.
             let supplied = self.supplied.notified();
@@ -177,13 +178,14 @@ impl Shared {
                 if state.left > 0 {
                     state.left -= 1;
                     state.waiting -= 1;
+                    // At once, or for a moment it would look as if nothing was left and nothing running.
+                    state.running.insert(number, Instant::now());
                     break;
                 }
             }
             supplied.await;
         }
         let payload = self.invocations.payload();
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let deadline = SystemTime::now().duration_since(UNIX_EPOCH).unwrap() + TIMEOUT;
         let response = Response::builder()
             .header("Content-Type", "application/json")
