@@ -6,7 +6,7 @@
 //! (moto) and the same Amplitude (our emulator), both over TLS. [`stage::Stage`] puts this together, and is where to start
 //! reading.
 //!
-//! Arguments choose parts: `cold`, `warm`, `memory`, `size`, `throughput`, `cost`; without any, all are measured. `quick`
+//! Arguments choose parts: `cold`, `warm`, `memory`, `size`, `throughput`, `core`, `cost`; without any, all are measured. `quick`
 //! measures less often, to see that it works. What is found goes to `benches/RESULTS.md`, each part between marks of its
 //! own; the prose around them survives.
 
@@ -24,6 +24,7 @@ mod amplitude;
 mod aws;
 mod cold;
 mod contestant;
+mod core_alone;
 mod cost;
 mod delivery;
 mod machine;
@@ -66,12 +67,13 @@ impl Effort {
 /// Measures something, and says it in Markdown.
 type Part = fn(&Stage, Effort, &mut Report);
 
-const PARTS: [(&str, Part); 6] = [
+const PARTS: [(&str, Part); 7] = [
     ("cold", cold::measure),
     ("warm", warm::measure),
     ("memory", memory::measure),
     ("size", size::measure),
     ("throughput", throughput::measure),
+    ("core", core_alone::measure),
     ("cost", cost::measure),
 ];
 
