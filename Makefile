@@ -7,7 +7,8 @@ run:
 	@cargo run --locked --package stripe-amplitude-cli -- demo $(if $(KEEP_SERVING),--keep-serving) $(if $(PORT),--port $(PORT))
 
 test: .venv/ready
-	cargo test --locked --workspace --features $(all)
+	@# hello is a peer of the benchmarks, and has no tests.
+	cargo test --locked --workspace --exclude hello --features $(all)
 
 # Everything that takes longer, or that only a change to the project can break.
 check: lint supply-chain instructions artefact

@@ -7,7 +7,6 @@
 //! nobody here needs and which panics where they are none, and lets the last of several `Stripe-Signature` headers through
 //! a REST API replace the others.
 
-use std::borrow::Cow;
 use std::fmt;
 
 use base64::Engine as _;
@@ -18,6 +17,7 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde::ser::{SerializeStruct as _, Serializer};
 use serde::{Deserialize, Serialize};
 
+use crate::stripe::json::Name;
 use crate::stripe::signature;
 
 /// Of the payload.
@@ -130,7 +130,7 @@ impl<'de> Visitor<'de> for HeadersVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut headers: A) -> Result<Signatures, A::Error> {
         let mut signatures = Signatures::default();
-        while let Some(name) = headers.next_key::<Cow<'_, str>>()? {
+        while let Some(Name(name)) = headers.next_key()? {
             if name.eq_ignore_ascii_case(signature::HEADER) {
                 let values = match headers.next_value()? {
                     Values::None => Vec::new(),

@@ -95,12 +95,8 @@ where
     F: Future<Output = Result<A, String>> + Send + 'static,
 {
     let interface = RuntimeInterface::new(http.clone())?;
-    let concurrency = concurrency();
-    if concurrency == 1 {
-        return one_by_one(interface, handler).await;
-    }
     let mut slots = JoinSet::new();
-    for _ in 0..concurrency {
+    for _ in 0..concurrency() {
         slots.spawn(one_by_one(interface.clone(), handler.clone()));
     }
     slots.join_next().await.unwrap_or(Ok(Ok(())))?

@@ -6,6 +6,7 @@ pub mod sqs;
 use std::convert::Infallible;
 use std::time::Duration;
 
+use bytes::Bytes;
 use thiserror::Error;
 
 use crate::projects::ProjectName;
@@ -46,6 +47,19 @@ pub struct Message {
     pub received: u64,
     /// As Stripe signed it.
     pub body: VerifiedBody,
+}
+
+impl Message {
+    /// The message with this body and these attributes; `None` where they name no project, so that it is somebody else's.
+    /// `received` is for one that does not say when it was.
+    pub(crate) fn read<'a>(attribute: impl Fn(&str) -> Option<&'a str>, body: String, received: u64) -> Option<Self> {
+        Some(Self {
+            project: attribute(attribute::PROJECT)?.parse().ok()?,
+            source: attribute(attribute::SOURCE).map(str::to_owned),
+            received: attribute(attribute::RECEIVED).and_then(|seconds| seconds.parse().ok()).unwrap_or(received),
+            body: VerifiedBody::from_queue(Bytes::from(body)),
+        })
+    }
 }
 
 /// Why an event is not in the queue.

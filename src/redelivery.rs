@@ -9,7 +9,6 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
@@ -23,7 +22,6 @@ use crate::queue::{EventQueue, Message, QueueError, attribute};
 use crate::record::{Outcome, Record};
 use crate::selection::{select, select_translated};
 use crate::stripe;
-use crate::stripe::signature::VerifiedBody;
 use crate::translate::{Context, translate};
 use crate::webhook::{ColdStart, now};
 
@@ -153,13 +151,15 @@ impl<S: ProjectSource, A: BatchSink, Q: EventQueue> Redelivery<S, A, Q> {
 
     /// Delivers a batch, and writes a log line for each message. After a panic, all have failed.
     pub async fn handle(&self, batch: Batch, invocation: Invocation<'_>) -> BatchAnswer {
-        let all = batch.records.iter().map(|record| Failed { item_identifier: record.message_id.clone() }).collect();
-        let handled = AssertUnwindSafe(self.process(batch, invocation)).catch_unwind().await;
-        handled.unwrap_or(BatchAnswer { batch_item_failures: all })
+        let all: Vec<String> = batch.records.iter().map(|record| record.message_id.clone()).collect();
+        let done = AssertUnwindSafe(self.process(batch, invocation)).catch_unwind().await.unwrap_or_default();
+        // From the whole, so that a message that somebody forgot about has failed and is not deleted.
+        let failed = all.into_iter().filter(|message_id| !done.contains(message_id));
+        BatchAnswer { batch_item_failures: failed.map(|item_identifier| Failed { item_identifier }).collect() }
     }
 
-    async fn process(&self, batch: Batch, invocation: Invocation<'_>) -> BatchAnswer {
-        let all: Vec<String> = batch.records.iter().map(|record| record.message_id.clone()).collect();
+    /// Gives the IDs of the messages that are done with.
+    async fn process(&self, batch: Batch, invocation: Invocation<'_>) -> HashSet<String> {
         let time = invocation.time_left.map_or(WITHOUT_DEADLINE, |left| left.saturating_sub(LAMBDA_RESERVE));
         let deadline = Instant::now() + time;
         let projects = self.projects_of(&batch, deadline).await;
@@ -183,10 +183,7 @@ impl<S: ProjectSource, A: BatchSink, Q: EventQueue> Redelivery<S, A, Q> {
         let delivered =
             join_all(groups.into_iter().map(|((_, key), group)| self.deliver(group, key, &projects, deadline)));
         settled.extend(delivered.await.into_iter().flatten());
-        let done = self.settle(settled).await;
-        // From the whole, so that a message that somebody forgot about has failed and is not deleted.
-        let failed = all.into_iter().filter(|message_id| !done.contains(message_id));
-        BatchAnswer { batch_item_failures: failed.map(|item_identifier| Failed { item_identifier }).collect() }
+        self.settle(settled).await
     }
 
     /// The projects that the messages name, loaded at the same time.
@@ -291,16 +288,9 @@ fn prepare(
     projects: &HashMap<String, Result<Arc<Project>, Unavailable>>,
 ) -> Result<(Message, Box<RawValue>, &'static str), Verdict> {
     let foreign = || Verdict::Later("not a message of stripe-amplitude's: it names no project".to_owned());
-    let name = item.queued.attribute(attribute::PROJECT).ok_or_else(foreign)?;
-    let project: ProjectName = name.parse().map_err(|_| foreign())?;
-    item.record.project = Some(project.clone());
-    let received = item.queued.attribute(attribute::RECEIVED).and_then(|seconds| seconds.parse().ok());
-    let message = Message {
-        project,
-        source: item.queued.attribute(attribute::SOURCE).map(str::to_owned),
-        received: received.unwrap_or_else(now),
-        body: VerifiedBody::from_queue(Bytes::from(std::mem::take(&mut item.queued.body))),
-    };
+    let body = std::mem::take(&mut item.queued.body);
+    let message = Message::read(|name| item.queued.attribute(name), body, now()).ok_or_else(foreign)?;
+    item.record.project = Some(message.project.clone());
     let event = match stripe::event::Event::parse(&message.body) {
         Ok(event) => event,
         Err(error) => return Err(Verdict::Never(message, error.to_string())),

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tokio::runtime::Handle;
 
 use crate::delivery::{PROJECT, SECRET};
+use crate::http_client::http_client;
 use crate::program::{Server, scratch};
 use crate::server::{self, Answer, answer};
 
@@ -112,19 +113,4 @@ async fn pass_on(http: &reqwest::Client, to: SocketAddr, mut headers: HeaderMap,
         passed.headers_mut().insert("content-type", kind);
     }
     passed
-}
-
-fn http_client() -> reqwest::Client {
-    // Only plain HTTP is spoken with moto, but reqwest insists on a TLS stack.
-    let tls = rustls::ClientConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(rustls::RootCertStore::empty())
-        .with_no_client_auth();
-    reqwest::Client::builder()
-        .tls_backend_preconfigured(tls)
-        .no_proxy()
-        .timeout(Duration::from_secs(20))
-        .build()
-        .unwrap()
 }

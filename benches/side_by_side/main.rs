@@ -6,9 +6,9 @@
 //! (moto) and the same Amplitude (our emulator), both over TLS. [`stage::Stage`] puts this together, and is where to start
 //! reading.
 //!
-//! Arguments choose parts: `cold`, `warm`, `memory`, `size`, `throughput`, `core`, `cost`; without any, all are measured. `quick`
-//! measures less often, to see that it works. What is found goes to `benches/RESULTS.md`, each part between marks of its
-//! own; the prose around them survives.
+//! Arguments choose parts: `cold`, `warm`, `memory`, `size`, `throughput`, `core`, `cost`; without any, all are measured.
+//! `quick` measures less often, to see that it works. What is found goes to `benches/RESULTS.md`, each part between marks
+//! of its own; the prose around them survives.
 
 // A measurement that cannot be made shall stop; and there is nothing here for others to use.
 #![allow(
@@ -27,6 +27,8 @@ mod contestant;
 mod core_alone;
 mod cost;
 mod delivery;
+#[path = "../../tests/it/harness/http_client.rs"]
+mod http_client;
 mod machine;
 mod memory;
 mod process;

@@ -6,11 +6,9 @@ use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_sqs::types::{
     ChangeMessageVisibilityBatchRequestEntry, Message as SqsMessage, MessageAttributeValue, QueueAttributeName,
 };
-use bytes::Bytes;
 
 use super::{EventQueue, LARGEST_MESSAGE, Message, QueueError, attribute};
 use crate::aws::Access;
-use crate::stripe::signature::VerifiedBody;
 
 /// SQS takes so many entries in one call.
 const LARGEST_BATCH: usize = 10;
@@ -89,17 +87,11 @@ pub struct Letter {
 impl From<SqsMessage> for Letter {
     fn from(message: SqsMessage) -> Self {
         let attributes = message.message_attributes.unwrap_or_default();
-        let attribute = |name: &str| attributes.get(name)?.string_value.clone();
-        let project = attribute(attribute::PROJECT).and_then(|name| name.parse().ok());
+        let attribute = |name: &str| attributes.get(name)?.string_value.as_deref();
         Self {
             receipt: message.receipt_handle.unwrap_or_default(),
-            reason: attribute(attribute::REASON),
-            message: project.map(|project| Message {
-                project,
-                source: attribute(attribute::SOURCE),
-                received: attribute(attribute::RECEIVED).and_then(|seconds| seconds.parse().ok()).unwrap_or_default(),
-                body: VerifiedBody::from_queue(Bytes::from(message.body.unwrap_or_default())),
-            }),
+            reason: attribute(attribute::REASON).map(str::to_owned),
+            message: Message::read(attribute, message.body.unwrap_or_default(), 0),
         }
     }
 }

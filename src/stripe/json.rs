@@ -1,7 +1,7 @@
 //! JSON as it stands in a body: a tree whose texts are borrowed from the bytes wherever these have no escapes.
 //!
-//! Nine of ten texts of an event are only looked at, or copied into the request for Amplitude. A tree that owns them
-//! (`serde_json::Value`) takes four times as long and ten times the memory; `benches/RESULTS.md` has the figures.
+//! Most texts of an event are only looked at, or copied into the request for Amplitude. With a tree that owns them
+//! (`serde_json::Value`), the core took some four times as long; `benches/RESULTS.md` has the figures.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -130,16 +130,6 @@ impl<'b> Object<'b> {
         self.0.retain_mut(|(name, value)| keep(name, value));
     }
 
-    /// How many fields there are.
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// Of a name that stands twice, the last value counts, as in `JSON.parse` and in Stripe's libraries.
     fn of(mut fields: Vec<(Cow<'b, str>, Json<'b>)>) -> Self {
         if fields.len() > MANY {
@@ -236,7 +226,7 @@ impl<'de> Visitor<'de> for JsonVisitor {
 
 /// The name of a field. serde itself would not borrow it.
 #[derive(serde::Deserialize)]
-struct Name<'b>(#[serde(borrow)] Cow<'b, str>);
+pub(crate) struct Name<'b>(#[serde(borrow)] pub(crate) Cow<'b, str>);
 
 impl Serialize for Json<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -267,7 +257,7 @@ macro_rules! json_from {
     )*};
 }
 
-json_from!(bool => Bool, &'b str => Text, String => Text, Cow<'b, str> => Text, Vec<Json<'b>> => List);
+json_from!(bool => Bool, String => Text, Cow<'b, str> => Text, Vec<Json<'b>> => List);
 
 #[cfg(test)]
 pub(crate) mod tests {

@@ -63,15 +63,11 @@ impl<'b> Properties<'b> {
         self.0.iter().map(|(name, property)| (&**name, property))
     }
 
-    pub(super) fn get_mut(&mut self, name: &str) -> Option<&mut Property<'b>> {
-        self.0.iter_mut().find_map(|(known, property)| (known == name).then_some(property))
-    }
-
     /// Sets a property, in the place of one of the same name.
     pub(super) fn insert(&mut self, name: impl Into<Cow<'b, str>>, property: Property<'b>) {
         let name = name.into();
-        match self.get_mut(&name) {
-            Some(known) => *known = property,
+        match self.0.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, known)) => *known = property,
             None => self.0.push((name, property)),
         }
     }

@@ -3,6 +3,7 @@
 pub mod amplitude;
 pub mod aws;
 pub mod gateway;
+mod http_client;
 pub mod lambda;
 pub mod parameter_store;
 pub mod program;
@@ -18,6 +19,7 @@ use tokio::time::{Instant, sleep};
 
 use self::amplitude::Amplitude;
 use self::gateway::{Answer, Gateway, Request};
+pub use self::http_client::http_client;
 use self::lambda::Function;
 use self::parameter_store::ParameterStore;
 
@@ -83,21 +85,4 @@ pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>)
         assert!(Instant::now() < deadline, "in vain waited for: {what}");
         sleep(Duration::from_millis(20)).await;
     }
-}
-
-/// A client that no proxy of the developer's comes between.
-pub fn http_client() -> reqwest::Client {
-    // Only plain HTTP is spoken here, but reqwest insists on a TLS stack.
-    let tls = rustls::ClientConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(rustls::RootCertStore::empty())
-        .with_no_client_auth();
-    reqwest::Client::builder()
-        .tls_backend_preconfigured(tls)
-        .no_proxy()
-        // Longer than any answer takes: a test that hangs ends here.
-        .timeout(Duration::from_secs(20))
-        .build()
-        .unwrap()
 }
