@@ -2,7 +2,8 @@
 //! callgrind. `cargo bench --no-default-features --bench instructions` prints them; with `-- --check`, it fails where the
 //! core takes over 5 % more or less than `benches/instructions.json` says, and with `-- --write`, it writes that file.
 //!
-//! Where none are committed for the processor's family, nothing is compared. callgrind knows no instructions for SHA-256, so that the share of the signature is larger here than in life.
+//! Where none are committed for the processor's family, nothing is compared. callgrind knows no instructions for SHA-256,
+//! so that the share of the signature is larger here than in life.
 
 // A measurement that cannot be made shall stop; and there is nothing here for others to use.
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, missing_docs)]

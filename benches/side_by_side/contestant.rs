@@ -103,7 +103,8 @@ fn built(name: &str) -> String {
     text(&path)
 }
 
-fn which(program: &str) -> Option<String> {
+/// The path of a program on `PATH`.
+pub fn which(program: &str) -> Option<String> {
     let paths = std::env::var_os("PATH")?;
     std::env::split_paths(&paths).map(|path| path.join(program)).find(|path| path.exists()).map(|path| text(&path))
 }

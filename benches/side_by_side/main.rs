@@ -6,7 +6,7 @@
 //! (moto) and the same Amplitude (our emulator), both over TLS. [`stage::Stage`] puts this together, and is where to start
 //! reading.
 //!
-//! Arguments choose parts: `cold`, `warm`, `memory`, `size`, `throughput`, `core`, `cost`; without any, all are measured.
+//! Arguments choose parts: `start`, `cold`, `warm`, `memory`, `size`, `throughput`, `core`, `cost`; without any, all are measured.
 //! `quick` measures less often, to see that it works. What is found goes to `benches/RESULTS.md`, each part between marks
 //! of its own; the prose around them survives.
 
@@ -40,6 +40,7 @@ mod server;
 mod share;
 mod size;
 mod stage;
+mod start;
 mod statistics;
 mod throughput;
 mod warm;
@@ -69,7 +70,8 @@ impl Effort {
 /// Measures something, and says it in Markdown.
 type Part = fn(&Stage, Effort, &mut Report);
 
-const PARTS: [(&str, Part); 7] = [
+const PARTS: [(&str, Part); 8] = [
+    ("start", start::measure),
     ("cold", cold::measure),
     ("warm", warm::measure),
     ("memory", memory::measure),

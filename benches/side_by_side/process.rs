@@ -48,6 +48,11 @@ impl Process {
         self.child.id()
     }
 
+    /// Until it has ended by itself.
+    pub fn wait(&mut self) {
+        self.child.wait().unwrap();
+    }
+
     /// The CPU time of all its threads since it began to load its program.
     pub fn cpu(&self) -> Duration {
         cpu_of(&format!("/proc/{}/task", self.id()), None) - self.cpu_before

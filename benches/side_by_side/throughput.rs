@@ -83,7 +83,9 @@ pub fn measure(stage: &Stage, effort: Effort, report: &mut Report) {
         rows.push(row(contestant.name, slots, "not asked", 1, found));
         stage.aws.delete_queue(&queue);
     }
-    for (messages, name) in [(10, "redelivery, batches of 10"), (100, "redelivery, batches of 100")] {
+    let batches =
+        [(10, "redelivery, batches of 10"), (100, "redelivery, batches of 100"), (500, "redelivery, batches of 500")];
+    for (messages, name) in batches {
         for slots in [1, 8] {
             for (delay, amplitude) in amplitudes {
                 let contestant = Contestant::redelivery();

@@ -1,11 +1,14 @@
 //! The redelivery queue in Amazon SQS.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
+use aws_sdk_sqs::Client;
 use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_sqs::types::{
     ChangeMessageVisibilityBatchRequestEntry, Message as SqsMessage, MessageAttributeValue, QueueAttributeName,
 };
+use aws_types::SdkConfig;
 
 use super::{EventQueue, LARGEST_MESSAGE, Message, QueueError, attribute};
 use crate::aws::Access;
@@ -20,9 +23,12 @@ const LARGEST_ATTRIBUTES: usize = 4096;
 const LONGEST_REASON: usize = 500;
 
 /// A queue, by its URL.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Sqs {
-    client: aws_sdk_sqs::Client,
+    configuration: SdkConfig,
+    /// Made when it is first needed, which in most processes is never: it takes a quarter of a start, because the SDK reads
+    /// its list of AWS's Regions (`benches/RESULTS.md`).
+    client: OnceLock<Client>,
     url: String,
 }
 
@@ -30,7 +36,11 @@ impl Sqs {
     /// The queue of this URL.
     pub fn new(access: &Access, http: reqwest::Client, url: String) -> Self {
         let configuration = access.configuration(http, access.sqs_url.as_deref());
-        Self { client: aws_sdk_sqs::Client::new(&configuration), url }
+        Self { configuration, client: OnceLock::new(), url }
+    }
+
+    fn client(&self) -> &Client {
+        self.client.get_or_init(|| Client::new(&self.configuration))
     }
 
     /// How many messages there are, about: SQS's own counts lag behind.
@@ -39,7 +49,7 @@ impl Sqs {
     /// Where SQS cannot be asked.
     pub async fn count(&self) -> Result<u64, QueueError> {
         let name = QueueAttributeName::ApproximateNumberOfMessages;
-        let request = self.client.get_queue_attributes().queue_url(&self.url).attribute_names(name.clone());
+        let request = self.client().get_queue_attributes().queue_url(&self.url).attribute_names(name.clone());
         let answer = request.send().await.map_err(|error| understand(&error))?;
         let count = answer.attributes.and_then(|attributes| attributes.get(&name)?.parse().ok());
         Ok(count.unwrap_or_default())
@@ -51,7 +61,7 @@ impl Sqs {
     /// Where SQS cannot be asked.
     pub async fn receive(&self, hidden_for: Duration) -> Result<Vec<Letter>, QueueError> {
         let request = self
-            .client
+            .client()
             .receive_message()
             .queue_url(&self.url)
             .max_number_of_messages(10)
@@ -68,7 +78,7 @@ impl Sqs {
     /// # Errors
     /// Where it is not deleted.
     pub async fn delete(&self, receipt: &str) -> Result<(), QueueError> {
-        let request = self.client.delete_message().queue_url(&self.url).receipt_handle(receipt);
+        let request = self.client().delete_message().queue_url(&self.url).receipt_handle(receipt);
         request.send().await.map(drop).map_err(|error| understand(&error))
     }
 }
@@ -105,7 +115,7 @@ impl EventQueue for Sqs {
         // A body that was parsed is JSON, and JSON is UTF-8; SQS checks which characters it takes.
         let reason: String = reason.chars().take(LONGEST_REASON).collect();
         let request = self
-            .client
+            .client()
             .send_message()
             .queue_url(&self.url)
             .message_body(String::from_utf8_lossy(body))
@@ -131,7 +141,7 @@ impl EventQueue for Sqs {
 
 impl Sqs {
     async fn delay_batch(&self, receipts: &[(String, Duration)]) -> Result<(), QueueError> {
-        let mut request = self.client.change_message_visibility_batch().queue_url(&self.url);
+        let mut request = self.client().change_message_visibility_batch().queue_url(&self.url);
         for (number, (receipt, delay)) in receipts.iter().enumerate() {
             let entry = ChangeMessageVisibilityBatchRequestEntry::builder()
                 .id(number.to_string())
