@@ -1,0 +1,30 @@
+// Times and numbers, as they are read.
+
+const TIME = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+const DAY = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short" });
+const FULL = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "long" });
+const NUMBER = new Intl.NumberFormat("en", { maximumFractionDigits: 3 });
+
+/** A point in time, in Unix milliseconds: the time alone for today, the day before it for other days. */
+export function moment(milliseconds, now = Date.now()) {
+  const date = new Date(milliseconds);
+  const today = date.toDateString() === new Date(now).toDateString();
+  return today ? TIME.format(date) : `${DAY.format(date)}, ${TIME.format(date)}`;
+}
+
+export function fullMoment(milliseconds) {
+  return FULL.format(new Date(milliseconds));
+}
+
+export function duration(milliseconds) {
+  if (milliseconds >= 1000) return `${(milliseconds / 1000).toFixed(2)} s`;
+  return `${milliseconds < 10 ? milliseconds.toFixed(1) : Math.round(milliseconds)} ms`;
+}
+
+export function number(value) {
+  return NUMBER.format(value);
+}
+
+export function count(value, noun) {
+  return `${number(value)} ${noun}${value === 1 ? "" : "s"}`;
+}
