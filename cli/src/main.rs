@@ -17,6 +17,7 @@ mod server;
 mod settings;
 mod stripe;
 mod terminal;
+mod workbench;
 
 use std::process::ExitCode;
 

@@ -1,0 +1,113 @@
+//! Amounts of money that can be added up without an error.
+
+use std::fmt;
+
+use rusqlite::types::{FromSql, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
+use serde::{Serialize, Serializer};
+use serde_json::Value;
+
+/// Thousandths of a currency's major unit: none of Stripe's currencies has more than three decimals. As integers, so
+/// that sums are exact.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Money(i64);
+
+const THOUSANDTHS: i64 = 1000;
+
+/// A hundred billion major units: more than anybody pays at once, few enough that ninety thousand such payments can be
+/// added up, and that a float has all their digits.
+const MOST: i64 = 100_000_000_000 * THOUSANDTHS;
+
+impl Money {
+    pub(crate) const fn whole(major_units: i64) -> Self {
+        Self(major_units * THOUSANDTHS)
+    }
+
+    /// The amount that Amplitude was sent, if it is one.
+    ///
+    /// JSON with decimals is read as a float, which is the nearest to what was written; its thousandths, rounded, are
+    /// exactly what was written.
+    pub(crate) fn of(number: &Value) -> Option<Self> {
+        let thousandths = match number.as_i64() {
+            Some(whole) => whole.checked_mul(THOUSANDTHS)?,
+            None => (number.as_f64()? * THOUSANDTHS as f64).round() as i64,
+        };
+        (-MOST..=MOST).contains(&thousandths).then_some(Self(thousandths))
+    }
+
+    /// The sum of many. Where it is more than an integer holds, it stays at the most.
+    pub(crate) fn sum(amounts: impl IntoIterator<Item = Self>) -> Self {
+        Self(amounts.into_iter().fold(0, |sum, Self(amount)| sum.saturating_add(amount)))
+    }
+}
+
+impl fmt::Display for Money {
+    /// Major units, as many decimals as there are: `20`, `19.99`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sign = if self.0 < 0 { "-" } else { "" };
+        let thousandths = self.0.unsigned_abs();
+        let divisor = THOUSANDTHS.unsigned_abs();
+        let (whole, rest) = (thousandths / divisor, thousandths % divisor);
+        if rest == 0 {
+            return write!(f, "{sign}{whole}");
+        }
+        write!(f, "{sign}{whole}.{}", format!("{rest:03}").trim_end_matches('0'))
+    }
+}
+
+impl Serialize for Money {
+    /// A number of major units.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.0 % THOUSANDTHS == 0 {
+            return serializer.serialize_i64(self.0 / THOUSANDTHS);
+        }
+        // The nearest float is written with the shortest digits that mean it, which are these.
+        serializer.serialize_f64(self.0 as f64 / THOUSANDTHS as f64)
+    }
+}
+
+impl ToSql for Money {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(self.0.into())
+    }
+}
+
+impl FromSql for Money {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        i64::column_result(value).map(Self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_amount_is_read_added_up_and_written_exactly() {
+        for (sent, text) in [
+            (json!(20), "20"),
+            (json!(19.99), "19.99"),
+            (json!(-5.4), "-5.4"),
+            (json!(0.001), "0.001"),
+            (json!(1.005), "1.005"),
+            (json!(99_999_999_999.999), "99999999999.999"),
+            (json!(12000), "12000"),
+            (json!(-0.05), "-0.05"),
+        ] {
+            let money = Money::of(&sent).unwrap();
+            assert_eq!((money.to_string().as_str(), serde_json::to_value(money).unwrap()), (text, sent));
+        }
+        // As floats, they are 0.30000000000000004.
+        let sum = Money::sum([json!(0.1), json!(0.2)].iter().filter_map(Money::of));
+        assert_eq!(serde_json::to_string(&sum).unwrap(), "0.3");
+    }
+
+    #[test]
+    fn what_nobody_pays_is_no_amount() {
+        for sent in [json!(null), json!("20"), json!(i64::MAX), json!(u64::MAX), json!(1e300), json!(-1e12), json!([])]
+        {
+            assert_eq!(Money::of(&sent), None, "{sent}");
+        }
+    }
+}
