@@ -3,8 +3,10 @@
 
 mod clock;
 mod demo;
+mod endpoint;
 mod event_file;
 mod explanation;
+mod generate;
 mod input;
 mod invocation;
 mod preview;
@@ -32,6 +34,7 @@ const NAME: &str = "stripe-amplitude-cli";
   stripe-amplitude-cli demo
   stripe-amplitude-cli serve
   stripe-amplitude-cli send events/stripe/invoice.paid.json
+  stripe-amplitude-cli generate --users 500 --weeks 12
   stripe-amplitude-cli preview events/stripe/invoice.paid.json
   stripe-amplitude-cli settings check settings.json
 
@@ -46,6 +49,7 @@ enum Command {
     Demo(demo::Arguments),
     Serve(serve::Arguments),
     Send(send::Arguments),
+    Generate(generate::Arguments),
     Preview(preview::Arguments),
     Settings(settings::Arguments),
     Invocation(invocation::Arguments),
@@ -65,6 +69,7 @@ async fn main() -> ExitCode {
         Command::Demo(arguments) => demo::run(&arguments).await,
         Command::Serve(arguments) => serve::run(arguments).await,
         Command::Send(arguments) => send::run(arguments).await,
+        Command::Generate(arguments) => generate::run(arguments).await,
         Command::Preview(arguments) => preview::run(arguments),
         Command::Settings(arguments) => settings::run(arguments),
         Command::Invocation(arguments) => invocation::run(arguments),

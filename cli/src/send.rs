@@ -4,12 +4,10 @@ use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use stripe_amplitude::http_client;
-use stripe_amplitude::stripe::signature::{self, SigningSecret};
-
+use crate::endpoint::Endpoint;
 use crate::event_file::{self, Created};
 use crate::projects::DEMO_SECRET;
-use crate::{clock, input, stripe};
+use crate::{clock, input};
 
 /// Sign events now and post them as Stripe would
 ///
@@ -35,28 +33,14 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
-    let http = http_client::build(None)?;
-    let secret = SigningSecret::new(arguments.secret.into(), None);
+    let endpoint = Endpoint::new(arguments.to, arguments.secret)?;
     let mut all_safe = true;
     for path in &arguments.events {
-        let now = clock::now();
-        let body = event_file::read(path, arguments.created, now)?;
-        let signature = signature::sign(&secret, now, &body);
-        let request = http.post(&arguments.to).header("cache-control", "no-cache").header(signature::HEADER, signature);
-        let request = stripe::HEADERS.iter().fold(request, |request, (name, value)| request.header(*name, *value));
-        let answer = request.body(body).send().await.map_err(|error| explain(&arguments.to, &error))?;
+        let body = event_file::read(path, arguments.created, clock::now())?;
+        let answer = endpoint.deliver(body).await.map_err(|error| endpoint.explain(&error))?;
         let status = answer.status();
         all_safe &= status.is_success();
         println!("{}: {} {}", input::name(path), status.as_u16(), answer.text().await?.trim_end());
     }
     Ok(if all_safe { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-fn explain(url: &str, error: &reqwest::Error) -> String {
-    if error.is_builder() {
-        return format!("{url} is not a URL");
-    }
-    let cause = std::iter::successors(error.source(), |error| (*error).source()).last();
-    let cause = cause.map(ToString::to_string).unwrap_or_else(|| error.to_string());
-    format!("{url} cannot be reached: {cause}; `stripe-amplitude-cli serve` serves http://127.0.0.1:3000/stripe/demo")
 }

@@ -3,8 +3,9 @@
 // As in the function's `tests/it`: a helper, like a test, stops where it meets what it does not expect.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -56,21 +57,36 @@ fn sample(event_type: &str, change: impl FnOnce(&mut Value)) -> String {
 /// `serve`, on a free port, until this is dropped.
 struct Serving {
     process: Child,
-    lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
+    /// Read as they come: a full pipe would stop the process.
+    lines: Receiver<String>,
     url: String,
 }
 
 impl Serving {
     fn start(arguments: &[&str]) -> Self {
         let mut process = cli(&[&["serve", "--port", "0"], arguments].concat()).stdout(Stdio::piped()).spawn().unwrap();
-        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        let first = lines.next().unwrap().unwrap();
+        let output = BufReader::new(process.stdout.take().unwrap());
+        let (printed, lines) = channel();
+        std::thread::spawn(move || output.lines().map(Result::unwrap).try_for_each(|line| printed.send(line)));
+        let first: String = lines.recv().unwrap();
         let url = first.strip_prefix("Serving ").unwrap().to_owned();
         Self { process, lines, url }
     }
 
     fn line_with(&mut self, text: &str) -> String {
-        self.lines.by_ref().map(Result::unwrap).find(|line| line.contains(text)).unwrap()
+        self.lines.iter().find(|line| line.contains(text)).unwrap()
+    }
+
+    /// What its local Amplitude has accepted.
+    fn accepted(&self, amplitude: &str) -> Vec<Value> {
+        let address = amplitude.strip_prefix("http://").unwrap();
+        let mut connection = TcpStream::connect(address).unwrap();
+        let request = format!("GET /emulator/events HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+        connection.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).unwrap();
+        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+        serde_json::from_str(body).unwrap()
     }
 }
 
@@ -139,6 +155,12 @@ fn mistakes_are_told_on_standard_error_with_what_to_do() {
         (&["send", EVENT, "--to", "http://127.0.0.1:1/"], 1, "cannot be reached"),
         (&["send", EVENT, "--to", "nonsense"], 1, "nonsense is not a URL"),
         (&["send"], 2, "EVENT.json"),
+        (&["generate", "--users", "0"], 2, "1..=100000"),
+        (&["generate", "--users", "100001"], 2, "1..=100000"),
+        (&["generate", "--weeks", "105"], 2, "1..=104"),
+        (&["generate", "--seed", "one"], 2, "--seed"),
+        (&["generate", "--users", "1", "--to", "http://127.0.0.1:1/"], 1, "cannot be reached"),
+        (&["generate", "--users", "1", "--to", "nonsense"], 1, "nonsense is not a URL"),
         (&["serve", "--projects", "no-such-file.toml"], 1, "no-such-file.toml"),
         (&["serve", "--amplitude", "there"], 2, "`emulator`, `real` or a URL"),
         (&["serve", "--parameter-store"], 1, if cfg!(feature = "aws") { "AWS_REGION" } else { "cli-aws" }),
@@ -200,6 +222,55 @@ fn completions_are_printed() {
         assert_eq!(code, Some(0));
         assert!(out.contains("invocation"), "{shell}");
     }
+}
+
+#[test]
+fn a_generated_shop_lands_once_with_the_figures_of_its_summary() {
+    let mut serving = Serving::start(&[]);
+    let line = serving.line_with("/emulator/events");
+    let amplitude = line.split_once("curl ").unwrap().1.strip_suffix("/emulator/events").unwrap();
+    let shop = ["generate", "--users", "12", "--weeks", "3", "--seed", "5", "--to", &serving.url];
+    let (code, out, err) = run(&shop);
+    assert_eq!((code, &*err), (Some(0), ""), "{out}");
+
+    let accepted = serving.accepted(amplitude);
+    let number = accepted.len();
+    assert!(out.starts_with(&format!("{number} of {number} events sent in ")), "{out}");
+    let mut revenue: BTreeMap<String, i64> = BTreeMap::new();
+    let mut payments = 0;
+    for accepted in &accepted {
+        let event = &accepted["event"];
+        if let Some(amount) = event["revenue"].as_f64() {
+            payments += 1;
+            let currency = event["currency"].as_str().unwrap();
+            let decimals = if currency == "JPY" { 1.0 } else { 100.0 };
+            *revenue.entry(currency.to_owned()).or_default() += (amount * decimals).round() as i64;
+        }
+    }
+    assert!(out.contains(&format!("\nPurchases:     {payments} by 12 customers and 1 guest;")), "{out}");
+    let line = out.lines().find_map(|line| line.strip_prefix("Revenue:       ")).unwrap();
+    let told = line.split(", ").map(|amount| {
+        let (amount, currency) = amount.split_once(' ').unwrap();
+        let decimals = if currency == "JPY" { 1.0 } else { 100.0 };
+        (currency.to_owned(), (amount.parse::<f64>().unwrap() * decimals).round() as i64)
+    });
+    assert_eq!(told.collect::<BTreeMap<_, _>>(), revenue);
+
+    // Once more: all repeats.
+    let (code, again, _) = run(&shop);
+    assert_eq!((code, again.split_once("\n\n").unwrap().1), (Some(0), out.split_once("\n\n").unwrap().1));
+    assert_eq!(serving.accepted(amplitude).len(), accepted.len());
+}
+
+#[test]
+fn a_shop_that_is_not_taken_says_why_and_stops() {
+    let serving = Serving::start(&[]);
+    let shop = ["generate", "--users", "200", "--weeks", "2", "--secret", "whsec_other", "--to", &serving.url];
+    let (code, out, err) = run(&shop);
+    assert_eq!(code, Some(1), "{out}");
+    assert!(err.starts_with("error: 400 {") && err.contains("signature does not match"), "{err}");
+    assert_eq!(err.matches("error: ").count(), 1, "{err}");
+    assert!(out.starts_with("0 of ") && !out.contains("Revenue"), "{out}");
 }
 
 /// An Amplitude that keeps the bodies of its requests as they came.

@@ -1,0 +1,52 @@
+//! A webhook endpoint, and deliveries to it as Stripe makes them.
+
+use std::error::Error as _;
+
+use reqwest::{Client, Response};
+use stripe_amplitude::http_client::{self, HttpClientError};
+use stripe_amplitude::stripe::signature::{self, SigningSecret};
+
+use crate::{clock, stripe};
+
+/// A webhook's URL, and the secret that its deliveries are signed with.
+pub(crate) struct Endpoint {
+    http: Client,
+    url: String,
+    secret: SigningSecret,
+}
+
+impl Endpoint {
+    /// Connections to it are used again.
+    ///
+    /// # Errors
+    /// Where there is no HTTP client to be had.
+    pub(crate) fn new(url: String, secret: String) -> Result<Self, HttpClientError> {
+        let http = http_client::build(None)?;
+        Ok(Self { http, url, secret: SigningSecret::new(secret.into(), None) })
+    }
+
+    /// One attempt to deliver an event, with the signature of this moment.
+    ///
+    /// # Errors
+    /// Where nobody answers; [`Endpoint::explain`] says why.
+    pub(crate) async fn deliver(&self, body: Vec<u8>) -> Result<Response, reqwest::Error> {
+        let signature = signature::sign(&self.secret, clock::now(), &body);
+        let request = self.http.post(&self.url).header("cache-control", "no-cache");
+        let request = request.header(signature::HEADER, signature);
+        let request = stripe::HEADERS.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        request.body(body).send().await
+    }
+
+    /// In a sentence, why nobody answered.
+    pub(crate) fn explain(&self, error: &reqwest::Error) -> String {
+        let url = &self.url;
+        if error.is_builder() {
+            return format!("{url} is not a URL");
+        }
+        let cause = std::iter::successors(error.source(), |error| (*error).source()).last();
+        let cause = cause.map(ToString::to_string).unwrap_or_else(|| error.to_string());
+        format!(
+            "{url} cannot be reached: {cause}; `stripe-amplitude-cli serve` serves http://127.0.0.1:3000/stripe/demo"
+        )
+    }
+}

@@ -1,0 +1,98 @@
+//! `generate`: a shop that never was, sent to an endpoint as Stripe would have sent it.
+
+mod buyer;
+mod delivery;
+mod event;
+mod life;
+mod market;
+mod product;
+mod purchase;
+mod seed;
+mod shop;
+mod summary;
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
+
+use self::delivery::Tally;
+use self::event::Templates;
+use self::shop::{Shop, Size};
+use crate::endpoint::Endpoint;
+use crate::projects::DEMO_SECRET;
+use crate::terminal::wrap;
+use crate::{clock, terminal};
+
+/// Sign the events of a made-up shop and post them as Stripe would
+///
+/// The shop has subscriptions and single orders, refunds, payments that fail, guests and four currencies, so that every
+/// chart has something to show. What happened in it depends on --users, --weeks, --seed and today's date: it ends when
+/// today began, in UTC. So the same command sends the same events all day, byte for byte; and on every day they have the
+/// same IDs, so that what has landed within seven days is not counted twice. Another seed is another shop; its users
+/// have the same user IDs.
+///
+/// The exit code is 0 only if all events were answered 2xx.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  stripe-amplitude-cli generate
+  stripe-amplitude-cli generate --users 50 --weeks 4 --seed 2
+  stripe-amplitude-cli generate --to https://example.com/stripe/shop --secret whsec_…")]
+pub(crate) struct Arguments {
+    /// How many customers the shop has, 1 to 100000
+    #[arg(long, value_name = "NUMBER", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    users: u32,
+    /// How many weeks it was open, 1 to 104
+    #[arg(long, value_name = "NUMBER", default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..=104))]
+    weeks: u32,
+    /// Which of all such shops
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    seed: u64,
+    /// The webhook's URL
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:3000/stripe/demo")]
+    to: String,
+    /// The signing secret, whsec_…
+    #[arg(long, env = "STRIPE_SIGNING_SECRET", hide_env_values = true, default_value = DEMO_SECRET)]
+    secret: String,
+}
+
+/// Succeeds only if every event was answered 2xx.
+pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
+    let Arguments { users, weeks, seed, to, secret } = arguments;
+    let templates = Templates::new()?;
+    let shop = Shop::new(Size { users, weeks, seed }, i64::try_from(clock::now())?);
+    let events = shop.events();
+
+    let endpoint = Endpoint::new(to, secret)?;
+    let progress = progress_bar(events.len() as u64)?;
+    let tally = Tally::default();
+    let interrupted = tokio::select! {
+        () = delivery::deliver(&endpoint, &events, &templates, &tally, &progress) => false,
+        interrupted = tokio::signal::ctrl_c() => { interrupted?; true },
+    };
+    progress.finish_and_clear();
+
+    let delivered = tally.delivered();
+    let sent = format!("{delivered} of {} events sent in {}", events.len(), HumanDuration(progress.elapsed()));
+    if delivered == events.len() {
+        terminal::print(&format!("{sent}.\n\n{}", shop.summary()))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if delivered == 0 && tally.is_unreachable() {
+        return Err(tally.reasons().concat().into());
+    }
+    for reason in tally.reasons() {
+        eprint!("{}", wrap("error: ", 7, &reason));
+    }
+    let why = if interrupted { "; you stopped it" } else { "" };
+    terminal::print(&format!(
+        "{sent}{why}. The same command sends them all once more; those that have landed are not counted twice.\n"
+    ))?;
+    Ok(ExitCode::FAILURE)
+}
+
+/// On standard error, where it is a terminal.
+fn progress_bar(events: u64) -> Result<ProgressBar, Box<dyn Error>> {
+    let style = ProgressStyle::with_template("{bar:40} {pos} of {len} events, {per_sec:.0}, {eta} left")?;
+    Ok(ProgressBar::new(events).with_style(style))
+}

@@ -1,0 +1,140 @@
+//! Events on their way to an endpoint, each again until it is safe, as Stripe does it, but within seconds.
+
+use std::cell::{Cell, RefCell};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use indicatif::ProgressBar;
+use tokio::time::sleep;
+
+use super::event::{Event, Templates};
+use crate::endpoint::Endpoint;
+
+/// So many events are on their way at once.
+const LANES: u32 = 8;
+
+/// Before each further attempt. Amplitude throttles who sends more than 30 events a second, as an average over a second
+/// or more.
+const PAUSES: [Duration; 4] =
+    [Duration::from_millis(250), Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2)];
+
+/// When so many events were not taken, no further one is sent.
+const HOPELESS: usize = 20;
+
+/// The same, as long as none was taken: the secret is another one, or the URL.
+const HOPELESS_AT_FIRST: usize = LANES as usize;
+
+/// So many reasons are kept.
+const REASONS: usize = 3;
+
+/// So many characters of an answer are kept, which may be a whole page of somebody else's.
+const LONGEST_REASON: usize = 500;
+
+/// What has become of the events until now.
+#[derive(Default)]
+pub(crate) struct Tally {
+    delivered: Cell<usize>,
+    undelivered: Cell<usize>,
+    /// Nobody is there.
+    unreachable: Cell<bool>,
+    reasons: RefCell<Vec<String>>,
+}
+
+impl Tally {
+    /// How many are safe.
+    pub(crate) fn delivered(&self) -> usize {
+        self.delivered.get()
+    }
+
+    /// Whether nobody answered any more.
+    pub(crate) fn is_unreachable(&self) -> bool {
+        self.unreachable.get()
+    }
+
+    /// Why others are not; the first ones, each once.
+    pub(crate) fn reasons(&self) -> Vec<String> {
+        self.reasons.borrow().clone()
+    }
+
+    fn is_hopeless(&self) -> bool {
+        let bound = if self.delivered() == 0 { HOPELESS_AT_FIRST } else { HOPELESS };
+        self.unreachable.get() || self.undelivered.get() >= bound
+    }
+
+    fn add_undelivered(&self, reason: String) {
+        self.undelivered.set(self.undelivered.get() + 1);
+        let mut reasons = self.reasons.borrow_mut();
+        if reasons.len() < REASONS && !reasons.contains(&reason) {
+            reasons.push(reason);
+        }
+    }
+}
+
+/// Sends the events, several at once, those that concern the same objects one after the other. What stays undelivered is
+/// told in the tally, which is right also when this is dropped half-way.
+pub(crate) async fn deliver(
+    endpoint: &Endpoint,
+    events: &[Event<'_>],
+    templates: &Templates,
+    tally: &Tally,
+    progress: &ProgressBar,
+) {
+    let lanes = (0..LANES).map(async |lane| {
+        for event in events.iter().filter(|event| event.lane(LANES) == lane) {
+            if tally.is_hopeless() {
+                return;
+            }
+            match deliver_one(endpoint, event.body(templates), tally).await {
+                Ok(()) => tally.delivered.set(tally.delivered.get() + 1),
+                Err(reason) => tally.add_undelivered(reason),
+            }
+            progress.inc(1);
+        }
+    });
+    join_all(lanes).await;
+}
+
+/// # Errors
+/// Why it is not safe after the last attempt.
+async fn deliver_one(endpoint: &Endpoint, body: Vec<u8>, tally: &Tally) -> Result<(), String> {
+    let mut pauses = PAUSES.iter();
+    loop {
+        let result = attempt(endpoint, body.clone()).await;
+        let error = match result {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
+        let pause = match &error {
+            // Where nobody was ever met, nobody is waited for.
+            NotTaken::Unreachable(_) if tally.delivered() == 0 => None,
+            _ => pauses.next(),
+        };
+        match (pause, error) {
+            (Some(pause), _) => sleep(*pause).await,
+            (None, NotTaken::Unreachable(reason)) => {
+                tally.unreachable.set(true);
+                return Err(reason);
+            }
+            (None, NotTaken::Answered(reason)) => return Err(reason),
+        }
+    }
+}
+
+/// Why an attempt was in vain.
+enum NotTaken {
+    Unreachable(String),
+    Answered(String),
+}
+
+async fn attempt(endpoint: &Endpoint, body: Vec<u8>) -> Result<(), NotTaken> {
+    let unreachable = |error: reqwest::Error| NotTaken::Unreachable(endpoint.explain(&error));
+    let answer = endpoint.deliver(body).await.map_err(unreachable)?;
+    let status = answer.status();
+    // To the end, or the connection could not be used again.
+    let body = answer.text().await.map_err(unreachable)?;
+    if status.is_success() {
+        return Ok(());
+    }
+    let body: String = body.trim_end().chars().take(LONGEST_REASON).collect();
+    Err(NotTaken::Answered(format!("{} {body}", status.as_u16())))
+}

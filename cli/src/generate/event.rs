@@ -1,0 +1,317 @@
+//! An event of the shop, as Stripe writes it: the sample of its type, with other IDs, amounts, buyers and times.
+
+use std::collections::HashMap;
+
+use serde_json::{Map, Value, json};
+
+use super::buyer::Buyer;
+use super::purchase::{Invoice, Line, Purchase, Step};
+use crate::samples::SAMPLES;
+
+/// When the shop made its prices, in Unix seconds: at the beginning of 2024.
+const PRICED: i64 = 1_704_067_200;
+
+/// Something that happened.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Event<'s> {
+    /// In Unix seconds.
+    pub(crate) created: i64,
+    buyer: &'s Buyer,
+    purchase: &'s Purchase,
+    step: Step,
+    /// The place among the events of the purchase.
+    index: usize,
+}
+
+/// The sample events, by type.
+pub(crate) struct Templates(HashMap<&'static str, Value>);
+
+impl Templates {
+    /// # Errors
+    /// Where a sample is not JSON.
+    pub(crate) fn new() -> Result<Self, serde_json::Error> {
+        let read = |event: &str| serde_json::from_str(event);
+        SAMPLES.iter().map(|sample| Ok((sample.event_type, read(sample.json)?))).collect::<Result<_, _>>().map(Self)
+    }
+
+    fn of(&self, event_type: &str) -> Value {
+        self.0.get(event_type).cloned().unwrap_or_default()
+    }
+}
+
+impl<'s> Event<'s> {
+    /// Those of a purchase, in their order.
+    pub(crate) fn all_of(buyer: &'s Buyer, purchase: &'s Purchase) -> impl Iterator<Item = Self> {
+        let steps = purchase.steps().into_iter().enumerate();
+        steps.map(move |(index, (created, step))| Self { created, buyer, purchase, step, index })
+    }
+
+    pub(crate) fn event_type(&self) -> &'static str {
+        self.step.event_type()
+    }
+
+    pub(crate) fn id(&self) -> String {
+        self.purchase.seed.derive(self.index as u64).id("evt")
+    }
+
+    /// The same for all events that concern the same objects.
+    pub(crate) fn lane(&self, lanes: u32) -> u32 {
+        // Guests have numbers of their own, and share no object with a customer.
+        self.buyer.number % lanes
+    }
+
+    /// What Stripe would sign and send.
+    pub(crate) fn body(&self, templates: &Templates) -> Vec<u8> {
+        let mut event = templates.of(self.event_type());
+        set(&mut event, "id", self.id());
+        set(&mut event, "created", self.created);
+        set(&mut event, "request", self.request());
+        if let Some(object) = event.pointer_mut("/data/object") {
+            self.write(object);
+        }
+        if let (Step::Refunded { amount, before, .. }, Some(data)) = (self.step, event.pointer_mut("/data")) {
+            let mut previous = json!({"amount_refunded": before});
+            if before + amount == self.amount() {
+                set(&mut previous, "refunded", false);
+            }
+            set(data, "previous_attributes", previous);
+        }
+        event.to_string().into_bytes()
+    }
+
+    /// What Stripe does by itself has none.
+    fn request(&self) -> Value {
+        let subscription = self.purchase.invoice.as_ref().and_then(|invoice| invoice.subscription);
+        let by_itself = subscription.is_some_and(|period| !period.is_first);
+        let id = (!by_itself).then(|| self.purchase.seed.derive(self.index as u64).id("req"));
+        json!({"id": id, "idempotency_key": null})
+    }
+
+    fn write(&self, object: &mut Value) {
+        match self.step {
+            Step::InvoiceCreated
+            | Step::InvoiceFinalized
+            | Step::InvoicePaymentFailed { .. }
+            | Step::InvoicePaid { .. }
+            | Step::InvoicePaymentSucceeded { .. } => {
+                if let Some(invoice) = &self.purchase.invoice {
+                    self.write_invoice(object, invoice);
+                }
+            }
+            Step::ChargeFailed { attempt } | Step::ChargeSucceeded { attempt } => {
+                self.write_charge(object, attempt, 0);
+            }
+            Step::Refunded { attempt, amount, before } => self.write_charge(object, attempt, before + amount),
+            Step::PaymentFailed { attempt } | Step::PaymentSucceeded { attempt } => {
+                self.write_payment(object, attempt);
+            }
+        }
+    }
+
+    fn write_payment(&self, payment: &mut Value, attempt: usize) {
+        let id = self.purchase.payment_id();
+        let succeeded = matches!(self.step, Step::PaymentSucceeded { .. });
+        set(payment, "client_secret", format!("{id}_secret_EXAMPLEEXAMPLEEXAMPLE"));
+        set(payment, "amount_received", if succeeded { self.amount() } else { 0 });
+        set(payment, "created", self.purchase.attempts.first().map(|attempt| attempt.at));
+        set(payment, "latest_charge", self.purchase.charge_id(attempt));
+        set(payment, "id", id);
+        if succeeded {
+            set(payment, "payment_method", self.payment_method(attempt));
+        } else if let Some(error) = payment.get_mut("last_payment_error") {
+            set(error, "charge", self.purchase.charge_id(attempt));
+            if let Some(method) = error.get_mut("payment_method") {
+                set(method, "id", self.payment_method(attempt));
+                set(method, "created", self.created - 1);
+                self.write_card(method);
+            }
+        }
+        self.write_what_payments_and_charges_share(payment);
+    }
+
+    fn write_charge(&self, charge: &mut Value, attempt: usize, refunded: i64) {
+        let id = self.purchase.charge_id(attempt);
+        let amount = self.amount();
+        let captured = if matches!(self.step, Step::ChargeFailed { .. }) { 0 } else { amount };
+        set(charge, "amount_captured", captured);
+        set(charge, "amount_refunded", refunded);
+        set(charge, "created", self.purchase.attempts.get(attempt).map(|attempt| attempt.at));
+        set(charge, "payment_intent", self.purchase.payment_id());
+        set(charge, "payment_method", self.payment_method(attempt));
+        set(charge, "refunded", refunded == amount);
+        if charge.get("balance_transaction").is_some_and(Value::is_string) {
+            set(charge, "balance_transaction", self.purchase.seed.id("txn"));
+        }
+        if charge.get("receipt_url").is_some_and(Value::is_string) {
+            set(charge, "receipt_url", format!("https://pay.stripe.com/receipts/payment/{id}"));
+        }
+        if let Some(card) = charge.pointer_mut("/payment_method_details/card/overcapture") {
+            set(card, "maximum_amount_capturable", amount);
+        }
+        set(charge, "id", id);
+        if let Some(details) = charge.get_mut("payment_method_details") {
+            self.write_card(details);
+        }
+        self.write_billing_details(charge);
+        self.write_what_payments_and_charges_share(charge);
+    }
+
+    fn write_what_payments_and_charges_share(&self, object: &mut Value) {
+        set(object, "amount", self.amount());
+        set(object, "currency", self.buyer.market.code());
+        set(object, "customer", self.buyer.customer());
+        set(object, "description", self.purchase.description(self.buyer.market));
+        set(object, "invoice", self.purchase.invoice.as_ref().map(|_| self.purchase.invoice_id()));
+        set(object, "metadata", self.metadata());
+        set(object, "receipt_email", self.buyer.email());
+    }
+
+    fn write_card(&self, method: &mut Value) {
+        self.write_billing_details(method);
+        if let Some(card) = method.get_mut("card") {
+            set(card, "exp_year", 2031);
+            set(card, "fingerprint", self.buyer.seed.id("card"));
+        }
+    }
+
+    fn write_billing_details(&self, object: &mut Value) {
+        if let Some(details) = object.get_mut("billing_details") {
+            set(details, "email", self.buyer.email());
+            set(details, "name", Value::Null);
+        }
+    }
+
+    fn write_invoice(&self, object: &mut Value, invoice: &Invoice) {
+        let id = self.purchase.invoice_id();
+        let amount = self.amount();
+        let paid = matches!(self.step, Step::InvoicePaid { .. } | Step::InvoicePaymentSucceeded { .. });
+        for name in ["amount_due", "subtotal", "subtotal_excluding_tax", "total", "total_excluding_tax"] {
+            set(object, name, amount);
+        }
+        set(object, "amount_paid", if paid { amount } else { 0 });
+        set(object, "amount_remaining", if paid { 0 } else { amount });
+        set(object, "created", invoice.created);
+        set(object, "currency", self.buyer.market.code());
+        set(object, "customer", self.buyer.customer());
+        set(object, "customer_email", self.buyer.email());
+        set(object, "customer_name", Value::Null);
+        set(object, "metadata", self.metadata());
+        set(object, "webhooks_delivered_at", (self.step != Step::InvoiceCreated).then_some(invoice.created));
+        self.write_invoice_state(object, invoice);
+        self.write_subscription(object, invoice);
+
+        let line = object.pointer("/lines/data/0").cloned().unwrap_or_default();
+        let lines = self.purchase.lines.iter().enumerate();
+        let lines: Vec<_> = lines.map(|(index, sold)| self.line(line.clone(), index, sold, invoice)).collect();
+        if let Some(list) = object.get_mut("lines") {
+            set(list, "total_count", lines.len());
+            set(list, "data", lines);
+            set(list, "url", format!("/v1/invoices/{id}/lines"));
+        }
+        set(object, "id", id);
+    }
+
+    /// What changes between the events of an invoice. The samples have what else does.
+    fn write_invoice_state(&self, object: &mut Value, invoice: &Invoice) {
+        let is_created = self.step == Step::InvoiceCreated;
+        let (attempt, next) = match self.step {
+            Step::InvoicePaymentFailed { attempt, next } => (Some(attempt), next),
+            Step::InvoicePaid { attempt } | Step::InvoicePaymentSucceeded { attempt } => (Some(attempt), None),
+            _ => (None, self.purchase.attempts.first().map(|attempt| attempt.at)),
+        };
+        let paid_at = attempt.and_then(|attempt| self.purchase.attempts.get(attempt));
+        let paid_at = paid_at.filter(|attempt| attempt.succeeded).map(|attempt| attempt.at);
+        set(object, "attempt_count", attempt.map_or(0, |attempt| attempt + 1));
+        set(object, "automatically_finalizes_at", is_created.then_some(invoice.finalized));
+        set(object, "charge", attempt.map(|attempt| self.purchase.charge_id(attempt)));
+        set(object, "effective_at", (!is_created).then_some(invoice.finalized));
+        set(object, "next_payment_attempt", next);
+        let number = || format!("DEMO{:04}-{:04}", self.buyer.number, invoice.number);
+        set(object, "number", (!is_created).then(number));
+        set(object, "payment_intent", (!is_created).then(|| self.purchase.payment_id()));
+        if let Some(transitions) = object.get_mut("status_transitions") {
+            set(transitions, "finalized_at", (!is_created).then_some(invoice.finalized));
+            set(transitions, "paid_at", paid_at);
+        }
+    }
+
+    fn write_subscription(&self, object: &mut Value, invoice: &Invoice) {
+        let period = invoice.subscription;
+        let reason = match period {
+            Some(period) if period.is_first => "subscription_create",
+            Some(_) => "subscription_cycle",
+            None => "manual",
+        };
+        // The invoice of a renewal tells of the period before, which has its end where the new one begins.
+        let before = period.filter(|period| !period.is_first).map(|period| 2 * period.start - period.end);
+        set(object, "billing_reason", reason);
+        set(object, "period_start", before.unwrap_or(invoice.created));
+        set(object, "period_end", invoice.created);
+        set(object, "subscription", period.map(|period| period.subscription_id()));
+        set(object, "subscription_details", period.map(|_| json!({"metadata": self.metadata()})));
+    }
+
+    fn line(&self, mut line: Value, index: usize, sold: &Line, invoice: &Invoice) -> Value {
+        let market = self.buyer.market;
+        let (product, period) = (sold.product, invoice.subscription);
+        let unit_amount = product.price(market);
+        let id = |prefix: &str| self.purchase.seed.derive(index as u64).id(prefix);
+        set(&mut line, "id", id("il"));
+        set(&mut line, "amount", sold.amount(market));
+        set(&mut line, "amount_excluding_tax", sold.amount(market));
+        set(&mut line, "currency", market.code());
+        set(&mut line, "description", product.description(sold.quantity, market));
+        set(&mut line, "invoice", self.purchase.invoice_id());
+        set(&mut line, "metadata", self.metadata());
+        let (start, end) = period.map_or((invoice.created, invoice.created), |period| (period.start, period.end));
+        set(&mut line, "period", json!({"end": end, "start": start}));
+        set(&mut line, "quantity", sold.quantity);
+        set(&mut line, "subscription", period.map(|period| period.subscription_id()));
+        set(&mut line, "subscription_item", period.map(|period| period.item_id()));
+        if period.is_none() {
+            set(&mut line, "invoice_item", id("ii"));
+        }
+        set(&mut line, "type", if period.is_some() { "subscription" } else { "invoiceitem" });
+        set(&mut line, "unit_amount_excluding_tax", unit_amount.to_string());
+        if let Some(price) = line.get_mut("price") {
+            set(price, "id", product.price_id(market));
+            set(price, "created", PRICED);
+            set(price, "currency", market.code());
+            set(price, "product", product.id);
+            set(price, "unit_amount", unit_amount);
+            set(price, "unit_amount_decimal", unit_amount.to_string());
+            match (product.interval, price.get_mut("recurring")) {
+                (Some(interval), Some(recurring)) => set(recurring, "interval", interval.name()),
+                _ => {
+                    set(price, "recurring", Value::Null);
+                    set(price, "type", "one_time");
+                }
+            }
+        }
+        line
+    }
+
+    fn amount(&self) -> i64 {
+        self.purchase.amount(self.buyer.market)
+    }
+
+    fn payment_method(&self, attempt: usize) -> String {
+        // The card that did it is taken again.
+        let seed = if attempt == 0 { self.buyer.seed } else { self.purchase.seed.derive(attempt as u64) };
+        seed.id("pm")
+    }
+
+    /// What the shop writes on everything that it sells: whose it is, and without an invoice also which order.
+    fn metadata(&self) -> Map<String, Value> {
+        let order = self.purchase.invoice.is_none().then(|| ("order_id", self.purchase.seed.id("order")));
+        let user = self.buyer.user_id().map(|user| ("user_id", user));
+        [order, user].into_iter().flatten().map(|(name, value)| (name.to_owned(), value.into())).collect()
+    }
+}
+
+/// The field of an object, which may be new.
+fn set(object: &mut Value, name: &str, value: impl Into<Value>) {
+    if let Some(object) = object.as_object_mut() {
+        object.insert(name.to_owned(), value.into());
+    }
+}

@@ -1,0 +1,306 @@
+//! What a buyer does while the shop is open: comes, buys, pays or fails to, comes back or does not.
+
+use std::ops::Range;
+
+use fastrand::Rng;
+
+use super::buyer::Buyer;
+use super::product::{GLOVES, GOGGLES, HELMET, PILOT_PLAN, Product, RIDE, STICKERS, WEEK_PASS};
+use super::purchase::{Attempt, Invoice, Line, Period, Purchase, Refund};
+use super::seed::Seed;
+
+const MINUTE: i64 = 60;
+const HOUR: i64 = 60 * MINUTE;
+const DAY: i64 = 24 * HOUR;
+const WEEK: i64 = 7 * DAY;
+
+/// From the first event of a purchase to the last of its first attempt, with some room. What begins so late is left
+/// out, so that nothing happens after the shop has closed.
+const LONGEST_PURCHASE: i64 = 2 * HOUR;
+
+/// Stripe leaves so much time to change the invoice of a renewal.
+const DRAFT: i64 = HOUR;
+
+/// Everything that a customer buys, oldest first, in a season from its first to its last Unix second. The same one and
+/// the same season give the same, to the second.
+pub(crate) fn of_customer(buyer: &Buyer, season: Range<i64>) -> Vec<Purchase> {
+    let mut life = Life::new(buyer, season);
+    let first = life.first_visit();
+    match life.rng.u32(0..100) {
+        0..17 => life.subscribe(&WEEK_PASS, first, 5),
+        17..42 => life.subscribe(&PILOT_PLAN, first, 10),
+        42..57 => life.come_back(first, 5 * DAY..9 * DAY, 8),
+        57..75 => life.come_back(first, 14 * DAY..35 * DAY, 15),
+        _ => life.come_back(first, WEEK..2 * WEEK, 100),
+    }
+    life.ended()
+}
+
+/// What a guest buys: one thing.
+pub(crate) fn of_guest(buyer: &Buyer, season: Range<i64>) -> Vec<Purchase> {
+    let mut life = Life::new(buyer, season);
+    let at = life.some_time_after(life.season.start);
+    life.buy_one_thing(at, &[&STICKERS, &GLOVES, &GOGGLES, &HELMET]);
+    life.ended()
+}
+
+struct Life<'b> {
+    buyer: &'b Buyer,
+    rng: Rng,
+    season: Range<i64>,
+    purchases: Vec<Purchase>,
+}
+
+/// How a payment may fail: how often in a hundred, and after what time it is tried again.
+struct Failures {
+    percent: u32,
+    again_after: &'static [Range<i64>],
+}
+
+/// Whoever is in front of the screen takes another card.
+const AT_THE_SCREEN: Failures = Failures { percent: 8, again_after: &[20..5 * MINUTE, MINUTE..HOUR] };
+
+/// A subscription is tried again on other days.
+const OF_A_RENEWAL: Failures =
+    Failures { percent: 6, again_after: &[2 * DAY..2 * DAY + HOUR, 3 * DAY..3 * DAY + HOUR] };
+
+/// Of the attempts after a failure, so many fail in a hundred.
+const FAILS_AGAIN: u32 = 35;
+
+impl<'b> Life<'b> {
+    fn new(buyer: &'b Buyer, season: Range<i64>) -> Self {
+        Self { buyer, rng: buyer.seed.rng(), season, purchases: Vec::new() }
+    }
+
+    fn ended(mut self) -> Vec<Purchase> {
+        self.purchases.sort_by_key(Purchase::started);
+        let invoices = self.purchases.iter_mut().filter_map(|purchase| purchase.invoice.as_mut());
+        for (index, invoice) in invoices.enumerate() {
+            invoice.number = index + 1;
+        }
+        self.purchases
+    }
+
+    /// The last second at which something may begin.
+    fn last(&self) -> i64 {
+        self.season.end - LONGEST_PURCHASE
+    }
+
+    fn some_time_after(&mut self, earliest: i64) -> i64 {
+        self.rng.i64(earliest..=self.last().max(earliest))
+    }
+
+    /// Some have been customers before the shop began to tell; they all come in the first week.
+    fn first_visit(&mut self) -> i64 {
+        let start = self.season.start;
+        if self.chance(20) { start + self.rng.i64(0..WEEK - LONGEST_PURCHASE) } else { self.some_time_after(start) }
+    }
+
+    fn chance(&mut self, percent: u32) -> bool {
+        self.rng.u32(0..100) < percent
+    }
+
+    /// Until the subscription is cancelled, of which so many are in a hundred after each payment, or cannot be paid. Some
+    /// subscribers buy something else, too.
+    fn subscribe(&mut self, plan: &'static Product, first: i64, cancelled_percent: u32) {
+        let subscription = self.next_seed().derive(0);
+        let interval = plan.interval.map_or(WEEK, |interval| interval.seconds());
+        let mut start = first;
+        while start <= self.last() {
+            let is_first = start == first;
+            let period = Period { subscription, start, end: start + interval, is_first };
+            let line = Line { product: plan, quantity: 1 };
+            let failures = if is_first { AT_THE_SCREEN } else { OF_A_RENEWAL };
+            let paid = self.pay_invoice(start, vec![line], Some(period), &failures, 2);
+            if !paid || self.chance(cancelled_percent) {
+                break;
+            }
+            start += interval;
+        }
+        if self.chance(35) {
+            let at = self.some_time_after(first + HOUR);
+            self.buy(at, false);
+        }
+    }
+
+    /// Again and again after this time, until they have had enough: so many in a hundred after each time.
+    fn come_back(&mut self, first: i64, after: Range<i64>, enough_percent: u32) {
+        let generous = self.chance(28);
+        let mut at = first;
+        while at <= self.last() {
+            self.buy(at, generous && at == first);
+            if self.chance(enough_percent) {
+                break;
+            }
+            at += self.rng.i64(after.clone());
+        }
+    }
+
+    /// An order. A generous one is for more than $100.
+    fn buy(&mut self, at: i64, generous: bool) {
+        if at > self.last() {
+            return;
+        }
+        if !generous && self.chance(40) {
+            return self.buy_one_thing(at, &[&STICKERS, &GLOVES, &GOGGLES, &HELMET, &RIDE]);
+        }
+        let certain: &[&'static Product] = if generous { &[&RIDE, &GLOVES] } else { &[&STICKERS] };
+        let mut lines: Vec<_> = certain.iter().map(|&product| Line { product, quantity: 1 }).collect();
+        for (product, percent) in [(&GOGGLES, 35), (&HELMET, 20)] {
+            if self.chance(percent) {
+                lines.push(Line { product, quantity: 1 });
+            }
+        }
+        if let Some(line) = lines.last_mut().filter(|_| self.rng.u32(0..100) < 20) {
+            line.quantity = 2;
+        }
+        self.pay_invoice(at, lines, None, &AT_THE_SCREEN, 5);
+    }
+
+    /// Without an invoice.
+    fn buy_one_thing(&mut self, at: i64, products: &[&'static Product]) {
+        let lines = self.rng.choice(products).map(|&product| Line { product, quantity: 1 });
+        let attempts = self.attempts(at, &AT_THE_SCREEN);
+        self.add(lines.into_iter().collect(), None, attempts, 5);
+    }
+
+    /// Whether it was paid in the end.
+    fn pay_invoice(
+        &mut self,
+        created: i64,
+        lines: Vec<Line>,
+        subscription: Option<Period>,
+        failures: &Failures,
+        refunded_percent: u32,
+    ) -> bool {
+        let is_renewal = subscription.is_some_and(|period| !period.is_first);
+        let finalized = created + if is_renewal { DRAFT + self.rng.i64(0..MINUTE) } else { self.rng.i64(0..3) };
+        let first_attempt = finalized + self.rng.i64(1..4);
+        let attempts = self.attempts(first_attempt, failures);
+        let paid = attempts.last().is_some_and(|attempt| attempt.succeeded);
+        // The number follows when all of them are known.
+        let invoice = Invoice { number: 0, created, finalized, subscription };
+        self.add(lines, Some(invoice), attempts, refunded_percent);
+        paid
+    }
+
+    fn add(&mut self, lines: Vec<Line>, invoice: Option<Invoice>, attempts: Vec<Attempt>, refunded_percent: u32) {
+        let seed = self.next_seed();
+        let mut purchase = Purchase { seed, lines, invoice, attempts, refunds: Vec::new() };
+        if let Some(paid) = purchase.paid().filter(|_| self.rng.u32(0..100) < refunded_percent) {
+            purchase.refunds = self.refunds(paid, purchase.amount(self.buyer.market));
+        }
+        self.purchases.push(purchase);
+    }
+
+    /// The seed of the next purchase.
+    fn next_seed(&self) -> Seed {
+        self.buyer.seed.derive(self.purchases.len() as u64)
+    }
+
+    fn attempts(&mut self, first: i64, failures: &Failures) -> Vec<Attempt> {
+        let mut attempts = vec![Attempt { at: first, succeeded: !self.chance(failures.percent) }];
+        let mut at = first;
+        for again_after in failures.again_after {
+            at += self.rng.i64(again_after.clone());
+            if attempts.last().is_some_and(|attempt| attempt.succeeded) || at > self.last() {
+                break;
+            }
+            attempts.push(Attempt { at, succeeded: !self.chance(FAILS_AGAIN) });
+        }
+        attempts
+    }
+
+    /// The whole amount, or a part, or a part and then the rest.
+    fn refunds(&mut self, paid: i64, amount: i64) -> Vec<Refund> {
+        let part = if self.chance(50) { amount } else { amount * self.rng.i64(20..60) / 100 };
+        let mut refunds = Vec::new();
+        let mut before = 0;
+        let mut at = paid;
+        for amount in [part, amount - part] {
+            at += self.rng.i64(HOUR..10 * DAY);
+            if amount == 0 || at > self.last() || (before > 0 && self.chance(60)) {
+                break;
+            }
+            refunds.push(Refund { at, amount, before });
+            before += amount;
+        }
+        refunds
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::generate::buyer::Identity;
+    use crate::generate::market::Market;
+
+    const START: i64 = 1_700_000_000;
+
+    fn lives(weeks: i64) -> impl Iterator<Item = (Buyer, Vec<Purchase>)> {
+        (1..=400).map(move |number| {
+            let seed = Seed::new(7).derive(number.into());
+            let buyer = Buyer { seed, number, identity: Identity::User, market: Market::Jpy };
+            let purchases = of_customer(&buyer, START..START + weeks * WEEK);
+            (buyer, purchases)
+        })
+    }
+
+    #[test]
+    fn everybody_comes_and_nothing_happens_before_the_season_or_after_it() {
+        for weeks in [1, 3, 12] {
+            for (buyer, purchases) in lives(weeks) {
+                assert!(!purchases.is_empty(), "{buyer:?}");
+                for (at, step) in purchases.iter().flat_map(Purchase::steps) {
+                    assert!((START..START + weeks * WEEK).contains(&at), "{step:?} of {buyer:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_purchase_is_paid_at_most_once_and_goes_back_at_most_once() {
+        for (buyer, purchases) in lives(12) {
+            for purchase in &purchases {
+                let succeeded: Vec<_> = purchase.attempts.iter().map(|attempt| attempt.succeeded).collect();
+                let failed_before = succeeded.split_last().is_some_and(|(_, before)| !before.contains(&true));
+                assert!(failed_before, "{purchase:?}");
+                let mut before = 0;
+                for refund in &purchase.refunds {
+                    assert_eq!(refund.before, before);
+                    assert!(purchase.paid().is_some_and(|paid| paid < refund.at) && refund.amount > 0);
+                    before += refund.amount;
+                }
+                assert!(before <= purchase.amount(buyer.market), "{purchase:?}");
+                assert!(purchase.invoice.is_some() || purchase.lines.len() == 1, "{purchase:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn times_of_a_purchase_never_go_back() {
+        for (_, purchases) in lives(12) {
+            for purchase in purchases {
+                let times: Vec<_> = purchase.steps().into_iter().map(|(at, _)| at).collect();
+                assert!(times.is_sorted(), "{purchase:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_season_has_renewals_failures_refunds_and_people_who_never_return() {
+        let all: Vec<_> = lives(12).map(|(_, purchases)| purchases).collect();
+        let count = |condition: fn(&Purchase) -> bool| all.iter().flatten().filter(|p| condition(p)).count();
+        let renewals = count(|purchase| {
+            purchase.invoice.as_ref().and_then(|invoice| invoice.subscription).is_some_and(|period| !period.is_first)
+        });
+        assert!(renewals > 300, "{renewals}");
+        assert!(count(|purchase| purchase.attempts.len() > 1 && purchase.paid().is_some()) > 10);
+        assert!(count(|purchase| purchase.paid().is_none()) > 5);
+        assert!(count(|purchase| purchase.refunds.len() == 1) > 10);
+        assert!(count(|purchase| purchase.refunds.len() == 2) > 1);
+        assert!(count(|purchase| purchase.invoice.is_none()) > 100);
+        assert!(count(|purchase| purchase.lines.len() > 1) > 50);
+        assert!(all.iter().filter(|purchases| purchases.len() == 1).count() > 80);
+    }
+}

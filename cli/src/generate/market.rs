@@ -1,0 +1,68 @@
+//! Where customers live: their currency, and how prices are written in it.
+
+use fastrand::Rng;
+use stripe_amplitude::stripe::currency::Currency;
+
+/// A currency that the shop sells in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Market {
+    Usd,
+    Eur,
+    Gbp,
+    /// It has no decimals.
+    Jpy,
+}
+
+impl Market {
+    /// Most customers pay in dollars.
+    pub(crate) fn of_somebody(rng: &mut Rng) -> Self {
+        match rng.u32(0..100) {
+            0..62 => Self::Usd,
+            62..82 => Self::Eur,
+            82..90 => Self::Gbp,
+            _ => Self::Jpy,
+        }
+    }
+
+    /// As Stripe writes it.
+    pub(crate) fn code(self) -> &'static str {
+        match self {
+            Self::Usd => "usd",
+            Self::Eur => "eur",
+            Self::Gbp => "gbp",
+            Self::Jpy => "jpy",
+        }
+    }
+
+    /// An amount in minor units, as a person reads it: `19.99 USD`.
+    pub(crate) fn amount(self, minor_units: i64) -> String {
+        match Currency::parse(self.code()) {
+            Some(currency) => format!("{} {currency}", currency.amount(minor_units)),
+            None => format!("{minor_units} {}", self.code()),
+        }
+    }
+
+    /// A price, as Stripe writes it into the description of a line: `$29.00`.
+    pub(crate) fn price(self, minor_units: i64) -> String {
+        let symbol = match self {
+            Self::Usd => '$',
+            Self::Eur => '€',
+            Self::Gbp => '£',
+            Self::Jpy => return format!("¥{minor_units}"),
+        };
+        format!("{symbol}{}.{:02}", minor_units / 100, minor_units % 100)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_and_prices_have_the_decimals_of_the_currency() {
+        assert_eq!(Market::Usd.amount(1990), "19.9 USD");
+        assert_eq!(Market::Jpy.amount(1990), "1990 JPY");
+        assert_eq!(Market::Eur.price(2905), "€29.05");
+        assert_eq!(Market::Jpy.price(3900), "¥3900");
+    }
+}

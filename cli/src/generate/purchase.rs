@@ -1,0 +1,242 @@
+//! A purchase: what is bought, how the payment goes, and the events that Stripe fires for it.
+
+use super::market::Market;
+use super::product::Product;
+use super::seed::Seed;
+
+/// What somebody buys, or tries to. Times are in Unix seconds, amounts in minor units of the buyer's currency.
+#[derive(Clone, Debug)]
+pub(crate) struct Purchase {
+    /// Its IDs come from it.
+    pub(crate) seed: Seed,
+    pub(crate) lines: Vec<Line>,
+    /// A payment without an invoice has one line only.
+    pub(crate) invoice: Option<Invoice>,
+    /// The first one, and further ones after those that failed. Only the last may have succeeded.
+    pub(crate) attempts: Vec<Attempt>,
+    pub(crate) refunds: Vec<Refund>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Line {
+    pub(crate) product: &'static Product,
+    pub(crate) quantity: i64,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Invoice {
+    /// From 1, the buyer's.
+    pub(crate) number: usize,
+    pub(crate) created: i64,
+    pub(crate) finalized: i64,
+    pub(crate) subscription: Option<Period>,
+}
+
+/// A period of a subscription, for which an invoice is made at its beginning.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Period {
+    /// The subscription's ID comes from it.
+    pub(crate) subscription: Seed,
+    pub(crate) start: i64,
+    pub(crate) end: i64,
+    pub(crate) is_first: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Attempt {
+    pub(crate) at: i64,
+    pub(crate) succeeded: bool,
+}
+
+/// Money that goes back.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Refund {
+    pub(crate) at: i64,
+    pub(crate) amount: i64,
+    /// What had gone back before.
+    pub(crate) before: i64,
+}
+
+/// Something that happens to a purchase, of which Stripe tells in an event. Attempts are counted from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    InvoiceCreated,
+    InvoiceFinalized,
+    ChargeFailed { attempt: usize },
+    PaymentFailed { attempt: usize },
+    InvoicePaymentFailed { attempt: usize, next: Option<i64> },
+    ChargeSucceeded { attempt: usize },
+    PaymentSucceeded { attempt: usize },
+    InvoicePaid { attempt: usize },
+    InvoicePaymentSucceeded { attempt: usize },
+    Refunded { attempt: usize, amount: i64, before: i64 },
+}
+
+impl Step {
+    /// The type of the event.
+    pub(crate) fn event_type(self) -> &'static str {
+        match self {
+            Self::InvoiceCreated => "invoice.created",
+            Self::InvoiceFinalized => "invoice.finalized",
+            Self::ChargeFailed { .. } => "charge.failed",
+            Self::PaymentFailed { .. } => "payment_intent.payment_failed",
+            Self::InvoicePaymentFailed { .. } => "invoice.payment_failed",
+            Self::ChargeSucceeded { .. } => "charge.succeeded",
+            Self::PaymentSucceeded { .. } => "payment_intent.succeeded",
+            Self::InvoicePaid { .. } => "invoice.paid",
+            Self::InvoicePaymentSucceeded { .. } => "invoice.payment_succeeded",
+            Self::Refunded { .. } => "charge.refunded",
+        }
+    }
+}
+
+impl Purchase {
+    pub(crate) fn amount(&self, market: Market) -> i64 {
+        self.lines.iter().map(|line| line.amount(market)).sum()
+    }
+
+    /// When it begins.
+    pub(crate) fn started(&self) -> i64 {
+        let first_attempt = self.attempts.first().map(|attempt| attempt.at);
+        self.invoice.as_ref().map(|invoice| invoice.created).or(first_attempt).unwrap_or_default()
+    }
+
+    /// When the money came, if it did.
+    pub(crate) fn paid(&self) -> Option<i64> {
+        self.steps().into_iter().find_map(|(at, step)| matches!(step, Step::PaymentSucceeded { .. }).then_some(at))
+    }
+
+    /// What happens, and when, in this order. Most of it within seconds: of what falls into the same one, the causes come
+    /// before their effects.
+    pub(crate) fn steps(&self) -> Vec<(i64, Step)> {
+        let mut steps = Vec::with_capacity(6);
+        if let Some(invoice) = &self.invoice {
+            steps.push((invoice.created, Step::InvoiceCreated));
+            steps.push((invoice.finalized, Step::InvoiceFinalized));
+        }
+        for (attempt, &Attempt { at, succeeded }) in self.attempts.iter().enumerate() {
+            let next = self.attempts.get(attempt + 1).map(|next| next.at);
+            if succeeded {
+                steps.push((at, Step::ChargeSucceeded { attempt }));
+                steps.push((at + 1, Step::PaymentSucceeded { attempt }));
+            } else {
+                steps.push((at, Step::ChargeFailed { attempt }));
+                steps.push((at, Step::PaymentFailed { attempt }));
+            }
+            match (&self.invoice, succeeded) {
+                (Some(_), true) => {
+                    steps.push((at + 2, Step::InvoicePaid { attempt }));
+                    steps.push((at + 2, Step::InvoicePaymentSucceeded { attempt }));
+                }
+                (Some(_), false) => steps.push((at + 1, Step::InvoicePaymentFailed { attempt, next })),
+                (None, _) => {}
+            }
+        }
+        let attempt = self.attempts.len().saturating_sub(1);
+        for &Refund { at, amount, before } in &self.refunds {
+            steps.push((at, Step::Refunded { attempt, amount, before }));
+        }
+        steps
+    }
+
+    pub(crate) fn payment_id(&self) -> String {
+        self.seed.id("pi")
+    }
+
+    /// Every attempt is another charge of the same payment.
+    pub(crate) fn charge_id(&self, attempt: usize) -> String {
+        self.seed.derive(attempt as u64).id("ch")
+    }
+
+    pub(crate) fn invoice_id(&self) -> String {
+        self.seed.id("in")
+    }
+
+    /// What Stripe writes on the payment; without an invoice, it is what is bought.
+    pub(crate) fn description(&self, market: Market) -> Option<String> {
+        match &self.invoice {
+            Some(Invoice { subscription: Some(period), .. }) => {
+                Some(if period.is_first { "Subscription creation" } else { "Subscription update" }.to_owned())
+            }
+            Some(Invoice { subscription: None, .. }) => Some("Payment for Invoice".to_owned()),
+            None => self.lines.first().map(|line| line.product.description(line.quantity, market)),
+        }
+    }
+}
+
+impl Line {
+    pub(crate) fn amount(&self, market: Market) -> i64 {
+        self.quantity * self.product.price(market)
+    }
+}
+
+impl Period {
+    pub(crate) fn subscription_id(&self) -> String {
+        self.subscription.id("sub")
+    }
+
+    pub(crate) fn item_id(&self) -> String {
+        self.subscription.id("si")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::generate::product::{GLOVES, HELMET};
+
+    fn purchase(invoice: bool, attempts: &[(i64, bool)], refunds: &[(i64, i64, i64)]) -> Purchase {
+        Purchase {
+            seed: Seed::new(1),
+            lines: vec![Line { product: &HELMET, quantity: 1 }, Line { product: &GLOVES, quantity: 2 }],
+            invoice: invoice.then_some(Invoice { number: 1, created: 100, finalized: 101, subscription: None }),
+            attempts: attempts.iter().map(|&(at, succeeded)| Attempt { at, succeeded }).collect(),
+            refunds: refunds.iter().map(|&(at, amount, before)| Refund { at, amount, before }).collect(),
+        }
+    }
+
+    fn told(purchase: &Purchase) -> Vec<(i64, &'static str)> {
+        purchase.steps().into_iter().map(|(at, step)| (at, step.event_type())).collect()
+    }
+
+    #[test]
+    fn an_invoice_that_is_paid_fires_six_events() {
+        let paid = purchase(true, &[(103, true)], &[]);
+        let expected = [
+            (100, "invoice.created"),
+            (101, "invoice.finalized"),
+            (103, "charge.succeeded"),
+            (104, "payment_intent.succeeded"),
+            (105, "invoice.paid"),
+            (105, "invoice.payment_succeeded"),
+        ];
+        assert_eq!(told(&paid), expected);
+        assert_eq!((paid.paid(), paid.amount(Market::Usd)), (Some(104), 4900 + 2 * 1999));
+    }
+
+    #[test]
+    fn a_payment_that_fails_and_then_succeeds_and_goes_back_fires_them_all() {
+        let direct = purchase(false, &[(103, false), (160, true)], &[(900, 500, 0), (950, 100, 500)]);
+        let expected = [
+            (103, "charge.failed"),
+            (103, "payment_intent.payment_failed"),
+            (160, "charge.succeeded"),
+            (161, "payment_intent.succeeded"),
+            (900, "charge.refunded"),
+            (950, "charge.refunded"),
+        ];
+        assert_eq!(told(&direct), expected);
+        assert_ne!(direct.charge_id(0), direct.charge_id(1));
+        let refunded = Step::Refunded { attempt: 1, amount: 100, before: 500 };
+        assert_eq!(direct.steps().last(), Some(&(950, refunded)));
+    }
+
+    #[test]
+    fn an_invoice_whose_payment_fails_says_when_it_is_tried_again() {
+        let unpaid = purchase(true, &[(103, false), (503, false)], &[]);
+        let failures: Vec<_> = unpaid.steps().into_iter().filter(|(at, _)| [104, 504].contains(at)).collect();
+        let failed = |attempt, next| Step::InvoicePaymentFailed { attempt, next };
+        assert_eq!(failures, [(104, failed(0, Some(503))), (504, failed(1, None))]);
+        assert_eq!(unpaid.paid(), None);
+    }
+}
