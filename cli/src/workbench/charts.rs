@@ -13,7 +13,7 @@ use std::str::FromStr;
 
 use amplitude_emulator::AcceptedEvent;
 use rusqlite::{Connection, Row, Statement, ToSql, named_params};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use self::money::Money;
 use self::report::{Cell, Chart, Kind, Report};
@@ -370,9 +370,8 @@ impl Charts {
     }
 }
 
-const INSERTION: &str =
-    "INSERT INTO event (event_type, user, time, insert_id, revenue, amount_paid, currency, properties)
-    VALUES (:event_type, :user, :time, :insert_id, :revenue, :amount_paid, :currency, :properties)";
+const INSERTION: &str = "INSERT INTO event (event_type, user, time, revenue, amount_paid, currency, product_names)
+    VALUES (:event_type, :user, :time, :revenue, :amount_paid, :currency, :product_names)";
 
 fn insert(insertion: &mut Statement<'_>, accepted: &AcceptedEvent) -> Result<(), ChartsError> {
     let AcceptedEvent { event, attributed_user_id, upload_time, .. } = accepted;
@@ -384,25 +383,18 @@ fn insert(insertion: &mut Statement<'_>, accepted: &AcceptedEvent) -> Result<(),
         ":user": attributed_user_id.as_deref().or_else(|| text("device_id")).unwrap_or_default(),
         // Amplitude, too, takes the time of the upload for one that was not sent.
         ":time": event.get("time").and_then(Value::as_i64).unwrap_or(*upload_time),
-        ":insert_id": text("insert_id"),
         ":revenue": event.get("revenue").and_then(Money::of),
         ":amount_paid": property("normalized_amount_paid").and_then(Money::of),
         // The same in both places; a project may drop the property.
         ":currency": text("currency").or_else(|| property("normalized_currency")?.as_str()),
-        ":properties": properties.map(charted).unwrap_or_default().to_string(),
+        ":product_names": property("product_names").and_then(strings),
     })?;
     Ok(())
 }
 
-/// The properties that Amplitude charts on a free plan.
-fn charted(properties: &Map<String, Value>) -> Value {
-    let is_charted = |value: &Value| match value {
-        Value::Object(_) => false,
-        Value::Array(items) => items.iter().all(Value::is_string),
-        _ => true,
-    };
-    let charted = properties.iter().filter(|(_, value)| is_charted(value));
-    Value::Object(charted.map(|(name, value)| (name.clone(), value.clone())).collect())
+/// An array of strings, which Amplitude groups by on a free plan.
+fn strings(value: &Value) -> Option<String> {
+    value.as_array()?.iter().all(Value::is_string).then(|| value.to_string())
 }
 
 /// US dollars, unless there are only others.
