@@ -113,6 +113,15 @@ impl Emulator {
         self.state().store.events().to_vec()
     }
 
+    /// Takes a request in as if it had come at this time (Unix milliseconds), without a throttle: for whoever keeps requests
+    /// beyond the life of a process. One that breaks the rules leaves nothing.
+    pub fn replay(&self, endpoint: Endpoint, body: &[u8], upload_time: i64) {
+        if let Ok(upload) = rules::read(endpoint, body, &self.configuration.api_keys) {
+            // Without a throttle there is nothing that could be refused.
+            let _ = self.state().store.ingest(endpoint, upload, None, upload_time);
+        }
+    }
+
     /// What has been requested.
     pub fn requests(&self) -> RequestCounts {
         self.state().counts.clone()

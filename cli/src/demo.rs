@@ -9,6 +9,7 @@ use stripe_amplitude::stripe::signature::{self, SigningSecret};
 
 use crate::projects::{DEMO, DEMO_SECRET, Projects};
 use crate::samples::{SAMPLES, Sample};
+use crate::workbench::{Amplitude, Workbench};
 use crate::{clock, event_file, server};
 
 /// Send one signed event of every type through the function's handler into a local Amplitude, and show what landed
@@ -29,18 +30,19 @@ pub(crate) struct Arguments {
 /// Succeeds only if every event landed as expected.
 pub(crate) async fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let listener = server::listen(arguments.port).await?;
-    let (emulator, amplitude_url) = server::local_amplitude().await?;
-    let url = format!("http://{}/stripe/{DEMO}", listener.local_addr()?);
+    let workbench = Workbench::new(Projects::built_in(), Amplitude::Emulator, None).await?;
+    let (emulator, amplitude_url) = workbench.emulator().ok_or("there is no local Amplitude")?;
+    let address = listener.local_addr()?;
+    let url = format!("http://{address}/stripe/{DEMO}");
     println!("The function's handler is on {url}, a local Amplitude on {amplitude_url}.");
     println!("One event of every type, signed now:\n");
 
-    let handler = server::handler(Projects::built_in(), Some(format!("{amplitude_url}/2/httpapi")))?;
-    let serving = tokio::spawn(server::serve(listener, handler));
-    let as_expected = send_samples(&url, &emulator).await?;
+    let serving = tokio::spawn(server::serve(listener, workbench.clone()));
+    let as_expected = send_samples(&url, emulator).await?;
     println!("\n{as_expected} of {} landed as expected.", SAMPLES.len());
 
     if arguments.keep_serving {
-        println!("\nServing until Ctrl-C. What Amplitude has: curl {amplitude_url}/emulator/events");
+        println!("\nServing until Ctrl-C. All of it in the browser: http://{address}/");
         tokio::select! {
             ended = serving => ended??,
             interrupted = tokio::signal::ctrl_c() => interrupted?,

@@ -414,7 +414,7 @@ fn sentence(words: &impl fmt::Display) -> String {
     format!("{}.", capitalized(words))
 }
 
-fn capitalized(words: &impl fmt::Display) -> String {
+pub(crate) fn capitalized(words: &impl fmt::Display) -> String {
     let words = words.to_string();
     let mut characters = words.chars();
     let first = characters.next().map(|first| first.to_uppercase().to_string());

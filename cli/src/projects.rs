@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use stripe_amplitude::projects::{LoadError, Parameter, ProjectName, ProjectSource};
 use toml::{Table, Value};
@@ -12,11 +13,11 @@ pub(crate) const DEMO: &str = "demo";
 /// The signing secret of the built-in project. It protects nothing.
 pub(crate) const DEMO_SECRET: &str = "whsec_demo";
 
-/// The projects of a local run.
-#[derive(Debug)]
+/// The projects of a local run. Clones are the same ones.
+#[derive(Clone, Debug)]
 pub(crate) enum Projects {
     /// The built-in one, or those of a file.
-    Fixed(HashMap<ProjectName, Vec<Parameter>>),
+    Fixed(Arc<HashMap<ProjectName, Vec<Parameter>>>),
     /// Those of AWS.
     #[cfg(feature = "aws")]
     ParameterStore(stripe_amplitude::projects::parameter_store::ParameterStore),
@@ -27,7 +28,8 @@ impl Projects {
     pub(crate) fn built_in() -> Self {
         let parameter = |name: &str, value: &str| Parameter { name: name.to_owned(), value: value.into() };
         let parameters = vec![parameter("stripe-signing-secret", DEMO_SECRET), parameter("amplitude-api-key", "demo")];
-        Self::Fixed(DEMO.parse().into_iter().map(|name| (name, parameters.clone())).collect())
+        let projects: HashMap<_, _> = DEMO.parse().into_iter().map(|name| (name, parameters.clone())).collect();
+        Self::Fixed(projects.into())
     }
 
     /// The projects of a TOML file: a table for each, with the names of the parameters. `settings` may be a table.
@@ -64,7 +66,7 @@ impl Projects {
         if projects.is_empty() {
             return Err("it names no project; write [demo], and the parameters below it".to_owned());
         }
-        Ok(Self::Fixed(projects))
+        Ok(Self::Fixed(projects.into()))
     }
 
     /// The names, where they are known.

@@ -1,4 +1,4 @@
-//! `serve`: the function's handler on this machine.
+//! `serve`: the function's handler on this machine, and the workbench around it.
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -10,11 +10,13 @@ use tracing::level_filters::LevelFilter;
 
 use crate::projects::{DEMO_SECRET, Projects};
 use crate::server;
+use crate::workbench::{Amplitude, Workbench};
 
-/// Serve the function's handler on this machine, with the log lines that it would write in Lambda
+/// Serve the function's handler on this machine, and show in the browser what lands in Amplitude, and why
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   stripe-amplitude-cli serve
+  stripe-amplitude-cli serve --data deliveries.db
   stripe-amplitude-cli serve --projects projects.toml --amplitude real
 
 A file of projects has a table for each, with the names of the parameters:
@@ -35,13 +37,9 @@ pub(crate) struct Arguments {
     /// Where the events go: `emulator`, which serves on this machine, `real`, or the URL of an ingestion endpoint
     #[arg(long, value_name = "WHERE", default_value = "emulator")]
     amplitude: Amplitude,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Amplitude {
-    Emulator,
-    Real,
-    Url(String),
+    /// A file for the deliveries, so that they survive a restart; it is made where it is not there. Customers' data is in it
+    #[arg(long, value_name = "FILE")]
+    data: Option<PathBuf>,
 }
 
 impl FromStr for Amplitude {
@@ -64,28 +62,24 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>
         None => Projects::built_in(),
     };
     let listener = server::listen(arguments.port).await?;
-    let url = format!("http://{}/stripe/", listener.local_addr()?);
-    match &*projects.names() {
+    let address = format!("http://{}", listener.local_addr()?);
+    let url = format!("{address}/stripe/");
+    let names: Vec<String> = projects.names().into_iter().map(str::to_owned).collect();
+    let workbench = Workbench::new(projects, arguments.amplitude.clone(), arguments.data.as_deref()).await?;
+    match &*names {
         [] => println!("Serving {url}{{project}} for every project of Parameter Store."),
         names => names.iter().for_each(|name| println!("Serving {url}{name}")),
     }
-    let example = projects.names().first().map_or("{project}".to_owned(), ToString::to_string);
-
-    let amplitude_url = match arguments.amplitude {
+    println!("What lands in Amplitude, and why, is on {address}/");
+    let example = names.first().map_or("{project}", String::as_str);
+    match &arguments.amplitude {
         Amplitude::Emulator => {
-            let (_, address) = server::local_amplitude().await?;
-            println!("Events go to a local Amplitude; what it has: curl {address}/emulator/events");
-            Some(format!("{address}/2/httpapi"))
+            let (_, amplitude) = workbench.emulator().ok_or("there is no local Amplitude")?;
+            println!("Events go to a local Amplitude; what it has: curl {amplitude}/emulator/events");
         }
-        Amplitude::Real => {
-            println!("Events go to Amplitude, each to the region of its project.");
-            None
-        }
-        Amplitude::Url(url) => {
-            println!("Events go to {url}");
-            Some(url)
-        }
-    };
+        Amplitude::Real => println!("Events go to Amplitude, each to the region of its project."),
+        Amplitude::Url(url) => println!("Events go to {url}"),
+    }
     println!("To get the events of your Stripe account: stripe listen --forward-to {url}{example}");
     if arguments.projects.is_none() && !arguments.parameter_store {
         println!(
@@ -95,9 +89,8 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>
     println!("To send a sample: stripe-amplitude-cli send events/stripe/invoice.paid.json --to {url}{example}\n");
 
     log::start(LevelFilter::INFO);
-    let handler = server::handler(projects, amplitude_url)?;
     tokio::select! {
-        ended = server::serve(listener, handler) => ended?,
+        ended = server::serve(listener, workbench) => ended?,
         interrupted = tokio::signal::ctrl_c() => interrupted?,
     }
     Ok(ExitCode::SUCCESS)

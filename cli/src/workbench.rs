@@ -1,5 +1,302 @@
-//! The workbench: what `serve` shows in a browser.
+//! The workbench: what lands in Amplitude, and why, in the browser.
+//!
+//! Every delivery passes [`Workbench::deliver`], which hands it to the function's own handler and notes what went in and
+//! out. The modules, in the order of a delivery:
+//!
+//! - `signed`: events that the workbench sends itself.
+//! - `exchange`: what goes between the handler and Amplitude.
+//! - `log`: all deliveries.
+//! - `note`: what the explanation of an event says of single fields.
+//! - `charts`: what Amplitude would chart.
+//! - `guard`, `api`, `page`: who may look, what can be asked, and what is shown.
 
-// What serves the page will use it. Until then, only its tests do.
-#[cfg_attr(not(test), expect(dead_code))]
+mod api;
 pub(crate) mod charts;
+mod exchange;
+mod guard;
+mod log;
+mod note;
+mod page;
+mod signed;
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use amplitude_emulator::{AcceptedEvent, Configuration, Emulator, Endpoint};
+use axum::body::Bytes;
+use axum::http::{HeaderMap, Method, Response};
+use secrecy::ExposeSecret as _;
+use serde_json::Value;
+use stripe_amplitude::http_client;
+use stripe_amplitude::projects::{self, Project, ProjectName, ProjectSource as _};
+use stripe_amplitude::stripe::event::Event;
+use stripe_amplitude::stripe::signature;
+use stripe_amplitude::translate::Context;
+use stripe_amplitude::webhook::{Request, Webhook};
+use tokio::net::TcpListener;
+use tokio::sync::broadcast;
+
+use self::exchange::{Exchange, Line, Upstream};
+use self::log::{Entry, Log, Sent, Summary};
+use self::note::Note;
+use self::signed::{Mistake, Signed, secret_of};
+use crate::explanation::Explanation;
+use crate::projects::Projects;
+use crate::{clock, event_file};
+
+pub(crate) use self::api::router;
+
+/// The function's own defaults.
+const DEFAULT: Duration = Duration::from_secs(300);
+
+/// So many deliveries wait for a page that is slow to take them; then it fetches the list again.
+const WAITING: usize = 256;
+
+/// Where the events go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Amplitude {
+    /// A local one.
+    Emulator,
+    /// Amplitude itself.
+    Real,
+    /// This endpoint.
+    Url(String),
+}
+
+/// The handler and all that it has done. Its clones are the same one.
+#[derive(Clone)]
+pub(crate) struct Workbench(Arc<Inner>);
+
+struct Inner {
+    webhook: Webhook<Projects, Line, Infallible>,
+    projects: Projects,
+    amplitude: Amplitude,
+    /// The local Amplitude, and its address.
+    emulator: Option<(Emulator, String)>,
+    line: Line,
+    log: Log,
+    kept_in: Option<String>,
+    last: AtomicU64,
+    live: broadcast::Sender<Summary>,
+}
+
+/// A delivery that the workbench made.
+pub(crate) struct Delivered {
+    pub(crate) number: u64,
+    pub(crate) status: u16,
+    pub(crate) body: String,
+    pub(crate) milliseconds: f64,
+}
+
+impl Workbench {
+    /// A handler for these projects. Deliveries are kept in `file`, if there is one, and so is what the local Amplitude
+    /// has.
+    ///
+    /// # Errors
+    /// Where the file cannot be used, or there is no port or no HTTP client to be had.
+    pub(crate) async fn new(
+        projects: Projects,
+        amplitude: Amplitude,
+        file: Option<&Path>,
+    ) -> Result<Self, Box<dyn Error>> {
+        let log = Log::open(file)?;
+        let http = http_client::build(None)?;
+        let emulator = if amplitude == Amplitude::Emulator { Some(local_amplitude(&log).await?) } else { None };
+        let upstream = match (&amplitude, &emulator) {
+            (Amplitude::Url(url), _) => Upstream::Url(url.clone()),
+            (_, Some((_, address))) => Upstream::Local(format!("{address}/2/httpapi")),
+            _ => Upstream::Real,
+        };
+        let line = Line::open(http, upstream).await?;
+        let loaded = projects::Projects::new(projects.clone(), DEFAULT);
+        Ok(Self(Arc::new(Inner {
+            webhook: Webhook::new(loaded, line.clone(), DEFAULT),
+            projects,
+            amplitude,
+            emulator,
+            line,
+            last: AtomicU64::new(log.last()?),
+            log,
+            kept_in: file.map(|file| file.display().to_string()),
+            live: broadcast::Sender::new(WAITING),
+        })))
+    }
+
+    /// The local Amplitude, and its address, where there is one.
+    pub(crate) fn emulator(&self) -> Option<(&Emulator, &str)> {
+        self.0.emulator.as_ref().map(|(emulator, address)| (emulator, &**address))
+    }
+
+    /// Answers a request as the function would, and notes it if it is a delivery.
+    pub(crate) async fn deliver(
+        &self,
+        method: &Method,
+        path: &str,
+        headers: &HeaderMap,
+        body: Bytes,
+    ) -> Response<String> {
+        self.noted(method, path, headers, body).await.0
+    }
+
+    async fn noted(
+        &self,
+        method: &Method,
+        path: &str,
+        headers: &HeaderMap,
+        body: Bytes,
+    ) -> (Response<String>, u64, f64) {
+        let inner = &self.0;
+        let request = |body| Request { method, path, headers, body, request_id: None, function: None, time_left: None };
+        if method != Method::POST || !path.contains("/stripe/") {
+            return (inner.webhook.handle(request(body)).await, 0, 0.0);
+        }
+        let number = inner.last.fetch_add(1, Ordering::Relaxed) + 1;
+        let (received, start) = (now_milliseconds(), Instant::now());
+        inner.line.watch(number);
+        let answer = exchange::DELIVERY.scope(number, inner.webhook.handle(request(body.clone()))).await;
+        let milliseconds = start.elapsed().as_secs_f64() * 1000.0;
+        let exchanges = inner.line.take(number);
+        let stripe = Sent { path: path.to_owned(), headers: of_stripe(headers), body: body.to_vec() };
+        let entry = entry(number, received, milliseconds, stripe, &answer, exchanges);
+        match inner.log.add(&entry) {
+            // Nobody looks, if it cannot be sent.
+            Ok(()) => drop(inner.live.send(entry.summary)),
+            Err(error) => tracing::error!(%error, "the workbench could not keep a delivery; it was made all the same"),
+        }
+        (answer, number, milliseconds)
+    }
+
+    /// Signs an event and delivers it, with one of the usual mistakes if that is wanted.
+    ///
+    /// # Errors
+    /// A sentence, where the project has no signing secret.
+    async fn send(&self, project: &ProjectName, event: Vec<u8>, mistake: Option<Mistake>) -> Result<Delivered, String> {
+        let secret = secret_of(&self.0.projects, project).await?;
+        let Signed { headers, body } = Signed::new(&secret, event, mistake, clock::now());
+        let path = format!("/stripe/{project}");
+        let (answer, number, milliseconds) = self.noted(&Method::POST, &path, &headers, body).await;
+        Ok(Delivered { number, status: answer.status().as_u16(), body: answer.into_body(), milliseconds })
+    }
+
+    /// What became of an event, and why, with the settings as they are now. None where there is nothing to say: what is no
+    /// event, or of no project, has its reason in the answer.
+    async fn explain(&self, entry: &Entry) -> Option<(String, Vec<Note>)> {
+        let projects = &self.0.projects;
+        let name: ProjectName = entry.summary.project.parse().ok()?;
+        let project = Project::from_parameters(projects.load(&name).await.ok()?, &projects.folder(&name));
+        let settings = &project.delivery.as_ref().ok()?.settings;
+        let now = entry.summary.received / 1000;
+        let body = event_file::verified(entry.stripe.body.clone(), now).ok()?;
+        let context = Context { project: &name, source: None, settings };
+        let explanation = Explanation::of(Event::parse(&body).ok()?, &context, now).ok()?;
+        Some((explanation.to_string(), note::notes(&explanation)))
+    }
+
+    /// What the local Amplitude has of a project. Where test events have a key of their own, they are another project in
+    /// Amplitude, with charts of its own: those are shown as long as there are no live events.
+    async fn accepted(&self, name: &ProjectName) -> Vec<AcceptedEvent> {
+        let Some((emulator, _)) = self.emulator() else { return Vec::new() };
+        let parameters = self.0.projects.load(name).await.unwrap_or_default();
+        let Ok(delivery) = Project::from_parameters(parameters, "").delivery else { return Vec::new() };
+        let events = emulator.events();
+        let of = |livemode| {
+            let key = exchange::digest(delivery.destination(livemode).api_key.expose_secret());
+            events.iter().filter(|event| event.api_key == key).cloned().collect::<Vec<_>>()
+        };
+        let live = of(Some(true));
+        if live.is_empty() { of(Some(false)) } else { live }
+    }
+}
+
+/// A local Amplitude on a free port of this machine, with what it had before, and its address.
+async fn local_amplitude(log: &Log) -> Result<(Emulator, String), Box<dyn Error>> {
+    let emulator = Emulator::new(Configuration::default());
+    log.replay(|time, request| emulator.replay(Endpoint::HttpV2, request.as_bytes(), time.cast_signed()))?;
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+    let address = format!("http://{}", listener.local_addr()?);
+    tokio::spawn(emulator.clone().serve(listener));
+    Ok((emulator, address))
+}
+
+/// The headers that are Stripe's. What a tunnel or a proxy adds is theirs, and may be secret.
+fn of_stripe(headers: &HeaderMap) -> Vec<(String, String)> {
+    let names = ["accept", "content-type", "user-agent", signature::HEADER];
+    let found = names.into_iter().flat_map(|name| headers.get_all(name).iter().map(move |value| (name, value)));
+    let found = found.map(|(name, value)| {
+        let value = String::from_utf8_lossy(value.as_bytes());
+        (name.to_owned(), if name == signature::HEADER { hidden(&value) } else { value.into_owned() })
+    });
+    found.collect()
+}
+
+/// The header of the signature, of each of which its first characters are left: enough to tell two apart.
+fn hidden(header: &str) -> String {
+    let elements = header.split(',').map(|element| match element.split_once('=') {
+        Some(("t", time)) => format!("t={time}"),
+        Some((key, value)) => format!("{key}={}…", value.chars().take(6).collect::<String>()),
+        None => "…".to_owned(),
+    });
+    elements.collect::<Vec<_>>().join(",")
+}
+
+fn entry(
+    number: u64,
+    received: u64,
+    milliseconds: f64,
+    stripe: Sent,
+    answer: &Response<String>,
+    exchanges: Vec<Exchange>,
+) -> Entry {
+    let told: Value = serde_json::from_str(answer.body()).unwrap_or_default();
+    let text = |name: &str| told.get(name).and_then(Value::as_str).map(str::to_owned);
+    let last = exchanges.last();
+    let request: Value = last.and_then(|last| serde_json::from_str(&last.request).ok()).unwrap_or_default();
+    let sent = |name: &str| request.get("events").and_then(|events| events.get(0)).and_then(|event| event.get(name));
+    let revenue = sent("revenue").zip(sent("currency").and_then(Value::as_str));
+    let ingested: Option<Value> = last
+        .filter(|last| last.status == Some(200))
+        .and_then(|last| serde_json::from_str(last.answer.as_deref()?).ok());
+    let repeat = ingested.is_some_and(|answer| answer.get("events_ingested").and_then(Value::as_u64) == Some(0));
+    let summary = Summary {
+        number,
+        received,
+        project: stripe.path.rsplit('/').next().unwrap_or_default().to_owned(),
+        event: text("event"),
+        event_type: text("type"),
+        outcome: text("outcome").unwrap_or_else(|| "failed".to_owned()),
+        status: answer.status().as_u16(),
+        reason: text("reason"),
+        user: sent("user_id").and_then(Value::as_str).map(str::to_owned),
+        revenue: revenue.map(|(revenue, currency)| format!("{revenue} {currency}")),
+        repeat,
+        milliseconds,
+    };
+    Entry { summary, stripe, answer: answer.body().clone(), exchanges }
+}
+
+fn now_milliseconds() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signature_is_hidden_but_for_its_beginning() {
+        assert_eq!(hidden("t=1,v1=0123456789abcdef,v0=fedcba"), "t=1,v1=012345…,v0=fedcba…");
+        assert_eq!(hidden("nonsense"), "…");
+        let mut headers = HeaderMap::new();
+        for (name, value) in
+            [("stripe-signature", "t=1,v1=0123456789"), ("cookie", "a=b"), ("authorization", "Basic x")]
+        {
+            headers.append(name, value.parse().unwrap());
+        }
+        assert_eq!(of_stripe(&headers), [("stripe-signature".to_owned(), "t=1,v1=012345…".to_owned())]);
+    }
+}

@@ -1,0 +1,247 @@
+//! What the page asks the workbench for, under `/workbench/`. Everything else is the function's.
+
+use std::convert::Infallible;
+use std::str::FromStr as _;
+use std::time::Duration;
+
+use amplitude_emulator::Fault;
+use axum::body::{Body, to_bytes};
+use axum::extract::{Json, Path, Query, Request, State};
+use axum::http::{Response, StatusCode};
+use axum::response::IntoResponse;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::routing::{get, post};
+use axum::{Router, middleware};
+use futures_util::stream::{self, Stream};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use stripe_amplitude::projects::ProjectName;
+use tokio::sync::broadcast::error::RecvError;
+
+use super::charts::{Charts, Choice, Window};
+use super::guard::guard;
+use super::log::Filter;
+use super::signed::Mistake;
+use super::{Amplitude, Delivered, Workbench, now_milliseconds, page};
+use crate::samples::SAMPLES;
+
+/// What API Gateway takes. The handler's own limit is lower.
+const GATEWAY_LIMIT: usize = 10 * 1024 * 1024;
+
+/// More requests than the function makes for a delivery.
+const ALL_ATTEMPTS: u32 = 10;
+
+/// Longer than the function waits.
+const HANG: Duration = Duration::from_secs(10);
+
+type Answer<T> = Result<Json<T>, Problem>;
+
+/// Why the page does not get what it asked for: a status, and a sentence.
+#[derive(Debug)]
+pub(crate) struct Problem(pub(crate) StatusCode, pub(crate) String);
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> axum::response::Response {
+        (self.0, Json(json!({"error": self.1}))).into_response()
+    }
+}
+
+impl From<rusqlite::Error> for Problem {
+    fn from(error: rusqlite::Error) -> Self {
+        Self(StatusCode::INTERNAL_SERVER_ERROR, format!("the database of the workbench failed: {error}"))
+    }
+}
+
+fn bad(why: impl ToString) -> Problem {
+    Problem(StatusCode::BAD_REQUEST, why.to_string())
+}
+
+/// The function on all paths, and the workbench on its own, for this machine's port.
+pub(crate) fn router(workbench: Workbench, port: u16) -> Router {
+    let own = Router::new()
+        .route("/", get(page::index))
+        .route("/workbench/about", get(about))
+        .route("/workbench/deliveries", get(deliveries))
+        .route("/workbench/deliveries/{number}", get(delivery))
+        .route("/workbench/deliveries/{number}/again", post(again))
+        .route("/workbench/live", get(live))
+        .route("/workbench/samples", get(samples))
+        .route("/workbench/send", post(send))
+        .route("/workbench/charts", get(charts))
+        .route("/workbench/{*file}", get(page::file))
+        .layer(middleware::from_fn_with_state(port, guard));
+    own.fallback(deliver).with_state(workbench)
+}
+
+async fn deliver(State(workbench): State<Workbench>, request: Request) -> Result<Response<Body>, Infallible> {
+    let (parts, body) = request.into_parts();
+    let Ok(body) = to_bytes(body, GATEWAY_LIMIT).await else {
+        let mut refused = Response::new(Body::from("the body is over 10 MiB, the limit of API Gateway\n"));
+        *refused.status_mut() = StatusCode::PAYLOAD_TOO_LARGE;
+        return Ok(refused);
+    };
+    Ok(workbench.deliver(&parts.method, parts.uri.path(), &parts.headers, body).await.map(Body::from))
+}
+
+async fn about(State(workbench): State<Workbench>) -> Json<Value> {
+    let inner = &workbench.0;
+    let amplitude = match &inner.amplitude {
+        Amplitude::Emulator => "emulator",
+        Amplitude::Real => "real",
+        Amplitude::Url(url) => url,
+    };
+    Json(json!({
+        "projects": inner.projects.names(),
+        "amplitude": amplitude,
+        "kept_in": inner.kept_in,
+        "version": env!("CARGO_PKG_VERSION"),
+    }))
+}
+
+async fn deliveries(State(workbench): State<Workbench>, Query(filter): Query<Filter>) -> Answer<Value> {
+    let (deliveries, more) = workbench.0.log.list(&filter)?;
+    Ok(Json(json!({"deliveries": deliveries, "more": more})))
+}
+
+fn find(workbench: &Workbench, number: u64) -> Result<super::log::Entry, Problem> {
+    let none = || Problem(StatusCode::NOT_FOUND, format!("there is no delivery {number}"));
+    workbench.0.log.find(number)?.ok_or_else(none)
+}
+
+async fn delivery(State(workbench): State<Workbench>, Path(number): Path<u64>) -> Answer<Value> {
+    let entry = find(&workbench, number)?;
+    let explanation = workbench.explain(&entry).await.map(|(text, notes)| json!({"text": text, "notes": notes}));
+    Ok(Json(json!({
+        "summary": entry.summary,
+        "stripe": {
+            "path": entry.stripe.path,
+            "headers": entry.stripe.headers,
+            "body": String::from_utf8_lossy(&entry.stripe.body),
+        },
+        "answer": {"status": entry.summary.status, "body": entry.answer},
+        "amplitude": entry.exchanges,
+        "explanation": explanation,
+    })))
+}
+
+async fn again(State(workbench): State<Workbench>, Path(number): Path<u64>) -> Answer<Value> {
+    let entry = find(&workbench, number)?;
+    let project = ProjectName::from_str(&entry.summary.project).map_err(bad)?;
+    Ok(Json(of(workbench.send(&project, entry.stripe.body, None).await.map_err(bad)?)))
+}
+
+async fn live(State(workbench): State<Workbench>) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+    let deliveries = workbench.0.live.subscribe();
+    let events = stream::unfold(deliveries, async |mut deliveries| {
+        let event = match deliveries.recv().await {
+            Ok(summary) => Event::default().event("delivery").json_data(summary).ok()?,
+            // It has missed some.
+            Err(RecvError::Lagged(_)) => Event::default().event("reload").data("-"),
+            Err(RecvError::Closed) => return None,
+        };
+        Some((Ok(event), deliveries))
+    });
+    Sse::new(events).keep_alive(KeepAlive::default())
+}
+
+#[derive(Serialize)]
+struct SampleOfAType {
+    #[serde(rename = "type")]
+    event_type: &'static str,
+    /// As it stands, with its fields in Stripe's order.
+    event: &'static RawValue,
+}
+
+async fn samples() -> Json<Vec<SampleOfAType>> {
+    let samples = SAMPLES.iter().filter_map(|sample| {
+        Some(SampleOfAType { event_type: sample.event_type, event: serde_json::from_str(sample.json).ok()? })
+    });
+    Json(samples.collect())
+}
+
+#[derive(Deserialize)]
+struct ToSend {
+    project: String,
+    event: String,
+    mistake: Option<Mistake>,
+    fault: Option<OrderedFault>,
+}
+
+/// What can be ordered to go wrong with the local Amplitude.
+#[derive(Clone, Copy, Debug, Deserialize)]
+enum OrderedFault {
+    #[serde(rename = "429")]
+    TooManyRequests,
+    #[serde(rename = "500")]
+    Error,
+    #[serde(rename = "hang")]
+    Hang,
+}
+
+impl OrderedFault {
+    fn fault(self) -> Fault {
+        match self {
+            Self::TooManyRequests => Fault::answer(429),
+            Self::Error => Fault::answer(500),
+            Self::Hang => Fault::Hang { milliseconds: HANG.as_millis().try_into().unwrap_or(u64::MAX), ingest: false },
+        }
+    }
+}
+
+async fn send(State(workbench): State<Workbench>, Json(to_send): Json<ToSend>) -> Answer<Value> {
+    let ToSend { project, event, mistake, fault } = to_send;
+    let project = ProjectName::from_str(&project).map_err(|error| bad(format!("{project}: {error}")))?;
+    let Some(fault) = fault else {
+        return Ok(Json(of(workbench.send(&project, event.into_bytes(), mistake).await.map_err(bad)?)));
+    };
+    let Some((emulator, _)) = workbench.emulator() else {
+        return Err(bad("only the local Amplitude fails on order; start with --amplitude emulator"));
+    };
+    emulator.order(fault.fault(), ALL_ATTEMPTS);
+    let delivered = workbench.send(&project, event.into_bytes(), mistake).await;
+    emulator.cancel_orders();
+    Ok(Json(of(delivered.map_err(bad)?)))
+}
+
+fn of(delivered: Delivered) -> Value {
+    let Delivered { number, status, body, milliseconds } = delivered;
+    json!({"number": number, "status": status, "body": body, "milliseconds": milliseconds})
+}
+
+#[derive(Deserialize)]
+struct WhichCharts {
+    project: String,
+    #[serde(default)]
+    currency: String,
+    #[serde(default)]
+    cohort: Cohort,
+}
+
+/// When the users of the cohort spent.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Cohort {
+    #[default]
+    FirstSevenDays,
+    #[serde(rename = "last_30_days")]
+    Last30Days,
+}
+
+async fn charts(State(workbench): State<Workbench>, Query(which): Query<WhichCharts>) -> Answer<Value> {
+    let project = ProjectName::from_str(&which.project).map_err(|error| bad(format!("{}: {error}", which.project)))?;
+    let window = match which.cohort {
+        Cohort::FirstSevenDays => Window::FirstSevenDays,
+        Cohort::Last30Days => Window::Last30Days,
+    };
+    let choice = Choice { currency: Some(which.currency).filter(|currency| !currency.is_empty()), cohort: window };
+    let now = now_milliseconds().cast_signed();
+    let events = workbench.accepted(&project).await;
+    // Deliveries go on meanwhile.
+    let report = tokio::task::spawn_blocking(move || Charts::of(&events)?.report(&choice, now)).await;
+    let failed = |error: &dyn std::fmt::Display| {
+        Problem(StatusCode::INTERNAL_SERVER_ERROR, format!("the charts could not be computed: {error}"))
+    };
+    let report = report.map_err(|error| failed(&error))?.map_err(|error| failed(&error))?;
+    Ok(Json(serde_json::to_value(report).map_err(|error| failed(&error))?))
+}

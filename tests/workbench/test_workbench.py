@@ -1,0 +1,309 @@
+"""The workbench in a real browser, as a user sees it: `make test` runs it where there are Chromium and ChromeDriver."""
+
+import datetime
+import json
+import pathlib
+import tempfile
+import unittest
+import urllib.error
+import urllib.request
+
+from selenium.common.exceptions import StaleElementReferenceException
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import Select, WebDriverWait
+
+import browser
+from serving import Serving, sample
+
+
+def user(name):
+    return {"amplitude_id": None, "user_id": name}
+
+
+@unittest.skipUnless(browser.is_there(), "Chromium or ChromeDriver is missing (Debian: chromium chromium-driver)")
+class Workbench(unittest.TestCase):
+    def setUp(self):
+        self.serving = self.enterContext(Serving())
+        self.browser = browser.start()
+        self.addCleanup(self.browser.quit)
+
+    def tearDown(self):
+        # Refused signatures and the like are answers with an error status, which the console names; scripts have none.
+        console = [line for line in self.browser.get_log("browser") if line["source"] != "network"]
+        self.assertEqual(console, [])
+        sent = [json.loads(line["message"])["message"] for line in self.browser.get_log("performance")]
+        urls = [entry["params"]["request"]["url"] for entry in sent if entry["method"] == "Network.requestWillBeSent"]
+        # The browser's own pages and pictures in the page need no network.
+        elsewhere = [url for url in urls if url.startswith(("http", "ws")) and not url.startswith("http://127.0.0.1:")]
+        self.assertEqual(elsewhere, [], "no request leaves the machine")
+
+    def open(self, address):
+        self.browser.get(f"{self.serving.url}/#{address}")
+
+    def find(self, selector):
+        return self.browser.find_element(By.CSS_SELECTOR, selector)
+
+    def all(self, selector):
+        return self.browser.find_elements(By.CSS_SELECTOR, selector)
+
+    def until(self, what, look, seconds=20):
+        """What `look` gives, as soon as it gives something."""
+        wait = WebDriverWait(self.browser, seconds, ignored_exceptions=[StaleElementReferenceException])
+        return wait.until(lambda _: look(), f"{what}; there is: {self.find('main').text[:2000]}")
+
+    def text_of(self, selector):
+        found = self.all(selector)
+        return found[0].text if found and found[0].is_displayed() else ""
+
+    def see(self, selector, words):
+        """Waits until the element is shown and says this."""
+        self.until(f"{selector} says {words!r}", lambda: words in self.text_of(selector))
+
+    def test_the_list_updates_by_itself_and_is_filtered(self):
+        self.open("deliveries")
+        self.see("#deliveries-empty", "No deliveries yet")
+        self.see("#connection", "Live")
+        self.serving.deliver(sample("payment_intent.succeeded", metadata=user("user_0001")))
+        self.see('[data-delivery="1"]', "20 USD")
+        self.serving.deliver(sample("charge.failed", metadata=user("user_0002")))
+        row = self.until("the second delivery", lambda: (self.all("#deliveries-rows tr") or [None])[0].text)
+        for words in ("charge.failed", "forwarded", "user_0002"):
+            self.assertIn(words, row, "the newest is first")
+        self.find("#filter-user").send_keys("user_0001")
+        self.until("one row", lambda: len(self.all("#deliveries-rows tr")) == 1)
+        self.serving.deliver(sample("charge.failed", id="evt_other", metadata=user("user_0002")))
+        self.serving.deliver(sample("charge.failed", id="evt_same", metadata=user("user_0001")))
+        self.see('[data-delivery="4"]', "user_0001")
+        self.assertEqual(self.all('[data-delivery="3"]'), [], "the filter holds for new ones")
+
+    def test_the_three_hops_of_a_delivery_have_notes_at_their_fields_and_it_is_sent_again_as_a_repeat(self):
+        self.serving.deliver(sample("payment_intent.succeeded", metadata=user("user_0001")))
+        self.open("deliveries")
+        self.until("the row", lambda: self.all('[data-delivery="1"] a'))[0].send_keys(Keys.ENTER)
+        self.see('[data-hop="stripe"]', '"amount_received": 2000')
+        for path, kind, words in [
+            ("data.object.metadata.user_id", "user_id", "user_0001"),
+            ("data.object.metadata.amplitude_id", "passed_over", "null"),
+            ("data.object.amount_received", "revenue", "20 USD"),
+            ("data.object.client_secret", "removed", "credential"),
+        ]:
+            line = f'[data-hop="stripe"] [data-path="{path}"]'
+            self.see(f'{line} [data-kind="{kind}"]', words)
+        self.assertTrue(self.all('[data-hop="stripe"] [data-path="data.object.client_secret"] del'))
+        self.see('[data-hop="amplitude"] [data-path="events.0.user_id"]', '"user_0001"')
+        self.see('[data-hop="amplitude"] [data-path="events.0.revenue"]', "20")
+        self.see('[data-hop="amplitude"] [data-path="api_key"]', "hidden-")
+        self.see('[data-hop="answer"] [data-path="events_ingested"]', "1")
+        self.assertGreaterEqual(len(self.all("#timeline li")), 3)
+        self.see("#explanation", "User ID: user_0001")
+        for secret in ("whsec_demo", '"demo"'):
+            self.assertNotIn(secret, self.find('[data-hop="amplitude"]').text)
+        self.find("#send-again").click()
+        self.see("#repeat", "Amplitude dropped it")
+        self.see('[data-hop="answer"] [data-path="events_ingested"]', "0")
+        self.assertTrue(self.browser.current_url.endswith("#deliveries/2"))
+
+    def test_what_was_removed_and_what_counts_follow_the_settings(self):
+        projects = pathlib.Path(tempfile.mkdtemp()) / "projects.toml"
+        projects.write_text(
+            '[shop]\nstripe-signing-secret = "whsec_demo"\namplitude-api-key = "key"\n'
+            'settings = { refunds = "negative_revenue" }\n'
+        )
+        with Serving("--projects", str(projects)) as serving:
+            serving.deliver(sample("charge.refunded"), "shop")
+            self.browser.get(f"{serving.url}/#deliveries/1")
+            self.see('[data-hop="stripe"] [data-path="data.object.amount_refunded"] [data-kind="revenue"]', "-")
+            self.see('[data-hop="amplitude"] [data-path="events.0.revenue"]', "-")
+
+    def test_each_mistake_and_each_fault_shows_what_stripe_would_get(self):
+        self.open("send")
+        self.see("#send-event-hint", "payment_intent.succeeded")
+        for button, status, words in [
+            ('[data-mistake="wrong_secret"]', "400", "signature does not match"),
+            ('[data-mistake="old_timestamp"]', "400", "timestamp too old"),
+            ('[data-mistake="changed_body"]', "400", "signature does not match"),
+            ('[data-mistake="thin_event"]', "400", "a thin event"),
+            ('[data-fault="429"]', "502", "429"),
+            ('[data-fault="500"]', "502", "500"),
+            ('[data-fault="hang"]', "502", "no answer in time"),
+            ("#send-button", "200", "forwarded"),
+        ]:
+            with self.subTest(button):
+                before = self.find("#send-answer").get_attribute("data-number")
+                self.find(button).click()
+                self.until(
+                    "an answer", lambda: self.find("#send-answer").get_attribute("data-number") not in (None, before)
+                )
+                self.see("#answer-status", status)
+                self.see("#send-answer", words)
+                again = "delivers the event again" if status != "200" else "does not send it again"
+                self.see("#answer-meaning", again)
+        listed = self.serving.get("/workbench/deliveries")["deliveries"]
+        self.assertEqual([delivery["status"] for delivery in listed], [200, 502, 502, 502, 400, 400, 400, 400])
+        attempts = [len(self.serving.get(f"/workbench/deliveries/{number}")["amplitude"]) for number in (5, 6, 8)]
+        self.assertEqual(attempts, [1, 3, 1])
+
+    def test_changed_fields_are_what_is_sent(self):
+        self.open("send")
+        self.see("#send-event-hint", "payment_intent.succeeded")
+        for field, value in [("amount", "1234"), ("currency", "jpy"), ("user", "user_0042")]:
+            entry = self.find(f"#send-{field}")
+            entry.clear()
+            entry.send_keys(value, Keys.TAB)
+        self.find("#send-live").click()
+        self.find("#send-button").click()
+        self.see("#answer-status", "200")
+        self.find("#answer-delivery").click()
+        self.see('[data-hop="amplitude"] [data-path="events.0.revenue"]', "1234")
+        self.see('[data-hop="amplitude"] [data-path="events.0.currency"]', "JPY")
+        self.see('[data-hop="amplitude"] [data-path="events.0.user_id"]', "user_0042")
+        self.see('[data-hop="stripe"] [data-path="livemode"]', "true")
+        self.open("send")
+        self.until("the samples", lambda: len(self.all("#send-sample option")) > 26)
+        Select(self.find("#send-sample")).select_by_visible_text("invoice.paid")
+        self.see("#send-event-hint", "invoice.paid")
+
+    def test_the_charts_show_the_numbers_of_the_events(self):
+        for event in SHOP:
+            status, answer = self.serving.deliver(event)
+            self.assertEqual(status, 200, answer)
+        self.open("charts")
+        for name, expected in CHARTS.items():
+            with self.subTest(name):
+                card = f'[data-chart="{name}"]'
+                self.until("the chart", lambda: self.all(f"{card} canvas, {card} table"))
+                self.assertEqual(self.rows(card)[: len(expected)], expected)
+                if name != "retention":
+                    self.assertEqual(len(self.rows(card)), len(expected))
+                self.assertTrue(self.all(f"{card} .steps li"), "how to build it in Amplitude")
+        self.assertEqual(self.find('[data-chart="retention"] canvas').get_attribute("role"), "img")
+        # All of it is long ago.
+        self.find('#cohort input[value="last_30_days"]').click()
+        self.until("nobody", lambda: self.find('[data-chart="big_spenders"]').get_attribute("data-empty") == "true")
+
+    def rows(self, card):
+        script = """return [...document.querySelectorAll(arguments[0] + " table.values tbody tr")].map(
+            (row) => [...row.children].map((cell) => cell.dataset.value))"""
+        return self.browser.execute_script(script, card)
+
+    def test_the_page_is_usable_by_keyboard_and_in_a_narrow_window(self):
+        self.serving.deliver(sample("payment_intent.succeeded"))
+        self.browser.set_window_size(500, 900)
+        self.browser.execute_cdp_cmd(
+            "Emulation.setDeviceMetricsOverride",
+            {"width": 360, "height": 780, "deviceScaleFactor": 1, "mobile": False},
+        )
+        for view in ("deliveries", "deliveries/1", "send", "charts", "help"):
+            self.open(view)
+            self.browser.refresh()
+            self.until(view, lambda: [h for h in self.all("h1") if h.is_displayed()])
+            width = self.browser.execute_script("return document.documentElement.scrollWidth")
+            self.assertLessEqual(width, 360, f"{view} is not wider than the window")
+            nameless = self.browser.execute_script(NAMELESS)
+            self.assertEqual(nameless, [], f"{view}: everything that can be used has a name")
+        self.open("deliveries")
+        self.browser.refresh()
+        self.see("#connection", "Live")
+        self.browser.switch_to.active_element.send_keys(Keys.TAB)
+        self.assertEqual(self.browser.switch_to.active_element.get_attribute("id"), "skip")
+
+    def test_deliveries_and_what_amplitude_has_survive_a_restart(self):
+        file = str(pathlib.Path(tempfile.mkdtemp()) / "deliveries.db")
+        event = sample("payment_intent.succeeded", metadata=user("user_0001"))
+        with Serving("--data", file) as serving:
+            serving.deliver(event)
+        with Serving("--data", file) as serving:
+            self.browser.get(f"{serving.url}/#deliveries")
+            self.see('[data-delivery="1"]', "user_0001")
+            serving.deliver(event)
+            self.see('[data-delivery="2"]', "repeat")
+            self.assertEqual(serving.get("/workbench/charts?project=demo")["events"], 1)
+
+    def test_other_pages_and_other_names_get_nothing(self):
+        url = f"{self.serving.url}/workbench/deliveries"
+        post = {"Content-Type": "application/json"}
+        for headers, data in [
+            ({"Host": "shop.example.com"}, None),
+            ({"Origin": "http://shop.example.com"}, None),
+            ({"Origin": "http://shop.example.com", **post}, b"{}"),
+            ({"Content-Type": "text/plain"}, b"{}"),
+        ]:
+            with self.subTest(headers), self.assertRaises(urllib.error.HTTPError) as refused:
+                urllib.request.urlopen(urllib.request.Request(url, data, headers))
+            self.assertEqual(refused.exception.code, 403)
+            self.assertNotIn("Access-Control-Allow-Origin", refused.exception.headers)
+            refused.exception.close()
+
+
+# Buttons, links and fields without a name for a screen reader.
+NAMELESS = """return [...document.querySelectorAll("button, a[href], input, select, textarea, canvas")]
+    .filter((one) => one.offsetParent !== null)
+    .filter((one) => !(one.textContent.trim() || one.getAttribute("aria-label") || one.labels?.length))
+    .map((one) => one.outerHTML)"""
+
+
+def at(day, hour=12):
+    """A time in September 2026, whose 7th, 14th and 21st are Mondays."""
+    return int(datetime.datetime(2026, 9, day, hour, tzinfo=datetime.timezone.utc).timestamp())
+
+
+def purchase(number, day, name, amount, currency="usd"):
+    return sample(
+        "payment_intent.succeeded",
+        **{"id": f"evt_payment_{number}", "created": at(day), "metadata": user(name)},
+        amount=amount,
+        amount_received=amount,
+        currency=currency,
+    )
+
+
+def invoice(number, day, name, amount, *products):
+    lines = [{"object": "line_item", "description": product} for product in products]
+    return sample(
+        "invoice.payment_succeeded",
+        **{"id": f"evt_invoice_{number}", "created": at(day), "metadata": user(name)},
+        amount_paid=amount,
+        currency="usd",
+        lines={"object": "list", "data": lines},
+    )
+
+
+SHOP = [
+    purchase(1, 7, "user_0001", 5000),
+    invoice(1, 7, "user_0001", 5000, "Coffee"),
+    purchase(2, 8, "user_0002", 3000, "eur"),
+    purchase(3, 10, "user_0001", 6000),
+    invoice(3, 10, "user_0001", 6000, "Coffee", "Mug"),
+    purchase(4, 15, "user_0003", 10000),
+    purchase(5, 22, "user_0001", 1000),
+    purchase(6, 24, "user_0003", 500),
+]
+
+# Reckoned by hand, as [x, series, y] or [x, y].
+CHARTS = {
+    # The first week has 50 + 60 dollars and 30 euros, the third 10 + 5 dollars; currencies stay apart.
+    "total_revenue": [
+        ["2026-09-07", "EUR", "30"],
+        ["2026-09-07", "USD", "110"],
+        ["2026-09-14", "EUR", "0"],
+        ["2026-09-14", "USD", "100"],
+        ["2026-09-21", "EUR", "0"],
+        ["2026-09-21", "USD", "15"],
+    ],
+    # Three purchases by two users; one by one; two by two.
+    "average_purchases": [["2026-09-07", "1.5"], ["2026-09-14", "1"], ["2026-09-21", "1"]],
+    # user_0002 once, user_0003 twice, user_0001 three times.
+    "purchase_frequency": [["1", "1"], ["2", "1"], ["3", "1"]],
+    # Of three, user_0003 came back in the week after the first, user_0001 in the one after that. Later weeks follow, as
+    # many as are over by now.
+    "retention": [["Week 0", "100"], ["Week 1", "33.3"], ["Week 2", "33.3"], ["Week 3", "0"]],
+    # The invoice of 60 counts for both of its products.
+    "revenue_by_product": [["Coffee", "110"], ["Mug", "60"]],
+    "orders_by_product": [["Coffee", "2"], ["Mug", "1"]],
+    # 110 in the first seven days; user_0003's 100 are not more than 100.
+    "big_spenders": [["user_0001", "110"]],
+}
+
+if __name__ == "__main__":
+    unittest.main()
