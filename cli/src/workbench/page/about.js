@@ -7,13 +7,15 @@ let asked = null;
 
 /** Asked for once. */
 export function about() {
-  asked ??= get("about").then((about) => {
-    describe(about);
-    return about;
-  }).catch((error) => {
-    asked = null;
-    throw error;
-  });
+  asked ??= get("about")
+    .then((about) => {
+      describe(about);
+      return about;
+    })
+    .catch((error) => {
+      asked = null;
+      throw error;
+    });
   return asked;
 }
 
@@ -25,7 +27,8 @@ export function destination(amplitude) {
 
 /** A field for a project: a choice where they are known, text where they are all those of Parameter Store. */
 export function projectField(about, id) {
-  if (about.projects.length === 0) return element("input", { id, placeholder: "shop", autocomplete: "off", spellcheck: "false", required: true });
+  if (about.projects.length === 0)
+    return element("input", { id, placeholder: "shop", autocomplete: "off", spellcheck: "false", required: true });
   return element("select", { id }, ...about.projects.map((project) => element("option", {}, project)));
 }
 
@@ -33,7 +36,9 @@ function describe({ projects, amplitude, kept_in, version }) {
   byId("version").textContent = version;
   byId("amplitude").textContent = `→ ${destination(amplitude)}`;
   byId("amplitude").dataset.amplitude = amplitude === "emulator" ? "emulator" : "other";
-  byId("kept").textContent = kept_in ? `Kept in ${kept_in}.` : "Kept in memory, until serve ends; --data FILE keeps them.";
+  byId("kept").textContent = kept_in
+    ? `Kept in ${kept_in}.`
+    : "Kept in memory, until serve ends; --data FILE keeps them.";
   for (const place of document.querySelectorAll("[data-fill=listen]")) {
     place.textContent = `stripe listen --forward-to ${location.origin}/stripe/${projects[0] ?? "shop"}`;
   }

@@ -6,5 +6,7 @@ export function announce(sentence) {
   const announcer = byId("announcer");
   // The same sentence a second time is news, too.
   announcer.textContent = "";
-  requestAnimationFrame(() => { announcer.textContent = sentence; });
+  requestAnimationFrame(() => {
+    announcer.textContent = sentence;
+  });
 }

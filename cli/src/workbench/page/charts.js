@@ -11,12 +11,16 @@ import { count, moment } from "./words.js";
 
 /** Computing takes the server a moment; deliveries may come by the hundred. */
 const PAUSE_MILLISECONDS = 4000;
-const COHORTS = [["first_seven_days", "in their first seven days"], ["last_30_days", "in the last 30 days"]];
+const COHORTS = [
+  ["first_seven_days", "in their first seven days"],
+  ["last_30_days", "in the last 30 days"],
+];
 
 const cards = new Map();
 let choices = { project: "", currency: "", cohort: "" };
 let visible = false;
 let prepared = null;
+let charted = false; // Whether there is a local Amplitude to chart.
 let asking = 0;
 let due = null;
 let report = null;
@@ -28,9 +32,13 @@ export function start() {
     compute(true);
   });
   bar.addEventListener("change", choose);
-  listen("delivery", ({ outcome }) => { if (outcome === "forwarded") later(); });
+  listen("delivery", ({ outcome }) => {
+    if (outcome === "forwarded") later();
+  });
   listen("reload", later);
-  document.addEventListener("visibilitychange", () => { if (due === "hidden") later(); });
+  document.addEventListener("visibilitychange", () => {
+    if (due === "hidden") later();
+  });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
 }
 
@@ -45,6 +53,7 @@ export async function show(chosen) {
     tell(byId("charts-problem"), error.message);
     return;
   }
+  if (!charted) return;
   if (choices.project) byId("charts-project").value = choices.project;
   compute(false);
 }
@@ -55,10 +64,18 @@ export function hide() {
 
 async function prepare() {
   const described = await about();
-  byId("charts-project-field").append(element("label", { for: "charts-project" }, "Project ", projectField(described, "charts-project")));
-  const emulated = described.amplitude === "emulator";
+  byId("charts-project-field").append(
+    element("label", { for: "charts-project" }, "Project ", projectField(described, "charts-project")),
+  );
+  charted = described.amplitude === "emulator";
+  byId("charts-bar").hidden = !charted;
   const where = destination(described.amplitude);
-  tell(byId("charts-real"), emulated ? null : `Events go to ${where}, and the charts are of a local Amplitude only: look into Amplitude for yours, or start serve without --amplitude.`);
+  tell(
+    byId("charts-real"),
+    charted
+      ? null
+      : `Events go to ${where}, and the charts are of a local Amplitude only: look into Amplitude for yours, or start serve without --amplitude.`,
+  );
 }
 
 function choose(event) {
@@ -70,7 +87,7 @@ function choose(event) {
 
 /** Once for all that comes in a few seconds, and not while nobody looks. */
 function later() {
-  if (!visible || typeof due === "number") return;
+  if (!visible || !charted || typeof due === "number") return;
   if (document.hidden) {
     due = "hidden";
     return;
@@ -114,15 +131,16 @@ function showReport() {
       cards.set(chart.name, made);
       byId("charts").append(made.made);
     }
-    cards.get(chart.name).fill(chart, report.currency);
+    cards.get(chart.name).fill(chart, report.currency, report.currencies);
   }
-  for (const input of document.querySelectorAll("#cohort input")) input.checked = input.value === (choices.cohort || COHORTS[0][0]);
+  for (const input of document.querySelectorAll("#cohort input"))
+    input.checked = input.value === (choices.cohort || COHORTS[0][0]);
   byId("charts").dataset.events = report.events;
 }
 
 function redraw() {
   if (!report) return;
-  for (const chart of report.charts) cards.get(chart.name)?.redraw(chart, report.currency);
+  for (const chart of report.charts) cards.get(chart.name)?.redraw(chart, report.currency, report.currencies);
 }
 
 function showCurrencies() {
@@ -137,7 +155,11 @@ function showCurrencies() {
 }
 
 function cohortSwitch() {
-  const group = element("fieldset", { class: "switch", id: "cohort" }, element("legend", { class: "hidden" }, "When they spent it"));
+  const group = element(
+    "fieldset",
+    { class: "switch", id: "cohort" },
+    element("legend", { class: "hidden" }, "When they spent it"),
+  );
   for (const [value, words] of COHORTS) {
     const input = element("input", { type: "radio", name: "cohort", value });
     group.append(element("label", {}, input, ` ${words}`));

@@ -24,6 +24,7 @@ let missed = false; // Whether more came than can wait, so that the table would 
 let drawing = false;
 let paused = false;
 let unannounced = 0;
+const suggested = new Set();
 
 export function start() {
   const form = byId("filters");
@@ -204,9 +205,14 @@ function put(summary) {
 
 function row(summary) {
   suggest(summary.type);
-  const { number, received, project, event, type, outcome, status, reason, user, revenue, repeat, milliseconds } = summary;
+  const { number, received, project, event, type, outcome, status, reason, user, revenue, repeat, milliseconds } =
+    summary;
   const cell = (name, ...children) => element("td", { role: "cell", class: name }, ...children);
-  const time = element("time", { datetime: new Date(received).toISOString(), title: fullMoment(received) }, moment(received));
+  const time = element(
+    "time",
+    { datetime: new Date(received).toISOString(), title: fullMoment(received) },
+    moment(received),
+  );
   const link = element("a", { href: `#deliveries/${number}` }, type ?? "(no event)");
   const why = reason ? element("span", { class: "reason", title: reason }, reason) : null;
   const again = repeat ? element("span", { class: "tag", title: REPEAT }, "repeat") : null;
@@ -228,9 +234,9 @@ function none() {
 }
 
 function suggest(type) {
-  const types = byId("types");
-  if (!type || [...types.children].some((option) => option.value === type)) return;
-  types.append(element("option", { value: type }));
+  if (!type || suggested.has(type)) return;
+  suggested.add(type);
+  byId("types").append(element("option", { value: type }));
 }
 
 /** The whole row is a target for the mouse; who selects text in it does not mean to open it. */
@@ -266,6 +272,7 @@ function showPause() {
 }
 
 function announceNew() {
-  if (unannounced > 0 && visible && !document.hidden) announce(count(unannounced, "new delivery").replace(/ys$/, "ies"));
+  if (unannounced > 0 && visible && !document.hidden)
+    announce(count(unannounced, "new delivery").replace(/ys$/, "ies"));
   unannounced = 0;
 }

@@ -2,7 +2,7 @@
 
 import { get, post } from "./api.js";
 import { neighbours } from "./deliveries.js";
-import { button, byId, element, tell } from "./dom.js";
+import { button, byId, element, marked, tell } from "./dom.js";
 import { jsonView } from "./json_view.js";
 import { badge, OUTCOMES, REPEAT, whatStripeDoes } from "./outcome.js";
 import { edit } from "./send.js";
@@ -39,7 +39,10 @@ export function hide() {
 
 function lead(number) {
   const { newer, older } = neighbours(number);
-  for (const [id, beside] of [["newer-delivery", newer], ["older-delivery", older]]) {
+  for (const [id, beside] of [
+    ["newer-delivery", newer],
+    ["older-delivery", older],
+  ]) {
     byId(id).hidden = !beside;
     byId(id).href = `#deliveries/${beside ?? ""}`;
   }
@@ -63,14 +66,27 @@ function parts({ summary, stripe, answer, amplitude, explanation }) {
   ];
   if (explanation) {
     made.push(element("h2", { id: "explanation-heading" }, "The whole explanation"));
-    made.push(element("pre", { class: "explanation", id: "explanation", tabindex: "0", role: "group", "aria-labelledby": "explanation-heading" }, explanation.text));
+    made.push(
+      element(
+        "pre",
+        {
+          class: "explanation",
+          id: "explanation",
+          tabindex: "0",
+          role: "group",
+          "aria-labelledby": "explanation-heading",
+        },
+        explanation.text,
+      ),
+    );
   }
   return made;
 }
 
 function facts({ number, received, project, event, outcome, status, reason, user, revenue, repeat, milliseconds }) {
   const list = element("dl", { class: "facts-of-one" });
-  const fact = (name, ...value) => list.append(element("div", {}, element("dt", {}, name), element("dd", {}, ...value)));
+  const fact = (name, ...value) =>
+    list.append(element("div", {}, element("dt", {}, name), element("dd", {}, ...value)));
   fact("Outcome", badge(outcome, status));
   fact("Event", event ?? "none");
   fact("User", user ? element("a", { href: `#deliveries?user=${encodeURIComponent(user)}` }, user) : "none");
@@ -80,7 +96,7 @@ function facts({ number, received, project, event, outcome, status, reason, user
   fact("Took", duration(milliseconds));
   fact("Delivery", `${number}`);
   const said = [element("p", { class: "hint" }, OUTCOMES[outcome]?.meaning ?? "")];
-  if (reason) said.push(element("p", { class: "notice", id: "reason" }, reason));
+  if (reason) said.push(element("p", { class: "notice", id: "reason" }, ...marked(reason)));
   if (repeat) said.push(element("p", { class: "notice repeat", id: "repeat" }, REPEAT));
   return element("div", {}, list, ...said);
 }
@@ -123,17 +139,34 @@ function toAmplitude(attempts, notes, { reason }) {
     const same = index > 0 && request === attempts[index - 1].request && url === attempts[index - 1].url;
     if (attempts.length > 1) content.push(element("h4", {}, `Attempt ${index + 1}`));
     if (same) content.push(element("p", { class: "hint" }, "The same again."));
-    else content.push(element("p", { class: "request" }, `POST ${url}`), jsonView(request, notes, "The request to Amplitude"));
+    else
+      content.push(
+        element("p", { class: "request" }, `POST ${url}`),
+        jsonView(request, notes, "The request to Amplitude"),
+      );
   });
-  if (content.length === 0) content.push(element("p", { class: "nothing-sent" }, reason ? `Nothing: ${reason}` : "Nothing was sent."));
+  if (content.length === 0)
+    content.push(element("p", { class: "nothing-sent" }, reason ? `Nothing: ${reason}` : "Nothing was sent."));
   return hop("amplitude", "2", "We sent to Amplitude", content);
 }
 
 function fromAmplitude(attempts, { repeat }) {
   const content = attempts.map(({ status: code, answer, problem, milliseconds }, index) => {
     const which = attempts.length > 1 ? `Attempt ${index + 1}: ` : "";
-    const heading = element("h4", {}, which, code === null ? "no answer" : status(code), ` in ${duration(milliseconds)}`);
-    return element("div", { class: "attempt", "data-attempt": index + 1 }, heading, problem ? element("p", { class: "notice" }, problem) : null, answer === null ? null : jsonView(answer, [], "Amplitude's answer"));
+    const heading = element(
+      "h4",
+      {},
+      which,
+      code === null ? "no answer" : status(code),
+      ` in ${duration(milliseconds)}`,
+    );
+    return element(
+      "div",
+      { class: "attempt", "data-attempt": index + 1 },
+      heading,
+      problem ? element("p", { class: "notice" }, problem) : null,
+      answer === null ? null : jsonView(answer, [], "Amplitude's answer"),
+    );
   });
   if (repeat) content.push(element("p", { class: "hint" }, REPEAT));
   if (content.length === 0) content.push(element("p", { class: "nothing-sent" }, "It was not asked."));

@@ -39,7 +39,14 @@ export function copyButton(label, text) {
     } catch {
       made.textContent = "The browser does not let it";
     }
-    setTimeout(() => { made.textContent = label; }, 1500);
+    setTimeout(() => {
+      made.textContent = label;
+    }, 1500);
   });
   return made;
+}
+
+/** A sentence in which `code` stands in back-ticks, as nodes. */
+export function marked(sentence) {
+  return sentence.split("`").map((part, place) => (place % 2 === 1 ? element("code", {}, part) : part));
 }

@@ -6,7 +6,23 @@ const AMOUNT = /^(?:amount|amount_.+|.+_amount|total|total_.+|subtotal|subtotal_
 const LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
 
 // Stripe's decimals, which are not always ISO 4217's: docs.stripe.com/currencies.
-const NO_DECIMALS = ["bif", "clp", "djf", "gnf", "jpy", "kmf", "krw", "mga", "pyg", "rwf", "vnd", "vuv", "xaf", "xof", "xpf"];
+const NO_DECIMALS = [
+  "bif",
+  "clp",
+  "djf",
+  "gnf",
+  "jpy",
+  "kmf",
+  "krw",
+  "mga",
+  "pyg",
+  "rwf",
+  "vnd",
+  "vuv",
+  "xaf",
+  "xof",
+  "xpf",
+];
 const THREE_DECIMALS = ["bhd", "jod", "kwd", "omr", "tnd"];
 
 /** The fields as they are; `null` for what the object does not have. */

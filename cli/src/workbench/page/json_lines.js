@@ -55,7 +55,14 @@ function walk({ value, key, path, depth, removed }, places, lines) {
   const nothing = value === null && notes.length > 0 && notes.every(({ kind }) => kind === "removed");
   const line = { depth, key, path, notes, removed: gone, nothing };
   const missing = [...absent].map(([name, notes]) => ({
-    depth: depth + 1, key: name, text: "not there", sort: "absent", path: [...path, ...name.split(".")], notes, removed: false, nothing: false,
+    depth: depth + 1,
+    key: name,
+    text: "not there",
+    sort: "absent",
+    path: [...path, ...name.split(".")],
+    notes,
+    removed: false,
+    nothing: false,
   }));
   if (!isBranch(value)) {
     lines.push({ ...line, ...leaf(value) }, ...missing);

@@ -1,6 +1,6 @@
 // A JSON text to read: its fields, with the notes beside them.
 
-import { button, copyButton, element } from "./dom.js";
+import { button, copyButton, element, marked } from "./dom.js";
 import { linesOf } from "./json_lines.js";
 import { count } from "./words.js";
 
@@ -22,14 +22,24 @@ export function jsonView(text, notes, label) {
   const view = element("div", { class: "json" });
   const box = element("div", { class: "lines", role: "group", "aria-label": label, tabindex: "0" });
   box.append(...lines.slice(0, MOST_LINES).map(draw));
-  if (lines.length > MOST_LINES) box.append(element("p", { class: "hint" }, `The first ${MOST_LINES} of ${lines.length} lines; Copy has all.`));
+  if (lines.length > MOST_LINES)
+    box.append(element("p", { class: "hint" }, `The first ${MOST_LINES} of ${lines.length} lines; Copy has all.`));
   view.append(tools(text, lines, view, box), box);
   return view;
 }
 
 function plain(text, label) {
   const box = element("pre", { class: "lines", role: "group", "aria-label": label, tabindex: "0" }, text || "(empty)");
-  return element("div", { class: "json" }, element("div", { class: "tools" }, copyButton("Copy", () => text)), box);
+  return element(
+    "div",
+    { class: "json" },
+    element(
+      "div",
+      { class: "tools" },
+      copyButton("Copy", () => text),
+    ),
+    box,
+  );
 }
 
 function tools(text, lines, view, box) {
@@ -37,14 +47,16 @@ function tools(text, lines, view, box) {
   const noted = lines.filter((line) => line.notes.length > 0 && !line.nothing).length;
   if (noted > 0) {
     let next = 0;
-    bar.append(button(`Next of ${count(noted, "note")}`, { class: "quiet" }, () => {
-      const places = box.querySelectorAll(".line.noted:not(.nothing)");
-      const place = places[next % places.length];
-      next += 1;
-      place.focus({ preventScroll: true });
-      // Within the box only: the page stays where it is, if it can.
-      place.scrollIntoView({ block: "nearest" });
-    }));
+    bar.append(
+      button(`Next note of ${noted}`, { class: "quiet" }, () => {
+        const places = box.querySelectorAll(".line.noted:not(.nothing)");
+        const place = places[next % places.length];
+        next += 1;
+        place.focus({ preventScroll: true });
+        // Within the box only: the page stays where it is, if it can.
+        place.scrollIntoView({ block: "nearest" });
+      }),
+    );
   }
   const nulls = lines.filter((line) => line.nothing).length;
   if (nulls > 0) {
@@ -64,19 +76,36 @@ function draw(line) {
   const classes = ["line"];
   if (line.notes.length > 0) classes.push("noted");
   if (line.nothing) classes.push("nothing");
-  const key = line.key === null ? null : element("span", { class: "key" }, line.sort === "absent" ? line.key : JSON.stringify(line.key));
+  const key =
+    line.key === null
+      ? null
+      : element("span", { class: "key" }, line.sort === "absent" ? line.key : JSON.stringify(line.key));
   const value = element("span", { class: line.sort }, line.text);
   // `del` says it to those who do not see the stroke; for all that stands in a removed object, its own note does.
-  const field = element(line.removed ? "del" : "span", {}, key, key ? element("span", { class: "colon" }, ": ") : null, value);
+  const field = element(
+    line.removed ? "del" : "span",
+    {},
+    key,
+    key ? element("span", { class: "colon" }, ": ") : null,
+    value,
+  );
   const code = element("span", { class: "code" }, field);
-  code.style.setProperty("--depth", Math.min(line.depth, 12));
   const attributes = { class: classes.join(" "), "data-path": line.path.join(".") };
-  if (line.notes.length === 0) return element("div", attributes, code);
-  attributes.tabindex = "-1";
-  attributes["data-note"] = line.notes.map(({ kind }) => kind).join(" ");
-  return element("div", attributes, code, ...line.notes.map(note));
+  if (line.notes.length > 0) {
+    attributes.tabindex = "-1";
+    attributes["data-note"] = line.notes.map(({ kind }) => kind).join(" ");
+  }
+  const made = element("div", attributes, code, ...line.notes.map(note));
+  made.style.setProperty("--depth", Math.min(line.depth, 12));
+  return made;
 }
 
 function note({ kind, text }) {
-  return element("span", { class: "note", "data-kind": kind }, element("b", {}, KINDS[kind] ?? kind), ` ${text}`);
+  return element(
+    "span",
+    { class: "note", "data-kind": kind },
+    element("b", {}, KINDS[kind] ?? kind),
+    " ",
+    ...marked(text),
+  );
 }

@@ -31,8 +31,6 @@ export function connect() {
   });
   source.addEventListener("delivery", (event) => tellAll("delivery", JSON.parse(event.data)));
   source.addEventListener("reload", () => tellAll("reload"));
-  // A page that is left in the history would keep one of the browser's few connections.
-  addEventListener("pagehide", () => source.close(), { once: true });
 }
 
 function tellAll(name, value) {

@@ -14,7 +14,13 @@ export const REPEAT = "a repeat: Amplitude dropped it, nothing is counted twice"
 
 export function badge(outcome, status) {
   const sign = element("span", { "aria-hidden": "true" }, OUTCOMES[outcome]?.sign ?? "?");
-  return element("span", { class: "badge", "data-outcome": outcome }, sign, ` ${outcome} `, element("span", { class: "status" }, `${status}`));
+  return element(
+    "span",
+    { class: "badge", "data-outcome": outcome },
+    sign,
+    ` ${outcome} `,
+    element("span", { class: "status" }, `${status}`),
+  );
 }
 
 /** What Stripe does after an answer. */

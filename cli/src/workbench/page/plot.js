@@ -26,12 +26,30 @@ export function plot(canvas, { kind, columns, unit }, { labels, series }, hidden
   const [xName, yName] = [columns[0], columns.at(-1)];
   const whole = series.every(({ values }) => values.every((value) => value === null || Number.isInteger(value)));
   const tick = (value) => `${number(value)}${unit === "%" ? " %" : ""}`;
-  const values = { beginAtZero: true, title: { display: true, text: unit && unit !== "%" ? `${yName} (${unit})` : yName }, ticks: { callback: tick, maxTicksLimit: 6, precision: whole ? 0 : undefined }, grid: { color: colour("--grid") } };
-  const names = { title: { display: !sideways, text: xName }, grid: { display: false }, ticks: { autoSkip: !sideways, maxRotation: 0, callback(value) { return short(this.getLabelForValue(value)); } } };
+  const values = {
+    beginAtZero: true,
+    title: { display: true, text: unit && unit !== "%" ? `${yName} (${unit})` : yName },
+    ticks: { callback: tick, maxTicksLimit: 6, precision: whole ? 0 : undefined },
+    grid: { color: colour("--grid") },
+  };
+  const names = {
+    title: { display: !sideways, text: xName },
+    grid: { display: false },
+    ticks: {
+      autoSkip: !sideways,
+      maxRotation: 0,
+      callback(value) {
+        return short(this.getLabelForValue(value));
+      },
+    },
+  };
   window.Chart.defaults.font.family = getComputedStyle(document.body).fontFamily;
   return new window.Chart(canvas, {
     type: kind === "lines" ? "line" : "bar",
-    data: { labels, datasets: series.map(({ name, values }, place) => dataset(kind, name, values, place, hidden.has(name))) },
+    data: {
+      labels,
+      datasets: series.map(({ name, values }, place) => dataset(kind, name, values, place, hidden.has(name))),
+    },
     options: {
       indexAxis: sideways ? "y" : "x",
       // It stands still: new figures come every few seconds.
@@ -39,7 +57,12 @@ export function plot(canvas, { kind, columns, unit }, { labels, series }, hidden
       maintainAspectRatio: false,
       color: colour("--text"),
       interaction: { mode: kind === "lines" ? "index" : "nearest", intersect: false, axis: sideways ? "y" : "x" },
-      plugins: { legend: { display: false }, tooltip: { callbacks: { label: ({ dataset, parsed }) => ` ${dataset.label}: ${tick(sideways ? parsed.x : parsed.y)}` } } },
+      plugins: {
+        legend: { display: false },
+        tooltip: {
+          callbacks: { label: ({ dataset, parsed }) => ` ${dataset.label}: ${tick(sideways ? parsed.x : parsed.y)}` },
+        },
+      },
       scales: sideways ? { x: paint(values), y: paint(names) } : { x: paint(names), y: paint(values) },
     },
   });
@@ -49,7 +72,12 @@ export function plot(canvas, { kind, columns, unit }, { labels, series }, hidden
 export function legend({ series }, hidden, toggle) {
   const list = element("ul", { class: "legend", "aria-label": "What is drawn" });
   series.forEach(({ name }, place) => {
-    const one = element("button", { type: "button", "data-series": name, "aria-pressed": String(!hidden.has(name)) }, sample(place), ` ${name}`);
+    const one = element(
+      "button",
+      { type: "button", "data-series": name, "aria-pressed": String(!hidden.has(name)) },
+      sample(place),
+      ` ${name}`,
+    );
     one.addEventListener("click", () => {
       one.setAttribute("aria-pressed", String(hidden.has(name)));
       toggle(name);
@@ -61,7 +89,8 @@ export function legend({ series }, hidden, toggle) {
 
 function dataset(kind, label, data, place, hidden) {
   const own = colour(`--series-${(place % MOST_SERIES) + 1}`);
-  if (kind !== "lines") return { label, data, hidden, backgroundColor: own, borderColor: own, borderRadius: 3, maxBarThickness: 36 };
+  if (kind !== "lines")
+    return { label, data, hidden, backgroundColor: own, borderColor: own, borderRadius: 3, maxBarThickness: 36 };
   return {
     label,
     data,
@@ -78,13 +107,19 @@ function dataset(kind, label, data, place, hidden) {
 
 function paint(axis) {
   const text = colour("--muted");
-  return { ...axis, title: { ...axis.title, color: text }, ticks: { ...axis.ticks, color: text }, border: { color: colour("--line") } };
+  return {
+    ...axis,
+    title: { ...axis.title, color: text },
+    ticks: { ...axis.ticks, color: text },
+    border: { color: colour("--line") },
+  };
 }
 
 function short(label) {
   const text = String(label);
   // A week is known by its day; the year is in the figures.
-  if (/^\d{4}-\d{2}-\d{2}$/.test(text)) return new Date(text).toLocaleDateString("en-GB", { day: "numeric", month: "short", timeZone: "UTC" });
+  if (/^\d{4}-\d{2}-\d{2}$/.test(text))
+    return new Date(text).toLocaleDateString("en-GB", { day: "numeric", month: "short", timeZone: "UTC" });
   return text.length > 24 ? `${text.slice(0, 23)}…` : text;
 }
 

@@ -45,12 +45,22 @@ export function start() {
     event.preventDefault();
     send(null, null);
   });
-  change("send-amount", "change", (event, input) => (input.value !== "" && Number.isSafeInteger(input.valueAsNumber) ? fields.withAmount(event, input.valueAsNumber) : event));
-  change("send-currency", "change", (event, input) => (/^[a-z]{3}$/i.test(input.value) ? fields.withCurrency(event, input.value) : event));
+  change("send-amount", "change", (event, input) =>
+    input.value !== "" && Number.isSafeInteger(input.valueAsNumber)
+      ? fields.withAmount(event, input.valueAsNumber)
+      : event,
+  );
+  change("send-currency", "change", (event, input) =>
+    /^[a-z]{3}$/i.test(input.value) ? fields.withCurrency(event, input.value) : event,
+  );
   change("send-user", "input", (event, input) => fields.withUser(event, input.value));
   change("send-live", "change", (event, input) => fields.withLive(event, input.checked));
-  byId("mistakes").append(...MISTAKES.map(([name, label, what]) => way(label, what, { "data-mistake": name }, () => send(name, null))));
-  byId("faults").append(...FAULTS.map(([name, label, what]) => way(label, what, { "data-fault": name }, () => send(null, name))));
+  byId("mistakes").append(
+    ...MISTAKES.map(([name, label, what]) => way(label, what, { "data-mistake": name }, () => send(name, null))),
+  );
+  byId("faults").append(
+    ...FAULTS.map(([name, label, what]) => way(label, what, { "data-fault": name }, () => send(null, name))),
+  );
 }
 
 export async function show() {
@@ -77,12 +87,24 @@ export function edit(text) {
 async function prepare() {
   const [described, list] = await Promise.all([about(), get("samples")]);
   samples = list;
-  byId("send-project-field").append(element("label", { for: "send-project" }, "Project"), projectField(described, "send-project"));
-  byId("send-sample").append(element("option", { value: "" }, "(your own)"), ...samples.map(({ type }) => element("option", {}, type)));
+  byId("send-project-field").append(
+    element("label", { for: "send-project" }, "Project"),
+    projectField(described, "send-project"),
+  );
+  byId("send-sample").append(
+    element("option", { value: "" }, "(your own)"),
+    ...samples.map(({ type }) => element("option", {}, type)),
+  );
   const emulated = described.amplitude === "emulator";
   byId("faults-field").disabled = !emulated;
-  tell(byId("faults-hint"), emulated ? null : "Only a local Amplitude can be told to fail: start serve without --amplitude.");
-  tell(byId("send-real"), emulated ? null : `Events go to ${destination(described.amplitude)}: what it takes in, it keeps.`);
+  tell(
+    byId("faults-hint"),
+    emulated ? null : "Only a local Amplitude can be told to fail: start serve without --amplitude.",
+  );
+  tell(
+    byId("send-real"),
+    emulated ? null : `Events go to ${destination(described.amplitude)}: what it takes in, it keeps.`,
+  );
   const first = samples.find(({ type }) => type === FIRST_SAMPLE) ?? samples[0];
   if (!first || pasted !== null) return;
   byId("send-sample").value = first.type;
@@ -122,7 +144,9 @@ function change(id, name, changed) {
 /** Shows in the fields what the editor holds. */
 function readFields() {
   const event = read();
-  const { amount, currency, user, live } = event ? fields.fieldsOf(event) : { amount: null, currency: null, user: null, live: false };
+  const { amount, currency, user, live } = event
+    ? fields.fieldsOf(event)
+    : { amount: null, currency: null, user: null, live: false };
   fill("send-amount", amount);
   fill("send-currency", currency);
   fill("send-user", user);
@@ -150,7 +174,12 @@ function fill(id, value) {
 
 function way(label, what, attributes, run) {
   const id = `way-${Object.values(attributes)[0]}`;
-  return element("li", {}, button(label, { ...attributes, "aria-describedby": id }, run), element("span", { class: "hint", id }, what));
+  return element(
+    "li",
+    {},
+    button(label, { ...attributes, "aria-describedby": id }, run),
+    element("span", { class: "hint", id }, what),
+  );
 }
 
 async function send(mistake, fault) {
@@ -195,7 +224,11 @@ function showAnswer({ number, status, body, milliseconds }) {
     { class: "answer-line" },
     element("strong", { class: "code-of-status", "data-good": String(good), id: "answer-status" }, `${status}`),
     ` in ${duration(milliseconds)} · `,
-    element("a", { href: `#deliveries/${number}`, id: "answer-delivery", "data-delivery": number }, `See delivery ${number}`),
+    element(
+      "a",
+      { href: `#deliveries/${number}`, id: "answer-delivery", "data-delivery": number },
+      `See delivery ${number}`,
+    ),
   );
   const what = element("p", { id: "answer-meaning" }, whatStripeDoes(status));
   byId("send-answer-body").replaceChildren(line, what, jsonView(body, [], "The body of the answer"));

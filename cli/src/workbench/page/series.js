@@ -17,8 +17,13 @@ export function seriesOf({ columns, rows }, mostSeries, mostLabels) {
   const all = labelsOf(rows.map((row) => row[0]));
   // Weeks are cut at their beginning, what is ranked at its end.
   const labels = all.length <= mostLabels ? all : all.every(isDate) ? all.slice(-mostLabels) : all.slice(0, mostLabels);
-  const values = new Map(rows.map((row) => (several ? [key(row[0], row[1]), row[2]] : [key(row[0], columns[1]), row[1]])));
-  const series = drawn.map((name) => ({ name: String(name), values: labels.map((label) => values.get(key(label, name)) ?? null) }));
+  const values = new Map(
+    rows.map((row) => (several ? [key(row[0], row[1]), row[2]] : [key(row[0], columns[1]), row[1]])),
+  );
+  const series = drawn.map((name) => ({
+    name: String(name),
+    values: labels.map((label) => values.get(key(label, name)) ?? null),
+  }));
   return { labels, series, left: names.length - drawn.length + (all.length - labels.length) };
 }
 
@@ -35,7 +40,9 @@ function weeks(dates) {
   const regular = dates.every((date) => (Date.parse(date) - first) % WEEK_MILLISECONDS === 0);
   const number = (last - first) / WEEK_MILLISECONDS + 1;
   if (!regular || number > MOST_WEEKS) return dates;
-  return Array.from({ length: number }, (_, week) => new Date(first + week * WEEK_MILLISECONDS).toISOString().slice(0, 10));
+  return Array.from({ length: number }, (_, week) =>
+    new Date(first + week * WEEK_MILLISECONDS).toISOString().slice(0, 10),
+  );
 }
 
 function isDate(label) {

@@ -13,7 +13,12 @@ export function stepsOf(milliseconds, attempts) {
     if (from > now) steps.push({ words: before, kind: index === 0 ? "here" : "pause", from: now, to: from });
     const which = attempts.length > 1 ? `Attempt ${index + 1} at Amplitude` : "Amplitude";
     const answered = status !== null && status >= 200 && status < 300;
-    steps.push({ words: `${which}: ${status ?? problem ?? "no answer"}`, kind: answered ? "good" : "bad", from, to: from + took });
+    steps.push({
+      words: `${which}: ${status ?? problem ?? "no answer"}`,
+      kind: answered ? "good" : "bad",
+      from,
+      to: from + took,
+    });
     now = from + took;
   });
   const last = attempts.length > 0 ? "Stripe answered" : "Decided and answered here: nothing was sent";
@@ -26,10 +31,22 @@ export function timeline(milliseconds, attempts) {
   const whole = Math.max(...steps.map(({ to }) => to), 0.001);
   const list = element("ol", { class: "timeline", id: "timeline" });
   for (const { words, kind, from, to } of steps) {
-    const bar = element("span", { class: "bar-of-time", "aria-hidden": "true" }, element("span", { "data-kind": kind }));
+    const bar = element(
+      "span",
+      { class: "bar-of-time", "aria-hidden": "true" },
+      element("span", { "data-kind": kind }),
+    );
     bar.firstChild.style.left = `${(100 * from) / whole}%`;
     bar.firstChild.style.width = `${(100 * (to - from)) / whole}%`;
-    list.append(element("li", {}, element("span", { class: "step" }, words), bar, element("span", { class: "took" }, duration(to - from))));
+    list.append(
+      element(
+        "li",
+        {},
+        element("span", { class: "step" }, words),
+        bar,
+        element("span", { class: "took" }, duration(to - from)),
+      ),
+    );
   }
   return list;
 }

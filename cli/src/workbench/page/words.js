@@ -3,7 +3,6 @@
 const TIME = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
 const DAY = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short" });
 const FULL = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "long" });
-const NUMBER = new Intl.NumberFormat("en", { maximumFractionDigits: 3 });
 
 /** A point in time, in Unix milliseconds: the time alone for today, the day before it for other days. */
 export function moment(milliseconds, now = Date.now()) {
@@ -21,8 +20,8 @@ export function duration(milliseconds) {
   return `${milliseconds < 10 ? milliseconds.toFixed(1) : Math.round(milliseconds)} ms`;
 }
 
-export function number(value) {
-  return NUMBER.format(value);
+export function number(value, decimals = 0) {
+  return value.toLocaleString("en", { minimumFractionDigits: decimals, maximumFractionDigits: 3 });
 }
 
 export function count(value, noun) {
