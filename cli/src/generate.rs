@@ -12,9 +12,10 @@ mod shop;
 mod summary;
 
 use std::error::Error;
+use std::fmt;
 use std::process::ExitCode;
 
-use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
+use indicatif::{HumanDuration, ProgressBar, ProgressState, ProgressStyle};
 
 use self::delivery::Tally;
 use self::event::Templates;
@@ -86,13 +87,17 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>
     }
     let why = if interrupted { "; you stopped it" } else { "" };
     terminal::print(&format!(
-        "{sent}{why}. The same command sends them all once more; those that have landed are not counted twice.\n"
+        "{sent}{why}. The same command sends them all once more; those that have landed are not counted twice,\nfor seven days.\n"
     ))?;
     Ok(ExitCode::FAILURE)
 }
 
 /// On standard error, where it is a terminal.
 fn progress_bar(events: u64) -> Result<ProgressBar, Box<dyn Error>> {
-    let style = ProgressStyle::with_template("{bar:40} {pos} of {len} events, {per_sec:.0}, {eta} left")?;
-    Ok(ProgressBar::new(events).with_style(style))
+    let style = ProgressStyle::with_template("{bar:40} {pos} of {len} events, {rate}, {eta} left")?;
+    let rate = |state: &ProgressState, text: &mut dyn fmt::Write| {
+        // The bar has nowhere to tell an error to.
+        let _ = write!(text, "{:.0} a second", state.per_sec());
+    };
+    Ok(ProgressBar::new(events).with_style(style.with_key("rate", rate)))
 }
