@@ -100,8 +100,8 @@ impl<'b> Life<'b> {
         self.rng.u32(0..100) < percent
     }
 
-    /// Until the subscription is cancelled, of which so many are in a hundred after each payment, or cannot be paid. Some
-    /// subscribers buy something else, too.
+    /// Until the subscription is cancelled, of which so many are in a hundred after each payment, or cannot be paid.
+    /// Some subscribers buy something else, too.
     fn subscribe(&mut self, plan: &'static Product, first: i64, cancelled_percent: u32) {
         let subscription = self.next_seed().derive(0);
         let interval = plan.interval.map_or(WEEK, |interval| interval.seconds());
