@@ -12,9 +12,11 @@ mod shop;
 mod summary;
 
 use std::error::Error;
+use std::fmt;
 use std::process::ExitCode;
 
-use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
+use clap::value_parser;
+use indicatif::{HumanDuration, ProgressBar, ProgressState, ProgressStyle};
 
 use self::delivery::Tally;
 use self::event::Templates;
@@ -28,9 +30,9 @@ use crate::{clock, terminal};
 ///
 /// The shop has subscriptions and single orders, refunds, payments that fail, guests and four currencies, so that every
 /// chart has something to show. What happened in it depends on --users, --weeks, --seed and today's date: it ends when
-/// today began, in UTC. So the same command sends the same events all day, byte for byte; and on every day they have the
-/// same IDs, so that what has landed within seven days is not counted twice. Another seed is another shop; its users
-/// have the same user IDs.
+/// today began, in UTC. So the same command sends the same events all day, byte for byte; and on every day they have
+/// the same IDs, so that what has landed within seven days is not counted twice. Another seed is another shop; its
+/// users have the same user IDs.
 ///
 /// The exit code is 0 only if all events were answered 2xx.
 #[derive(clap::Args)]
@@ -40,10 +42,10 @@ use crate::{clock, terminal};
   stripe-amplitude-cli generate --to https://example.com/stripe/shop --secret whsec_…")]
 pub(crate) struct Arguments {
     /// How many customers the shop has, 1 to 100000
-    #[arg(long, value_name = "NUMBER", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, value_name = "NUMBER", default_value_t = 500, value_parser = value_parser!(u32).range(1..=100_000))]
     users: u32,
     /// How many weeks it was open, 1 to 104
-    #[arg(long, value_name = "NUMBER", default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..=104))]
+    #[arg(long, value_name = "NUMBER", default_value_t = 12, value_parser = value_parser!(u32).range(1..=104))]
     weeks: u32,
     /// Which of all such shops
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
@@ -55,6 +57,9 @@ pub(crate) struct Arguments {
     #[arg(long, env = "STRIPE_SIGNING_SECRET", hide_env_values = true, default_value = DEMO_SECRET)]
     secret: String,
 }
+
+const AGAIN: &str =
+    "The same command sends them all once more; those that have landed are not counted twice, for seven days.";
 
 /// Succeeds only if every event was answered 2xx.
 pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
@@ -85,14 +90,16 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>
         eprint!("{}", wrap("error: ", 7, &reason));
     }
     let why = if interrupted { "; you stopped it" } else { "" };
-    terminal::print(&format!(
-        "{sent}{why}. The same command sends them all once more; those that have landed are not counted twice.\n"
-    ))?;
+    terminal::print(&wrap("", 0, &format!("{sent}{why}. {AGAIN}")))?;
     Ok(ExitCode::FAILURE)
 }
 
 /// On standard error, where it is a terminal.
 fn progress_bar(events: u64) -> Result<ProgressBar, Box<dyn Error>> {
-    let style = ProgressStyle::with_template("{bar:40} {pos} of {len} events, {per_sec:.0}, {eta} left")?;
-    Ok(ProgressBar::new(events).with_style(style))
+    let style = ProgressStyle::with_template("{bar:40} {pos} of {len} events, {rate}, {eta} left")?;
+    let rate = |state: &ProgressState, text: &mut dyn fmt::Write| {
+        // The bar has nowhere to tell an error to.
+        let _ = write!(text, "{:.0} a second", state.per_sec());
+    };
+    Ok(ProgressBar::new(events).with_style(style.with_key("rate", rate)))
 }

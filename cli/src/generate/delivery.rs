@@ -70,8 +70,8 @@ impl Tally {
     }
 }
 
-/// Sends the events, several at once, those that concern the same objects one after the other. What stays undelivered is
-/// told in the tally, which is right also when this is dropped half-way.
+/// Sends the events, several at once, those that concern the same objects one after the other. What stays undelivered
+/// is told in the tally, which is right also when this is dropped half-way.
 pub(crate) async fn deliver(
     endpoint: &Endpoint,
     events: &[Event<'_>],

@@ -100,8 +100,8 @@ impl<'b> Life<'b> {
         self.rng.u32(0..100) < percent
     }
 
-    /// Until the subscription is cancelled, of which so many are in a hundred after each payment, or cannot be paid. Some
-    /// subscribers buy something else, too.
+    /// Until the subscription is cancelled, of which so many are in a hundred after each payment, or cannot be paid.
+    /// Some subscribers buy something else, too.
     fn subscribe(&mut self, plan: &'static Product, first: i64, cancelled_percent: u32) {
         let subscription = self.next_seed().derive(0);
         let interval = plan.interval.map_or(WEEK, |interval| interval.seconds());
@@ -144,13 +144,16 @@ impl<'b> Life<'b> {
         if !generous && self.chance(40) {
             return self.buy_one_thing(at, &[&STICKERS, &GLOVES, &GOGGLES, &HELMET, &RIDE]);
         }
-        let certain: &[&'static Product] = if generous { &[&RIDE, &GLOVES] } else { &[&STICKERS] };
-        let mut lines: Vec<_> = certain.iter().map(|&product| Line { product, quantity: 1 }).collect();
-        for (product, percent) in [(&GOGGLES, 35), (&HELMET, 20)] {
-            if self.chance(percent) {
-                lines.push(Line { product, quantity: 1 });
-            }
+        let mut products: Vec<&'static Product> = vec![&STICKERS, &GLOVES, &GOGGLES, &HELMET];
+        self.rng.shuffle(&mut products);
+        if generous {
+            // The cheapest would leave it below $100.
+            products.retain(|product| product.id != STICKERS.id);
+            products.insert(0, &RIDE);
         }
+        let number = if generous { 2 } else { 1 } + usize::from(self.chance(45)) + usize::from(self.chance(15));
+        let mut lines: Vec<_> =
+            products.into_iter().take(number).map(|product| Line { product, quantity: 1 }).collect();
         if let Some(line) = lines.last_mut().filter(|_| self.rng.u32(0..100) < 20) {
             line.quantity = 2;
         }

@@ -106,8 +106,8 @@ impl Purchase {
         self.steps().into_iter().find_map(|(at, step)| matches!(step, Step::PaymentSucceeded { .. }).then_some(at))
     }
 
-    /// What happens, and when, in this order. Most of it within seconds: of what falls into the same one, the causes come
-    /// before their effects.
+    /// What happens, and when, in this order. Most of it within seconds: of what falls into the same one, the causes
+    /// come before their effects.
     pub(crate) fn steps(&self) -> Vec<(i64, Step)> {
         let mut steps = Vec::with_capacity(6);
         if let Some(invoice) = &self.invoice {

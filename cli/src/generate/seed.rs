@@ -15,7 +15,8 @@ impl Seed {
         Self(number)
     }
 
-    /// The one of this number among those below this one: a step of SplitMix64, so that neighbours have nothing in common.
+    /// The one of this number among those below this one: a step of SplitMix64, so that neighbours have nothing in
+    /// common.
     pub(crate) fn derive(self, number: u64) -> Self {
         let number = number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0.rotate_left(17).wrapping_add(number);

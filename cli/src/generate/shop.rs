@@ -29,9 +29,9 @@ pub(crate) struct Shop {
 }
 
 impl Shop {
-    /// The shop of these weeks, until the day of `now` (Unix seconds) began, in UTC: so it is the same all day, and nothing
-    /// in it is still to come. A smaller number of users gives the first ones of a larger; the IDs are the same on every
-    /// day.
+    /// The shop of these weeks, until the day of `now` (Unix seconds) began, in UTC: so it is the same all day, and
+    /// nothing in it is still to come. A smaller number of users gives the first ones of a larger; the IDs are the same
+    /// on every day.
     pub(crate) fn new(size: Size, now: i64) -> Self {
         let end = now - now.rem_euclid(DAY);
         let season = end - i64::from(size.weeks) * 7 * DAY..end;
