@@ -1,6 +1,6 @@
 # The two commands that a newcomer needs: `make run` and `make test`. CONTRIBUTING.md has the rest.
 
-.PHONY: run test check lint instructions artefact soak fuzz bench supply-chain sbom parameters
+.PHONY: run test check lint instructions artefact pictures soak fuzz bench supply-chain sbom parameters
 
 # KEEP_SERVING=1 keeps serving afterwards, PORT=n serves on another port than 3000.
 run:
@@ -9,6 +9,14 @@ run:
 test: .venv/ready
 	@# hello is a peer of the benchmarks, and has no tests.
 	cargo test --locked --workspace --exclude hello --features $(all)
+	cargo build --locked --package stripe-amplitude-cli --features $(all)
+	@# In a real browser; without one, they are skipped, and say so.
+	cd tests/workbench && ../../.venv/bin/python -m unittest test_workbench
+
+# What README and the page's own help show of the workbench: docs/pictures. It wants Chromium and ChromeDriver.
+pictures: .venv/ready
+	cargo build --locked --package stripe-amplitude-cli
+	.venv/bin/python tests/workbench/pictures.py
 
 # Everything that takes longer, or that only a change to the project can break.
 check: lint supply-chain instructions artefact

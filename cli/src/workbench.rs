@@ -7,11 +7,13 @@
 //! - `exchange`: what goes between the handler and Amplitude.
 //! - `log`: all deliveries.
 //! - `note`: what the explanation of an event says of single fields.
+//! - `credential`: what of an event nobody shall see.
 //! - `charts`: what Amplitude would chart.
 //! - `guard`, `api`, `page`: who may look, what can be asked, and what is shown.
 
 mod api;
-pub(crate) mod charts;
+mod charts;
+mod credential;
 mod exchange;
 mod guard;
 mod log;

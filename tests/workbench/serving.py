@@ -38,6 +38,7 @@ class Serving:
         self.process.terminate()
         self.process.wait()
         self.drain.wait()
+        self.process.stdout.close()
 
     def get(self, path):
         with urllib.request.urlopen(self.url + path) as answer:

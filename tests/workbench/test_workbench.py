@@ -97,8 +97,10 @@ class Workbench(unittest.TestCase):
         self.see('[data-hop="answer"] [data-path="events_ingested"]', "1")
         self.assertGreaterEqual(len(self.all("#timeline li")), 3)
         self.see("#explanation", "User ID: user_0001")
-        for secret in ("whsec_demo", '"demo"'):
-            self.assertNotIn(secret, self.find('[data-hop="amplitude"]').text)
+        self.assertIn("(hidden)", self.text_of('[data-hop="stripe"] [data-path="data.object.client_secret"]'))
+        whole = json.dumps(self.serving.get("/workbench/deliveries/1"))
+        for secret in ("whsec_demo", '\\"api_key\\":\\"demo\\"', "_secret_EXAMPLE"):
+            self.assertNotIn(secret, whole)
         self.find("#send-again").click()
         self.see("#repeat", "Amplitude dropped it")
         self.see('[data-hop="answer"] [data-path="events_ingested"]', "0")

@@ -20,6 +20,7 @@ use stripe_amplitude::projects::ProjectName;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::charts::{Charts, Choice, Window};
+use super::credential::hide;
 use super::guard::guard;
 use super::log::Filter;
 use super::signed::Mistake;
@@ -111,13 +112,18 @@ fn find(workbench: &Workbench, number: u64) -> Result<super::log::Entry, Problem
 
 async fn delivery(State(workbench): State<Workbench>, Path(number): Path<u64>) -> Answer<Value> {
     let entry = find(&workbench, number)?;
+    let body = match ProjectName::from_str(&entry.summary.project) {
+        Ok(project) => hide(&entry.stripe.body, &project),
+        // It never was a delivery to a project.
+        Err(_) => String::new(),
+    };
     let explanation = workbench.explain(&entry).await.map(|(text, notes)| json!({"text": text, "notes": notes}));
     Ok(Json(json!({
         "summary": entry.summary,
         "stripe": {
             "path": entry.stripe.path,
             "headers": entry.stripe.headers,
-            "body": String::from_utf8_lossy(&entry.stripe.body),
+            "body": body,
         },
         "answer": {"status": entry.summary.status, "body": entry.answer},
         "amplitude": entry.exchanges,
