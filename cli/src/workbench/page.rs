@@ -55,12 +55,22 @@ const FILES: [(&str, &str, &[u8]); 24] = files! {
     "words.js": "text/javascript";
 };
 
+/// A picture of docs/pictures, which `make pictures` takes.
+macro_rules! pictures {
+    ($($name:literal)*) => {
+        [$((concat!("pictures/", $name), "image/png", include_bytes!(concat!("../../../docs/pictures/", $name)) as &[u8])),*]
+    };
+}
+
+const PICTURES: [(&str, &str, &[u8]); 4] = pictures! { "charts.png" "deliveries.png" "delivery.png" "send.png" };
+
 pub(crate) async fn index() -> impl IntoResponse {
     (HEADERS, Html(include_str!("page/index.html")))
 }
 
 pub(crate) async fn file(Path(name): Path<String>) -> Result<impl IntoResponse, Problem> {
     let none = || Problem(StatusCode::NOT_FOUND, format!("there is no /workbench/{name}"));
-    let (_, content_type, bytes) = FILES.iter().find(|(known, ..)| *known == name).ok_or_else(none)?;
+    let mut files = FILES.iter().chain(&PICTURES);
+    let (_, content_type, bytes) = files.find(|(known, ..)| *known == name).ok_or_else(none)?;
     Ok((HEADERS, [(CONTENT_TYPE, *content_type)], *bytes))
 }
