@@ -35,7 +35,7 @@ fn refusal(method: &Method, headers: &HeaderMap, port: u16) -> Option<&'static s
     }
     // Without it, another page's form could be sent here without a question to the browser.
     let is_json = |content_type: &str| content_type.starts_with("application/json");
-    if method != Method::GET && !value(header::CONTENT_TYPE).is_some_and(is_json) {
+    if !method.is_safe() && !value(header::CONTENT_TYPE).is_some_and(is_json) {
         return Some("the workbench takes JSON: Content-Type: application/json");
     }
     None
