@@ -11,7 +11,7 @@ test: .venv/ready
 	cargo test --locked --workspace --exclude hello --features $(all)
 	cargo build --locked --package stripe-amplitude-cli --features $(all)
 	@# In a real browser; without one, they are skipped, and say so.
-	cd tests/workbench && ../../.venv/bin/python -m unittest test_workbench
+	cd tests/workbench && ../../.venv/bin/python -m unittest --verbose test_workbench
 
 # What README and the page's own help show of the workbench: docs/pictures. It wants Chromium and ChromeDriver.
 pictures: .venv/ready
