@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,7 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
-use hyper::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, LOCATION};
+use hyper::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, LOCATION, ORIGIN};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -204,6 +205,9 @@ impl Emulator {
             Err(_) => return Err(Cut),
         };
         if let Some(control) = path.strip_prefix("/emulator/") {
+            if is_of_a_page(&head.headers) {
+                return Ok(text(403, "the control API is for programs on this machine or network, not for pages\n"));
+            }
             let query = head.uri.query().unwrap_or_default();
             return Ok(self.control(&head.method, control, query, &body.unwrap_or_default()));
         }
@@ -356,6 +360,16 @@ fn read_order(body: &[u8]) -> Result<Order, String> {
         faulty_response(answer).map_err(|error| format!("impossible answer: {error}\n"))?;
     }
     Ok(order)
+}
+
+/// Whether a page in a browser asks: one of another origin, or one whose name was made to lead here (DNS rebinding). So
+/// a host is an address, or a name that nobody can register.
+fn is_of_a_page(headers: &HeaderMap) -> bool {
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let name = host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()));
+    let name = name.map_or(host, |(name, _)| name).trim_start_matches('[').trim_end_matches(']');
+    let is_private = !name.contains('.') || name.ends_with(".internal") || name.parse::<IpAddr>().is_ok();
+    headers.contains_key(ORIGIN) || !is_private
 }
 
 fn api_key_of(body: &[u8]) -> String {

@@ -417,6 +417,24 @@ async fn control_answers_what_it_does_not_know() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn pages_do_not_reach_the_control_api() {
+    let (_, address) = start(Configuration::default()).await;
+    for (headers, status) in [
+        ("host: 127.0.0.1:1", 200),
+        ("host: localhost:1", 200),
+        ("host: [::1]:1", 200),
+        ("host: host.docker.internal:1", 200),
+        ("host: shop.example.com", 403),
+        ("host: 127.0.0.1.example.com:1", 403),
+        ("host: 127.0.0.1:1\r\norigin: http://shop.example.com", 403),
+    ] {
+        let mut stream = connect(address);
+        write!(stream, "GET /emulator/events HTTP/1.1\r\n{headers}\r\n\r\n").unwrap();
+        assert_eq!(read(&mut stream).unwrap().status, status, "{headers}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn dropping_the_server_closes_its_connections() {
     let emulator = Emulator::new(Configuration::default());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
 
+use reqwest::Url;
 use stripe_amplitude::log;
 use tracing::level_filters::LevelFilter;
 
 use crate::projects::{DEMO_SECRET, Projects};
 use crate::server;
-use crate::workbench::{Amplitude, Workbench};
+use crate::workbench::{Amplitude, Workbench, without_user};
 
 /// Serve the function's handler on this machine, and show in the browser what lands in Amplitude, and why
 #[derive(clap::Args)]
@@ -49,7 +50,9 @@ impl FromStr for Amplitude {
         match text {
             "emulator" => Ok(Self::Emulator),
             "real" => Ok(Self::Real),
-            url if url.starts_with("http://") || url.starts_with("https://") => Ok(Self::Url(url.to_owned())),
+            url if url.parse().is_ok_and(|url: Url| matches!(url.scheme(), "http" | "https")) => {
+                Ok(Self::Url(url.to_owned()))
+            }
             _ => Err("it takes `emulator`, `real` or a URL"),
         }
     }
@@ -78,7 +81,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>
             println!("Events go to a local Amplitude; what it has: curl {amplitude}/emulator/events");
         }
         Amplitude::Real => println!("Events go to Amplitude, each to the region of its project."),
-        Amplitude::Url(url) => println!("Events go to {url}"),
+        Amplitude::Url(url) => println!("Events go to {}", without_user(url)),
     }
     println!("To get the events of your Stripe account: stripe listen --forward-to {url}{example}");
     if arguments.projects.is_none() && !arguments.parameter_store {

@@ -1,6 +1,6 @@
 //! The workbench: what lands in Amplitude, and why, in the browser.
 //!
-//! Every delivery passes [`Workbench::deliver`], which hands it to the function's own handler and notes what went in and
+//! Every request passes [`Workbench::answer`], which hands it to the function's own handler and notes what went in and
 //! out. The modules, in the order of a delivery:
 //!
 //! - `signed`: events that the workbench sends itself.
@@ -28,9 +28,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use amplitude_emulator::{AcceptedEvent, Configuration, Emulator, Endpoint};
+use amplitude_emulator::{AcceptedEvent, Configuration, Emulator, Endpoint, Fault};
 use axum::body::Bytes;
-use axum::http::{HeaderMap, Method, Response};
+use axum::http::{HeaderMap, Method, Response, StatusCode};
 use secrecy::ExposeSecret as _;
 use serde_json::Value;
 use stripe_amplitude::http_client;
@@ -51,12 +51,19 @@ use crate::projects::Projects;
 use crate::{clock, event_file};
 
 pub(crate) use self::api::router;
+pub(crate) use self::exchange::without_user;
 
 /// The function's own defaults.
 const DEFAULT: Duration = Duration::from_secs(300);
 
 /// So many deliveries wait for a page that is slow to take them; then it fetches the list again.
 const WAITING: usize = 256;
+
+/// The path of Amplitude's endpoint.
+const HTTP_V2: &str = "/2/httpapi";
+
+/// The outcome of what nobody has signed, or what is no event.
+const REFUSED: &str = "refused";
 
 /// Where the events go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,6 +93,15 @@ struct Inner {
     live: broadcast::Sender<Summary>,
 }
 
+/// A delivery on its way in.
+struct Posted {
+    path: String,
+    headers: HeaderMap,
+    body: Bytes,
+    /// The Amplitude that it goes to, in the place of the usual.
+    instead: Option<String>,
+}
+
 /// A delivery that the workbench made.
 pub(crate) struct Delivered {
     pub(crate) number: u64,
@@ -110,7 +126,7 @@ impl Workbench {
         let emulator = if amplitude == Amplitude::Emulator { Some(local_amplitude(&log).await?) } else { None };
         let upstream = match (&amplitude, &emulator) {
             (Amplitude::Url(url), _) => Upstream::Url(url.clone()),
-            (_, Some((_, address))) => Upstream::Local(format!("{address}/2/httpapi")),
+            (_, Some((_, address))) => Upstream::Local(format!("{address}{HTTP_V2}")),
             _ => Upstream::Real,
         };
         let line = Line::open(http, upstream).await?;
@@ -134,35 +150,49 @@ impl Workbench {
     }
 
     /// Answers a request as the function would, and notes it if it is a delivery.
-    pub(crate) async fn deliver(
+    pub(crate) async fn answer(
         &self,
         method: &Method,
         path: &str,
         headers: &HeaderMap,
         body: Bytes,
     ) -> Response<String> {
-        self.noted(method, path, headers, body).await.0
+        if method == Method::POST && path.contains("/stripe/") {
+            let posted = Posted { path: path.to_owned(), headers: headers.clone(), body, instead: None };
+            return self.deliver(posted).await.0;
+        }
+        let request = Request { method, path, headers, body, request_id: None, function: None, time_left: None };
+        self.0.webhook.handle(request).await
     }
 
-    async fn noted(
-        &self,
-        method: &Method,
-        path: &str,
-        headers: &HeaderMap,
-        body: Bytes,
-    ) -> (Response<String>, u64, f64) {
+    /// To its end, though whoever posted it may be gone: Lambda does not stop half-way, either. Gives the number, too.
+    async fn deliver(&self, posted: Posted) -> (Response<String>, u64, f64) {
+        let this = self.clone();
+        let delivered = tokio::spawn(async move { this.note(posted).await }).await;
+        delivered.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+    }
+
+    async fn note(&self, Posted { path, headers, body, instead }: Posted) -> (Response<String>, u64, f64) {
         let inner = &self.0;
-        let request = |body| Request { method, path, headers, body, request_id: None, function: None, time_left: None };
-        if method != Method::POST || !path.contains("/stripe/") {
-            return (inner.webhook.handle(request(body)).await, 0, 0.0);
-        }
         let number = inner.last.fetch_add(1, Ordering::Relaxed) + 1;
         let (received, start) = (now_milliseconds(), Instant::now());
-        inner.line.watch(number);
-        let answer = exchange::DELIVERY.scope(number, inner.webhook.handle(request(body.clone()))).await;
+        inner.line.watch(number, instead);
+        let request = Request {
+            method: &Method::POST,
+            path: &path,
+            headers: &headers,
+            body: body.clone(),
+            request_id: None,
+            function: None,
+            time_left: None,
+        };
+        let answer = exchange::DELIVERY.scope(number, inner.webhook.handle(request)).await;
         let milliseconds = start.elapsed().as_secs_f64() * 1000.0;
         let exchanges = inner.line.take(number);
-        let stripe = Sent { path: path.to_owned(), headers: of_stripe(headers), body: body.to_vec() };
+        // What nobody here knows, or is too large, may be anybody's, and would fill the disk.
+        let is_kept = !matches!(answer.status(), StatusCode::NOT_FOUND | StatusCode::PAYLOAD_TOO_LARGE);
+        let body = if is_kept { body.to_vec() } else { Vec::new() };
+        let stripe = Sent { path, headers: of_stripe(&headers), body };
         let entry = entry(number, received, milliseconds, stripe, &answer, exchanges);
         match inner.log.add(&entry) {
             // Nobody looks, if it cannot be sent.
@@ -172,21 +202,45 @@ impl Workbench {
         (answer, number, milliseconds)
     }
 
-    /// Signs an event and delivers it, with one of the usual mistakes if that is wanted.
+    /// Signs an event and delivers it, with one of the usual mistakes, or while the local Amplitude fails, if that is
+    /// wanted.
     ///
     /// # Errors
-    /// A sentence, where the project has no signing secret.
-    async fn send(&self, project: &ProjectName, event: Vec<u8>, mistake: Option<Mistake>) -> Result<Delivered, String> {
+    /// A sentence, where the project has no signing secret, or there is no local Amplitude.
+    async fn send(
+        &self,
+        project: &ProjectName,
+        event: Vec<u8>,
+        mistake: Option<Mistake>,
+        fault: Option<Fault>,
+    ) -> Result<Delivered, String> {
         let secret = secret_of(&self.0.projects, project).await?;
         let Signed { headers, body } = Signed::new(&secret, event, mistake, clock::now());
-        let path = format!("/stripe/{project}");
-        let (answer, number, milliseconds) = self.noted(&Method::POST, &path, &headers, body).await;
+        let mut posted = Posted { path: format!("/stripe/{project}"), headers, body, instead: None };
+        let (answer, number, milliseconds) = match fault {
+            None => self.deliver(posted).await,
+            Some(_) if self.emulator().is_none() => {
+                return Err("only the local Amplitude fails on order; start with --amplitude emulator".to_owned());
+            }
+            Some(fault) => {
+                // One of its own, so that no other delivery meets the fault. Nothing would be ingested, anyway.
+                let (failing, address) = listening(Emulator::new(Configuration::default()))
+                    .await
+                    .map_err(|error| format!("there is no port for an Amplitude that fails: {error}"))?;
+                failing.order(fault, u32::MAX);
+                posted.instead = Some(format!("{address}{HTTP_V2}"));
+                self.deliver(posted).await
+            }
+        };
         Ok(Delivered { number, status: answer.status().as_u16(), body: answer.into_body(), milliseconds })
     }
 
-    /// What became of an event, and why, with the settings as they are now. None where there is nothing to say: what is no
-    /// event, or of no project, has its reason in the answer.
+    /// What becomes of an event, and why, with the settings as they are now. None where there is nothing to say: what was
+    /// refused has its reason in the answer.
     async fn explain(&self, entry: &Entry) -> Option<(String, Vec<Note>)> {
+        if entry.summary.outcome == REFUSED {
+            return None;
+        }
         let projects = &self.0.projects;
         let name: ProjectName = entry.summary.project.parse().ok()?;
         let project = Project::from_parameters(projects.load(&name).await.ok()?, &projects.folder(&name));
@@ -200,24 +254,36 @@ impl Workbench {
 
     /// What the local Amplitude has of a project. Where test events have a key of their own, they are another project in
     /// Amplitude, with charts of its own: those are shown as long as there are no live events.
-    async fn accepted(&self, name: &ProjectName) -> Vec<AcceptedEvent> {
-        let Some((emulator, _)) = self.emulator() else { return Vec::new() };
-        let parameters = self.0.projects.load(name).await.unwrap_or_default();
-        let Ok(delivery) = Project::from_parameters(parameters, "").delivery else { return Vec::new() };
+    ///
+    /// # Errors
+    /// A sentence, where the project cannot be used.
+    async fn accepted(&self, name: &ProjectName) -> Result<Vec<AcceptedEvent>, String> {
+        let Some((emulator, _)) = self.emulator() else { return Ok(Vec::new()) };
+        let folder = self.0.projects.folder(name);
+        let parameters = self.0.projects.load(name).await.map_err(|error| format!("{folder}: {error}"))?;
+        if parameters.is_empty() {
+            return Err(format!("there is no project {name}"));
+        }
+        let delivery = Project::from_parameters(parameters, &folder).delivery.map_err(|error| error.to_string())?;
         let events = emulator.events();
         let of = |livemode| {
             let key = exchange::digest(delivery.destination(livemode).api_key.expose_secret());
             events.iter().filter(|event| event.api_key == key).cloned().collect::<Vec<_>>()
         };
         let live = of(Some(true));
-        if live.is_empty() { of(Some(false)) } else { live }
+        Ok(if live.is_empty() { of(Some(false)) } else { live })
     }
 }
 
-/// A local Amplitude on a free port of this machine, with what it had before, and its address.
+/// The local Amplitude with what it had before, and its address.
 async fn local_amplitude(log: &Log) -> Result<(Emulator, String), Box<dyn Error>> {
     let emulator = Emulator::new(Configuration::default());
     log.replay(|time, request| emulator.replay(Endpoint::HttpV2, request.as_bytes(), time.cast_signed()))?;
+    Ok(listening(emulator).await?)
+}
+
+/// Serves an Amplitude on a free port of this machine, and gives its address.
+async fn listening(emulator: Emulator) -> std::io::Result<(Emulator, String)> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     let address = format!("http://{}", listener.local_addr()?);
     tokio::spawn(emulator.clone().serve(listener));

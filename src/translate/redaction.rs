@@ -85,6 +85,11 @@ const CREDENTIALS: &[Rule] = &[
     ),
 ];
 
+/// The names of fields that are credentials wherever they stand.
+pub fn names_of_credentials() -> impl Iterator<Item = &'static str> {
+    CREDENTIALS.iter().filter(|rule| matches!(rule.place, Place::Any)).map(|rule| rule.name)
+}
+
 /// What tells who somebody is, where they live or how to reach them, by kind. Countries, states, brands and statuses stay.
 const PERSONAL_DATA: &[(&str, &[Rule])] = &[
     (

@@ -4,11 +4,13 @@ import datetime
 import json
 import pathlib
 import tempfile
+import threading
+import time
 import unittest
 import urllib.error
 import urllib.request
 
-from selenium.common.exceptions import StaleElementReferenceException
+from selenium.common.exceptions import StaleElementReferenceException, TimeoutException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
@@ -50,7 +52,10 @@ class Workbench(unittest.TestCase):
     def until(self, what, look, seconds=20):
         """What `look` gives, as soon as it gives something."""
         wait = WebDriverWait(self.browser, seconds, ignored_exceptions=[StaleElementReferenceException])
-        return wait.until(lambda _: look(), f"{what}; there is: {self.find('main').text[:2000]}")
+        try:
+            return wait.until(lambda _: look())
+        except TimeoutException:
+            self.fail(f"in vain waited for: {what}; there is: {self.find('main').text[:2000]}")
 
     def text_of(self, selector):
         found = self.all(selector)
@@ -221,6 +226,46 @@ class Workbench(unittest.TestCase):
             serving.deliver(event)
             self.see('[data-delivery="2"]', "repeat")
             self.assertEqual(serving.get("/workbench/charts?project=demo")["events"], 1)
+
+    def test_a_delivery_is_noted_though_its_sender_is_gone_and_a_fault_meets_no_other(self):
+        sending = threading.Thread(target=self.send_with_a_hang)
+        sending.start()
+        time.sleep(0.5)
+        status, _ = self.serving.deliver(sample("charge.failed"))
+        self.assertEqual(status, 200)
+        sending.join()
+        self.open("deliveries")
+        self.see('[data-outcome="failed"]', "no answer in time")
+        self.find('[data-outcome="failed"] a').click()
+        self.see("#explanation-heading", "as soon as nothing fails")
+        self.assertEqual(len(self.all("[data-attempt]")), len(self.all('[data-hop="answer"] .notice')))
+
+    def send_with_a_hang(self):
+        to_send = {"project": "demo", "event": json.dumps(sample("payment_intent.succeeded")), "fault": "hang"}
+        url, headers = f"{self.serving.url}/workbench/send", {"Content-Type": "application/json"}
+        with self.assertRaises(TimeoutError):
+            urllib.request.urlopen(urllib.request.Request(url, json.dumps(to_send).encode(), headers), timeout=1)
+
+    def test_what_was_refused_is_not_signed_again(self):
+        event = json.dumps(sample("payment_intent.succeeded"))
+        request = urllib.request.Request(
+            f"{self.serving.url}/stripe/demo", event.encode(), {"Stripe-Signature": "t=1,v1=" + 64 * "0"}
+        )
+        with self.assertRaises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(request)
+        refused.exception.close()
+        self.open("deliveries/1")
+        self.see("#reason", "signature does not match")
+        self.see("#edit", "Change it and send")
+        self.assertFalse(self.find("#send-again").is_displayed())
+        self.assertEqual(self.all("#explanation"), [])
+        request = urllib.request.Request(
+            f"{self.serving.url}/workbench/deliveries/1/again", b"{}", {"Content-Type": "application/json"}
+        )
+        with self.assertRaises(urllib.error.HTTPError) as again:
+            urllib.request.urlopen(request)
+        self.assertIn("not signed again", json.load(again.exception)["error"])
+        again.exception.close()
 
     def test_other_pages_and_other_names_get_nothing(self):
         url = f"{self.serving.url}/workbench/deliveries"

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use indicatif::ProgressBar;
+use reqwest::StatusCode;
 use tokio::time::sleep;
 
 use super::event::{Event, Templates};
@@ -107,6 +108,8 @@ async fn deliver_one(endpoint: &Endpoint, body: Vec<u8>, tally: &Tally) -> Resul
         let pause = match &error {
             // Where nobody was ever met, nobody is waited for.
             NotTaken::Unreachable(_) if tally.delivered() == 0 => None,
+            // The same again would be refused again: the secret or the URL is wrong.
+            NotTaken::Refused(_) => None,
             _ => pauses.next(),
         };
         match (pause, error) {
@@ -115,7 +118,7 @@ async fn deliver_one(endpoint: &Endpoint, body: Vec<u8>, tally: &Tally) -> Resul
                 tally.unreachable.set(true);
                 return Err(reason);
             }
-            (None, NotTaken::Answered(reason)) => return Err(reason),
+            (None, NotTaken::Answered(reason) | NotTaken::Refused(reason)) => return Err(reason),
         }
     }
 }
@@ -124,6 +127,7 @@ async fn deliver_one(endpoint: &Endpoint, body: Vec<u8>, tally: &Tally) -> Resul
 enum NotTaken {
     Unreachable(String),
     Answered(String),
+    Refused(String),
 }
 
 async fn attempt(endpoint: &Endpoint, body: Vec<u8>) -> Result<(), NotTaken> {
@@ -136,5 +140,7 @@ async fn attempt(endpoint: &Endpoint, body: Vec<u8>) -> Result<(), NotTaken> {
         return Ok(());
     }
     let body: String = body.trim_end().chars().take(LONGEST_REASON).collect();
-    Err(NotTaken::Answered(format!("{} {body}", status.as_u16())))
+    let reason = format!("{} {body}", status.as_u16()).trim_end().to_owned();
+    let is_refusal = status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS;
+    Err(if is_refusal { NotTaken::Refused(reason) } else { NotTaken::Answered(reason) })
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use amplitude_emulator::Fault;
 use axum::body::{Body, to_bytes};
-use axum::extract::{Json, Path, Query, Request, State};
+use axum::extract::{DefaultBodyLimit, Json, Path, Query, Request, State};
 use axum::http::{Response, StatusCode};
 use axum::response::IntoResponse;
 use axum::response::sse::{Event, KeepAlive, Sse};
@@ -21,17 +21,15 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::charts::{Charts, Choice, Window};
 use super::credential::hide;
+use super::exchange::without_user;
 use super::guard::guard;
 use super::log::Filter;
 use super::signed::Mistake;
-use super::{Amplitude, Delivered, Workbench, now_milliseconds, page};
+use super::{Amplitude, Delivered, REFUSED, Workbench, now_milliseconds, page};
 use crate::samples::SAMPLES;
 
 /// What API Gateway takes. The handler's own limit is lower.
 const GATEWAY_LIMIT: usize = 10 * 1024 * 1024;
-
-/// More requests than the function makes for a delivery.
-const ALL_ATTEMPTS: u32 = 10;
 
 /// Longer than the function waits.
 const HANG: Duration = Duration::from_secs(10);
@@ -71,6 +69,7 @@ pub(crate) fn router(workbench: Workbench, port: u16) -> Router {
         .route("/workbench/send", post(send))
         .route("/workbench/charts", get(charts))
         .route("/workbench/{*file}", get(page::file))
+        .layer(DefaultBodyLimit::max(GATEWAY_LIMIT))
         .layer(middleware::from_fn_with_state(port, guard));
     own.fallback(deliver).with_state(workbench)
 }
@@ -82,7 +81,7 @@ async fn deliver(State(workbench): State<Workbench>, request: Request) -> Result
         *refused.status_mut() = StatusCode::PAYLOAD_TOO_LARGE;
         return Ok(refused);
     };
-    Ok(workbench.deliver(&parts.method, parts.uri.path(), &parts.headers, body).await.map(Body::from))
+    Ok(workbench.answer(&parts.method, parts.uri.path(), &parts.headers, body).await.map(Body::from))
 }
 
 async fn about(State(workbench): State<Workbench>) -> Json<Value> {
@@ -90,7 +89,7 @@ async fn about(State(workbench): State<Workbench>) -> Json<Value> {
     let amplitude = match &inner.amplitude {
         Amplitude::Emulator => "emulator",
         Amplitude::Real => "real",
-        Amplitude::Url(url) => url,
+        Amplitude::Url(url) => &without_user(url),
     };
     Json(json!({
         "projects": inner.projects.names(),
@@ -133,8 +132,12 @@ async fn delivery(State(workbench): State<Workbench>, Path(number): Path<u64>) -
 
 async fn again(State(workbench): State<Workbench>, Path(number): Path<u64>) -> Answer<Value> {
     let entry = find(&workbench, number)?;
+    if entry.summary.outcome == REFUSED {
+        // It may be anybody's, and would get a true signature.
+        return Err(bad("what was refused is not signed again as it is; look at it, and use `Change it and send`"));
+    }
     let project = ProjectName::from_str(&entry.summary.project).map_err(bad)?;
-    Ok(Json(of(workbench.send(&project, entry.stripe.body, None).await.map_err(bad)?)))
+    Ok(Json(of(workbench.send(&project, entry.stripe.body, None, None).await.map_err(bad)?)))
 }
 
 async fn live(State(workbench): State<Workbench>) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
@@ -198,16 +201,8 @@ impl OrderedFault {
 async fn send(State(workbench): State<Workbench>, Json(to_send): Json<ToSend>) -> Answer<Value> {
     let ToSend { project, event, mistake, fault } = to_send;
     let project = ProjectName::from_str(&project).map_err(|error| bad(format!("{project}: {error}")))?;
-    let Some(fault) = fault else {
-        return Ok(Json(of(workbench.send(&project, event.into_bytes(), mistake).await.map_err(bad)?)));
-    };
-    let Some((emulator, _)) = workbench.emulator() else {
-        return Err(bad("only the local Amplitude fails on order; start with --amplitude emulator"));
-    };
-    emulator.order(fault.fault(), ALL_ATTEMPTS);
-    let delivered = workbench.send(&project, event.into_bytes(), mistake).await;
-    emulator.cancel_orders();
-    Ok(Json(of(delivered.map_err(bad)?)))
+    let fault = fault.map(OrderedFault::fault);
+    Ok(Json(of(workbench.send(&project, event.into_bytes(), mistake, fault).await.map_err(bad)?)))
 }
 
 fn of(delivered: Delivered) -> Value {
@@ -242,7 +237,7 @@ async fn charts(State(workbench): State<Workbench>, Query(which): Query<WhichCha
     };
     let choice = Choice { currency: Some(which.currency).filter(|currency| !currency.is_empty()), cohort: window };
     let now = now_milliseconds().cast_signed();
-    let events = workbench.accepted(&project).await;
+    let events = workbench.accepted(&project).await.map_err(bad)?;
     // Deliveries go on meanwhile.
     let report = tokio::task::spawn_blocking(move || Charts::of(&events)?.report(&choice, now)).await;
     let failed = |error: &dyn std::fmt::Display| {

@@ -6,33 +6,52 @@ use serde_json::Value;
 use stripe_amplitude::projects::ProjectName;
 use stripe_amplitude::projects::settings::Settings;
 use stripe_amplitude::stripe::event::Event;
-use stripe_amplitude::translate::redaction::Reason;
+use stripe_amplitude::translate::redaction::{Reason, names_of_credentials};
 use stripe_amplitude::translate::{Context, translate_and_tell};
 
 use crate::{clock, event_file};
 
 const HIDDEN: &str = "\"(hidden)\"";
 
-/// The body as text, without the credentials in its object; all else stands as it was sent. What is no event has none that
-/// could be told from the rest.
+/// The body as text without credentials; all else stands as it was sent, so that a body that is no event, or no JSON to
+/// its end, can be looked at, too. Hidden is the value after each name that is a credential's wherever it stands, and what
+/// the function removes for the place where it stands.
 pub(crate) fn hide(body: &[u8], project: &ProjectName) -> String {
     let text = String::from_utf8_lossy(body);
-    let secrets = credentials(body, project);
-    let mut hidden = String::with_capacity(text.len());
+    let names: HashSet<&str> = names_of_credentials().collect();
+    let secrets = by_place(body, project);
+    let mut shown = String::with_capacity(text.len());
     let mut rest = &*text;
     while let Some(start) = rest.find('"') {
         let (before, literal) = rest.split_at(start);
-        let (literal, after) = literal.split_at(length_of_literal(literal));
-        let is_secret = serde_json::from_str::<String>(literal).is_ok_and(|text| secrets.contains(&text));
-        hidden.push_str(before);
-        hidden.push_str(if is_secret { HIDDEN } else { literal });
+        let (literal, after) = literal.split_at(length_of_text(literal));
+        shown.push_str(before);
         rest = after;
+        let Ok(content) = serde_json::from_str::<String>(literal) else {
+            shown.push_str(literal);
+            continue;
+        };
+        let is_name = after.trim_start().starts_with(':');
+        if !is_name {
+            shown.push_str(if secrets.contains(&content) { HIDDEN } else { literal });
+            continue;
+        }
+        shown.push_str(literal);
+        if names.contains(&*content) {
+            let value = after.trim_start().trim_start_matches(':').trim_start();
+            let (between, value) = after.split_at(after.len() - value.len());
+            let (value, after) = value.split_at(length_of_value(value));
+            shown.push_str(between);
+            // There is nothing to hide, and the notes tell of nulls apart.
+            shown.push_str(if value == "null" { value } else { HIDDEN });
+            rest = after;
+        }
     }
-    hidden + rest
+    shown + rest
 }
 
-/// All texts in what the function removes as a credential, whatever the settings say.
-fn credentials(body: &[u8], project: &ProjectName) -> HashSet<String> {
+/// All texts in what the function removes as a credential for its place, whatever the settings say.
+fn by_place(body: &[u8], project: &ProjectName) -> HashSet<String> {
     let mut secrets = HashSet::new();
     let Ok(verified) = event_file::verified(body.to_vec(), clock::now()) else { return secrets };
     let (Ok(event), Ok(whole)) = (Event::parse(&verified), serde_json::from_slice::<Value>(body)) else {
@@ -42,26 +61,20 @@ fn credentials(body: &[u8], project: &ProjectName) -> HashSet<String> {
     let object = whole.pointer("/data/object").unwrap_or(&Value::Null);
     // Without a preferred currency there is no rate that could be missing.
     let _ = translate_and_tell(event, &context, &mut |path, reason| {
+        let path = path.to_string();
+        let is_known_by_name = names_of_credentials().any(|name| path.rsplit('.').next() == Some(name));
         if reason == Reason::Credential
-            && let Some(value) = object.pointer(&format!("/{}", path.to_string().replace('.', "/")))
+            && !is_known_by_name
+            && let Some(Value::String(text)) = object.pointer(&format!("/{}", path.replace('.', "/")))
         {
-            collect(value, &mut secrets);
+            secrets.insert(text.clone());
         }
     });
     secrets
 }
 
-fn collect(value: &Value, texts: &mut HashSet<String>) {
-    match value {
-        Value::String(text) => drop(texts.insert(text.clone())),
-        Value::Array(items) => items.iter().for_each(|item| collect(item, texts)),
-        Value::Object(fields) => fields.values().for_each(|field| collect(field, texts)),
-        Value::Null | Value::Bool(_) | Value::Number(_) => {}
-    }
-}
-
 /// Of a JSON text that begins with its quotation mark, up to the one that ends it, or to the end.
-fn length_of_literal(text: &str) -> usize {
+pub(crate) fn length_of_text(text: &str) -> usize {
     let mut escaped = false;
     for (place, byte) in text.bytes().enumerate().skip(1) {
         match byte {
@@ -70,6 +83,33 @@ fn length_of_literal(text: &str) -> usize {
             b'"' => return place + 1,
             _ => {}
         }
+    }
+    text.len()
+}
+
+/// Of a JSON value at the beginning of a text, or what there is of it.
+fn length_of_value(text: &str) -> usize {
+    let (mut depth, mut place) = (0_usize, 0);
+    while let Some(rest) = text.get(place..)
+        && let Some(first) = rest.chars().next()
+    {
+        match first {
+            '"' => {
+                place += length_of_text(rest);
+                if depth == 0 {
+                    return place;
+                }
+                continue;
+            }
+            '{' | '[' => depth += 1,
+            '}' | ']' if depth > 1 => depth -= 1,
+            // The end of this value, or of what it stands in.
+            '}' | ']' => return place + depth,
+            ',' if depth == 0 => return place,
+            _ if depth == 0 && first.is_whitespace() => return place,
+            _ => {}
+        }
+        place += first.len_utf8();
     }
     text.len()
 }
@@ -97,18 +137,47 @@ mod tests {
     }
 
     #[test]
-    fn an_escaped_one_is_hidden_too_and_so_is_one_in_an_object() {
-        let body = r#"{"id": "evt_1", "object": "event", "type": "a.b", "created": 1, "data": {"object": {"object": "x",
-            "client_secret": "a\u002fb\"c", "next_action": {"to": ["https:\/\/example.com"]}, "note": "a\"b"}}}"#;
-        let shown = hidden(body);
-        assert!(!shown.contains("002f") && !shown.contains("example.com"), "{shown}");
-        assert!(shown.contains(r#""note": "a\"b"}}}"#), "{shown}");
+    fn they_are_hidden_by_name_wherever_they_stand_and_whatever_they_are() {
+        for (value, shown) in [
+            (r#""a\u002fb\"c""#, HIDDEN),
+            (r#"{"to": ["https:\/\/example.com", {"type": "usd"}]}"#, HIDDEN),
+            ("[[1], {}]", HIDDEN),
+            ("987", HIDDEN),
+            ("true", HIDDEN),
+            ("null", "null"),
+        ] {
+            for around in [
+                r#"{"data": {"previous_attributes": {"client_secret" : X}, "currency": "usd"}}"#,
+                r#"{"next_action": X, "a.b/c": {"currency": "usd"}}"#,
+                r#"[{"cvc":X }, "usd"]"#,
+            ] {
+                assert_eq!(hidden(&around.replace('X', value)), around.replace('X', shown));
+            }
+        }
     }
 
     #[test]
-    fn what_is_no_event_stands_as_it_was() {
-        for body in ["", "{", r#"{"a": "b"#, r#"{"client_secret": "a"}"#, "\"\\"] {
+    fn by_place_where_only_the_place_makes_them_credentials() {
+        let session = include_str!("../../../events/stripe/checkout.session.completed.json");
+        let mut session: Value = serde_json::from_str(session).unwrap();
+        session["data"]["object"]["url"] = "https://checkout.example.com/c".into();
+        session["data"]["object"]["line_items"] = serde_json::json!({"url": "/v1/line_items"});
+        let shown = hidden(&session.to_string());
+        assert!(!shown.contains("checkout.example.com") && shown.contains("/v1/line_items"), "{shown}");
+    }
+
+    #[test]
+    fn what_is_no_event_or_no_json_stands_as_it_was_but_for_them() {
+        for body in ["", "{", r#"{"a": "b"#, "\"\\", r#"{"secret""#, r#"{"a": "client_secret"}"#] {
             assert_eq!(hidden(body), body);
+        }
+        for (body, shown) in [
+            (r#"{"client_secret": "cut o"#, r#"{"client_secret": "(hidden)""#),
+            (r#"{"secret":{"a":["b"#, r#"{"secret":"(hidden)""#),
+            (r#"{"secret":"#, r#"{"secret":"(hidden)""#),
+            ("\u{e9}{\"secret\":\"\u{e9}\",\"\u{e9}\":1}", "\u{e9}{\"secret\":\"(hidden)\",\"\u{e9}\":1}"),
+        ] {
+            assert_eq!(hidden(body), shown);
         }
         assert_eq!(hide(b"\xff", &"demo".parse().unwrap()), "\u{fffd}");
     }

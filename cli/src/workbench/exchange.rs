@@ -7,11 +7,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use axum::Router;
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
+use futures_util::stream;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use stripe_amplitude::amplitude::Destination;
@@ -19,6 +20,8 @@ use stripe_amplitude::amplitude::Region;
 use stripe_amplitude::amplitude::client::{Client, Delivery, DeliveryError, EventSink};
 use stripe_amplitude::amplitude::event::Event;
 use tokio::net::TcpListener;
+
+use super::credential::length_of_text;
 
 /// The request that began with this holds the key next. It is what the function's client sends.
 const KEY_BEGINS: &str = r#"{"api_key":""#;
@@ -75,6 +78,8 @@ pub(crate) struct Line {
 #[derive(Debug)]
 struct Under {
     began: Instant,
+    /// The Amplitude that this one goes to, in the place of the usual.
+    instead: Option<String>,
     exchanges: Vec<Exchange>,
 }
 
@@ -85,24 +90,26 @@ impl Line {
     /// Where there is no port to be had.
     pub(crate) async fn open(http: reqwest::Client, upstream: Upstream) -> std::io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
-        let address = format!("http://{}", listener.local_addr()?).into();
+        // The path is not to be guessed: what comes by another is none of ours.
+        let key = fastrand::u64(..);
+        let address = format!("http://{}/{key:016x}", listener.local_addr()?).into();
         let line = Self { http, upstream, address, exchanges: Arc::default() };
         let router = Router::new()
-            .route("/{delivery}/{region}", post(pass_on))
+            .route(&format!("/{key:016x}/{{delivery}}/{{region}}"), post(pass_on))
             .layer(DefaultBodyLimit::disable())
             .with_state(line.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
         Ok(line)
     }
 
-    /// From now on, what is sent for this delivery is noted.
-    pub(crate) fn watch(&self, delivery: u64) {
-        self.exchanges().insert(delivery, Under { began: Instant::now(), exchanges: Vec::new() });
+    /// From now on, what is sent for this delivery is noted. It goes to the endpoint `instead`, where there is one.
+    pub(crate) fn watch(&self, delivery: u64, instead: Option<String>) {
+        self.exchanges().insert(delivery, Under { began: Instant::now(), instead, exchanges: Vec::new() });
     }
 
     /// What was sent for this delivery, which is answered now.
     pub(crate) fn take(&self, delivery: u64) -> Vec<Exchange> {
-        let Some(Under { began, mut exchanges }) = self.exchanges().remove(&delivery) else { return Vec::new() };
+        let Some(Under { began, mut exchanges, .. }) = self.exchanges().remove(&delivery) else { return Vec::new() };
         let mut next = milliseconds(began);
         for exchange in exchanges.iter_mut().rev() {
             if exchange.status.is_none() && exchange.problem.is_none() {
@@ -112,6 +119,13 @@ impl Line {
             next = exchange.after_milliseconds;
         }
         exchanges
+    }
+
+    /// Where a request goes, and where it seems to go.
+    fn urls(&self, delivery: u64, region: &str) -> (String, String) {
+        let usual = self.url(region);
+        let instead = self.exchanges().get(&delivery).and_then(|under| under.instead.clone());
+        (instead.unwrap_or_else(|| usual.clone()), without_user(&usual))
     }
 
     fn url(&self, region: &str) -> String {
@@ -133,7 +147,7 @@ impl Line {
     /// Notes a request, and gives its place among those of its delivery.
     fn note_request(&self, delivery: u64, url: &str, request: String) -> Option<usize> {
         let mut exchanges = self.exchanges();
-        let Under { began, exchanges } = exchanges.get_mut(&delivery)?;
+        let Under { began, exchanges, .. } = exchanges.get_mut(&delivery)?;
         exchanges.push(Exchange {
             url: url.to_owned(),
             local: self.is_local(),
@@ -148,15 +162,23 @@ impl Line {
     }
 
     /// Notes what came of it, unless the delivery was answered before.
-    fn note_answer(&self, delivery: u64, place: Option<usize>, answer: &Result<(StatusCode, Bytes), String>) {
+    fn note_answer(
+        &self,
+        delivery: u64,
+        place: Option<usize>,
+        answer: &Result<(StatusCode, Bytes), String>,
+        key: &str,
+    ) {
         let mut exchanges = self.exchanges();
-        let Some(Under { began, exchanges }) = exchanges.get_mut(&delivery) else { return };
+        let Some(Under { began, exchanges, .. }) = exchanges.get_mut(&delivery) else { return };
         let Some(exchange) = place.and_then(|place| exchanges.get_mut(place)) else { return };
         exchange.milliseconds = milliseconds(*began) - exchange.after_milliseconds;
         match answer {
             Ok((status, body)) => {
                 exchange.status = Some(status.as_u16());
-                exchange.answer = Some(String::from_utf8_lossy(body).into_owned());
+                // Amplitude repeats a key that it does not know; most often it is another region's.
+                let answer = String::from_utf8_lossy(body);
+                exchange.answer = Some(if key.is_empty() { answer.into() } else { answer.replace(key, &digest(key)) });
             }
             Err(problem) => exchange.problem = Some(problem.clone()),
         }
@@ -178,32 +200,52 @@ impl EventSink for Line {
 }
 
 async fn pass_on(State(line): State<Line>, Path((delivery, region)): Path<(u64, String)>, body: Bytes) -> Response {
-    let url = line.url(&region);
-    let hidden = without_key(&String::from_utf8_lossy(&body));
-    let place = line.note_request(delivery, &url, hidden.clone());
+    let (url, seen) = line.urls(delivery, &region);
+    let (hidden, key) = without_key(&String::from_utf8_lossy(&body));
+    let place = line.note_request(delivery, &seen, hidden.clone());
     // The local Amplitude tells projects apart by the digest as well; so it can be given again what it had before.
     let body = if line.is_local() { hidden.into() } else { body };
-    let answer = ask(&line.http, &url, body).await;
-    line.note_answer(delivery, place, &answer);
+    let answer = ask(&line.http, &url, &seen, body).await;
+    line.note_answer(delivery, place, &answer, &key);
     match answer {
         Ok((status, body)) => (status, [(header::CONTENT_TYPE, "application/json")], body).into_response(),
-        Err(problem) => (StatusCode::BAD_GATEWAY, problem).into_response(),
+        // No status of ours: the function shall see a connection that broke.
+        Err(_) => {
+            Body::from_stream(stream::once(async { Err::<Bytes, _>(std::io::Error::other("none")) })).into_response()
+        }
     }
 }
 
-async fn ask(http: &reqwest::Client, url: &str, body: Bytes) -> Result<(StatusCode, Bytes), String> {
+/// `seen` is what it is called in the problem.
+async fn ask(http: &reqwest::Client, url: &str, seen: &str, body: Bytes) -> Result<(StatusCode, Bytes), String> {
     let request = http.post(url).header(header::CONTENT_TYPE, "application/json").body(body);
-    let no_answer = |error: reqwest::Error| format!("no answer from {url}: {}", error.without_url());
+    let no_answer = |error: reqwest::Error| {
+        let cause = std::iter::successors(std::error::Error::source(&error), |error| error.source()).last();
+        format!("no answer from {seen}: {}", cause.map_or_else(|| "no connection".to_owned(), ToString::to_string))
+    };
     let answer = request.send().await.map_err(no_answer)?;
     Ok((answer.status(), answer.bytes().await.map_err(no_answer)?))
 }
 
-/// The request with a digest in the place of the key: enough to tell keys apart, and not to use one.
-fn without_key(request: &str) -> String {
-    match request.strip_prefix(KEY_BEGINS).and_then(|rest| rest.split_once('"')) {
-        Some((key, rest)) => format!("{KEY_BEGINS}{}\"{rest}", digest(key)),
-        None => "{}".to_owned(),
+/// The request with a digest in the place of the key, which comes with it: enough to tell keys apart, and not to use one.
+fn without_key(request: &str) -> (String, String) {
+    let start = KEY_BEGINS.len() - 1;
+    let literal = request.starts_with(KEY_BEGINS).then(|| request.get(start..)).flatten();
+    let literal = literal.and_then(|rest| rest.split_at_checked(length_of_text(rest)));
+    match literal.map(|(literal, rest)| (serde_json::from_str::<String>(literal), rest)) {
+        Some((Ok(key), rest)) => (format!("{KEY_BEGINS}{}\"{rest}", digest(&key)), key),
+        _ => ("{}".to_owned(), String::new()),
     }
+}
+
+/// The URL without a user and a password, which some endpoints want.
+pub(crate) fn without_user(url: &str) -> String {
+    let Ok(mut parsed) = url.parse::<reqwest::Url>() else { return url.to_owned() };
+    if parsed.username().is_empty() && parsed.password().is_none() {
+        return url.to_owned();
+    }
+    let _ = parsed.set_username("").and_then(|()| parsed.set_password(None));
+    parsed.to_string()
 }
 
 /// What stands for a key in the workbench.
@@ -225,14 +267,18 @@ mod tests {
 
     #[test]
     fn a_digest_stands_in_the_place_of_the_key() {
-        let request = r#"{"api_key":"key-of-a-test","events":[{"revenue":12.30}]}"#;
-        let hidden = without_key(request);
-        assert_eq!(
-            hidden,
-            r#"{"api_key":"hidden-c2d37c0ed2c8","events":[{"revenue":12.30}]}"#
-                .replace("c2d37c0ed2c8", &digest("key-of-a-test")[7..])
-        );
-        assert!(!hidden.contains("key-of-a-test") && digest("a") != digest("b"));
-        assert_eq!(without_key(r#"{"events":[],"api_key":"key-of-a-test"}"#), "{}");
+        for (literal, key) in [("key-of-a-test", "key-of-a-test"), (r#"a\"b\\"#, "a\"b\\")] {
+            let (hidden, found) = without_key(&format!(r#"{{"api_key":"{literal}","events":[{{"revenue":12.30}}]}}"#));
+            assert_eq!(hidden, format!(r#"{{"api_key":"{}","events":[{{"revenue":12.30}}]}}"#, digest(key)));
+            assert!(found == key && !hidden.contains(literal));
+        }
+        assert_ne!(digest("a"), digest("b"));
+        assert_eq!(without_key(r#"{"events":[],"api_key":"key-of-a-test"}"#).0, "{}");
+    }
+
+    #[test]
+    fn a_user_and_a_password_are_not_shown() {
+        assert_eq!(without_user("https://user:hidden@example.com/2/httpapi"), "https://example.com/2/httpapi");
+        assert_eq!(without_user("http://127.0.0.1:1/x"), "http://127.0.0.1:1/x");
     }
 }

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension as _, Row, named_params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, Row, named_params};
 use serde::{Deserialize, Serialize};
 
 use super::exchange::Exchange;
@@ -13,6 +14,9 @@ pub(crate) const PAGE: usize = 100;
 
 /// Renewed where the table changes; a file of another version is refused.
 const VERSION: i64 = 1;
+
+/// What SQLite files of the workbench are marked with; others are left alone.
+const APPLICATION: i64 = 0x5374_416d;
 
 const TABLE: &str = "
     create table delivery (
@@ -34,8 +38,6 @@ const TABLE: &str = "
         answer text not null,
         exchanges text not null
     ) strict;
-    create index delivery_outcome on delivery (outcome, number);
-    create index delivery_type on delivery (type, number);
 ";
 
 /// A delivery in the list.
@@ -117,18 +119,23 @@ impl Log {
         if let Some(file) = file {
             reserve(file).map_err(|error| format!("{name}: {error}"))?;
         }
-        // An empty name is a temporary file of SQLite's.
-        let connection = Connection::open(file.unwrap_or(Path::new("")));
-        let connection = connection.map_err(|error| format!("{name}: {error}"))?;
-        let version = prepare(&connection).map_err(|error| {
-            format!("{name} is no file of deliveries: {error}; name another one, which is made where it is not there")
-        })?;
-        if version != VERSION {
-            return Err(format!(
+        let failed = |error: rusqlite::Error| match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseBusy) => format!("{name} is in use by another `serve`; name another file"),
+            _ => format!(
+                "{name} is no file of deliveries: {error}; name another one, which is made where it is not there"
+            ),
+        };
+        // An empty name is a temporary file of SQLite's; none is taken for a URI, or for memory.
+        let path = file.map(std::path::absolute).transpose().map_err(|error| format!("{name}: {error}"))?;
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path.unwrap_or_default(), flags).map_err(failed)?;
+        match prepare(&connection).map_err(failed)? {
+            (APPLICATION, VERSION) => Ok(Self(Mutex::new(connection))),
+            (APPLICATION, version) => Err(format!(
                 "{name} is of another version of stripe-amplitude-cli ({version}, this one has {VERSION}); name another file"
-            ));
+            )),
+            _ => Err(format!("{name} is another program's database; name another file")),
         }
-        Ok(Self(Mutex::new(connection)))
     }
 
     /// The number of the last delivery, or 0.
@@ -199,6 +206,7 @@ impl Log {
 
     /// One delivery.
     pub(crate) fn find(&self, number: u64) -> rusqlite::Result<Option<Entry>> {
+        let Ok(number) = i64::try_from(number) else { return Ok(None) };
         let connection = self.connection();
         let mut statement = connection.prepare_cached("select * from delivery where number = ?")?;
         statement.query_row([number], entry).optional()
@@ -232,16 +240,26 @@ fn reserve(file: &Path) -> std::io::Result<()> {
     options.open(file).map(drop)
 }
 
-/// Makes the table in a new file, and gives the version of an old one.
-fn prepare(connection: &Connection) -> rusqlite::Result<i64> {
-    // A delivery that was answered is in the file, though the machine may fail before it is on the disk.
-    connection.execute_batch("pragma journal_mode = wal; pragma synchronous = normal")?;
-    let tables: i64 = connection.query_row("select count(*) from sqlite_schema", [], |row| row.get(0))?;
-    if tables == 0 {
-        connection.execute_batch(TABLE)?;
-        connection.pragma_update(None, "user_version", VERSION)?;
+/// Makes the table in a new file, and gives whose a file is, and its version. What is not ours is not changed.
+fn prepare(connection: &Connection) -> rusqlite::Result<(i64, i64)> {
+    // Two processes would give the same numbers.
+    connection.busy_timeout(Duration::ZERO)?;
+    connection.execute_batch("pragma locking_mode = exclusive")?;
+    let is_empty: bool = connection.query_row("select count(*) = 0 from sqlite_schema", [], |row| row.get(0))?;
+    if is_empty {
+        connection.execute_batch(&format!(
+            "begin exclusive; {TABLE} pragma application_id = {APPLICATION}; pragma user_version = {VERSION}; commit"
+        ))?;
     }
-    connection.pragma_query_value(None, "user_version", |row| row.get(0))
+    let value = |name| connection.pragma_query_value(None, name, |row| row.get(0));
+    let found = (value("application_id")?, value("user_version")?);
+    if found == (APPLICATION, VERSION) {
+        // A delivery that was answered is in the file, though the machine may fail before it is on the disk.
+        connection.execute_batch("pragma journal_mode = wal; pragma synchronous = normal")?;
+        // Takes the lock, so that a second process is told now and not at its first delivery.
+        connection.execute_batch("begin immediate; commit")?;
+    }
+    Ok(found)
 }
 
 fn summary(row: &Row<'_>) -> rusqlite::Result<Summary> {
@@ -370,6 +388,8 @@ mod tests {
             use std::os::unix::fs::PermissionsExt as _;
             assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o077, 0);
         }
+        let error = Log::open(Some(&file)).unwrap_err();
+        assert!(error.contains("in use by another `serve`"), "{error}");
         drop(log);
         for end in ["", "-wal", "-shm"] {
             let _ = std::fs::remove_file(format!("{}{end}", file.display()));

@@ -38,7 +38,7 @@ function describe({ projects, amplitude, kept_in, version }) {
   byId("amplitude").dataset.amplitude = amplitude === "emulator" ? "emulator" : "other";
   byId("kept").textContent = kept_in
     ? `Kept in ${kept_in}.`
-    : "Kept in memory, until serve ends; --data FILE keeps them.";
+    : "Forgotten when serve ends; --data FILE keeps them.";
   for (const place of document.querySelectorAll("[data-fill=listen]")) {
     place.textContent = `stripe listen --forward-to ${location.origin}/stripe/${projects[0] ?? "shop"}`;
   }

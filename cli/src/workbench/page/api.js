@@ -21,7 +21,10 @@ async function answered(request) {
     if (error.name === "AbortError") throw error;
     throw new Error(UNREACHABLE);
   }
-  const body = await response.json().catch(() => null);
+  const body = await response.json().catch((error) => {
+    if (error.name === "AbortError") throw error;
+    return null;
+  });
   if (!response.ok) throw new Error(body?.error ?? `The workbench answered ${response.status}.`);
   return body;
 }

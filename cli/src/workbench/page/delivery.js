@@ -65,7 +65,8 @@ function parts({ summary, stripe, answer, amplitude, explanation }) {
     ),
   ];
   if (explanation) {
-    made.push(element("h2", { id: "explanation-heading" }, "The whole explanation"));
+    const heading = summary.outcome === "failed" ? "What becomes of it as soon as nothing fails" : "The whole explanation";
+    made.push(element("h2", { id: "explanation-heading" }, heading));
     made.push(
       element(
         "pre",
@@ -101,7 +102,7 @@ function facts({ number, received, project, event, outcome, status, reason, user
   return element("div", {}, list, ...said);
 }
 
-function actions({ number }, stripe) {
+function actions({ number, outcome }, stripe) {
   const problem = element("p", { class: "notice", role: "alert", hidden: true });
   const again = button("Send again", { class: "primary", id: "send-again" }, async () => {
     again.disabled = true;
@@ -117,6 +118,8 @@ function actions({ number }, stripe) {
     edit(stripe.body);
     location.hash = "#send";
   });
+  // A refused one may be anybody's, and would get a true signature.
+  again.hidden = outcome === "refused";
   return element("div", { class: "actions" }, again, change, problem);
 }
 

@@ -7,6 +7,7 @@ const PAUSE_MILLISECONDS = 3000;
 
 const listeners = { delivery: [], reload: [] };
 let lost = false;
+let source = null;
 
 /** `delivery` brings a summary, `reload` nothing: what was fetched before is to be fetched again. */
 export function listen(name, listener) {
@@ -14,12 +15,19 @@ export function listen(name, listener) {
 }
 
 export function connect() {
-  const source = new EventSource("/workbench/live");
+  // A browser opens six connections to a server in all; a tab in the background shall not hold one.
+  document.addEventListener("visibilitychange", () => (document.hidden ? close() : open()));
+  open();
+}
+
+function open() {
+  if (source || document.hidden) return;
+  source = new EventSource("/workbench/live");
   source.addEventListener("open", () => {
     tell("live", "Live");
-    if (!lost) return;
+    if (lost) announce("The connection is back.");
     lost = false;
-    announce("The connection is back.");
+    // What came before the connection was there is not told again.
     tellAll("reload");
   });
   source.addEventListener("error", () => {
@@ -27,10 +35,17 @@ export function connect() {
     if (!lost) announce("The connection to the workbench is lost. It is tried again.");
     lost = true;
     // After an answer that is no stream of events, the browser gives up.
-    if (source.readyState === EventSource.CLOSED) setTimeout(connect, PAUSE_MILLISECONDS);
+    if (source?.readyState !== EventSource.CLOSED) return;
+    close();
+    setTimeout(open, PAUSE_MILLISECONDS);
   });
   source.addEventListener("delivery", (event) => tellAll("delivery", JSON.parse(event.data)));
   source.addEventListener("reload", () => tellAll("reload"));
+}
+
+function close() {
+  source?.close();
+  source = null;
 }
 
 function tellAll(name, value) {
