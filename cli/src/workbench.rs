@@ -102,6 +102,14 @@ struct Posted {
     instead: Option<String>,
 }
 
+/// A delivery that is answered, and whether it could be kept.
+struct Noted {
+    answer: Response<String>,
+    number: u64,
+    milliseconds: f64,
+    kept: Result<(), String>,
+}
+
 /// A delivery that the workbench made.
 pub(crate) struct Delivered {
     pub(crate) number: u64,
@@ -159,20 +167,20 @@ impl Workbench {
     ) -> Response<String> {
         if method == Method::POST && path.contains("/stripe/") {
             let posted = Posted { path: path.to_owned(), headers: headers.clone(), body, instead: None };
-            return self.deliver(posted).await.0;
+            return self.deliver(posted).await.answer;
         }
         let request = Request { method, path, headers, body, request_id: None, function: None, time_left: None };
         self.0.webhook.handle(request).await
     }
 
-    /// To its end, though whoever posted it may be gone: Lambda does not stop half-way, either. Gives the number, too.
-    async fn deliver(&self, posted: Posted) -> (Response<String>, u64, f64) {
+    /// To its end, though whoever posted it may be gone: Lambda does not stop half-way, either.
+    async fn deliver(&self, posted: Posted) -> Noted {
         let this = self.clone();
         let delivered = tokio::spawn(async move { this.note(posted).await }).await;
         delivered.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
     }
 
-    async fn note(&self, Posted { path, headers, body, instead }: Posted) -> (Response<String>, u64, f64) {
+    async fn note(&self, Posted { path, headers, body, instead }: Posted) -> Noted {
         let inner = &self.0;
         let number = inner.last.fetch_add(1, Ordering::Relaxed) + 1;
         let (received, start) = (now_milliseconds(), Instant::now());
@@ -194,19 +202,20 @@ impl Workbench {
         let body = if is_kept { body.to_vec() } else { Vec::new() };
         let stripe = Sent { path, headers: of_stripe(&headers), body };
         let entry = entry(number, received, milliseconds, stripe, &answer, exchanges);
-        match inner.log.add(&entry) {
+        let kept = inner.log.add(&entry).map_err(|error| error.to_string());
+        match &kept {
             // Nobody looks, if it cannot be sent.
             Ok(()) => drop(inner.live.send(entry.summary)),
-            Err(error) => tracing::error!(%error, "the workbench could not keep a delivery; it was made all the same"),
+            Err(error) => tracing::error!(error, "the workbench could not keep a delivery; it was made all the same"),
         }
-        (answer, number, milliseconds)
+        Noted { answer, number, milliseconds, kept }
     }
 
     /// Signs an event and delivers it, with one of the usual mistakes, or while the local Amplitude fails, if that is
     /// wanted.
     ///
     /// # Errors
-    /// A sentence, where the project has no signing secret, or there is no local Amplitude.
+    /// A sentence, where the project has no signing secret, there is no local Amplitude, or the delivery cannot be kept.
     async fn send(
         &self,
         project: &ProjectName,
@@ -217,7 +226,7 @@ impl Workbench {
         let secret = secret_of(&self.0.projects, project).await?;
         let Signed { headers, body } = Signed::new(&secret, event, mistake, clock::now());
         let mut posted = Posted { path: format!("/stripe/{project}"), headers, body, instead: None };
-        let (answer, number, milliseconds) = match fault {
+        let Noted { answer, number, milliseconds, kept } = match fault {
             None => self.deliver(posted).await,
             Some(_) if self.emulator().is_none() => {
                 return Err("only the local Amplitude fails on order; start with --amplitude emulator".to_owned());
@@ -232,7 +241,9 @@ impl Workbench {
                 self.deliver(posted).await
             }
         };
-        Ok(Delivered { number, status: answer.status().as_u16(), body: answer.into_body(), milliseconds })
+        let status = answer.status().as_u16();
+        kept.map_err(|error| format!("it was delivered, and answered {status}, but cannot be kept here: {error}"))?;
+        Ok(Delivered { number, status, body: answer.into_body(), milliseconds })
     }
 
     /// What becomes of an event, and why, with the settings as they are now. None where there is nothing to say: what was

@@ -209,6 +209,15 @@ class Workbench(unittest.TestCase):
             self.assertLessEqual(width, 360, f"{view} is not wider than the window")
             nameless = self.browser.execute_script(NAMELESS)
             self.assertEqual(nameless, [], f"{view}: everything that can be used has a name")
+        self.open("help")
+        pictures = "return [...document.querySelectorAll('#view-help img')].map((one) => (one.loading = 'eager', one.decode()))"
+        self.browser.execute_async_script(
+            f"Promise.all((() => {{ {pictures} }})()).then(() => arguments[0](true), (e) => arguments[0](String(e)))"
+        )
+        sizes = self.browser.execute_script(
+            "return [...document.querySelectorAll('#view-help img')].map((one) => one.naturalWidth)"
+        )
+        self.assertEqual(sizes, 4 * [1280], "the help has its pictures")
         self.open("deliveries")
         self.browser.refresh()
         self.see("#connection", "Live")

@@ -6,19 +6,21 @@
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use axum::response::{AppendHeaders, IntoResponse, Response};
 
 use super::api::Problem;
+use super::page::HEADERS;
 
 /// The names that this machine has for itself.
 const NAMES: [&str; 3] = ["127.0.0.1", "localhost", "[::1]"];
 
 /// Lets pass what comes from the page itself. The state is the port.
 pub(crate) async fn guard(State(port): State<u16>, request: Request, next: Next) -> Response {
-    match refusal(request.method(), request.headers(), port) {
+    let answer = match refusal(request.method(), request.headers(), port) {
         Some(why) => Problem(StatusCode::FORBIDDEN, why.to_owned()).into_response(),
         None => next.run(request).await,
-    }
+    };
+    (AppendHeaders(HEADERS), answer).into_response()
 }
 
 fn refusal(method: &Method, headers: &HeaderMap, port: u16) -> Option<&'static str> {

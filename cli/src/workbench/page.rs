@@ -13,12 +13,13 @@ use super::api::Problem;
 const POLICY: &str = "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'; \
                       form-action 'self'; base-uri 'none'";
 
-const HEADERS: [(HeaderName, &str); 4] = [
+/// Of all that the workbench answers.
+pub(crate) const HEADERS: [(HeaderName, &str); 4] = [
     (CONTENT_SECURITY_POLICY, POLICY),
     (X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (REFERRER_POLICY, "no-referrer"),
-    // Another version of the program may be on the same port next time.
-    (CACHE_CONTROL, "no-cache"),
+    // Customers' data; and another version of the program may be on the same port next time.
+    (CACHE_CONTROL, "no-store"),
 ];
 
 /// A file by its name, with its type.
@@ -65,12 +66,12 @@ macro_rules! pictures {
 const PICTURES: [(&str, &str, &[u8]); 4] = pictures! { "charts.png" "deliveries.png" "delivery.png" "send.png" };
 
 pub(crate) async fn index() -> impl IntoResponse {
-    (HEADERS, Html(include_str!("page/index.html")))
+    Html(include_str!("page/index.html"))
 }
 
 pub(crate) async fn file(Path(name): Path<String>) -> Result<impl IntoResponse, Problem> {
     let none = || Problem(StatusCode::NOT_FOUND, format!("there is no /workbench/{name}"));
     let mut files = FILES.iter().chain(&PICTURES);
     let (_, content_type, bytes) = files.find(|(known, ..)| *known == name).ok_or_else(none)?;
-    Ok((HEADERS, [(CONTENT_TYPE, *content_type)], *bytes))
+    Ok(([(CONTENT_TYPE, *content_type)], *bytes))
 }
