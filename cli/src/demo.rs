@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use amplitude_emulator::{AcceptedEvent, Emulator};
 use serde_json::Value;
-use stripe_amplitude::stripe::signature::{self, SigningSecret};
 
+use crate::endpoint::Endpoint;
 use crate::projects::{DEMO, DEMO_SECRET, Projects};
 use crate::samples::{SAMPLES, Sample};
 use crate::workbench::{Amplitude, Workbench};
@@ -53,15 +53,12 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error
 
 /// Prints a row for each event, and counts those that landed as expected.
 async fn send_samples(url: &str, emulator: &Emulator) -> Result<usize, Box<dyn Error>> {
-    let http = stripe_amplitude::http_client::build(None)?;
-    let secret = SigningSecret::new(DEMO_SECRET.into(), None);
+    let endpoint = Endpoint::new(url.to_owned(), DEMO_SECRET.to_owned())?;
     let mut as_expected = 0;
     row(["TYPE", "STATUS", "USER ID", "FROM", "REVENUE"]);
     for sample in &SAMPLES {
-        let now = clock::now();
-        let body = event_file::happen_now(sample.json.as_bytes(), now)?;
-        let header = signature::sign(&secret, now, &body);
-        let answer = http.post(url).header(signature::HEADER, header).body(body).send().await?;
+        let body = event_file::happen_now(sample.json.as_bytes(), clock::now())?;
+        let answer = endpoint.deliver(body).await?;
         let status = answer.status().as_u16();
         let answer: Value = serde_json::from_slice(&answer.bytes().await?)?;
 

@@ -32,9 +32,7 @@ impl Endpoint {
     pub(crate) async fn deliver(&self, body: Vec<u8>) -> Result<Response, reqwest::Error> {
         let signature = signature::sign(&self.secret, clock::now(), &body);
         let request = self.http.post(&self.url).header("cache-control", "no-cache");
-        let request = request.header(signature::HEADER, signature);
-        let request = stripe::HEADERS.iter().fold(request, |request, (name, value)| request.header(*name, *value));
-        request.body(body).send().await
+        request.headers(stripe::headers(&signature)).body(body).send().await
     }
 
     /// In a sentence, why nobody answered.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use stripe_amplitude::projects::{LoadError, Parameter, ProjectName, ProjectSource};
+use stripe_amplitude::projects::{LoadError, Parameter, Project, ProjectName, ProjectSource};
 use toml::{Table, Value};
 
 /// The name of the built-in project.
@@ -69,6 +69,19 @@ impl Projects {
         Ok(Self::Fixed(projects.into()))
     }
 
+    /// A project as its parameters describe it now.
+    ///
+    /// # Errors
+    /// A sentence, where there is none, or they cannot be read.
+    pub(crate) async fn project(&self, name: &ProjectName) -> Result<Project, String> {
+        let folder = self.folder(name);
+        let parameters = self.load(name).await.map_err(|error| format!("{folder} cannot be read: {error}"))?;
+        if parameters.is_empty() {
+            return Err(format!("there is no project {name}: nothing is under {folder}/"));
+        }
+        Ok(Project::from_parameters(parameters, &folder))
+    }
+
     /// The names, where they are known.
     pub(crate) fn names(&self) -> Vec<&str> {
         match self {
@@ -105,7 +118,6 @@ impl ProjectSource for Projects {
 #[cfg(test)]
 mod tests {
     use stripe_amplitude::amplitude::Region;
-    use stripe_amplitude::projects::Project;
 
     use super::*;
 

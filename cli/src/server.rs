@@ -15,6 +15,16 @@ pub(crate) async fn listen(port: u16) -> Result<TcpListener, String> {
     })
 }
 
+/// Listens on a free port of this machine only, and gives its address, `http://127.0.0.1:…`.
+///
+/// # Errors
+/// Where there is no port to be had.
+pub(crate) async fn listen_anywhere() -> std::io::Result<(TcpListener, String)> {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+    let address = format!("http://{}", listener.local_addr()?);
+    Ok((listener, address))
+}
+
 /// Serves until the listener fails.
 pub(crate) async fn serve(listener: TcpListener, workbench: Workbench) -> std::io::Result<()> {
     let port = listener.local_addr()?.port();

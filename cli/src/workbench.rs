@@ -26,21 +26,22 @@ use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use amplitude_emulator::{AcceptedEvent, Configuration, Emulator, Endpoint, Fault};
 use axum::body::Bytes;
 use axum::http::{HeaderMap, Method, Response, StatusCode};
 use secrecy::ExposeSecret as _;
+use serde::Serialize;
 use serde_json::Value;
 use stripe_amplitude::http_client;
-use stripe_amplitude::projects::{self, Project, ProjectName, ProjectSource as _};
+use stripe_amplitude::projects::{self, ProjectName};
 use stripe_amplitude::stripe::event::Event;
 use stripe_amplitude::stripe::signature;
 use stripe_amplitude::translate::Context;
 use stripe_amplitude::webhook::{Request, Webhook};
-use tokio::net::TcpListener;
 use tokio::sync::broadcast;
+use tokio::task::JoinSet;
 
 use self::exchange::{Exchange, Line, Upstream};
 use self::log::{Entry, Log, Sent, Summary};
@@ -48,6 +49,7 @@ use self::note::Note;
 use self::signed::{Mistake, Signed, secret_of};
 use crate::explanation::Explanation;
 use crate::projects::Projects;
+use crate::server::listen_anywhere;
 use crate::{clock, event_file};
 
 pub(crate) use self::api::router;
@@ -83,7 +85,6 @@ pub(crate) struct Workbench(Arc<Inner>);
 struct Inner {
     webhook: Webhook<Projects, Line, Infallible>,
     projects: Projects,
-    amplitude: Amplitude,
     /// The local Amplitude, and its address.
     emulator: Option<(Emulator, String)>,
     line: Line,
@@ -99,7 +100,13 @@ struct Posted {
     headers: HeaderMap,
     body: Bytes,
     /// The Amplitude that it goes to, in the place of the usual.
-    instead: Option<String>,
+    instead: Option<Failing>,
+}
+
+/// A local Amplitude that fails on order. It ends with the value.
+struct Failing {
+    url: String,
+    _serving: JoinSet<()>,
 }
 
 /// A delivery that is answered, and whether it could be kept.
@@ -111,6 +118,7 @@ struct Noted {
 }
 
 /// A delivery that the workbench made.
+#[derive(Serialize)]
 pub(crate) struct Delivered {
     pub(crate) number: u64,
     pub(crate) status: u16,
@@ -132,8 +140,8 @@ impl Workbench {
         let log = Log::open(file)?;
         let http = http_client::build(None)?;
         let emulator = if amplitude == Amplitude::Emulator { Some(local_amplitude(&log).await?) } else { None };
-        let upstream = match (&amplitude, &emulator) {
-            (Amplitude::Url(url), _) => Upstream::Url(url.clone()),
+        let upstream = match (amplitude, &emulator) {
+            (Amplitude::Url(url), _) => Upstream::Url(url),
             (_, Some((_, address))) => Upstream::Local(format!("{address}{HTTP_V2}")),
             _ => Upstream::Real,
         };
@@ -142,7 +150,6 @@ impl Workbench {
         Ok(Self(Arc::new(Inner {
             webhook: Webhook::new(loaded, line.clone(), DEFAULT),
             projects,
-            amplitude,
             emulator,
             line,
             last: AtomicU64::new(log.last()?),
@@ -183,8 +190,8 @@ impl Workbench {
     async fn note(&self, Posted { path, headers, body, instead }: Posted) -> Noted {
         let inner = &self.0;
         let number = inner.last.fetch_add(1, Ordering::Relaxed) + 1;
-        let (received, start) = (now_milliseconds(), Instant::now());
-        inner.line.watch(number, instead);
+        let (received, start) = (clock::now_milliseconds(), Instant::now());
+        inner.line.watch(number, instead.as_ref().map(|failing| failing.url.clone()));
         let request = Request {
             method: &Method::POST,
             path: &path,
@@ -195,7 +202,7 @@ impl Workbench {
             time_left: None,
         };
         let answer = exchange::DELIVERY.scope(number, inner.webhook.handle(request)).await;
-        let milliseconds = start.elapsed().as_secs_f64() * 1000.0;
+        let milliseconds = exchange::milliseconds(start);
         let exchanges = inner.line.take(number);
         // What nobody here knows, or is too large, may be anybody's, and would fill the disk.
         let is_kept = !matches!(answer.status(), StatusCode::NOT_FOUND | StatusCode::PAYLOAD_TOO_LARGE);
@@ -232,12 +239,9 @@ impl Workbench {
                 return Err("only the local Amplitude fails on order; start with --amplitude emulator".to_owned());
             }
             Some(fault) => {
-                // One of its own, so that no other delivery meets the fault. Nothing would be ingested, anyway.
-                let (failing, address) = listening(Emulator::new(Configuration::default()))
-                    .await
-                    .map_err(|error| format!("there is no port for an Amplitude that fails: {error}"))?;
-                failing.order(fault, u32::MAX);
-                posted.instead = Some(format!("{address}{HTTP_V2}"));
+                let failing = Failing::start(fault).await;
+                posted.instead =
+                    Some(failing.map_err(|error| format!("there is no port for an Amplitude that fails: {error}"))?);
                 self.deliver(posted).await
             }
         };
@@ -252,9 +256,8 @@ impl Workbench {
         if entry.summary.outcome == REFUSED {
             return None;
         }
-        let projects = &self.0.projects;
         let name: ProjectName = entry.summary.project.parse().ok()?;
-        let project = Project::from_parameters(projects.load(&name).await.ok()?, &projects.folder(&name));
+        let project = self.0.projects.project(&name).await.ok()?;
         let settings = &project.delivery.as_ref().ok()?.settings;
         let now = entry.summary.received / 1000;
         let body = event_file::verified(entry.stripe.body.clone(), now).ok()?;
@@ -270,19 +273,26 @@ impl Workbench {
     /// A sentence, where the project cannot be used.
     async fn accepted(&self, name: &ProjectName) -> Result<Vec<AcceptedEvent>, String> {
         let Some((emulator, _)) = self.emulator() else { return Ok(Vec::new()) };
-        let folder = self.0.projects.folder(name);
-        let parameters = self.0.projects.load(name).await.map_err(|error| format!("{folder}: {error}"))?;
-        if parameters.is_empty() {
-            return Err(format!("there is no project {name}"));
-        }
-        let delivery = Project::from_parameters(parameters, &folder).delivery.map_err(|error| error.to_string())?;
-        let events = emulator.events();
-        let of = |livemode| {
-            let key = exchange::digest(delivery.destination(livemode).api_key.expose_secret());
-            events.iter().filter(|event| event.api_key == key).cloned().collect::<Vec<_>>()
-        };
-        let live = of(Some(true));
-        Ok(if live.is_empty() { of(Some(false)) } else { live })
+        let project = self.0.projects.project(name).await?;
+        let delivery = project.delivery.map_err(|error| error.to_string())?;
+        let [live, test] = [Some(true), Some(false)]
+            .map(|livemode| exchange::digest(delivery.destination(livemode).api_key.expose_secret()));
+        let mut events = emulator.events();
+        let key = if events.iter().any(|event| event.api_key == live) { live } else { test };
+        events.retain(|event| event.api_key == key);
+        Ok(events)
+    }
+}
+
+impl Failing {
+    /// One of its own, so that no other delivery meets the fault. Nothing would be ingested, anyway.
+    async fn start(fault: Fault) -> std::io::Result<Self> {
+        let emulator = Emulator::new(Configuration::default());
+        emulator.order(fault, u32::MAX);
+        let (listener, address) = listen_anywhere().await?;
+        let mut serving = JoinSet::new();
+        serving.spawn(emulator.serve(listener));
+        Ok(Self { url: format!("{address}{HTTP_V2}"), _serving: serving })
     }
 }
 
@@ -290,13 +300,7 @@ impl Workbench {
 async fn local_amplitude(log: &Log) -> Result<(Emulator, String), Box<dyn Error>> {
     let emulator = Emulator::new(Configuration::default());
     log.replay(|time, request| emulator.replay(Endpoint::HttpV2, request.as_bytes(), time.cast_signed()))?;
-    Ok(listening(emulator).await?)
-}
-
-/// Serves an Amplitude on a free port of this machine, and gives its address.
-async fn listening(emulator: Emulator) -> std::io::Result<(Emulator, String)> {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
-    let address = format!("http://{}", listener.local_addr()?);
+    let (listener, address) = listen_anywhere().await?;
     tokio::spawn(emulator.clone().serve(listener));
     Ok((emulator, address))
 }
@@ -355,11 +359,6 @@ fn entry(
         milliseconds,
     };
     Entry { summary, stripe, answer: answer.body().clone(), exchanges }
-}
-
-fn now_milliseconds() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -8,11 +8,10 @@ use super::buyer::Buyer;
 use super::product::{GLOVES, GOGGLES, HELMET, PILOT_PLAN, Product, RIDE, STICKERS, WEEK_PASS};
 use super::purchase::{Attempt, Invoice, Line, Period, Purchase, Refund};
 use super::seed::Seed;
+use crate::clock::{DAY, WEEK};
 
 const MINUTE: i64 = 60;
 const HOUR: i64 = 60 * MINUTE;
-const DAY: i64 = 24 * HOUR;
-const WEEK: i64 = 7 * DAY;
 
 /// From the first event of a purchase to the last of its first attempt, with some room. What begins so late is left
 /// out, so that nothing happens after the shop has closed.

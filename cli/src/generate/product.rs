@@ -1,8 +1,7 @@
 //! What the shop sells.
 
 use super::market::Market;
-
-const DAY: i64 = 24 * 60 * 60;
+use crate::clock::{DAY, WEEK};
 
 /// A product and its price in every market.
 #[derive(Debug)]
@@ -42,7 +41,7 @@ impl Interval {
     /// In seconds. Every month has thirty days here: no chart shows the difference.
     pub(crate) fn seconds(self) -> i64 {
         match self {
-            Self::Week => 7 * DAY,
+            Self::Week => WEEK,
             Self::Month => 30 * DAY,
         }
     }

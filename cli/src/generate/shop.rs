@@ -9,8 +9,7 @@ use super::market::Market;
 use super::purchase::Purchase;
 use super::seed::Seed;
 use super::summary::Summary;
-
-const DAY: i64 = 24 * 60 * 60;
+use crate::clock::{DAY, WEEK};
 
 /// How large a shop is, and which of all that are so large.
 #[derive(Clone, Copy, Debug)]
@@ -34,7 +33,7 @@ impl Shop {
     /// on every day.
     pub(crate) fn new(size: Size, now: i64) -> Self {
         let end = now - now.rem_euclid(DAY);
-        let season = end - i64::from(size.weeks) * 7 * DAY..end;
+        let season = end - i64::from(size.weeks) * WEEK..end;
         // Other weeks are another shop.
         let seed = Seed::new(size.seed).derive(size.weeks.into());
         let buyers = (1..=size.users).flat_map(|number| {

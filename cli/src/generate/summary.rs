@@ -6,9 +6,8 @@ use std::fmt;
 use super::buyer::Buyer;
 use super::market::Market;
 use super::purchase::Purchase;
+use crate::clock::WEEK;
 use crate::terminal::count;
-
-const WEEK: i64 = 7 * 24 * 60 * 60;
 
 /// More than so much is big spending, in cents.
 const BIG_SPENDING: i64 = 100 * 100;

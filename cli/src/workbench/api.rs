@@ -21,11 +21,12 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::charts::{Charts, Choice, Window};
 use super::credential::hide;
-use super::exchange::without_user;
+use super::exchange::{Upstream, without_user};
 use super::guard::guard;
-use super::log::Filter;
+use super::log::{Entry, Filter};
 use super::signed::Mistake;
-use super::{Amplitude, Delivered, REFUSED, Workbench, now_milliseconds, page};
+use super::{Delivered, REFUSED, Workbench, page};
+use crate::clock;
 use crate::samples::SAMPLES;
 
 /// What API Gateway takes. The handler's own limit is lower.
@@ -86,10 +87,10 @@ async fn deliver(State(workbench): State<Workbench>, request: Request) -> Result
 
 async fn about(State(workbench): State<Workbench>) -> Json<Value> {
     let inner = &workbench.0;
-    let amplitude = match &inner.amplitude {
-        Amplitude::Emulator => "emulator",
-        Amplitude::Real => "real",
-        Amplitude::Url(url) => &without_user(url),
+    let amplitude = match inner.line.upstream() {
+        Upstream::Local(_) => "emulator",
+        Upstream::Real => "real",
+        Upstream::Url(url) => &without_user(url),
     };
     Json(json!({
         "projects": inner.projects.names(),
@@ -104,7 +105,7 @@ async fn deliveries(State(workbench): State<Workbench>, Query(filter): Query<Fil
     Ok(Json(json!({"deliveries": deliveries, "more": more})))
 }
 
-fn find(workbench: &Workbench, number: u64) -> Result<super::log::Entry, Problem> {
+fn find(workbench: &Workbench, number: u64) -> Result<Entry, Problem> {
     let none = || Problem(StatusCode::NOT_FOUND, format!("there is no delivery {number}"));
     workbench.0.log.find(number)?.ok_or_else(none)
 }
@@ -130,14 +131,14 @@ async fn delivery(State(workbench): State<Workbench>, Path(number): Path<u64>) -
     })))
 }
 
-async fn again(State(workbench): State<Workbench>, Path(number): Path<u64>) -> Answer<Value> {
+async fn again(State(workbench): State<Workbench>, Path(number): Path<u64>) -> Answer<Delivered> {
     let entry = find(&workbench, number)?;
     if entry.summary.outcome == REFUSED {
         // It may be anybody's, and would get a true signature.
         return Err(bad("what was refused is not signed again as it is; look at it, and use `Change it and send`"));
     }
     let project = ProjectName::from_str(&entry.summary.project).map_err(bad)?;
-    Ok(Json(of(workbench.send(&project, entry.stripe.body, None, None).await.map_err(bad)?)))
+    Ok(Json(workbench.send(&project, entry.stripe.body, None, None).await.map_err(bad)?))
 }
 
 async fn live(State(workbench): State<Workbench>) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
@@ -198,16 +199,11 @@ impl OrderedFault {
     }
 }
 
-async fn send(State(workbench): State<Workbench>, Json(to_send): Json<ToSend>) -> Answer<Value> {
+async fn send(State(workbench): State<Workbench>, Json(to_send): Json<ToSend>) -> Answer<Delivered> {
     let ToSend { project, event, mistake, fault } = to_send;
     let project = ProjectName::from_str(&project).map_err(|error| bad(format!("{project}: {error}")))?;
     let fault = fault.map(OrderedFault::fault);
-    Ok(Json(of(workbench.send(&project, event.into_bytes(), mistake, fault).await.map_err(bad)?)))
-}
-
-fn of(delivered: Delivered) -> Value {
-    let Delivered { number, status, body, milliseconds } = delivered;
-    json!({"number": number, "status": status, "body": body, "milliseconds": milliseconds})
+    Ok(Json(workbench.send(&project, event.into_bytes(), mistake, fault).await.map_err(bad)?))
 }
 
 #[derive(Deserialize)]
@@ -215,28 +211,14 @@ struct WhichCharts {
     project: String,
     #[serde(default)]
     currency: String,
-    #[serde(default)]
-    cohort: Cohort,
-}
-
-/// When the users of the cohort spent.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Cohort {
-    #[default]
-    FirstSevenDays,
-    #[serde(rename = "last_30_days")]
-    Last30Days,
+    cohort: Option<String>,
 }
 
 async fn charts(State(workbench): State<Workbench>, Query(which): Query<WhichCharts>) -> Answer<Value> {
     let project = ProjectName::from_str(&which.project).map_err(|error| bad(format!("{}: {error}", which.project)))?;
-    let window = match which.cohort {
-        Cohort::FirstSevenDays => Window::FirstSevenDays,
-        Cohort::Last30Days => Window::Last30Days,
-    };
-    let choice = Choice { currency: Some(which.currency).filter(|currency| !currency.is_empty()), cohort: window };
-    let now = now_milliseconds().cast_signed();
+    let cohort = which.cohort.as_deref().map_or(Ok(Window::FirstSevenDays), str::parse).map_err(bad)?;
+    let choice = Choice { currency: Some(which.currency).filter(|currency| !currency.is_empty()), cohort };
+    let now = clock::now_milliseconds().cast_signed();
     let events = workbench.accepted(&project).await.map_err(bad)?;
     // Deliveries go on meanwhile.
     let report = tokio::task::spawn_blocking(move || Charts::of(&events)?.report(&choice, now)).await;

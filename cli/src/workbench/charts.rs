@@ -17,6 +17,7 @@ use serde_json::Value;
 
 use self::money::Money;
 use self::report::{Cell, Chart, Kind, Report};
+use crate::clock::DAY;
 use crate::terminal::count;
 
 /// The charts of some events.
@@ -44,7 +45,7 @@ pub(crate) enum Window {
 #[derive(Debug)]
 pub(crate) struct ChartsError(rusqlite::Error);
 
-const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+const DAY_MS: i64 = DAY * 1000;
 
 /// A big spender spends more, in any currency.
 const BIG_SPENDER: Money = Money::whole(100);

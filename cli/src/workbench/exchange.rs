@@ -19,9 +19,9 @@ use stripe_amplitude::amplitude::Destination;
 use stripe_amplitude::amplitude::Region;
 use stripe_amplitude::amplitude::client::{Client, Delivery, DeliveryError, EventSink};
 use stripe_amplitude::amplitude::event::Event;
-use tokio::net::TcpListener;
 
 use super::credential::length_of_text;
+use crate::server::listen_anywhere;
 
 /// The request that began with this holds the key next. It is what the function's client sends.
 const KEY_BEGINS: &str = r#"{"api_key":""#;
@@ -89,10 +89,10 @@ impl Line {
     /// # Errors
     /// Where there is no port to be had.
     pub(crate) async fn open(http: reqwest::Client, upstream: Upstream) -> std::io::Result<Self> {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let (listener, address) = listen_anywhere().await?;
         // The path is not to be guessed: what comes by another is none of ours.
         let key = fastrand::u64(..);
-        let address = format!("http://{}/{key:016x}", listener.local_addr()?).into();
+        let address = format!("{address}/{key:016x}").into();
         let line = Self { http, upstream, address, exchanges: Arc::default() };
         let router = Router::new()
             .route(&format!("/{key:016x}/{{delivery}}/{{region}}"), post(pass_on))
@@ -133,6 +133,11 @@ impl Line {
             Upstream::Local(url) | Upstream::Url(url) => url.clone(),
             Upstream::Real => if region == "eu" { Region::Eu } else { Region::Us }.http_v2_url().to_owned(),
         }
+    }
+
+    /// Where events go in the end.
+    pub(crate) fn upstream(&self) -> &Upstream {
+        &self.upstream
     }
 
     fn is_local(&self) -> bool {
@@ -257,7 +262,7 @@ pub(crate) fn digest(key: &str) -> String {
     digest
 }
 
-fn milliseconds(since: Instant) -> f64 {
+pub(crate) fn milliseconds(since: Instant) -> f64 {
     since.elapsed().as_secs_f64() * 1000.0
 }
 

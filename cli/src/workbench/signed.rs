@@ -1,14 +1,14 @@
 //! Events that the workbench sends itself, signed as Stripe signs them, or with one of the usual mistakes.
 
 use axum::body::Bytes;
-use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::http::HeaderMap;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use stripe_amplitude::projects::{Project, ProjectName, ProjectSource as _};
+use stripe_amplitude::projects::{ProjectName, ProjectSource as _};
 use stripe_amplitude::stripe::signature::{self, SigningSecret};
 
 use crate::projects::Projects;
-use crate::stripe::HEADERS;
+use crate::stripe;
 
 /// Seconds; longer than a signature is good for.
 const LONG_AGO: u64 = 600;
@@ -45,10 +45,7 @@ impl Signed {
         if mistake == Some(Mistake::ChangedBody) {
             body.push(b' ');
         }
-        let headers = HEADERS.into_iter().chain([(signature::HEADER, &*header)]).filter_map(|(name, value)| {
-            Some((HeaderName::from_bytes(name.as_bytes()).ok()?, HeaderValue::from_str(value).ok()?))
-        });
-        Self { headers: headers.collect(), body: body.into() }
+        Self { headers: stripe::headers(&header), body: body.into() }
     }
 }
 
@@ -57,11 +54,8 @@ impl Signed {
 /// # Errors
 /// A sentence, where there is none.
 pub(crate) async fn secret_of(projects: &Projects, name: &ProjectName) -> Result<SigningSecret, String> {
-    let folder = projects.folder(name);
-    let parameters = projects.load(name).await.map_err(|error| format!("{folder} cannot be read: {error}"))?;
-    let project = Project::from_parameters(parameters, &folder);
-    let first = project.secrets.into_iter().next();
-    first.ok_or_else(|| format!("there is no project {name}, or it has no signing secret: see {folder}"))
+    let first = projects.project(name).await?.secrets.into_iter().next();
+    first.ok_or_else(|| format!("{} has no signing secret that can be used", projects.folder(name)))
 }
 
 /// The same event as Stripe's "thin" ones are, which hold no object.

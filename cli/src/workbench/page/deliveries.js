@@ -158,7 +158,7 @@ function take(summary) {
 }
 
 /** As the server filters. */
-export function matches({ outcome, type, user }) {
+function matches({ outcome, type, user }) {
   const has = (text, part) => !part || (text ?? "").toLowerCase().includes(part.toLowerCase());
   return (!filters.outcome || outcome === filters.outcome) && has(type, filters.type) && has(user, filters.user);
 }

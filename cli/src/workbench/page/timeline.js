@@ -4,7 +4,7 @@ import { element } from "./dom.js";
 import { duration } from "./words.js";
 
 /** The steps of a delivery that took so many milliseconds, with its attempts at Amplitude: `{words, kind, from, to}`. */
-export function stepsOf(milliseconds, attempts) {
+function stepsOf(milliseconds, attempts) {
   const steps = [];
   let now = 0;
   attempts.forEach((attempt, index) => {
