@@ -11,7 +11,7 @@
 //! - [`projects`] finds the project that the path names: its signing secrets, Amplitude keys and settings, from a
 //!   [`projects::ProjectSource`], through a cache.
 //! - [`stripe`] knows Stripe: [`stripe::signature`] verifies, [`stripe::event`] parses, [`stripe::json`] holds what it read, [`stripe::catalog`] lists the
-//!   types, [`stripe::currency`] counts money.
+//!   types, [`stripe::currency`] counts money, [`stripe::versions`] knows what later API versions lack.
 //! - [`selection`] leaves out what the project does not want.
 //! - [`translate`] makes the Amplitude event: who ([`translate::identity`]), how much ([`translate::revenue`], in which
 //!   currency: [`translate::conversion`]), and everything else ([`translate::properties`]) that may leave

@@ -8,26 +8,43 @@ use serde::{Serialize, Serializer};
 use thiserror::Error;
 
 use crate::stripe::json::{Json, Object};
+use crate::stripe::versions::later_places;
 
 /// The path to one field: keys joined by dots, elements of arrays by their index: `lines.data.0.metadata.user_id`.
+///
+/// Where a later API version has the field in another place, the path leads there, too.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FieldPath(Arc<str>);
+pub struct FieldPath(Arc<Written>);
+
+#[derive(Debug, PartialEq, Eq)]
+struct Written {
+    text: String,
+    /// The kinds of objects that have it in another place later, and that place.
+    later: Vec<(&'static str, String)>,
+}
 
 impl FieldPath {
     /// The value there; `None` where something on the way is missing.
     pub fn find<'o, 'b>(&self, object: &'o Object<'b>) -> Option<&'o Json<'b>> {
-        let mut segments = self.0.split('.');
-        let first = object.get(segments.next()?)?;
-        segments.try_fold(first, |value, segment| match value {
-            Json::List(items) => items.get(segment.parse::<usize>().ok()?),
-            value => value.get(segment),
+        find(&self.0.text, object).or_else(|| {
+            let kind = |kind: &str| object.get("object").and_then(Json::as_str) == Some(kind);
+            self.0.later.iter().filter(|(of, _)| kind(of)).find_map(|(_, place)| find(place, object))
         })
     }
 
     /// As it is written in the settings.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.0.text
     }
+}
+
+fn find<'o, 'b>(path: &str, object: &'o Object<'b>) -> Option<&'o Json<'b>> {
+    let mut segments = path.split('.');
+    let first = object.get(segments.next()?)?;
+    segments.try_fold(first, |value, segment| match value {
+        Json::List(items) => items.get(segment.parse::<usize>().ok()?),
+        value => value.get(segment),
+    })
 }
 
 impl FromStr for FieldPath {
@@ -37,38 +54,36 @@ impl FromStr for FieldPath {
         if segments(text)?.any(|segment| segment.contains('*')) {
             return Err(InvalidPath::NotOneField);
         }
-        Ok(Self(text.into()))
+        Ok(Self(Arc::new(Written { text: text.to_owned(), later: later_places(text).collect() })))
     }
 }
 
 impl fmt::Display for FieldPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
     }
 }
 
 impl Serialize for FieldPath {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.0)
+        serializer.serialize_str(self.as_str())
     }
 }
 
 /// A path in which `*` stands for any one segment: `metadata.*`, `lines.data.*.description`.
+///
+/// It stands for the places in which later API versions have those fields, too, in objects of all kinds: what a project
+/// does not want to leave shall not leave because Stripe moved it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FieldPattern(Vec<String>);
+pub struct FieldPattern {
+    segments: Vec<String>,
+    later: Vec<Vec<String>>,
+}
 
 impl FieldPattern {
     /// Whether it stands for this path.
     pub fn matches(&self, path: &Path<'_>) -> bool {
-        let mut above = Some(path);
-        for segment in self.0.iter().rev() {
-            let Some(path) = above else { return false };
-            if segment != "*" && !path.segment.is(segment) {
-                return false;
-            }
-            above = path.above;
-        }
-        above.is_none()
+        path.is(&self.segments) || self.later.iter().any(|segments| path.is(segments))
     }
 }
 
@@ -79,13 +94,15 @@ impl FromStr for FieldPattern {
         if segments(text)?.any(|segment| segment.contains('*') && segment != "*") {
             return Err(InvalidPath::PartOfASegment);
         }
-        Ok(Self(text.split('.').map(str::to_owned).collect()))
+        let segments = |path: &str| path.split('.').map(str::to_owned).collect();
+        let later = later_places(text).map(|(_, place)| segments(&place)).collect();
+        Ok(Self { segments: segments(text), later })
     }
 }
 
 impl fmt::Display for FieldPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.join("."))
+        f.write_str(&self.segments.join("."))
     }
 }
 
@@ -155,6 +172,18 @@ impl<'p> Path<'p> {
     pub fn index(above: &'p Path<'p>, index: usize) -> Self {
         Self { above: Some(above), segment: Segment::Index(index) }
     }
+
+    fn is(&self, segments: &[String]) -> bool {
+        let mut above = Some(self);
+        for segment in segments.iter().rev() {
+            let Some(path) = above else { return false };
+            if segment != "*" && !path.segment.is(segment) {
+                return false;
+            }
+            above = path.above;
+        }
+        above.is_none()
+    }
 }
 
 impl fmt::Display for Path<'_> {
@@ -208,6 +237,33 @@ mod tests {
     }
 
     #[test]
+    fn a_path_leads_to_where_a_later_api_version_has_the_field() {
+        let metadata = json!({"user_id": "later"});
+        let later = json!({"parent": {"subscription_details": {"metadata": metadata, "subscription": "sub_1"}},
+            "lines": {"data": [{"pricing": {"price_details": {"price": "price_1", "product": "prod_1"}}}]}});
+        for (path, kind, before, found) in [
+            ("subscription_details.metadata.user_id", "invoice", json!({}), Some(json!("later"))),
+            ("subscription", "invoice", json!({}), Some(json!("sub_1"))),
+            ("lines.data.0.price.product", "invoice", json!({}), Some(json!("prod_1"))),
+            ("lines.data.1.price.product", "invoice", json!({}), None),
+            // The place that is written comes first, also where it holds nothing.
+            ("subscription", "invoice", json!({"subscription": null}), Some(json!(null))),
+            ("subscription", "invoice", json!({"subscription": "sub_0"}), Some(json!("sub_0"))),
+            // Of another kind of object, nothing moved.
+            ("subscription", "quote", json!({}), None),
+            ("subscription", "invoice", json!({"parent": null}), None),
+        ] {
+            let mut object = later.clone();
+            object["object"] = json!(kind);
+            object.as_object_mut().unwrap().extend(before.as_object().unwrap().clone());
+            let object = json::tests::object(&object);
+            let path: FieldPath = path.parse().unwrap();
+            let value = path.find(&object).map(|value| serde_json::to_value(value).unwrap());
+            assert_eq!(value, found, "{path} {kind} {before}");
+        }
+    }
+
+    #[test]
     fn what_is_no_path_is_told() {
         for (text, error) in [
             ("", InvalidPath::Empty),
@@ -249,5 +305,25 @@ mod tests {
         }
         assert!("lines.data.*".parse::<FieldPattern>().unwrap().matches(&second));
         assert!("*".parse::<FieldPattern>().unwrap().matches(&lines));
+    }
+
+    #[test]
+    fn a_pattern_stands_for_the_places_in_later_api_versions_too() {
+        let parent = Path::key(None, "parent");
+        let details = Path::key(Some(&parent), "subscription_details");
+        let metadata = Path::key(Some(&details), "metadata");
+        let note = Path::key(Some(&metadata), "note");
+        for (pattern, matches) in [
+            ("subscription_details.metadata.note", true),
+            ("subscription_details.*.note", true),
+            ("*.metadata.note", true),
+            ("subscription_details.metadata", false),
+            ("metadata.note", false),
+        ] {
+            let pattern: FieldPattern = pattern.parse().unwrap();
+            assert_eq!(pattern.matches(&note), matches, "{pattern}");
+        }
+        assert!("subscription_details".parse::<FieldPattern>().unwrap().matches(&details));
+        assert!(!"subscription_details".parse::<FieldPattern>().unwrap().matches(&parent));
     }
 }
