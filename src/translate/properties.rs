@@ -147,8 +147,8 @@ fn normalize(
 ) -> Result<(), MissingRate> {
     let currency = object.get(&format!("{prefix}currency")).and_then(Json::as_str).and_then(Currency::parse);
     let Some(currency) = currency else { return Ok(()) };
-    let amounts: Vec<_> =
-        amounts.iter().filter_map(|name| Some((name, object.get(name).and_then(Json::as_i64)?))).collect();
+    let amount = |name: &str| object.get(name).and_then(Json::as_i64).or_else(|| moved(object, name));
+    let amounts: Vec<_> = amounts.iter().filter_map(|name| Some((name, amount(name)?))).collect();
     let conversion = match Conversion::of(currency, preferred) {
         Ok(conversion) => conversion,
         // A subscription, for example, has a currency and no number that could be wrong.
@@ -166,6 +166,19 @@ fn normalize(
         add(name, Property::Amount(conversion.amount(minor_units)));
     }
     Ok(())
+}
+
+/// An amount that later API versions have in another place. From 2025-03-31 on, an invoice's `tax`, which was the sum of all
+/// of them, is listed by rate; where no tax is listed, there was null. Source:
+/// docs.stripe.com/changelog/basil/2025-03-31/invoice-tax-configurations.
+fn moved(object: &Object<'_>, name: &str) -> Option<i64> {
+    let of_invoice = || object.get("object").and_then(Json::as_str) == Some("invoice");
+    if name != "tax" || object.get(name).is_some() || !of_invoice() {
+        return None;
+    }
+    let mut taxes = object.get("total_taxes")?.as_list()?.iter().map(|tax| tax.get("amount")?.as_i64());
+    let first = taxes.next()??;
+    taxes.try_fold(first, |sum, amount| sum.checked_add(amount?))
 }
 
 /// The names and IDs of what was bought: from an invoice's lines, else from the description.
@@ -197,7 +210,7 @@ mod tests {
 
     use super::*;
     use crate::stripe::catalog;
-    use crate::stripe::event::tests::{event, sample};
+    use crate::stripe::event::tests::{event, later_samples, sample};
 
     fn properties_with(settings: &str, envelope: &Value) -> Result<Value, MissingRate> {
         let settings = Settings::parse(settings).unwrap();
@@ -244,8 +257,8 @@ mod tests {
                 json!({"currency": "EUR", "total": 11.9, "tax": 1.9, "amount_paid": 11.9}),
             ),
             (
-                json!({"object": "invoice", "currency": "eur", "total": 1190, "total_taxes": [{"amount": 190}], "amount_paid": 1190, "amount_overpaid": 0}),
-                json!({"currency": "EUR", "total": 11.9, "amount_paid": 11.9}),
+                json!({"object": "invoice", "currency": "eur", "total": 1190, "total_taxes": [{"amount": 150}, {"amount": 40}], "amount_paid": 1190, "amount_overpaid": 0}),
+                json!({"currency": "EUR", "total": 11.9, "tax": 1.9, "amount_paid": 11.9}),
             ),
             // 2026: what the buyer saw is another amount in another currency, and is not converted.
             (
@@ -261,6 +274,31 @@ mod tests {
                 .filter_map(|(name, value)| Some((name.strip_prefix("normalized_")?.to_owned(), value.clone())))
                 .collect();
             assert_eq!(Value::Object(normalized), expected, "{object}");
+        }
+    }
+
+    #[test]
+    fn the_tax_of_a_later_invoice_is_the_sum_of_what_is_listed_and_never_a_guess() {
+        for (object, tax) in [
+            (json!({"total_taxes": [{"amount": 190}]}), json!(1.9)),
+            (json!({"total_taxes": [{"amount": 190}, {"amount": -40}]}), json!(1.5)),
+            (json!({"total_taxes": [{"amount": 0}]}), json!(0)),
+            // In 2024-06-20 it is null where there is none.
+            (json!({"total_taxes": []}), json!(null)),
+            (json!({"total_taxes": null}), json!(null)),
+            (json!({}), json!(null)),
+            // What cannot be added up.
+            (json!({"total_taxes": [{"amount": 190}, {"amount": "40"}]}), json!(null)),
+            (json!({"total_taxes": [{"amount": i64::MAX}, {"amount": 1}]}), json!(null)),
+            (json!({"total_taxes": [null]}), json!(null)),
+            // The field itself comes first, and of a credit note there never was one.
+            (json!({"tax": 100, "total_taxes": [{"amount": 190}]}), json!(1)),
+            (json!({"tax": null, "total_taxes": [{"amount": 190}]}), json!(null)),
+            (json!({"object": "credit_note", "total_taxes": [{"amount": 190}]}), json!(null)),
+        ] {
+            let mut invoice = json!({"object": "invoice", "currency": "eur"});
+            invoice.as_object_mut().unwrap().extend(object.as_object().unwrap().clone());
+            assert_eq!(properties_of_object(invoice)["normalized_tax"], tax, "{object}");
         }
     }
 
@@ -312,6 +350,27 @@ mod tests {
         // A payment's description is the name of what was bought: dropped, it is not.
         let charge = properties_with(r#"{"drop_properties": ["description"]}"#, &sample("charge.refunded")).unwrap();
         assert_eq!((charge.get("description"), charge.get("product_names")), (None, None));
+    }
+
+    #[test]
+    fn what_moved_in_a_later_api_version_is_dropped_there_too() {
+        let settings =
+            r#"{"drop_properties": ["subscription_details.metadata", "lines.data.*.price", "shipping_details"]}"#;
+        for later in later_samples() {
+            let object = &later["data"]["object"];
+            let properties = properties_with(settings, &later).unwrap();
+            match object["object"].as_str().unwrap() {
+                "invoice" => {
+                    let details = json!({"subscription": object["parent"]["subscription_details"]["subscription"]});
+                    assert_eq!(properties["parent"]["subscription_details"], details);
+                    let pricing = &properties["lines"]["data"][0]["pricing"];
+                    assert_eq!(pricing, &json!({"type": "price_details", "unit_amount_decimal": "2500"}));
+                    assert_eq!(properties.get("product_ids"), None);
+                }
+                "checkout.session" => assert_eq!(properties["collected_information"], json!({})),
+                _ => assert_eq!(properties, properties_with("{}", &later).unwrap()),
+            }
+        }
     }
 
     #[test]
