@@ -5,3 +5,4 @@ pub mod currency;
 pub mod event;
 pub mod json;
 pub mod signature;
+pub mod versions;
