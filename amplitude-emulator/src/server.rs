@@ -29,7 +29,7 @@ use tokio::time::{Sleep, sleep};
 use tokio_rustls::TlsAcceptor;
 
 use crate::export;
-use crate::fault::{Fault, FaultyAnswer, Order, take_next};
+use crate::fault::{Fault, FaultyAnswer, Order, OtherPath, take_next};
 use crate::rules::{self, Answer, Endpoint};
 use crate::store::{AcceptedEvent, Store, Throttle};
 
@@ -142,7 +142,12 @@ impl Emulator {
 
     /// Orders a fault for the next so many uploads, after those that are ordered already.
     pub fn order(&self, fault: Fault, requests: u32) {
-        self.state().orders.push_back(Order { requests, fault });
+        self.state().orders.push_back(Order { path: None, requests, fault });
+    }
+
+    /// Orders a fault for the next so many exports, after those that are ordered already.
+    pub fn order_for_export(&self, fault: Fault, requests: u32) {
+        self.state().orders.push_back(Order { path: Some(OtherPath::Export), requests, fault });
     }
 
     /// Forgets all orders, so that it works again.
@@ -245,41 +250,22 @@ impl Emulator {
     fn upload(&self, endpoint: Endpoint, body: &[u8]) -> Reply {
         let now = now();
         let mut state = self.state();
-        let fault = take_next(&mut state.orders);
+        let fault = take_next(&mut state.orders, None);
         let answer = match &fault {
             Some(fault) if !fault.ingests() => rules::success(0, body.len(), now),
             _ => self.ingest(&mut state, endpoint, body, now),
         };
-
-        let mut after = self.configuration.delay;
-        let response = match fault {
-            None => Some(json(&answer)),
-            Some(Fault::Answer(faulty)) => Some(
-                faulty_response(&faulty)
-                    .unwrap_or_else(|error| text(500, format!("the ordered answer is impossible: {error}"))),
-            ),
-            Some(Fault::InvalidApiKey) => Some(json(&rules::invalid_api_key(&api_key_of(body)))),
-            Some(Fault::Delay { milliseconds }) => {
-                after += Duration::from_millis(milliseconds);
-                Some(json(&answer))
-            }
-            Some(Fault::Hang { milliseconds, .. }) => {
-                after = Duration::from_millis(milliseconds);
-                None
-            }
-            Some(Fault::Cut { .. }) => None,
-            Some(Fault::CutBody { .. }) => Some(half(json(&answer))),
-        };
-        Reply { response, after }
+        self.reply(fault, json(&answer), || json(&rules::invalid_api_key(&api_key_of(body))))
     }
 
     /// Decides about an export.
     fn export(&self, headers: &HeaderMap, query: &str) -> Reply {
+        let fault = take_next(&mut self.state().orders, Some(OtherPath::Export));
         let response = match self.archive(headers, query) {
             Ok(archive) => response(200, "application/zip", archive),
             Err(refusal) => json(&refusal),
         };
-        Reply { response: Some(response), after: self.configuration.delay }
+        self.reply(fault, response, || json(&export::unauthorized()))
     }
 
     fn archive(&self, headers: &HeaderMap, query: &str) -> Result<Vec<u8>, Answer> {
@@ -292,6 +278,35 @@ impl Emulator {
             return Err(rules::error_of_status(404));
         }
         export::archive(&api_key, &lines).map_err(|error| rules::error(500, &error.to_string()))
+    }
+
+    /// What the fault makes of the usual response, and when it comes.
+    fn reply(
+        &self,
+        fault: Option<Fault>,
+        usual: Response<AnswerBody>,
+        invalid_api_key: impl FnOnce() -> Response<AnswerBody>,
+    ) -> Reply {
+        let mut after = self.configuration.delay;
+        let response = match fault {
+            None => Some(usual),
+            Some(Fault::Answer(faulty)) => Some(
+                faulty_response(&faulty)
+                    .unwrap_or_else(|error| text(500, format!("the ordered answer is impossible: {error}"))),
+            ),
+            Some(Fault::InvalidApiKey) => Some(invalid_api_key()),
+            Some(Fault::Delay { milliseconds }) => {
+                after += Duration::from_millis(milliseconds);
+                Some(usual)
+            }
+            Some(Fault::Hang { milliseconds, .. }) => {
+                after = Duration::from_millis(milliseconds);
+                None
+            }
+            Some(Fault::Cut { .. }) => None,
+            Some(Fault::CutBody { .. }) => Some(half(usual)),
+        };
+        Reply { response, after }
     }
 
     fn ingest(&self, state: &mut State, endpoint: Endpoint, body: &[u8], now: i64) -> Answer {
@@ -343,7 +358,7 @@ impl Emulator {
             ("faults", "GET") => json_of(&self.state().orders),
             ("faults", "POST") => match read_order(body) {
                 Ok(order) => {
-                    self.order(order.fault, order.requests);
+                    self.state().orders.push_back(order);
                     text(204, "")
                 }
                 Err(message) => text(400, message),

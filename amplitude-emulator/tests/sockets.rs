@@ -511,6 +511,40 @@ async fn with_a_lag_an_hour_is_exported_when_it_is_complete() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn faults_of_exports_are_ordered_apart_from_those_of_uploads() {
+    let (emulator, address) = start(Configuration::default()).await;
+    emulator.replay(Endpoint::Batch, upload("i1").to_string().as_bytes(), FIVE);
+    let export = || export(address, "key:secret", "start=20261120T05&end=20261120T05");
+
+    let order = json!({"path": "/api/2/export", "fault": {"kind": "answer", "status": 503}});
+    assert_eq!(send(address, "POST", "/emulator/faults", &order.to_string()).unwrap().status, 204);
+    emulator.order(Fault::answer(500), 1);
+    assert_eq!(
+        get(address, "/emulator/faults"),
+        json!([
+            {"path": "/api/2/export", "requests": 1, "fault": {"kind": "answer", "status": 503, "ingest": false}},
+            {"requests": 1, "fault": {"kind": "answer", "status": 500, "ingest": false}},
+        ])
+    );
+    assert_eq!(post(address, &upload("i2")).unwrap().status, 500);
+    assert_eq!(export().unwrap().status, 503);
+    assert_eq!(export().unwrap().status, 200);
+
+    emulator.order_for_export(Fault::CutBody { ingest: false }, 1);
+    assert!(export().err().unwrap().starts_with(b"HTTP/1.1 200 OK\r\n"));
+    emulator.order_for_export(Fault::Cut { ingest: false }, 1);
+    assert_eq!(export().err(), Some(Vec::new()));
+    emulator.order_for_export(Fault::Hang { milliseconds: 100, ingest: false }, 1);
+    assert_eq!(export().err(), Some(Vec::new()));
+    emulator.order_for_export(Fault::InvalidApiKey, 1);
+    assert_eq!(export().unwrap().status, 401);
+    emulator.order_for_export(Fault::Delay { milliseconds: 200 }, 1);
+    let start = Instant::now();
+    assert_eq!(export().unwrap().status, 200);
+    assert!(start.elapsed() >= Duration::from_millis(200));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn connections_are_kept_and_requests_counted_without_those_of_control() {
     let (emulator, address) = start(Configuration::default()).await;
     let mut stream = connect(address);
