@@ -1,5 +1,7 @@
 //! Stripe's webhook requests.
 
+pub(crate) mod event_types;
+
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use stripe_amplitude::stripe::signature;
 
