@@ -32,7 +32,7 @@ fn since_1970() -> Duration {
 /// A sentence that says what it takes.
 pub(crate) fn parse_time(text: &str) -> Result<i64, String> {
     let seconds = text.parse().ok().filter(|_| text.len() >= 9);
-    let day = || start_of_day(text.parse().ok()?);
+    let day = || parse_day(text).ok();
     let time = || text.parse::<Timestamp>().ok().map(Timestamp::as_second);
     let takes = "it takes a day (2026-11-01), a time (2026-11-01T12:00:00Z) or Unix seconds";
     seconds.or_else(day).or_else(time).ok_or_else(|| takes.to_owned())
@@ -43,8 +43,9 @@ pub(crate) fn parse_time(text: &str) -> Result<i64, String> {
 /// # Errors
 /// A sentence that says what it takes.
 pub(crate) fn parse_day(text: &str) -> Result<i64, String> {
-    let day = text.parse().ok().and_then(start_of_day);
-    day.ok_or_else(|| "it takes a day, in UTC: 2026-11-20".to_owned())
+    // A day's parser would take a time, too, and forget it.
+    let day = (text.len() == "2026-11-20".len()).then(|| text.parse().ok()).flatten();
+    day.and_then(start_of_day).ok_or_else(|| "it takes a day, in UTC: 2026-11-20".to_owned())
 }
 
 fn start_of_day(day: Date) -> Option<i64> {

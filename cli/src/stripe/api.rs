@@ -309,7 +309,7 @@ mod tests {
     use super::*;
 
     fn api(key: &str) -> Api {
-        Api::new(Client::new(), key.into(), Some("acct_1".to_owned()), RATE)
+        Api::new(crate::http::build().unwrap(), key.into(), Some("acct_1".to_owned()), RATE)
     }
 
     #[test]
