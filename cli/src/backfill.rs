@@ -17,7 +17,7 @@ use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use reqwest::Client as Http;
 use stripe_amplitude::amplitude::Region;
 
-use self::cursor::{Counts, Cursor, Job};
+use self::cursor::{Counts, Cursor, Job, Position};
 use self::rejected::Rejected;
 use self::source::{Chunk, Item, Source};
 use self::survey::Survey;
@@ -102,6 +102,10 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>
             "what cannot be sent would go into the file that is read; choose another one with --rejected".into()
         );
     }
+    let is_standard_input = arguments.from_file.as_deref().is_some_and(input::is_standard_input);
+    if is_standard_input && !arguments.yes && !arguments.dry_run {
+        return Err("with --from-file -, standard input has the events, so nobody can be asked: say --yes".into());
+    }
     let region = delivery.settings.amplitude_region;
     let types = event_types::of(&delivery.settings.events);
     let (cursor, is_resumed) = Cursor::open(&file_of(&arguments.cursor, "cursor.json"), arguments.job(), now)?;
@@ -112,7 +116,12 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>
     let http = http::build()?;
     let (source, oldest) = match &arguments.from_file {
         None => {
-            if created.start < now - REACH {
+            // What is done with may be gone by now.
+            let start = match &cursor.progress.done {
+                Some(Position::Place(place)) => place.created,
+                _ => created.start,
+            };
+            if start < now - REACH {
                 return Err(format!(
                     "Stripe's list goes back 30 days, to {}; what is older has to come from a file",
                     clock::show(now - REACH)
@@ -137,7 +146,10 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>
         source,
         cursor,
     };
-    backfill.check(now)?;
+    let doubt = backfill.check(now).err();
+    if let Some(why) = doubt.as_ref().filter(|_| !arguments.dry_run) {
+        return Err(why.as_str().into());
+    }
     if arguments.undelivered {
         eprint!(
             "{}",
@@ -155,6 +167,10 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>
     let question = if arguments.dry_run {
         let survey = backfill.survey().await?;
         terminal::print(&survey.to_string())?;
+        if let Some(why) = doubt {
+            eprint!("{}", wrap("\nnote: ", 6, &format!("It cannot be sent like this: {why}")));
+            return Ok(ExitCode::SUCCESS);
+        }
         if survey.events() == 0 || !std::io::stdin().is_terminal() {
             return Ok(ExitCode::SUCCESS);
         }
@@ -237,7 +253,9 @@ impl Knowledge {
         progress: &ProgressBar,
     ) -> Result<bool, String> {
         let now = clock::now().cast_signed();
-        if self.assume_missing || !is_beyond_the_window(event.created, now) {
+        // Without a key, only a dry run comes here, which says so.
+        let is_looked_up = !self.assume_missing && !self.secret_keys.is_empty();
+        if !is_looked_up || !is_beyond_the_window(event.created, now) {
             return Ok(false);
         }
         let key = event.key;
@@ -283,7 +301,6 @@ impl Backfill {
             let Chunk { items, reached } = chunk?;
             for Item { fate, .. } in &items {
                 let is_known = match fate {
-                    // Without a key, it is only said that it will be refused.
                     Fate::Sent(event) => self.known.has(event, &self.translator, &progress).await?,
                     _ => false,
                 };
