@@ -32,6 +32,14 @@ impl Region {
             Self::Eu => "https://api.eu.amplitude.com/batch",
         }
     }
+
+    /// The region's Export endpoint. Source: Amplitude's Export API documentation.
+    pub fn export_url(self) -> &'static str {
+        match self {
+            Self::Us => "https://amplitude.com/api/2/export",
+            Self::Eu => "https://analytics.eu.amplitude.com/api/2/export",
+        }
+    }
 }
 
 /// The Amplitude project that an event goes to.

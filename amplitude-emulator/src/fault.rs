@@ -11,13 +11,15 @@ use serde_json::Value;
 /// `{"kind": "hang", "milliseconds": 3000}`.
 ///
 /// Where there is an `ingest`, it says whether the events are taken in all the same, if they keep
-/// the rules. This is what a client cannot know after a 500 or a lost answer.
+/// the rules. This is what a client cannot know after a 500 or a lost answer. For an export it
+/// means nothing.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Fault {
     /// Answers something else.
     Answer(FaultyAnswer),
-    /// Answers that the request's API key is invalid, and repeats it. Nothing is ingested.
+    /// Answers that the request's API key is invalid: to an upload 400, which repeats it, and
+    /// nothing is ingested; to an export 401.
     InvalidApiKey,
     /// Takes the request in as usual, and answers as usual, but late.
     Delay {
@@ -39,7 +41,7 @@ pub enum Fault {
         ingest: bool,
     },
     /// Closes the connection half-way through the body of the answer, which is the usual one if
-    /// the events are ingested, and else one that says that none were.
+    /// the events are ingested, and of an export, and else one that says that none were.
     CutBody {
         /// See [`Fault`].
         #[serde(default)]
@@ -93,19 +95,31 @@ impl Fault {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Order {
+    /// Where else the requests go to; without it, they are uploads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) path: Option<OtherPath>,
     #[serde(default = "one")]
     pub(crate) requests: u32,
     pub(crate) fault: Fault,
+}
+
+/// A path that takes no uploads, and has orders of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum OtherPath {
+    /// [`export::PATH`](crate::export::PATH)
+    #[serde(rename = "/api/2/export")]
+    Export,
 }
 
 fn one() -> u32 {
     1
 }
 
-/// Takes the fault for the next request from the orders, first ordered first.
-pub(crate) fn take_next(orders: &mut VecDeque<Order>) -> Option<Fault> {
+/// Takes the fault for the next request from the orders, first ordered first. Without a path, the
+/// request is an upload.
+pub(crate) fn take_next(orders: &mut VecDeque<Order>, path: Option<OtherPath>) -> Option<Fault> {
     orders.retain(|order| order.requests > 0);
-    let order = orders.front_mut()?;
+    let order = orders.iter_mut().find(|order| order.path == path)?;
     order.requests -= 1;
     Some(order.fault.clone())
 }
@@ -119,14 +133,17 @@ mod tests {
     fn faults_are_taken_in_the_order_in_which_they_were_ordered() {
         let cut = Fault::Cut { ingest: false };
         let mut orders = VecDeque::from([
-            Order { requests: 0, fault: Fault::InvalidApiKey },
-            Order { requests: 2, fault: cut.clone() },
-            Order { requests: 1, fault: Fault::answer(503) },
+            Order { path: None, requests: 0, fault: Fault::InvalidApiKey },
+            Order { path: None, requests: 2, fault: cut.clone() },
+            Order { path: Some(OtherPath::Export), requests: 1, fault: Fault::answer(500) },
+            Order { path: None, requests: 1, fault: Fault::answer(503) },
         ]);
-        assert_eq!(take_next(&mut orders), Some(cut.clone()));
-        assert_eq!(take_next(&mut orders), Some(cut));
-        assert_eq!(take_next(&mut orders), Some(Fault::answer(503)));
-        assert_eq!(take_next(&mut orders), None);
+        assert_eq!(take_next(&mut orders, None), Some(cut.clone()));
+        assert_eq!(take_next(&mut orders, None), Some(cut));
+        assert_eq!(take_next(&mut orders, None), Some(Fault::answer(503)));
+        assert_eq!(take_next(&mut orders, None), None);
+        assert_eq!(take_next(&mut orders, Some(OtherPath::Export)), Some(Fault::answer(500)));
+        assert_eq!(take_next(&mut orders, Some(OtherPath::Export)), None);
     }
 
     #[test]
@@ -141,6 +158,13 @@ mod tests {
         ] {
             assert_eq!(serde_json::from_value::<Fault>(json).unwrap(), fault);
         }
+    }
+
+    #[test]
+    fn the_other_path_of_an_order_is_that_of_the_export() {
+        let order = |path| serde_json::from_value::<Order>(json!({"path": path, "fault": {"kind": "cut"}}));
+        assert_eq!(order(crate::export::PATH).unwrap().path, Some(OtherPath::Export));
+        assert!(order("/api/3/export").is_err());
     }
 
     #[test]

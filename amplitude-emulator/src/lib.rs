@@ -1,10 +1,11 @@
-//! A local Amplitude to test against: the HTTP V2 and Batch endpoints with their documented rules
-//! and answers, and faults on order.
+//! A local Amplitude to test against: the HTTP V2, Batch and Export endpoints with their documented
+//! rules and answers, and faults on order.
 //!
 //! The modules follow a request from its bytes to its answer:
 //!
 //! - `rules`: what a request must look like. Pure, with the source of each rule.
 //! - `store`: what happens to valid events: throttling, deduplication, attribution. No clock.
+//! - `export`: what was kept, as it is handed out again. Pure, no clock.
 //! - `fault`: what can be ordered to go wrong.
 //! - `server`: the HTTP surface, and the control API under `/emulator/`.
 //! - `tls`: certificates.
@@ -23,11 +24,13 @@
 //! emulator.order(Fault::answer(503), 1);
 //! // … point the client under test at http://{address}/2/httpapi …
 //! assert!(emulator.events().is_empty());
+//! // … and have what was kept exported from http://{address}/api/2/export …
 //! # let _ = address;
 //! # Ok(())
 //! # }
 //! ```
 
+mod export;
 mod fault;
 mod rules;
 mod server;

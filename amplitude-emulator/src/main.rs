@@ -17,10 +17,12 @@ Example:
   amplitude-emulator &
   curl http://127.0.0.1:8091/2/httpapi --json \\
     '{\"api_key\":\"k\",\"events\":[{\"event_type\":\"paid\",\"user_id\":\"user-1\"}]}'
-  curl http://127.0.0.1:8091/emulator/events";
+  curl http://127.0.0.1:8091/emulator/events
+  curl -u k:any -o export.zip \\
+    \"http://127.0.0.1:8091/api/2/export?start=$(date -u +%Y%m%dT00)&end=$(date -u +%Y%m%dT23)\"";
 
-/// A local Amplitude: HTTP V2 (/2/httpapi) and Batch (/batch), with the documented rules and
-/// errors, and faults on order (/emulator/faults).
+/// A local Amplitude: HTTP V2 (/2/httpapi), Batch (/batch) and Export (/api/2/export), with the
+/// documented rules and errors, and faults on order (/emulator/faults).
 #[derive(Debug, Parser)]
 #[command(after_help = EXAMPLE, disable_version_flag = true)]
 struct Options {
@@ -31,6 +33,10 @@ struct Options {
     /// A valid API key (may be repeated); without any, every key is valid
     #[arg(long, value_name = "KEY")]
     api_key: Vec<String>,
+
+    /// A valid secret key, for exports (may be repeated); without any, every key is valid
+    #[arg(long, value_name = "KEY")]
+    secret_key: Vec<String>,
 
     /// Milliseconds to wait before every answer
     #[arg(long, value_name = "MILLISECONDS", default_value_t = 0)]
@@ -51,6 +57,11 @@ struct Options {
     /// Never throttle
     #[arg(long)]
     no_throttle: bool,
+
+    /// Seconds from the end of an hour until it can be exported, at Amplitude 7200; without it, all
+    /// can be exported at once
+    #[arg(long, value_name = "SECONDS")]
+    export_lag: Option<u64>,
 
     /// Serve HTTPS with this certificate chain (PEM)
     #[arg(long, value_name = "FILE", requires = "tls_key")]
@@ -107,10 +118,12 @@ impl Options {
         };
         Configuration {
             api_keys: self.api_key.clone(),
+            secret_keys: self.secret_key.clone(),
             http_v2_throttle: throttle(self.http_v2_threshold, Throttle::HTTP_V2),
             batch_throttle: throttle(self.batch_threshold, Throttle::BATCH),
             count_repeats: self.count_repeats,
             delay: Duration::from_millis(self.delay),
+            export_lag: self.export_lag.map(Duration::from_secs),
         }
     }
 

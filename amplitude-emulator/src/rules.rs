@@ -253,7 +253,8 @@ fn bad_request(message: &str) -> Answer {
     error(400, message)
 }
 
-fn error(code: u16, message: &str) -> Answer {
+/// An error in Amplitude's form.
+pub(crate) fn error(code: u16, message: &str) -> Answer {
     Answer { status: code, body: json!({"code": code, "error": message}) }
 }
 
@@ -375,7 +376,8 @@ impl ValidEvent {
     }
 }
 
-fn device_of_user(user_id: &str) -> String {
+/// The device of an event that sends a user only.
+pub(crate) fn device_of_user(user_id: &str) -> String {
     let mut hasher = DefaultHasher::new();
     user_id.hash(&mut hasher);
     format!("derived-from-user-{:016x}", hasher.finish())

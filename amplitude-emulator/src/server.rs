@@ -12,7 +12,10 @@ use std::time::{Duration, SystemTime};
 
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
-use hyper::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, LOCATION, ORIGIN};
+use hyper::header::{
+    ALLOW, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, LOCATION, ORIGIN,
+    WWW_AUTHENTICATE,
+};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -25,7 +28,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Sleep, sleep};
 use tokio_rustls::TlsAcceptor;
 
-use crate::fault::{Fault, FaultyAnswer, Order, take_next};
+use crate::export;
+use crate::fault::{Fault, FaultyAnswer, Order, OtherPath, take_next};
 use crate::rules::{self, Answer, Endpoint};
 use crate::store::{AcceptedEvent, Store, Throttle};
 
@@ -41,6 +45,9 @@ const CUT_AFTER: Duration = Duration::from_millis(20);
 pub struct Configuration {
     /// The keys that are valid; if there are none, every key is.
     pub api_keys: Vec<String>,
+    /// The secret keys that are valid beside an API key, for exports; if there are none, every key
+    /// is.
+    pub secret_keys: Vec<String>,
     /// The throttle of HTTP V2; `None` switches it off.
     pub http_v2_throttle: Option<Throttle>,
     /// The throttle of Batch; `None` switches it off.
@@ -50,17 +57,22 @@ pub struct Configuration {
     pub count_repeats: bool,
     /// How late every answer of Amplitude's endpoints is. Events are taken in before.
     pub delay: Duration,
+    /// How long after the end of an hour what was uploaded in it can be exported; at Amplitude, two
+    /// hours. `None` is at once, even before the hour is over, for whoever wants to see results.
+    pub export_lag: Option<Duration>,
 }
 
 impl Default for Configuration {
-    /// Every key, Amplitude's throttles, no delay; repeats are not counted.
+    /// Every key, Amplitude's throttles, no delay and no lag; repeats are not counted.
     fn default() -> Configuration {
         Configuration {
             api_keys: Vec::new(),
+            secret_keys: Vec::new(),
             http_v2_throttle: Some(Throttle::HTTP_V2),
             batch_throttle: Some(Throttle::BATCH),
             count_repeats: false,
             delay: Duration::ZERO,
+            export_lag: None,
         }
     }
 }
@@ -128,10 +140,14 @@ impl Emulator {
         self.state().counts.clone()
     }
 
-    /// Orders a fault for the next so many requests to Amplitude's endpoints, after those that
-    /// are ordered already.
+    /// Orders a fault for the next so many uploads, after those that are ordered already.
     pub fn order(&self, fault: Fault, requests: u32) {
-        self.state().orders.push_back(Order { requests, fault });
+        self.state().orders.push_back(Order { path: None, requests, fault });
+    }
+
+    /// Orders a fault for the next so many exports, after those that are ordered already.
+    pub fn order_for_export(&self, fault: Fault, requests: u32) {
+        self.state().orders.push_back(Order { path: Some(OtherPath::Export), requests, fault });
     }
 
     /// Forgets all orders, so that it works again.
@@ -213,6 +229,8 @@ impl Emulator {
         }
 
         let reply = match (Endpoint::at(path), body) {
+            (None, _) if path == export::PATH && head.method != Method::GET => Reply::now(not_allowed("GET")),
+            (None, _) if path == export::PATH => self.export(&head.headers, head.uri.query().unwrap_or_default()),
             (None, _) => Reply::now(text(404, "not found")),
             (Some(_), _) if head.method != Method::POST => Reply::now(not_allowed("POST")),
             (Some(_), None) => Reply::now(json(&rules::too_large())),
@@ -227,35 +245,66 @@ impl Emulator {
         reply.response.ok_or(Cut)
     }
 
-    /// Decides about a request to one of Amplitude's endpoints. The events are taken in at once,
-    /// however late the answer is: a client that gives up cannot know.
+    /// Decides about an upload. The events are taken in at once, however late the answer is: a
+    /// client that gives up cannot know.
     fn upload(&self, endpoint: Endpoint, body: &[u8]) -> Reply {
         let now = now();
         let mut state = self.state();
-        let fault = take_next(&mut state.orders);
+        let fault = take_next(&mut state.orders, None);
         let answer = match &fault {
             Some(fault) if !fault.ingests() => rules::success(0, body.len(), now),
             _ => self.ingest(&mut state, endpoint, body, now),
         };
+        self.reply(fault, json(&answer), || json(&rules::invalid_api_key(&api_key_of(body))))
+    }
 
+    /// Decides about an export.
+    fn export(&self, headers: &HeaderMap, query: &str) -> Reply {
+        let fault = take_next(&mut self.state().orders, Some(OtherPath::Export));
+        let response = match self.archive(headers, query) {
+            Ok(archive) => response(200, "application/zip", archive),
+            Err(refusal) => json(&refusal),
+        };
+        self.reply(fault, response, || json(&export::unauthorized()))
+    }
+
+    fn archive(&self, headers: &HeaderMap, query: &str) -> Result<Vec<u8>, Answer> {
+        let Configuration { api_keys, secret_keys, export_lag, .. } = &*self.configuration;
+        let authorization = headers.get(AUTHORIZATION).map_or(&b""[..], HeaderValue::as_bytes);
+        let api_key = export::read_project(authorization, api_keys, secret_keys)?;
+        let hours = export::complete(export::read_hours(query)?, *export_lag, now());
+        let lines = export::lines(self.state().store.events(), &api_key, &hours);
+        if lines.is_empty() {
+            return Err(rules::error_of_status(404));
+        }
+        export::archive(&api_key, &lines).map_err(|error| rules::error(500, &error.to_string()))
+    }
+
+    /// What the fault makes of the usual response, and when it comes.
+    fn reply(
+        &self,
+        fault: Option<Fault>,
+        usual: Response<AnswerBody>,
+        invalid_api_key: impl FnOnce() -> Response<AnswerBody>,
+    ) -> Reply {
         let mut after = self.configuration.delay;
         let response = match fault {
-            None => Some(json(&answer)),
+            None => Some(usual),
             Some(Fault::Answer(faulty)) => Some(
                 faulty_response(&faulty)
                     .unwrap_or_else(|error| text(500, format!("the ordered answer is impossible: {error}"))),
             ),
-            Some(Fault::InvalidApiKey) => Some(json(&rules::invalid_api_key(&api_key_of(body)))),
+            Some(Fault::InvalidApiKey) => Some(invalid_api_key()),
             Some(Fault::Delay { milliseconds }) => {
                 after += Duration::from_millis(milliseconds);
-                Some(json(&answer))
+                Some(usual)
             }
             Some(Fault::Hang { milliseconds, .. }) => {
                 after = Duration::from_millis(milliseconds);
                 None
             }
             Some(Fault::Cut { .. }) => None,
-            Some(Fault::CutBody { .. }) => Some(half(json(&answer))),
+            Some(Fault::CutBody { .. }) => Some(half(usual)),
         };
         Reply { response, after }
     }
@@ -309,7 +358,7 @@ impl Emulator {
             ("faults", "GET") => json_of(&self.state().orders),
             ("faults", "POST") => match read_order(body) {
                 Ok(order) => {
-                    self.order(order.fault, order.requests);
+                    self.state().orders.push_back(order);
                     text(204, "")
                 }
                 Err(message) => text(400, message),
@@ -384,7 +433,12 @@ fn now() -> i64 {
 }
 
 fn json(answer: &Answer) -> Response<AnswerBody> {
-    response(answer.status, "application/json", answer.body.to_string())
+    let mut response = response(answer.status, "application/json", answer.body.to_string());
+    // HTTP wants to know what would do instead.
+    if answer.status == 401 {
+        response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic"));
+    }
+    response
 }
 
 fn json_of(value: &impl Serialize) -> Response<AnswerBody> {

@@ -3,17 +3,26 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{BufRead, BufReader, Cursor, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use amplitude_emulator::{AcceptedEvent, Configuration, Emulator, Endpoint, Fault, FaultyAnswer, Throttle, tls};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use flate2::read::GzDecoder;
+use jiff::Timestamp;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use zip::ZipArchive;
+
+/// 2026-11-20 05:00 UTC.
+const FIVE: i64 = 1_795_150_800_000;
+const HOUR: i64 = 60 * 60 * 1000;
 
 async fn start(configuration: Configuration) -> (Emulator, SocketAddr) {
     let emulator = Emulator::new(configuration);
@@ -26,12 +35,38 @@ async fn start(configuration: Configuration) -> (Emulator, SocketAddr) {
 struct Received {
     status: u16,
     headers: String,
-    body: String,
+    body: Vec<u8>,
 }
 
 impl Received {
     fn json(&self) -> Value {
-        serde_json::from_str(&self.body).unwrap()
+        serde_json::from_slice(&self.body).unwrap()
+    }
+
+    fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+
+    /// The files of an export, with their lines.
+    fn files(&self) -> Vec<(String, Vec<Value>)> {
+        let mut archive = ZipArchive::new(Cursor::new(&self.body)).unwrap();
+        let mut files = Vec::new();
+        for place in 0..archive.len() {
+            let file = archive.by_index(place).unwrap();
+            let name = file.name().unwrap().into_owned();
+            let lines = BufReader::new(GzDecoder::new(file)).lines();
+            files.push((name, lines.map(|line| serde_json::from_str(&line.unwrap()).unwrap()).collect()));
+        }
+        files
+    }
+
+    /// The insert IDs in each file of an export, whose names are without the number of the project.
+    fn exported(&self) -> Vec<(String, Vec<String>)> {
+        let insert_id = |line: &Value| line["$insert_id"].as_str().unwrap().to_owned();
+        self.files()
+            .into_iter()
+            .map(|(name, lines)| (name.split_once('_').unwrap().1.to_owned(), lines.iter().map(insert_id).collect()))
+            .collect()
     }
 }
 
@@ -66,8 +101,8 @@ fn read(stream: &mut impl Read) -> Result<Received, Vec<u8>> {
 }
 
 fn parse(bytes: &[u8]) -> Option<Received> {
-    let text = std::str::from_utf8(bytes).unwrap();
-    let (headers, body) = text.split_once("\r\n\r\n")?;
+    let end = bytes.windows(4).position(|four| four == b"\r\n\r\n")?;
+    let (headers, body) = (std::str::from_utf8(&bytes[..end]).unwrap(), &bytes[end + 4..]);
     let length = headers
         .lines()
         .find_map(|line| line.strip_prefix("content-length: "))
@@ -77,6 +112,18 @@ fn parse(bytes: &[u8]) -> Option<Received> {
         headers: headers.to_owned(),
         body: body.to_owned(),
     })
+}
+
+/// Asks for an export with these credentials.
+fn export(address: SocketAddr, credentials: &str, query: &str) -> Result<Received, Vec<u8>> {
+    let mut stream = connect(address);
+    let credentials = BASE64_STANDARD.encode(credentials);
+    write!(
+        stream,
+        "GET /api/2/export?{query} HTTP/1.1\r\nhost: localhost\r\nauthorization: Basic {credentials}\r\n\r\n"
+    )
+    .unwrap();
+    read(&mut stream)
 }
 
 fn send(address: SocketAddr, method: &str, path: &str, body: &str) -> Result<Received, Vec<u8>> {
@@ -91,6 +138,15 @@ fn post(address: SocketAddr, body: &Value) -> Result<Received, Vec<u8>> {
 
 fn get(address: SocketAddr, path: &str) -> Value {
     send(address, "GET", path, "").unwrap().json()
+}
+
+fn now() -> i64 {
+    SystemTime::UNIX_EPOCH.elapsed().unwrap().as_millis() as i64
+}
+
+/// The hour of this time, as a query has it.
+fn hour(time: i64) -> String {
+    Timestamp::from_millisecond(time).unwrap().strftime("%Y%m%dT%H").to_string()
 }
 
 fn upload(insert_id: &str) -> Value {
@@ -238,7 +294,7 @@ async fn impossible_orders_are_refused_with_the_reason() {
     ] {
         let answer = send(address, "POST", "/emulator/faults", &order.to_string()).unwrap();
         assert_eq!(answer.status, 400);
-        assert!(answer.body.contains(reason), "{}", answer.body);
+        assert!(answer.text().contains(reason), "{}", answer.text());
     }
     assert_eq!(get(address, "/emulator/faults"), json!([]));
 }
@@ -275,12 +331,12 @@ async fn an_ordered_answer_may_be_anything() {
 
     let html = post(address, &upload("i1")).unwrap();
     assert_eq!(html.status, 502);
-    assert_eq!(html.body, "<html>bad gateway</html>");
+    assert_eq!(html.text(), "<html>bad gateway</html>");
     assert!(html.headers.contains("content-type: text/html"));
 
     let redirect = post(address, &upload("i1")).unwrap();
     assert_eq!(redirect.status, 307);
-    assert_eq!(redirect.body, "");
+    assert_eq!(redirect.text(), "");
     assert!(redirect.headers.contains("content-type: text/plain"));
     assert!(redirect.headers.contains("location: https://example.com/"));
 
@@ -340,6 +396,152 @@ async fn delays_add_up_and_events_are_taken_in_before() {
     assert!(start.elapsed() < Duration::from_millis(600));
     assert_eq!(read(&mut stream).unwrap().status, 200);
     assert!(start.elapsed() >= Duration::from_millis(600));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_holds_a_gzipped_file_of_lines_for_each_hour_of_upload() {
+    let (emulator, address) = start(Configuration::default()).await;
+    let event = |insert_id: &str| {
+        // Long before its upload, which is what counts.
+        json!({"event_type": "paid", "user_id": "user-1", "insert_id": insert_id, "time": FIVE - 30 * 24 * HOUR,
+            "revenue": 19.99, "currency": "EUR", "event_properties": {"plan": "pro"}})
+    };
+    let replay = |key: &str, insert_id: &str, time| {
+        let request = json!({"api_key": key, "events": [event(insert_id)]}).to_string();
+        emulator.replay(Endpoint::Batch, request.as_bytes(), time);
+    };
+    replay("key", "before", FIVE - 1);
+    replay("key", "first", FIVE);
+    replay("other", "of-other", FIVE);
+    replay("key", "last", FIVE + HOUR - 1);
+    replay("key", "next-day", FIVE + 23 * HOUR - 1);
+    replay("key", "after", FIVE + 23 * HOUR);
+
+    let hour = export(address, "key:secret", "start=20261120T05&end=20261120T05").unwrap();
+    assert_eq!(hour.status, 200);
+    assert!(hour.headers.contains("content-type: application/zip"));
+    let files = hour.files();
+    let [(name, lines)] = &files[..] else { panic!("{files:?}") };
+    let app = &lines[0]["app"];
+    assert_eq!(*name, format!("{app}/{app}_2026-11-20_5#0.json.gz"));
+    assert_eq!(lines[0]["$insert_id"], "first");
+    assert_eq!(lines[0]["user_id"], "user-1");
+    assert_eq!(lines[0]["event_time"], "2026-10-21 05:00:00.000000");
+    assert_eq!(lines[0]["server_upload_time"], "2026-11-20 05:00:00.000000");
+    assert_eq!(lines[0]["event_properties"], json!({"plan": "pro", "$revenue": 19.99, "$currency": "EUR"}));
+    assert_eq!(lines[1]["$insert_id"], "last");
+
+    let found = |credentials, query| export(address, credentials, query).unwrap().exported();
+    let file = |hour: &str, insert_ids: &[&str]| {
+        (format!("{hour}#0.json.gz"), insert_ids.iter().map(|id| (*id).to_owned()).collect::<Vec<_>>())
+    };
+    assert_eq!(
+        found("key:secret", "start=20261120T04&end=20261121T03"),
+        [
+            file("2026-11-20_4", &["before"]),
+            file("2026-11-20_5", &["first", "last"]),
+            file("2026-11-21_3", &["next-day"])
+        ]
+    );
+    assert_eq!(found("other:secret", "start=20261120T00&end=20261120T23"), [file("2026-11-20_5", &["of-other"])]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_uploaded_can_be_exported_at_once() {
+    let (_, address) = start(Configuration::default()).await;
+    let before = now();
+    post(address, &upload("i1")).unwrap();
+    let query = format!("start={}&end={}", hour(before), hour(now()));
+    let exported = export(address, "key:secret", &query).unwrap().exported();
+    assert_eq!(exported[0].1, ["i1"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn exports_that_are_not_possible_are_refused() {
+    let (emulator, address) = start(Configuration {
+        api_keys: vec!["key".into(), "empty".into()],
+        secret_keys: vec!["secret".into()],
+        ..Configuration::default()
+    })
+    .await;
+    emulator.replay(Endpoint::Batch, upload("i1").to_string().as_bytes(), FIVE);
+    let hour = "start=20261120T05&end=20261120T05";
+
+    for (credentials, query, status) in [
+        ("key:secret", hour, 200),
+        ("key:secret", "start=20261120T06&end=20261120T06", 404),
+        ("key:secret", "start=20261120T03&end=20261120T04", 404),
+        ("empty:secret", hour, 404),
+        ("key:secret", "", 400),
+        ("key:secret", "start=20261120&end=20261120T05", 400),
+        ("key:secret", "start=20261120T05&end=20261120T04", 400),
+        ("key:secret", "start=20251120T05&end=20261120T05", 400),
+        ("key:wrong", hour, 401),
+        ("wrong:secret", hour, 401),
+        ("key:", hour, 401),
+        ("key", "", 401),
+    ] {
+        let answer = export(address, credentials, query).unwrap();
+        assert_eq!(answer.status, status, "{credentials} {query}");
+        assert_eq!(answer.headers.contains("www-authenticate: Basic"), status == 401);
+    }
+    let without = send(address, "GET", &format!("/api/2/export?{hour}"), "").unwrap();
+    assert_eq!(without.json(), json!({"code": 401, "error": "Unauthorized"}));
+    let posted = send(address, "POST", "/api/2/export", "").unwrap();
+    assert_eq!(posted.status, 405);
+    assert!(posted.headers.contains("allow: GET"));
+    assert_eq!(emulator.requests().answers["/api/2/export"]["404"], 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_a_lag_an_hour_is_exported_when_it_is_complete() {
+    let two_hours = Duration::from_secs(2 * 60 * 60);
+    let (emulator, address) = start(Configuration { export_lag: Some(two_hours), ..Configuration::default() }).await;
+    let now = now();
+    for (insert_id, hours_ago) in [("complete", 4), ("too-new", 1)] {
+        emulator.replay(Endpoint::Batch, upload(insert_id).to_string().as_bytes(), now - hours_ago * HOUR);
+    }
+    let query = format!("start={}&end={}", hour(now - 4 * HOUR), hour(now));
+    let exported = export(address, "key:secret", &query).unwrap().exported();
+    assert_eq!(exported.len(), 1);
+    assert_eq!(exported[0].1, ["complete"]);
+
+    let query = format!("start={0}&end={0}", hour(now - HOUR));
+    assert_eq!(export(address, "key:secret", &query).unwrap().status, 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn faults_of_exports_are_ordered_apart_from_those_of_uploads() {
+    let (emulator, address) = start(Configuration::default()).await;
+    emulator.replay(Endpoint::Batch, upload("i1").to_string().as_bytes(), FIVE);
+    let export = || export(address, "key:secret", "start=20261120T05&end=20261120T05");
+
+    let order = json!({"path": "/api/2/export", "fault": {"kind": "answer", "status": 503}});
+    assert_eq!(send(address, "POST", "/emulator/faults", &order.to_string()).unwrap().status, 204);
+    emulator.order(Fault::answer(500), 1);
+    assert_eq!(
+        get(address, "/emulator/faults"),
+        json!([
+            {"path": "/api/2/export", "requests": 1, "fault": {"kind": "answer", "status": 503, "ingest": false}},
+            {"requests": 1, "fault": {"kind": "answer", "status": 500, "ingest": false}},
+        ])
+    );
+    assert_eq!(post(address, &upload("i2")).unwrap().status, 500);
+    assert_eq!(export().unwrap().status, 503);
+    assert_eq!(export().unwrap().status, 200);
+
+    emulator.order_for_export(Fault::CutBody { ingest: false }, 1);
+    assert!(export().err().unwrap().starts_with(b"HTTP/1.1 200 OK\r\n"));
+    emulator.order_for_export(Fault::Cut { ingest: false }, 1);
+    assert_eq!(export().err(), Some(Vec::new()));
+    emulator.order_for_export(Fault::Hang { milliseconds: 100, ingest: false }, 1);
+    assert_eq!(export().err(), Some(Vec::new()));
+    emulator.order_for_export(Fault::InvalidApiKey, 1);
+    assert_eq!(export().unwrap().status, 401);
+    emulator.order_for_export(Fault::Delay { milliseconds: 200 }, 1);
+    let start = Instant::now();
+    assert_eq!(export().unwrap().status, 200);
+    assert!(start.elapsed() >= Duration::from_millis(200));
 }
 
 #[tokio::test(flavor = "multi_thread")]

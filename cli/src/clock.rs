@@ -1,9 +1,14 @@
-//! The time at which an event is sent or received.
+//! Times: of this moment, and as people write them, in UTC.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Seconds of a day, and of a week.
-pub(crate) const DAY: i64 = 24 * 60 * 60;
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+
+/// Seconds of an hour, a day, and a week.
+pub(crate) const HOUR: i64 = 60 * 60;
+pub(crate) const DAY: i64 = 24 * HOUR;
 pub(crate) const WEEK: i64 = 7 * DAY;
 
 /// Unix seconds.
@@ -18,4 +23,73 @@ pub(crate) fn now_milliseconds() -> u64 {
 
 fn since_1970() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+/// A time as a user gives it: a day (`2026-11-01`), which is its beginning, a time (`2026-11-01T12:00:00Z`), or Unix
+/// seconds.
+///
+/// # Errors
+/// A sentence that says what it takes.
+pub(crate) fn parse_time(text: &str) -> Result<i64, String> {
+    let seconds = text.parse().ok().filter(|_| text.len() >= 9);
+    let day = || parse_day(text).ok();
+    let time = || text.parse::<Timestamp>().ok().map(Timestamp::as_second);
+    let takes = "it takes a day (2026-11-01), a time (2026-11-01T12:00:00Z) or Unix seconds";
+    seconds.or_else(day).or_else(time).ok_or_else(|| takes.to_owned())
+}
+
+/// The beginning of a day that a user gives: `2026-11-20`.
+///
+/// # Errors
+/// A sentence that says what it takes.
+pub(crate) fn parse_day(text: &str) -> Result<i64, String> {
+    // A day's parser would take a time, too, and forget it.
+    let day = (text.len() == "2026-11-20".len()).then(|| text.parse().ok()).flatten();
+    day.and_then(start_of_day).ok_or_else(|| "it takes a day, in UTC: 2026-11-20".to_owned())
+}
+
+fn start_of_day(day: Date) -> Option<i64> {
+    TimeZone::UTC.to_timestamp(day.into()).ok().map(Timestamp::as_second)
+}
+
+/// Unix seconds as a user reads them: `2026-11-01 12:00:00`.
+pub(crate) fn show(seconds: i64) -> String {
+    in_utc(seconds, "%Y-%m-%d %H:%M:%S")
+}
+
+/// Unix seconds by `strftime`'s format.
+pub(crate) fn in_utc(seconds: i64, format: &str) -> String {
+    let time = Timestamp::from_second(seconds).unwrap_or(if seconds < 0 { Timestamp::MIN } else { Timestamp::MAX });
+    time.strftime(format).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_as_people_write_them() {
+        for (text, expected) in [
+            ("2026-11-01", Some(1_793_491_200)),
+            ("2026-11-01T12:00:00Z", Some(1_793_534_400)),
+            ("2026-11-01T12:00:00+01:00", Some(1_793_530_800)),
+            ("1793491200", Some(1_793_491_200)),
+            ("yesterday", None),
+            ("2026-13-01", None),
+            ("2026", None),
+            ("", None),
+        ] {
+            assert_eq!(parse_time(text).ok(), expected, "{text}");
+        }
+        assert_eq!(parse_day("2026-11-01"), Ok(1_793_491_200));
+        assert!(parse_day("2026-11-01T12:00:00Z").is_err());
+    }
+
+    #[test]
+    fn times_are_shown_in_utc() {
+        assert_eq!(show(1_793_534_400), "2026-11-01 12:00:00");
+        assert_eq!(in_utc(1_793_534_400, "%Y%m%dT%H"), "20261101T12");
+        show(i64::MAX);
+        show(i64::MIN);
+    }
 }

@@ -1,14 +1,21 @@
 //! stripe-amplitude on your machine: run the function's handler, send it events as Stripe would, and see what it makes of
 //! them.
 
+mod amplitude;
+mod backfill;
 mod clock;
 mod demo;
 mod endpoint;
 mod event_file;
 mod explanation;
 mod generate;
+mod history;
+mod http;
 mod input;
+mod interrupt;
 mod invocation;
+mod key;
+mod money;
 mod preview;
 mod projects;
 mod redrive;
@@ -54,6 +61,7 @@ enum Command {
     Settings(settings::Arguments),
     Invocation(invocation::Arguments),
     Redrive(redrive::Arguments),
+    Backfill(backfill::Arguments),
     /// Print the completions for a shell
     #[command(after_help = "Example:
   stripe-amplitude-cli completions bash > ~/.local/share/bash-completion/completions/stripe-amplitude-cli")]
@@ -74,6 +82,7 @@ async fn main() -> ExitCode {
         Command::Settings(arguments) => settings::run(arguments),
         Command::Invocation(arguments) => invocation::run(arguments),
         Command::Redrive(arguments) => redrive::run(arguments).await,
+        Command::Backfill(arguments) => backfill::run(arguments).await,
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), NAME, &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)

@@ -1,10 +1,10 @@
-//! Where `serve` takes its projects from.
+//! Where the commands take their projects from.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use stripe_amplitude::projects::{LoadError, Parameter, Project, ProjectName, ProjectSource};
+use stripe_amplitude::projects::{DeliverySettings, LoadError, Parameter, Project, ProjectName, ProjectSource};
 use toml::{Table, Value};
 
 /// The name of the built-in project.
@@ -12,6 +12,39 @@ pub(crate) const DEMO: &str = "demo";
 
 /// The signing secret of the built-in project. It protects nothing.
 pub(crate) const DEMO_SECRET: &str = "whsec_demo";
+
+/// Which project a command is about.
+#[derive(clap::Args)]
+pub(crate) struct Choice {
+    /// The project, the last part of the webhook's path
+    #[arg(long, value_name = "NAME")]
+    pub(crate) project: ProjectName,
+    /// A TOML file of projects, as for `serve`, instead of Parameter Store
+    #[arg(long, value_name = "FILE")]
+    projects: Option<PathBuf>,
+}
+
+impl Choice {
+    /// Where the project is.
+    ///
+    /// # Errors
+    /// A sentence, where that cannot be found out.
+    pub(crate) fn source(&self) -> Result<Projects, String> {
+        match &self.projects {
+            Some(file) => Projects::from_file(file),
+            None => Projects::parameter_store(),
+        }
+    }
+
+    /// How the project's events are delivered.
+    ///
+    /// # Errors
+    /// A sentence, where there is no such project, or it cannot be used.
+    pub(crate) async fn delivery(&self) -> Result<DeliverySettings, String> {
+        let project = self.source()?.project(&self.project).await?;
+        project.delivery.map_err(|error| error.to_string())
+    }
+}
 
 /// The projects of a local run. Clones are the same ones.
 #[derive(Clone, Debug)]
@@ -67,6 +100,28 @@ impl Projects {
             return Err("it names no project; write [demo], and the parameters below it".to_owned());
         }
         Ok(Self::Fixed(projects.into()))
+    }
+
+    /// Those of Parameter Store, which PARAMETER_PREFIX, EXTRA_CA_FILE and AWS's own variables say how to reach.
+    ///
+    /// # Errors
+    /// A sentence that names the variable.
+    #[cfg(feature = "aws")]
+    pub(crate) fn parameter_store() -> Result<Self, String> {
+        use stripe_amplitude::environment::Environment;
+        use stripe_amplitude::projects::parameter_store::ParameterStore;
+
+        let environment = Environment::read(|name: &str| std::env::var_os(name)).map_err(|error| error.to_string())?;
+        let http = stripe_amplitude::http_client::build(environment.extra_ca_file.as_deref());
+        let http = http.map_err(|error| error.to_string())?;
+        let store = ParameterStore::new(&environment.access, http, environment.parameter_prefix);
+        Ok(Self::ParameterStore(store))
+    }
+
+    /// Most do not need the AWS SDK, which takes longer to compile than all the rest.
+    #[cfg(not(feature = "aws"))]
+    pub(crate) fn parameter_store() -> Result<Self, String> {
+        Err("this build has no Parameter Store; use `cargo cli-aws` in the place of `cargo cli`, or a file of projects: --projects FILE".to_owned())
     }
 
     /// A project as its parameters describe it now.

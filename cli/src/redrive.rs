@@ -52,7 +52,6 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>
 mod with_aws {
     use std::collections::BTreeMap;
     use std::error::Error;
-    use std::io::{BufRead as _, Write as _};
     use std::process::ExitCode;
     use std::time::Duration;
 
@@ -63,6 +62,7 @@ mod with_aws {
     use stripe_amplitude::stripe::event::Event;
 
     use super::Arguments;
+    use crate::terminal::confirmed;
 
     /// How long a letter is hidden from others while we work.
     const HIDDEN_FOR: Duration = Duration::from_secs(300);
@@ -164,14 +164,6 @@ mod with_aws {
             table.push_str(&format!("  {count:>6}  {project}  {event_type}\n"));
         }
         table
-    }
-
-    fn confirmed(question: &str) -> std::io::Result<bool> {
-        print!("{question} [y/N] ");
-        std::io::stdout().flush()?;
-        let mut answer = String::new();
-        std::io::stdin().lock().read_line(&mut answer)?;
-        Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
     }
 
     #[cfg(test)]

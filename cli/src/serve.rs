@@ -61,7 +61,7 @@ impl FromStr for Amplitude {
 pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let projects = match &arguments.projects {
         Some(file) => Projects::from_file(file)?,
-        None if arguments.parameter_store => parameter_store()?,
+        None if arguments.parameter_store => Projects::parameter_store()?,
         None => Projects::built_in(),
     };
     let listener = server::listen(arguments.port).await?;
@@ -97,21 +97,4 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>
         interrupted = tokio::signal::ctrl_c() => interrupted?,
     }
     Ok(ExitCode::SUCCESS)
-}
-
-#[cfg(feature = "aws")]
-fn parameter_store() -> Result<Projects, Box<dyn Error>> {
-    use stripe_amplitude::environment::Environment;
-    use stripe_amplitude::projects::parameter_store::ParameterStore;
-
-    let environment = Environment::read(|name: &str| std::env::var_os(name))?;
-    let http = stripe_amplitude::http_client::build(environment.extra_ca_file.as_deref())?;
-    let store = ParameterStore::new(&environment.access, http, environment.parameter_prefix);
-    Ok(Projects::ParameterStore(store))
-}
-
-/// Most do not need the AWS SDK, which takes longer to compile than all the rest.
-#[cfg(not(feature = "aws"))]
-fn parameter_store() -> Result<Projects, Box<dyn Error>> {
-    Err("this build has no Parameter Store; use: cargo cli-aws serve --parameter-store".into())
 }

@@ -1,4 +1,8 @@
-//! Stripe's webhook requests.
+//! Stripe: its webhook requests, and its API.
+
+pub(crate) mod api;
+pub(crate) mod event_types;
+pub(crate) mod events;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use stripe_amplitude::stripe::signature;

@@ -1,6 +1,6 @@
 //! Plain text for a terminal.
 
-use std::io::{self, Write as _};
+use std::io::{self, BufRead as _, Write as _};
 
 /// No line is wider, in characters, unless a single word is.
 const WIDTH: usize = 100;
@@ -54,6 +54,17 @@ fn printable(text: &str) -> String {
         }
     }
     printable
+}
+
+/// Asks whoever sits at the terminal; anything but yes is no.
+///
+/// # Errors
+/// Where the answer cannot be read.
+pub(crate) fn confirmed(question: &str) -> io::Result<bool> {
+    print(&format!("{question} [y/N] "))?;
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
 /// `1 type`, `2 types`.

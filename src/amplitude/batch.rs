@@ -15,13 +15,16 @@ use super::Destination;
 use super::client::{Client, DeliveryError, Request, named_events, understand};
 
 /// Events in one request, at the most.
-const MOST_EVENTS: usize = 2000;
+pub const MOST_EVENTS: usize = 2000;
 
 /// Bytes of the events of one request. Amplitude takes 20 MB; the API key and the commas have the rest.
-const LARGEST_EVENTS: usize = 19_900_000;
+pub const LARGEST_EVENTS: usize = 19_900_000;
 
-/// No attempt takes longer.
+/// No attempt takes longer, but for the time that its bytes take on a slow line.
 const ATTEMPT_LIMIT: Duration = Duration::from_secs(10);
+
+/// What the slowest line carries in a millisecond.
+const BYTES_PER_MILLISECOND: usize = 100;
 
 /// Attempts at the most to send the same events.
 const ATTEMPTS: u32 = 3;
@@ -92,11 +95,12 @@ impl Client {
             return Answer { result: Err(DeliveryError::Unserializable), named: Vec::new() };
         };
         let body = Bytes::from(body);
+        let attempt_limit = ATTEMPT_LIMIT + Duration::from_millis((body.len() / BYTES_PER_MILLISECOND) as u64);
         let mut attempts = 0;
         loop {
             attempts += 1;
             *requests_left = requests_left.saturating_sub(1);
-            let limit = deadline.min(Instant::now() + ATTEMPT_LIMIT);
+            let limit = deadline.min(Instant::now() + attempt_limit);
             let answer = timeout_at(limit, self.post(url, body.clone())).await.unwrap_or(Err(DeliveryError::Timeout));
             let (result, named) = match answer {
                 Ok((status, body)) => {

@@ -367,7 +367,7 @@ impl DeliveryError {
     }
 
     /// Whether another attempt may go better. 429 is not: Amplitude asks for 30 s of patience.
-    pub(super) fn is_transient(&self) -> bool {
+    pub fn is_transient(&self) -> bool {
         self.is_broken_connection() || matches!(self, Self::Timeout | Self::Unavailable { .. })
     }
 }

@@ -4,7 +4,6 @@
 //! and the views of `schema.sql`, and use only what Amplitude charts on a free plan: scalars, and arrays of strings.
 //! Source: github.com/amplitude/amplitude-docs, content/collections/source-catalog/en/stripe.md
 
-mod money;
 mod report;
 
 use std::collections::BTreeMap;
@@ -15,9 +14,9 @@ use amplitude_emulator::AcceptedEvent;
 use rusqlite::{Connection, Row, Statement, ToSql, named_params};
 use serde_json::Value;
 
-use self::money::Money;
 use self::report::{Cell, Chart, Kind, Report};
 use crate::clock::DAY;
+use crate::money::Money;
 use crate::terminal::count;
 
 /// The charts of some events.

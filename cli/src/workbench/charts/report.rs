@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::money::Money;
+use crate::money::Money;
 
 /// All charts of the events of a project.
 #[derive(Debug, Serialize)]

@@ -1,0 +1,109 @@
+//! What Amplitude has already, where its own rule against repeats does not reach.
+
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
+
+use reqwest::Client as Http;
+use secrecy::SecretString;
+use sha2::{Digest as _, Sha256};
+use stripe_amplitude::amplitude::Destination;
+use stripe_amplitude::projects::parameter;
+
+use super::export::Export;
+use crate::clock::{HOUR, WEEK};
+use crate::key::{self, Key};
+
+/// Amplitude drops what it has seen within so many seconds; an hour less, to be sure. Source: Amplitude's HTTP V2
+/// documentation, "Event deduplication".
+const WINDOW: i64 = WEEK - HOUR;
+
+/// Whether Amplitude's rule against repeats may not reach an event that happened then: its live delivery may be longer ago
+/// than that rule remembers. `now` and `created` are in Unix seconds.
+pub(crate) fn is_beyond_the_window(created: i64, now: i64) -> bool {
+    created < now - WINDOW
+}
+
+/// The secret keys that there are, by the parameter of the API key that they go with.
+pub(crate) struct SecretKeys(HashMap<&'static str, SecretString>);
+
+impl SecretKeys {
+    /// From the environment.
+    pub(crate) fn given() -> Self {
+        let keys = [(parameter::API_KEY, key::AMPLITUDE_SECRET), (parameter::TEST_API_KEY, key::AMPLITUDE_TEST_SECRET)];
+        Self(keys.into_iter().filter_map(|(parameter, key)| Some((parameter, key.given()?))).collect())
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// That of the project whose API key this parameter holds.
+    ///
+    /// # Errors
+    /// A sentence that names the variable which would hold it.
+    pub(crate) fn of(&self, parameter: &'static str) -> Result<SecretString, String> {
+        let Key { variable, meaning } =
+            if parameter == parameter::TEST_API_KEY { key::AMPLITUDE_TEST_SECRET } else { key::AMPLITUDE_SECRET };
+        self.0.get(parameter).cloned().ok_or_else(|| format!("{variable} is not set; it takes {meaning}"))
+    }
+}
+
+/// The insert IDs of Stripe's events that Amplitude has, sixteen bytes of each.
+#[derive(Debug, Default)]
+pub(crate) struct Known(HashSet<[u8; 16]>);
+
+impl Known {
+    /// Those that were uploaded in this time, in Unix seconds.
+    ///
+    /// # Errors
+    /// A sentence, where Amplitude does not give them.
+    pub(crate) async fn load(
+        http: &Http,
+        destination: &Destination<'_>,
+        secret_key: SecretString,
+        uploaded: Range<i64>,
+        reached: impl FnMut(i64),
+    ) -> Result<Self, String> {
+        let mut known = Self::default();
+        let export = Export::new(http.clone(), destination, secret_key);
+        export.each(uploaded, reached, |event| known.insert(&event.insert_id)).await?;
+        Ok(known)
+    }
+
+    fn insert(&mut self, insert_id: &str) {
+        self.0.insert(digest(insert_id));
+    }
+
+    pub(crate) fn contains(&self, insert_id: &str) -> bool {
+        self.0.contains(&digest(insert_id))
+    }
+}
+
+fn digest(insert_id: &str) -> [u8; 16] {
+    let mut digest = [0; 16];
+    digest.iter_mut().zip(Sha256::digest(insert_id)).for_each(|(byte, whole)| *byte = whole);
+    digest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::DAY;
+
+    #[test]
+    fn what_happened_within_the_week_is_amplitudes_to_drop() {
+        let now = 1_800_000_000;
+        for (age, beyond) in
+            [(0, false), (6 * DAY, false), (7 * DAY - 2 * HOUR, false), (7 * DAY, true), (30 * DAY, true)]
+        {
+            assert_eq!(is_beyond_the_window(now - age, now), beyond, "{age}");
+        }
+    }
+
+    #[test]
+    fn an_insert_id_is_known_again() {
+        let mut known = Known::default();
+        known.insert("evt_1");
+        assert!(known.contains("evt_1") && !known.contains("evt_2"));
+    }
+}

@@ -1,0 +1,254 @@
+//! Where events of the past come from: Stripe's list, or a file with one in each line.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read as _, Seek as _, SeekFrom};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::Deserialize;
+use stripe_amplitude::webhook::LARGEST_BODY;
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+
+use super::cursor::Position;
+use super::rejected::event_in;
+use crate::history::{Fate, Translator};
+use crate::input;
+use crate::stripe::api::Api;
+use crate::stripe::events::{Filter, OldestFirst};
+
+/// Events that are handed over at once.
+const CHUNK: usize = 250;
+
+/// Chunks that wait, at the most: all that is in memory besides a request.
+const WAITING: usize = 4;
+
+/// A line is cut off there: no event is so long.
+const LONGEST_LINE: u64 = LARGEST_BODY as u64 * 2;
+
+/// Where they come from.
+#[derive(Clone)]
+pub(crate) enum Source {
+    /// Oldest first.
+    Stripe(Arc<Api>, Filter),
+    /// In its order, within a time.
+    File(PathBuf, Range<i64>),
+}
+
+/// An event with what becomes of it.
+pub(crate) struct Item {
+    pub(crate) position: Position,
+    /// As Stripe has it.
+    pub(crate) body: Vec<u8>,
+    pub(crate) fate: Fate,
+}
+
+/// Some events in a row.
+pub(crate) struct Chunk {
+    pub(crate) items: Vec<Item>,
+    /// How far it is: seconds of the time, or bytes of the file.
+    pub(crate) reached: u64,
+}
+
+impl Source {
+    /// How far it goes, in the measure of [`Chunk::reached`].
+    pub(crate) fn length(&self) -> u64 {
+        match self {
+            Self::Stripe(_, Filter { created, .. }) => created.end.abs_diff(created.start),
+            Self::File(path, _) => std::fs::metadata(path).map_or(0, |file| file.len()),
+        }
+    }
+
+    /// Reads from behind a position on, at the same time as what is read is dealt with.
+    pub(crate) fn read(
+        &self,
+        after: Option<Position>,
+        translator: &Arc<Translator>,
+    ) -> Receiver<Result<Chunk, String>> {
+        let (sender, chunks) = channel(WAITING);
+        let translator = translator.clone();
+        match self.clone() {
+            Self::Stripe(api, filter) => {
+                tokio::spawn(async move {
+                    if let Err(error) = list(&api, filter, after, &translator, &sender).await {
+                        let _ = sender.send(Err(error)).await;
+                    }
+                });
+            }
+            Self::File(path, created) => {
+                // Its own thread: reading and translating on one core, sending on the other.
+                tokio::task::spawn_blocking(move || {
+                    if let Err(error) = lines(&path, &created, after, &translator, &sender) {
+                        let _ = sender.blocking_send(Err(error));
+                    }
+                });
+            }
+        }
+        chunks
+    }
+}
+
+/// The receiver is gone: nobody wants more.
+struct Gone;
+
+async fn list(
+    api: &Api,
+    filter: Filter,
+    after: Option<Position>,
+    translator: &Translator,
+    sender: &Sender<Result<Chunk, String>>,
+) -> Result<(), String> {
+    let after = after.and_then(|position| match position {
+        Position::Place(place) => Some(place),
+        Position::Line { .. } => None,
+    });
+    let start = filter.created.start;
+    let mut spans = OldestFirst::new(api, filter, after);
+    while let Some((events, end)) = spans.next().await.map_err(|error| error.to_string())? {
+        let mut events = events.into_iter().peekable();
+        loop {
+            let items: Vec<_> = events
+                .by_ref()
+                .take(CHUNK)
+                .map(|event| Item {
+                    fate: translator.translate(&event.body),
+                    position: Position::Place(event.place),
+                    body: event.body,
+                })
+                .collect();
+            let is_last = events.peek().is_none();
+            // Where the span has more, it is not over.
+            let reached = items.last().and_then(|item| match &item.position {
+                Position::Place(place) if !is_last => Some(place.created),
+                _ => None,
+            });
+            let reached = reached.unwrap_or(end).abs_diff(start);
+            if sender.send(Ok(Chunk { items, reached })).await.is_err() {
+                return Ok(());
+            }
+            if is_last {
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn lines(
+    path: &Path,
+    created: &Range<i64>,
+    after: Option<Position>,
+    translator: &Translator,
+    sender: &Sender<Result<Chunk, String>>,
+) -> Result<(), String> {
+    let (mut line, mut next) = match after {
+        Some(Position::Line { line, next }) => (line, next),
+        _ => (0, 0),
+    };
+    let name = input::name(path);
+    let named = |error: io::Error| format!("{name}: {error}");
+    let mut reader = open(path, next).map_err(named)?;
+    loop {
+        let mut items = Vec::with_capacity(CHUNK);
+        let mut is_over = false;
+        while items.len() < CHUNK && !is_over {
+            let (text, length) = read_line(&mut reader).map_err(named)?;
+            is_over = length == 0;
+            (line, next) = (line + u64::from(!is_over), next + length);
+            let event = event_in(text.trim_ascii());
+            if event.is_empty() {
+                continue;
+            }
+            let fate = match translator.translate(event) {
+                Fate::Sent(event) if !created.contains(&event.created) => continue,
+                Fate::Unusable(reason) => Fate::Unusable(format!("line {line}: {reason}")),
+                fate => fate,
+            };
+            items.push(Item { position: Position::Line { line, next }, body: event.to_vec(), fate });
+        }
+        if hand_over(sender, Chunk { items, reached: next }).is_err() || is_over {
+            return Ok(());
+        }
+    }
+}
+
+fn hand_over(sender: &Sender<Result<Chunk, String>>, chunk: Chunk) -> Result<(), Gone> {
+    sender.blocking_send(Ok(chunk)).map_err(|_| Gone)
+}
+
+fn open(path: &Path, next: u64) -> io::Result<Box<dyn BufRead>> {
+    if input::is_standard_input(path) {
+        let mut input = BufReader::new(io::stdin());
+        io::copy(&mut input.by_ref().take(next), &mut io::sink())?;
+        return Ok(Box::new(input));
+    }
+    let mut file = File::open(path)?;
+    file.seek(SeekFrom::Start(next))?;
+    Ok(Box::new(BufReader::with_capacity(1 << 18, file)))
+}
+
+/// A line, and how long it is; nothing at the end. What is behind the longest is skipped, so that memory stays small
+/// whatever stands in the file.
+fn read_line(reader: &mut impl BufRead) -> io::Result<(Vec<u8>, u64)> {
+    let mut line = Vec::new();
+    let mut length = reader.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line)? as u64;
+    while length > 0 && line.last() != Some(&b'\n') {
+        let mut rest = Vec::new();
+        let more = reader.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut rest)? as u64;
+        length += more;
+        if more == 0 || rest.last() == Some(&b'\n') {
+            break;
+        }
+    }
+    Ok((line, length))
+}
+
+/// When the oldest event of a file happened, in Unix seconds.
+///
+/// # Errors
+/// A sentence that names the file.
+pub(crate) fn oldest(path: &Path) -> Result<Option<i64>, String> {
+    #[derive(Deserialize)]
+    struct Created {
+        created: i64,
+    }
+
+    let named = |error: io::Error| format!("{}: {error}", path.display());
+    let mut reader = open(path, 0).map_err(named)?;
+    let mut oldest: Option<i64> = None;
+    loop {
+        let (line, length) = read_line(&mut reader).map_err(named)?;
+        if length == 0 {
+            return Ok(oldest);
+        }
+        if let Ok(Created { created }) = serde_json::from_slice(event_in(line.trim_ascii())) {
+            oldest = Some(oldest.map_or(created, |oldest| oldest.min(created)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_any_length_are_read_and_memory_stays_small() {
+        let long = usize::try_from(LONGEST_LINE).unwrap() + 10;
+        let text = format!("one\n{}\ntwo", "x".repeat(long));
+        let mut reader = text.as_bytes();
+        assert_eq!(read_line(&mut reader).unwrap(), (b"one\n".to_vec(), 4));
+        let (line, length) = read_line(&mut reader).unwrap();
+        assert_eq!((line.len(), length), (long - 10, long as u64 + 1));
+        assert_eq!(read_line(&mut reader).unwrap(), (b"two".to_vec(), 3));
+        assert_eq!(read_line(&mut reader).unwrap(), (Vec::new(), 0));
+    }
+
+    #[test]
+    fn the_oldest_event_of_a_file_is_found_whatever_else_is_in_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events.ndjson");
+        let text = "{\"created\": 9}\n\noops\n{\"reason\":\"400\",\"event\":{\"created\": 7}}\n{\"created\": 8}";
+        std::fs::write(&path, text).unwrap();
+        assert_eq!(oldest(&path), Ok(Some(7)));
+    }
+}

@@ -1,0 +1,148 @@
+//! Events of the past, as the function would have translated them: the same core, and so the same `insert_id`, the same
+//! `device_id`, the same revenue.
+
+use std::collections::HashSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
+use stripe_amplitude::amplitude::event;
+use stripe_amplitude::projects::{DeliverySettings, ProjectName};
+use stripe_amplitude::selection::{LeftOut, select, select_translated};
+use stripe_amplitude::stripe::event::Event;
+use stripe_amplitude::stripe::{catalog, versions};
+use stripe_amplitude::translate::{Context, translate};
+
+use crate::event_file;
+use crate::money::Money;
+
+/// Translates events of the past for a project.
+pub(crate) struct Translator {
+    pub(crate) project: ProjectName,
+    pub(crate) delivery: DeliverySettings,
+    /// The label of the signing secret under which a webhook would have come.
+    pub(crate) source: Option<String>,
+    notes: Mutex<Notes>,
+}
+
+/// What newer API versions do not have, which is told once for each field, and not for each event.
+#[derive(Default)]
+struct Notes {
+    /// Kinds of objects and versions that have been looked at.
+    seen: HashSet<(String, String)>,
+    told: HashSet<String>,
+    waiting: Vec<String>,
+}
+
+/// What becomes of an event.
+pub(crate) enum Fate {
+    /// It goes to Amplitude.
+    Sent(Box<Translated>),
+    /// The project does not want it.
+    LeftOut(LeftOut),
+    /// It cannot be translated, and why.
+    Unusable(String),
+}
+
+/// An event for Amplitude, and what is worth knowing of it.
+pub(crate) struct Translated {
+    /// Stripe's ID.
+    pub(crate) id: String,
+    /// Stripe's type.
+    pub(crate) event_type: String,
+    /// Unix seconds.
+    pub(crate) created: i64,
+    /// The parameter that holds the key that it goes to.
+    pub(crate) key: &'static str,
+    pub(crate) user_id: Option<String>,
+    /// The path that gave it.
+    pub(crate) user_id_from: Option<String>,
+    pub(crate) device_id: String,
+    pub(crate) revenue: Option<(Money, String)>,
+    /// As it is sent.
+    pub(crate) json: Box<RawValue>,
+}
+
+/// Amplitude's event, for the past.
+#[derive(Serialize)]
+struct OfThePast<'e> {
+    #[serde(flatten)]
+    event: &'e event::Event<'e>,
+    /// What was true then shall not overwrite what is known of the user today. Source: Amplitude's Batch Event Upload
+    /// documentation.
+    #[serde(rename = "$skip_user_properties_sync")]
+    skip_user_properties_sync: bool,
+}
+
+impl Translator {
+    pub(crate) fn new(project: ProjectName, delivery: DeliverySettings, source: Option<String>) -> Self {
+        Self { project, delivery, source, notes: Mutex::default() }
+    }
+
+    /// Translates an event as Stripe has it.
+    ///
+    /// The setting `max_age_days` does not count: it is there for what comes late by mistake.
+    pub(crate) fn translate(&self, body: &[u8]) -> Fate {
+        self.try_translate(body).unwrap_or_else(|fate| fate)
+    }
+
+    fn try_translate(&self, body: &[u8]) -> Result<Fate, Fate> {
+        // Any time would do for the signature.
+        let body = event_file::verified(body.to_vec(), 1).map_err(Fate::Unusable)?;
+        let event = Event::parse(&body).map_err(|error| Fate::Unusable(error.to_string()))?;
+        let settings = &self.delivery.settings;
+        let happened = u64::try_from(event.created).unwrap_or_default();
+        select(&event, settings, happened).map_err(Fate::LeftOut)?;
+        self.tell_what_vanished(&event);
+        let (id, event_type, created) = (event.id.to_string(), event.event_type.to_string(), event.created);
+        let key = self.delivery.destination(event.livemode).parameter;
+        let context = Context { project: &self.project, source: self.source.as_deref(), settings };
+        let translation = translate(event, &context)
+            .map_err(|missing| Fate::Unusable(self.delivery.without_rate(missing).to_string()))?;
+        select_translated(&translation, settings).map_err(Fate::LeftOut)?;
+        let unserializable = |error: serde_json::Error| Fate::Unusable(error.to_string());
+        let event = &translation.event;
+        let json = to_raw_value(&OfThePast { event, skip_user_properties_sync: true }).map_err(unserializable)?;
+        let revenue = match (event.revenue, event.currency) {
+            (Some(amount), Some(currency)) => {
+                let amount = serde_json::to_value(amount).map_err(unserializable)?;
+                Money::of(&amount).map(|money| (money, currency.to_string()))
+            }
+            _ => None,
+        };
+        Ok(Fate::Sent(Box::new(Translated {
+            id,
+            event_type,
+            created,
+            key,
+            user_id: event.user_id.clone(),
+            user_id_from: translation.user_id_from.as_ref().map(ToString::to_string),
+            device_id: event.device_id.clone(),
+            revenue,
+            json,
+        })))
+    }
+
+    /// What there is to tell, and has not been told, of fields that are gone in newer API versions.
+    pub(crate) fn take_notes(&self) -> Vec<String> {
+        std::mem::take(&mut self.notes().waiting)
+    }
+
+    fn tell_what_vanished(&self, event: &Event<'_>) {
+        let Some(version) = event.api_version.as_deref().filter(|version| *version > catalog::API_VERSION) else {
+            return;
+        };
+        let mut notes = self.notes();
+        if notes.seen.insert((event.kind().to_owned(), version.to_owned())) {
+            for note in versions::vanished(event.kind(), version).map(ToString::to_string) {
+                if notes.told.insert(note.clone()) {
+                    notes.waiting.push(note);
+                }
+            }
+        }
+    }
+
+    fn notes(&self) -> MutexGuard<'_, Notes> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

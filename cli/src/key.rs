@@ -1,0 +1,60 @@
+//! Keys that the commands need. They come from the environment or from the terminal, never from an argument, which other
+//! users of the machine can see and the shell remembers.
+
+use std::io::IsTerminal as _;
+
+use secrecy::SecretString;
+
+/// A key that a command needs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Key {
+    /// The variable that holds it.
+    pub(crate) variable: &'static str,
+    /// What it is, for whoever is asked for it.
+    pub(crate) meaning: &'static str,
+}
+
+/// Of Stripe's API.
+pub(crate) const STRIPE: Key = Key {
+    variable: "STRIPE_SECRET_KEY",
+    meaning: "the secret key (sk_…) or a restricted key (rk_…) of the Stripe account",
+};
+
+/// Of Amplitude's Export API, with the API key.
+pub(crate) const AMPLITUDE_SECRET: Key =
+    Key { variable: "AMPLITUDE_SECRET_KEY", meaning: "the secret key of the Amplitude project" };
+
+/// The same, of the Amplitude project for test-mode events, if they have one of their own.
+pub(crate) const AMPLITUDE_TEST_SECRET: Key = Key {
+    variable: "AMPLITUDE_TEST_SECRET_KEY",
+    meaning: "the secret key of the Amplitude project of test-mode events",
+};
+
+impl Key {
+    /// From the environment, if it is there.
+    pub(crate) fn given(self) -> Option<SecretString> {
+        let text = std::env::var(self.variable).ok()?;
+        let text = text.trim();
+        (!text.is_empty()).then(|| text.into())
+    }
+
+    /// From the environment, or from whoever sits at the terminal.
+    ///
+    /// # Errors
+    /// A sentence, where there is neither.
+    pub(crate) fn required(self) -> Result<SecretString, String> {
+        let Self { variable, meaning } = self;
+        if let Some(key) = self.given() {
+            return Ok(key);
+        }
+        let missing = || format!("{variable} is not set; it takes {meaning}");
+        if !std::io::stdin().is_terminal() {
+            return Err(missing());
+        }
+        eprintln!("{variable} is not set.");
+        let typed = rpassword::prompt_password(format!("Type or paste {meaning}; it is not shown: "));
+        let typed = typed.map_err(|error| error.to_string())?;
+        let typed = typed.trim();
+        if typed.is_empty() { Err(missing()) } else { Ok(typed.into()) }
+    }
+}

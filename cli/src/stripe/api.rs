@@ -1,0 +1,360 @@
+//! Stripe's API, as far as the command line asks it: with patience, and not faster than it may.
+
+use std::error::Error as _;
+use std::fmt;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::http::StatusCode;
+use axum::http::header::{CONTENT_TYPE, DATE, RETRY_AFTER};
+use reqwest::{Client, Method, RequestBuilder, Response};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use tokio::time::{Instant, sleep, sleep_until};
+
+/// Another address of Stripe's API, for tests.
+const URL_VARIABLE: &str = "STRIPE_API_URL";
+
+const URL: &str = "https://api.stripe.com";
+
+/// Requests a second. Stripe takes 25 of a kind, in test mode 25 in all, and the shop asks, too.
+pub(crate) const RATE: u32 = 20;
+
+/// No request takes longer: Stripe's own libraries wait as long.
+const LIMIT: Duration = Duration::from_secs(80);
+
+/// Attempts at the most. With the pauses between them, somewhat over two minutes.
+const ATTEMPTS: u32 = 9;
+
+/// The pause before the second attempt is at most this long, and doubles then; full jitter over its second half.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+
+const LONGEST_PAUSE: Duration = Duration::from_secs(32);
+
+/// A permission that a restricted key needs, as Stripe's dashboard calls it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Permission {
+    ReadEvents,
+    ReadEndpoints,
+    WriteEndpoints,
+}
+
+impl fmt::Display for Permission {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ReadEvents => "`Events`: Read",
+            Self::ReadEndpoints => "`Webhook Endpoints`: Read",
+            Self::WriteEndpoints => "`Webhook Endpoints`: Write",
+        })
+    }
+}
+
+/// Stripe's API with a key.
+#[derive(Debug)]
+pub(crate) struct Api {
+    http: Client,
+    url: String,
+    key: SecretString,
+    account: Option<String>,
+    pace: Pace,
+}
+
+impl Api {
+    /// `account` is a connected account that the key's platform looks at.
+    pub(crate) fn new(http: Client, key: SecretString, account: Option<String>, rate: u32) -> Self {
+        let url = std::env::var(URL_VARIABLE).ok().filter(|url| !url.is_empty());
+        let url = url.as_deref().unwrap_or(URL).trim_end_matches('/').to_owned();
+        Self { http, url, key, account, pace: Pace::new(rate) }
+    }
+
+    /// The connected account that is looked at.
+    pub(crate) fn account(&self) -> Option<&str> {
+        self.account.as_deref()
+    }
+
+    /// Whether the key is of test mode.
+    pub(crate) fn is_test(&self) -> bool {
+        self.key.expose_secret().get(2..).is_some_and(|rest| rest.starts_with("_test_"))
+    }
+
+    /// The body of an answer to `GET`. `permission` is what a restricted key needs for it.
+    ///
+    /// # Errors
+    /// Where Stripe says no, or does not answer in spite of all patience.
+    pub(crate) async fn get(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+        permission: Permission,
+    ) -> Result<Bytes, ApiError> {
+        let separator = if query.is_empty() { "" } else { "?" };
+        let url = format!("{}{path}{separator}{}", self.url, form(query));
+        let request = || self.http.request(Method::GET, &url);
+        self.send(request, permission).await.map(|(_, body)| body)
+    }
+
+    /// The same for `POST`. Sent again, it does not happen again.
+    ///
+    /// # Errors
+    /// As for [`Api::get`].
+    pub(crate) async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        fields: &[(&str, String)],
+        permission: Permission,
+    ) -> Result<T, ApiError> {
+        let url = format!("{}{path}", self.url);
+        let once = format!("stripe-amplitude-{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..));
+        let body = form(fields);
+        let request = || {
+            let request = self.http.request(Method::POST, &url).header("idempotency-key", &once);
+            request.header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(body.clone())
+        };
+        self.send(request, permission).await.and_then(|(_, body)| read(&body))
+    }
+
+    /// The same for `DELETE`. What is not there is deleted.
+    ///
+    /// # Errors
+    /// As for [`Api::get`].
+    pub(crate) async fn delete(&self, path: &str, permission: Permission) -> Result<(), ApiError> {
+        let url = format!("{}{path}", self.url);
+        match self.send(|| self.http.request(Method::DELETE, &url), permission).await {
+            Err(ApiError::Refused { status: 404, .. }) => Ok(()),
+            result => result.map(drop),
+        }
+    }
+
+    /// Stripe's clock, where it tells it, from an answer to any request.
+    ///
+    /// # Errors
+    /// As for [`Api::get`].
+    pub(crate) async fn date(&self, path: &str, permission: Permission) -> Result<Option<String>, ApiError> {
+        let url = format!("{}{path}", self.url);
+        let (head, _) = self.send(|| self.http.request(Method::GET, &url), permission).await?;
+        Ok(head.date)
+    }
+
+    async fn send(
+        &self,
+        request: impl Fn() -> RequestBuilder,
+        permission: Permission,
+    ) -> Result<(Head, Bytes), ApiError> {
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            self.pace.wait().await;
+            let answer = self.attempt(request()).await;
+            let (pause, error) = match answer {
+                Ok((head, body)) if head.status.is_success() => return Ok((head, body)),
+                Ok((head, body)) => {
+                    let error = self.explain(head.status, &body, permission);
+                    let again = head.status == StatusCode::TOO_MANY_REQUESTS || head.status.is_server_error();
+                    (again.then(|| head.retry_after.unwrap_or_else(|| pause(attempts))), error)
+                }
+                Err(error) if error.is_builder() => {
+                    return Err(ApiError::Unreachable(format!("{} is not a URL; look at {URL_VARIABLE}", self.url)));
+                }
+                Err(error) => {
+                    let cause = std::iter::successors(error.source(), |error| (*error).source()).last();
+                    let cause = cause.map_or_else(|| error.to_string(), ToString::to_string);
+                    (Some(pause(attempts)), ApiError::Unreachable(format!("{}: {cause}", self.url)))
+                }
+            };
+            match pause.filter(|_| attempts < ATTEMPTS) {
+                Some(pause) => sleep(pause).await,
+                None => return Err(error),
+            }
+        }
+    }
+
+    async fn attempt(&self, request: RequestBuilder) -> Result<(Head, Bytes), reqwest::Error> {
+        let mut request = request.basic_auth(self.key.expose_secret(), Some("")).timeout(LIMIT);
+        if let Some(account) = &self.account {
+            request = request.header("stripe-account", account);
+        }
+        let answer = request.send().await?;
+        let head = Head::of(&answer);
+        Ok((head, answer.bytes().await?))
+    }
+
+    fn explain(&self, status: StatusCode, body: &[u8], permission: Permission) -> ApiError {
+        match status.as_u16() {
+            401 => ApiError::UnknownKey,
+            403 => ApiError::Forbidden { permission, account: self.account.clone() },
+            429 => ApiError::TooMany,
+            status => {
+                let Refusal { error } = serde_json::from_slice(body).unwrap_or_default();
+                let about = [error.code, error.param].into_iter().flatten().filter(|text| is_name(text)).collect();
+                ApiError::Refused { status, about }
+            }
+        }
+    }
+}
+
+/// What matters of an answer besides its body.
+struct Head {
+    status: StatusCode,
+    retry_after: Option<Duration>,
+    date: Option<String>,
+}
+
+impl Head {
+    fn of(answer: &Response) -> Self {
+        let text = |name| Some(answer.headers().get(name)?.to_str().ok()?.to_owned());
+        let retry_after = text(RETRY_AFTER).and_then(|seconds| seconds.parse().ok());
+        let retry_after = retry_after.map(Duration::from_secs).map(|pause| pause.min(LONGEST_PAUSE));
+        Self { status: answer.status(), retry_after, date: text(DATE) }
+    }
+}
+
+/// Reads an answer.
+///
+/// # Errors
+/// [`ApiError::Unreadable`].
+pub(crate) fn read<'b, T: Deserialize<'b>>(body: &'b [u8]) -> Result<T, ApiError> {
+    serde_json::from_slice(body).map_err(|_| ApiError::Unreadable)
+}
+
+/// Stripe's words for an error; its sentences are left where they are, because they can hold a part of the key.
+#[derive(Default, Deserialize)]
+struct Refusal {
+    error: Reason,
+}
+
+#[derive(Default, Deserialize)]
+struct Reason {
+    code: Option<String>,
+    param: Option<String>,
+}
+
+fn is_name(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-[].".contains(&byte))
+}
+
+fn form(fields: &[(&str, String)]) -> String {
+    form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish()
+}
+
+fn pause(attempts: u32) -> Duration {
+    let longest = FIRST_PAUSE.saturating_mul(1 << attempts.saturating_sub(1).min(16)).min(LONGEST_PAUSE);
+    longest.mul_f64(0.5 + 0.5 * fastrand::f64())
+}
+
+/// Lets requests through one after the other, at a rate.
+#[derive(Debug)]
+struct Pace {
+    between: Duration,
+    next: Mutex<Option<Instant>>,
+}
+
+impl Pace {
+    fn new(rate: u32) -> Self {
+        Self { between: Duration::from_secs(1) / rate.max(1), next: Mutex::default() }
+    }
+
+    async fn wait(&self) {
+        let turn = {
+            let mut next = self.next.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let turn = next.map_or_else(Instant::now, |next| next.max(Instant::now()));
+            *next = Some(turn + self.between);
+            turn
+        };
+        sleep_until(turn).await;
+    }
+}
+
+/// Why Stripe has no answer for us, in our own words.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum ApiError {
+    UnknownKey,
+    Forbidden { permission: Permission, account: Option<String> },
+    TooMany,
+    Refused { status: u16, about: Vec<String> },
+    Unreachable(String),
+    Unreadable,
+}
+
+impl fmt::Display for ApiError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownKey => write!(
+                f,
+                "Stripe does not know the key in STRIPE_SECRET_KEY; it takes a secret key (sk_…) or a restricted key (rk_…), not a publishable one (pk_…)"
+            ),
+            Self::Forbidden { permission, account } => {
+                write!(f, "Stripe refuses (403): a restricted key needs the permission {permission}")?;
+                match account {
+                    Some(account) => write!(f, ", and {account} has to be connected to the key's platform"),
+                    None => Ok(()),
+                }
+            }
+            Self::TooMany => {
+                f.write_str("Stripe answers 429 for minutes: something else uses up the account's rate; try --rate 5")
+            }
+            Self::Refused { status, about } if about.is_empty() => write!(f, "Stripe answers {status}"),
+            Self::Refused { status, about } => write!(f, "Stripe answers {status} ({})", about.join(", ")),
+            Self::Unreachable(why) => write!(f, "Stripe cannot be reached at {why}"),
+            Self::Unreadable => f.write_str("what answers is not Stripe: it is no JSON of the documented shape"),
+        }
+    }
+}
+
+impl std::error::Error for ApiError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn api(key: &str) -> Api {
+        Api::new(crate::http::build().unwrap(), key.into(), Some("acct_1".to_owned()), RATE)
+    }
+
+    #[test]
+    fn the_mode_is_read_off_the_key() {
+        for (key, test) in [("sk_test_1", true), ("rk_test_1", true), ("sk_live_1", false), ("sk", false), ("", false)]
+        {
+            assert_eq!(api(key).is_test(), test, "{key}");
+        }
+    }
+
+    #[test]
+    fn errors_say_what_to_do_and_pass_on_none_of_stripes_sentences() {
+        let explain = |status, body: &str| {
+            let status = StatusCode::from_u16(status).unwrap();
+            api("sk_test_hidden").explain(status, body.as_bytes(), Permission::ReadEvents).to_string()
+        };
+        let body = r#"{"error": {"type": "invalid_request_error", "message": "sk_***hidden", "code": "parameter_unknown", "param": "created[gte]"}}"#;
+        for (status, body, words) in [
+            (401, body, "does not know the key"),
+            (403, body, "the permission `Events`: Read, and acct_1 has to be connected"),
+            (429, body, "--rate"),
+            (400, body, "Stripe answers 400 (parameter_unknown, created[gte])"),
+            (400, r#"{"error": {"code": "the hidden one"}}"#, "Stripe answers 400"),
+            (500, "<html>hidden", "Stripe answers 500"),
+        ] {
+            let error = explain(status, body);
+            assert!(error.contains(words) && !error.contains("hidden"), "{error}");
+        }
+    }
+
+    #[test]
+    fn pauses_double_up_to_half_a_minute() {
+        for (attempts, longest) in [(1, 0.5), (2, 1.0), (5, 8.0), (7, 32.0), (100, 32.0)] {
+            let pause = pause(attempts).as_secs_f64();
+            assert!((longest / 2.0..=longest).contains(&pause), "{attempts}: {pause}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn requests_keep_the_rate() {
+        let pace = Pace::new(20);
+        let start = Instant::now();
+        for _ in 0..41 {
+            pace.wait().await;
+        }
+        assert_eq!(start.elapsed().as_millis(), 2000);
+    }
+}
