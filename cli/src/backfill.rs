@@ -299,6 +299,7 @@ impl Backfill {
         let mut chunks = self.source.read(self.cursor.progress.done.clone(), &self.translator);
         while let Some(chunk) = self.interrupt.or(chunks.recv()).await.ok_or("stopped; nothing is sent")? {
             let Chunk { items, reached } = chunk?;
+            self.tell(&progress);
             for Item { fate, .. } in &items {
                 let is_known = match fate {
                     Fate::Sent(event) => self.known.has(event, &self.translator, &progress).await?,
@@ -365,6 +366,7 @@ impl Backfill {
                     return Err(Stopped::Hopeless(why));
                 }
             };
+            self.tell(progress);
             for item in chunk.items {
                 let bytes = if let Fate::Sent(event) = &item.fate { event.json.get().len() } else { 0 };
                 if !room.takes(bytes) {
@@ -435,10 +437,13 @@ impl Backfill {
         self.cursor.save(true).map_err(Stopped::Hopeless)
     }
 
-    fn show(&self, progress: &ProgressBar, reached: u64) {
+    fn tell(&self, progress: &ProgressBar) {
         for note in self.translator.take_notes() {
             progress.suspend(|| eprint!("{}", wrap("note: ", 6, &note)));
         }
+    }
+
+    fn show(&self, progress: &ProgressBar, reached: u64) {
         progress.set_position(reached);
         let Counts { sent, .. } = self.cursor.progress.counts;
         if sent > 0 {

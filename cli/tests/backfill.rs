@@ -1,0 +1,546 @@
+//! `backfill`, against the stand-in for Stripe and the local Amplitude.
+
+// As in the function's `tests/it`: a helper, like a test, stops where it meets what it does not expect.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+mod local_amplitude;
+mod stand_in;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use amplitude_emulator::{Configuration, Endpoint, Fault as AmplitudeFault, FaultyAnswer};
+use local_amplitude::LocalAmplitude;
+use serde_json::{Value, json};
+use stand_in::{Event, Fault, Permission, SECRET_KEY, StripeStandIn, history, sample};
+use tempfile::TempDir;
+
+const HOUR: i64 = 60 * 60;
+const DAY: i64 = 24 * HOUR;
+
+/// A Stripe, an Amplitude, and a folder in which the command runs.
+struct World {
+    stripe: StripeStandIn,
+    amplitude: LocalAmplitude,
+    folder: TempDir,
+    now: i64,
+}
+
+/// How a command ended, and what it said.
+#[derive(Debug)]
+struct Ended {
+    code: Option<i32>,
+    out: String,
+    error: String,
+}
+
+impl World {
+    async fn new() -> Self {
+        Self::with(Configuration::default()).await
+    }
+
+    async fn with(configuration: Configuration) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let projects = "[shop]\nstripe-signing-secret = \"whsec_a\"\namplitude-api-key = \"key\"\n";
+        std::fs::write(folder.path().join("projects.toml"), projects).unwrap();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs().cast_signed();
+        Self { stripe: StripeStandIn::start().await, amplitude: LocalAmplitude::start(configuration), folder, now }
+    }
+
+    fn settings(&self, settings: &str) {
+        let projects = self.path("projects.toml");
+        let text = std::fs::read_to_string(&projects).unwrap();
+        std::fs::write(&projects, format!("{text}settings = '{settings}'\n")).unwrap();
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Events of the last days, of all types in turn.
+    fn events(&self, number: u64, days: i64) -> Vec<Event> {
+        history(number, self.now - days * DAY, self.now - HOUR).collect()
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_stripe-amplitude-cli"));
+        command.args(["backfill", "--project", "shop", "--projects", "projects.toml"]).args(arguments);
+        command.current_dir(self.folder.path()).env_clear().envs(self.amplitude.variables());
+        command.env("STRIPE_API_URL", self.stripe.url()).env("STRIPE_SECRET_KEY", SECRET_KEY);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Ended {
+        ended(self.command(arguments).output().unwrap())
+    }
+
+    /// Since so many days, without asking.
+    fn backfill(&self, days: i64, arguments: &[&str]) -> Ended {
+        let since = (self.now - days * DAY).to_string();
+        self.run(&[&["--since", &since, "--yes"], arguments].concat())
+    }
+
+    /// Each of these events is in Amplitude, once, and no other one.
+    fn assert_has(&self, events: &[Event]) {
+        let expected: BTreeMap<String, usize> = events.iter().map(|event| (event.id.clone(), 1)).collect();
+        let found = self.amplitude.insert_ids();
+        let differs = |one: &BTreeMap<String, usize>, other: &BTreeMap<String, usize>| {
+            one.iter()
+                .filter(|(id, count)| other.get(*id) != Some(count))
+                .take(5)
+                .map(|(id, _)| id.clone())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!((differs(&expected, &found), differs(&found, &expected)), (vec![], vec![]));
+    }
+}
+
+fn ended(Output { status, stdout, stderr }: Output) -> Ended {
+    Ended { code: status.code(), out: String::from_utf8(stdout).unwrap(), error: String::from_utf8(stderr).unwrap() }
+}
+
+fn lines(path: &Path) -> Vec<Value> {
+    std::fs::read_to_string(path).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[tokio::test]
+async fn all_events_of_a_time_arrive_oldest_first_and_as_the_function_would_have_sent_them() {
+    let world = World::new().await;
+    let events = world.events(500, 5);
+    let too_early = sample("charge.failed", 9000, world.now - 6 * DAY);
+    let other_type = sample("customer.created", 9001, world.now - DAY);
+    world.stripe.add(events.clone().into_iter().chain([too_early, other_type]));
+
+    let ended = world.backfill(5, &[]);
+    assert_eq!(
+        (ended.code, ended.out.as_str()),
+        (Some(0), "500 sent, 0 left out by the settings, 0 rejected.\n"),
+        "{ended:?}"
+    );
+    world.assert_has(&events);
+    let accepted = world.amplitude.events();
+    let times: Vec<_> = accepted.iter().map(|event| event.event["time"].as_i64().unwrap()).collect();
+    assert!(times.is_sorted());
+    assert!(accepted.iter().all(|event| event.event["$skip_user_properties_sync"] == json!(true)));
+    assert!(accepted.iter().all(|event| event.endpoint == Endpoint::Batch));
+    assert!(!world.path("stripe-amplitude-shop.cursor.json").exists());
+
+    // Every type is asked for, twenty at once at the most, and a hundred events.
+    let requests = world.stripe.requests();
+    let types: BTreeSet<_> = requests.iter().flat_map(|request| request.query("types[]")).collect();
+    assert_eq!(types.len(), 26);
+    assert!(requests.iter().all(|request| request.query("types[]").len() <= 20 && request.query("limit") == ["100"]));
+}
+
+#[tokio::test]
+async fn what_the_function_has_forwarded_is_not_counted_again() {
+    let world = World::new().await;
+    let events = world.events(26, 2);
+    for event in &events {
+        let file = world.path("event.json");
+        std::fs::write(&file, &event.body).unwrap();
+        let preview = Command::new(env!("CARGO_BIN_EXE_stripe-amplitude-cli"))
+            .args(["preview", "--request", "--project", "shop"])
+            .arg(&file)
+            .output()
+            .unwrap();
+        let request = String::from_utf8(preview.stdout).unwrap().replace("<amplitude-api-key>", "key");
+        world.amplitude.replay(Endpoint::HttpV2, request.as_bytes(), (world.now - DAY) * 1000);
+    }
+    assert_eq!(world.amplitude.events().len(), 26);
+    world.stripe.add(events.clone());
+    assert_eq!(world.backfill(3, &[]).code, Some(0));
+    assert_eq!((world.amplitude.requests().repeats, world.amplitude.events().len()), (26, 26));
+    // Nor by the same command again.
+    assert_eq!(world.backfill(3, &[]).code, Some(0));
+    world.assert_has(&events);
+}
+
+#[tokio::test]
+async fn a_dry_run_counts_and_sends_nothing() {
+    let world = World::new().await;
+    world.settings(r#"{"without_user": "revenue_only", "max_age_days": 1}"#);
+    world.stripe.add((0..5).map(|number| sample("payment_intent.succeeded", number, world.now - 2 * DAY)));
+    world.stripe.add((0..3).map(|number| sample("balance.available", number, world.now - 2 * DAY)));
+    let since = (world.now - 3 * DAY).to_string();
+    let ended = world.run(&["--since", &since, "--dry-run"]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    for row in [
+        "         5  payment_intent.succeeded\n",
+        "         5  in all\n",
+        "         5  metadata.user_id\n",
+        "         5  events with 100 USD in all\n",
+        "         5  user IDs\n",
+        "         3  it names no user and carries no revenue",
+    ] {
+        assert!(ended.out.contains(row), "{row}{}", ended.out);
+    }
+    assert_eq!(world.amplitude.requests().requests, 0);
+    // Nobody said yes.
+    let ended = world.run(&["--since", &since]);
+    assert_eq!((ended.code, ended.out.contains("Nothing is sent.")), (Some(1), true), "{ended:?}");
+    assert_eq!(world.amplitude.requests().requests, 0);
+}
+
+#[tokio::test]
+async fn what_amplitude_may_have_for_longer_than_it_remembers_is_looked_up_first() {
+    let world = World::with(Configuration { secret_keys: vec!["secret".to_owned()], ..Configuration::default() }).await;
+    let events = world.events(100, 20);
+    world.stripe.add(events.clone());
+    // Every second one arrived in its time.
+    for event in events.iter().step_by(2) {
+        let id = &event.id;
+        let request = json!({"api_key": "key", "events": [{"event_type": format!("[Stripe] {}", event.event_type),
+            "insert_id": id, "device_id": format!("device of {id}"), "time": event.created * 1000}]});
+        world.amplitude.replay(Endpoint::HttpV2, request.to_string().as_bytes(), (event.created + 60) * 1000);
+    }
+    let old = events.iter().filter(|event| event.created < world.now - 7 * DAY).count();
+
+    let ended = world.backfill(20, &[]);
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.error.contains("AMPLITUDE_SECRET_KEY") && ended.error.contains("--assume-missing"), "{ended:?}");
+    assert_eq!(world.amplitude.requests().requests, 0);
+
+    let since = (world.now - 20 * DAY).to_string();
+    let with = |secret: &str, arguments: &[&str]| {
+        let mut command = world.command(&[&["--since", &since], arguments].concat());
+        ended_of(command.env("AMPLITUDE_SECRET_KEY", secret))
+    };
+    let wrong = with("other", &["--yes"]);
+    assert_eq!(wrong.code, Some(1));
+    assert!(wrong.error.contains("does not know the keys") && !wrong.error.contains("other"), "{wrong:?}");
+    let dry = with("secret", &["--dry-run"]);
+    assert!(dry.out.contains(&format!("{:>10}  events\n", old.div_ceil(2))), "{dry:?}");
+    let right = with("secret", &["--yes"]);
+    assert_eq!(right.code, Some(0), "{right:?}");
+    assert!(right.out.contains(&format!("{} in Amplitude already", old.div_ceil(2))), "{right:?}");
+    let counts = world.amplitude.insert_ids();
+    // The devices of the others are made up, so Amplitude could not tell that they are repeats.
+    let doubled = counts.iter().filter(|(_, count)| **count == 2).count();
+    assert_eq!((counts.len(), doubled), (100, 50 - old.div_ceil(2)));
+}
+
+fn ended_of(command: &mut Command) -> Ended {
+    ended(command.output().unwrap())
+}
+
+#[tokio::test]
+async fn whoever_says_so_sends_what_is_older_without_a_look() {
+    let world = World::new().await;
+    let events = world.events(30, 25);
+    world.stripe.add(events.clone());
+    assert_eq!(world.backfill(25, &["--assume-missing"]).code, Some(0));
+    world.assert_has(&events);
+}
+
+#[tokio::test]
+async fn what_amplitude_refuses_is_written_down_with_the_reason_and_the_rest_is_sent() {
+    let world = World::new().await;
+    let events = world.events(60, 3);
+    world.stripe.add(events.clone());
+    let refusal = json!({"code": 400, "error": "hidden", "events_with_invalid_fields": {"user_id": [3, 50]}});
+    let refusal = FaultyAnswer { status: 400, json: Some(refusal), ..FaultyAnswer::default() };
+    world.amplitude.order(AmplitudeFault::Answer(refusal), 1);
+    let ended = world.backfill(4, &[]);
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.out.starts_with("58 sent, 0 left out by the settings, 2 rejected.\n"), "{ended:?}");
+    let rejected = world.path("stripe-amplitude-shop.rejected.ndjson");
+    let found = lines(&rejected);
+    let ids: Vec<_> = found.iter().map(|line| line["event"]["id"].as_str().unwrap()).collect();
+    assert_eq!(ids, [&events[3].id, &events[50].id]);
+    assert!(found[0]["reason"].as_str().unwrap().starts_with("400: the event is not accepted"), "{found:?}");
+
+    // Now that the reason is mended.
+    let same = ["--from-file", "stripe-amplitude-shop.rejected.ndjson", "--yes"];
+    let ended = world.run(&same);
+    assert!(ended.error.contains("choose another one with --rejected"), "{ended:?}");
+    let ended = world.run(&[&same[..], &["--rejected", "again.ndjson"]].concat());
+    assert_eq!(
+        (ended.code, ended.out.as_str()),
+        (Some(0), "2 sent, 0 left out by the settings, 0 rejected.\n"),
+        "{ended:?}"
+    );
+    assert!(!world.path("again.ndjson").exists());
+    world.assert_has(&events);
+}
+
+#[tokio::test]
+async fn events_of_a_file_are_sent_whatever_else_is_in_it() {
+    let world = World::new().await;
+    let events = world.events(40, 3);
+    let mut text: Vec<_> = events.iter().map(|event| String::from_utf8(event.body.to_vec()).unwrap()).collect();
+    text.insert(7, "oops".to_owned());
+    text.insert(9, String::new());
+    std::fs::write(world.path("events.ndjson"), text.join("\n")).unwrap();
+    let ended = world.run(&["--from-file", "events.ndjson", "--yes"]);
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.out.starts_with("40 sent, 0 left out by the settings, 1 rejected.\n"), "{ended:?}");
+    let reason = &lines(&world.path("stripe-amplitude-shop.rejected.ndjson"))[0]["reason"];
+    assert!(reason.as_str().unwrap().starts_with("line 8: malformed JSON"), "{reason}");
+    world.assert_has(&events);
+    assert_eq!(world.stripe.requests().len(), 0);
+
+    // The same from standard input, within a time.
+    let other = World::new().await;
+    let cut = events[20].created;
+    let since = cut.to_string();
+    let mut command = other.command(&["--from-file", "-", "--yes", "--since", &since]);
+    let mut process = command.stdin(Stdio::piped()).spawn().unwrap();
+    let mut input = process.stdin.take().unwrap();
+    let writing = std::thread::spawn(move || std::io::Write::write_all(&mut input, text.join("\n").as_bytes()));
+    let ended = self::ended(process.wait_with_output().unwrap());
+    writing.join().unwrap().unwrap();
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    other.assert_has(&events[20..]);
+}
+
+#[tokio::test]
+async fn stripe_may_fail_in_every_way_and_is_never_asked_faster_than_said() {
+    let world = World::new().await;
+    let events = world.events(300, 2);
+    world.stripe.add(events.clone());
+    for fault in [
+        Fault::TooManyRequests,
+        Fault::InternalError,
+        Fault::Unavailable,
+        Fault::Cut,
+        Fault::CutHalfWay,
+        Fault::AnswerLost,
+        Fault::Html(502),
+        Fault::Hang(Duration::from_millis(500)),
+    ] {
+        world.stripe.fail(1, fault);
+        world.stripe.fail(1, Fault::Hang(Duration::ZERO));
+    }
+    world.stripe.set_rate_limit(Some(12));
+    let ended = world.backfill(2, &["--rate", "10"]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    world.assert_has(&events);
+    // One may be at the end of a second, and ten in the next.
+    assert!(world.stripe.most_in_a_second() <= 11, "{}", world.stripe.most_in_a_second());
+}
+
+#[tokio::test]
+async fn keys_are_named_with_what_they_need() {
+    let world = World::new().await;
+    let since = (world.now - DAY).to_string();
+    let with = |key: &str| ended_of(world.command(&["--since", &since, "--yes"]).env("STRIPE_SECRET_KEY", key));
+    for (key, words) in [
+        ("sk_test_unknown", "does not know the key"),
+        (&world.stripe.restricted_key(&[Permission::WebhookEndpointsWrite]), "the permission `Events`: Read"),
+        ("", "STRIPE_SECRET_KEY is not set"),
+    ] {
+        let ended = with(key);
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        assert!(ended.error.contains(words) && (key.is_empty() || !ended.error.contains(key)), "{ended:?}");
+    }
+    assert_eq!(with(&world.stripe.restricted_key(&[Permission::EventsRead])).code, Some(0));
+    let ended = world.backfill(1, &["--account", "acct_unknown"]);
+    assert!(ended.error.contains("acct_unknown has to be connected"), "{ended:?}");
+}
+
+#[tokio::test]
+async fn a_wrong_key_of_amplitudes_ends_it_at_once_and_the_right_one_goes_on() {
+    let world = World::with(Configuration { api_keys: vec!["right".to_owned()], ..Configuration::default() }).await;
+    let events = world.events(30, 2);
+    world.stripe.add(events.clone());
+    let ended = world.backfill(3, &[]);
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.error.contains("API key is not known") && ended.error.contains("goes on from here"), "{ended:?}");
+    assert_eq!(world.amplitude.requests().requests, 1);
+    let projects = world.path("projects.toml");
+    let text = std::fs::read_to_string(&projects).unwrap().replace("\"key\"", "\"right\"");
+    std::fs::write(&projects, text).unwrap();
+    let ended = world.backfill(3, &[]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    world.assert_has(&events);
+}
+
+#[tokio::test]
+async fn throttled_events_are_sent_when_amplitude_takes_them() {
+    let world = World::new().await;
+    let events = world.events(20, 2);
+    world.stripe.add(events.clone());
+    let throttled = FaultyAnswer {
+        status: 429,
+        json: Some(json!({"code": 429, "throttled_events": [0, 1]})),
+        ..FaultyAnswer::default()
+    };
+    world.amplitude.order(AmplitudeFault::Answer(throttled), 1);
+    world.amplitude.order(AmplitudeFault::answer(503), 1);
+    let start = Instant::now();
+    let ended = world.backfill(3, &[]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    // Amplitude asks for it.
+    assert!(start.elapsed() >= Duration::from_secs(15));
+    world.assert_has(&events);
+}
+
+#[tokio::test]
+async fn events_of_a_connected_account_are_marked_and_pinned_as_in_a_webhook() {
+    let world = World::new().await;
+    let account = "acct_1Connected";
+    world.stripe.connect(account);
+    let own = sample("balance.available", 1, world.now - DAY);
+    let theirs = sample("balance.available", 2, world.now - DAY);
+    world.stripe.add([own.clone(), theirs.clone().in_account(account)]);
+    assert_eq!(world.backfill(2, &["--account", account, "--source", "eu"]).code, Some(0));
+    let events = world.amplitude.events();
+    let [event] = &events[..] else { panic!("{}", events.len()) };
+    assert_eq!(event.event["device_id"], format!("stripe-{account}"));
+    assert_eq!(event.event["event_properties"]["stripe_account"], account);
+    assert_eq!(event.event["event_properties"]["stripe_source"], "eu");
+}
+
+#[tokio::test]
+async fn only_what_was_not_delivered_is_taken_where_that_is_wanted() {
+    let world = World::new().await;
+    let events = world.events(10, 2);
+    let (failed, delivered) = events.split_at(4);
+    world.stripe.add(failed.iter().cloned().map(Event::undelivered).chain(delivered.iter().cloned()));
+    let ended = world.backfill(3, &["--undelivered"]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(ended.error.contains("one webhook endpoint at least"), "{ended:?}");
+    world.assert_has(failed);
+}
+
+#[tokio::test]
+async fn what_newer_api_versions_lack_is_told_once_for_each_field() {
+    let world = World::new().await;
+    let data = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/data");
+    for (index, file) in
+        ["2025/invoice.paid", "2025/invoice.payment_failed", "2026/invoice.paid", "2026/charge.refunded"]
+            .into_iter()
+            .cycle()
+            .take(12)
+            .enumerate()
+    {
+        let text = std::fs::read(format!("{data}/stripe-events-{file}.json")).unwrap();
+        let mut event: Value = serde_json::from_slice(&text).unwrap();
+        event["id"] = json!(format!("evt_{index}"));
+        event["created"] = json!(world.now - DAY);
+        world.stripe.add([Event::new(event.to_string())]);
+    }
+    let ended = world.backfill(2, &[]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let notes: Vec<_> = ended.error.split("note: ").skip(1).collect();
+    let of = |words: &str| notes.iter().filter(|note| note.replace("\n      ", " ").contains(words)).count();
+    assert_eq!(
+        (of("`invoice` has no `tax`"), of("`subscription` of `invoice` is"), of("`charge` has no `invoice`")),
+        (1, 1, 1),
+        "{notes:?}"
+    );
+    let distinct: BTreeSet<_> = notes.iter().collect();
+    assert_eq!(distinct.len(), notes.len(), "{notes:?}");
+}
+
+#[tokio::test]
+async fn more_events_of_a_moment_than_fit_into_memory_are_taken_in_shorter_spans() {
+    let world = World::new().await;
+    // Within four seconds, of which each has fewer than are too many.
+    let start = world.now - HOUR;
+    let events: Vec<_> =
+        (0..12_000).map(|number| sample("balance.available", number, start + (number % 4).cast_signed())).collect();
+    world.stripe.add(events.clone());
+    let since = (start - 10).to_string();
+    let ended = world.run(&["--since", &since, "--dry-run", "--rate", "100"]);
+    assert!(ended.out.contains("     12000  in all\n"), "{ended:?}");
+}
+
+#[tokio::test]
+async fn mistakes_are_told_before_anything_happens() {
+    let world = World::new().await;
+    let (now, days) = (world.now, |days: i64| (world.now - days * DAY).to_string());
+    let (early, late) = (days(3), days(1));
+    for (arguments, code, words) in [
+        (vec!["--since", &late, "--until", &early, "--yes"], 1, "--since is not before --until"),
+        (vec!["--since", &days(40), "--yes"], 1, "goes back 30 days"),
+        (vec!["--since", "yesterday"], 2, "it takes a day (2026-11-01)"),
+        (vec![], 2, "--since"),
+        (vec!["--since", &early, "--rate", "0"], 2, "--rate"),
+        (vec!["--from-file", "none.ndjson", "--yes"], 1, "none.ndjson: "),
+        (vec!["--from-file", "-", "--since", &early], 1, "say --yes"),
+        (vec!["--from-file", "-", "--yes"], 1, "say --since"),
+    ] {
+        let ended = world.run(&arguments);
+        assert_eq!(ended.code, Some(code), "{arguments:?} {ended:?}");
+        assert!(ended.error.contains(words), "{arguments:?} {ended:?}");
+    }
+    assert_eq!((world.stripe.requests().len(), world.amplitude.requests().requests), (0, 0), "{now}");
+}
+
+#[cfg(unix)]
+fn signal(process: &Child, name: &str) {
+    let sent = Command::new("kill").args([&format!("-{name}"), &process.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn ctrl_c_ends_it_after_the_request_that_is_on_its_way_and_the_same_command_goes_on() {
+    let world = World::new().await;
+    let events = world.events(5000, 3);
+    world.stripe.add(events.clone());
+    world.amplitude.order(AmplitudeFault::Delay { milliseconds: 1500 }, 1);
+    let since = (world.now - 3 * DAY).to_string();
+    let process = world.command(&["--since", &since, "--yes", "--rate", "100"]).spawn().unwrap();
+    while world.amplitude.events().is_empty() {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    signal(&process, "INT");
+    let ended = self::ended(process.wait_with_output().unwrap());
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.out.contains("2000 sent") && ended.out.contains("goes on from here"), "{ended:?}");
+
+    // Not with other options.
+    let other = world.backfill(2, &[]);
+    assert!(other.error.contains("with other options"), "{other:?}");
+    let ended = world.run(&["--since", &since, "--rate", "100"]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(ended.out.contains("Going on where it stopped.\n5000 sent"), "{ended:?}");
+    world.assert_has(&events);
+    // Nothing was sent twice.
+    assert_eq!(world.amplitude.requests().repeats, 0);
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn killed_at_any_moment_it_goes_on_and_in_the_end_all_is_there_once() {
+    let world = World::new().await;
+    let events = world.events(6000, 4);
+    world.stripe.add(events.clone());
+    // Some are refused, whenever the process dies, and each is written down once.
+    let unusable: Vec<_> = (0..40).map(|number| json!({
+        "id": format!("evt_unusable{number}"), "object": "event", "type": "charge.failed", "data": {"object": "none"},
+        "created": world.now - 4 * DAY + number * 7000, "api_version": "2024-06-20", "livemode": false,
+    })).map(|event| Event::new(event.to_string())).collect();
+    world.stripe.add(unusable.clone());
+    let since = (world.now - 4 * DAY).to_string();
+    let arguments = ["--since", since.as_str(), "--yes", "--rate", "100"];
+    let random = fastrand::Rng::with_seed(8);
+    let mut random = random;
+    let mut killed = 0;
+    while killed < 10 {
+        let mut process = world.command(&arguments).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(random.u64(50..2500)));
+        if process.try_wait().unwrap().is_some() {
+            break;
+        }
+        process.kill().unwrap();
+        process.wait().unwrap();
+        killed += 1;
+    }
+    assert!(killed >= 3, "it was never killed");
+    if world.path("stripe-amplitude-shop.cursor.json").exists() || world.amplitude.events().len() < 6000 {
+        let ended = world.run(&arguments);
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        assert!(ended.out.contains("6000 sent, 0 left out by the settings, 40 rejected"), "{ended:?}");
+    }
+    world.assert_has(&events);
+    let rejected = lines(&world.path("stripe-amplitude-shop.rejected.ndjson"));
+    let ids: BTreeSet<_> = rejected.iter().map(|line| line["event"]["id"].as_str().unwrap()).collect();
+    assert_eq!((rejected.len(), ids.len()), (40, 40));
+}
