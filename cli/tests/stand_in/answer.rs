@@ -1,0 +1,116 @@
+//! What Stripe answers.
+
+use bytes::Bytes;
+use serde_json::{Map, Value};
+
+/// An answer that has arrived, if nothing happens to it on its way.
+#[derive(Clone)]
+pub struct Answer {
+    pub status: u16,
+    pub content_type: &'static str,
+    /// Besides those of every answer.
+    pub headers: Vec<(&'static str, String)>,
+    pub body: Bytes,
+}
+
+impl Answer {
+    pub fn ok(body: impl Into<Bytes>) -> Self {
+        Self { status: 200, content_type: "application/json", headers: Vec::new(), body: body.into() }
+    }
+
+    /// Indented, as Stripe writes it.
+    pub fn json(value: &Value) -> Self {
+        Self::ok(serde_json::to_vec_pretty(value).unwrap())
+    }
+
+    pub fn html(status: u16) -> Self {
+        let body = "<html>\n<head><title>Something else</title></head>\n<body>This is not Stripe.</body>\n</html>\n";
+        Self { status, content_type: "text/html; charset=utf-8", headers: Vec::new(), body: body.into() }
+    }
+}
+
+impl From<Result<Answer, Refusal>> for Answer {
+    fn from(result: Result<Answer, Refusal>) -> Self {
+        result.unwrap_or_else(Refusal::into_answer)
+    }
+}
+
+/// Why a request is refused.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    status: u16,
+    kind: &'static str,
+    code: Option<&'static str>,
+    param: Option<String>,
+    message: String,
+    header: Option<(&'static str, &'static str)>,
+}
+
+impl Refusal {
+    /// An `invalid_request_error`.
+    pub fn new(status: u16, message: impl Into<String>) -> Self {
+        let message = message.into();
+        Self { status, kind: "invalid_request_error", code: None, param: None, message, header: None }
+    }
+
+    /// Of a parameter, with the code of the error, if it has one.
+    pub fn of(param: &str, code: Option<&'static str>, message: impl Into<String>) -> Self {
+        Self { code, param: Some(param.to_owned()), ..Self::new(400, message) }
+    }
+
+    /// An object that is named by the path or by a parameter.
+    pub fn no_such(status: u16, object: &str, id: &str, param: &str) -> Self {
+        Self { status, ..Self::of(param, Some("resource_missing"), format!("No such {object}: '{id}'")) }
+    }
+
+    pub fn no_access(key: &str, account: &str) -> Self {
+        let message = format!(
+            "The provided key '{key}' does not have access to account '{account}' (or that account does not exist). \
+             Application access may have been revoked."
+        );
+        Self { code: Some("account_invalid"), ..Self::new(403, message) }
+    }
+
+    pub fn other_parameters(key: &str) -> Self {
+        let message = format!(
+            "Keys for idempotent requests can only be used with the same parameters they were first used with. Try \
+             using a key other than '{key}' if you meant to execute a different request."
+        );
+        Self { kind: "idempotency_error", ..Self::new(400, message) }
+    }
+
+    pub fn too_many_requests() -> Self {
+        let message = "Request rate limit exceeded. You can learn more about rate limits here \
+                       https://stripe.com/docs/rate-limits.";
+        let header = Some(("stripe-rate-limited-reason", "global-rate"));
+        Self { code: Some("rate_limit"), header, ..Self::new(429, message) }
+    }
+
+    /// Stripe's own fault.
+    pub fn of_stripe(status: u16) -> Self {
+        let message = "Sorry! There was an error while talking to one of our backends. Support has been notified.";
+        Self { kind: "api_error", ..Self::new(status, message) }
+    }
+
+    pub fn into_answer(self) -> Answer {
+        let mut error = Map::new();
+        if let Some(code) = self.code {
+            error.insert("code".to_owned(), code.into());
+            let page = code.replace('_', "-");
+            error.insert("doc_url".to_owned(), format!("https://stripe.com/docs/error-codes/{page}").into());
+        }
+        error.insert("message".to_owned(), self.message.into());
+        if let Some(param) = self.param {
+            error.insert("param".to_owned(), param.into());
+        }
+        error.insert("type".to_owned(), self.kind.into());
+        let mut answer =
+            Answer::json(&Value::Object([("error".to_owned(), Value::Object(error))].into_iter().collect()));
+        answer.status = self.status;
+        answer.headers.extend(self.header.map(|(name, value)| (name, value.to_owned())));
+        if self.status == 401 {
+            answer.headers.push(("www-authenticate", "Basic realm=\"Stripe\"".to_owned()));
+        }
+        answer
+    }
+}

@@ -1,0 +1,225 @@
+//! The webhook endpoints of the account.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::answer::{Answer, Refusal};
+use super::event_types::EVENT_TYPES;
+use super::parameters::{Cursor, Parameters};
+use super::random;
+
+/// How many an account may have.
+const MOST: usize = 16;
+
+/// A webhook endpoint.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    pub id: String,
+    /// What its deliveries are signed with, which Stripe tells once.
+    pub secret: String,
+    pub url: String,
+    /// Types, or `*` alone.
+    pub enabled_events: Vec<String>,
+    /// The account's own, if there is none.
+    pub api_version: Option<String>,
+    pub description: Option<String>,
+    pub metadata: BTreeMap<String, String>,
+    /// Whether it gets the events of connected accounts, and those alone.
+    pub connect: bool,
+    pub disabled: bool,
+    pub livemode: bool,
+    /// In Unix seconds.
+    pub created: i64,
+}
+
+impl Endpoint {
+    pub fn new(url: &str, enabled_events: &[&str], created: i64) -> Self {
+        Self {
+            id: format!("we_1StandIn{}", random(17)),
+            secret: format!("whsec_{}", random(32)),
+            url: url.to_owned(),
+            enabled_events: enabled_events.iter().map(ToString::to_string).collect(),
+            api_version: None,
+            description: None,
+            metadata: BTreeMap::new(),
+            connect: false,
+            disabled: false,
+            livemode: false,
+            created,
+        }
+    }
+
+    /// Without the secret.
+    fn to_json(&self) -> Value {
+        json!({
+            "id": self.id,
+            "object": "webhook_endpoint",
+            "api_version": self.api_version,
+            "application": null,
+            "created": self.created,
+            "description": self.description,
+            "enabled_events": self.enabled_events,
+            "livemode": self.livemode,
+            "metadata": self.metadata,
+            "status": if self.disabled { "disabled" } else { "enabled" },
+            "url": self.url,
+        })
+    }
+}
+
+/// All of them, the newest first.
+#[derive(Default)]
+pub struct Endpoints(Vec<Endpoint>);
+
+impl Endpoints {
+    pub fn all(&self) -> &[Endpoint] {
+        &self.0
+    }
+
+    pub fn get(&self, id: &str) -> Option<&Endpoint> {
+        self.0.iter().find(|endpoint| endpoint.id == id)
+    }
+
+    pub fn add(&mut self, endpoint: Endpoint) -> Endpoint {
+        self.0.insert(0, endpoint.clone());
+        endpoint
+    }
+
+    /// `GET /v1/webhook_endpoints`
+    pub fn list(&self, mut parameters: Parameters) -> Result<Answer, Refusal> {
+        let (limit, cursor) = (parameters.limit()?, parameters.cursor()?);
+        parameters.nothing_else()?;
+        let place = |id: &str, name: &str| {
+            let place = self.0.iter().position(|endpoint| endpoint.id == id);
+            place.ok_or_else(|| Refusal::no_such(400, "webhook endpoint", id, name))
+        };
+        let (data, has_more) = match cursor {
+            Cursor::Start => first(&self.0, limit),
+            Cursor::After(id) => first(&self.0[place(&id, "starting_after")? + 1..], limit),
+            Cursor::Before(id) => {
+                let newer = &self.0[..place(&id, "ending_before")?];
+                let left_out = newer.len().saturating_sub(limit);
+                (&newer[left_out..], left_out > 0)
+            }
+        };
+        let data: Vec<_> = data.iter().map(Endpoint::to_json).collect();
+        let list = json!({"object": "list", "url": "/v1/webhook_endpoints", "has_more": has_more, "data": data});
+        Ok(Answer::json(&list))
+    }
+
+    /// `GET /v1/webhook_endpoints/{id}`
+    pub fn retrieve(&self, id: &str, parameters: Parameters) -> Result<Answer, Refusal> {
+        parameters.nothing_else()?;
+        self.get(id).map(|endpoint| Answer::json(&endpoint.to_json())).ok_or_else(|| unknown(id))
+    }
+
+    /// `POST /v1/webhook_endpoints`
+    pub fn create(&mut self, mut parameters: Parameters, livemode: bool, now: i64) -> Result<Answer, Refusal> {
+        let url = parameters.one("url").ok_or_else(|| missing("url"))?;
+        check_url(&url)?;
+        let enabled_events = parameters.list("enabled_events");
+        if enabled_events.is_empty() {
+            return Err(missing("enabled_events"));
+        }
+        check_events(&enabled_events)?;
+        let endpoint = Endpoint {
+            enabled_events,
+            api_version: parameters.one("api_version").map(check_api_version).transpose()?,
+            description: parameters.one("description").filter(|text| !text.is_empty()),
+            metadata: parameters.map("metadata").into_iter().filter(|(_, value)| !value.is_empty()).collect(),
+            connect: parameters.boolean("connect")?.unwrap_or_default(),
+            livemode,
+            ..Endpoint::new(&url, &[], now)
+        };
+        parameters.nothing_else()?;
+        if self.0.len() >= MOST {
+            let mode = if livemode { "live" } else { "test" };
+            return Err(Refusal::new(400, format!("You have reached the maximum of {MOST} {mode} webhook endpoints.")));
+        }
+        let endpoint = self.add(endpoint);
+        let mut answer = endpoint.to_json();
+        answer["secret"] = endpoint.secret.into();
+        Ok(Answer::json(&answer))
+    }
+
+    /// `POST /v1/webhook_endpoints/{id}`
+    pub fn update(&mut self, id: &str, mut parameters: Parameters) -> Result<Answer, Refusal> {
+        let endpoint = self.0.iter_mut().find(|endpoint| endpoint.id == id).ok_or_else(|| unknown(id))?;
+        // What is refused has changed nothing.
+        let mut changed = endpoint.clone();
+        if let Some(url) = parameters.one("url") {
+            check_url(&url)?;
+            changed.url = url;
+        }
+        let enabled_events = parameters.list("enabled_events");
+        if !enabled_events.is_empty() {
+            check_events(&enabled_events)?;
+            changed.enabled_events = enabled_events;
+        }
+        if let Some(disabled) = parameters.boolean("disabled")? {
+            changed.disabled = disabled;
+        }
+        if let Some(description) = parameters.one("description") {
+            changed.description = Some(description).filter(|text| !text.is_empty());
+        }
+        if parameters.one("metadata").is_some_and(|value| value.is_empty()) {
+            changed.metadata.clear();
+        }
+        changed.metadata.extend(parameters.map("metadata"));
+        changed.metadata.retain(|_, value| !value.is_empty());
+        parameters.nothing_else()?;
+        *endpoint = changed;
+        Ok(Answer::json(&endpoint.to_json()))
+    }
+
+    /// `DELETE /v1/webhook_endpoints/{id}`
+    pub fn delete(&mut self, id: &str, parameters: Parameters) -> Result<Answer, Refusal> {
+        parameters.nothing_else()?;
+        let place = self.0.iter().position(|endpoint| endpoint.id == id).ok_or_else(|| unknown(id))?;
+        self.0.remove(place);
+        Ok(Answer::json(&json!({"id": id, "object": "webhook_endpoint", "deleted": true})))
+    }
+}
+
+fn first(endpoints: &[Endpoint], limit: usize) -> (&[Endpoint], bool) {
+    (&endpoints[..limit.min(endpoints.len())], endpoints.len() > limit)
+}
+
+fn check_url(url: &str) -> Result<(), Refusal> {
+    let is_url = reqwest::Url::parse(url).is_ok_and(|url| ["http", "https"].contains(&url.scheme()));
+    if is_url { Ok(()) } else { Err(Refusal::of("url", Some("url_invalid"), "Not a valid URL")) }
+}
+
+fn check_events(enabled_events: &[String]) -> Result<(), Refusal> {
+    if enabled_events == ["*"] {
+        return Ok(());
+    }
+    let unknown = enabled_events.iter().position(|event| !EVENT_TYPES.contains(&&**event));
+    unknown.map_or(Ok(()), |index| {
+        let param = format!("enabled_events[{index}]");
+        Err(Refusal::of(&param, None, format!("Invalid {param}: must be one of {}", EVENT_TYPES.join(", "))))
+    })
+}
+
+/// `2024-06-20`, or `2024-09-30.acacia`.
+fn check_api_version(version: String) -> Result<String, Refusal> {
+    let (date, name) = version.split_once('.').unwrap_or((&version, "name"));
+    let is_date = date.len() == 10
+        && date
+            .bytes()
+            .enumerate()
+            .all(|(index, byte)| if [4, 7].contains(&index) { byte == b'-' } else { byte.is_ascii_digit() });
+    if is_date && !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase()) {
+        return Ok(version);
+    }
+    Err(Refusal::of("api_version", None, format!("Invalid Stripe API version: {version}")))
+}
+
+fn missing(param: &str) -> Refusal {
+    Refusal::of(param, Some("parameter_missing"), format!("Missing required param: {param}."))
+}
+
+fn unknown(id: &str) -> Refusal {
+    Refusal::no_such(404, "webhook endpoint", id, "id")
+}

@@ -1,0 +1,216 @@
+//! The events of the accounts, and how they are listed.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
+
+use bytes::Bytes;
+use serde_json::Value;
+
+use super::answer::{Answer, Refusal};
+use super::parameters::{Cursor, Parameters};
+
+/// How long Stripe keeps events, in seconds.
+const KEPT: i64 = 30 * 24 * 60 * 60;
+
+/// An event. Its body is handed out byte for byte.
+#[derive(Clone, Debug)]
+pub struct Event {
+    pub id: String,
+    pub event_type: String,
+    /// In Unix seconds.
+    pub created: i64,
+    /// The connected account that it happened in.
+    pub account: Option<String>,
+    /// Whether every endpoint has taken it.
+    pub delivery_success: bool,
+    pub body: Bytes,
+}
+
+impl Event {
+    /// One that was delivered, with what its body says of it.
+    pub fn new(body: impl Into<Bytes>) -> Self {
+        let body = body.into();
+        let event: Value = serde_json::from_slice(&body).unwrap();
+        let text = |name: &str| event[name].as_str().map(str::to_owned);
+        Self {
+            id: text("id").unwrap(),
+            event_type: text("type").unwrap(),
+            created: event["created"].as_i64().unwrap(),
+            account: text("account"),
+            delivery_success: true,
+            body,
+        }
+    }
+
+    /// The same, in a connected account.
+    pub fn in_account(mut self, account: &str) -> Self {
+        let rest = self.body.strip_prefix(b"{").unwrap();
+        self.body = [format!(r#"{{"account":"{account}","#).as_bytes(), rest].concat().into();
+        self.account = Some(account.to_owned());
+        self
+    }
+
+    /// The same, where an endpoint has not taken it.
+    pub fn undelivered(mut self) -> Self {
+        self.delivery_success = false;
+        self
+    }
+}
+
+/// All events. Those of one second are in the order in which they were added.
+#[derive(Default)]
+pub struct Events {
+    added: u64,
+    places: HashMap<String, (Option<String>, Place)>,
+    by_account: HashMap<Option<String>, BTreeMap<Place, Event>>,
+}
+
+/// When an event was created, and as which.
+type Place = (i64, u64);
+
+impl Events {
+    pub fn add(&mut self, event: Event) {
+        self.added += 1;
+        let place = (event.created, self.added);
+        if let Some((account, place)) = self.places.insert(event.id.clone(), (event.account.clone(), place)) {
+            self.by_account.entry(account).or_default().remove(&place);
+        }
+        self.by_account.entry(event.account.clone()).or_default().insert(place, event);
+    }
+
+    pub fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    pub fn get(&self, id: &str) -> Option<&Event> {
+        let (account, place) = self.places.get(id)?;
+        self.by_account.get(account)?.get(place)
+    }
+
+    pub fn set_delivery_success(&mut self, id: &str, success: bool) {
+        let Some((account, place)) = self.places.get(id) else { return };
+        if let Some(event) = self.by_account.get_mut(account).and_then(|events| events.get_mut(place)) {
+            event.delivery_success = success;
+        }
+    }
+
+    /// `GET /v1/events/{id}`
+    pub fn retrieve(&self, id: &str, account: Option<&str>, now: i64) -> Result<Answer, Refusal> {
+        let event = self.get(id).filter(|event| event.account.as_deref() == account && event.created >= now - KEPT);
+        event.map(|event| Answer::ok(event.body.clone())).ok_or_else(|| Refusal::no_such(404, "event", id, "id"))
+    }
+
+    /// `GET /v1/events`
+    pub fn list(&self, parameters: Parameters, account: Option<&str>, now: i64) -> Result<Answer, Refusal> {
+        let query = Query::new(parameters)?;
+        let oldest = (query.created.0.max(now - KEPT), 0);
+        let newest = (query.created.1, u64::MAX);
+        let place = |id: &str, name: &str| {
+            let event = self.places.get(id).filter(|(of, place)| of.as_deref() == account && place.0 >= now - KEPT);
+            event.map(|(_, place)| *place).ok_or_else(|| Refusal::no_such(400, "event", id, name))
+        };
+        let (from, to) = match &query.cursor {
+            Cursor::Start => (Bound::Included(oldest), newest),
+            Cursor::After(id) => {
+                // No event has the number 0.
+                let (created, number) = place(id, "starting_after")?;
+                (Bound::Included(oldest), newest.min((created, number - 1)))
+            }
+            Cursor::Before(id) => {
+                let place = place(id, "ending_before")?;
+                (if place < oldest { Bound::Included(oldest) } else { Bound::Excluded(place) }, newest)
+            }
+        };
+        let (Bound::Included(first) | Bound::Excluded(first), Some(events)) =
+            (from, self.by_account.get(&account.map(str::to_owned)))
+        else {
+            return Ok(page(&[], false));
+        };
+        if first >= to {
+            return Ok(page(&[], false));
+        }
+
+        let events = events.range((from, Bound::Included(to))).map(|(_, event)| event);
+        // One more than asked for tells whether there are more.
+        let mut found: Vec<_> = if let Cursor::Before(_) = query.cursor {
+            events.filter(|event| query.wants(event)).take(query.limit + 1).collect()
+        } else {
+            events.rev().filter(|event| query.wants(event)).take(query.limit + 1).collect()
+        };
+        let has_more = found.len() > query.limit;
+        found.truncate(query.limit);
+        if let Cursor::Before(_) = query.cursor {
+            found.reverse();
+        }
+        Ok(page(&found, has_more))
+    }
+}
+
+fn page(events: &[&Event], has_more: bool) -> Answer {
+    let mut body = format!(r#"{{"object":"list","url":"/v1/events","has_more":{has_more},"data":["#).into_bytes();
+    for (index, event) in events.iter().enumerate() {
+        body.extend((index > 0).then_some(b','));
+        body.extend_from_slice(&event.body);
+    }
+    body.extend_from_slice(b"]}");
+    Answer::ok(body)
+}
+
+/// What a list is asked for.
+struct Query {
+    /// All of them, if there is none. One may end with `*`.
+    types: Vec<String>,
+    /// The first and the last second.
+    created: (i64, i64),
+    delivery_success: Option<bool>,
+    limit: usize,
+    cursor: Cursor,
+}
+
+impl Query {
+    fn new(mut parameters: Parameters) -> Result<Self, Refusal> {
+        let query = Self {
+            types: types(&mut parameters)?,
+            created: created(&mut parameters)?,
+            delivery_success: parameters.boolean("delivery_success")?,
+            limit: parameters.limit()?,
+            cursor: parameters.cursor()?,
+        };
+        parameters.nothing_else()?;
+        Ok(query)
+    }
+
+    fn wants(&self, event: &Event) -> bool {
+        let is_type = |wanted: &String| match wanted.strip_suffix('*') {
+            Some(family) => event.event_type.starts_with(family),
+            None => event.event_type == *wanted,
+        };
+        (self.types.is_empty() || self.types.iter().any(is_type))
+            && self.delivery_success.is_none_or(|success| success == event.delivery_success)
+    }
+}
+
+fn types(parameters: &mut Parameters) -> Result<Vec<String>, Refusal> {
+    let types = parameters.list("types");
+    if types.len() > 20 {
+        return Err(Refusal::of("types", None, "You may pass up to 20 event types."));
+    }
+    match parameters.one("type") {
+        Some(_) if !types.is_empty() => {
+            Err(Refusal::of("type", None, "You may pass either `type` or `types`, but not both."))
+        }
+        Some(one) => Ok(vec![one]),
+        None => Ok(types),
+    }
+}
+
+fn created(parameters: &mut Parameters) -> Result<(i64, i64), Refusal> {
+    let mut at = |name: &str| parameters.integer(name);
+    if let Some(second) = at("created")? {
+        return Ok((second, second));
+    }
+    let first = [at("created[gte]")?, at("created[gt]")?.map(|second| second + 1)];
+    let last = [at("created[lte]")?, at("created[lt]")?.map(|second| second - 1)];
+    let first = first.into_iter().flatten().max().unwrap_or(i64::MIN);
+    Ok((first, last.into_iter().flatten().min().unwrap_or(i64::MAX)))
+}
