@@ -9,7 +9,6 @@ use std::collections::BTreeMap;
 use std::ops::Deref;
 
 use amplitude_emulator::{Configuration, Emulator};
-use serde_json::Value;
 
 pub struct LocalAmplitude {
     emulator: Emulator,
@@ -47,8 +46,8 @@ impl LocalAmplitude {
     pub fn insert_ids(&self) -> BTreeMap<String, usize> {
         let mut insert_ids = BTreeMap::new();
         for event in self.emulator.events() {
-            let Value::String(insert_id) = &event.event["insert_id"] else { panic!("{:?}", event.event) };
-            *insert_ids.entry(insert_id.clone()).or_default() += 1;
+            let insert_id = event.event["insert_id"].as_str().unwrap().to_owned();
+            *insert_ids.entry(insert_id).or_default() += 1;
         }
         insert_ids
     }
