@@ -15,13 +15,12 @@ use std::sync::Arc;
 
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use reqwest::Client as Http;
-use stripe_amplitude::amplitude::Region;
 
 use self::cursor::{Counts, Cursor, Job, Position};
 use self::rejected::Rejected;
 use self::source::{Chunk, Item, Source};
 use self::survey::Survey;
-use crate::amplitude::import::{Import, Room, Stopped, Wanted};
+use crate::amplitude::import::{self, Import, Room, Stopped, Wanted};
 use crate::amplitude::known::{Known, SecretKeys, is_beyond_the_window};
 use crate::history::{Fate, Translated, Translator};
 use crate::interrupt::Interrupt;
@@ -144,6 +143,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>
         interrupt: Interrupt::listen(),
         translator,
         source,
+        sent_before: cursor.progress.counts.sent,
         cursor,
     };
     let doubt = backfill.check(now).err();
@@ -160,10 +160,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>
             )
         );
     }
-    let amplitude = match region {
-        Region::Us => "Amplitude (US)",
-        Region::Eu => "Amplitude (EU)",
-    };
+    let amplitude = import::place(region);
     let question = if arguments.dry_run {
         let survey = backfill.survey().await?;
         terminal::print(&survey.to_string())?;
@@ -174,7 +171,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>
         if survey.events() == 0 || !std::io::stdin().is_terminal() {
             return Ok(ExitCode::SUCCESS);
         }
-        Some(survey::question(&survey, amplitude))
+        Some(survey::question(&survey, &amplitude))
     } else if arguments.yes || is_resumed {
         None
     } else {
@@ -225,6 +222,8 @@ struct Backfill {
     translator: Arc<Translator>,
     source: Source,
     cursor: Cursor,
+    /// In the runs before this one.
+    sent_before: u64,
     known: Knowledge,
     rejected: Rejected,
     interrupt: Interrupt,
@@ -315,6 +314,11 @@ impl Backfill {
 
     async fn send_all(mut self, mut import: Import) -> Result<ExitCode, Box<dyn Error>> {
         let progress = progress_bar(self.source.length());
+        // What was done before takes no time now.
+        if let Some(done) = &self.cursor.progress.done {
+            progress.set_position(self.source.reached(done));
+            progress.reset_eta();
+        }
         let stopped = self.send(&mut import, &progress).await;
         progress.finish_and_clear();
         let Counts { sent, known, left_out, rejected } = self.cursor.progress.counts;
@@ -446,11 +450,9 @@ impl Backfill {
     fn show(&self, progress: &ProgressBar, reached: u64) {
         progress.set_position(reached);
         let Counts { sent, .. } = self.cursor.progress.counts;
-        if sent > 0 {
-            progress.set_prefix(format!(
-                "{sent} sent, {:.0} a second, ",
-                sent as f64 / progress.elapsed().as_secs_f64().max(0.001)
-            ));
+        if sent > self.sent_before {
+            let rate = (sent - self.sent_before) as f64 / progress.elapsed().as_secs_f64().max(0.001);
+            progress.set_prefix(format!("{sent} sent, {rate:.0} a second, "));
         }
     }
 }

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use reqwest::Client as Http;
 use serde_json::value::RawValue;
-use stripe_amplitude::amplitude::Destination;
 use stripe_amplitude::amplitude::batch::{BatchSink as _, LARGEST_EVENTS, MOST_EVENTS};
 use stripe_amplitude::amplitude::client::{Client, DeliveryError};
+use stripe_amplitude::amplitude::{Destination, Region};
 use tokio::time::Instant;
 
 use crate::interrupt::Interrupt;
+use crate::workbench::without_user;
 
 /// The full URL of the Batch endpoint, in the place of that of the project's region.
 pub(crate) const URL_VARIABLE: &str = "AMPLITUDE_URL";
@@ -36,6 +37,19 @@ const PAUSES: [Duration; 6] = [
     Duration::from_secs(200),
     Duration::from_secs(300),
 ];
+
+/// Where events go, for whoever is asked.
+pub(crate) fn place(region: Region) -> String {
+    match (url(), region) {
+        (Some(url), _) => without_user(&url),
+        (None, Region::Us) => "Amplitude (US)".to_owned(),
+        (None, Region::Eu) => "Amplitude (EU)".to_owned(),
+    }
+}
+
+fn url() -> Option<String> {
+    std::env::var(URL_VARIABLE).ok().filter(|url| !url.is_empty())
+}
 
 /// The way to Amplitude.
 pub(crate) struct Import {
@@ -81,8 +95,7 @@ impl Room {
 
 impl Import {
     pub(crate) fn new(http: Http, interrupt: Interrupt) -> Self {
-        let url = std::env::var(URL_VARIABLE).ok().filter(|url| !url.is_empty());
-        Self { client: Client::new(http, url), next: None, interrupt }
+        Self { client: Client::new(http, url()), next: None, interrupt }
     }
 
     /// Sends the events of one request until each has an end: taken, or refused by Amplitude for what it is.

@@ -59,6 +59,15 @@ impl Source {
         }
     }
 
+    /// How far a position is, in the same measure.
+    pub(crate) fn reached(&self, position: &Position) -> u64 {
+        match (self, position) {
+            (Self::Stripe(_, Filter { created, .. }), Position::Place(place)) => place.created.abs_diff(created.start),
+            (_, Position::Line { next, .. }) => *next,
+            (Self::File(..), Position::Place(_)) => 0,
+        }
+    }
+
     /// Reads from behind a position on, at the same time as what is read is dealt with.
     pub(crate) fn read(
         &self,
