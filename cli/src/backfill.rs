@@ -296,7 +296,7 @@ impl Backfill {
         let progress = progress_bar(self.source.length());
         let mut survey = Survey::default();
         let mut chunks = self.source.read(self.cursor.progress.done.clone(), &self.translator);
-        while let Some(chunk) = self.interrupt.or(chunks.recv()).await.ok_or("stopped; nothing is sent")? {
+        while let Some(chunk) = self.interrupt.or(chunks.next()).await.ok_or("stopped; nothing is sent")? {
             let Chunk { items, reached } = chunk?;
             self.tell(&progress);
             for Item { fate, .. } in &items {
@@ -361,7 +361,7 @@ impl Backfill {
         let mut request: Vec<Item> = Vec::new();
         let mut room = Room::default();
         let mut reached = 0;
-        while let Some(chunk) = self.or_stop(chunks.recv()).await? {
+        while let Some(chunk) = self.or_stop(chunks.next()).await? {
             let chunk = match chunk {
                 Ok(chunk) => chunk,
                 Err(why) => {

@@ -506,11 +506,46 @@ async fn ctrl_c_ends_it_after_the_request_that_is_on_its_way_and_the_same_comman
     assert_eq!(world.amplitude.requests().repeats, 0);
 }
 
+#[tokio::test]
+async fn what_was_on_its_way_when_it_died_is_sent_once_more_and_amplitude_drops_it() {
+    let world = World::new().await;
+    let events = world.events(30, 2);
+    world.stripe.add(events.clone());
+    world.amplitude.order(AmplitudeFault::Hang { milliseconds: 60_000, ingest: true }, 1);
+    let since = (world.now - 3 * DAY).to_string();
+    let mut process = world.command(&["--since", &since, "--yes"]).spawn().unwrap();
+    while world.amplitude.events().is_empty() {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    process.kill().unwrap();
+    process.wait().unwrap();
+    assert_eq!(world.backfill(3, &[]).code, Some(0));
+    world.assert_has(&events);
+    assert_eq!(world.amplitude.requests().repeats, 30);
+
+    // A week later, Amplitude would not drop it any more, so it is not sent again just like that.
+    let cursor = world.path("old.json");
+    let job = json!({"project": "shop", "from": "Stripe", "since": world.now - 3 * DAY, "until": null, "account": null,
+        "undelivered": false, "source": null});
+    let counts = json!({"sent": 0, "known": 0, "left_out": 0, "rejected": 0});
+    let progress = json!({"job": job, "until": world.now, "done": null, "counts": counts, "rejected_length": 0,
+        "saved": world.now - 8 * DAY, "is_clean": false});
+    std::fs::write(&cursor, progress.to_string()).unwrap();
+    let ended = world.backfill(3, &["--cursor", "old.json"]);
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.error.contains("died more than seven days ago"), "{ended:?}");
+}
+
 #[cfg(unix)]
 #[tokio::test]
 async fn killed_at_any_moment_it_goes_on_and_in_the_end_all_is_there_once() {
-    let world = World::new().await;
-    let events = world.events(6000, 4);
+    // SEED and EVENTS in the environment make another run of it.
+    let number = |name: &str, otherwise| std::env::var(name).map_or(otherwise, |text| text.parse().unwrap());
+    let (seed, number_of_events) = (number("SEED", 8), number("EVENTS", 6000));
+    // Events are taken in before the answer, so that there is time to die in between.
+    let delay = Duration::from_millis(500);
+    let world = World::with(Configuration { delay, ..Configuration::default() }).await;
+    let events = world.events(number_of_events, 4);
     world.stripe.add(events.clone());
     // Some are refused, whenever the process dies, and each is written down once.
     let unusable: Vec<_> = (0..40).map(|number| json!({
@@ -520,12 +555,11 @@ async fn killed_at_any_moment_it_goes_on_and_in_the_end_all_is_there_once() {
     world.stripe.add(unusable.clone());
     let since = (world.now - 4 * DAY).to_string();
     let arguments = ["--since", since.as_str(), "--yes", "--rate", "100"];
-    let random = fastrand::Rng::with_seed(8);
-    let mut random = random;
+    let mut random = fastrand::Rng::with_seed(seed);
     let mut killed = 0;
     while killed < 10 {
         let mut process = world.command(&arguments).spawn().unwrap();
-        std::thread::sleep(Duration::from_millis(random.u64(50..2500)));
+        std::thread::sleep(Duration::from_millis(random.u64(50..2500.max(number_of_events / 4))));
         if process.try_wait().unwrap().is_some() {
             break;
         }
@@ -534,11 +568,13 @@ async fn killed_at_any_moment_it_goes_on_and_in_the_end_all_is_there_once() {
         killed += 1;
     }
     assert!(killed >= 3, "it was never killed");
-    if world.path("stripe-amplitude-shop.cursor.json").exists() || world.amplitude.events().len() < 6000 {
+    if world.path("stripe-amplitude-shop.cursor.json").exists() || killed == 10 {
         let ended = world.run(&arguments);
         assert_eq!(ended.code, Some(1), "{ended:?}");
-        assert!(ended.out.contains("6000 sent, 0 left out by the settings, 40 rejected"), "{ended:?}");
+        let report = format!("{number_of_events} sent, 0 left out by the settings, 40 rejected");
+        assert!(ended.out.contains(&report), "{ended:?}");
     }
+    println!("killed {killed} times; {} repeats were dropped", world.amplitude.requests().repeats);
     world.assert_has(&events);
     let rejected = lines(&world.path("stripe-amplitude-shop.rejected.ndjson"));
     let ids: BTreeSet<_> = rejected.iter().map(|line| line["event"]["id"].as_str().unwrap()).collect();

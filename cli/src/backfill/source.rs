@@ -9,13 +9,14 @@ use std::sync::Arc;
 use serde::Deserialize;
 use stripe_amplitude::webhook::LARGEST_BODY;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::task::JoinHandle;
 
 use super::cursor::Position;
 use super::rejected::event_in;
 use crate::history::{Fate, Translator};
 use crate::input;
 use crate::stripe::api::Api;
-use crate::stripe::events::{Filter, OldestFirst};
+use crate::stripe::events::{Filter, Listed, OldestFirst};
 
 /// Events that are handed over at once.
 const CHUNK: usize = 250;
@@ -50,6 +51,25 @@ pub(crate) struct Chunk {
     pub(crate) reached: u64,
 }
 
+/// Chunks on their way, each translated on a core that is free, and all in their order.
+pub(crate) struct Chunks(Receiver<Result<JoinHandle<Chunk>, String>>);
+
+impl Chunks {
+    /// The next one; `None` after the last.
+    ///
+    /// # Errors
+    /// A sentence, where there is no more to be had.
+    pub(crate) async fn next(&mut self) -> Option<Result<Chunk, String>> {
+        let chunk = self.0.recv().await?;
+        Some(match chunk {
+            Ok(translating) => translating.await.map_err(|_| "an event could not be translated".to_owned()),
+            Err(why) => Err(why),
+        })
+    }
+}
+
+type Sending = Sender<Result<JoinHandle<Chunk>, String>>;
+
 impl Source {
     /// How far it goes, in the measure of [`Chunk::reached`].
     pub(crate) fn length(&self) -> u64 {
@@ -69,11 +89,7 @@ impl Source {
     }
 
     /// Reads from behind a position on, at the same time as what is read is dealt with.
-    pub(crate) fn read(
-        &self,
-        after: Option<Position>,
-        translator: &Arc<Translator>,
-    ) -> Receiver<Result<Chunk, String>> {
+    pub(crate) fn read(&self, after: Option<Position>, translator: &Arc<Translator>) -> Chunks {
         let (sender, chunks) = channel(WAITING);
         let translator = translator.clone();
         match self.clone() {
@@ -85,7 +101,6 @@ impl Source {
                 });
             }
             Self::File(path, created) => {
-                // Its own thread: reading and translating on one core, sending on the other.
                 tokio::task::spawn_blocking(move || {
                     if let Err(error) = lines(&path, &created, after, &translator, &sender) {
                         let _ = sender.blocking_send(Err(error));
@@ -93,19 +108,17 @@ impl Source {
                 });
             }
         }
-        chunks
+        Chunks(chunks)
     }
 }
 
-/// The receiver is gone: nobody wants more.
-struct Gone;
-
+/// Ends without a word where nobody wants more.
 async fn list(
     api: &Api,
     filter: Filter,
     after: Option<Position>,
-    translator: &Translator,
-    sender: &Sender<Result<Chunk, String>>,
+    translator: &Arc<Translator>,
+    sender: &Sending,
 ) -> Result<(), String> {
     let after = after.and_then(|position| match position {
         Position::Place(place) => Some(place),
@@ -116,23 +129,21 @@ async fn list(
     while let Some((events, end)) = spans.next().await.map_err(|error| error.to_string())? {
         let mut events = events.into_iter().peekable();
         loop {
-            let items: Vec<_> = events
-                .by_ref()
-                .take(CHUNK)
-                .map(|event| Item {
-                    fate: translator.translate(&event.body),
-                    position: Position::Place(event.place),
-                    body: event.body,
-                })
-                .collect();
+            let some: Vec<_> = events.by_ref().take(CHUNK).collect();
             let is_last = events.peek().is_none();
             // Where the span has more, it is not over.
-            let reached = items.last().and_then(|item| match &item.position {
-                Position::Place(place) if !is_last => Some(place.created),
-                _ => None,
+            let last = some.last().map(|event| event.place.created).filter(|_| !is_last);
+            let reached = last.unwrap_or(end).abs_diff(start);
+            let translator = translator.clone();
+            let translating = tokio::task::spawn_blocking(move || {
+                let item = |Listed { place, body }: Listed| Item {
+                    fate: translator.translate(&body),
+                    position: Position::Place(place),
+                    body,
+                };
+                Chunk { items: some.into_iter().map(item).collect(), reached }
             });
-            let reached = reached.unwrap_or(end).abs_diff(start);
-            if sender.send(Ok(Chunk { items, reached })).await.is_err() {
+            if sender.send(Ok(translating)).await.is_err() {
                 return Ok(());
             }
             if is_last {
@@ -143,12 +154,13 @@ async fn list(
     Ok(())
 }
 
+/// Ends without a word where nobody wants more.
 fn lines(
     path: &Path,
     created: &Range<i64>,
     after: Option<Position>,
-    translator: &Translator,
-    sender: &Sender<Result<Chunk, String>>,
+    translator: &Arc<Translator>,
+    sender: &Sending,
 ) -> Result<(), String> {
     let (mut line, mut next) = match after {
         Some(Position::Line { line, next }) => (line, next),
@@ -158,31 +170,32 @@ fn lines(
     let named = |error: io::Error| format!("{name}: {error}");
     let mut reader = open(path, next).map_err(named)?;
     loop {
-        let mut items = Vec::with_capacity(CHUNK);
+        let mut some = Vec::with_capacity(CHUNK);
         let mut is_over = false;
-        while items.len() < CHUNK && !is_over {
+        while some.len() < CHUNK && !is_over {
             let (text, length) = read_line(&mut reader).map_err(named)?;
             is_over = length == 0;
             (line, next) = (line + u64::from(!is_over), next + length);
-            let event = event_in(text.trim_ascii());
-            if event.is_empty() {
-                continue;
-            }
-            let fate = match translator.translate(event) {
-                Fate::Sent(event) if !created.contains(&event.created) => continue,
-                Fate::Unusable(reason) => Fate::Unusable(format!("line {line}: {reason}")),
-                fate => fate,
-            };
-            items.push(Item { position: Position::Line { line, next }, body: event.to_vec(), fate });
+            some.push((line, next, text));
         }
-        if hand_over(sender, Chunk { items, reached: next }).is_err() || is_over {
+        let (translator, created) = (translator.clone(), created.clone());
+        let translating = tokio::task::spawn_blocking(move || {
+            let items = some.into_iter().filter_map(|(line, next, text)| {
+                let body = event_in(text.trim_ascii()).to_vec();
+                let fate = match translator.translate(&body) {
+                    _ if body.is_empty() => return None,
+                    Fate::Sent(event) if !created.contains(&event.created) => return None,
+                    Fate::Unusable(reason) => Fate::Unusable(format!("line {line}: {reason}")),
+                    fate => fate,
+                };
+                Some(Item { position: Position::Line { line, next }, body, fate })
+            });
+            Chunk { items: items.collect(), reached: next }
+        });
+        if sender.blocking_send(Ok(translating)).is_err() || is_over {
             return Ok(());
         }
     }
-}
-
-fn hand_over(sender: &Sender<Result<Chunk, String>>, chunk: Chunk) -> Result<(), Gone> {
-    sender.blocking_send(Ok(chunk)).map_err(|_| Gone)
 }
 
 fn open(path: &Path, next: u64) -> io::Result<Box<dyn BufRead>> {
