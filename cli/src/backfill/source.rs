@@ -19,7 +19,7 @@ use crate::stripe::api::Api;
 use crate::stripe::events::{Filter, Listed, OldestFirst};
 
 /// Events that are handed over at once.
-const CHUNK: usize = 250;
+const CHUNK: usize = 100;
 
 /// Chunks that wait, at the most: all that is in memory besides a request.
 const WAITING: usize = 4;
