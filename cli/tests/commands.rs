@@ -3,99 +3,17 @@
 // As in the function's `tests/it`: a helper, like a test, stops where it meets what it does not expect.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+mod command_line;
+
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
-use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
+use std::net::TcpListener;
+use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 
+use command_line::{Serving, cli, file, root, run, run_with, sample};
 use serde_json::Value;
 use stripe_amplitude::stripe::signature::{SignatureHeader, SigningSecret, verify};
-
-fn cli(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_stripe-amplitude-cli"));
-    // Neither the developer's secret nor a proxy shall matter.
-    command.args(arguments).current_dir(root()).env_clear();
-    command
-}
-
-fn root() -> PathBuf {
-    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
-}
-
-fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
-    let Output { status, stdout, stderr } = cli(arguments).output().unwrap();
-    (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
-}
-
-/// With this on standard input.
-fn run_with(input: &str, arguments: &[&str]) -> (Option<i32>, String, String) {
-    let mut command = cli(arguments);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut process = command.spawn().unwrap();
-    process.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-    let Output { status, stdout, stderr } = process.wait_with_output().unwrap();
-    (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
-}
-
-/// A file of this name with this text, and its path.
-fn file(name: &str, text: &str) -> String {
-    let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
-    std::fs::write(&file, text).unwrap();
-    file.to_str().unwrap().to_owned()
-}
-
-/// The sample event of a type, changed.
-fn sample(event_type: &str, change: impl FnOnce(&mut Value)) -> String {
-    let text = std::fs::read_to_string(root().join(format!("events/stripe/{event_type}.json"))).unwrap();
-    let mut event = serde_json::from_str(&text).unwrap();
-    change(&mut event);
-    event.to_string()
-}
-
-/// `serve`, on a free port, until this is dropped.
-struct Serving {
-    process: Child,
-    /// Read as they come: a full pipe would stop the process.
-    lines: Receiver<String>,
-    url: String,
-}
-
-impl Serving {
-    fn start(arguments: &[&str]) -> Self {
-        let mut process = cli(&[&["serve", "--port", "0"], arguments].concat()).stdout(Stdio::piped()).spawn().unwrap();
-        let output = BufReader::new(process.stdout.take().unwrap());
-        let (printed, lines) = channel();
-        std::thread::spawn(move || output.lines().map(Result::unwrap).try_for_each(|line| printed.send(line)));
-        let first: String = lines.recv().unwrap();
-        let url = first.strip_prefix("Serving ").unwrap().to_owned();
-        Self { process, lines, url }
-    }
-
-    fn line_with(&mut self, text: &str) -> String {
-        self.lines.iter().find(|line| line.contains(text)).unwrap()
-    }
-
-    /// What its local Amplitude has accepted.
-    fn accepted(&self, amplitude: &str) -> Vec<Value> {
-        let address = amplitude.strip_prefix("http://").unwrap();
-        let mut connection = TcpStream::connect(address).unwrap();
-        let request = format!("GET /emulator/events HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
-        connection.write_all(request.as_bytes()).unwrap();
-        let mut answer = String::new();
-        connection.read_to_string(&mut answer).unwrap();
-        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
-        serde_json::from_str(body).unwrap()
-    }
-}
-
-impl Drop for Serving {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
 
 const EVENT: &str = "events/stripe/payment_intent.succeeded.json";
 
@@ -227,13 +145,12 @@ fn completions_are_printed() {
 #[test]
 fn a_generated_shop_lands_once_with_the_figures_of_its_summary() {
     let mut serving = Serving::start(&[]);
-    let line = serving.line_with("/emulator/events");
-    let amplitude = line.split_once("curl ").unwrap().1.strip_suffix("/emulator/events").unwrap();
+    let amplitude = serving.amplitude();
     let shop = ["generate", "--users", "12", "--weeks", "3", "--seed", "5", "--to", &serving.url];
     let (code, out, err) = run(&shop);
     assert_eq!((code, &*err), (Some(0), ""), "{out}");
 
-    let accepted = serving.accepted(amplitude);
+    let accepted = serving.accepted(&amplitude);
     let number = accepted.len();
     assert!(out.starts_with(&format!("{number} of {number} events sent in ")), "{out}");
     let mut revenue: BTreeMap<String, i64> = BTreeMap::new();
@@ -259,7 +176,7 @@ fn a_generated_shop_lands_once_with_the_figures_of_its_summary() {
     // Once more: all repeats.
     let (code, again, _) = run(&shop);
     assert_eq!((code, again.split_once("\n\n").unwrap().1), (Some(0), out.split_once("\n\n").unwrap().1));
-    assert_eq!(serving.accepted(amplitude).len(), accepted.len());
+    assert_eq!(serving.accepted(&amplitude).len(), accepted.len());
 }
 
 #[test]

@@ -16,6 +16,7 @@ mod event_types;
 mod events;
 mod faults;
 mod keys;
+mod localstripe;
 mod log;
 mod parameters;
 mod requests;
@@ -35,6 +36,7 @@ pub(crate) use event_types::EVENT_TYPES;
 pub use events::Event;
 pub use faults::Fault;
 pub use keys::Permission;
+pub use localstripe::Localstripe;
 pub use log::Request;
 pub use samples::{history, sample};
 
@@ -64,7 +66,8 @@ impl StripeStandIn {
         let url = format!("http://{}", listener.local_addr().unwrap());
         let state: Arc<Mutex<State>> = Arc::default();
         let (running, stopped) = oneshot::channel();
-        server::start(listener, Arc::clone(&state), stopped);
+        let served = Arc::clone(&state);
+        server::start(listener, stopped, move |request| server::respond(Arc::clone(&served), request));
         let http = stripe_amplitude::http_client::build(None).unwrap();
         Self { url, state, http, _running: Arc::new(running) }
     }

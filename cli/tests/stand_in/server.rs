@@ -26,8 +26,17 @@ use super::{lock, log};
 /// How long half an answer is left on its way before the connection ends behind it.
 const CUT_AFTER: Duration = Duration::from_millis(20);
 
+/// What comes of a request. An error ends the connection.
+pub type Outcome = Result<Response<Body>, io::Error>;
+
 /// Serves in a thread of its own, until `stopped` tells.
-pub fn start(listener: TcpListener, state: Arc<Mutex<State>>, stopped: oneshot::Receiver<()>) {
+pub fn start<F>(
+    listener: TcpListener,
+    stopped: oneshot::Receiver<()>,
+    respond: impl Fn(Request<Incoming>) -> F + Clone + Send + 'static,
+) where
+    F: Future<Output = Outcome> + Send + 'static,
+{
     listener.set_nonblocking(true).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     std::thread::spawn(move || {
@@ -35,24 +44,26 @@ pub fn start(listener: TcpListener, state: Arc<Mutex<State>>, stopped: oneshot::
             let listener = tokio::net::TcpListener::from_std(listener).unwrap();
             tokio::select! {
                 _ = stopped => {}
-                () = serve(listener, state) => {}
+                () = serve(listener, respond) => {}
             }
         });
     });
 }
 
-async fn serve(listener: tokio::net::TcpListener, state: Arc<Mutex<State>>) {
+async fn serve<F>(listener: tokio::net::TcpListener, respond: impl Fn(Request<Incoming>) -> F + Clone + Send + 'static)
+where
+    F: Future<Output = Outcome> + Send + 'static,
+{
     loop {
         let (connection, _) = listener.accept().await.unwrap();
-        let state = Arc::clone(&state);
-        let service = service_fn(move |request| respond(Arc::clone(&state), request));
+        let service = service_fn(respond.clone());
         // It fails where a fault ends it, or where the client goes away.
         tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(connection), service));
     }
 }
 
-/// An error ends the connection.
-async fn respond(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Result<Response<Body>, io::Error> {
+/// Answers as Stripe does, or fails as ordered.
+pub async fn respond(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Outcome {
     let (head, body) = request.into_parts();
     let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
     let is_form = head.headers.get(CONTENT_TYPE).is_some_and(|value| value == "application/x-www-form-urlencoded");
@@ -89,7 +100,8 @@ async fn respond(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Result
     Ok(response(answer, matches!(fault, Some(Fault::CutHalfWay))))
 }
 
-fn pairs(encoded: &[u8]) -> Vec<(String, String)> {
+/// Names and values of a query or a form.
+pub fn pairs(encoded: &[u8]) -> Vec<(String, String)> {
     form_urlencoded::parse(encoded).into_owned().collect()
 }
 
@@ -97,7 +109,7 @@ fn cut() -> io::Error {
     io::Error::other("cut on order")
 }
 
-fn response(answer: Answer, is_cut: bool) -> Response<Body> {
+pub fn response(answer: Answer, is_cut: bool) -> Response<Body> {
     let mut response = Response::builder()
         .status(answer.status)
         .header(CONTENT_TYPE, answer.content_type)
