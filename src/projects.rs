@@ -31,6 +31,8 @@ const REFRESH_LIMIT: Duration = Duration::from_millis(500);
 pub mod parameter {
     /// The signing secret of a webhook endpoint; further ones have a label behind it, after a slash.
     pub const SIGNING_SECRET: &str = "stripe-signing-secret";
+    /// The secret that is about to take its place, in a rotation; with the same label, so that events of both are alike.
+    pub const NEXT_SIGNING_SECRET: &str = "stripe-signing-secret-next";
     /// The API key of the Amplitude project.
     pub const API_KEY: &str = "amplitude-api-key";
     /// That of the Amplitude project for test-mode events, if they have one of their own.
@@ -211,12 +213,8 @@ impl Project {
         let mut unknown_parameters = Vec::new();
         for Parameter { name, value } in parameters {
             let text = value.expose_secret().trim();
-            let label = name.strip_prefix(parameter::SIGNING_SECRET).map(|label| label.strip_prefix('/'));
-            let result = match (name.as_str(), label) {
-                (parameter::SIGNING_SECRET, _) => signing_secret(text).map(|secret| secrets.push((None, secret))),
-                (_, Some(Some(label))) if !label.is_empty() && !label.contains('/') => {
-                    signing_secret(text).map(|secret| secrets.push((Some(label.to_owned()), secret)))
-                }
+            let result = match (name.as_str(), label(&name)) {
+                (_, Some(label)) => signing_secret(text).map(|secret| secrets.push((label.map(str::to_owned), secret))),
                 (parameter::API_KEY, _) => filled(text).map(|key| api_key = Some(key)),
                 (parameter::TEST_API_KEY, _) => filled(text).map(|key| test_api_key = Some(key)),
                 (parameter::SETTINGS, _) => match Settings::parse(text) {
@@ -251,6 +249,16 @@ impl Project {
         };
         let secrets = secrets.into_iter().map(|(label, secret)| SigningSecret::new(secret, label)).collect();
         Self { secrets, delivery, unknown_parameters }
+    }
+}
+
+/// The label of a signing secret, if it has one, by the name of its parameter. `None` where it is another parameter.
+fn label(name: &str) -> Option<Option<&str>> {
+    let next = name.strip_prefix(parameter::NEXT_SIGNING_SECRET);
+    let rest = next.or_else(|| name.strip_prefix(parameter::SIGNING_SECRET))?;
+    match rest.strip_prefix('/') {
+        Some(label) => (!label.is_empty() && !label.contains('/')).then_some(Some(label)),
+        None => rest.is_empty().then_some(None),
     }
 }
 
@@ -482,6 +490,20 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_secret_that_is_about_to_take_the_place_of_another_has_its_label() {
+        let project = project(&[
+            COMPLETE[1],
+            ("stripe-signing-secret-next", "whsec_b"),
+            ("stripe-signing-secret-next/eu", "whsec_eu_b"),
+            ("stripe-signing-secret", "whsec_a"),
+            ("stripe-signing-secret/eu", "whsec_eu_a"),
+        ]);
+        let labels: Vec<_> = project.secrets.iter().map(SigningSecret::label).collect();
+        assert_eq!(labels, [None, None, Some("eu"), Some("eu")]);
+        assert!(project.delivery.is_ok() && project.unknown_parameters.is_empty());
+    }
+
+    #[test]
     fn test_events_go_to_the_one_key_where_there_is_one() {
         let delivery = project(&COMPLETE).delivery.unwrap();
         assert_eq!(delivery.destination(Some(false)).api_key.expose_secret(), "key");
@@ -522,10 +544,18 @@ pub(crate) mod tests {
             ("stripe-signing-secret/", "x"),
             ("stripe-signing-secret/eu/old", "x"),
             ("stripe-signing-secrets", "x"),
+            ("stripe-signing-secret-next/", "x"),
+            ("stripe-signing-secret-nextish", "x"),
         ]);
         let folder = "/stripe-amplitude/demo";
-        let expected =
-            ["amplitude-key", "stripe-signing-secret/", "stripe-signing-secret/eu/old", "stripe-signing-secrets"];
+        let expected = [
+            "amplitude-key",
+            "stripe-signing-secret/",
+            "stripe-signing-secret/eu/old",
+            "stripe-signing-secrets",
+            "stripe-signing-secret-next/",
+            "stripe-signing-secret-nextish",
+        ];
         assert_eq!(project.unknown_parameters, expected.map(|name| format!("{folder}/{name}")));
         assert_eq!(project.secrets.len(), 1);
     }
