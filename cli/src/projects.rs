@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use secrecy::SecretString;
 use stripe_amplitude::projects::{DeliverySettings, LoadError, Parameter, Project, ProjectName, ProjectSource};
 use toml::{Table, Value};
 
@@ -12,6 +13,8 @@ pub(crate) const DEMO: &str = "demo";
 
 /// The signing secret of the built-in project. It protects nothing.
 pub(crate) const DEMO_SECRET: &str = "whsec_demo";
+
+const READ_ONLY: &str = "the projects of a file are written by hand";
 
 /// Which project a command is about.
 #[derive(clap::Args)]
@@ -135,6 +138,40 @@ impl Projects {
             return Err(format!("there is no project {name}: nothing is under {folder}/"));
         }
         Ok(Project::from_parameters(parameters, &folder))
+    }
+
+    /// Writes a secret parameter of a project, whether it is there or not.
+    ///
+    /// # Errors
+    /// A sentence, where it is not written, or nobody knows.
+    #[cfg_attr(not(feature = "aws"), allow(unused_variables))]
+    pub(crate) async fn put(&self, project: &ProjectName, name: &str, value: &SecretString) -> Result<(), String> {
+        match self {
+            Self::Fixed(_) => Err(READ_ONLY.to_owned()),
+            #[cfg(feature = "aws")]
+            Self::ParameterStore(store) => {
+                let folder = store.folder(project);
+                let result = store.put(project, name, value).await;
+                result.map_err(|error| format!("{folder}/{name} cannot be written: {error}"))
+            }
+        }
+    }
+
+    /// Deletes a parameter of a project. One that is not there is deleted.
+    ///
+    /// # Errors
+    /// A sentence, where it is not deleted, or nobody knows.
+    #[cfg_attr(not(feature = "aws"), allow(unused_variables))]
+    pub(crate) async fn delete(&self, project: &ProjectName, name: &str) -> Result<(), String> {
+        match self {
+            Self::Fixed(_) => Err(READ_ONLY.to_owned()),
+            #[cfg(feature = "aws")]
+            Self::ParameterStore(store) => {
+                let folder = store.folder(project);
+                let result = store.delete(project, name).await;
+                result.map_err(|error| format!("{folder}/{name} cannot be deleted: {error}"))
+            }
+        }
     }
 
     /// The names, where they are known.

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use aws_sdk_ssm::config::timeout::TimeoutConfig;
-use aws_sdk_ssm::error::{ProvideErrorMetadata as _, SdkError};
+use aws_sdk_ssm::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_ssm::operation::get_parameters_by_path::GetParametersByPathError;
-use aws_sdk_ssm::types::Parameter as SsmParameter;
+use aws_sdk_ssm::types::{Parameter as SsmParameter, ParameterType};
+use secrecy::{ExposeSecret as _, SecretString};
+use thiserror::Error;
 
 use super::{LoadError, Parameter, ProjectName, ProjectSource};
 use crate::aws::Access;
@@ -13,6 +15,9 @@ use crate::aws::Access;
 /// No attempt takes longer, so that another one, on a new connection, still fits into the time of a first load: a
 /// connection may have died without a word while the environment was frozen.
 const ATTEMPT_LIMIT: Duration = Duration::from_millis(900);
+
+/// The same for a change, which nobody waits for with a delivery at hand: KMS encrypts meanwhile.
+const CHANGE_LIMIT: Duration = Duration::from_secs(5);
 
 /// Reads projects with one `GetParametersByPath` each: recursive, decrypted, paged.
 #[derive(Clone, Debug)]
@@ -29,6 +34,42 @@ impl ParameterStore {
         let configuration = aws_sdk_ssm::config::Builder::from(&configuration).timeout_config(limits).build();
         Self { client: aws_sdk_ssm::Client::from_conf(configuration), prefix }
     }
+
+    /// Writes a secret parameter, whether it is there or not, encrypted with the account's own key for that, `aws/ssm`.
+    /// Only the command line does; the function has no such permission.
+    ///
+    /// # Errors
+    /// Where it is not written, or nobody knows.
+    pub async fn put(&self, project: &ProjectName, name: &str, value: &SecretString) -> Result<(), ChangeError> {
+        let request = self
+            .client
+            .put_parameter()
+            .name(format!("{}/{name}", self.folder(project)))
+            .r#type(ParameterType::SecureString)
+            .overwrite(true)
+            .value(value.expose_secret())
+            .customize()
+            .config_override(change());
+        request.send().await.map(drop).map_err(|error| ChangeError::of(&error, "ssm:PutParameter"))
+    }
+
+    /// Deletes a parameter. One that is not there is deleted.
+    ///
+    /// # Errors
+    /// Where it is not deleted, or nobody knows.
+    pub async fn delete(&self, project: &ProjectName, name: &str) -> Result<(), ChangeError> {
+        let name = format!("{}/{name}", self.folder(project));
+        let request = self.client.delete_parameter().name(name).customize().config_override(change());
+        match request.send().await.map_err(|error| ChangeError::of(&error, "ssm:DeleteParameter")) {
+            Err(ChangeError::Refused { code, .. }) if code == "ParameterNotFound" => Ok(()),
+            result => result.map(drop),
+        }
+    }
+}
+
+fn change() -> aws_sdk_ssm::config::Builder {
+    let limits = TimeoutConfig::builder().operation_attempt_timeout(CHANGE_LIMIT).build();
+    aws_sdk_ssm::Config::builder().timeout_config(limits)
 }
 
 impl ProjectSource for ParameterStore {
@@ -58,6 +99,64 @@ impl ProjectSource for ParameterStore {
         }
         Ok(parameters)
     }
+}
+
+/// Why a parameter is not changed.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ChangeError {
+    /// No answer in time: it may be changed or not.
+    #[error("no answer in time")]
+    Timeout,
+    /// No connection, or one that broke: it may be changed or not.
+    #[error("no connection")]
+    Connection,
+    /// Parameter Store answered with an error.
+    #[error("{words} ({code})")]
+    Refused {
+        /// The error code of AWS, for example `AccessDeniedException`.
+        code: String,
+        /// What it means, and what to do.
+        words: String,
+    },
+}
+
+impl ChangeError {
+    /// AWS's texts can hold ARNs and key IDs; only the code passes.
+    fn of<E: ProvideErrorMetadata>(error: &SdkError<E>, action: &str) -> Self {
+        let code = match error {
+            SdkError::TimeoutError(_) => return Self::Timeout,
+            SdkError::DispatchFailure(_) | SdkError::ResponseError(_) => return Self::Connection,
+            error => error.code().unwrap_or("no code"),
+        };
+        Self::Refused { code: code.to_owned(), words: change_words(code, action) }
+    }
+}
+
+fn change_words(code: &str, action: &str) -> String {
+    let words = match code {
+        "AccessDeniedException" => {
+            return format!(
+                "access is denied: your credentials need {action} on the project's parameters, and kms:Encrypt where a policy keeps you from the key aws/ssm"
+            );
+        }
+        "ThrottlingException" | "Throttling" | "TooManyUpdates" | "TooManyRequestsException" => {
+            "it takes no more changes at the moment; try again"
+        }
+        "ParameterLimitExceeded" => "the account has as many parameters as it may have",
+        "ParameterMaxVersionLimitExceeded" => {
+            "the parameter has as many versions as it may have, and its oldest one has a label: remove the label"
+        }
+        "HierarchyTypeMismatch" | "UnsupportedParameterType" => {
+            "the parameter is there with another type than SecureString: delete it first"
+        }
+        "InvalidKeyId" | "KMSInvalidStateException" => "the KMS key is disabled, deleted or not open to you",
+        "UnrecognizedClientException"
+        | "InvalidSignatureException"
+        | "ExpiredTokenException"
+        | "InvalidClientTokenId" => "the credentials are not valid",
+        _ => "it answered with an error",
+    };
+    words.to_owned()
 }
 
 /// AWS's texts can hold ARNs and key IDs; only the code passes.
@@ -98,6 +197,12 @@ mod tests {
     #[test]
     fn a_project_has_a_folder_below_the_prefix() {
         assert_eq!(store().folder(&"demo".parse().unwrap()), "/stripe-amplitude/demo");
+    }
+
+    #[test]
+    fn a_change_that_is_denied_says_which_permission_is_missing() {
+        assert!(change_words("AccessDeniedException", "ssm:DeleteParameter").contains("need ssm:DeleteParameter on"));
+        assert_eq!(change_words("InternalServerError", "ssm:PutParameter"), "it answered with an error");
     }
 
     #[test]
