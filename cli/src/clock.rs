@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
 use jiff::civil::Date;
+use jiff::fmt::rfc2822;
 use jiff::tz::TimeZone;
 
 /// Seconds of an hour, a day, and a week.
@@ -52,6 +53,11 @@ fn start_of_day(day: Date) -> Option<i64> {
     TimeZone::UTC.to_timestamp(day.into()).ok().map(Timestamp::as_second)
 }
 
+/// Unix seconds of the header `Date` of an answer.
+pub(crate) fn parse_http_date(text: &str) -> Option<i64> {
+    rfc2822::parse(text).ok().map(|time| time.timestamp().as_second())
+}
+
 /// Unix seconds as a user reads them: `2026-11-01 12:00:00`.
 pub(crate) fn show(seconds: i64) -> String {
     in_utc(seconds, "%Y-%m-%d %H:%M:%S")
@@ -83,6 +89,12 @@ mod tests {
         }
         assert_eq!(parse_day("2026-11-01"), Ok(1_793_491_200));
         assert!(parse_day("2026-11-01T12:00:00Z").is_err());
+    }
+
+    #[test]
+    fn dates_of_answers_are_read() {
+        assert_eq!(parse_http_date("Sun, 01 Nov 2026 12:00:00 GMT"), Some(1_793_534_400));
+        assert_eq!(parse_http_date("today"), None);
     }
 
     #[test]

@@ -3,10 +3,10 @@
 use std::error::Error as _;
 
 use reqwest::{Client, Response};
-use stripe_amplitude::http_client::{self, HttpClientError};
+use stripe_amplitude::http_client::HttpClientError;
 use stripe_amplitude::stripe::signature::{self, SigningSecret};
 
-use crate::{clock, stripe};
+use crate::{clock, http, stripe};
 
 /// A webhook's URL, and the secret that its deliveries are signed with.
 pub(crate) struct Endpoint {
@@ -21,7 +21,7 @@ impl Endpoint {
     /// # Errors
     /// Where there is no HTTP client to be had.
     pub(crate) fn new(url: String, secret: String) -> Result<Self, HttpClientError> {
-        let http = http_client::build(None)?;
+        let http = http::build()?;
         Ok(Self { http, url, secret: SigningSecret::new(secret.into(), None) })
     }
 
@@ -35,16 +35,23 @@ impl Endpoint {
         request.headers(stripe::headers(&signature)).body(body).send().await
     }
 
-    /// In a sentence, why nobody answered.
+    /// In a sentence, why nobody answered, and where somebody would on this machine.
     pub(crate) fn explain(&self, error: &reqwest::Error) -> String {
+        let why = self.unreachable(error);
+        if error.is_builder() {
+            return why;
+        }
+        format!("{why}; `stripe-amplitude-cli serve` serves http://127.0.0.1:3000/stripe/demo")
+    }
+
+    /// The same without the latter.
+    pub(crate) fn unreachable(&self, error: &reqwest::Error) -> String {
         let url = &self.url;
         if error.is_builder() {
             return format!("{url} is not a URL");
         }
         let cause = std::iter::successors(error.source(), |error| (*error).source()).last();
         let cause = cause.map(ToString::to_string).unwrap_or_else(|| error.to_string());
-        format!(
-            "{url} cannot be reached: {cause}; `stripe-amplitude-cli serve` serves http://127.0.0.1:3000/stripe/demo"
-        )
+        format!("{url} cannot be reached: {cause}")
     }
 }

@@ -20,6 +20,10 @@ pub(crate) const STRIPE: Key = Key {
     meaning: "the secret key (sk_…) or a restricted key (rk_…) of the Stripe account",
 };
 
+/// Of Amplitude's project, which events are sent with.
+pub(crate) const AMPLITUDE: Key =
+    Key { variable: "AMPLITUDE_API_KEY", meaning: "the API key of the Amplitude project (Settings, Projects)" };
+
 /// Of Amplitude's Export API, with the API key.
 pub(crate) const AMPLITUDE_SECRET: Key =
     Key { variable: "AMPLITUDE_SECRET_KEY", meaning: "the secret key of the Amplitude project" };

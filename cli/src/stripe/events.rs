@@ -130,6 +130,21 @@ async fn within(api: &Api, filter: &Filter, span: Range<i64>) -> Result<Option<V
     Ok(Some(events))
 }
 
+/// How many events there are of a filter.
+///
+/// # Errors
+/// Where Stripe does not tell.
+pub(crate) async fn count(api: &Api, filter: &Filter) -> Result<usize, ApiError> {
+    let mut count = 0;
+    for types in filter.types.chunks(MOST_TYPES) {
+        let mut pages = NewestFirst::new(api, Filter { types: types.to_vec(), ..filter.clone() });
+        while let Some(page) = pages.next().await? {
+            count += page.len();
+        }
+    }
+    Ok(count)
+}
+
 /// The events of a filter of twenty types at the most, page by page as Stripe has them.
 pub(crate) struct NewestFirst<'a> {
     api: &'a Api,

@@ -1,0 +1,104 @@
+//! Webhook endpoints in Stripe's API. Source: docs.stripe.com/api/webhook_endpoints.
+
+use std::collections::BTreeMap;
+
+use secrecy::SecretString;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use super::api::{Api, ApiError, Permission, read};
+
+const PATH: &str = "/v1/webhook_endpoints";
+
+/// A webhook endpoint as Stripe has it.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+pub(crate) struct WebhookEndpoint {
+    pub(crate) id: String,
+    pub(crate) url: String,
+    status: String,
+    /// The account's own where there is none.
+    pub(crate) api_version: Option<String>,
+    /// Types, or `*` alone.
+    pub(crate) enabled_events: Vec<String>,
+    #[serde(default)]
+    pub(crate) metadata: BTreeMap<String, String>,
+    /// Unix seconds.
+    pub(crate) created: i64,
+}
+
+impl WebhookEndpoint {
+    /// Whether Stripe delivers to it.
+    pub(crate) fn is_enabled(&self) -> bool {
+        self.status == "enabled"
+    }
+}
+
+#[derive(Deserialize)]
+struct Page {
+    data: Vec<WebhookEndpoint>,
+    has_more: bool,
+}
+
+/// All of the account, in the mode of the key.
+///
+/// # Errors
+/// Where Stripe does not give them.
+pub(crate) async fn list(api: &Api) -> Result<Vec<WebhookEndpoint>, ApiError> {
+    let mut endpoints: Vec<WebhookEndpoint> = Vec::new();
+    loop {
+        let mut query = vec![("limit", "100".to_owned())];
+        query.extend(endpoints.last().map(|last| ("starting_after", last.id.clone())));
+        let body = api.get(PATH, &query, Permission::ReadEndpoints).await?;
+        let Page { data, has_more } = read(&body)?;
+        let is_last = !has_more || data.is_empty();
+        endpoints.extend(data);
+        if is_last {
+            return Ok(endpoints);
+        }
+    }
+}
+
+/// One that was just made. Stripe tells its secret this once.
+#[derive(Deserialize)]
+struct Created {
+    id: String,
+    secret: String,
+}
+
+/// Makes one, and gives its ID and its signing secret.
+///
+/// # Errors
+/// Where it is not made.
+pub(crate) async fn create(api: &Api, fields: &[(&str, String)]) -> Result<(String, SecretString), ApiError> {
+    let Created { id, secret } = api.post(PATH, fields, Permission::WriteEndpoints).await?;
+    Ok((id, secret.into()))
+}
+
+/// Changes one. What is not among the fields stays.
+///
+/// # Errors
+/// Where it is not changed.
+pub(crate) async fn update(api: &Api, id: &str, fields: &[(&str, String)]) -> Result<(), ApiError> {
+    let IgnoredAny = api.post(&path_of(id), fields, Permission::WriteEndpoints).await?;
+    Ok(())
+}
+
+/// Deletes one. What is not there is deleted.
+///
+/// # Errors
+/// Where it is not deleted.
+pub(crate) async fn delete(api: &Api, id: &str) -> Result<(), ApiError> {
+    api.delete(&path_of(id), Permission::WriteEndpoints).await
+}
+
+/// Stripe's clock, where it tells it.
+///
+/// # Errors
+/// Where Stripe does not answer.
+pub(crate) async fn date(api: &Api, id: &str) -> Result<Option<String>, ApiError> {
+    api.date(&path_of(id), Permission::ReadEndpoints).await
+}
+
+fn path_of(id: &str) -> String {
+    format!("{PATH}/{id}")
+}
