@@ -24,6 +24,7 @@ mod send;
 mod serve;
 mod server;
 mod settings;
+mod setup;
 mod stripe;
 mod terminal;
 mod workbench;
@@ -59,6 +60,7 @@ enum Command {
     Generate(generate::Arguments),
     Preview(preview::Arguments),
     Settings(settings::Arguments),
+    Setup(setup::Arguments),
     Invocation(invocation::Arguments),
     Redrive(redrive::Arguments),
     Backfill(backfill::Arguments),
@@ -80,6 +82,7 @@ async fn main() -> ExitCode {
         Command::Generate(arguments) => generate::run(arguments).await,
         Command::Preview(arguments) => preview::run(arguments),
         Command::Settings(arguments) => settings::run(arguments),
+        Command::Setup(arguments) => setup::run(arguments).await,
         Command::Invocation(arguments) => invocation::run(arguments),
         Command::Redrive(arguments) => redrive::run(arguments).await,
         Command::Backfill(arguments) => backfill::run(arguments).await,

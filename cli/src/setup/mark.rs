@@ -1,0 +1,72 @@
+//! How an endpoint says whose it is: by its metadata, which Stripe keeps, so that no file on this machine has to.
+
+use stripe_amplitude::projects::{ProjectName, parameter};
+
+use crate::stripe::endpoints::WebhookEndpoint;
+
+const PROJECT: &str = "stripe_amplitude_project";
+const PARAMETER: &str = "stripe_amplitude_parameter";
+const CONNECT: &str = "stripe_amplitude_connect";
+const COMPLETE_SINCE: &str = "stripe_amplitude_complete_since";
+
+/// The parameters of a signing secret, below the folder of the project.
+#[derive(Clone, Debug)]
+pub(super) struct Names {
+    /// Of the secret that the endpoint has.
+    pub(super) current: String,
+    /// Of the one that is about to take its place.
+    pub(super) next: String,
+}
+
+impl Names {
+    pub(super) fn new(label: Option<&str>) -> Self {
+        let name = |secret: &str| label.map_or_else(|| secret.to_owned(), |label| format!("{secret}/{label}"));
+        Self { current: name(parameter::SIGNING_SECRET), next: name(parameter::NEXT_SIGNING_SECRET) }
+    }
+}
+
+/// The fields that mark an endpoint as the one whose secret is in this parameter of the project. They take back what
+/// was noted for a rotation.
+pub(super) fn fields(project: &ProjectName, parameter: &str, connect: bool) -> Vec<(&'static str, String)> {
+    let connect = if connect { "true" } else { "" };
+    vec![
+        ("metadata[stripe_amplitude_project]", project.to_string()),
+        ("metadata[stripe_amplitude_parameter]", parameter.to_owned()),
+        ("metadata[stripe_amplitude_connect]", connect.to_owned()),
+        ("metadata[stripe_amplitude_complete_since]", String::new()),
+    ]
+}
+
+/// The field that notes from when on an endpoint gets every event.
+pub(super) fn complete_since(seconds: i64) -> (&'static str, String) {
+    ("metadata[stripe_amplitude_complete_since]", seconds.to_string())
+}
+
+/// What an endpoint says of itself.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Mark<'e> {
+    project: &'e str,
+    parameter: &'e str,
+}
+
+impl Mark<'_> {
+    pub(super) fn is(self, project: &ProjectName, parameter: &str) -> bool {
+        self.project == project.as_str() && self.parameter == parameter
+    }
+}
+
+/// `None` where the endpoint was made by somebody else.
+pub(super) fn of(endpoint: &WebhookEndpoint) -> Option<Mark<'_>> {
+    let project = endpoint.metadata.get(PROJECT)?;
+    Some(Mark { project, parameter: endpoint.metadata.get(PARAMETER).map_or("", String::as_str) })
+}
+
+/// Whether the endpoint is known to get the events of connected accounts; Stripe does not tell.
+pub(super) fn is_connect(endpoint: &WebhookEndpoint) -> bool {
+    endpoint.metadata.get(CONNECT).is_some_and(|value| value == "true")
+}
+
+/// From when on the endpoint gets every event, if that is noted, in Unix seconds.
+pub(super) fn noted_complete_since(endpoint: &WebhookEndpoint) -> Option<i64> {
+    endpoint.metadata.get(COMPLETE_SINCE)?.parse().ok()
+}
