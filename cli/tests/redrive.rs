@@ -4,45 +4,24 @@
 // As in the function's `tests/it`: a helper, like a test, stops where it meets what it does not expect.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
-use std::io::Write as _;
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+mod moto;
 
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+use moto::{CREDENTIALS, Moto, SQS};
 use serde_json::{Value, json};
 
-struct Moto {
-    process: Child,
-    address: SocketAddr,
-}
+/// The queues of moto.
+struct Queues(Moto);
 
-impl Moto {
+impl Queues {
     fn start() -> Self {
-        let program = concat!(env!("CARGO_MANIFEST_DIR"), "/../.venv/bin/moto_server");
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let process = Command::new(program)
-            .args(["-H", "127.0.0.1", "-p", &address.port().to_string()])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("run `make test`, which installs what the tests need");
-        while TcpStream::connect(address).is_err() {
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        Self { process, address }
+        Self(Moto::start())
     }
 
     async fn call(&self, operation: &str, input: Value) -> Value {
-        let http = stripe_amplitude::http_client::build(None).unwrap();
-        let authorization = "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20240726/eu-central-1/sqs/aws4_request, SignedHeaders=host, Signature=0";
-        let request = http
-            .post(format!("http://{}/", self.address))
-            .header("content-type", "application/x-amz-json-1.0")
-            .header("x-amz-target", format!("AmazonSQS.{operation}"))
-            .header("authorization", authorization)
-            .body(input.to_string());
-        let answer = request.send().await.unwrap().bytes().await.unwrap();
-        serde_json::from_slice(&answer).unwrap_or_default()
+        self.0.call(SQS, operation, input).await
     }
 
     async fn queue(&self, name: &str) -> String {
@@ -73,8 +52,8 @@ impl Moto {
             .arg("redrive")
             .args(arguments)
             .env_clear()
-            .envs([("AWS_REGION", "eu-central-1"), ("AWS_ACCESS_KEY_ID", "a"), ("AWS_SECRET_ACCESS_KEY", "b")])
-            .env("AWS_ENDPOINT_URL_SQS", format!("http://{}", self.address))
+            .envs(CREDENTIALS)
+            .env("AWS_ENDPOINT_URL_SQS", self.0.url())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -87,36 +66,29 @@ impl Moto {
     }
 }
 
-impl Drop for Moto {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
 #[tokio::test]
 async fn dead_letters_are_counted_by_reason_and_sent_again_on_demand() {
-    let moto = Moto::start();
-    let (dead, queue) = (moto.queue("dead").await, moto.queue("queue").await);
+    let queues = Queues::start();
+    let (dead, queue) = (queues.queue("dead").await, queues.queue("queue").await);
     for number in 0..12 {
         let reason = if number < 9 { "400: the event is not accepted" } else { "not a Stripe event" };
-        moto.put(&dead, &format!("evt_{number}"), reason).await;
+        queues.put(&dead, &format!("evt_{number}"), reason).await;
     }
 
-    let (code, out, error) = moto.redrive(&["--dead-letters", &dead], "");
+    let (code, out, error) = queues.redrive(&["--dead-letters", &dead], "");
     assert_eq!(code, Some(0), "{error}");
     assert!(out.starts_with("About 12 dead letters.\n"), "{out}");
     assert!(out.contains("400: the event is not accepted\n       9  shop  charge.failed\n"), "{out}");
     assert!(out.contains("not a Stripe event\n       3  shop  charge.failed\n"), "{out}");
 
     let only = ["--dead-letters", &dead, "--send", "--to", &queue, "--reason", "400"];
-    let (code, out, _) = moto.redrive(&only, "n\n");
+    let (code, out, _) = queues.redrive(&only, "n\n");
     assert_eq!((code, out.contains("Nothing is sent.")), (Some(0), true), "{out}");
-    assert_eq!(moto.messages(&queue).await.len(), 0);
-    let (code, out, error) = moto.redrive(&only, "y\n");
+    assert_eq!(queues.messages(&queue).await.len(), 0);
+    let (code, out, error) = queues.redrive(&only, "y\n");
     assert_eq!(code, Some(0), "{out}{error}");
     assert!(out.contains("Send these 9 again? [y/N]") && out.contains("9 of 9 are in the queue again."), "{out}");
-    let sent = moto.messages(&queue).await;
+    let sent = queues.messages(&queue).await;
     assert_eq!(sent.len(), 9);
     let attribute = |name: &str| &sent[0]["MessageAttributes"][name]["StringValue"];
     assert_eq!(
@@ -125,19 +97,19 @@ async fn dead_letters_are_counted_by_reason_and_sent_again_on_demand() {
     );
     assert!(sent[0]["Body"].as_str().unwrap().contains("\"object\":\"event\""));
 
-    let (code, out, _) = moto.redrive(&["--dead-letters", &dead, "--send", "--to", &queue, "--yes"], "");
+    let (code, out, _) = queues.redrive(&["--dead-letters", &dead, "--send", "--to", &queue, "--yes"], "");
     assert_eq!((code, out.contains("3 of 3 are in the queue again.")), (Some(0), true), "{out}");
-    let (_, out, _) = moto.redrive(&["--dead-letters", &dead], "");
+    let (_, out, _) = queues.redrive(&["--dead-letters", &dead], "");
     assert!(out.starts_with("About 0 dead letters.\n"), "{out}");
 }
 
 #[tokio::test]
 async fn a_queue_that_is_not_there_is_an_error() {
-    let moto = Moto::start();
-    let url = format!("http://{}/123456789012/nothing", moto.address);
-    let (code, _, error) = moto.redrive(&["--dead-letters", &url], "");
+    let queues = Queues::start();
+    let url = format!("http://{}/123456789012/nothing", queues.0.address);
+    let (code, _, error) = queues.redrive(&["--dead-letters", &url], "");
     assert_eq!(code, Some(1));
     assert!(error.contains("there is no such queue"), "{error}");
-    let (code, _, error) = moto.redrive(&["--dead-letters", &url, "--send"], "");
+    let (code, _, error) = queues.redrive(&["--dead-letters", &url, "--send"], "");
     assert_eq!((code, error.contains("--to")), (Some(2), true), "{error}");
 }
