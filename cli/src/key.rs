@@ -4,6 +4,7 @@
 use std::io::IsTerminal as _;
 
 use secrecy::SecretString;
+use stripe_amplitude::projects::parameter;
 
 /// A key that a command needs.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +36,11 @@ pub(crate) const AMPLITUDE_TEST_SECRET: Key = Key {
 };
 
 impl Key {
+    /// The secret key of the Amplitude project whose API key this parameter holds.
+    pub(crate) fn amplitude_secret(parameter: &str) -> Self {
+        if parameter == parameter::TEST_API_KEY { AMPLITUDE_TEST_SECRET } else { AMPLITUDE_SECRET }
+    }
+
     /// From the environment, if it is there.
     pub(crate) fn given(self) -> Option<SecretString> {
         let text = std::env::var(self.variable).ok()?;

@@ -18,6 +18,7 @@ mod key;
 mod money;
 mod preview;
 mod projects;
+mod reconcile;
 mod redrive;
 mod samples;
 mod send;
@@ -64,6 +65,7 @@ enum Command {
     Invocation(invocation::Arguments),
     Redrive(redrive::Arguments),
     Backfill(backfill::Arguments),
+    Reconcile(reconcile::Arguments),
     /// Print the completions for a shell
     #[command(after_help = "Example:
   stripe-amplitude-cli completions bash > ~/.local/share/bash-completion/completions/stripe-amplitude-cli")]
@@ -86,6 +88,7 @@ async fn main() -> ExitCode {
         Command::Invocation(arguments) => invocation::run(arguments),
         Command::Redrive(arguments) => redrive::run(arguments).await,
         Command::Backfill(arguments) => backfill::run(arguments).await,
+        Command::Reconcile(arguments) => reconcile::run(arguments).await,
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), NAME, &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)

@@ -19,6 +19,7 @@ use tokio::time::sleep;
 use zip::ZipArchive;
 
 use crate::clock::{DAY, HOUR, in_utc, show};
+use crate::key::Key;
 
 /// The full URL of the Export endpoint, in the place of that of the project's region.
 pub(crate) const URL_VARIABLE: &str = "AMPLITUDE_EXPORT_URL";
@@ -50,6 +51,11 @@ pub(crate) struct Exported {
     /// When it happened, in UTC: `2026-11-20 05:06:07.123000`.
     #[serde(default)]
     pub(crate) event_time: String,
+    /// Where Amplitude keeps them beside the properties, as they are sent; otherwise they are `$revenue` and `$currency`.
+    #[serde(default)]
+    pub(crate) revenue: Value,
+    #[serde(default)]
+    pub(crate) currency: Value,
     #[serde(default)]
     pub(crate) event_properties: Value,
 }
@@ -60,6 +66,8 @@ pub(crate) struct Export<'a> {
     url: String,
     api_key: &'a SecretString,
     secret_key: SecretString,
+    /// The variable that holds the secret key, to name it where Amplitude refuses it.
+    variable: &'static str,
 }
 
 /// Why a span could not be exported.
@@ -75,7 +83,8 @@ impl<'a> Export<'a> {
     pub(crate) fn new(http: Http, destination: &Destination<'a>, secret_key: SecretString) -> Self {
         let url = std::env::var(URL_VARIABLE).ok().filter(|url| !url.is_empty());
         let url = url.unwrap_or_else(|| destination.region.export_url().to_owned());
-        Self { http, url, api_key: destination.api_key, secret_key }
+        let variable = Key::amplitude_secret(destination.parameter).variable;
+        Self { http, url, api_key: destination.api_key, secret_key, variable }
     }
 
     /// Shows every event of Stripe's that was uploaded from the hour of the one time until the hour of the other, in Unix
@@ -128,6 +137,28 @@ impl<'a> Export<'a> {
     }
 
     async fn attempt(&self, first: i64, last: i64) -> Result<Vec<Exported>, NotExported> {
+        let Some(answer) = self.ask(first, last).await? else { return Ok(Vec::new()) };
+        let file = download(answer).await?;
+        let events = tokio::task::spawn_blocking(move || read(file)).await;
+        let unreadable =
+            || NotExported::Transient("what Amplitude's Export API gave is no zip of gzipped JSON lines".to_owned());
+        events.ok().and_then(Result::ok).ok_or_else(unreadable)
+    }
+
+    /// Whether Amplitude would give an hour, of which nothing is loaded: whether the two keys fit.
+    ///
+    /// # Errors
+    /// A sentence, where it would not.
+    pub(crate) async fn check(&self, hour: i64) -> Result<(), String> {
+        match self.ask(hour, hour).await {
+            // Only who may have it is told that it is too large.
+            Ok(_) | Err(NotExported::TooLarge) => Ok(()),
+            Err(NotExported::Transient(why) | NotExported::Refused(why)) => Err(why),
+        }
+    }
+
+    /// `None` where Amplitude has nothing of these hours.
+    async fn ask(&self, first: i64, last: i64) -> Result<Option<Response>, NotExported> {
         let hour = |seconds| in_utc(seconds, "%Y%m%dT%H");
         let url = format!("{}?start={}&end={}", self.url, hour(first), hour(last));
         let request = self.http.get(url).timeout(LIMIT);
@@ -137,29 +168,21 @@ impl<'a> Export<'a> {
         let answer = request.send().await.map_err(unreachable)?;
         let refused = |words: &str| Err(NotExported::Refused(format!("Amplitude's Export API {words}")));
         match answer.status() {
-            StatusCode::OK => {}
-            StatusCode::NOT_FOUND => return Ok(Vec::new()),
-            StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE => return Err(NotExported::TooLarge),
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                return refused(
-                    "does not know the keys: AMPLITUDE_SECRET_KEY takes the secret key of the same project as the API key, from Amplitude's settings of the project, and `amplitude_region` has to be right",
-                );
-            }
-            StatusCode::TOO_MANY_REQUESTS => {
-                return Err(NotExported::Transient(
-                    "Amplitude's Export API answers 429: something else exports, too".to_owned(),
-                ));
-            }
+            StatusCode::OK => Ok(Some(answer)),
+            StatusCode::NOT_FOUND => Ok(None),
+            StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE => Err(NotExported::TooLarge),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => refused(&format!(
+                "does not know the keys: {} takes the secret key of the same project as the API key, from Amplitude's settings of the project, and `amplitude_region` has to be right",
+                self.variable
+            )),
+            StatusCode::TOO_MANY_REQUESTS => Err(NotExported::Transient(
+                "Amplitude's Export API answers 429: something else exports, too".to_owned(),
+            )),
             status if status.is_server_error() => {
-                return Err(NotExported::Transient(format!("Amplitude's Export API answers {}", status.as_u16())));
+                Err(NotExported::Transient(format!("Amplitude's Export API answers {}", status.as_u16())))
             }
-            status => return refused(&format!("answers {}", status.as_u16())),
+            status => refused(&format!("answers {}", status.as_u16())),
         }
-        let file = download(answer).await?;
-        let events = tokio::task::spawn_blocking(move || read(file)).await;
-        let unreadable =
-            || NotExported::Transient("what Amplitude's Export API gave is no zip of gzipped JSON lines".to_owned());
-        events.ok().and_then(Result::ok).ok_or_else(unreadable)
     }
 }
 

@@ -11,7 +11,7 @@ use stripe_amplitude::projects::parameter;
 
 use super::export::Export;
 use crate::clock::{HOUR, WEEK};
-use crate::key::{self, Key};
+use crate::key::Key;
 
 /// Amplitude drops what it has seen within so many seconds; an hour less, to be sure. Source: Amplitude's HTTP V2
 /// documentation, "Event deduplication".
@@ -29,8 +29,9 @@ pub(crate) struct SecretKeys(HashMap<&'static str, SecretString>);
 impl SecretKeys {
     /// From the environment.
     pub(crate) fn given() -> Self {
-        let keys = [(parameter::API_KEY, key::AMPLITUDE_SECRET), (parameter::TEST_API_KEY, key::AMPLITUDE_TEST_SECRET)];
-        Self(keys.into_iter().filter_map(|(parameter, key)| Some((parameter, key.given()?))).collect())
+        let parameters = [parameter::API_KEY, parameter::TEST_API_KEY];
+        let given = |parameter| Some((parameter, Key::amplitude_secret(parameter).given()?));
+        Self(parameters.into_iter().filter_map(given).collect())
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -42,8 +43,7 @@ impl SecretKeys {
     /// # Errors
     /// A sentence that names the variable which would hold it.
     pub(crate) fn of(&self, parameter: &'static str) -> Result<SecretString, String> {
-        let Key { variable, meaning } =
-            if parameter == parameter::TEST_API_KEY { key::AMPLITUDE_TEST_SECRET } else { key::AMPLITUDE_SECRET };
+        let Key { variable, meaning } = Key::amplitude_secret(parameter);
         self.0.get(parameter).cloned().ok_or_else(|| format!("{variable} is not set; it takes {meaning}"))
     }
 }

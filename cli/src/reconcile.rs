@@ -1,0 +1,281 @@
+//! `reconcile`: what Stripe has of a day beside what Amplitude has of it.
+
+mod amount;
+mod comparison;
+mod day;
+mod report;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::error::Error;
+use std::ops::Range;
+use std::process::ExitCode;
+
+use indicatif::ProgressBar;
+use reqwest::Client as Http;
+use stripe_amplitude::amplitude::Region;
+
+use self::comparison::{Asked, Comparison};
+use self::day::{AmplitudesDay, Expected, StripesDay};
+use self::report::Report;
+use crate::amplitude::export::Export;
+use crate::amplitude::import::{Import, Room, Stopped, Wanted};
+use crate::clock::DAY;
+use crate::history::{Fate, Translated, Translator};
+use crate::interrupt::Interrupt;
+use crate::key::{self, Key};
+use crate::stripe::api::{self, Api};
+use crate::stripe::event_types;
+use crate::stripe::events::{Filter, OldestFirst, REACH};
+use crate::terminal::{self, confirmed, count, wrap};
+use crate::{clock, http, projects};
+
+/// Compare a day in Stripe with the same day in Amplitude, event by event
+///
+/// What Stripe lists of the day (in UTC) is translated with today's settings, so that only what would be forwarded is
+/// expected; what Amplitude has comes from its Export API, and is matched by insert ID. Sums are of the revenue of an event,
+/// or else of its main amount. Nothing is changed, but by --repair, which sends what is missing.
+///
+/// STRIPE_SECRET_KEY has the key of the Stripe account; a restricted one needs the permission `Events`: Read.
+/// AMPLITUDE_SECRET_KEY has the secret key of the Amplitude project, and AMPLITUDE_TEST_SECRET_KEY that of the project of
+/// test-mode events, if they have their own.
+///
+/// The exit code is 1 if events are missing, counted more than once, unknown to Stripe, or have other figures than in Stripe.
+/// It is 0 with what settings of another time explain, and with what Amplitude's export may not have yet; both are listed.
+/// With --repair, it is 0 if all that was missing has arrived, and nothing else is wrong.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  cargo cli-aws reconcile --project shop --day 2026-11-20
+  cargo cli-aws reconcile --project shop --day 2026-11-20 --repair
+  cargo cli reconcile --project shop --projects projects.toml --day 2026-11-20 --json | jq .differences")]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    choice: projects::Choice,
+    /// Which day, in UTC; Stripe's list goes back 30 days
+    #[arg(long, value_name = "2026-11-20", value_parser = clock::parse_day)]
+    day: i64,
+    /// The events of an account that is connected to the key's platform
+    #[arg(long, value_name = "acct_…")]
+    account: Option<String>,
+    /// The label of the account's signing secret, where the project has several: its events have it as `stripe_source`
+    #[arg(long, value_name = "LABEL")]
+    source: Option<String>,
+    /// Send what is missing, after asking
+    #[arg(long)]
+    repair: bool,
+    /// Do not ask
+    #[arg(long, requires = "repair")]
+    yes: bool,
+    /// Print one JSON object, with all differences
+    #[arg(long)]
+    json: bool,
+    /// Requests to Stripe in a second, at the most
+    #[arg(long, value_name = "NUMBER", default_value_t = api::RATE, value_parser = clap::value_parser!(u32).range(1..=100))]
+    rate: u32,
+}
+
+/// Succeeds only if nothing is wrong, or is any more.
+pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
+    let now = clock::now().cast_signed();
+    if arguments.json && arguments.repair && !arguments.yes {
+        return Err("the output of --json is one object, and has no room for a question: say --yes to --repair".into());
+    }
+    let created = span(arguments.day, now)?;
+    let date = clock::in_utc(arguments.day, "%Y-%m-%d");
+    let delivery = arguments.choice.delivery().await?;
+    let amplitude = match delivery.settings.amplitude_region {
+        Region::Us => "Amplitude (US)",
+        Region::Eu => "Amplitude (EU)",
+    };
+    let http = http::build()?;
+    let project = arguments.choice.project.clone();
+    let reconciliation = Reconciliation {
+        api: Api::new(http.clone(), key::STRIPE.required()?, arguments.account.clone(), arguments.rate),
+        filter: Filter { types: event_types::of(&delivery.settings.events), created, undelivered: false },
+        translator: Translator::new(project.clone(), delivery, arguments.source.clone()),
+        interrupt: Interrupt::listen(),
+        progress: ProgressBar::new_spinner(),
+        http,
+    };
+    let comparison = reconciliation.compare(now).await?;
+    reconciliation.progress.finish_and_clear();
+
+    let mut report =
+        Report { project: project.as_str(), date: &date, amplitude, comparison: &comparison, repaired: None };
+    if !arguments.json {
+        terminal::print(&report.to_string())?;
+    }
+    let repairable = comparison.repairable();
+    let mut results = BTreeMap::new();
+    let question = || {
+        let events = count(repairable.len(), "event");
+        format!(
+            "\nSend {events} to {amplitude}? What is in Amplitude cannot be taken back; what it has already, it drops."
+        )
+    };
+    let is_repaired = arguments.repair && !repairable.is_empty() && (arguments.yes || confirmed(&question())?);
+    if is_repaired {
+        results = reconciliation.repair(&repairable).await;
+        report.repaired = Some(&results);
+        if !arguments.json {
+            terminal::print(&format!("\n{}", report::repaired(&results)))?;
+        }
+    }
+    if arguments.json {
+        terminal::print(&format!("{}\n", serde_json::to_string_pretty(&report)?))?;
+    }
+    let all_sent = results.values().all(Option::is_none) && results.len() == repairable.len();
+    let is_right = if is_repaired { all_sent && comparison.is_right_when_repaired() } else { comparison.is_right() };
+    Ok(if is_right { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The time of a day, as far as it is over.
+fn span(day: i64, now: i64) -> Result<Range<i64>, String> {
+    if day > now {
+        return Err(format!("--day is in the future: it is {} in UTC", clock::show(now)));
+    }
+    if day < now - REACH {
+        let oldest = (now - REACH + DAY - 1).div_euclid(DAY) * DAY;
+        return Err(format!(
+            "Stripe's list goes back 30 days; the oldest day that can be compared as a whole is {}",
+            clock::in_utc(oldest, "%Y-%m-%d")
+        ));
+    }
+    Ok(day..(day + DAY).min(now))
+}
+
+/// What it takes to look at both sides.
+struct Reconciliation {
+    http: Http,
+    api: Api,
+    filter: Filter,
+    translator: Translator,
+    interrupt: Interrupt,
+    progress: ProgressBar,
+}
+
+const STOPPED: &str = "stopped; nothing is sent";
+
+impl Reconciliation {
+    /// Stripe first: what happens while we look is then in Amplitude at the most too much, and of another day.
+    async fn compare(&self, now: i64) -> Result<Comparison, String> {
+        let reached = |reached| self.progress.set_message(format!("Stripe's events, until {}", clock::show(reached)));
+        let stripe = StripesDay::read(&self.api, self.filter.clone(), &self.translator, reached);
+        let stripe = self.interrupt.or(stripe).await.ok_or(STOPPED)??;
+        for note in self.translator.take_notes() {
+            self.progress.suspend(|| eprint!("{}", wrap("note: ", 6, &note)));
+        }
+
+        let livemode = !self.api.is_test();
+        let delivery = &self.translator.delivery;
+        let mut keys: BTreeSet<&'static str> = stripe.expected.values().map(|event| event.key).collect();
+        // Where nothing is expected, there can be too much.
+        keys.insert(delivery.destination(Some(livemode)).parameter);
+        let mut amplitude = HashMap::new();
+        for key in keys {
+            let day = self.read_export(key, &stripe.expected, now);
+            amplitude.insert(key, self.interrupt.or(day).await.ok_or(STOPPED)??);
+        }
+        let asked = Asked {
+            types: &delivery.settings.events,
+            livemode,
+            account: self.api.account(),
+            source: self.translator.source.as_deref(),
+        };
+        Ok(Comparison::of(&stripe, &amplitude, &asked, now))
+    }
+
+    async fn read_export(
+        &self,
+        key: &'static str,
+        expected: &BTreeMap<String, Expected>,
+        now: i64,
+    ) -> Result<AmplitudesDay, String> {
+        let destination = self.translator.delivery.destination_of(key);
+        let secret_key = self.progress.suspend(|| Key::amplitude_secret(key).required())?;
+        let export = Export::new(self.http.clone(), &destination, secret_key);
+        // An event is uploaded after it has happened, and may be after days.
+        let uploaded = self.filter.created.start..now;
+        let reached =
+            |reached| self.progress.set_message(format!("Amplitude's export, until {}", clock::show(reached)));
+        day::read_export(&export, uploaded, self.filter.created.clone(), expected, reached).await
+    }
+
+    /// Sends the events with these IDs: why each is not in Amplitude, or `None`.
+    async fn repair(&self, wanted: &BTreeSet<&str>) -> BTreeMap<String, Option<String>> {
+        let mut results = BTreeMap::new();
+        let why = match self.send_all(wanted, &mut results).await {
+            Ok(()) => "Stripe does not list it any more".to_owned(),
+            Err(Stopped::Interrupted) => "stopped; the same command goes on".to_owned(),
+            Err(Stopped::Hopeless(why)) => why,
+        };
+        for id in wanted {
+            results.entry((*id).to_owned()).or_insert_with(|| Some(why.clone()));
+        }
+        results
+    }
+
+    /// Reads Stripe's list once more, so that a day of any size fits into memory.
+    async fn send_all(
+        &self,
+        wanted: &BTreeSet<&str>,
+        results: &mut BTreeMap<String, Option<String>>,
+    ) -> Result<(), Stopped> {
+        let mut import = Import::new(self.http.clone(), self.interrupt.clone());
+        let mut spans = OldestFirst::new(&self.api, self.filter.clone(), None);
+        loop {
+            let span = self.interrupt.or(spans.next()).await.ok_or(Stopped::Interrupted)?;
+            let Some((events, _)) = span.map_err(|error| Stopped::Hopeless(error.to_string()))? else { return Ok(()) };
+            let mut by_key: HashMap<&'static str, Vec<Translated>> = HashMap::new();
+            for event in events.iter().filter(|event| wanted.contains(event.place.id.as_str())) {
+                // It was translated before, by the same settings.
+                if let Fate::Sent(event) = self.translator.translate(&event.body) {
+                    by_key.entry(event.key).or_default().push(*event);
+                }
+            }
+            for (key, events) in by_key {
+                let destination = self.translator.delivery.destination_of(key);
+                for request in requests(&events) {
+                    let bodies = request.iter().map(|event| Wanted { json: &event.json, device_id: &event.device_id });
+                    let answers = import.send(&bodies.collect::<Vec<_>>(), &destination).await?;
+                    let ids = request.iter().map(|event| event.id.clone());
+                    results
+                        .extend(ids.zip(answers.into_iter().map(|answer| answer.err().map(|error| error.to_string()))));
+                }
+            }
+        }
+    }
+}
+
+/// Events in as many requests as it takes.
+fn requests(events: &[Translated]) -> Vec<Vec<&Translated>> {
+    let mut requests = vec![Vec::new()];
+    let mut room = Room::default();
+    for event in events {
+        let bytes = event.json.get().len();
+        if !room.takes(bytes) {
+            room = Room::default();
+            room.takes(bytes);
+            requests.push(Vec::new());
+        }
+        if let Some(request) = requests.last_mut() {
+            request.push(event);
+        }
+    }
+    requests
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_day_is_one_that_stripe_still_lists() {
+        let (now, today) = (1_795_608_000, 1_795_564_800);
+        assert_eq!(span(today - DAY, now), Ok(today - DAY..today));
+        assert_eq!(span(today, now), Ok(today..now));
+        assert!(span(today + DAY, now).unwrap_err().contains("in the future: it is 2026-11-25 12:00:00"));
+        assert!(span(today - 29 * DAY, now).is_ok());
+        let error = span(today - 30 * DAY, now).unwrap_err();
+        assert!(error.contains("the oldest day that can be compared as a whole is 2026-10-27"), "{error}");
+    }
+}

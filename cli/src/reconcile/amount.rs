@@ -1,0 +1,155 @@
+//! What an event is about in money, read in one way from what is sent and from what Amplitude has.
+
+use std::fmt;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::amplitude::export::Exported;
+use crate::money::Money;
+
+/// The amounts that an object is about, in the order in which they are looked for: a payment's or a charge's, a checkout
+/// session's, an invoice's.
+const MAIN_AMOUNTS: [&str; 3] = ["normalized_amount", "normalized_amount_total", "normalized_total"];
+
+/// What Stripe itself says of an object, in minor units: no setting changes it.
+const FIGURES: [&str; 5] = ["amount", "amount_received", "amount_refunded", "amount_total", "total"];
+
+/// An amount in major units of its currency.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Amount {
+    #[serde(rename = "amount")]
+    pub(crate) money: Money,
+    /// `None` where the event does not say.
+    pub(crate) currency: Option<String>,
+}
+
+/// Stripe's own figures of an object, as far as they are there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Figures {
+    minor_units: [Option<i64>; FIGURES.len()],
+    currency: Option<String>,
+}
+
+impl Amount {
+    /// The event's revenue, where it has one, or else its main amount.
+    pub(crate) fn of(event: &Exported) -> Option<Self> {
+        let properties = &event.event_properties;
+        let number = |name: &str| properties.get(name).and_then(Money::of);
+        let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
+        // Revenue is converted as everything that is normalized is: into the same currency.
+        let normalized = || text(properties.get("normalized_currency"));
+        match Money::of(&event.revenue).or_else(|| number("$revenue")) {
+            Some(money) => {
+                let currency = text(Some(&event.currency)).or_else(|| text(properties.get("$currency")));
+                Some(Self { money, currency: currency.or_else(normalized) })
+            }
+            None => Some(Self { money: MAIN_AMOUNTS.into_iter().find_map(number)?, currency: normalized() }),
+        }
+    }
+
+    /// Whether it is another one. A currency that one of them does not say is not held against it.
+    pub(crate) fn differs(one: Option<&Self>, other: Option<&Self>) -> bool {
+        match (one, other) {
+            (Some(one), Some(other)) => {
+                let has_other_currency = one.currency.is_some() && other.currency.is_some();
+                one.money != other.money || (has_other_currency && one.currency != other.currency)
+            }
+            (None, None) => false,
+            _ => true,
+        }
+    }
+}
+
+impl fmt::Display for Amount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { money, currency } = self;
+        write!(f, "{money} {}", currency.as_deref().unwrap_or("(no currency)"))
+    }
+}
+
+impl Figures {
+    pub(crate) fn of(event: &Exported) -> Self {
+        let properties = &event.event_properties;
+        Self {
+            minor_units: FIGURES.map(|name| properties.get(name).and_then(Value::as_i64)),
+            currency: properties.get("currency").and_then(Value::as_str).map(str::to_owned),
+        }
+    }
+
+    /// Whether they contradict each other. What only one of them has may have been removed by a setting.
+    pub(crate) fn contradict(&self, other: &Self) -> bool {
+        let differ = |(one, other): (&Option<i64>, &Option<i64>)| one.is_some() && other.is_some() && one != other;
+        let currencies_differ = self.currency.is_some() && other.currency.is_some() && self.currency != other.currency;
+        currencies_differ || self.minor_units.iter().zip(&other.minor_units).any(differ)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn exported(changes: Value) -> Exported {
+        let mut event = json!({"insert_id": "evt_1", "event_type": "[Stripe] charge.failed"});
+        event.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        serde_json::from_value(event).unwrap()
+    }
+
+    #[test]
+    fn revenue_comes_before_the_main_amount_wherever_it_stands() {
+        for (event, expected) in [
+            (json!({"revenue": 19.99, "currency": "USD", "event_properties": {"normalized_amount": 25}}), "19.99 USD"),
+            (
+                json!({"event_properties": {"$revenue": 19.99, "$currency": "USD", "normalized_amount": 25}}),
+                "19.99 USD",
+            ),
+            (json!({"event_properties": {"$revenue": -5, "normalized_currency": "EUR"}}), "-5 EUR"),
+            (json!({"event_properties": {"$revenue": 5}}), "5 (no currency)"),
+            (
+                json!({"revenue": null, "event_properties": {"normalized_total": 7.005, "normalized_currency": "KWD"}}),
+                "7.005 KWD",
+            ),
+            (
+                json!({"event_properties": {"normalized_amount_total": 7, "normalized_total": 8, "normalized_currency": "JPY"}}),
+                "7 JPY",
+            ),
+        ] {
+            assert_eq!(Amount::of(&exported(event.clone())).unwrap().to_string(), expected, "{event}");
+        }
+        assert_eq!(Amount::of(&exported(json!({"event_properties": {"amount": 700}}))), None);
+    }
+
+    #[test]
+    fn amounts_differ_in_number_or_currency() {
+        let amount = |number: i64, currency: Option<&str>| {
+            Some(Amount { money: Money::whole(number), currency: currency.map(str::to_owned) })
+        };
+        let usd = amount(1, Some("USD"));
+        for (other, differs) in [
+            (amount(1, Some("USD")), false),
+            (amount(1, None), false),
+            (amount(1, Some("EUR")), true),
+            (amount(2, Some("USD")), true),
+            (None, true),
+        ] {
+            assert_eq!(Amount::differs(usd.as_ref(), other.as_ref()), differs, "{other:?}");
+        }
+        assert!(!Amount::differs(None, None));
+    }
+
+    #[test]
+    fn figures_contradict_only_where_both_have_them() {
+        let of = |properties: Value| Figures::of(&exported(json!({ "event_properties": properties })));
+        let euros = of(json!({"amount": 700, "currency": "eur"}));
+        for (other, contradict) in [
+            (json!({"amount": 700, "currency": "eur", "total": 1}), false),
+            (json!({}), false),
+            (json!({"amount": 701, "currency": "eur"}), true),
+            (json!({"amount": 700, "currency": "usd"}), true),
+        ] {
+            assert_eq!(euros.contradict(&of(other.clone())), contradict, "{other}");
+        }
+    }
+}

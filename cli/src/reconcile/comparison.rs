@@ -1,0 +1,464 @@
+//! The two sides of a day against each other, event by event. Pure.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use serde::Serialize;
+use stripe_amplitude::selection::LeftOut;
+use stripe_amplitude::stripe::catalog::EventTypes;
+
+use super::amount::Amount;
+use super::day::{AmplitudesDay, Expected, Found, StripesDay, Unusable};
+use crate::amplitude::export::LAG;
+use crate::clock::HOUR;
+use crate::money::Money;
+use crate::stripe::event_types::EVENT_TYPES;
+
+/// Whose events Stripe was asked for.
+#[derive(Debug)]
+pub(crate) struct Asked<'a> {
+    pub(crate) types: &'a EventTypes,
+    pub(crate) livemode: bool,
+    pub(crate) account: Option<&'a str>,
+    /// The label that its events have.
+    pub(crate) source: Option<&'a str>,
+}
+
+/// What came of it.
+#[derive(Debug, Default)]
+pub(crate) struct Comparison {
+    /// By type and currency.
+    pub(crate) rows: BTreeMap<(String, Option<String>), Row>,
+    /// In the order of [`Kind`], and then of the reason and the time.
+    pub(crate) differences: Vec<Difference>,
+    /// Events that Stripe has and the settings do not want, by the reason.
+    pub(crate) left_out: BTreeMap<String, usize>,
+    /// Events that Amplitude has of what Stripe was not asked for, by what that is.
+    pub(crate) elsewhere: BTreeMap<String, usize>,
+}
+
+/// Both sides of a row of the table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub(crate) struct Row {
+    pub(crate) stripe: Tally,
+    pub(crate) amplitude: Tally,
+}
+
+/// Events, and the sum of their amounts, where they have any.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub(crate) struct Tally {
+    pub(crate) events: usize,
+    pub(crate) sum: Option<Money>,
+}
+
+/// An event about which the two sides do not agree.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Difference {
+    pub(crate) kind: Kind,
+    /// Stripe's ID, which is the insert ID.
+    pub(crate) id: String,
+    #[serde(rename = "type")]
+    pub(crate) event_type: String,
+    /// When it happened, in UTC.
+    pub(crate) time: String,
+    /// As it would be sent now.
+    pub(crate) stripe: Option<Amount>,
+    /// As Amplitude has it, each time that it counts.
+    pub(crate) amplitude: Vec<Option<Amount>>,
+    /// More than the kind says.
+    pub(crate) reason: Option<String>,
+}
+
+/// What is wrong with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Kind {
+    /// Amplitude does not have it.
+    Missing,
+    /// Amplitude does not have it, and it cannot be sent like this.
+    CannotBeSent,
+    /// Amplitude counts it more than once.
+    Doubled,
+    /// Stripe's own figures are not those that Amplitude has.
+    OtherAmount,
+    /// Amplitude has it, and Stripe does not.
+    Unknown,
+    /// It may be in Amplitude, and not yet in its export.
+    NotYetTold,
+    /// The figures are Stripe's, and what the settings make of them is not what they made when it was sent.
+    OtherSettings,
+    /// Amplitude has it, and it would not be sent with the settings of now.
+    NotWantedNow,
+}
+
+impl Kind {
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Missing,
+        Self::CannotBeSent,
+        Self::Doubled,
+        Self::OtherAmount,
+        Self::Unknown,
+        Self::NotYetTold,
+        Self::OtherSettings,
+        Self::NotWantedNow,
+    ];
+
+    /// Whether the day is not right because of it. The others are explained by the clock or by settings that have changed:
+    /// what is in Amplitude cannot be changed, so a day would never be right again.
+    pub(crate) fn is_wrong(self) -> bool {
+        match self {
+            Self::Missing | Self::CannotBeSent | Self::Doubled | Self::OtherAmount | Self::Unknown => true,
+            Self::NotYetTold | Self::OtherSettings | Self::NotWantedNow => false,
+        }
+    }
+
+    /// Whether sending it helps.
+    pub(crate) fn is_repairable(self) -> bool {
+        matches!(self, Self::Missing | Self::NotYetTold)
+    }
+}
+
+/// Whether Amplitude's export may not have an event yet that happened then and was forwarded at once. In Unix seconds.
+pub(crate) fn may_be_on_its_way(created: i64, now: i64) -> bool {
+    let end_of_the_hour = (created.div_euclid(HOUR) + 1) * HOUR;
+    end_of_the_hour + LAG > now
+}
+
+impl Comparison {
+    /// `now` is in Unix seconds.
+    pub(crate) fn of(
+        stripe: &StripesDay,
+        amplitude: &HashMap<&'static str, AmplitudesDay>,
+        asked: &Asked<'_>,
+        now: i64,
+    ) -> Self {
+        let mut comparison = Self::default();
+        for reason in stripe.left_out.values() {
+            *comparison.left_out.entry(reason.to_string()).or_default() += 1;
+        }
+        for (id, event) in &stripe.expected {
+            let found = amplitude.get(event.key).and_then(|day| day.get(id));
+            comparison.add_expected(id, event, found, now);
+        }
+        let is_there = |id: &str| amplitude.values().any(|day| day.contains_key(id));
+        for (id, event) in stripe.unusable.iter().filter(|(id, _)| !is_there(id)) {
+            comparison.add_unusable(id, event);
+        }
+        for (key, day) in amplitude {
+            for (id, found) in day {
+                if stripe.expected.get(id).is_none_or(|event| event.key != *key) {
+                    comparison.add_unexpected(id, found, stripe, asked);
+                }
+            }
+        }
+        let order =
+            |Difference { kind, reason, time, id, .. }: &Difference| (*kind, reason.clone(), time.clone(), id.clone());
+        comparison.differences.sort_by_cached_key(order);
+        comparison
+    }
+
+    /// How many there are of a kind.
+    pub(crate) fn count(&self, kind: Kind) -> usize {
+        self.differences.iter().filter(|difference| difference.kind == kind).count()
+    }
+
+    /// Whether Amplitude has what it should have, as far as can be told now.
+    pub(crate) fn is_right(&self) -> bool {
+        !self.differences.iter().any(|difference| difference.kind.is_wrong())
+    }
+
+    /// The same, after what can be sent has arrived.
+    pub(crate) fn is_right_when_repaired(&self) -> bool {
+        let mut wrong = self.differences.iter().filter(|difference| difference.kind.is_wrong());
+        wrong.all(|difference| difference.kind.is_repairable())
+    }
+
+    /// The insert IDs of what can be sent.
+    pub(crate) fn repairable(&self) -> BTreeSet<&str> {
+        let repairable = self.differences.iter().filter(|difference| difference.kind.is_repairable());
+        repairable.map(|difference| difference.id.as_str()).collect()
+    }
+
+    fn add_expected(&mut self, id: &str, event: &Expected, found: Option<&Found>, now: i64) {
+        self.row(&event.event_type, event.amount.as_ref()).stripe.add(event.amount.as_ref());
+        let mut differ = |kind, amplitude| {
+            self.differences.push(Difference {
+                kind,
+                id: id.to_owned(),
+                event_type: event.event_type.clone(),
+                time: crate::clock::show(event.created),
+                stripe: event.amount.clone(),
+                amplitude,
+                reason: None,
+            });
+        };
+        let Some(found) = found else {
+            let kind = if may_be_on_its_way(event.created, now) { Kind::NotYetTold } else { Kind::Missing };
+            return differ(kind, Vec::new());
+        };
+        if found.amounts.len() > 1 {
+            differ(Kind::Doubled, found.amounts.clone());
+        }
+        if found.amounts.iter().any(|amount| Amount::differs(event.amount.as_ref(), amount.as_ref())) {
+            let contradict = event.figures.contradict(&found.figures);
+            let kind = if contradict { Kind::OtherAmount } else { Kind::OtherSettings };
+            differ(kind, found.amounts.clone());
+        }
+        self.add_found(found);
+    }
+
+    fn add_unusable(&mut self, id: &str, event: &Unusable) {
+        self.row(&event.event_type, None).stripe.add(None);
+        self.differences.push(Difference {
+            kind: Kind::CannotBeSent,
+            id: id.to_owned(),
+            event_type: event.event_type.clone(),
+            time: crate::clock::show(event.created),
+            stripe: None,
+            amplitude: Vec::new(),
+            reason: Some(event.reason.clone()),
+        });
+    }
+
+    /// What Amplitude has and is not expected under this key.
+    fn add_unexpected(&mut self, id: &str, found: &Found, stripe: &StripesDay, asked: &Asked<'_>) {
+        let (kind, reason) = match explain(id, found, stripe, asked) {
+            Explanation::Elsewhere(what) => return *self.elsewhere.entry(what).or_default() += found.amounts.len(),
+            Explanation::NotWantedNow(reason) => (Kind::NotWantedNow, Some(reason)),
+            Explanation::None => (Kind::Unknown, None),
+        };
+        let mut differ = |kind, reason| {
+            self.differences.push(Difference {
+                kind,
+                id: id.to_owned(),
+                event_type: found.event_type.clone(),
+                time: found.time.split('.').next().unwrap_or_default().to_owned(),
+                stripe: None,
+                amplitude: found.amounts.clone(),
+                reason,
+            });
+        };
+        differ(kind, reason);
+        if found.amounts.len() > 1 {
+            differ(Kind::Doubled, None);
+        }
+        self.add_found(found);
+    }
+
+    fn add_found(&mut self, found: &Found) {
+        for amount in &found.amounts {
+            self.row(&found.event_type, amount.as_ref()).amplitude.add(amount.as_ref());
+        }
+    }
+
+    fn row(&mut self, event_type: &str, amount: Option<&Amount>) -> &mut Row {
+        let currency = amount.and_then(|amount| amount.currency.clone());
+        self.rows.entry((event_type.to_owned(), currency)).or_default()
+    }
+}
+
+impl Tally {
+    fn add(&mut self, amount: Option<&Amount>) {
+        self.events += 1;
+        if let Some(Amount { money, .. }) = amount {
+            self.sum = Some(Money::sum(self.sum.into_iter().chain([*money])));
+        }
+    }
+}
+
+enum Explanation {
+    /// It is of what Stripe was not asked for.
+    Elsewhere(String),
+    NotWantedNow(String),
+    None,
+}
+
+/// Why an event may be in Amplitude that is not expected there.
+fn explain(id: &str, found: &Found, stripe: &StripesDay, asked: &Asked<'_>) -> Explanation {
+    let Asked { types, livemode, account, source } = asked;
+    if let Some(reason) = stripe.left_out.get(id) {
+        return Explanation::NotWantedNow(reason.to_string());
+    }
+    if let Some(Unusable { reason, .. }) = stripe.unusable.get(id) {
+        return Explanation::NotWantedNow(format!("it cannot be sent with them: {reason}"));
+    }
+    if let Some(Expected { key, .. }) = stripe.expected.get(id) {
+        return Explanation::NotWantedNow(format!("it goes to another Amplitude project, that of {key}"));
+    }
+    let elsewhere = Explanation::Elsewhere;
+    if found.livemode.is_some_and(|mode| mode != *livemode) {
+        let other = if *livemode { "test mode: its key of Stripe shows" } else { "live mode: its key of Stripe shows" };
+        return elsewhere(format!("of {other} them"));
+    }
+    if found.account.as_deref() != *account {
+        return elsewhere(match &found.account {
+            Some(account) => format!("of a connected account: --account {account} shows them"),
+            None => "of the account of the key itself: without --account, it shows them".to_owned(),
+        });
+    }
+    if found.source.as_deref() != *source {
+        return elsewhere(match &found.source {
+            Some(source) => format!(
+                "of the signing secret with the label `{source}`: --source {source} shows them, with the key of its account"
+            ),
+            None => "of the signing secret without a label: without --source, they are shown".to_owned(),
+        });
+    }
+    if !types.contains(&found.event_type) {
+        return Explanation::NotWantedNow(LeftOut::Type.to_string());
+    }
+    if !EVENT_TYPES.contains(&found.event_type.as_str()) {
+        return elsewhere(format!(
+            "of a type that this version does not know and Stripe was not asked for: {}",
+            found.event_type
+        ));
+    }
+    Explanation::None
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use stripe_amplitude::projects::parameter;
+
+    use super::*;
+    use crate::amplitude::export::Exported;
+    use crate::clock::DAY;
+    use crate::reconcile::amount::Figures;
+
+    const TYPE: &str = "payment_intent.succeeded";
+
+    /// A day that is long over.
+    const NOW: i64 = 1_800_000_000;
+    const CREATED: i64 = NOW - 3 * DAY;
+
+    fn dollars(number: i64) -> Option<Amount> {
+        Some(Amount { money: Money::whole(number), currency: Some("USD".to_owned()) })
+    }
+
+    fn figures(minor_units: i64) -> Figures {
+        let event = json!({"insert_id": "", "event_type": "", "event_properties": {"amount": minor_units}});
+        Figures::of(&serde_json::from_value::<Exported>(event).unwrap())
+    }
+
+    fn expected(created: i64) -> Expected {
+        let (event_type, key) = (TYPE.to_owned(), parameter::API_KEY);
+        Expected { event_type, created, key, amount: dollars(20), figures: figures(2000) }
+    }
+
+    fn found(amounts: &[i64]) -> Found {
+        Found {
+            event_type: TYPE.to_owned(),
+            time: "2027-01-12 08:00:00.000000".to_owned(),
+            amounts: amounts.iter().map(|number| dollars(*number)).collect(),
+            figures: figures(2000),
+            livemode: Some(true),
+            ..Found::default()
+        }
+    }
+
+    fn compare(
+        expected: &[(&str, Expected)],
+        found: &[(&str, Found)],
+        change: impl FnOnce(&mut StripesDay),
+    ) -> Comparison {
+        let own = |(id, event): &(&str, Expected)| ((*id).to_owned(), event.clone());
+        let mut stripe = StripesDay { expected: expected.iter().map(own).collect(), ..StripesDay::default() };
+        change(&mut stripe);
+        let day = found.iter().map(|(id, event)| ((*id).to_owned(), event.clone())).collect();
+        let asked = Asked { types: &EventTypes::default(), livemode: true, account: None, source: None };
+        Comparison::of(&stripe, &[(parameter::API_KEY, day)].into(), &asked, NOW)
+    }
+
+    fn kinds(comparison: &Comparison) -> Vec<(Kind, &str)> {
+        comparison.differences.iter().map(|difference| (difference.kind, difference.id.as_str())).collect()
+    }
+
+    #[test]
+    fn a_day_that_is_alike_is_right() {
+        let comparison = compare(&[("evt_1", expected(CREATED))], &[("evt_1", found(&[20]))], |_| {});
+        assert!(comparison.is_right() && comparison.differences.is_empty());
+        let row = comparison.rows[&(TYPE.to_owned(), Some("USD".to_owned()))];
+        let tally = Tally { events: 1, sum: Some(Money::whole(20)) };
+        assert_eq!(row, Row { stripe: tally, amplitude: tally });
+    }
+
+    #[test]
+    fn what_is_missing_may_be_on_its_way_where_it_is_young() {
+        let young = NOW - 2 * HOUR;
+        let comparison = compare(&[("evt_old", expected(CREATED)), ("evt_young", expected(young))], &[], |_| {});
+        assert_eq!(kinds(&comparison), [(Kind::Missing, "evt_old"), (Kind::NotYetTold, "evt_young")]);
+        assert!(!comparison.is_right());
+        assert_eq!(comparison.repairable(), ["evt_old", "evt_young"].into());
+        assert!(compare(&[("evt_young", expected(young))], &[], |_| {}).is_right());
+        // An hour is told as a whole, two hours after its end.
+        let hour = 1_799_996_400;
+        for (created, now, on_its_way) in [
+            (hour, hour + HOUR + LAG - 1, true),
+            (hour, hour + HOUR + LAG, false),
+            (hour + HOUR - 1, hour + HOUR + LAG, false),
+            (hour + HOUR, hour + HOUR + LAG, true),
+        ] {
+            assert_eq!(may_be_on_its_way(created, now), on_its_way, "{created} {now}");
+        }
+    }
+
+    #[test]
+    fn what_counts_twice_is_wrong_and_in_the_sum() {
+        let comparison = compare(&[("evt_1", expected(CREATED))], &[("evt_1", found(&[20, 20]))], |_| {});
+        assert_eq!(kinds(&comparison), [(Kind::Doubled, "evt_1")]);
+        let row = comparison.rows[&(TYPE.to_owned(), Some("USD".to_owned()))];
+        assert_eq!((row.stripe.sum, row.amplitude.sum), (Some(Money::whole(20)), Some(Money::whole(40))));
+    }
+
+    #[test]
+    fn another_amount_is_wrong_unless_the_settings_explain_it() {
+        let comparison = compare(&[("evt_1", expected(CREATED))], &[("evt_1", found(&[21]))], |_| {});
+        assert_eq!(kinds(&comparison), [(Kind::OtherSettings, "evt_1")]);
+        assert!(comparison.is_right());
+        let other = Found { figures: figures(2100), ..found(&[21]) };
+        let comparison = compare(&[("evt_1", expected(CREATED))], &[("evt_1", other)], |_| {});
+        assert_eq!(kinds(&comparison), [(Kind::OtherAmount, "evt_1")]);
+        assert!(!comparison.is_right());
+    }
+
+    #[test]
+    fn what_amplitude_has_and_stripe_does_not_is_explained_where_that_can_be() {
+        let test_mode = Found { livemode: Some(false), ..found(&[1]) };
+        let connected = Found { account: Some("acct_2".to_owned()), ..found(&[1]) };
+        let labelled = Found { source: Some("eu".to_owned()), ..found(&[1]) };
+        let of_type = |name: &str| Found { event_type: name.to_owned(), ..found(&[1]) };
+        for (event, kind, words) in [
+            (found(&[1]), Some(Kind::Unknown), ""),
+            (test_mode, None, "test mode"),
+            (connected, None, "--account acct_2"),
+            (labelled, None, "--source eu"),
+            (of_type("customer.created"), Some(Kind::NotWantedNow), "the setting `events`"),
+        ] {
+            let comparison = compare(&[], &[("evt_1", event)], |_| {});
+            let told = comparison.elsewhere.keys().next().cloned();
+            let told = told.or_else(|| comparison.differences.first()?.reason.clone()).unwrap_or_default();
+            assert_eq!(comparison.differences.first().map(|difference| difference.kind), kind, "{told}");
+            assert!(told.contains(words), "{told}");
+        }
+        let comparison = compare(&[], &[("evt_1", found(&[1]))], |stripe| {
+            stripe.left_out.insert("evt_1".to_owned(), LeftOut::NoUser);
+        });
+        assert_eq!(kinds(&comparison), [(Kind::NotWantedNow, "evt_1")]);
+        assert!(comparison.is_right());
+        assert_eq!(comparison.left_out.values().sum::<usize>(), 1);
+    }
+
+    #[test]
+    fn what_cannot_be_sent_is_missing_unless_amplitude_has_it() {
+        let add = |stripe: &mut StripesDay| {
+            let event_type = TYPE.to_owned();
+            let unusable = Unusable { event_type, created: CREATED, reason: "no rate".to_owned() };
+            stripe.unusable.insert("evt_1".to_owned(), unusable);
+        };
+        let comparison = compare(&[], &[], add);
+        assert_eq!(kinds(&comparison), [(Kind::CannotBeSent, "evt_1")]);
+        assert!(!comparison.is_right() && comparison.repairable().is_empty());
+        let comparison = compare(&[], &[("evt_1", found(&[20]))], add);
+        assert_eq!(kinds(&comparison), [(Kind::NotWantedNow, "evt_1")]);
+    }
+}

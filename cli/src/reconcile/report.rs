@@ -1,0 +1,271 @@
+//! What came of a comparison, for the terminal and for programs.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+use serde_json::json;
+
+use super::amount::Amount;
+use super::comparison::{Comparison, Difference, Kind, Row, Tally};
+use crate::terminal::{count, wrap};
+
+/// So many events of a kind are listed on the terminal.
+const LISTED: usize = 200;
+
+/// Of a day.
+pub(crate) struct Report<'c> {
+    pub(crate) project: &'c str,
+    pub(crate) date: &'c str,
+    pub(crate) amplitude: &'static str,
+    pub(crate) comparison: &'c Comparison,
+    /// What became of those that were sent, by insert ID: why one is not in Amplitude, or `None`.
+    pub(crate) repaired: Option<&'c BTreeMap<String, Option<String>>>,
+}
+
+impl Kind {
+    /// What is said above the events of this kind: in a word, and what it means.
+    fn title(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Missing => ("Missing in Amplitude", "--repair sends them"),
+            Self::CannotBeSent => {
+                ("Missing in Amplitude, and cannot be sent", "when the reason is mended, --repair sends them")
+            }
+            Self::Doubled => (
+                "Counted more than once in Amplitude",
+                "sent again after the seven days in which Amplitude drops repeats; it cannot be taken back",
+            ),
+            Self::OtherAmount => ("With other amounts than in Stripe", "Stripe's own figures differ"),
+            Self::Unknown => (
+                "In Amplitude, and not in Stripe",
+                "not an event of this account: look at which endpoints have the project's signing secret",
+            ),
+            Self::NotYetTold => (
+                "Not yet to be told",
+                "Amplitude's export has an hour about two hours after its end, so these may be there; look again later",
+            ),
+            Self::OtherSettings => (
+                "With other amounts than today's settings give",
+                "Stripe's own figures agree; another rate or another setting held when they were sent",
+            ),
+            Self::NotWantedNow => ("In Amplitude, and not wanted by today's settings", "they stay there"),
+        }
+    }
+}
+
+impl fmt::Display for Report<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { project, date, amplitude, comparison, .. } = self;
+        writeln!(f, "{project} on {date}, UTC: Stripe beside {amplitude}\n")?;
+        f.write_str(&table(&comparison.rows))?;
+        let lists = [
+            ("Left out by the settings, and not in the table", &comparison.left_out),
+            ("In Amplitude, of what Stripe was not asked for, and not in the table", &comparison.elsewhere),
+        ];
+        for (title, list) in lists {
+            if !list.is_empty() {
+                writeln!(f, "\n{title}:")?;
+            }
+            for (reason, events) in list {
+                f.write_str(&wrap(&format!("{events:>8}  "), 10, reason))?;
+            }
+        }
+        for kind in Kind::ALL {
+            let differences: Vec<_> = comparison.differences.iter().filter(|one| one.kind == kind).collect();
+            if differences.is_empty() {
+                continue;
+            }
+            let (title, meaning) = kind.title();
+            f.write_str(&wrap("\n", 0, &format!("{title}: {}; {meaning}.", differences.len())))?;
+            let mut told = None;
+            for difference in differences.iter().take(LISTED) {
+                if let Some(reason) = difference.reason.as_ref().filter(|reason| told != Some(*reason)) {
+                    f.write_str(&wrap("  ", 2, &format!("{reason}:")))?;
+                    told = Some(reason);
+                }
+                f.write_str(&line(difference))?;
+            }
+            if differences.len() > LISTED {
+                writeln!(f, "  and {} more; --json has them all", differences.len() - LISTED)?;
+            }
+        }
+        writeln!(f, "\n{}", self.verdict())
+    }
+}
+
+impl Report<'_> {
+    /// In a line.
+    fn verdict(&self) -> String {
+        let counts: Vec<_> = Kind::ALL
+            .into_iter()
+            .map(|kind| (kind, self.comparison.count(kind)))
+            .filter(|(_, number)| *number > 0)
+            .map(|(kind, number)| {
+                format!(
+                    "{number} {}",
+                    match kind {
+                        Kind::Missing => "missing",
+                        Kind::CannotBeSent => "that cannot be sent",
+                        Kind::Doubled => "counted more than once",
+                        Kind::OtherAmount => "with other amounts",
+                        Kind::Unknown => "unknown to Stripe",
+                        Kind::NotYetTold => "not yet to be told",
+                        Kind::OtherSettings => "sent with other settings",
+                        Kind::NotWantedNow => "not wanted any more",
+                    }
+                )
+            })
+            .collect();
+        match (self.comparison.is_right(), counts.is_empty()) {
+            (true, true) => "Stripe and Amplitude agree.".to_owned(),
+            (true, false) => format!("Nothing is wrong; {}.", counts.join(", ")),
+            (false, _) => format!("Stripe and Amplitude do not agree: {}.", counts.join(", ")),
+        }
+    }
+}
+
+impl Serialize for Report<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { project, date, comparison, repaired, .. } = self;
+        let rows = comparison.rows.iter().map(|((event_type, currency), Row { stripe, amplitude })| {
+            json!({"type": event_type, "currency": currency, "stripe": stripe, "amplitude": amplitude})
+        });
+        let list = |list: &BTreeMap<String, usize>| -> Vec<_> {
+            list.iter().map(|(reason, events)| json!({"reason": reason, "events": events})).collect()
+        };
+        let repaired = repaired.map(|repaired| {
+            let one = |(id, error): (&String, &Option<String>)| json!({"id": id, "error": error});
+            repaired.iter().map(one).collect::<Vec<_>>()
+        });
+        let report = json!({
+            "project": project,
+            "day": date,
+            "is_right": comparison.is_right(),
+            "rows": rows.collect::<Vec<_>>(),
+            "left_out": list(&comparison.left_out),
+            "elsewhere": list(&comparison.elsewhere),
+            "differences": comparison.differences,
+            "repaired": repaired,
+        });
+        report.serialize(serializer)
+    }
+}
+
+/// Types and currencies with both sides, and a mark where they differ.
+fn table(rows: &BTreeMap<(String, Option<String>), Row>) -> String {
+    if rows.is_empty() {
+        return "Neither has an event of that day.\n".to_owned();
+    }
+    let sum = |tally: &Tally| tally.sum.map(|sum| sum.to_string()).unwrap_or_default();
+    let mut cells = vec![["", "", "Stripe", "", "Amplitude", "", ""].map(str::to_owned)];
+    cells.push(["type", "currency", "events", "sum", "events", "sum", ""].map(str::to_owned));
+    for ((event_type, currency), row @ Row { stripe, amplitude }) in rows {
+        cells.push([
+            event_type.clone(),
+            currency.clone().unwrap_or_default(),
+            stripe.events.to_string(),
+            sum(stripe),
+            amplitude.events.to_string(),
+            sum(amplitude),
+            if row.stripe == row.amplitude { String::new() } else { "differs".to_owned() },
+        ]);
+    }
+    let all = |side: fn(&Row) -> Tally| rows.values().map(|row| side(row).events).sum::<usize>().to_string();
+    let (stripe, amplitude) = (all(|row| row.stripe), all(|row| row.amplitude));
+    cells.push(["in all".to_owned(), String::new(), stripe, String::new(), amplitude, String::new(), String::new()]);
+    let width = |column: usize| cells.iter().filter_map(|line| line.get(column)).map(String::len).max().unwrap_or(0);
+    let widths: Vec<_> = (0..7).map(width).collect();
+    let mut table = String::new();
+    for line in &cells {
+        let mut text = String::new();
+        for (column, (cell, width)) in line.iter().zip(&widths).enumerate() {
+            // Words to the left, numbers to the right.
+            let is_word = column < 2 || column == 6;
+            text.push_str(&if is_word { format!("{cell:<width$}  ") } else { format!("{cell:>width$}  ") });
+        }
+        table.push_str(text.trim_end());
+        table.push('\n');
+    }
+    table
+}
+
+fn line(difference: &Difference) -> String {
+    let Difference { id, event_type, time, stripe, amplitude, .. } = difference;
+    let show = |amount: &Option<Amount>| amount.as_ref().map_or_else(|| "no amount".to_owned(), ToString::to_string);
+    let mut words = format!("{id}  {event_type}  {time}");
+    match (stripe, amplitude.as_slice()) {
+        (None, []) => {}
+        (stripe, []) => words.push_str(&format!("  {}", show(stripe))),
+        (stripe, found) => {
+            let found: Vec<_> = found.iter().map(show).collect();
+            words.push_str(&format!("  {} in Amplitude", found.join(" and ")));
+            if stripe.is_some() {
+                words.push_str(&format!(", {} in Stripe", show(stripe)));
+            }
+        }
+    }
+    wrap("  ", 6, &words)
+}
+
+/// What became of a repair, in a line for each that is not in Amplitude, and one for all.
+pub(crate) fn repaired(results: &BTreeMap<String, Option<String>>) -> String {
+    let mut text = String::new();
+    let mut sent = 0;
+    for (id, error) in results {
+        match error {
+            Some(error) => text.push_str(&wrap("  ", 6, &format!("{id}: {error}"))),
+            None => {
+                sent += 1;
+                text.push_str(&format!("  {id}: sent\n"));
+            }
+        }
+    }
+    let all = count(results.len(), "event");
+    text.push_str(&format!("{sent} of {all} sent. Amplitude's export has them in about three hours.\n"));
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::money::Money;
+
+    fn tally(events: usize, sum: Option<i64>) -> Tally {
+        Tally { events, sum: sum.map(Money::whole) }
+    }
+
+    #[test]
+    fn the_table_has_both_sides_and_marks_what_differs() {
+        let key = |event_type: &str, currency: Option<&str>| (event_type.to_owned(), currency.map(str::to_owned));
+        let rows = [
+            (key("balance.available", None), Row { stripe: tally(2, None), amplitude: tally(2, None) }),
+            (key("charge.failed", Some("USD")), Row { stripe: tally(12, Some(120)), amplitude: tally(11, Some(90)) }),
+        ];
+        let expected = "                             Stripe       Amplitude
+type               currency  events  sum     events  sum
+balance.available                 2               2
+charge.failed      USD           12  120         11   90  differs
+in all                           14              13
+";
+        assert_eq!(table(&rows.into()), expected);
+    }
+
+    #[test]
+    fn a_difference_is_a_line_with_both_amounts() {
+        let amount = |number| Some(Amount { money: Money::whole(number), currency: Some("USD".to_owned()) });
+        let difference = Difference {
+            kind: Kind::Doubled,
+            id: "evt_1".to_owned(),
+            event_type: "charge.failed".to_owned(),
+            time: "2026-11-20 12:00:00".to_owned(),
+            stripe: amount(20),
+            amplitude: vec![amount(20), amount(21)],
+            reason: None,
+        };
+        let expected =
+            "  evt_1  charge.failed  2026-11-20 12:00:00  20 USD and 21 USD in Amplitude, 20 USD in Stripe\n";
+        assert_eq!(line(&difference), expected);
+        let missing = Difference { amplitude: Vec::new(), ..difference };
+        assert_eq!(line(&missing), "  evt_1  charge.failed  2026-11-20 12:00:00  20 USD\n");
+    }
+}

@@ -1,0 +1,386 @@
+//! `reconcile`, against the stand-in for Stripe and the local Amplitude.
+
+// As in the function's `tests/it`: a helper, like a test, stops where it meets what it does not expect.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+mod local_amplitude;
+mod stand_in;
+
+use std::collections::BTreeSet;
+use std::process::{Command, Output, Stdio};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use amplitude_emulator::{AcceptedEvent, Configuration, Endpoint};
+use jiff::Timestamp;
+use local_amplitude::LocalAmplitude;
+use serde_json::{Value, json};
+use stand_in::{Event, Permission, SECRET_KEY, StripeStandIn, history, sample};
+use tempfile::TempDir;
+
+const DAY: i64 = 24 * 60 * 60;
+
+/// A Stripe, an Amplitude, a folder in which the command runs, and a day that is over.
+struct World {
+    stripe: StripeStandIn,
+    amplitude: LocalAmplitude,
+    folder: TempDir,
+    now: i64,
+    day: i64,
+}
+
+#[derive(Debug)]
+struct Ended {
+    code: Option<i32>,
+    out: String,
+    error: String,
+}
+
+const SHOP: &str = "[shop]\nstripe-signing-secret = \"whsec_a\"\namplitude-api-key = \"key\"\n";
+
+impl World {
+    async fn new() -> Self {
+        let configuration = Configuration {
+            secret_keys: vec!["secret".to_owned(), "test-secret".to_owned()],
+            api_keys: vec!["key".to_owned(), "test-key".to_owned()],
+            ..Configuration::default()
+        };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs().cast_signed();
+        let world = Self {
+            stripe: StripeStandIn::start().await,
+            amplitude: LocalAmplitude::start(configuration),
+            folder: tempfile::tempdir().unwrap(),
+            now,
+            day: (now.div_euclid(DAY) - 2) * DAY,
+        };
+        world.projects(SHOP);
+        world
+    }
+
+    fn projects(&self, projects: &str) {
+        std::fs::write(self.folder.path().join("projects.toml"), projects).unwrap();
+    }
+
+    /// One of every type, and a few more, on the day; and two of the days beside it.
+    fn history(&self) -> Vec<Event> {
+        let events: Vec<_> = history(60, self.day, self.day + DAY - 1).collect();
+        let beside = [(9000, self.day - 1), (9001, self.day + DAY)];
+        self.stripe.add(beside.map(|(number, created)| sample("charge.failed", number, created)));
+        self.stripe.add(events.clone());
+        events
+    }
+
+    fn command(&self, command: &str, arguments: &[&str]) -> Command {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_stripe-amplitude-cli"));
+        process.args([command, "--project", "shop", "--projects", "projects.toml"]).args(arguments);
+        process.current_dir(self.folder.path()).env_clear().envs(self.amplitude.variables());
+        process.env("STRIPE_API_URL", self.stripe.url()).env("STRIPE_SECRET_KEY", SECRET_KEY);
+        process.env("AMPLITUDE_SECRET_KEY", "secret");
+        process.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        process
+    }
+
+    /// Brings all into Amplitude, as the function would have.
+    fn forward(&self) {
+        let since = (self.day - DAY).to_string();
+        let ended = ended(&mut self.command("backfill", &["--since", &since, "--yes"]));
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+    }
+
+    /// Amplitude has these, changed, and nothing else.
+    fn replace(&self, change: impl Fn(&mut AcceptedEvent) -> bool) {
+        let events = self.amplitude.events();
+        self.amplitude.clear();
+        for mut event in events {
+            if change(&mut event) {
+                self.replay(&event);
+            }
+        }
+    }
+
+    fn replay(&self, event: &AcceptedEvent) {
+        let body = json!({"api_key": event.api_key, "events": [event.event], "options": {"min_id_length": 1}});
+        self.amplitude.replay(Endpoint::Batch, body.to_string().as_bytes(), event.upload_time);
+    }
+
+    fn date(&self) -> String {
+        Timestamp::from_second(self.day).unwrap().strftime("%Y-%m-%d").to_string()
+    }
+
+    fn reconcile(&self, arguments: &[&str]) -> Ended {
+        ended(&mut self.command("reconcile", &[&["--day", &self.date()], arguments].concat()))
+    }
+}
+
+fn ended(command: &mut Command) -> Ended {
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    Ended { code: status.code(), out: String::from_utf8(stdout).unwrap(), error: String::from_utf8(stderr).unwrap() }
+}
+
+/// Without the line breaks between words.
+fn unwrapped(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn insert_id(event: &AcceptedEvent) -> &str {
+    event.event["insert_id"].as_str().unwrap()
+}
+
+/// The kinds of the differences of `--json`, with their IDs.
+fn differences(ended: &Ended) -> Vec<(String, String)> {
+    let report: Value = serde_json::from_str(&ended.out).unwrap();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let differences = report["differences"].as_array().unwrap();
+    differences.iter().map(|difference| (text(&difference["kind"]), text(&difference["id"]))).collect()
+}
+
+#[tokio::test]
+async fn a_day_that_is_all_there_agrees() {
+    let world = World::new().await;
+    world.history();
+    world.forward();
+    let ended = world.reconcile(&[]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(ended.out.ends_with("\nStripe and Amplitude agree.\n"), "{}", ended.out);
+    assert!(!ended.out.contains("differs"), "{}", ended.out);
+    let all = ended.out.lines().find(|line| line.starts_with("in all")).unwrap();
+    assert_eq!(all.split_whitespace().collect::<Vec<_>>(), ["in", "all", "60", "60"]);
+    assert_eq!(ended.out.lines().filter(|line| line.starts_with("payment_intent.succeeded")).count(), 1);
+}
+
+#[tokio::test]
+async fn what_is_missing_is_named_and_repaired_once() {
+    let world = World::new().await;
+    let events = world.history();
+    world.forward();
+    let missing = [&events[3].id, &events[23].id];
+    world.replace(|event| !missing.iter().any(|id| *id == insert_id(event)));
+
+    let ended = world.reconcile(&[]);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(
+        ended.out.contains("Missing in Amplitude: 2;") && ended.out.contains("do not agree: 2 missing."),
+        "{ended:?}"
+    );
+    assert!(missing.iter().all(|id| ended.out.contains(*id)), "{}", ended.out);
+    assert_eq!(ended.out.lines().filter(|line| line.ends_with("differs")).count(), 2, "{}", ended.out);
+
+    // Without an answer, nothing is sent.
+    let ended = world.reconcile(&["--repair"]);
+    assert_eq!(ended.code, Some(1));
+    assert_eq!(world.amplitude.events().len(), events.len() + 2 - 2);
+
+    let ended = world.reconcile(&["--repair", "--yes"]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(ended.out.contains("2 of 2 events sent."), "{}", ended.out);
+    let insert_ids = world.amplitude.insert_ids();
+    assert!(events.iter().all(|event| insert_ids[&event.id] == 1));
+    assert_eq!(world.reconcile(&[]).code, Some(0));
+}
+
+#[tokio::test]
+async fn what_a_repair_cannot_bring_in_is_told() {
+    let world = World::new().await;
+    let events = world.history();
+    world.projects(&SHOP.replace("\"key\"", "\"wrong\""));
+    let ended = world.reconcile(&["--repair", "--yes"]);
+    assert_eq!(ended.code, Some(1), "the export refuses the key, too: {ended:?}");
+
+    // The key of uploads is known to be wrong only when they begin.
+    world.projects(SHOP);
+    world.amplitude.order(amplitude_emulator::Fault::InvalidApiKey, 10);
+    let ended = world.reconcile(&["--repair", "--yes"]);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(ended.out.contains(&format!("0 of {} events sent", events.len())), "{ended:?}");
+    assert!(ended.out.contains("the API key is not known to Amplitude"), "{ended:?}");
+    assert!(!ended.out.contains("Invalid API key: "), "{ended:?}");
+}
+
+#[tokio::test]
+async fn what_counts_twice_or_with_other_figures_or_is_unknown_is_found() {
+    let world = World::new().await;
+    let events = world.history();
+    world.forward();
+    let of_type = |name: &str| events.iter().find(|event| event.event_type == name).unwrap().id.clone();
+    let (doubled, other) = (of_type("charge.succeeded"), of_type("payment_intent.succeeded"));
+    let copied = world.amplitude.events().into_iter().find(|event| insert_id(event) == doubled).unwrap();
+    world.replace(|event| {
+        if insert_id(event) == other {
+            event.event["revenue"] = json!(21);
+            event.event["event_properties"]["amount_received"] = json!(2100);
+        }
+        true
+    });
+    let mut copy = copied.clone();
+    copy.event["device_id"] = json!("of-another-time");
+    world.replay(&copy);
+    (copy.event["insert_id"], copy.event["event_id"]) = (json!("evt_unknown"), json!(1));
+    world.replay(&copy);
+
+    let ended = world.reconcile(&["--json"]);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    let expected = [("doubled", &*doubled), ("other_amount", &*other), ("unknown", "evt_unknown")];
+    assert_eq!(differences(&ended), expected.map(|(kind, id)| (kind.to_owned(), id.to_owned())));
+    let report: Value = serde_json::from_str(&ended.out).unwrap();
+    let row = |name: &str| report["rows"].as_array().unwrap().iter().find(|row| row["type"] == name).unwrap().clone();
+    assert_eq!(
+        row("payment_intent.succeeded")["amplitude"]["sum"].as_f64(),
+        row("payment_intent.succeeded")["stripe"]["sum"].as_f64().map(|sum| sum + 1.0)
+    );
+    assert_eq!(report["is_right"], false);
+    let text = unwrapped(&world.reconcile(&[]).out);
+    assert!(text.contains("21 USD in Amplitude, 20 USD in Stripe"), "{text}");
+}
+
+#[tokio::test]
+async fn settings_of_another_time_explain_and_are_no_error() {
+    let world = World::new().await;
+    let events = world.history();
+    world.forward();
+    world.projects(&format!(
+        "{SHOP}settings = '{{\"preferred_currency\": {{\"code\": \"EUR\", \"rates\": {{\"USD\": \"0.9\"}}}}, \"events\": {{\"remove\": [\"charge.*\"]}}}}'\n"
+    ));
+    let ended = world.reconcile(&["--json"]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let report: Value = serde_json::from_str(&ended.out).unwrap();
+    let found = |kind: &str, family: &str| {
+        let differences = report["differences"].as_array().unwrap().iter();
+        let is_one = |one: &&Value| one["kind"] == kind && one["type"].as_str().unwrap().starts_with(family);
+        differences.filter(is_one).count()
+    };
+    let of_family = |family: &str| events.iter().filter(|event| event.event_type.starts_with(family)).count();
+    assert_eq!(found("not_wanted_now", "charge."), of_family("charge."));
+    assert_eq!(found("other_settings", "payment_intent."), of_family("payment_intent."));
+    let text = unwrapped(&world.reconcile(&[]).out);
+    assert!(text.contains("Nothing is wrong;") && text.contains("20 USD in Amplitude, 18 EUR in Stripe"), "{text}");
+}
+
+#[tokio::test]
+async fn a_day_in_other_currencies_is_added_up_by_currency() {
+    let world = World::new().await;
+    let in_currency = |number: u64, currency: &str, minor_units: i64| {
+        let event = sample("payment_intent.succeeded", number, world.day + 100);
+        let mut body: Value = serde_json::from_slice(&event.body).unwrap();
+        body["data"]["object"]["currency"] = json!(currency);
+        body["data"]["object"]["amount_received"] = json!(minor_units);
+        Event::new(body.to_string())
+    };
+    world.stripe.add([
+        in_currency(1, "jpy", 500),
+        in_currency(2, "jpy", 700),
+        in_currency(3, "kwd", 1005),
+        in_currency(4, "eur", 10),
+        in_currency(5, "eur", 20),
+    ]);
+    world.forward();
+    let ended = world.reconcile(&[]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let rows: Vec<Vec<_>> = ended
+        .out
+        .lines()
+        .filter(|line| line.starts_with("payment_intent.succeeded"))
+        .map(|line| line.split_whitespace().skip(1).collect())
+        .collect();
+    assert_eq!(
+        rows,
+        [["EUR", "2", "0.3", "2", "0.3"], ["JPY", "2", "1200", "2", "1200"], ["KWD", "1", "1.005", "1", "1.005"]]
+    );
+}
+
+#[tokio::test]
+async fn live_and_test_events_are_looked_for_where_each_goes() {
+    let world = World::new().await;
+    world.projects(&format!("{SHOP}amplitude-test-api-key = \"test-key\"\n"));
+    let test = sample("charge.failed", 1, world.day + 100);
+    let live = Event::new(
+        String::from_utf8(sample("charge.failed", 2, world.day + 200).body.to_vec())
+            .unwrap()
+            .replace("\"livemode\":false", "\"livemode\":true"),
+    );
+    world.stripe.add([test.clone(), live.clone()]);
+    world.forward();
+    let keys: BTreeSet<_> = world.amplitude.events().iter().map(|event| event.api_key.clone()).collect();
+    assert!(keys.iter().eq(["key", "test-key"]));
+
+    let ended = world.reconcile(&[]);
+    assert!(ended.error.contains("AMPLITUDE_TEST_SECRET_KEY is not set"), "{ended:?}");
+    let date = world.date();
+    let run = || {
+        let mut command = world.command("reconcile", &["--day", &date, "--json"]);
+        self::ended(command.env("AMPLITUDE_TEST_SECRET_KEY", "test-secret"))
+    };
+    assert_eq!(run().code, Some(0));
+    world.replace(|event| event.api_key == "key");
+    let ended = run();
+    assert_eq!((ended.code, differences(&ended)), (Some(1), vec![("missing".to_owned(), test.id.clone())]));
+}
+
+#[tokio::test]
+async fn what_is_of_another_account_or_mode_is_counted_apart() {
+    let world = World::new().await;
+    world.history();
+    world.forward();
+    let event = world
+        .amplitude
+        .events()
+        .into_iter()
+        .find(|event| event.event["event_type"] == "[Stripe] charge.failed")
+        .unwrap();
+    for (number, (name, value)) in
+        [("stripe_account", json!("acct_2")), ("stripe_livemode", json!(true)), ("stripe_source", json!("eu"))]
+            .into_iter()
+            .enumerate()
+    {
+        let mut other = event.clone();
+        other.event["time"] = json!((world.day + 50) * 1000);
+        other.event["event_id"] = json!(number + 1);
+        other.event["insert_id"] = json!(format!("evt_{name}"));
+        other.event["event_properties"][name] = value;
+        world.replay(&other);
+    }
+    let ended = world.reconcile(&[]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(ended.out.ends_with("Stripe and Amplitude agree.\n"), "{ended:?}");
+    for words in ["--account acct_2", "live mode", "--source eu"] {
+        assert!(ended.out.contains(words), "{words}: {ended:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_happened_just_now_is_not_yet_to_be_told_and_can_be_repaired() {
+    let mut world = World::new().await;
+    world.day = world.now.div_euclid(DAY) * DAY;
+    let event = sample("charge.failed", 1, (world.now - 60).max(world.day));
+    world.stripe.add([event.clone()]);
+    let ended = world.reconcile(&[]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(ended.out.contains("Not yet to be told: 1;") && ended.out.contains(&event.id), "{ended:?}");
+    assert_eq!(world.reconcile(&["--repair", "--yes"]).code, Some(0));
+    assert_eq!(world.amplitude.insert_ids(), [(event.id, 1)].into());
+}
+
+#[tokio::test]
+async fn what_cannot_be_compared_is_refused_in_words() {
+    let world = World::new().await;
+    let key = world.stripe.restricted_key(&[Permission::WebhookEndpointsRead]);
+    for (day, variable, words) in [
+        ("2020-01-01", ("X", "x"), "Stripe's list goes back 30 days; the oldest day"),
+        ("2999-01-01", ("X", "x"), "in the future"),
+        (
+            &*world.date(),
+            ("AMPLITUDE_SECRET_KEY", "wrong"),
+            "AMPLITUDE_SECRET_KEY takes the secret key of the same project",
+        ),
+        (&*world.date(), ("AMPLITUDE_SECRET_KEY", ""), "AMPLITUDE_SECRET_KEY is not set"),
+        (&*world.date(), ("STRIPE_SECRET_KEY", &*key), "the permission `Events`: Read"),
+        (&*world.date(), ("STRIPE_SECRET_KEY", "sk_test_no"), "Stripe does not know the key"),
+    ] {
+        let (name, value) = variable;
+        let ended = ended(world.command("reconcile", &["--day", day]).env(name, value));
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        assert!(ended.error.contains(words) && ended.out.is_empty(), "{ended:?}");
+    }
+    let ended = ended(&mut world.command("reconcile", &["--day", "yesterday"]));
+    assert!(ended.code == Some(2) && ended.error.contains("a day, in UTC"), "{ended:?}");
+    let ended = world.reconcile(&["--json", "--repair"]);
+    assert!(ended.code == Some(1) && ended.error.contains("--yes"), "{ended:?}");
+}
