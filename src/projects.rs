@@ -158,6 +158,11 @@ impl DeliverySettings {
         self.destination_of(if is_test { parameter::TEST_API_KEY } else { parameter::API_KEY })
     }
 
+    /// Whether test-mode events have a key of their own.
+    pub fn has_test_key(&self) -> bool {
+        self.test_api_key.is_some()
+    }
+
     /// The destination whose key this parameter holds.
     pub fn destination_of(&self, parameter: &'static str) -> Destination<'_> {
         let api_key = match &self.test_api_key {
@@ -249,6 +254,11 @@ impl Project {
         };
         let secrets = secrets.into_iter().map(|(label, secret)| SigningSecret::new(secret, label)).collect();
         Self { secrets, delivery, unknown_parameters }
+    }
+
+    /// The full names of parameters that this version does not know, and passes over.
+    pub fn unknown_parameters(&self) -> &[String] {
+        &self.unknown_parameters
     }
 }
 

@@ -21,8 +21,15 @@ impl Endpoint {
     /// # Errors
     /// Where there is no HTTP client to be had.
     pub(crate) fn new(url: String, secret: String) -> Result<Self, HttpClientError> {
-        let http = http::build()?;
-        Ok(Self { http, url, secret: SigningSecret::new(secret.into(), None) })
+        Self::with_secret(url, SigningSecret::new(secret.into(), None))
+    }
+
+    /// The same with the secret of a project.
+    ///
+    /// # Errors
+    /// As for [`Endpoint::new`].
+    pub(crate) fn with_secret(url: String, secret: SigningSecret) -> Result<Self, HttpClientError> {
+        Ok(Self { http: http::build()?, url, secret })
     }
 
     /// One attempt to deliver an event, with the signature of this moment.

@@ -5,6 +5,7 @@ mod amplitude;
 mod backfill;
 mod clock;
 mod demo;
+mod doctor;
 mod endpoint;
 mod event_file;
 mod explanation;
@@ -18,6 +19,7 @@ mod key;
 mod money;
 mod preview;
 mod projects;
+mod proof;
 mod reconcile;
 mod redrive;
 mod samples;
@@ -28,6 +30,7 @@ mod settings;
 mod setup;
 mod stripe;
 mod terminal;
+mod webhook_url;
 mod workbench;
 
 use std::process::ExitCode;
@@ -66,6 +69,7 @@ enum Command {
     Redrive(redrive::Arguments),
     Backfill(backfill::Arguments),
     Reconcile(reconcile::Arguments),
+    Doctor(doctor::Arguments),
     /// Print the completions for a shell
     #[command(after_help = "Example:
   stripe-amplitude-cli completions bash > ~/.local/share/bash-completion/completions/stripe-amplitude-cli")]
@@ -89,6 +93,7 @@ async fn main() -> ExitCode {
         Command::Redrive(arguments) => redrive::run(arguments).await,
         Command::Backfill(arguments) => backfill::run(arguments).await,
         Command::Reconcile(arguments) => reconcile::run(arguments).await,
+        Command::Doctor(arguments) => doctor::run(arguments).await,
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), NAME, &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use clap::Subcommand;
 use stripe_amplitude::projects::settings::Settings;
 
+pub(crate) use self::warnings::warnings;
 use crate::input;
 use crate::terminal::{self, count, wrap};
 
@@ -76,7 +77,7 @@ fn parse(bytes: Vec<u8>) -> Result<SettingsFile, String> {
 }
 
 fn report(name: &str, settings: &Settings, length: usize) -> String {
-    let warnings = warnings::warnings(settings, length);
+    let warnings = warnings(settings, length);
     let mut report = match warnings.len() {
         0 => format!("{name} is valid.\n"),
         number => format!("{name} is valid, with {} at the end.\n", count(number, "warning")),

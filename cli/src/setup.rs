@@ -5,7 +5,6 @@ mod difference;
 mod mark;
 mod proof;
 mod rotation;
-mod webhook_url;
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -26,7 +25,7 @@ use crate::stripe::endpoints::{self, WebhookEndpoint};
 use crate::stripe::event_types;
 use crate::stripe::events::{self, Filter};
 use crate::terminal::{confirmed, count, wrap};
-use crate::{clock, http, key};
+use crate::{clock, http, key, webhook_url};
 
 /// Create the webhook endpoint of a project in Stripe, put its secret into Parameter Store, and prove that they fit
 ///

@@ -16,6 +16,11 @@ use crate::workbench::without_user;
 /// The full URL of the Batch endpoint, in the place of that of the project's region.
 pub(crate) const URL_VARIABLE: &str = "AMPLITUDE_URL";
 
+/// That URL, where it is given.
+pub(crate) fn url_given() -> Option<String> {
+    std::env::var(URL_VARIABLE).ok().filter(|url| !url.is_empty())
+}
+
 /// What a small plan takes in a second. Source: Amplitude's HTTP V2 documentation, "Upload limit".
 const EVENTS_PER_SECOND: usize = 1000;
 

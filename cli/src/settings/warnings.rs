@@ -15,7 +15,7 @@ const REPEATS_ARE_DROPPED_FOR_DAYS: u32 = 7;
 const STRIPE_RETRIES_FOR_DAYS: u32 = 3;
 
 /// What the operator surely did not mean, in sentences. `length` is that of the parameter, in bytes.
-pub(super) fn warnings(settings: &Settings, length: usize) -> Vec<String> {
+pub(crate) fn warnings(settings: &Settings, length: usize) -> Vec<String> {
     let mut warnings = Vec::new();
     warnings.extend(repeated("user_id_paths", &settings.user_id_paths));
     warnings.extend(event_types(&settings.events));

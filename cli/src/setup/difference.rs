@@ -72,7 +72,7 @@ pub(super) fn between(endpoint: &WebhookEndpoint, types: &[&'static str], has_se
     if !endpoint.is_enabled() {
         differences.push(Difference::Disabled);
     }
-    let (missing, unwanted) = types_between(endpoint, types);
+    let (missing, unwanted) = endpoint.types_between(types);
     if !missing.is_empty() || !unwanted.is_empty() {
         differences.push(Difference::Types { missing, unwanted });
     }
@@ -84,15 +84,8 @@ pub(super) fn between(endpoint: &WebhookEndpoint, types: &[&'static str], has_se
 
 /// Whether Stripe delivers exactly these types to it.
 pub(super) fn is_open(endpoint: &WebhookEndpoint, types: &[&'static str]) -> bool {
-    let (missing, unwanted) = types_between(endpoint, types);
+    let (missing, unwanted) = endpoint.types_between(types);
     endpoint.is_enabled() && missing.is_empty() && unwanted.is_empty()
-}
-
-fn types_between(endpoint: &WebhookEndpoint, types: &[&'static str]) -> (Vec<&'static str>, Vec<String>) {
-    let enabled = &endpoint.enabled_events;
-    let missing = types.iter().copied().filter(|wanted| !enabled.iter().any(|event_type| event_type == wanted));
-    let unwanted = enabled.iter().filter(|event_type| !types.contains(&event_type.as_str()));
-    (missing.collect(), unwanted.cloned().collect())
 }
 
 /// `26 event types`.

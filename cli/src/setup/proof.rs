@@ -1,16 +1,13 @@
-//! The proof that a URL leads to the function, and that the function has the secret: a signed event of a type that no
-//! project wants, which is answered `ignored` and lands nowhere.
+//! The proof that a URL leads to the function, and that the function has the secret, with patience: the function may not
+//! know yet what has just been made.
 
 use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
-use serde::Deserialize;
-use serde_json::json;
-use stripe_amplitude::stripe::catalog::API_VERSION;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
-use crate::clock;
 use crate::endpoint::Endpoint;
+use crate::proof::{Verdict, attempt};
 use crate::terminal::wrap;
 
 /// On no list, and in no family that a project can name by mistake.
@@ -22,9 +19,6 @@ const PATIENCE: Duration = Duration::from_secs(90);
 /// It reads the parameters of a project early once in 10 seconds at the most.
 const PAUSE: Duration = Duration::from_secs(3);
 
-/// Stripe's own deliveries are answered within 4.5 s.
-const LIMIT: Duration = Duration::from_secs(20);
-
 /// Delivers the event until the function has understood it.
 ///
 /// # Errors
@@ -35,16 +29,7 @@ pub(super) async fn prove(url: &str, secret: &SecretString) -> Result<(), String
     let start = Instant::now();
     let mut told = None;
     loop {
-        let answer = timeout(LIMIT, async {
-            let answer = endpoint.deliver(event()).await?;
-            let status = answer.status().as_u16();
-            Ok::<_, reqwest::Error>((status, answer.bytes().await?))
-        });
-        let verdict = match answer.await {
-            Ok(Ok((status, body))) => judge(status, &body),
-            Ok(Err(error)) => Verdict::Failed(endpoint.unreachable(&error)),
-            Err(_) => Verdict::NotYet(format!("no answer within {} s", LIMIT.as_secs())),
-        };
+        let verdict = attempt(&endpoint, EVENT_TYPE).await.verdict;
         match verdict {
             Verdict::Proven => return Ok(()),
             Verdict::Failed(why) => return Err(why),
@@ -62,119 +47,6 @@ pub(super) async fn prove(url: &str, secret: &SecretString) -> Result<(), String
                 told = Some(why);
                 sleep(PAUSE).await;
             }
-        }
-    }
-}
-
-fn event() -> Vec<u8> {
-    let now = clock::now();
-    json!({
-        "id": format!("evt_stripe_amplitude_setup_{now}"),
-        "object": "event",
-        "api_version": API_VERSION,
-        "created": now,
-        "data": {"object": {"object": EVENT_TYPE}},
-        "livemode": false,
-        "type": EVENT_TYPE,
-    })
-    .to_string()
-    .into_bytes()
-}
-
-/// What an answer means.
-#[derive(Debug, PartialEq, Eq)]
-enum Verdict {
-    Proven,
-    /// It may pass.
-    NotYet(String),
-    Failed(String),
-}
-
-/// The function's own answers.
-#[derive(Deserialize)]
-struct Answer {
-    outcome: Outcome,
-    #[serde(default)]
-    reason: String,
-}
-
-#[derive(Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "lowercase")]
-enum Outcome {
-    Forwarded,
-    Deferred,
-    Ignored,
-    Refused,
-    Failed,
-}
-
-fn judge(status: u16, body: &[u8]) -> Verdict {
-    let Ok(Answer { outcome, reason }) = serde_json::from_slice(body) else {
-        // Somebody else's text may hold anything.
-        return match status {
-            429 | 500.. => Verdict::NotYet(format!("{status}, from a gateway or another server, and not from the function")),
-            403 => Verdict::Failed(
-                "403, from a gateway or another server, and not from the function: anybody has to be allowed to call it; or --url leads elsewhere".to_owned(),
-            ),
-            status => Verdict::Failed(format!(
-                "{status}, from another server or a gateway, and not from the function: --url leads elsewhere"
-            )),
-        };
-    };
-    let said = format!("{status}, {reason}");
-    match (status, outcome) {
-        (200, Outcome::Ignored) => Verdict::Proven,
-        // Where there is a queue, what the function cannot use of the parameters is 202.
-        (202 | 404 | 500.., _) => Verdict::NotYet(said),
-        // Of all refusals of a signature, a new secret mends this one.
-        (400, _) if reason.starts_with("signature does not match") => Verdict::NotYet(said),
-        (200, _) => Verdict::Failed(
-            "the function has forwarded an event that no project can want, so it is another version; update it"
-                .to_owned(),
-        ),
-        _ => Verdict::Failed(said),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use stripe_amplitude::stripe::catalog::EventTypes;
-    use stripe_amplitude::stripe::event::Event;
-    use stripe_amplitude::stripe::signature::{SignatureError, VerifiedBody};
-
-    use super::*;
-
-    #[test]
-    fn the_event_is_one_of_stripes_that_no_project_wants() {
-        let body = VerifiedBody::from_queue(event().into());
-        let event = Event::parse(&body).unwrap();
-        assert!(!EventTypes::default().contains(&event.event_type));
-    }
-
-    #[test]
-    fn only_what_may_pass_is_tried_again() {
-        let ours = |outcome: &str, reason: &str| json!({"outcome": outcome, "reason": reason}).to_string();
-        let mismatch = SignatureError::Mismatch.to_string();
-        let too_old = SignatureError::TooOld { seconds: 301, tolerance: 300 }.to_string();
-        for (status, body, expected) in [
-            (200, ours("ignored", "x"), "Proven"),
-            (200, ours("forwarded", "x"), "Failed"),
-            (202, ours("deferred", "x"), "NotYet"),
-            (400, ours("refused", &mismatch), "NotYet"),
-            (400, ours("refused", &too_old), "Failed"),
-            (404, ours("refused", "no such project"), "NotYet"),
-            (405, ours("refused", "x"), "Failed"),
-            (500, ours("failed", "x"), "NotYet"),
-            (503, ours("failed", "x"), "NotYet"),
-            (200, "<html>hidden".to_owned(), "Failed"),
-            (200, json!({"outcome": "hidden"}).to_string(), "Failed"),
-            (301, String::new(), "Failed"),
-            (403, json!({"message": "hidden"}).to_string(), "Failed"),
-            (404, json!({"message": "hidden"}).to_string(), "Failed"),
-            (503, json!({"message": "hidden"}).to_string(), "NotYet"),
-        ] {
-            let verdict = format!("{:?}", judge(status, body.as_bytes()));
-            assert!(verdict.starts_with(expected) && !verdict.contains("hidden"), "{status} {body}: {verdict}");
         }
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use secrecy::SecretString;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use stripe_amplitude::projects::ProjectName;
 
 use super::api::{Api, ApiError, Permission, read};
 
@@ -30,6 +31,20 @@ impl WebhookEndpoint {
     /// Whether Stripe delivers to it.
     pub(crate) fn is_enabled(&self) -> bool {
         self.status == "enabled"
+    }
+
+    /// Whether its path is the project's, whatever stands before `/stripe/`.
+    pub(crate) fn is_of(&self, project: &ProjectName) -> bool {
+        let path = self.url.split(['?', '#']).next().unwrap_or_default();
+        path.ends_with(&format!("/stripe/{project}"))
+    }
+
+    /// Which of these types it is not enabled for, and which others it is.
+    pub(crate) fn types_between(&self, types: &[&'static str]) -> (Vec<&'static str>, Vec<String>) {
+        let enabled = &self.enabled_events;
+        let missing = types.iter().copied().filter(|wanted| !enabled.iter().any(|event_type| event_type == wanted));
+        let unwanted = enabled.iter().filter(|event_type| !types.contains(&event_type.as_str()));
+        (missing.collect(), unwanted.cloned().collect())
     }
 }
 
@@ -101,4 +116,27 @@ pub(crate) async fn date(api: &Api, id: &str) -> Result<Option<String>, ApiError
 
 fn path_of(id: &str) -> String {
     format!("{PATH}/{id}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_is_the_projects_by_the_end_of_its_path() {
+        let project = "shop".parse().unwrap();
+        for (url, is_of) in [
+            ("https://example.com/stripe/shop", true),
+            ("https://example.com/prod/stripe/shop?x=/other", true),
+            ("https://example.com/stripe/shop/", false),
+            ("https://example.com/stripe/workshop", false),
+            ("https://example.com/xstripe/shop", false),
+            ("https://example.com/?/stripe/shop", false),
+        ] {
+            let endpoint =
+                serde_json::json!({"id": "we_1", "url": url, "status": "enabled", "enabled_events": [], "created": 1});
+            let endpoint: WebhookEndpoint = serde_json::from_value(endpoint).unwrap();
+            assert_eq!(endpoint.is_of(&project), is_of, "{url}");
+        }
+    }
 }

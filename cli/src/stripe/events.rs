@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use super::api::{Api, ApiError, Permission, read};
 use crate::clock::{DAY, HOUR};
 
-const PATH: &str = "/v1/events";
+pub(crate) const PATH: &str = "/v1/events";
 
 /// How far back Stripe's list goes, in seconds.
 pub(crate) const REACH: i64 = 30 * DAY;
@@ -143,6 +143,28 @@ pub(crate) async fn count(api: &Api, filter: &Filter) -> Result<usize, ApiError>
         }
     }
     Ok(count)
+}
+
+/// The newest events of a filter, at most so many, the newest first.
+///
+/// # Errors
+/// Where Stripe does not give them.
+pub(crate) async fn newest(api: &Api, filter: &Filter, number: usize) -> Result<Vec<Listed>, ApiError> {
+    let mut events: Vec<Listed> = Vec::new();
+    for types in filter.types.chunks(MOST_TYPES) {
+        let mut pages = NewestFirst::new(api, Filter { types: types.to_vec(), ..filter.clone() });
+        let mut left = number;
+        while left > 0
+            && let Some(mut page) = pages.next().await?
+        {
+            page.truncate(left);
+            left -= page.len();
+            events.extend(page);
+        }
+    }
+    events.sort_unstable_by(|one, other| other.place.cmp(&one.place));
+    events.truncate(number);
+    Ok(events)
 }
 
 /// The events of a filter of twenty types at the most, page by page as Stripe has them.

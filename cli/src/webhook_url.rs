@@ -7,7 +7,7 @@ use stripe_amplitude::projects::ProjectName;
 ///
 /// # Errors
 /// A sentence that says what it should be.
-pub(super) fn parse(text: &str, project: &ProjectName) -> Result<String, String> {
+pub(crate) fn parse(text: &str, project: &ProjectName) -> Result<String, String> {
     let end = format!("/stripe/{project}");
     let error = |what: &str| format!("--url {what}; it takes the URL that Stripe calls, https://…{end}");
     let url: Url = text.parse().map_err(|_| error("is not a URL"))?;
@@ -31,7 +31,7 @@ pub(super) fn parse(text: &str, project: &ProjectName) -> Result<String, String>
 }
 
 /// The same of a URL that somebody else has written.
-pub(super) fn is_same(text: &str, url: &str) -> bool {
+pub(crate) fn is_same(text: &str, url: &str) -> bool {
     text.parse::<Url>().is_ok_and(|text| text.as_str() == url)
 }
 

@@ -1,0 +1,364 @@
+//! `doctor`: whether everything that a project needs is as it should be, and what to do where it is not.
+
+mod clocks;
+mod finding;
+mod parameters;
+mod users;
+mod webhook;
+
+use std::error::Error;
+use std::fs::OpenOptions;
+use std::io::{self, Write as _};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use axum::http::header::DATE;
+use reqwest::Client as Http;
+use stripe_amplitude::amplitude::Region;
+use stripe_amplitude::amplitude::client::{Client, DeliveryError};
+use stripe_amplitude::projects::{DeliverySettings, Project, ProjectName, ProjectSource as _, parameter};
+use stripe_amplitude::stripe::signature::SigningSecret;
+use tokio::time::Instant;
+
+use self::finding::{Finding, Grade};
+use self::users::Users;
+use self::webhook::Wanted;
+use crate::amplitude::export::{Export, LAG};
+use crate::amplitude::import;
+use crate::clock::{DAY, HOUR};
+use crate::endpoint::Endpoint;
+use crate::key::{self, Key};
+use crate::proof::{self, Attempt, Verdict};
+use crate::stripe::api::{self, Api, ApiError, Permission};
+use crate::stripe::endpoints;
+use crate::stripe::event_types;
+use crate::stripe::events::{self, Filter, REACH};
+use crate::terminal::{self, count};
+use crate::{clock, http, projects, webhook_url};
+
+/// Look at everything that a project needs: parameters, Stripe, Amplitude, clocks
+///
+/// Each check is a line: ok, warning or problem, with what to do; what cannot be looked at is skipped, and the line says why.
+/// Nothing is changed, and nothing is left in Amplitude.
+///
+/// STRIPE_SECRET_KEY has the key of the Stripe account; a restricted one needs the permissions `Events`: Read and `Webhook
+/// Endpoints`: Read. AMPLITUDE_SECRET_KEY has the secret key of the Amplitude project, and AMPLITUDE_TEST_SECRET_KEY that of
+/// the project of test-mode events; both are only needed to see whether the keys fit. None is asked for.
+///
+/// The exit code is 1 if there is a problem.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  cargo cli-aws doctor --project shop --url https://…/stripe/shop
+  cargo cli-aws doctor --project shop --recent 5000 --csv customers.csv
+  cargo cli doctor --project shop --projects projects.toml")]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    choice: projects::Choice,
+    /// The URL that Stripe calls; a signed event of a type that nobody wants is delivered to it
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+    /// How many of the newest events are looked at for their user IDs
+    #[arg(long, value_name = "NUMBER", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    recent: u32,
+    /// Where to put the customers whose events have no user ID that you have put there
+    #[arg(long, value_name = "FILE")]
+    csv: Option<PathBuf>,
+    /// Requests to Stripe in a second, at the most
+    #[arg(long, value_name = "NUMBER", default_value_t = api::RATE, value_parser = clap::value_parser!(u32).range(1..=100))]
+    rate: u32,
+}
+
+/// On no list, and in no family that a project can name by mistake.
+const EVENT_TYPE: &str = "stripe_amplitude.doctor";
+
+/// So long Stripe delivers again what has failed.
+const STRIPE_RETRIES_FOR: i64 = 3 * DAY;
+
+/// Amplitude's uploads answer within a second or so.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// Fails if there is a problem.
+pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
+    let name = arguments.choice.project.clone();
+    let url = arguments.url.as_deref().map(|url| webhook_url::parse(url, &name)).transpose()?;
+    let projects = arguments.choice.source()?;
+    let http = http::build()?;
+    let mut report = Report::default();
+
+    let folder = projects.folder(&name);
+    let project = match projects.load(&name).await {
+        Err(error) => {
+            report.tell(Finding::problem(format!(
+                "{folder} cannot be read with the credentials of this machine: {error}"
+            )))?;
+            None
+        }
+        Ok(parameters) if parameters.is_empty() => {
+            report.tell(Finding::problem(format!(
+                "there is no project {name}: nothing is under {folder}/; look at the name, the account and the Region"
+            )))?;
+            None
+        }
+        Ok(parameters) => {
+            let project = Project::from_parameters(parameters.clone(), &folder);
+            report.tell_all(parameters::check(&parameters, &project, &folder))?;
+            Some(project)
+        }
+    };
+    let (secrets, delivery) = match project {
+        Some(Project { secrets, delivery, .. }) => (secrets, delivery.ok()),
+        None => (Vec::new(), None),
+    };
+    let mut doctor = Doctor { arguments, name, url, http, secrets: secrets.len(), delivery, report };
+    doctor.check_stripe().await?;
+    doctor.check_url(secrets).await?;
+    doctor.check_amplitude().await?;
+    let Report { problems, warnings } = doctor.report;
+    println!("\n{}, {}.", count(problems, "problem"), count(warnings, "warning"));
+    Ok(if problems == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What has been told.
+#[derive(Default)]
+struct Report {
+    problems: usize,
+    warnings: usize,
+}
+
+impl Report {
+    fn tell(&mut self, finding: Finding) -> io::Result<()> {
+        match finding.grade {
+            Grade::Problem => self.problems += 1,
+            Grade::Warning => self.warnings += 1,
+            Grade::Ok | Grade::Skipped => {}
+        }
+        terminal::print(&finding.to_string())
+    }
+
+    fn tell_all(&mut self, findings: Vec<Finding>) -> io::Result<()> {
+        findings.into_iter().try_for_each(|finding| self.tell(finding))
+    }
+}
+
+struct Doctor {
+    arguments: Arguments,
+    name: ProjectName,
+    /// As browsers write it.
+    url: Option<String>,
+    http: Http,
+    /// How many signing secrets the project has.
+    secrets: usize,
+    /// `None` where the parameters cannot be used.
+    delivery: Option<DeliverySettings>,
+    report: Report,
+}
+
+/// Without them, it is not known what the project wants.
+const NO_PARAMETERS: &str = "the parameters of the project cannot be used";
+
+/// Stripe.
+impl Doctor {
+    async fn check_stripe(&mut self) -> Result<(), Box<dyn Error>> {
+        let Some(key) = key::STRIPE.given() else {
+            let Key { variable, meaning } = key::STRIPE;
+            let words = format!(
+                "Stripe's endpoints, recent events and what is undelivered: {variable} is not set; it takes {meaning}"
+            );
+            return Ok(self.report.tell(Finding::skipped(words))?);
+        };
+        let api = Api::new(self.http.clone(), key, None, self.arguments.rate);
+        let mode = if api.is_test() { "test mode" } else { "live mode" };
+        let reads_events = match api.date(&format!("{}?limit=1", events::PATH), Permission::ReadEvents).await {
+            Ok(date) => {
+                self.report.tell(Finding::ok(format!("the key of Stripe is of {mode}, and may read events")))?;
+                let date = date.and_then(|date| clock::parse_http_date(&date));
+                self.report.tell(clocks::check("Stripe's", date, clock::now().cast_signed()))?;
+                true
+            }
+            Err(error) => {
+                self.report.tell(Finding::problem(error.to_string()))?;
+                // Nothing else would be answered, either.
+                if matches!(error, ApiError::UnknownKey | ApiError::Unreachable(_) | ApiError::Unreadable) {
+                    return Ok(());
+                }
+                false
+            }
+        };
+        self.check_endpoints(&api, mode).await?;
+        if !reads_events {
+            return Ok(self
+                .report
+                .tell(Finding::skipped("recent events, and what is undelivered: the key may not read events"))?);
+        }
+        let Some(delivery) = &self.delivery else {
+            return Ok(self
+                .report
+                .tell(Finding::skipped(format!("recent events, and what is undelivered: {NO_PARAMETERS}")))?);
+        };
+        let types = event_types::of(&delivery.settings.events);
+        self.check_undelivered(&api, &types).await?;
+        self.check_users(&api, types).await
+    }
+
+    async fn check_endpoints(&mut self, api: &Api, mode: &'static str) -> Result<(), Box<dyn Error>> {
+        let all = match endpoints::list(api).await {
+            Ok(all) => all,
+            Err(error) => return Ok(self.report.tell(Finding::problem(error.to_string()))?),
+        };
+        let Some(delivery) = &self.delivery else {
+            return Ok(self.report.tell(Finding::skipped(format!("the endpoints in Stripe: {NO_PARAMETERS}")))?);
+        };
+        let types = event_types::of(&delivery.settings.events);
+        let wanted =
+            Wanted { project: &self.name, url: self.url.as_deref(), types: &types, secrets: self.secrets, mode };
+        let found = webhook::of(&all, &wanted);
+        let findings = webhook::check(&found, &wanted);
+        Ok(self.report.tell_all(findings)?)
+    }
+
+    async fn check_undelivered(&mut self, api: &Api, types: &[&'static str]) -> io::Result<()> {
+        let now = clock::now().cast_signed();
+        let since = now - STRIPE_RETRIES_FOR;
+        let filter = Filter { types: types.to_vec(), created: since..now, undelivered: true };
+        let finding = match events::count(api, &filter).await {
+            Err(error) => Finding::problem(error.to_string()),
+            Ok(0) => Finding::ok("all events of the last three days are delivered"),
+            Ok(number) => Finding::warning(format!(
+                "{} of the last three days {} pending or failed, at one endpoint at least, whichever it was. Stripe delivers again for three days; what it does not, this brings in: `backfill --project {} --since {} --undelivered`",
+                count(number, "event"),
+                if number == 1 { "is" } else { "are" },
+                self.name,
+                clock::in_utc(since, "%Y-%m-%d")
+            )),
+        };
+        self.report.tell(finding)
+    }
+
+    async fn check_users(&mut self, api: &Api, types: Vec<&'static str>) -> Result<(), Box<dyn Error>> {
+        let Some(delivery) = &self.delivery else { return Ok(()) };
+        let now = clock::now().cast_signed();
+        // What is listed at its far end may be gone a moment later.
+        let created: Range<i64> = now - REACH + HOUR..now + 1;
+        let filter = Filter { types, created, undelivered: false };
+        let recent = usize::try_from(self.arguments.recent).unwrap_or(usize::MAX);
+        let newest = match events::newest(api, &filter, recent).await {
+            Ok(newest) => newest,
+            Err(error) => return Ok(self.report.tell(Finding::problem(error.to_string()))?),
+        };
+        let mut users = Users::default();
+        for event in &newest {
+            users.add(&event.body, &event.place, &delivery.settings.user_id_paths);
+        }
+        self.report.tell(users.finding())?;
+        terminal::print(&users.to_string())?;
+        if let Some(path) = &self.arguments.csv {
+            write(path, &users.csv()).map_err(|error| format!("{}: {error}", path.display()))?;
+            println!("{} are in {}.", count(users.customers(), "customer"), path.display());
+        }
+        Ok(())
+    }
+}
+
+/// The function.
+impl Doctor {
+    async fn check_url(&mut self, secrets: Vec<SigningSecret>) -> Result<(), Box<dyn Error>> {
+        let Some(url) = &self.url else {
+            let words = "the function itself: with --url https://…, a signed event is delivered that no project wants";
+            return Ok(self.report.tell(Finding::skipped(words))?);
+        };
+        let Some(secret) = secrets.into_iter().next() else {
+            return Ok(self
+                .report
+                .tell(Finding::skipped("the function itself: there is no signing secret to sign with"))?);
+        };
+        let endpoint = Endpoint::with_secret(url.clone(), secret)?;
+        let Attempt { verdict, date } = proof::attempt(&endpoint, EVENT_TYPE).await;
+        let now = clock::now().cast_signed();
+        self.report.tell(match verdict {
+            Verdict::Proven => Finding::ok(format!(
+                "{url} is the function, and knows the signing secret: it has answered `ignored` to an event that no project wants"
+            )),
+            Verdict::NotYet(why) => Finding::problem(format!(
+                "{url} does not work: {why}; what was changed within the last five minutes, it may not know yet"
+            )),
+            Verdict::Failed(why) => Finding::problem(format!("{url} does not work: {why}")),
+        })?;
+        if date.is_some() {
+            self.report.tell(clocks::check("the gateway's", date, now))?;
+        }
+        Ok(())
+    }
+}
+
+/// Amplitude.
+impl Doctor {
+    async fn check_amplitude(&mut self) -> Result<(), Box<dyn Error>> {
+        let Self { delivery: Some(delivery), report, http, .. } = self else {
+            return Ok(self.report.tell(Finding::skipped(format!("the keys of Amplitude: {NO_PARAMETERS}")))?);
+        };
+        let region = delivery.settings.amplitude_region;
+        let amplitude = match region {
+            Region::Us => "Amplitude (US)",
+            Region::Eu => "Amplitude (EU)",
+        };
+        let url = import::url_given();
+        let date = date_of(http, url.as_deref().unwrap_or(region.batch_url())).await;
+        let client = Client::new(http.clone(), url);
+        let keys = [parameter::API_KEY].into_iter().chain(delivery.has_test_key().then_some(parameter::TEST_API_KEY));
+        for key in keys {
+            let destination = delivery.destination_of(key);
+            let result = client.check_key(&destination, Instant::now() + LIMIT).await;
+            let secret = Key::amplitude_secret(key);
+            let is_refused = result.is_err();
+            report.tell(match result {
+                Ok(()) => Finding::ok(format!("{amplitude} does not refuse the key in {key}")),
+                Err(error @ DeliveryError::InvalidApiKey) => Finding::problem(format!("{key}: {error}")),
+                Err(error) => Finding::problem(format!("{amplitude}, asked with {key}: {error}")),
+            })?;
+            let Some(secret_key) = secret.given() else {
+                report.tell(Finding::skipped(format!(
+                    "whether {key} is the project that you look at in Amplitude: {} is not set; it takes {}",
+                    secret.variable, secret.meaning
+                )))?;
+                continue;
+            };
+            if is_refused {
+                continue;
+            }
+            // An hour that is complete.
+            let hour = clock::now().cast_signed() - LAG - HOUR;
+            report.tell(match Export::new(http.clone(), &destination, secret_key).check(hour).await {
+                Ok(()) => Finding::ok(format!("{key} and {} are of the same project", secret.variable)),
+                Err(why) => Finding::problem(why),
+            })?;
+        }
+        match date {
+            Some((date, now)) => report.tell(clocks::check("Amplitude's", date, now))?,
+            None => report.tell(Finding::skipped("Amplitude's clock: it does not answer"))?,
+        }
+        Ok(())
+    }
+}
+
+/// What the clock of a server says, and this machine's, in Unix seconds; `None` where it does not answer.
+async fn date_of(http: &Http, url: &str) -> Option<(Option<i64>, i64)> {
+    // Nothing is asked for, and any answer has a date.
+    let answer = http.get(url).timeout(LIMIT).send().await.ok()?;
+    let date = answer.headers().get(DATE).and_then(|date| clock::parse_http_date(date.to_str().ok()?));
+    Some((date, clock::now().cast_signed()))
+}
+
+/// For nobody else on this machine: customers are in it.
+fn write(path: &Path, text: &str) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(path)?;
+    // It may have been there before.
+    #[cfg(unix)]
+    file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    file.write_all(text.as_bytes())
+}

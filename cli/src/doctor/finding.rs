@@ -1,0 +1,56 @@
+//! What a check has found.
+
+use std::fmt;
+
+use crate::terminal::wrap;
+
+/// How good it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Grade {
+    Ok,
+    /// It works, and is surely not meant.
+    Warning,
+    /// Events are lost or refused, or soon will be.
+    Problem,
+    /// It could not be looked at.
+    Skipped,
+}
+
+/// A line of the report.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Finding {
+    pub(super) grade: Grade,
+    /// What was found, and what to do.
+    pub(super) words: String,
+}
+
+impl Finding {
+    pub(super) fn ok(words: impl Into<String>) -> Self {
+        Self { grade: Grade::Ok, words: words.into() }
+    }
+
+    pub(super) fn warning(words: impl Into<String>) -> Self {
+        Self { grade: Grade::Warning, words: words.into() }
+    }
+
+    pub(super) fn problem(words: impl Into<String>) -> Self {
+        Self { grade: Grade::Problem, words: words.into() }
+    }
+
+    pub(super) fn skipped(words: impl Into<String>) -> Self {
+        Self { grade: Grade::Skipped, words: words.into() }
+    }
+}
+
+impl fmt::Display for Finding {
+    /// With a line break at the end.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let grade = match self.grade {
+            Grade::Ok => "ok",
+            Grade::Warning => "warning",
+            Grade::Problem => "problem",
+            Grade::Skipped => "skipped",
+        };
+        f.write_str(&wrap(&format!("{grade:<9}"), 9, &self.words))
+    }
+}

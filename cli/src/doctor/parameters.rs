@@ -1,0 +1,73 @@
+//! The project, as its parameters describe it.
+
+use secrecy::ExposeSecret as _;
+use stripe_amplitude::projects::{Parameter, Project, parameter};
+
+use super::finding::Finding;
+use crate::settings;
+use crate::terminal::count;
+
+/// What is to be said of the parameters under a folder.
+pub(super) fn check(parameters: &[Parameter], project: &Project, folder: &str) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    match &project.delivery {
+        Err(error) => findings.push(Finding::problem(format!(
+            "{error}; until then, the function answers 500, and Stripe delivers again for three days"
+        ))),
+        Ok(delivery) => {
+            let secrets = count(project.secrets.len(), "signing secret");
+            let test_events = if delivery.has_test_key() { "go to a key of their own" } else { "go to the same key" };
+            findings.push(Finding::ok(format!(
+                "{folder} has {secrets} and the Amplitude key; test-mode events {test_events}"
+            )));
+            let value = parameters.iter().find(|one| one.name == parameter::SETTINGS);
+            let warnings =
+                settings::warnings(&delivery.settings, value.map_or(0, |one| one.value.expose_secret().len()));
+            findings.push(Finding::ok(match value {
+                Some(_) => format!("{folder}/settings is valid"),
+                None => format!("there is no {folder}/settings: all settings are the default"),
+            }));
+            findings.extend(warnings.into_iter().map(Finding::warning));
+        }
+    }
+    findings.extend(project.unknown_parameters().iter().map(|name| {
+        Finding::warning(format!(
+            "{name} is no parameter that this version knows, and is passed over: look at the spelling, or delete it"
+        ))
+    }));
+    findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checked(parameters: &[(&str, &str)]) -> String {
+        let own = |(name, value): &(&str, &str)| Parameter { name: (*name).to_owned(), value: (*value).into() };
+        let parameters: Vec<_> = parameters.iter().map(own).collect();
+        let project = Project::from_parameters(parameters.clone(), "/x/shop");
+        check(&parameters, &project, "/x/shop")
+            .iter()
+            .map(|finding| format!("{:?}: {}\n", finding.grade, finding.words))
+            .collect()
+    }
+
+    const COMPLETE: [(&str, &str); 2] = [("stripe-signing-secret", "hidden"), ("amplitude-api-key", "hidden")];
+
+    #[test]
+    fn each_fault_is_named_with_its_parameter() {
+        let with = |name: &'static str, value: &'static str| [COMPLETE.as_slice(), &[(name, value)]].concat();
+        for (parameters, words) in [
+            (COMPLETE.to_vec(), &["Ok: /x/shop has 1 signing secret", "there is no /x/shop/settings"][..]),
+            (with("amplitude-test-api-key", "hidden"), &["go to a key of their own"]),
+            (vec![COMPLETE[0]], &["Problem: the parameter /x/shop/amplitude-api-key is missing"]),
+            (vec![COMPLETE[1]], &["Problem: the parameter /x/shop/stripe-signing-secret is missing"]),
+            (with("amplitude-key", "hidden"), &["Warning: /x/shop/amplitude-key is no parameter"]),
+            (with("settings", "{"), &["Problem: the parameter /x/shop/settings cannot be used"]),
+            (with("settings", r#"{"max_age_days": 8}"#), &["settings is valid", "Warning: `max_age_days` is 8"]),
+        ] {
+            let text = checked(&parameters);
+            assert!(words.iter().all(|words| text.contains(words)) && !text.contains("hidden"), "{text}");
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! Whose the recent events are: which paths gave their user IDs, and which customers have none that can be trusted. Pure.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+
+use stripe_amplitude::stripe::event::{Event, id_of};
+use stripe_amplitude::stripe::json::{Json, Object};
+use stripe_amplitude::translate::identity;
+use stripe_amplitude::translate::path::FieldPath;
+
+use super::finding::Finding;
+use crate::clock;
+use crate::event_file;
+use crate::stripe::events::Place;
+use crate::terminal::{count, wrap};
+
+/// Fields in which an object can name somebody.
+const NAMING: [&str; 5] = ["metadata", "customer", "customer_email", "receipt_email", "client_reference_id"];
+
+/// What to do, by the beginning of the type.
+const REMEDIES: [(&str, &str); 6] = [
+    ("payment_intent.", "the metadata of the PaymentIntent; with Checkout, `payment_intent_data.metadata`"),
+    (
+        "charge.",
+        "the metadata of the PaymentIntent, which its charge inherits; with Checkout, `payment_intent_data.metadata`",
+    ),
+    ("checkout.session.", "the metadata of the session; or `client_reference_id`, with that path in `user_id_paths`"),
+    (
+        "invoice.",
+        "the metadata of the subscription, with `subscription_details.metadata.user_id` in `user_id_paths`; or of the invoice",
+    ),
+    ("customer.subscription.", "the metadata of the subscription; with Checkout, `subscription_data.metadata`"),
+    ("issuing_", "the metadata of the authorization or the transaction"),
+];
+
+/// Recent events, counted.
+#[derive(Debug, Default)]
+pub(super) struct Users {
+    /// By the path that gave the user ID; `None` where none did.
+    paths: BTreeMap<Option<String>, usize>,
+    /// Those that cannot be trusted, and all.
+    types: BTreeMap<String, (usize, usize)>,
+    /// Events of types that never name anybody.
+    nameless: BTreeMap<String, usize>,
+    unreadable: usize,
+    customers: HashMap<String, Customer>,
+}
+
+/// A customer of Stripe's some of whose events have no user ID that can be trusted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Customer {
+    events: usize,
+    /// The path that gave the user ID of the last one.
+    found_by: Option<String>,
+    last: Place,
+}
+
+/// Whether whoever runs the shop has put the user ID there. An e-mail address changes and is shared, and Stripe's own ID of a
+/// customer is nobody's in the product.
+fn is_trustworthy(path: &str) -> bool {
+    let mut segments = path.split('.');
+    if segments.clone().any(|segment| segment == "metadata") {
+        return true;
+    }
+    let last = segments.next_back().unwrap_or_default();
+    let is_email = last.to_lowercase().contains("email");
+    let is_stripes = last == "customer" || path == "id" || path.ends_with("customer.id");
+    !is_email && !is_stripes
+}
+
+impl Users {
+    /// Counts an event of Stripe's list.
+    pub(super) fn add(&mut self, body: &[u8], place: &Place, paths: &[FieldPath]) {
+        // Any time would do for the signature.
+        let Ok(body) = event_file::verified(body.to_vec(), 1) else { return self.unreadable += 1 };
+        let Ok(event) = Event::parse(&body) else { return self.unreadable += 1 };
+        let event_type = event.event_type.to_string();
+        let user = identity::user(&event.object, paths);
+        if user.is_none() && !can_name(&event.object) {
+            *self.nameless.entry(event_type).or_default() += 1;
+            return;
+        }
+        let path = user.map(|user| user.path.to_string());
+        let trusted = path.as_deref().is_some_and(is_trustworthy);
+        let (untrusted, all) = self.types.entry(event_type).or_default();
+        (*untrusted, *all) = (*untrusted + usize::from(!trusted), *all + 1);
+        if !trusted && let Some(customer) = customer_of(&event.object) {
+            let new = || Customer { events: 0, found_by: None, last: Place { created: i64::MIN, id: String::new() } };
+            let customer = self.customers.entry(customer).or_insert_with(new);
+            customer.events += 1;
+            if *place > customer.last {
+                (customer.found_by, customer.last) = (path.clone(), place.clone());
+            }
+        }
+        *self.paths.entry(path).or_default() += 1;
+    }
+
+    /// Events that could name somebody.
+    fn all(&self) -> usize {
+        self.paths.values().sum()
+    }
+
+    fn untrusted(&self) -> usize {
+        self.types.values().map(|(untrusted, _)| untrusted).sum()
+    }
+
+    /// In a line, with what to do.
+    pub(super) fn finding(&self) -> Finding {
+        let (all, untrusted) = (self.all(), self.untrusted());
+        if all == 0 {
+            return Finding::skipped("user IDs: there is no recent event that could have one");
+        }
+        if untrusted == 0 {
+            return Finding::ok(format!(
+                "all of {} have a user ID that you have put there",
+                count(all, "recent event")
+            ));
+        }
+        let mut words = format!(
+            "{untrusted} of {} ({:.1} %) have no user ID that you have put there, but an e-mail address, Stripe's ID of the customer, or nothing: they do not fall to your users. Put the user ID into",
+            count(all, "recent event"),
+            100.0 * untrusted as f64 / all as f64
+        );
+        let concerned =
+            |prefix: &str| self.types.iter().any(|(name, (number, _))| *number > 0 && name.starts_with(prefix));
+        let remedies: Vec<_> = REMEDIES
+            .into_iter()
+            .filter(|(prefix, _)| concerned(prefix))
+            .map(|(prefix, remedy)| format!(" {prefix}…: {remedy}"))
+            .collect();
+        words.push_str(if remedies.is_empty() { " the metadata of the object" } else { "" });
+        words.push_str(&remedies.join(";"));
+        words.push('.');
+        Finding::warning(words)
+    }
+
+    /// The customers concerned, those with most events first, as CSV with a header. Without their e-mail addresses.
+    pub(super) fn csv(&self) -> String {
+        let mut customers: Vec<_> = self.customers.iter().collect();
+        customers.sort_by(|(id, one), (other_id, other)| other.events.cmp(&one.events).then_with(|| id.cmp(other_id)));
+        let mut csv = "customer,events,user_id_from,last_event,last_time\n".to_owned();
+        for (id, Customer { events, found_by, last }) in customers {
+            let found_by = found_by.as_deref().unwrap_or("");
+            let time = clock::in_utc(last.created, "%Y-%m-%dT%H:%M:%SZ");
+            let fields = [id, &events.to_string(), found_by, &last.id, &time].map(field);
+            csv.push_str(&format!("{}\n", fields.join(",")));
+        }
+        csv
+    }
+
+    pub(super) fn customers(&self) -> usize {
+        self.customers.len()
+    }
+}
+
+impl fmt::Display for Users {
+    /// By path, and by type.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut rows = Vec::new();
+        for (path, number) in &self.paths {
+            let path = match path.as_deref() {
+                None => "(none)".to_owned(),
+                Some(path) if is_trustworthy(path) => path.to_owned(),
+                Some(path) => format!("{path} (not yours)"),
+            };
+            rows.push((number.to_string(), path));
+        }
+        for (event_type, (untrusted, all)) in self.types.iter().filter(|(_, (untrusted, _))| *untrusted > 0) {
+            rows.push((format!("{untrusted} of {all}"), format!("{event_type}: without a user ID of yours")));
+        }
+        for (event_type, number) in &self.nameless {
+            rows.push((number.to_string(), format!("{event_type}, which never names anybody")));
+        }
+        if self.unreadable > 0 {
+            rows.push((self.unreadable.to_string(), "that cannot be read".to_owned()));
+        }
+        rows.iter().try_for_each(|(number, what)| f.write_str(&wrap(&format!("{number:>20}  "), 22, what)))
+    }
+}
+
+/// Whether an object of this kind can say whose it is, in any field that Stripe has for that.
+fn can_name(object: &Object<'_>) -> bool {
+    NAMING.iter().any(|name| object.get(name).is_some())
+}
+
+fn customer_of(object: &Object<'_>) -> Option<String> {
+    let customer = match object.get("object").and_then(Json::as_str) {
+        Some("customer") => id_of(object.get("id")),
+        _ => id_of(object.get("customer")),
+    };
+    customer.map(str::to_owned)
+}
+
+/// A field of CSV (RFC 4180). One that a spreadsheet would reckon with is made text.
+fn field(text: &str) -> String {
+    let text = if text.starts_with(['=', '+', '-', '@']) { format!("'{text}") } else { text.to_owned() };
+    if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+    use stripe_amplitude::projects::settings::Settings;
+
+    use super::*;
+    use crate::doctor::finding::Grade;
+
+    fn add(users: &mut Users, event_type: &str, number: i64, object: Value) {
+        let id = format!("evt_{number}");
+        let event =
+            json!({"id": id, "object": "event", "type": event_type, "created": number, "data": {"object": object}});
+        users.add(event.to_string().as_bytes(), &Place { created: number, id }, &Settings::default().user_id_paths);
+    }
+
+    #[test]
+    fn a_user_id_can_be_trusted_where_somebody_has_put_it_on_purpose() {
+        for (path, trusted) in [
+            ("metadata.user_id", true),
+            ("metadata.email", true),
+            ("subscription_details.metadata.user_id", true),
+            ("client_reference_id", true),
+            ("lines.data.0.price.product", true),
+            ("customer", false),
+            ("customer.id", false),
+            ("customer_email", false),
+            ("customer.email", false),
+            ("receipt_email", false),
+            ("customer_details.email", false),
+            ("billing_details.Email", false),
+        ] {
+            assert_eq!(is_trustworthy(path), trusted, "{path}");
+        }
+    }
+
+    #[test]
+    fn the_customers_without_a_user_id_are_listed_with_their_last_event_and_no_address() {
+        let mut users = Users::default();
+        let charge = |changes: Value| {
+            let mut charge = json!({"object": "charge", "metadata": {}, "customer": null, "receipt_email": null});
+            charge.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+            charge
+        };
+        add(&mut users, "charge.failed", 3, charge(json!({"customer": "cus_1"})));
+        add(
+            &mut users,
+            "charge.failed",
+            2,
+            charge(json!({"customer": "cus_1", "receipt_email": "hidden@example.com"})),
+        );
+        add(
+            &mut users,
+            "charge.failed",
+            4,
+            charge(json!({"customer": {"id": "cus_2", "email": "hidden@example.com"}})),
+        );
+        add(&mut users, "charge.failed", 5, charge(json!({"metadata": {"user_id": "hidden"}, "customer": "cus_3"})));
+        add(&mut users, "charge.failed", 6, charge(json!({})));
+        add(&mut users, "balance.available", 7, json!({"object": "balance", "available": []}));
+        let expected = "customer,events,user_id_from,last_event,last_time
+cus_1,2,customer,evt_3,1970-01-01T00:00:03Z
+cus_2,1,customer.email,evt_4,1970-01-01T00:00:04Z
+";
+        assert_eq!((users.csv().as_str(), users.customers()), (expected, 2));
+        let finding = users.finding();
+        assert_eq!(finding.grade, Grade::Warning);
+        for words in ["4 of 5 recent events (80.0 %)", "payment_intent_data.metadata"] {
+            assert!(finding.words.contains(words), "{finding:?}");
+        }
+        let table = users.to_string();
+        for words in
+            ["1  (none)\n", "1  customer (not yours)\n", "4 of 5  charge.failed", "1  balance.available, which never"]
+        {
+            assert!(table.contains(words), "{table}");
+        }
+        assert!(!format!("{table}{finding}").contains("hidden"));
+    }
+
+    #[test]
+    fn what_a_spreadsheet_would_reckon_with_is_text() {
+        for (text, expected) in [("cus_1", "cus_1"), ("=1+1", "'=1+1"), ("a,b", "\"a,b\""), ("a\"b", "\"a\"\"b\"")] {
+            assert_eq!(field(text), expected);
+        }
+    }
+}

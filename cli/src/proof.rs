@@ -1,0 +1,154 @@
+//! The proof that a URL leads to the function, and that the function has the secret: a signed event of a type that no
+//! project wants, which is answered `ignored` and lands nowhere.
+
+use std::time::Duration;
+
+use axum::http::header::DATE;
+use serde::Deserialize;
+use serde_json::json;
+use stripe_amplitude::stripe::catalog::API_VERSION;
+use tokio::time::timeout;
+
+use crate::clock;
+use crate::endpoint::Endpoint;
+
+/// Stripe's own deliveries are answered within 4.5 s.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// What came of one delivery.
+pub(crate) struct Attempt {
+    pub(crate) verdict: Verdict,
+    /// The clock of whoever answered, in Unix seconds.
+    pub(crate) date: Option<i64>,
+}
+
+/// Delivers an event of this type, which is on no list, and in no family that a project can name by mistake.
+pub(crate) async fn attempt(endpoint: &Endpoint, event_type: &str) -> Attempt {
+    let answer = timeout(LIMIT, async {
+        let answer = endpoint.deliver(event(event_type)).await?;
+        let date = answer.headers().get(DATE).and_then(|date| clock::parse_http_date(date.to_str().ok()?));
+        let status = answer.status().as_u16();
+        Ok::<_, reqwest::Error>((status, date, answer.bytes().await?))
+    });
+    match answer.await {
+        Ok(Ok((status, date, body))) => Attempt { verdict: judge(status, &body), date },
+        Ok(Err(error)) => Attempt { verdict: Verdict::Failed(endpoint.unreachable(&error)), date: None },
+        Err(_) => {
+            let verdict = Verdict::NotYet(format!("no answer within {} s", LIMIT.as_secs()));
+            Attempt { verdict, date: None }
+        }
+    }
+}
+
+fn event(event_type: &str) -> Vec<u8> {
+    let now = clock::now();
+    json!({
+        "id": format!("evt_stripe_amplitude_{now}"),
+        "object": "event",
+        "api_version": API_VERSION,
+        "created": now,
+        "data": {"object": {"object": event_type}},
+        "livemode": false,
+        "type": event_type,
+    })
+    .to_string()
+    .into_bytes()
+}
+
+/// What an answer means.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Proven,
+    /// It may pass.
+    NotYet(String),
+    Failed(String),
+}
+
+/// The function's own answers.
+#[derive(Deserialize)]
+struct Answer {
+    outcome: Outcome,
+    #[serde(default)]
+    reason: String,
+}
+
+#[derive(Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+enum Outcome {
+    Forwarded,
+    Deferred,
+    Ignored,
+    Refused,
+    Failed,
+}
+
+fn judge(status: u16, body: &[u8]) -> Verdict {
+    let Ok(Answer { outcome, reason }) = serde_json::from_slice(body) else {
+        // Somebody else's text may hold anything.
+        return match status {
+            429 | 500.. => Verdict::NotYet(format!("{status}, from a gateway or another server, and not from the function")),
+            403 => Verdict::Failed(
+                "403, from a gateway or another server, and not from the function: anybody has to be allowed to call it; or --url leads elsewhere".to_owned(),
+            ),
+            status => Verdict::Failed(format!(
+                "{status}, from another server or a gateway, and not from the function: --url leads elsewhere"
+            )),
+        };
+    };
+    let said = format!("{status}, {reason}");
+    match (status, outcome) {
+        (200, Outcome::Ignored) => Verdict::Proven,
+        // Where there is a queue, what the function cannot use of the parameters is 202.
+        (202 | 404 | 500.., _) => Verdict::NotYet(said),
+        // Of all refusals of a signature, a new secret mends this one.
+        (400, _) if reason.starts_with("signature does not match") => Verdict::NotYet(said),
+        (200, _) => Verdict::Failed(
+            "the function has forwarded an event that no project can want, so it is another version; update it"
+                .to_owned(),
+        ),
+        _ => Verdict::Failed(said),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use stripe_amplitude::stripe::catalog::EventTypes;
+    use stripe_amplitude::stripe::event::Event;
+    use stripe_amplitude::stripe::signature::{SignatureError, VerifiedBody};
+
+    use super::*;
+
+    #[test]
+    fn the_event_is_one_of_stripes_that_no_project_wants() {
+        let body = VerifiedBody::from_queue(event("stripe_amplitude.test").into());
+        let event = Event::parse(&body).unwrap();
+        assert!(!EventTypes::default().contains(&event.event_type));
+    }
+
+    #[test]
+    fn only_what_may_pass_is_tried_again() {
+        let ours = |outcome: &str, reason: &str| json!({"outcome": outcome, "reason": reason}).to_string();
+        let mismatch = SignatureError::Mismatch.to_string();
+        let too_old = SignatureError::TooOld { seconds: 301, tolerance: 300 }.to_string();
+        for (status, body, expected) in [
+            (200, ours("ignored", "x"), "Proven"),
+            (200, ours("forwarded", "x"), "Failed"),
+            (202, ours("deferred", "x"), "NotYet"),
+            (400, ours("refused", &mismatch), "NotYet"),
+            (400, ours("refused", &too_old), "Failed"),
+            (404, ours("refused", "no such project"), "NotYet"),
+            (405, ours("refused", "x"), "Failed"),
+            (500, ours("failed", "x"), "NotYet"),
+            (503, ours("failed", "x"), "NotYet"),
+            (200, "<html>hidden".to_owned(), "Failed"),
+            (200, json!({"outcome": "hidden"}).to_string(), "Failed"),
+            (301, String::new(), "Failed"),
+            (403, json!({"message": "hidden"}).to_string(), "Failed"),
+            (404, json!({"message": "hidden"}).to_string(), "Failed"),
+            (503, json!({"message": "hidden"}).to_string(), "NotYet"),
+        ] {
+            let verdict = format!("{:?}", judge(status, body.as_bytes()));
+            assert!(verdict.starts_with(expected) && !verdict.contains("hidden"), "{status} {body}: {verdict}");
+        }
+    }
+}

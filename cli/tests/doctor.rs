@@ -1,0 +1,327 @@
+//! `doctor`, against the stand-in for Stripe, the local Amplitude, and the function's handler.
+
+// As in the function's `tests/it`: a helper, like a test, stops where it meets what it does not expect.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+mod command_line;
+mod local_amplitude;
+mod stand_in;
+
+use std::process::{Command, Output, Stdio};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use amplitude_emulator::{Configuration, Fault};
+use command_line::Serving;
+use local_amplitude::LocalAmplitude;
+use serde_json::{Value, json};
+use stand_in::{Event, Permission, SECRET_KEY, StripeStandIn, history, sample};
+use stripe_amplitude::stripe::catalog::TYPES;
+use tempfile::TempDir;
+
+const HOUR: i64 = 60 * 60;
+
+const SHOP: &str = "[shop]\nstripe-signing-secret = \"whsec_a\"\namplitude-api-key = \"key\"\n";
+
+/// A Stripe, an Amplitude, the function's handler, and a folder in which the command runs.
+struct World {
+    stripe: StripeStandIn,
+    amplitude: LocalAmplitude,
+    _serving: Serving,
+    /// The webhook's.
+    url: String,
+    folder: TempDir,
+    now: i64,
+}
+
+#[derive(Debug)]
+struct Ended {
+    code: Option<i32>,
+    /// Without the line breaks between words.
+    out: String,
+    error: String,
+}
+
+impl World {
+    /// All is well.
+    async fn new() -> Self {
+        let configuration = Configuration {
+            secret_keys: vec!["secret".to_owned(), "test-secret".to_owned()],
+            api_keys: vec!["key".to_owned(), "test-key".to_owned()],
+            ..Configuration::default()
+        };
+        let amplitude = LocalAmplitude::start(configuration);
+        let folder = tempfile::tempdir().unwrap();
+        let projects = folder.path().join("projects.toml");
+        std::fs::write(&projects, SHOP).unwrap();
+        let projects = projects.to_str().unwrap();
+        let serving = Serving::start(&["--projects", projects, "--amplitude", &amplitude.http_v2()]);
+        let url = serving.url.clone();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs().cast_signed();
+        let world = Self { stripe: StripeStandIn::start().await, amplitude, _serving: serving, url, folder, now };
+        world.stripe.add((0..20).map(|number| sample("charge.succeeded", number, now - HOUR)));
+        world.add_endpoint(&TYPES, "2024-06-20").await;
+        world
+    }
+
+    /// Through the API, as `setup` does.
+    async fn add_endpoint(&self, types: &[&str], api_version: &str) {
+        let mut form = format!("url={}&api_version={api_version}", self.url);
+        types.iter().for_each(|event_type| form.push_str(&format!("&enabled_events[]={event_type}")));
+        self.post("", form).await;
+    }
+
+    /// In the place of the one that is there.
+    async fn replace_endpoint(&self, types: &[&str], api_version: &str) {
+        let http = stripe_amplitude::http_client::build(None).unwrap();
+        for endpoint in self.stripe.endpoints() {
+            let url = format!("{}/v1/webhook_endpoints/{}", self.stripe.url(), endpoint.id);
+            http.delete(url).basic_auth(SECRET_KEY, Some("")).send().await.unwrap();
+        }
+        self.add_endpoint(types, api_version).await;
+    }
+
+    async fn post(&self, id: &str, form: String) {
+        let http = stripe_amplitude::http_client::build(None).unwrap();
+        let request = http.post(format!("{}/v1/webhook_endpoints{id}", self.stripe.url()));
+        let request = request.header("content-type", "application/x-www-form-urlencoded").body(form);
+        let answer = request.basic_auth(SECRET_KEY, Some("")).send().await.unwrap();
+        assert!(answer.status().is_success());
+    }
+
+    fn projects(&self, projects: &str) {
+        std::fs::write(self.folder.path().join("projects.toml"), projects).unwrap();
+    }
+
+    fn doctor(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Ended {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_stripe-amplitude-cli"));
+        command.args(["doctor", "--project", "shop", "--projects", "projects.toml"]).args(arguments);
+        command.current_dir(self.folder.path()).env_clear().envs(self.amplitude.variables());
+        command.env("STRIPE_API_URL", self.stripe.url()).env("STRIPE_SECRET_KEY", SECRET_KEY);
+        command.env("AMPLITUDE_SECRET_KEY", "secret");
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.envs(variables.iter().copied());
+        let Output { status, stdout, stderr } = command.output().unwrap();
+        let out = String::from_utf8(stdout).unwrap();
+        // Only where a line goes on.
+        let out = out.replace("\n         ", " ");
+        assert!(self.amplitude.events().is_empty(), "a trace is left");
+        for secret in ["whsec_a", "\"key\"", SECRET_KEY] {
+            assert!(!out.contains(secret), "{out}");
+        }
+        Ended { code: status.code(), out, error: String::from_utf8(stderr).unwrap() }
+    }
+
+    fn with_url(&self) -> Ended {
+        self.doctor(&["--url", &self.url], &[])
+    }
+}
+
+/// The lines of this grade.
+fn lines<'e>(ended: &'e Ended, grade: &str) -> Vec<&'e str> {
+    ended.out.lines().filter(|line| line.split(' ').next() == Some(grade)).collect()
+}
+
+#[tokio::test]
+async fn all_is_well() {
+    let world = World::new().await;
+    let ended = world.with_url();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let others: Vec<_> = ["problem", "warning", "skipped"].iter().flat_map(|grade| lines(&ended, grade)).collect();
+    assert!(others.is_empty(), "{others:#?}");
+    for words in [
+        "/stripe-amplitude/shop has 1 signing secret and the Amplitude key",
+        "is enabled for exactly the 26 types",
+        "may read events",
+        "all events of the last three days are delivered",
+        "all of 20 recent events have a user ID",
+        "is the function, and knows the signing secret",
+        "does not refuse the key in amplitude-api-key",
+        "amplitude-api-key and AMPLITUDE_SECRET_KEY are of the same project",
+        "clock and Stripe's agree",
+        "clock and the gateway's agree",
+        "clock and Amplitude's agree",
+        "\n0 problems, 0 warnings.\n",
+    ] {
+        assert!(ended.out.contains(words), "{words}: {}", ended.out);
+    }
+}
+
+#[tokio::test]
+async fn without_keys_the_rest_is_looked_at() {
+    let world = World::new().await;
+    let ended = world.doctor(&[], &[("STRIPE_SECRET_KEY", ""), ("AMPLITUDE_SECRET_KEY", "")]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let skipped = lines(&ended, "skipped").join("\n");
+    for words in ["STRIPE_SECRET_KEY is not set", "--url", "AMPLITUDE_SECRET_KEY is not set"] {
+        assert!(skipped.contains(words), "{skipped}");
+    }
+    assert!(ended.out.contains("does not refuse the key"), "{ended:?}");
+}
+
+#[tokio::test]
+async fn each_fault_of_the_endpoint_is_found_with_its_remedy() {
+    let world = World::new().await;
+    let mut types = TYPES.to_vec();
+    types.pop();
+    world.replace_endpoint(&types, "2024-06-20").await;
+    let ended = world.with_url();
+    assert_eq!((ended.code, lines(&ended, "problem").len()), (Some(1), 1), "{ended:?}");
+    assert!(
+        lines(&ended, "problem")[0].contains("issuing_transaction.created; `setup --project shop --url http"),
+        "{ended:?}"
+    );
+
+    world.replace_endpoint(&["*"], "2024-06-20").await;
+    let ended = world.with_url();
+    assert_eq!((ended.code, lines(&ended, "warning").len()), (Some(0), 1), "{ended:?}");
+    assert!(lines(&ended, "warning")[0].contains("every type"), "{ended:?}");
+
+    world.replace_endpoint(&TYPES, "2025-03-31.basil").await;
+    let ended = world.with_url();
+    assert!(lines(&ended, "warning")[0].contains("2025-03-31.basil and not 2024-06-20"), "{ended:?}");
+
+    world.replace_endpoint(&TYPES, "2024-06-20").await;
+    let id = world.stripe.endpoints()[0].id.clone();
+    world.post(&format!("/{id}"), "disabled=true".to_owned()).await;
+    let ended = world.with_url();
+    assert!(ended.code == Some(1) && lines(&ended, "problem")[0].contains("is disabled"), "{ended:?}");
+
+    world.replace_endpoint(&TYPES, "2024-06-20").await;
+    world.add_endpoint(&TYPES, "2024-06-20").await;
+    let ended = world.with_url();
+    assert!(ended.code == Some(1), "{ended:?}");
+    assert!(lines(&ended, "problem")[0].contains("2 endpoints and 1 signing secret"), "{ended:?}");
+
+    let ended = world.doctor(&["--url", "https://other.example/stripe/shop"], &[]);
+    assert!(lines(&ended, "problem")[0].contains("no webhook endpoint in test mode with the URL"), "{ended:?}");
+}
+
+#[tokio::test]
+async fn a_function_that_is_not_there_or_knows_another_secret_is_found() {
+    let world = World::new().await;
+    let ended = world.doctor(&["--url", "http://127.0.0.1:1/stripe/shop"], &[]);
+    assert!(ended.code == Some(1) && ended.out.contains("cannot be reached"), "{ended:?}");
+    // What `serve` knows, it knows for a while.
+    world.projects(&SHOP.replace("whsec_a", "whsec_b"));
+    let ended = world.with_url();
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(lines(&ended, "problem")[0].contains("signature does not match"), "{ended:?}");
+    let ended = world.doctor(&["--url", "https://example.com/other"], &[]);
+    assert!(ended.code == Some(1) && ended.error.contains("--url does not end with /stripe/shop"), "{ended:?}");
+}
+
+#[tokio::test]
+async fn each_fault_of_the_parameters_is_found_and_all_else_is_looked_at() {
+    let world = World::new().await;
+    for (projects, grade, words) in [
+        (SHOP.replace("amplitude-api-key", "amplitude-key"), "problem", "amplitude-api-key is missing"),
+        (format!("{SHOP}amplitude-key = 'x'\n"), "warning", "shop/amplitude-key is no parameter"),
+        (format!("{SHOP}settings = '{{\"refund\": 1}}'\n"), "problem", "settings cannot be used"),
+        (format!("{SHOP}settings = '{{\"max_age_days\": 30}}'\n"), "warning", "`max_age_days` is 30"),
+        (SHOP.replace("[shop]", "[other]"), "problem", "there is no project shop"),
+    ] {
+        world.projects(&projects);
+        let ended = world.with_url();
+        assert_eq!(ended.code, Some(i32::from(grade == "problem")), "{ended:?}");
+        assert!(lines(&ended, grade).iter().any(|line| line.contains(words)), "{words}: {ended:?}");
+        assert!(ended.out.contains("may read events"), "{ended:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_may_too_little_or_is_wrong_is_found() {
+    let world = World::new().await;
+    for (permissions, words) in [
+        (&[Permission::EventsRead][..], "`Webhook Endpoints`: Read"),
+        (&[Permission::WebhookEndpointsRead], "`Events`: Read"),
+    ] {
+        let key = world.stripe.restricted_key(permissions);
+        let ended = world.doctor(&[], &[("STRIPE_SECRET_KEY", &key)]);
+        assert_eq!((ended.code, lines(&ended, "problem").len()), (Some(1), 1), "{ended:?}");
+        assert!(lines(&ended, "problem")[0].contains(words), "{ended:?}");
+    }
+    for (variable, words) in [
+        ("STRIPE_SECRET_KEY", "Stripe does not know the key"),
+        ("AMPLITUDE_SECRET_KEY", "AMPLITUDE_SECRET_KEY takes the secret key of the same project"),
+    ] {
+        let ended = world.doctor(&[], &[(variable, "wrong")]);
+        assert_eq!((ended.code, lines(&ended, "problem").len()), (Some(1), 1), "{ended:?}");
+        assert!(lines(&ended, "problem")[0].contains(words), "{ended:?}");
+    }
+    world.projects(&format!("{SHOP}amplitude-test-api-key = \"wrong\"\n"));
+    let ended = world.doctor(&[], &[("AMPLITUDE_TEST_SECRET_KEY", "test-secret")]);
+    assert_eq!(lines(&ended, "problem").len(), 1, "{ended:?}");
+    assert!(lines(&ended, "problem")[0].contains("amplitude-test-api-key: 400: the API key is not known"), "{ended:?}");
+    world.projects(SHOP);
+    world.amplitude.order(Fault::answer(503), 1);
+    let ended = world.doctor(&[], &[]);
+    assert!(lines(&ended, "problem")[0].contains("503: Amplitude is not available"), "{ended:?}");
+}
+
+#[tokio::test]
+async fn a_clock_that_is_off_is_found() {
+    let world = World::new().await;
+    for (off, grade, words) in [(100, "warning", "behind Stripe's"), (-400, "problem", "ahead of Stripe's")] {
+        world.stripe.set_date(world.now + off);
+        let ended = world.doctor(&[], &[]);
+        assert!(lines(&ended, grade).iter().any(|line| line.contains(words)), "{ended:?}");
+        assert_eq!(ended.code, Some(i32::from(grade == "problem")));
+    }
+}
+
+#[tokio::test]
+async fn customers_without_a_user_id_of_the_shop_go_into_a_file_of_the_owners() {
+    let world = World::new().await;
+    let charge = |number: u64, changes: Value| {
+        let mut body: Value = serde_json::from_slice(
+            &sample("charge.succeeded", 100 + number, world.now - 1000 + number.cast_signed()).body,
+        )
+        .unwrap();
+        let object = body["data"]["object"].as_object_mut().unwrap();
+        object.insert("metadata".to_owned(), json!({}));
+        object.extend(changes.as_object().unwrap().clone());
+        Event::new(body.to_string())
+    };
+    let email = "jenny@example.com";
+    let last = charge(3, json!({"customer": "cus_a", "receipt_email": email}));
+    world.stripe.add([
+        charge(1, json!({"customer": "cus_b", "receipt_email": null})),
+        charge(2, json!({"customer": "cus_a", "receipt_email": null})),
+        last.clone(),
+        charge(4, json!({"customer": null, "receipt_email": null})),
+        sample("balance.available", 200, world.now - 500),
+    ]);
+    let ended = world.doctor(&["--csv", "customers.csv"], &[]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(lines(&ended, "warning")[0].contains("4 of 24 recent events (16.7 %) have no user ID"), "{ended:?}");
+    assert!(ended.out.contains("balance.available, which never names anybody"), "{ended:?}");
+    assert!(ended.out.contains("2 customers are in customers.csv."), "{ended:?}");
+    let path = world.folder.path().join("customers.csv");
+    let csv = std::fs::read_to_string(&path).unwrap();
+    let rows: Vec<_> = csv.lines().collect();
+    assert_eq!(rows[0], "customer,events,user_id_from,last_event,last_time");
+    assert!(rows[1].starts_with(&format!("cus_a,2,receipt_email,{},20", last.id)), "{csv}");
+    assert!(rows.len() == 3 && rows[2].starts_with("cus_b,1,customer,"), "{csv}");
+    assert!(!csv.contains(email) && !ended.out.contains(email));
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    // Of more than there is room for, the newest.
+    world.stripe.add(history(300, world.now - 20 * HOUR, world.now - 2 * HOUR));
+    let ended = world.doctor(&["--recent", "4"], &[]);
+    assert!(lines(&ended, "warning")[0].contains("3 of 3 recent events"), "{ended:?}");
+}
+
+#[tokio::test]
+async fn what_is_undelivered_comes_with_the_command_that_brings_it_in() {
+    let world = World::new().await;
+    world.stripe.add([7, 8].map(|number| sample("charge.failed", number, world.now - 10 * HOUR).undelivered()));
+    let ended = world.doctor(&[], &[]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let warning = lines(&ended, "warning").join("\n");
+    assert!(warning.contains("2 events of the last three days are pending or failed"), "{ended:?}");
+    assert!(warning.contains("`backfill --project shop --since 20") && warning.contains("--undelivered`"), "{ended:?}");
+}
