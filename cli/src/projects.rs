@@ -140,6 +140,15 @@ impl Projects {
         Ok(Project::from_parameters(parameters, &folder))
     }
 
+    /// The same with more patience than the function has.
+    pub(crate) fn patient(self) -> Self {
+        match self {
+            Self::Fixed(projects) => Self::Fixed(projects),
+            #[cfg(feature = "aws")]
+            Self::ParameterStore(store) => Self::ParameterStore(store.patient()),
+        }
+    }
+
     /// Writes a secret parameter of a project, whether it is there or not.
     ///
     /// # Errors

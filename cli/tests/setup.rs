@@ -64,6 +64,8 @@ impl Ended {
 impl World {
     async fn new() -> Self {
         let moto = Moto::start();
+        // It begins with its first answer, and the function waits less long.
+        moto.parameters(FOLDER).await;
         let amplitude = LocalAmplitude::start(Configuration::default());
         let mut function = Command::new(env!("CARGO_BIN_EXE_stripe-amplitude-cli"))
             .args(["serve", "--port", "0", "--parameter-store", "--amplitude", &amplitude.http_v2()])

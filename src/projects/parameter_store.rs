@@ -16,8 +16,8 @@ use crate::aws::Access;
 /// connection may have died without a word while the environment was frozen.
 const ATTEMPT_LIMIT: Duration = Duration::from_millis(900);
 
-/// The same for a change, which nobody waits for with a delivery at hand: KMS encrypts meanwhile.
-const CHANGE_LIMIT: Duration = Duration::from_secs(5);
+/// The same for the command line, whose way may be long, and where nobody waits with a delivery at hand.
+const PATIENT_LIMIT: Duration = Duration::from_secs(5);
 
 /// Reads projects with one `GetParametersByPath` each: recursive, decrypted, paged.
 #[derive(Clone, Debug)]
@@ -35,6 +35,13 @@ impl ParameterStore {
         Self { client: aws_sdk_ssm::Client::from_conf(configuration), prefix }
     }
 
+    /// The same with more patience.
+    pub fn patient(self) -> Self {
+        let limits = TimeoutConfig::builder().operation_attempt_timeout(PATIENT_LIMIT).build();
+        let configuration = self.client.config().to_builder().timeout_config(limits).build();
+        Self { client: aws_sdk_ssm::Client::from_conf(configuration), ..self }
+    }
+
     /// Writes a secret parameter, whether it is there or not, encrypted with the account's own key for that, `aws/ssm`.
     /// Only the command line does; the function has no such permission.
     ///
@@ -47,9 +54,7 @@ impl ParameterStore {
             .name(format!("{}/{name}", self.folder(project)))
             .r#type(ParameterType::SecureString)
             .overwrite(true)
-            .value(value.expose_secret())
-            .customize()
-            .config_override(change());
+            .value(value.expose_secret());
         request.send().await.map(drop).map_err(|error| ChangeError::of(&error, "ssm:PutParameter"))
     }
 
@@ -59,17 +64,12 @@ impl ParameterStore {
     /// Where it is not deleted, or nobody knows.
     pub async fn delete(&self, project: &ProjectName, name: &str) -> Result<(), ChangeError> {
         let name = format!("{}/{name}", self.folder(project));
-        let request = self.client.delete_parameter().name(name).customize().config_override(change());
+        let request = self.client.delete_parameter().name(name);
         match request.send().await.map_err(|error| ChangeError::of(&error, "ssm:DeleteParameter")) {
             Err(ChangeError::Refused { code, .. }) if code == "ParameterNotFound" => Ok(()),
             result => result.map(drop),
         }
     }
-}
-
-fn change() -> aws_sdk_ssm::config::Builder {
-    let limits = TimeoutConfig::builder().operation_attempt_timeout(CHANGE_LIMIT).build();
-    aws_sdk_ssm::Config::builder().timeout_config(limits)
 }
 
 impl ProjectSource for ParameterStore {
