@@ -5,7 +5,7 @@ mod rejected;
 mod source;
 mod survey;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::error::Error;
 use std::fmt;
 use std::io::IsTerminal as _;
@@ -15,19 +15,22 @@ use std::sync::Arc;
 
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use reqwest::Client as Http;
+use secrecy::ExposeSecret as _;
+use stripe_amplitude::amplitude::batch::Room;
+use stripe_amplitude::projects::{DeliverySettings, parameter};
 
 use self::cursor::{Counts, Cursor, Job, Position};
 use self::rejected::Rejected;
 use self::source::{Chunk, Item, Source};
 use self::survey::Survey;
-use crate::amplitude::import::{self, Import, Room, Stopped, Wanted};
+use crate::amplitude::import::{self, Import, Stopped, Wanted};
 use crate::amplitude::known::{Known, SecretKeys, is_beyond_the_window};
 use crate::history::{Fate, Translated, Translator};
 use crate::interrupt::Interrupt;
 use crate::stripe::api::{self, Api};
 use crate::stripe::event_types;
 use crate::stripe::events::{Filter, REACH};
-use crate::terminal::{self, confirmed, wrap};
+use crate::terminal::{self, wrap};
 use crate::{clock, http, input, key, projects};
 
 /// Send events of the past to Amplitude, as the function would have
@@ -87,113 +90,120 @@ pub(crate) struct Arguments {
 
 const FROM_STRIPE: &str = "Stripe";
 
+/// So many lines without an event at the beginning of a file are no accident.
+const MANY: usize = 100;
+
 /// Succeeds only if every event is sent, or left out on purpose.
 pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let now = clock::now().cast_signed();
     let project = arguments.choice.project.clone();
-    let delivery = arguments.choice.delivery().await?;
+    let delivery = arguments.choice.delivery(arguments.source.as_deref()).await?;
     let file_of = |file: &Option<PathBuf>, kind: &str| {
         file.clone().unwrap_or_else(|| format!("stripe-amplitude-{project}.{kind}").into())
     };
     let rejected = file_of(&arguments.rejected, "rejected.ndjson");
-    if arguments.from_file.as_ref() == Some(&rejected) {
-        return Err(
-            "what cannot be sent would go into the file that is read; choose another one with --rejected".into()
-        );
-    }
-    let is_standard_input = arguments.from_file.as_deref().is_some_and(input::is_standard_input);
-    if is_standard_input && !arguments.yes && !arguments.dry_run {
-        return Err("with --from-file -, standard input has the events, so nobody can be asked: say --yes".into());
-    }
-    let region = delivery.settings.amplitude_region;
-    let types = event_types::of(&delivery.settings.events);
-    let (cursor, is_resumed) = Cursor::open(&file_of(&arguments.cursor, "cursor.json"), arguments.job(), now)?;
+    arguments.check(&rejected)?;
+
+    let http = http::build()?;
+    let amplitude = import::place(delivery.settings.amplitude_region);
+    let api = match &arguments.from_file {
+        None => Some(Api::new(http.clone(), key::STRIPE.required()?, arguments.account.clone(), arguments.rate)),
+        Some(_) => None,
+    };
+    let until = arguments.until.unwrap_or(if api.is_some() { now } else { i64::MAX });
+    let job = arguments.job(&delivery, api.as_ref(), &amplitude);
+    let (cursor, is_resumed) = Cursor::open(&file_of(&arguments.cursor, "cursor.json"), job, until)?;
     let created = arguments.since.unwrap_or(i64::MIN)..cursor.progress.until;
     if created.is_empty() {
         return Err("--since is not before --until".into());
     }
-    let http = http::build()?;
-    let (source, oldest) = match &arguments.from_file {
-        None => {
-            // What is done with may be gone by now.
-            let start = match &cursor.progress.done {
-                Some(Position::Place(place)) => place.created,
-                _ => created.start,
-            };
-            if start < now - REACH {
-                return Err(format!(
-                    "Stripe's list goes back 30 days, to {}; what is older has to come from a file",
-                    clock::show(now - REACH)
-                )
-                .into());
-            }
-            let api = Api::new(http.clone(), key::STRIPE.required()?, arguments.account.clone(), arguments.rate);
-            let undelivered = arguments.undelivered;
-            (
-                Source::Stripe(Arc::new(api), Filter { types, created: created.clone(), undelivered }),
-                Some(created.start),
-            )
-        }
-        Some(file) => (Source::File(file.clone(), created), oldest_of(file, arguments.since)?),
+    let livemode = api.as_ref().map(|api| !api.is_test());
+    let knowledge = Knowledge {
+        http: http.clone(),
+        secret_keys: SecretKeys::given(),
+        oldest: arguments.oldest()?.unwrap_or(now),
+        expected: livemode.map(|livemode| delivery.destination(Some(livemode)).parameter),
+        assume_missing: arguments.assume_missing,
+        known: HashMap::new(),
     };
-    let translator = Arc::new(Translator::new(project, delivery, arguments.source.clone()));
+    let source = match (api, &arguments.from_file) {
+        (Some(api), _) => {
+            let types = event_types::of(&delivery.settings.events);
+            Source::Stripe(Arc::new(api), Filter { types, created, undelivered: arguments.undelivered })
+        }
+        (None, file) => Source::File(file.clone().unwrap_or_default(), created),
+    };
     let mut backfill = Backfill {
-        known: Knowledge::new(http.clone(), oldest.unwrap_or(now), arguments.assume_missing),
+        knowledge,
         rejected: Rejected::open(&rejected, is_resumed.then_some(cursor.progress.rejected_length))?,
         interrupt: Interrupt::listen(),
-        translator,
+        translator: Arc::new(Translator::new(project, delivery, arguments.source.clone())),
         source,
         sent_before: cursor.progress.counts.sent,
+        has_seen_an_event: false,
         cursor,
     };
-    let doubt = backfill.check(now).err();
-    if let Some(why) = doubt.as_ref().filter(|_| !arguments.dry_run) {
-        return Err(why.as_str().into());
-    }
+    backfill.check_reach()?;
     if arguments.undelivered {
-        eprint!(
-            "{}",
-            wrap(
-                "note: ",
-                6,
-                "--undelivered has what is pending or has failed at one webhook endpoint at least, whichever it was; so some of it may be in Amplitude, which is then as for any other event."
-            )
+        note(
+            "--undelivered has what is pending or has failed at one webhook endpoint at least, whichever it was; so some of it may be in Amplitude, which is then as for any other event.",
         );
     }
-    let amplitude = import::place(region);
     let question = if arguments.dry_run {
         let survey = backfill.survey().await?;
         terminal::print(&survey.to_string())?;
-        if let Some(why) = doubt {
-            eprint!("{}", wrap("\nnote: ", 6, &format!("It cannot be sent like this: {why}")));
+        if let Err(why) = backfill.check_window() {
+            note(&format!("It cannot be sent like this: {why}"));
             return Ok(ExitCode::SUCCESS);
         }
         if survey.events() == 0 || !std::io::stdin().is_terminal() {
             return Ok(ExitCode::SUCCESS);
         }
         Some(survey::question(&survey, &amplitude))
-    } else if arguments.yes || is_resumed {
-        None
     } else {
-        Some(format!(
+        backfill.ask_for_the_secret_key()?;
+        let question = format!(
             "Send all of them to {amplitude}? What is in Amplitude cannot be taken back; --dry-run counts first."
-        ))
+        );
+        (!arguments.yes && !is_resumed).then_some(question)
     };
     if is_resumed {
-        println!("Going on where it stopped.");
+        terminal::print("Going on where it stopped.\n")?;
     }
     if let Some(question) = question
-        && !confirmed(&question)?
+        && !backfill.interrupt.confirmed(question).await?
     {
-        println!("Nothing is sent.");
+        terminal::print("Nothing is sent.\n")?;
         return Ok(ExitCode::FAILURE);
     }
+    // Who asks may wait for an answer for days.
+    backfill.check_reach()?;
+    backfill.check_window()?;
     let import = Import::new(http, backfill.interrupt.clone());
     backfill.send_all(import).await
 }
 
 impl Arguments {
-    fn job(&self) -> Job {
+    fn check(&self, rejected: &Path) -> Result<(), String> {
+        let Some(file) = &self.from_file else { return Ok(()) };
+        let is_same = |one: &Path, other: &Path| {
+            one.canonicalize().ok().is_some_and(|one| other.canonicalize().is_ok_and(|other| one == other))
+        };
+        if is_same(file, rejected) {
+            return Err("what cannot be sent would go into the file that is read; choose another one with --rejected"
+                .to_owned());
+        }
+        if input::is_standard_input(file) && !self.yes && !self.dry_run {
+            return Err(
+                "with --from-file -, standard input has the events, so nobody can be asked: say --yes".to_owned()
+            );
+        }
+        Ok(())
+    }
+
+    fn job(&self, delivery: &DeliverySettings, api: Option<&Api>, to: &str) -> Job {
+        let key_of = |livemode| delivery.destination(Some(livemode)).api_key.expose_secret().as_bytes();
+        let keys = [key_of(true), key_of(false), api.map_or(&b""[..], |api| api.key().expose_secret().as_bytes())];
         Job {
             project: self.choice.project.to_string(),
             from: self.from_file.as_deref().map_or_else(|| FROM_STRIPE.to_owned(), input::name),
@@ -202,19 +212,27 @@ impl Arguments {
             account: self.account.clone(),
             undelivered: self.undelivered,
             source: self.source.clone(),
+            to: to.to_owned(),
+            keys: cursor::digest(keys),
+        }
+    }
+
+    /// When the oldest of the events may have happened, where that matters.
+    fn oldest(&self) -> Result<Option<i64>, String> {
+        match &self.from_file {
+            _ if self.since.is_some() || self.assume_missing => Ok(self.since),
+            // It can be read only once.
+            Some(file) if input::is_standard_input(file) => {
+                Err("with --from-file -, say --since: when the oldest of the events happened".to_owned())
+            }
+            Some(file) => source::oldest(file),
+            None => Ok(None),
         }
     }
 }
 
-/// Standard input can be read only once.
-fn oldest_of(file: &Path, since: Option<i64>) -> Result<Option<i64>, String> {
-    match since {
-        Some(since) => Ok(Some(since)),
-        None if input::is_standard_input(file) => {
-            Err("with --from-file -, say --since: when the oldest of the events happened".to_owned())
-        }
-        None => source::oldest(file),
-    }
+fn note(text: &str) {
+    eprint!("{}", wrap("note: ", 6, text));
 }
 
 /// A backfill on its way.
@@ -224,7 +242,8 @@ struct Backfill {
     cursor: Cursor,
     /// In the runs before this one.
     sent_before: u64,
-    known: Knowledge,
+    has_seen_an_event: bool,
+    knowledge: Knowledge,
     rejected: Rejected,
     interrupt: Interrupt,
 }
@@ -234,16 +253,14 @@ struct Knowledge {
     http: Http,
     secret_keys: SecretKeys,
     oldest: i64,
+    /// The parameter of the API key that events go to, where that is known beforehand.
+    expected: Option<&'static str>,
     assume_missing: bool,
     /// By the parameter of the API key.
     known: HashMap<&'static str, Known>,
 }
 
 impl Knowledge {
-    fn new(http: Http, oldest: i64, assume_missing: bool) -> Self {
-        Self { http, secret_keys: SecretKeys::given(), oldest, assume_missing, known: HashMap::new() }
-    }
-
     /// Whether Amplitude has an event, where its own rule does not reach.
     async fn has(
         &mut self,
@@ -252,15 +269,17 @@ impl Knowledge {
         progress: &ProgressBar,
     ) -> Result<bool, String> {
         let now = clock::now().cast_signed();
-        // Without a key, only a dry run comes here, which says so.
-        let is_looked_up = !self.assume_missing && !self.secret_keys.is_empty();
-        if !is_looked_up || !is_beyond_the_window(event.created, now) {
+        if self.assume_missing || !is_beyond_the_window(event.created, now) {
             return Ok(false);
         }
         let key = event.key;
         if !self.known.contains_key(key) {
             let destination = translator.delivery.destination_of(key);
-            let secret_key = self.secret_keys.of(key)?;
+            let secret_key = self.secret_keys.of(key).map_err(|missing| {
+                format!(
+                    "some of it is more than seven days old by now, and has to be looked up in Amplitude: {missing}"
+                )
+            })?;
             progress.println("Asking Amplitude what it has, hour by hour; this may take a while.");
             // An event is uploaded after it has happened.
             let uploaded = self.oldest..now;
@@ -275,15 +294,31 @@ impl Knowledge {
 }
 
 impl Backfill {
-    /// Whether it may begin: nothing shall count twice.
-    fn check(&self, now: i64) -> Result<(), String> {
-        let Knowledge { secret_keys, oldest, assume_missing, .. } = &self.known;
-        if self.cursor.is_in_doubt(now) {
+    /// Whether Stripe still lists what is left to do.
+    fn check_reach(&self) -> Result<(), String> {
+        let Source::Stripe(_, Filter { created, .. }) = &self.source else { return Ok(()) };
+        let start = match &self.cursor.progress.done {
+            Some(Position::Place(place)) => place.created,
+            _ => created.start,
+        };
+        let oldest = clock::now().cast_signed() - REACH;
+        if start < oldest {
+            let oldest = clock::show(oldest);
+            return Err(format!("Stripe's list goes back 30 days, to {oldest}; what is older has to come from a file"));
+        }
+        Ok(())
+    }
+
+    /// Whether nothing would count twice.
+    fn check_window(&self) -> Result<(), String> {
+        let now = clock::now().cast_signed();
+        let is_looked_up = !self.knowledge.assume_missing && !self.knowledge.secret_keys.is_empty();
+        if !is_looked_up && self.cursor.is_in_doubt(now) {
             return Err(
-                "the run before died more than seven days ago with a request on its way, which Amplitude may have and would not drop any more: delete the cursor's file and begin again, with AMPLITUDE_SECRET_KEY, so that all are looked up".to_owned(),
+                "the run before died more than seven days ago with a request on its way, which Amplitude may have and would not drop any more: set AMPLITUDE_SECRET_KEY, without --assume-missing, and each event is looked up before it is sent".to_owned(),
             );
         }
-        if !assume_missing && secret_keys.is_empty() && is_beyond_the_window(*oldest, now) {
+        if !is_looked_up && !self.knowledge.assume_missing && is_beyond_the_window(self.knowledge.oldest, now) {
             return Err(
                 "some of it is more than seven days old, so that Amplitude would count again what it has: set AMPLITUDE_SECRET_KEY, and each is looked up before it is sent; or say --assume-missing, if you know that Amplitude has none of them".to_owned(),
             );
@@ -291,17 +326,36 @@ impl Backfill {
         Ok(())
     }
 
+    /// Of whoever sits at the terminal, where events have to be looked up.
+    fn ask_for_the_secret_key(&mut self) -> Result<(), String> {
+        let Knowledge { secret_keys, oldest, assume_missing, expected, .. } = &mut self.knowledge;
+        let is_needed = !*assume_missing && is_beyond_the_window(*oldest, clock::now().cast_signed());
+        if is_needed && std::io::stdin().is_terminal() {
+            let is_enough = expected.map_or(!secret_keys.is_empty(), |key| secret_keys.of(key).is_ok());
+            if !is_enough {
+                secret_keys.ask(expected.unwrap_or(parameter::API_KEY))?;
+            }
+        }
+        self.check_window()
+    }
+
     /// Counts what is left to do.
     async fn survey(&mut self) -> Result<Survey, String> {
+        const STOPPED: &str = "stopped; nothing is sent";
         let progress = progress_bar(self.source.length());
         let mut survey = Survey::default();
         let mut chunks = self.source.read(self.cursor.progress.done.clone(), &self.translator);
-        while let Some(chunk) = self.interrupt.or(chunks.next()).await.ok_or("stopped; nothing is sent")? {
+        // Without a key, it is only said that it cannot be sent.
+        let can_look = !self.knowledge.secret_keys.is_empty();
+        while let Some(chunk) = self.interrupt.or(chunks.next()).await.ok_or(STOPPED)? {
             let Chunk { items, reached } = chunk?;
-            self.tell(&progress);
+            self.look_at(&items, &progress)?;
             for Item { fate, .. } in &items {
                 let is_known = match fate {
-                    Fate::Sent(event) => self.known.has(event, &self.translator, &progress).await?,
+                    Fate::Sent(event) if can_look => {
+                        let has = self.knowledge.has(event, &self.translator, &progress);
+                        self.interrupt.or(has).await.ok_or(STOPPED)??
+                    }
                     _ => false,
                 };
                 survey.add(fate, is_known);
@@ -321,35 +375,35 @@ impl Backfill {
         }
         let stopped = self.send(&mut import, &progress).await;
         progress.finish_and_clear();
-        let Counts { sent, known, left_out, rejected } = self.cursor.progress.counts;
+        let Counts { sent, known, left_out, rejected, of_another_time } = self.cursor.progress.counts;
+        if stopped.is_ok() {
+            self.cursor.delete();
+        }
         let mut report = format!("{sent} sent, {left_out} left out by the settings, {rejected} rejected");
-        if known > 0 {
-            report.push_str(&format!(", {known} in Amplitude already"));
-        }
-        println!("{report}.");
-        if rejected > 0 {
-            print!(
-                "{}",
-                wrap(
-                    "",
-                    0,
-                    &format!(
-                        "Those that were rejected are in {}, each with the reason. When that is mended, --from-file takes them from there.",
-                        self.rejected.path().display()
-                    )
-                )
-            );
-        }
-        match stopped {
-            Ok(()) => {
-                self.cursor.delete();
-                Ok(if rejected == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        for (number, what) in [(known, "in Amplitude already"), (of_another_time, "of another time")] {
+            if number > 0 {
+                report.push_str(&format!(", {number} {what}"));
             }
+        }
+        report.push_str(".\n");
+        if rejected > 0 {
+            let place = self.rejected.path().display();
+            report.push_str(&wrap(
+                "",
+                0,
+                &format!(
+                    "Those that were rejected are in {place}, each with the reason. When that is mended, --from-file takes them from there."
+                ),
+            ));
+        }
+        terminal::print(&report)?;
+        match stopped {
+            Ok(()) => Ok(if rejected == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
             Err(Stopped::Interrupted) => {
-                println!("Stopped. The same command goes on from here.");
+                terminal::print("Stopped. The same command goes on from here.\n")?;
                 Ok(ExitCode::FAILURE)
             }
-            Err(Stopped::Hopeless(why)) => {
+            Err(Stopped::Hopeless(why) | Stopped::Refused(why)) => {
                 Err(format!("{why}. When that is mended, the same command goes on from here").into())
             }
         }
@@ -361,7 +415,8 @@ impl Backfill {
         let mut request: Vec<Item> = Vec::new();
         let mut room = Room::default();
         let mut reached = 0;
-        while let Some(chunk) = self.or_stop(chunks.next()).await? {
+        while let Some(chunk) = self.interrupt.or(chunks.next()).await.ok_or(Stopped::Interrupted)? {
+            let chunk = chunk.and_then(|chunk| self.look_at(&chunk.items, progress).map(|()| chunk));
             let chunk = match chunk {
                 Ok(chunk) => chunk,
                 Err(why) => {
@@ -370,9 +425,9 @@ impl Backfill {
                     return Err(Stopped::Hopeless(why));
                 }
             };
-            self.tell(progress);
             for item in chunk.items {
-                let bytes = if let Fate::Sent(event) = &item.fate { event.json.get().len() } else { 0 };
+                // What is not sent is kept all the same until the others are.
+                let bytes = if let Fate::Sent(event) = &item.fate { event.json.get().len() } else { item.body.len() };
                 if !room.takes(bytes) {
                     self.settle(std::mem::take(&mut request), import, progress).await?;
                     self.show(progress, reached);
@@ -386,28 +441,43 @@ impl Backfill {
         self.settle(request, import, progress).await
     }
 
-    async fn or_stop<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Stopped> {
-        match self.interrupt.clone().or(work).await {
-            Some(result) => Ok(result),
-            None => {
-                self.cursor.save(true).map_err(Stopped::Hopeless)?;
-                Err(Stopped::Interrupted)
-            }
+    /// Tells what there is to tell of some events.
+    ///
+    /// # Errors
+    /// A sentence, where what is read is no file of events.
+    fn look_at(&mut self, items: &[Item], progress: &ProgressBar) -> Result<(), String> {
+        for text in self.translator.take_notes() {
+            progress.suspend(|| note(&text));
         }
+        self.has_seen_an_event |= items.iter().any(|item| !matches!(item.fate, Fate::Unusable(_)));
+        let Source::File(path, _) = &self.source else { return Ok(()) };
+        if self.has_seen_an_event || items.len() < MANY {
+            return Ok(());
+        }
+        Err(format!(
+            "the first {MANY} lines of {} hold no event: it takes one event of Stripe's in each line, as `jq -c '.data[]'` writes them of a list",
+            input::name(path)
+        ))
     }
 
     /// Brings the events of a request to their end, and remembers that.
     async fn settle(&mut self, items: Vec<Item>, import: &mut Import, progress: &ProgressBar) -> Result<(), Stopped> {
-        let Some(last) = items.last().map(|item| item.position.clone()) else { return Ok(()) };
+        let Some(last) = items.last() else { return Ok(()) };
+        let mut done = last.position.clone();
+        if let Position::Line { digest, .. } = &mut done {
+            *digest = Some(source::digest_of(&last.body));
+        }
         let mut counts = self.cursor.progress.counts;
-        let mut wanted: HashMap<&'static str, Vec<(&Item, &Translated)>> = HashMap::new();
+        let mut wanted: BTreeMap<&'static str, Vec<(&Item, &Translated)>> = BTreeMap::new();
         let mut rejected = Vec::new();
         for item in &items {
             match &item.fate {
                 Fate::LeftOut(_) => counts.left_out += 1,
-                Fate::Unusable(reason) => rejected.push((reason.clone(), &item.body)),
+                Fate::OfAnotherTime => counts.of_another_time += 1,
+                Fate::Unusable(reason) => rejected.push((item, reason.clone())),
                 Fate::Sent(event) => {
-                    let has = self.known.has(event, &self.translator, progress).await;
+                    let has = self.knowledge.has(event, &self.translator, progress);
+                    let has = self.interrupt.or(has).await.ok_or(Stopped::Interrupted)?;
                     if has.map_err(Stopped::Hopeless)? {
                         counts.known += 1;
                     } else {
@@ -416,35 +486,39 @@ impl Backfill {
                 }
             }
         }
-        // From here on, Amplitude may have more than the cursor says.
-        if !wanted.is_empty() {
-            self.cursor.save(false).map_err(Stopped::Hopeless)?;
-        }
         for (key, events) in wanted {
             let destination = self.translator.delivery.destination_of(key);
             let request: Vec<_> =
                 events.iter().map(|(_, event)| Wanted { json: &event.json, device_id: &event.device_id }).collect();
-            let results = import.send(&request, &destination).await?;
-            for ((item, _), result) in events.iter().zip(results) {
+            import.wait(&request).await?;
+            let in_flight_since = self.cursor.progress.in_flight_since;
+            self.cursor.save_in_flight(clock::now().cast_signed()).map_err(Stopped::Hopeless)?;
+            let results = import.send(&request, &destination).await;
+            if let Err(Stopped::Refused(_)) = &results {
+                self.cursor.save_refused(in_flight_since).map_err(Stopped::Hopeless)?;
+            }
+            let results = results?;
+            for ((item, _), result) in events.into_iter().zip(results) {
                 match result {
                     Ok(()) => counts.sent += 1,
-                    Err(error) => rejected.push((error.to_string(), &item.body)),
+                    Err(error) => rejected.push((item, error.to_string())),
                 }
             }
         }
-        for (reason, body) in rejected {
-            self.rejected.add(&reason, body).map_err(Stopped::Hopeless)?;
+        for (item, reason) in &rejected {
+            let reason = match &item.position {
+                Position::Line { line, .. } => format!("line {line}: {reason}"),
+                Position::Place(_) => reason.clone(),
+            };
+            self.rejected.add(&reason, &item.body).map_err(Stopped::Hopeless)?;
             counts.rejected += 1;
         }
-        let state = &mut self.cursor.progress;
-        (state.counts, state.done, state.rejected_length) = (counts, Some(last), self.rejected.length());
-        self.cursor.save(true).map_err(Stopped::Hopeless)
-    }
-
-    fn tell(&self, progress: &ProgressBar) {
-        for note in self.translator.take_notes() {
-            progress.suspend(|| eprint!("{}", wrap("note: ", 6, &note)));
+        if !rejected.is_empty() {
+            self.rejected.sync().map_err(Stopped::Hopeless)?;
         }
+        let state = &mut self.cursor.progress;
+        (state.counts, state.done, state.rejected_length) = (counts, Some(done), self.rejected.length());
+        self.cursor.save_done().map_err(Stopped::Hopeless)
     }
 
     fn show(&self, progress: &ProgressBar, reached: u64) {

@@ -218,7 +218,7 @@ impl Doctor {
         Ok(self.report.tell_all(findings)?)
     }
 
-    async fn check_undelivered(&mut self, api: &Api, types: &[&'static str]) -> io::Result<()> {
+    async fn check_undelivered(&mut self, api: &Api, types: &[String]) -> io::Result<()> {
         let now = clock::now().cast_signed();
         let since = now - STRIPE_RETRIES_FOR;
         let filter = Filter { types: types.to_vec(), created: since..now, undelivered: true };
@@ -236,7 +236,7 @@ impl Doctor {
         self.report.tell(finding)
     }
 
-    async fn check_users(&mut self, api: &Api, types: Vec<&'static str>) -> Result<(), Box<dyn Error>> {
+    async fn check_users(&mut self, api: &Api, types: Vec<String>) -> Result<(), Box<dyn Error>> {
         let Some(delivery) = &self.delivery else { return Ok(()) };
         let now = clock::now().cast_signed();
         // What is listed at its far end may be gone a moment later.

@@ -2,6 +2,7 @@
 //! `device_id`, the same revenue.
 
 use std::collections::HashSet;
+use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
@@ -42,6 +43,8 @@ pub(crate) enum Fate {
     LeftOut(LeftOut),
     /// It cannot be translated, and why.
     Unusable(String),
+    /// It did not happen in the time that is asked for.
+    OfAnotherTime,
 }
 
 /// An event for Amplitude, and what is worth knowing of it.
@@ -83,13 +86,21 @@ impl Translator {
     ///
     /// The setting `max_age_days` does not count: it is there for what comes late by mistake.
     pub(crate) fn translate(&self, body: &[u8]) -> Fate {
-        self.try_translate(body).unwrap_or_else(|fate| fate)
+        self.translate_within(body, &(i64::MIN..i64::MAX))
     }
 
-    fn try_translate(&self, body: &[u8]) -> Result<Fate, Fate> {
+    /// The same for what happened in a time, in Unix seconds.
+    pub(crate) fn translate_within(&self, body: &[u8], created: &Range<i64>) -> Fate {
+        self.try_translate(body, created).unwrap_or_else(|fate| fate)
+    }
+
+    fn try_translate(&self, body: &[u8], created: &Range<i64>) -> Result<Fate, Fate> {
         // Any time would do for the signature.
         let body = event_file::verified(body.to_vec(), 1).map_err(Fate::Unusable)?;
         let event = Event::parse(&body).map_err(|error| Fate::Unusable(error.to_string()))?;
+        if !created.contains(&event.created) {
+            return Err(Fate::OfAnotherTime);
+        }
         let settings = &self.delivery.settings;
         let happened = u64::try_from(event.created).unwrap_or_default();
         select(&event, settings, happened).map_err(Fate::LeftOut)?;

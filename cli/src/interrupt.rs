@@ -1,6 +1,10 @@
 //! Ctrl-C: the first one asks to stop at the next good moment, the second one stops.
 
+use std::io;
+
 use tokio::sync::watch;
+
+use crate::terminal::confirmed;
 
 /// Whether it was asked to stop. Clones are the same one.
 #[derive(Clone, Debug)]
@@ -34,6 +38,18 @@ impl Interrupt {
         tokio::select! {
             () = self.asked() => None,
             result = work => Some(result),
+        }
+    }
+
+    /// Asks whoever sits at the terminal; anything but yes is no, and so is Ctrl-C.
+    ///
+    /// # Errors
+    /// Where the answer cannot be read.
+    pub(crate) async fn confirmed(&self, question: String) -> io::Result<bool> {
+        let asking = tokio::task::spawn_blocking(move || confirmed(&question));
+        match self.or(asking).await {
+            Some(answer) => answer.map_err(io::Error::other)?,
+            None => Ok(false),
         }
     }
 }

@@ -79,9 +79,20 @@ enum Command {
 }
 
 /// 0 where all went well, 1 where it did not, 2 where the arguments are wrong.
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> ExitCode {
-    let result = match Arguments::parse().command {
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error),
+    };
+    let code = runtime.block_on(run(arguments.command));
+    // Somebody may still wait for standard input, which nobody needs any more.
+    runtime.shutdown_background();
+    code
+}
+
+async fn run(command: Command) -> ExitCode {
+    let result = match command {
         Command::Demo(arguments) => demo::run(&arguments).await,
         Command::Serve(arguments) => serve::run(arguments).await,
         Command::Send(arguments) => send::run(arguments).await,
@@ -99,10 +110,12 @@ async fn main() -> ExitCode {
             Ok(ExitCode::SUCCESS)
         }
     };
-    result.unwrap_or_else(|error| {
-        eprintln!("error: {error}");
-        ExitCode::FAILURE
-    })
+    result.unwrap_or_else(|error| fail(&*error))
+}
+
+fn fail(error: &dyn std::error::Error) -> ExitCode {
+    eprintln!("error: {error}");
+    ExitCode::FAILURE
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use secrecy::SecretString;
 use stripe_amplitude::projects::{DeliverySettings, LoadError, Parameter, Project, ProjectName, ProjectSource};
+use stripe_amplitude::stripe::signature::SigningSecret;
 use toml::{Table, Value};
 
 /// The name of the built-in project.
@@ -39,13 +40,25 @@ impl Choice {
         }
     }
 
-    /// How the project's events are delivered.
+    /// How the project's events are delivered, of the account whose signing secret has this label.
     ///
     /// # Errors
-    /// A sentence, where there is no such project, or it cannot be used.
-    pub(crate) async fn delivery(&self) -> Result<DeliverySettings, String> {
+    /// A sentence, where there is no such project, or it cannot be used, or has no such label.
+    pub(crate) async fn delivery(&self, label: Option<&str>) -> Result<DeliverySettings, String> {
         let project = self.source()?.project(&self.project).await?;
-        project.delivery.map_err(|error| error.to_string())
+        let delivery = project.delivery.map_err(|error| error.to_string())?;
+        let labels: Vec<_> = project.secrets.iter().map(SigningSecret::label).collect();
+        if labels.contains(&label) {
+            return Ok(delivery);
+        }
+        let labels: Vec<_> = labels.into_iter().flatten().collect();
+        Err(match label {
+            Some(_) if labels.is_empty() => "--source is for a project whose signing secrets have labels".to_owned(),
+            _ => format!(
+                "--source takes the label of the account's signing secret, which goes onto its events: {}",
+                labels.join(" or ")
+            ),
+        })
     }
 }
 

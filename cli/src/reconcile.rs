@@ -12,13 +12,13 @@ use std::process::ExitCode;
 
 use indicatif::ProgressBar;
 use reqwest::Client as Http;
-use stripe_amplitude::amplitude::Region;
+use stripe_amplitude::amplitude::batch::Room;
 
 use self::comparison::{Asked, Comparison};
 use self::day::{AmplitudesDay, Expected, StripesDay};
 use self::report::Report;
 use crate::amplitude::export::Export;
-use crate::amplitude::import::{Import, Room, Stopped, Wanted};
+use crate::amplitude::import::{self, Import, Stopped, Wanted};
 use crate::clock::DAY;
 use crate::history::{Fate, Translated, Translator};
 use crate::interrupt::Interrupt;
@@ -26,7 +26,7 @@ use crate::key::{self, Key};
 use crate::stripe::api::{self, Api};
 use crate::stripe::event_types;
 use crate::stripe::events::{Filter, OldestFirst, REACH};
-use crate::terminal::{self, confirmed, count, wrap};
+use crate::terminal::{self, count, wrap};
 use crate::{clock, http, projects};
 
 /// Compare a day in Stripe with the same day in Amplitude, event by event
@@ -81,11 +81,8 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>
     }
     let created = span(arguments.day, now)?;
     let date = clock::in_utc(arguments.day, "%Y-%m-%d");
-    let delivery = arguments.choice.delivery().await?;
-    let amplitude = match delivery.settings.amplitude_region {
-        Region::Us => "Amplitude (US)",
-        Region::Eu => "Amplitude (EU)",
-    };
+    let delivery = arguments.choice.delivery(arguments.source.as_deref()).await?;
+    let amplitude = import::place(delivery.settings.amplitude_region);
     let http = http::build()?;
     let project = arguments.choice.project.clone();
     let reconciliation = Reconciliation {
@@ -99,8 +96,13 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>
     let comparison = reconciliation.compare(now).await?;
     reconciliation.progress.finish_and_clear();
 
-    let mut report =
-        Report { project: project.as_str(), date: &date, amplitude, comparison: &comparison, repaired: None };
+    let mut report = Report {
+        project: project.as_str(),
+        date: &date,
+        amplitude: &amplitude,
+        comparison: &comparison,
+        repaired: None,
+    };
     if !arguments.json {
         terminal::print(&report.to_string())?;
     }
@@ -112,7 +114,9 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>
             "\nSend {events} to {amplitude}? What is in Amplitude cannot be taken back; what it has already, it drops."
         )
     };
-    let is_repaired = arguments.repair && !repairable.is_empty() && (arguments.yes || confirmed(&question())?);
+    let is_repaired = arguments.repair
+        && !repairable.is_empty()
+        && (arguments.yes || reconciliation.interrupt.confirmed(question()).await?);
     if is_repaired {
         results = reconciliation.repair(&repairable).await;
         report.repaired = Some(&results);
@@ -206,7 +210,7 @@ impl Reconciliation {
         let why = match self.send_all(wanted, &mut results).await {
             Ok(()) => "Stripe does not list it any more".to_owned(),
             Err(Stopped::Interrupted) => "stopped; the same command goes on".to_owned(),
-            Err(Stopped::Hopeless(why)) => why,
+            Err(Stopped::Hopeless(why) | Stopped::Refused(why)) => why,
         };
         for id in wanted {
             results.entry((*id).to_owned()).or_insert_with(|| Some(why.clone()));
@@ -236,7 +240,9 @@ impl Reconciliation {
                 let destination = self.translator.delivery.destination_of(key);
                 for request in requests(&events) {
                     let bodies = request.iter().map(|event| Wanted { json: &event.json, device_id: &event.device_id });
-                    let answers = import.send(&bodies.collect::<Vec<_>>(), &destination).await?;
+                    let bodies: Vec<_> = bodies.collect();
+                    import.wait(&bodies).await?;
+                    let answers = import.send(&bodies, &destination).await?;
                     let ids = request.iter().map(|event| event.id.clone());
                     results
                         .extend(ids.zip(answers.into_iter().map(|answer| answer.err().map(|error| error.to_string()))));

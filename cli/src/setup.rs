@@ -128,7 +128,7 @@ struct Found {
     current_secret: Option<SecretString>,
     next_secret: Option<SecretString>,
     /// What the project wants.
-    types: Vec<&'static str>,
+    types: Vec<String>,
     /// The endpoint whose secret is in the parameter, or should be.
     endpoint: Option<WebhookEndpoint>,
     /// The one that is about to take its place.
@@ -360,14 +360,14 @@ impl Setup {
 
     /// Creates an endpoint and writes its secret, and gives it. Stripe tells it this once: without it, an endpoint is
     /// worth nothing.
-    async fn create(&self, parameter: &str, types: &[&str], connect: bool) -> Result<SecretString, Box<dyn Error>> {
+    async fn create(&self, parameter: &str, types: &[String], connect: bool) -> Result<SecretString, Box<dyn Error>> {
         let project = &self.arguments.project;
         let mut fields = vec![
             ("url", self.url.clone()),
             ("api_version", API_VERSION.to_owned()),
             ("description", format!("stripe-amplitude, project {project}")),
         ];
-        fields.extend(types.iter().map(|event_type| ("enabled_events[]", (*event_type).to_owned())));
+        fields.extend(types.iter().map(|event_type| ("enabled_events[]", event_type.clone())));
         // An empty one takes back what is there, and nothing is.
         let mark = mark::fields(project, parameter, connect).into_iter().filter(|(_, value)| !value.is_empty());
         fields.extend(mark);
@@ -434,7 +434,7 @@ impl Setup {
                 Step::Begin if has_begun => return Ok(true),
                 Step::Begin => {
                     let connect = self.arguments.connect || found.endpoint.as_ref().is_some_and(mark::is_connect);
-                    self.create(&names.next, &[HARMLESS_TYPE], connect).await?;
+                    self.create(&names.next, &[HARMLESS_TYPE.to_owned()], connect).await?;
                     has_begun = true;
                 }
                 Step::Discard { id } => {
@@ -546,7 +546,7 @@ impl Setup {
     }
 
     /// How many events Stripe still tries to deliver, of those before a time, to one endpoint at least.
-    async fn owed(&self, types: &[&'static str], before: i64, old: &WebhookEndpoint) -> Result<usize, Box<dyn Error>> {
+    async fn owed(&self, types: &[String], before: i64, old: &WebhookEndpoint) -> Result<usize, Box<dyn Error>> {
         let now = self.stripes_clock(&old.id).await?;
         let created = rotation::oldest_tried(now)..before;
         let filter = Filter { types: types.to_vec(), created, undelivered: true };

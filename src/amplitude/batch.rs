@@ -15,10 +15,10 @@ use super::Destination;
 use super::client::{Client, DeliveryError, Request, named_events, understand};
 
 /// Events in one request, at the most.
-pub const MOST_EVENTS: usize = 2000;
+const MOST_EVENTS: usize = 2000;
 
 /// Bytes of the events of one request. Amplitude takes 20 MB; the API key and the commas have the rest.
-pub const LARGEST_EVENTS: usize = 19_900_000;
+const LARGEST_EVENTS: usize = 19_900_000;
 
 /// No attempt takes longer, but for the time that its bytes take on a slow line.
 const ATTEMPT_LIMIT: Duration = Duration::from_secs(10);
@@ -140,17 +140,38 @@ impl Client {
     }
 }
 
+/// What is in a request until it is full.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Room {
+    events: usize,
+    bytes: usize,
+}
+
+impl Room {
+    /// Whether an event of so many bytes goes into the same request; if so, it is in. What is too large for any request
+    /// stands alone.
+    pub fn takes(&mut self, bytes: usize) -> bool {
+        // With the comma.
+        let all = self.bytes + bytes + 1;
+        if self.events > 0 && (self.events >= MOST_EVENTS || all > LARGEST_EVENTS) {
+            return false;
+        }
+        (self.events, self.bytes) = (self.events + 1, all);
+        true
+    }
+}
+
 /// As few requests as fit.
 fn requests(events: &[Box<RawValue>]) -> Vec<Vec<usize>> {
     let mut requests: Vec<Vec<usize>> = Vec::new();
-    let mut size = 0;
+    let mut room = Room::default();
     for (index, event) in events.iter().enumerate() {
-        // With the comma.
-        size += event.get().len() + 1;
+        let bytes = event.get().len();
         match requests.last_mut() {
-            Some(request) if request.len() < MOST_EVENTS && size <= LARGEST_EVENTS => request.push(index),
+            Some(request) if room.takes(bytes) => request.push(index),
             _ => {
-                size = event.get().len() + 1;
+                room = Room::default();
+                room.takes(bytes);
                 requests.push(vec![index]);
             }
         }
@@ -305,6 +326,7 @@ mod tests {
         let sizes: Vec<_> = requests(&written).iter().map(Vec::len).collect();
         assert_eq!(sizes, [22, 22, 6]);
         assert_eq!(requests(&[]).len(), 0);
+        assert!(Room::default().takes(30_000_000));
     }
 
     #[tokio::test]

@@ -17,8 +17,9 @@ use serde_json::Value;
 use stripe_amplitude::amplitude::Destination;
 use tokio::time::sleep;
 use zip::ZipArchive;
+use zip::result::ZipError;
 
-use crate::clock::{DAY, HOUR, in_utc, show};
+use crate::clock::{self, DAY, HOUR, in_utc};
 use crate::key::Key;
 
 /// The full URL of the Export endpoint, in the place of that of the project's region.
@@ -38,7 +39,7 @@ const PAUSES: [Duration; 4] =
     [Duration::from_secs(2), Duration::from_secs(15), Duration::from_secs(60), Duration::from_secs(120)];
 
 /// What all our events are called.
-const OURS: &str = "[Stripe] ";
+pub(crate) const OURS: &str = "[Stripe] ";
 
 /// An event as Amplitude has it, as far as it matters here.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
@@ -58,6 +59,18 @@ pub(crate) struct Exported {
     pub(crate) currency: Value,
     #[serde(default)]
     pub(crate) event_properties: Value,
+}
+
+impl Exported {
+    /// The event in a line of an export, if it is one of ours.
+    pub(crate) fn in_line(line: &str) -> Option<Self> {
+        serde_json::from_str(line).ok().filter(|event: &Self| is_ours(&event.event_type))
+    }
+}
+
+/// Whether the function sends events of this type.
+pub(crate) fn is_ours(event_type: &str) -> bool {
+    event_type.starts_with(OURS)
 }
 
 /// The way to Amplitude's exports of one project.
@@ -87,25 +100,29 @@ impl<'a> Export<'a> {
         Self { http, url, api_key: destination.api_key, secret_key, variable }
     }
 
-    /// Shows every event of Stripe's that was uploaded from the hour of the one time until the hour of the other, in Unix
-    /// seconds. `reached` is told how far it is.
+    /// Shows what `pick` makes of the lines that were uploaded from the hour of the one time until the hour of the other,
+    /// in Unix seconds; lines without one of our events are left out before. `reached` is told how far it is. Whether
+    /// there was nothing at all, not even events of others.
     ///
     /// # Errors
     /// A sentence, where Amplitude does not give them.
-    pub(crate) async fn each(
+    pub(crate) async fn each<T: Send + 'static>(
         &self,
         uploaded: Range<i64>,
+        pick: impl Fn(&str) -> Option<T> + Clone + Send + 'static,
         mut reached: impl FnMut(i64),
-        mut show_event: impl FnMut(Exported),
-    ) -> Result<(), String> {
+        mut show: impl FnMut(T),
+    ) -> Result<bool, String> {
+        let mut is_empty = true;
         let mut start = uploaded.start.div_euclid(HOUR) * HOUR;
         let mut length = LONGEST_SPAN;
         while start < uploaded.end {
             // Both hours of a request are part of it.
             let last = (start + length - HOUR).min((uploaded.end - 1).div_euclid(HOUR) * HOUR);
-            match self.span(start, last).await {
-                Ok(events) => {
-                    events.into_iter().for_each(&mut show_event);
+            match self.span(start, last, &pick).await {
+                Ok(picked) => {
+                    is_empty &= picked.is_none();
+                    picked.into_iter().flatten().for_each(&mut show);
                     start = last + HOUR;
                     reached(start.min(uploaded.end));
                 }
@@ -113,20 +130,25 @@ impl<'a> Export<'a> {
                 Err(NotExported::TooLarge) => {
                     return Err(format!(
                         "Amplitude gives no export of the hour from {} on: it has more than 4 GB; export it to S3 instead, and import with --assume-missing what is not there",
-                        show(start)
+                        clock::show(start)
                     ));
                 }
                 Err(NotExported::Transient(why) | NotExported::Refused(why)) => return Err(why),
             }
         }
-        Ok(())
+        Ok(is_empty)
     }
 
-    /// Stripe's events of these hours, the last one included.
-    async fn span(&self, first: i64, last: i64) -> Result<Vec<Exported>, NotExported> {
+    /// What is picked of these hours, the last one included; `None` where there is nothing.
+    async fn span<T: Send + 'static>(
+        &self,
+        first: i64,
+        last: i64,
+        pick: &(impl Fn(&str) -> Option<T> + Clone + Send + 'static),
+    ) -> Result<Option<Vec<T>>, NotExported> {
         let mut pauses = PAUSES.iter();
         loop {
-            match self.attempt(first, last).await {
+            match self.attempt(first, last, pick.clone()).await {
                 Err(NotExported::Transient(why)) => match pauses.next() {
                     Some(pause) => sleep(*pause).await,
                     None => return Err(NotExported::Transient(why)),
@@ -136,13 +158,18 @@ impl<'a> Export<'a> {
         }
     }
 
-    async fn attempt(&self, first: i64, last: i64) -> Result<Vec<Exported>, NotExported> {
-        let Some(answer) = self.ask(first, last).await? else { return Ok(Vec::new()) };
+    async fn attempt<T: Send + 'static>(
+        &self,
+        first: i64,
+        last: i64,
+        pick: impl Fn(&str) -> Option<T> + Send + 'static,
+    ) -> Result<Option<Vec<T>>, NotExported> {
+        let Some(answer) = self.ask(first, last).await? else { return Ok(None) };
         let file = download(answer).await?;
-        let events = tokio::task::spawn_blocking(move || read(file)).await;
+        let picked = tokio::task::spawn_blocking(move || read(file, pick)).await;
         let unreadable =
             || NotExported::Transient("what Amplitude's Export API gave is no zip of gzipped JSON lines".to_owned());
-        events.ok().and_then(Result::ok).ok_or_else(unreadable)
+        picked.ok().and_then(Result::ok).map(Some).ok_or_else(unreadable)
     }
 
     /// Whether Amplitude would give an hour, of which nothing is loaded: whether the two keys fit.
@@ -178,6 +205,8 @@ impl<'a> Export<'a> {
             StatusCode::TOO_MANY_REQUESTS => Err(NotExported::Transient(
                 "Amplitude's Export API answers 429: something else exports, too".to_owned(),
             )),
+            // So it answers where it is too much to be put together in time.
+            StatusCode::GATEWAY_TIMEOUT if last > first => Err(NotExported::TooLarge),
             status if status.is_server_error() => {
                 Err(NotExported::Transient(format!("Amplitude's Export API answers {}", status.as_u16())))
             }
@@ -200,10 +229,10 @@ async fn download(mut answer: Response) -> Result<File, NotExported> {
     Ok(file)
 }
 
-/// Stripe's events in an archive.
-fn read(archive: impl Read + Seek) -> Result<Vec<Exported>, zip::result::ZipError> {
+/// What is picked of the lines of an archive.
+fn read<T>(archive: impl Read + Seek, pick: impl Fn(&str) -> Option<T>) -> Result<Vec<T>, ZipError> {
     let mut archive = ZipArchive::new(archive)?;
-    let mut events = Vec::new();
+    let mut picked = Vec::new();
     for index in 0..archive.len() {
         let file = archive.by_index(index)?;
         if file.is_dir() {
@@ -213,16 +242,13 @@ fn read(archive: impl Read + Seek) -> Result<Vec<Exported>, zip::result::ZipErro
         let mut line = String::new();
         while lines.read_line(&mut line)? > 0 {
             // Most events are the product's own; they are not even parsed.
-            if line.contains(OURS)
-                && let Ok(event) = serde_json::from_str::<Exported>(&line)
-                && event.event_type.starts_with(OURS)
-            {
-                events.push(event);
+            if line.contains(OURS) {
+                picked.extend(pick(&line));
             }
             line.clear();
         }
     }
-    Ok(events)
+    Ok(picked)
 }
 
 #[cfg(test)]
@@ -255,8 +281,8 @@ mod tests {
     fn of_all_events_of_a_project_only_stripes_come_out() {
         let stripe = json!({"$insert_id": "evt_1", "event_type": "[Stripe] charge.failed", "event_time": "2026-11-20 05:06:07", "event_properties": {"a": 1}, "uuid": "x"});
         let other = json!({"$insert_id": "i", "event_type": "Page viewed", "event_properties": {"title": "[Stripe] "}});
-        let events = read(archive(&[&[other.clone(), stripe.clone()], &[], &[other]])).unwrap();
+        let events = read(archive(&[&[other.clone(), stripe.clone()], &[], &[other]]), Exported::in_line).unwrap();
         assert_eq!(events, [serde_json::from_value::<Exported>(stripe).unwrap()]);
-        assert!(read(Cursor::new(b"not a zip")).is_err());
+        assert!(read(Cursor::new(b"not a zip"), Exported::in_line).is_err());
     }
 }

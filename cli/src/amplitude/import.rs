@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use reqwest::Client as Http;
 use serde_json::value::RawValue;
-use stripe_amplitude::amplitude::batch::{BatchSink as _, LARGEST_EVENTS, MOST_EVENTS};
-use stripe_amplitude::amplitude::client::{Client, DeliveryError};
+use stripe_amplitude::amplitude::batch::BatchSink as _;
+use stripe_amplitude::amplitude::client::{Client, Complaint, DeliveryError};
 use stripe_amplitude::amplitude::{Destination, Region};
 use tokio::time::Instant;
 
@@ -45,15 +45,11 @@ const PAUSES: [Duration; 6] = [
 
 /// Where events go, for whoever is asked.
 pub(crate) fn place(region: Region) -> String {
-    match (url(), region) {
+    match (url_given(), region) {
         (Some(url), _) => without_user(&url),
         (None, Region::Us) => "Amplitude (US)".to_owned(),
         (None, Region::Eu) => "Amplitude (EU)".to_owned(),
     }
-}
-
-fn url() -> Option<String> {
-    std::env::var(URL_VARIABLE).ok().filter(|url| !url.is_empty())
 }
 
 /// The way to Amplitude.
@@ -74,36 +70,27 @@ pub(crate) struct Wanted<'e> {
 pub(crate) enum Stopped {
     /// Somebody asked for it.
     Interrupted,
-    /// There is no hope, and why.
+    /// Amplitude took nothing of the request, and will not: why.
+    Refused(String),
+    /// There is no hope, and why. Some may have arrived.
     Hopeless(String),
-}
-
-/// Gathers events until a request is full.
-#[derive(Debug, Default)]
-pub(crate) struct Room {
-    events: usize,
-    bytes: usize,
-}
-
-impl Room {
-    /// Whether an event of so many bytes goes into the same request; if so, it is in.
-    pub(crate) fn takes(&mut self, bytes: usize) -> bool {
-        // With the comma.
-        let all = self.bytes + bytes + 1;
-        if self.events > 0 && (self.events >= MOST_EVENTS || all > LARGEST_EVENTS) {
-            return false;
-        }
-        (self.events, self.bytes) = (self.events + 1, all);
-        true
-    }
 }
 
 impl Import {
     pub(crate) fn new(http: Http, interrupt: Interrupt) -> Self {
-        Self { client: Client::new(http, url()), next: None, interrupt }
+        Self { client: Client::new(http, url_given()), next: None, interrupt }
     }
 
-    /// Sends the events of one request until each has an end: taken, or refused by Amplitude for what it is.
+    /// Waits until the rates allow these events.
+    ///
+    /// # Errors
+    /// Where it is asked to stop before; nothing is sent.
+    pub(crate) async fn wait(&mut self, events: &[Wanted<'_>]) -> Result<(), Stopped> {
+        self.keep_the_rates(&events.iter().collect::<Vec<_>>()).await
+    }
+
+    /// Sends the events of one request until each has an end: taken, or refused by Amplitude for what it is. The first
+    /// attempt is at once: [`Import::wait`] goes before.
     ///
     /// # Errors
     /// Where it ended before that. Some may have arrived; sent again, Amplitude drops them.
@@ -114,6 +101,8 @@ impl Import {
     ) -> Result<Vec<Result<(), DeliveryError>>, Stopped> {
         let mut results: Vec<Option<Result<(), DeliveryError>>> = events.iter().map(|_| None).collect();
         let mut pauses = PAUSES.iter();
+        let mut is_first = true;
+        let mut may_have_arrived = false;
         loop {
             let waiting: Vec<_> =
                 (0..events.len()).filter(|index| results.get(*index).is_some_and(Option::is_none)).collect();
@@ -121,15 +110,25 @@ impl Import {
                 return Ok(results.into_iter().flatten().collect());
             }
             let round: Vec<_> = waiting.iter().filter_map(|index| events.get(*index)).collect();
-            self.keep_the_rates(&round).await?;
+            if !is_first {
+                self.keep_the_rates(&round).await?;
+            }
+            is_first = false;
             let bodies: Vec<_> = round.iter().map(|event| event.json.to_owned()).collect();
             let answers = self.client.send_batch(&bodies, destination, Instant::now() + LIMIT).await;
+
+            // Who does not answer may have taken them.
+            may_have_arrived |=
+                answers.iter().any(|answer| answer.as_ref().map_or_else(DeliveryError::is_transient, |()| true));
+            let hopeless = answers.iter().filter_map(|answer| answer.as_ref().err()).find(|error| is_hopeless(error));
+            if let Some(why) = hopeless.map(ToString::to_string).or_else(|| refused_as_a_whole(&answers)) {
+                return Err(if may_have_arrived { Stopped::Hopeless(why) } else { Stopped::Refused(why) });
+            }
 
             let mut again = None;
             let mut progress = false;
             for (index, answer) in waiting.into_iter().zip(answers) {
                 match answer {
-                    Err(error) if is_hopeless(&error) => return Err(Stopped::Hopeless(error.to_string())),
                     Err(error) if error.is_transient() || is_patience(&error) => again = Some(error),
                     settled => {
                         progress = true;
@@ -174,6 +173,22 @@ fn time_for(events: &[&Wanted<'_>]) -> Duration {
     at(events.len(), EVENTS_PER_SECOND).max(at(busiest, EVENTS_PER_SECOND_AND_DEVICE))
 }
 
+/// So many events that are refused one by one, and none that is taken, are no accident.
+const TOO_MANY_REFUSED: usize = 20;
+
+/// Where Amplitude refuses all without a word of why, it is about us and not about the events: they stay where they are.
+fn refused_as_a_whole(answers: &[Result<(), DeliveryError>]) -> Option<String> {
+    let is_silent = |answer: &&Result<(), DeliveryError>| {
+        matches!(answer, Err(DeliveryError::Forbidden | DeliveryError::InvalidRequest(Complaint::Unknown)))
+    };
+    let silent = answers.iter().filter(is_silent).count();
+    let others =
+        answers.iter().filter(|answer| !is_silent(answer) && **answer != Err(DeliveryError::Postponed)).count();
+    let example = answers.iter().find(is_silent)?.as_ref().err()?;
+    (silent >= TOO_MANY_REFUSED && others == 0)
+        .then(|| format!("Amplitude takes none of the events, each for the same reason: {example}"))
+}
+
 /// No event would go through.
 fn is_hopeless(error: &DeliveryError) -> bool {
     use DeliveryError::{InvalidApiKey, NotAmplitude, Redirect, Tls, Unexpected};
@@ -189,12 +204,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_request_takes_two_thousand_events_and_less_than_twenty_megabytes() {
-        let mut room = Room::default();
-        assert_eq!((0..3000).filter(|_| room.takes(10)).count(), 2000);
-        let mut room = Room::default();
-        assert_eq!((0..3000).filter(|_| room.takes(1_000_000)).count(), 19);
-        assert!(Room::default().takes(30_000_000), "what is too large for any request stands alone");
+    fn where_all_are_refused_without_a_word_it_is_about_us() {
+        let silent = || Err(DeliveryError::InvalidRequest(Complaint::Unknown));
+        let postponed = || Err(DeliveryError::Postponed);
+        let answers = |refused: usize, others: Vec<Result<(), DeliveryError>>| {
+            let refused = (0..refused).map(|_| silent());
+            refused_as_a_whole(&refused.chain(others).collect::<Vec<_>>()).is_some()
+        };
+        assert!(answers(20, vec![]) && answers(20, vec![postponed()]));
+        assert!(!answers(19, vec![]) && !answers(20, vec![Ok(())]) && !answers(0, vec![Ok(()), postponed()]));
+        assert!(!answers(20, vec![Err(DeliveryError::InvalidRequest(Complaint::InvalidField))]));
     }
 
     #[test]

@@ -1,21 +1,23 @@
 //! What Amplitude has already, where its own rule against repeats does not reach.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use reqwest::Client as Http;
 use secrecy::SecretString;
+use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use stripe_amplitude::amplitude::Destination;
 use stripe_amplitude::projects::parameter;
 
-use super::export::Export;
-use crate::clock::{HOUR, WEEK};
+use super::export::{Export, is_ours};
+use crate::clock::{HOUR, WEEK, show};
 use crate::key::Key;
 
 /// Amplitude drops what it has seen within so many seconds; an hour less, to be sure. Source: Amplitude's HTTP V2
 /// documentation, "Event deduplication".
-const WINDOW: i64 = WEEK - HOUR;
+pub(crate) const WINDOW: i64 = WEEK - HOUR;
 
 /// Whether Amplitude's rule against repeats may not reach an event that happened then: its live delivery may be longer ago
 /// than that rule remembers. `now` and `created` are in Unix seconds.
@@ -38,6 +40,15 @@ impl SecretKeys {
         self.0.is_empty()
     }
 
+    /// Of whoever sits at the terminal.
+    ///
+    /// # Errors
+    /// A sentence, where nobody does.
+    pub(crate) fn ask(&mut self, parameter: &'static str) -> Result<(), String> {
+        self.0.insert(parameter, Key::amplitude_secret(parameter).required()?);
+        Ok(())
+    }
+
     /// That of the project whose API key this parameter holds.
     ///
     /// # Errors
@@ -48,8 +59,17 @@ impl SecretKeys {
     }
 }
 
+/// All that matters of an event here.
+#[derive(Deserialize)]
+struct Identified<'e> {
+    #[serde(rename = "$insert_id", borrow)]
+    insert_id: Cow<'e, str>,
+    #[serde(borrow)]
+    event_type: Cow<'e, str>,
+}
+
 /// The insert IDs of Stripe's events that Amplitude has, sixteen bytes of each.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Known(HashSet<[u8; 16]>);
 
 impl Known {
@@ -64,14 +84,24 @@ impl Known {
         uploaded: Range<i64>,
         reached: impl FnMut(i64),
     ) -> Result<Self, String> {
-        let mut known = Self::default();
+        let mut known = HashSet::new();
         let export = Export::new(http.clone(), destination, secret_key);
-        export.each(uploaded, reached, |event| known.insert(&event.insert_id)).await?;
-        Ok(known)
-    }
-
-    fn insert(&mut self, insert_id: &str) {
-        self.0.insert(digest(insert_id));
+        let from = uploaded.start;
+        let pick = |line: &str| {
+            let Identified { insert_id, event_type } = serde_json::from_str(line).ok()?;
+            is_ours(&event_type).then(|| digest(&insert_id))
+        };
+        let keep = |digest| {
+            known.insert(digest);
+        };
+        let is_empty = export.each(uploaded, pick, reached, keep).await?;
+        if is_empty {
+            return Err(format!(
+                "Amplitude's export has nothing at all of this project since {}, not even of others: if the project is new, say --assume-missing; if not, compare the keys, and `amplitude_region` in `settings`",
+                show(from)
+            ));
+        }
+        Ok(Self(known))
     }
 
     pub(crate) fn contains(&self, insert_id: &str) -> bool {
@@ -102,8 +132,7 @@ mod tests {
 
     #[test]
     fn an_insert_id_is_known_again() {
-        let mut known = Known::default();
-        known.insert("evt_1");
+        let known = Known(HashSet::from([digest("evt_1")]));
         assert!(known.contains("evt_1") && !known.contains("evt_2"));
     }
 }

@@ -1,7 +1,8 @@
 //! Where events of the past come from: Stripe's list, or a file with one in each line.
 
+use std::borrow::Cow;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read as _, Seek as _, SeekFrom};
+use std::io::{self, BufRead, BufReader, Read as _};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,15 +12,22 @@ use stripe_amplitude::webhook::LARGEST_BODY;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::JoinHandle;
 
-use super::cursor::Position;
+use super::cursor::{Position, digest};
 use super::rejected::event_in;
 use crate::history::{Fate, Translator};
 use crate::input;
 use crate::stripe::api::Api;
 use crate::stripe::events::{Filter, Listed, OldestFirst};
 
-/// Events that are handed over at once.
+/// Events that are handed over at once, and bytes of them, so that long lines do not fill the memory.
 const CHUNK: usize = 100;
+const CHUNK_BYTES: usize = 1_000_000;
+
+/// Stripe has no older events. Source: its first charges were in 2010.
+const BEGINNING: i64 = 1_262_304_000;
+
+/// What some programs put before a text.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Chunks that wait, at the most: all that is in memory besides a request.
 const WAITING: usize = 4;
@@ -162,33 +170,38 @@ fn lines(
     translator: &Arc<Translator>,
     sender: &Sending,
 ) -> Result<(), String> {
-    let (mut line, mut next) = match after {
-        Some(Position::Line { line, next }) => (line, next),
-        _ => (0, 0),
-    };
     let name = input::name(path);
     let named = |error: io::Error| format!("{name}: {error}");
-    let mut reader = open(path, next).map_err(named)?;
+    let mut reader = open(path).map_err(named)?;
+    let (mut line, mut next) = (0, 0);
+    if let Some(Position::Line { line: last, start, next: behind, digest }) = after {
+        skip_to(&mut reader, start).map_err(named)?;
+        let (text, length) = read_line(&mut reader).map_err(named)?;
+        // Reading goes on behind an event that is done with; in another file, that is somewhere else.
+        if start + length != behind || digest != Some(digest_of(&event_in(trimmed(&text, start)))) {
+            return Err(format!(
+                "{name} is not what it was when this backfill stopped: put it back, or delete the cursor's file to begin with this one"
+            ));
+        }
+        (line, next) = (last, behind);
+    }
     loop {
         let mut some = Vec::with_capacity(CHUNK);
-        let mut is_over = false;
-        while some.len() < CHUNK && !is_over {
+        let (mut bytes, mut is_over) = (0, false);
+        while some.len() < CHUNK && bytes < CHUNK_BYTES && !is_over {
+            let start = next;
             let (text, length) = read_line(&mut reader).map_err(named)?;
             is_over = length == 0;
-            (line, next) = (line + u64::from(!is_over), next + length);
-            some.push((line, next, text));
+            (line, next, bytes) = (line + u64::from(!is_over), next + length, bytes + text.len());
+            some.push((Position::Line { line, start, next, digest: None }, text));
         }
         let (translator, created) = (translator.clone(), created.clone());
         let translating = tokio::task::spawn_blocking(move || {
-            let items = some.into_iter().filter_map(|(line, next, text)| {
-                let body = event_in(text.trim_ascii()).to_vec();
-                let fate = match translator.translate(&body) {
-                    _ if body.is_empty() => return None,
-                    Fate::Sent(event) if !created.contains(&event.created) => return None,
-                    Fate::Unusable(reason) => Fate::Unusable(format!("line {line}: {reason}")),
-                    fate => fate,
-                };
-                Some(Item { position: Position::Line { line, next }, body, fate })
+            let items = some.into_iter().filter_map(|(position, text)| {
+                let start = if let Position::Line { start, .. } = position { start } else { 0 };
+                let body = event_in(trimmed(&text, start)).into_owned();
+                let fate = translator.translate_within(&body, &created);
+                (!body.is_empty()).then_some(Item { position, body, fate })
             });
             Chunk { items: items.collect(), reached: next }
         });
@@ -198,15 +211,27 @@ fn lines(
     }
 }
 
-fn open(path: &Path, next: u64) -> io::Result<Box<dyn BufRead>> {
+/// A line without what is around an event. `start` is where it begins.
+fn trimmed(line: &[u8], start: u64) -> &[u8] {
+    let line = if start == 0 { line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line) } else { line };
+    line.trim_ascii()
+}
+
+/// By which an event is known again.
+pub(crate) fn digest_of(event: &[u8]) -> String {
+    digest([event])
+}
+
+fn open(path: &Path) -> io::Result<Box<dyn BufRead>> {
     if input::is_standard_input(path) {
-        let mut input = BufReader::new(io::stdin());
-        io::copy(&mut input.by_ref().take(next), &mut io::sink())?;
-        return Ok(Box::new(input));
+        return Ok(Box::new(BufReader::new(io::stdin())));
     }
-    let mut file = File::open(path)?;
-    file.seek(SeekFrom::Start(next))?;
-    Ok(Box::new(BufReader::with_capacity(1 << 18, file)))
+    Ok(Box::new(BufReader::with_capacity(1 << 18, File::open(path)?)))
+}
+
+/// By reading, which is fast enough, and the same for standard input.
+fn skip_to(reader: &mut impl BufRead, start: u64) -> io::Result<()> {
+    io::copy(&mut reader.by_ref().take(start), &mut io::sink()).map(drop)
 }
 
 /// A line, and how long it is; nothing at the end. What is behind the longest is skipped, so that memory stays small
@@ -231,19 +256,25 @@ fn read_line(reader: &mut impl BufRead) -> io::Result<(Vec<u8>, u64)> {
 /// A sentence that names the file.
 pub(crate) fn oldest(path: &Path) -> Result<Option<i64>, String> {
     #[derive(Deserialize)]
-    struct Created {
+    struct Envelope<'e> {
+        #[serde(borrow)]
+        object: Cow<'e, str>,
         created: i64,
     }
 
     let named = |error: io::Error| format!("{}: {error}", path.display());
-    let mut reader = open(path, 0).map_err(named)?;
+    let mut reader = open(path).map_err(named)?;
     let mut oldest: Option<i64> = None;
     loop {
         let (line, length) = read_line(&mut reader).map_err(named)?;
         if length == 0 {
             return Ok(oldest);
         }
-        if let Ok(Created { created }) = serde_json::from_slice(event_in(line.trim_ascii())) {
+        // What is no event, or of no time, is told when it is its turn.
+        if let Ok(Envelope { object, created }) = serde_json::from_slice(&event_in(line.trim_ascii()))
+            && object == "event"
+            && created >= BEGINNING
+        {
             oldest = Some(oldest.map_or(created, |oldest| oldest.min(created)));
         }
     }
@@ -269,8 +300,11 @@ mod tests {
     fn the_oldest_event_of_a_file_is_found_whatever_else_is_in_it() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("events.ndjson");
-        let text = "{\"created\": 9}\n\noops\n{\"reason\":\"400\",\"event\":{\"created\": 7}}\n{\"created\": 8}";
+        let event = |created: i64| format!(r#"{{"object": "event", "created": {created}}}"#);
+        let (one, two, other) = (event(1_700_000_009), event(1_700_000_007), event(1_700_000_008));
+        let rejected = format!(r#"{{"reason":"400","event":{two}}}"#);
+        let text = format!("{one}\n\noops\n{rejected}\n{{\"created\":0}}\n{}\n{other}", event(5));
         std::fs::write(&path, text).unwrap();
-        assert_eq!(oldest(&path), Ok(Some(7)));
+        assert_eq!(oldest(&path), Ok(Some(1_700_000_007)));
     }
 }

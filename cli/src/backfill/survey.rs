@@ -17,7 +17,8 @@ pub(crate) struct Survey {
     revenue: BTreeMap<String, (u64, Money)>,
     left_out: BTreeMap<String, u64>,
     unusable: BTreeMap<String, u64>,
-    pub(crate) known: u64,
+    known: u64,
+    of_another_time: u64,
     users: HashSet<u64>,
     /// Devices of events with a user, and of events without.
     devices: HashSet<u64>,
@@ -33,6 +34,7 @@ impl Survey {
             Fate::Sent(event) => self.add_sent(event),
             Fate::LeftOut(reason) => *self.left_out.entry(reason.to_string()).or_default() += 1,
             Fate::Unusable(reason) => *self.unusable.entry(reason.clone()).or_default() += 1,
+            Fate::OfAnotherTime => self.of_another_time += 1,
         }
     }
 
@@ -97,6 +99,10 @@ impl fmt::Display for Survey {
         if self.known > 0 {
             writeln!(f, "\nNot sent, because Amplitude has them:")?;
             row(f, self.known, "events")?;
+        }
+        if self.of_another_time > 0 {
+            writeln!(f, "\nNot sent, because they happened before --since or after --until:")?;
+            row(f, self.of_another_time, "events")?;
         }
         for (title, reasons) in [("Left out by the settings", &self.left_out), ("Cannot be sent", &self.unusable)] {
             if !reasons.is_empty() {

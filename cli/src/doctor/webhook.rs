@@ -15,7 +15,7 @@ pub(super) struct Wanted<'a> {
     pub(super) project: &'a ProjectName,
     /// Where it is known; otherwise every path that ends with the project is taken for its own.
     pub(super) url: Option<&'a str>,
-    pub(super) types: &'a [&'static str],
+    pub(super) types: &'a [String],
     /// How many signing secrets the project has.
     pub(super) secrets: usize,
     /// For messages.
@@ -126,7 +126,8 @@ mod tests {
         };
         let all: Vec<_> = changes.iter().map(endpoint).collect();
         let project = "shop".parse().unwrap();
-        let wanted = Wanted { project: &project, url: None, types: &TYPES, secrets, mode: "test mode" };
+        let wanted =
+            Wanted { project: &project, url: None, types: &TYPES.map(str::to_owned), secrets, mode: "test mode" };
         check(&of(&all, &wanted), &wanted)
     }
 

@@ -1,21 +1,19 @@
 //! A day as Stripe has it, and as Amplitude has it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
+use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::Value;
 use stripe_amplitude::selection::LeftOut;
 
 use super::amount::{Amount, Figures};
-use crate::amplitude::export::{Export, Exported};
+use crate::amplitude::export::{Export, Exported, OURS};
 use crate::clock;
 use crate::history::{Fate, Translator};
 use crate::stripe::api::Api;
 use crate::stripe::events::{Filter, Listed, OldestFirst};
-
-/// What the events are called in Amplitude, before Stripe's type.
-const OURS: &str = "[Stripe] ";
 
 /// What Stripe lists for a day, as it would be sent with the settings of now. In the order of the insert IDs.
 #[derive(Default)]
@@ -105,6 +103,8 @@ impl StripesDay {
             Fate::LeftOut(reason) => {
                 self.left_out.insert(id, reason);
             }
+            // Stripe was asked for no other.
+            Fate::OfAnotherTime => {}
             Fate::Unusable(reason) => {
                 let created = event.place.created;
                 self.unusable.insert(id, Unusable { event_type: type_of(&event.body), created, reason });
@@ -138,12 +138,12 @@ pub(crate) async fn read_export(
     let mut day = AmplitudesDay::new();
     // Times that are written alike can be compared as they are written.
     let happened = clock::show(happened.start)..clock::show(happened.end);
-    let keep = |event: Exported| {
-        if happened.contains(&event.event_time) || expected.contains_key(&event.insert_id) {
-            add(&mut day, event);
-        }
+    let expected: Arc<HashSet<String>> = Arc::new(expected.keys().cloned().collect());
+    let pick = move |line: &str| {
+        let is_wanted = |event: &Exported| happened.contains(&event.event_time) || expected.contains(&event.insert_id);
+        Exported::in_line(line).filter(is_wanted)
     };
-    export.each(uploaded, reached, keep).await?;
+    export.each(uploaded, pick, reached, |event| add(&mut day, event)).await?;
     Ok(day)
 }
 

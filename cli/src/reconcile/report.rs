@@ -17,7 +17,7 @@ const LISTED: usize = 200;
 pub(crate) struct Report<'c> {
     pub(crate) project: &'c str,
     pub(crate) date: &'c str,
-    pub(crate) amplitude: &'static str,
+    pub(crate) amplitude: &'c str,
     pub(crate) comparison: &'c Comparison,
     /// What became of those that were sent, by insert ID: why one is not in Amplitude, or `None`.
     pub(crate) repaired: Option<&'c BTreeMap<String, Option<String>>>,

@@ -12,7 +12,7 @@ use crate::terminal::count;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Difference {
     /// It is enabled for other types than the project wants.
-    Types { missing: Vec<&'static str>, unwanted: Vec<String> },
+    Types { missing: Vec<String>, unwanted: Vec<String> },
     /// Stripe does not deliver to it.
     Disabled,
     /// Nothing says that it is this project's.
@@ -61,7 +61,7 @@ impl fmt::Display for Difference {
 }
 
 /// What differs. `types` are those that the project wants.
-pub(super) fn between(endpoint: &WebhookEndpoint, types: &[&'static str], has_secret: bool) -> Vec<Difference> {
+pub(super) fn between(endpoint: &WebhookEndpoint, types: &[String], has_secret: bool) -> Vec<Difference> {
     let mut differences = Vec::new();
     if endpoint.api_version.as_deref() != Some(API_VERSION) {
         differences.push(Difference::ApiVersion(endpoint.api_version.clone()));
@@ -83,13 +83,13 @@ pub(super) fn between(endpoint: &WebhookEndpoint, types: &[&'static str], has_se
 }
 
 /// Whether Stripe delivers exactly these types to it.
-pub(super) fn is_open(endpoint: &WebhookEndpoint, types: &[&'static str]) -> bool {
+pub(super) fn is_open(endpoint: &WebhookEndpoint, types: &[String]) -> bool {
     let (missing, unwanted) = endpoint.types_between(types);
     endpoint.is_enabled() && missing.is_empty() && unwanted.is_empty()
 }
 
 /// `26 event types`.
-pub(super) fn count_of(types: &[&'static str]) -> String {
+pub(super) fn count_of(types: &[String]) -> String {
     count(types.len(), "event type")
 }
 
@@ -99,7 +99,7 @@ mod tests {
 
     use super::*;
 
-    const TYPES: &[&str] = &["charge.failed", "invoice.paid"];
+    const TYPES: [&str; 2] = ["charge.failed", "invoice.paid"];
 
     fn differences(change: impl FnOnce(&mut Value), has_secret: bool) -> Vec<Difference> {
         let mut endpoint = json!({
@@ -108,7 +108,7 @@ mod tests {
             "metadata": {"stripe_amplitude_project": "shop", "stripe_amplitude_parameter": "stripe-signing-secret"},
         });
         change(&mut endpoint);
-        between(&serde_json::from_value(endpoint).unwrap(), TYPES, has_secret)
+        between(&serde_json::from_value(endpoint).unwrap(), &TYPES.map(str::to_owned), has_secret)
     }
 
     #[test]
@@ -128,7 +128,8 @@ mod tests {
         assert_eq!(differences(|endpoint| endpoint["api_version"] = Value::Null, true), [Difference::ApiVersion(None)]);
         assert_eq!(differences(|_| {}, false), [Difference::NoSecret]);
         let types = differences(|endpoint| endpoint["enabled_events"] = json!(["invoice.paid", "plan.created"]), true);
-        let expected = Difference::Types { missing: vec!["charge.failed"], unwanted: vec!["plan.created".to_owned()] };
+        let expected =
+            Difference::Types { missing: vec!["charge.failed".to_owned()], unwanted: vec!["plan.created".to_owned()] };
         assert_eq!(types, [expected]);
         assert!(types[0].to_string().ends_with(":\n    + charge.failed\n    - plan.created"), "{}", types[0]);
     }

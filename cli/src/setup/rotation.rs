@@ -35,7 +35,7 @@ pub(super) struct State<'s> {
     pub(super) current_secret: Option<&'s str>,
     pub(super) next_secret: Option<&'s str>,
     /// What the project wants.
-    pub(super) types: &'s [&'static str],
+    pub(super) types: &'s [String],
 }
 
 /// What is to do.
@@ -135,11 +135,13 @@ pub(super) fn oldest_tried(now: i64) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use serde_json::json;
 
     use super::*;
 
-    const TYPES: &[&str] = &["invoice.paid"];
+    static TYPES: LazyLock<[String; 1]> = LazyLock::new(|| ["invoice.paid".to_owned()]);
 
     fn endpoint(id: &str, event_type: &str, complete_since: &str) -> WebhookEndpoint {
         serde_json::from_value(json!({
@@ -156,7 +158,7 @@ mod tests {
         current_secret: Option<&'s str>,
         next_secret: Option<&'s str>,
     ) -> State<'s> {
-        State { old, next, current_secret, next_secret, types: TYPES }
+        State { old, next, current_secret, next_secret, types: &*TYPES }
     }
 
     #[test]

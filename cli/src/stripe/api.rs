@@ -74,6 +74,11 @@ impl Api {
         self.account.as_deref()
     }
 
+    /// What it asks with.
+    pub(crate) fn key(&self) -> &SecretString {
+        &self.key
+    }
+
     /// Whether the key is of test mode.
     pub(crate) fn is_test(&self) -> bool {
         self.key.expose_secret().get(2..).is_some_and(|rest| rest.starts_with("_test_"))

@@ -40,11 +40,11 @@ impl WebhookEndpoint {
     }
 
     /// Which of these types it is not enabled for, and which others it is.
-    pub(crate) fn types_between(&self, types: &[&'static str]) -> (Vec<&'static str>, Vec<String>) {
+    pub(crate) fn types_between(&self, types: &[String]) -> (Vec<String>, Vec<String>) {
         let enabled = &self.enabled_events;
-        let missing = types.iter().copied().filter(|wanted| !enabled.iter().any(|event_type| event_type == wanted));
-        let unwanted = enabled.iter().filter(|event_type| !types.contains(&event_type.as_str()));
-        (missing.collect(), unwanted.cloned().collect())
+        let missing = types.iter().filter(|wanted| !enabled.contains(wanted));
+        let unwanted = enabled.iter().filter(|event_type| !types.contains(event_type));
+        (missing.cloned().collect(), unwanted.cloned().collect())
     }
 }
 

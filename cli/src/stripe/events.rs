@@ -30,7 +30,7 @@ const TOO_MANY: usize = 10_000;
 /// Which events are wanted.
 #[derive(Clone, Debug)]
 pub(crate) struct Filter {
-    pub(crate) types: Vec<&'static str>,
+    pub(crate) types: Vec<String>,
     /// From when, and until when, exclusive, in Unix seconds.
     pub(crate) created: Range<i64>,
     /// Only those whose delivery is pending or has failed, to one webhook endpoint at least, whichever.
@@ -189,7 +189,7 @@ impl<'a> NewestFirst<'a> {
             return Ok(None);
         }
         let Filter { types, created, undelivered } = &self.filter;
-        let mut query: Vec<_> = types.iter().map(|event_type| ("types[]", (*event_type).to_owned())).collect();
+        let mut query: Vec<_> = types.iter().map(|event_type| ("types[]", event_type.clone())).collect();
         query.push(("created[gte]", created.start.to_string()));
         query.push(("created[lt]", created.end.to_string()));
         query.push(("limit", PAGE.to_string()));
