@@ -76,6 +76,9 @@ const EVENT_TYPE: &str = "stripe_amplitude.doctor";
 /// So long Stripe delivers again what has failed.
 const STRIPE_RETRIES_FOR: i64 = 3 * DAY;
 
+/// More undelivered events are many.
+const MOST_COUNTED: usize = 1000;
+
 /// Amplitude's uploads answer within a second or so.
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -222,11 +225,12 @@ impl Doctor {
         let now = clock::now().cast_signed();
         let since = now - STRIPE_RETRIES_FOR;
         let filter = Filter { types: types.to_vec(), created: since..now, undelivered: true };
-        let finding = match events::count(api, &filter).await {
+        let finding = match events::count(api, &filter, MOST_COUNTED).await {
             Err(error) => Finding::problem(error.to_string()),
             Ok(0) => Finding::ok("all events of the last three days are delivered"),
             Ok(number) => Finding::warning(format!(
-                "{} of the last three days {} pending or failed, at one endpoint at least, whichever it was. Stripe delivers again for three days; what it does not, this brings in: `backfill --project {} --since {} --undelivered`",
+                "{}{} of the last three days {} pending or failed, at one endpoint at least, whichever it was. Stripe delivers again for three days; what it does not, this brings in: `backfill --project {} --since {} --undelivered`",
+                if number >= MOST_COUNTED { "at least " } else { "" },
                 count(number, "event"),
                 if number == 1 { "is" } else { "are" },
                 self.name,
@@ -247,15 +251,16 @@ impl Doctor {
             Ok(newest) => newest,
             Err(error) => return Ok(self.report.tell(Finding::problem(error.to_string()))?),
         };
-        let mut users = Users::default();
-        for event in &newest {
-            users.add(&event.body, &event.place, &delivery.settings.user_id_paths);
-        }
+        let events = newest.iter().map(|event| (event.body.as_slice(), &event.place));
+        let users = Users::of(events, &self.name, &delivery.settings.user_id_paths);
         self.report.tell(users.finding())?;
         terminal::print(&users.to_string())?;
         if let Some(path) = &self.arguments.csv {
-            write(path, &users.csv()).map_err(|error| format!("{}: {error}", path.display()))?;
-            println!("{} are in {}.", count(users.customers(), "customer"), path.display());
+            let name = path.display();
+            match write(path, &users.csv()) {
+                Ok(()) => println!("{} are in {name}.", count(users.customers(), "customer")),
+                Err(error) => self.report.tell(Finding::problem(format!("--csv: {name}: {error}")))?,
+            }
         }
         Ok(())
     }

@@ -51,7 +51,9 @@ impl Choice {
         if labels.contains(&label) {
             return Ok(delivery);
         }
-        let labels: Vec<_> = labels.into_iter().flatten().collect();
+        let mut labels: Vec<_> = labels.into_iter().flatten().collect();
+        // In a rotation, two secrets have the same one.
+        labels.dedup();
         Err(match label {
             Some(_) if labels.is_empty() => "--source is for a project whose signing secrets have labels".to_owned(),
             _ => format!(

@@ -101,6 +101,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>
         date: &date,
         amplitude: &amplitude,
         comparison: &comparison,
+        is_right: comparison.is_right(),
         repaired: None,
     };
     if !arguments.json {
@@ -124,11 +125,12 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>
             terminal::print(&format!("\n{}", report::repaired(&results)))?;
         }
     }
+    let all_sent = results.values().all(Option::is_none) && results.len() == repairable.len();
+    let is_right = if is_repaired { all_sent && comparison.is_right_when_repaired() } else { comparison.is_right() };
+    report.is_right = is_right;
     if arguments.json {
         terminal::print(&format!("{}\n", serde_json::to_string_pretty(&report)?))?;
     }
-    let all_sent = results.values().all(Option::is_none) && results.len() == repairable.len();
-    let is_right = if is_repaired { all_sent && comparison.is_right_when_repaired() } else { comparison.is_right() };
     Ok(if is_right { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

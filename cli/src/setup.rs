@@ -11,6 +11,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
+use stripe_amplitude::amplitude::client::{Client, DeliveryError};
+use stripe_amplitude::amplitude::{Destination, Region};
 use stripe_amplitude::projects::settings::Settings;
 use stripe_amplitude::projects::{Parameter, ProjectName, ProjectSource as _, parameter};
 use stripe_amplitude::stripe::catalog::API_VERSION;
@@ -19,6 +21,7 @@ use tokio::time::{Instant, sleep};
 use self::difference::{Difference, count_of};
 use self::mark::Names;
 use self::rotation::{HARMLESS_TYPE, State, Step};
+use crate::amplitude::import;
 use crate::projects::Projects;
 use crate::stripe::api::{self, Api};
 use crate::stripe::endpoints::{self, WebhookEndpoint};
@@ -67,6 +70,9 @@ pub(crate) struct Arguments {
     /// For the events of the accounts that are connected to the key's platform
     #[arg(long)]
     connect: bool,
+    /// For the events of the account itself; only to be said before an endpoint that was made by hand is replaced
+    #[arg(long, conflicts_with = "connect")]
+    own_account: bool,
     /// Rotate the signing secret, or go on with it
     #[arg(long)]
     rotate: bool,
@@ -91,10 +97,16 @@ fn label(text: &str) -> Result<String, String> {
 /// After the second endpoint was opened, so long is left for every part of Stripe to know it.
 const MARGIN: i64 = 5;
 
+/// Whether Amplitude knows the API key is not waited for longer.
+const KEY_CHECK_LIMIT: Duration = Duration::from_secs(10);
+
 /// What the old endpoint owes is waited for so long; what fails, Stripe tries again only after minutes.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 const PAUSE: Duration = Duration::from_secs(2);
+
+/// More are many. They are counted again and again.
+const MOST_COUNTED: usize = 1000;
 
 pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let Arguments { project, url, .. } = &arguments;
@@ -129,6 +141,7 @@ struct Found {
     next_secret: Option<SecretString>,
     /// What the project wants.
     types: Vec<String>,
+    region: Region,
     /// The endpoint whose secret is in the parameter, or should be.
     endpoint: Option<WebhookEndpoint>,
     /// The one that is about to take its place.
@@ -207,6 +220,7 @@ impl Setup {
         // The key first: it tells whether Parameter Store may be written before there is anything to write that Stripe
         // tells only once.
         if let Some(key) = &amplitude_key {
+            self.check_amplitude_key(key, found.region).await?;
             self.projects.put(&self.arguments.project, parameter::API_KEY, key).await?;
             println!("The Amplitude API key is in {}/{}.", self.folder, parameter::API_KEY);
         }
@@ -238,13 +252,24 @@ impl Setup {
         let Self { arguments: Arguments { project, .. }, folder, names, .. } = self;
         let parameters = self.projects.load(project).await;
         let parameters = parameters.map_err(|error| format!("{folder} cannot be read: {error}"))?;
-        let types = event_types::of(&settings(&parameters, folder)?.events);
+        let settings = settings(&parameters, folder)?;
+        let types = event_types::of(&settings.events);
         if types.is_empty() {
             return Err(format!("{folder}/settings leaves out every type of event that Stripe knows").into());
         }
         let all = endpoints::list(&self.api).await?;
-        let with_url: Vec<_> =
-            all.into_iter().filter(|endpoint| webhook_url::is_same(&endpoint.url, &self.url)).collect();
+        let (mut with_url, elsewhere): (Vec<_>, Vec<_>) =
+            all.into_iter().partition(|endpoint| webhook_url::is_same(&endpoint.url, &self.url));
+        // Where the webhook has moved, its endpoint is known by its mark, and keeps its secret. Without a secret, it may be
+        // the endpoint of another deployment.
+        if value(&parameters, &names.current).is_some() {
+            for name in [&names.current, &names.next] {
+                let is_it = |endpoint: &&WebhookEndpoint| mark::of(endpoint).is_some_and(|mark| mark.is(project, name));
+                if !with_url.iter().any(|endpoint| is_it(&endpoint)) {
+                    with_url.extend(elsewhere.iter().filter(is_it).cloned());
+                }
+            }
+        }
         let (marked, unmarked): (Vec<_>, Vec<_>) =
             with_url.into_iter().partition(|endpoint| mark::of(endpoint).is_some());
         let of = |name: &str| -> Vec<WebhookEndpoint> {
@@ -275,6 +300,7 @@ impl Setup {
             current_secret: value(&parameters, &names.current).filter(is_signing_secret),
             next_secret: value(&parameters, &names.next).filter(is_signing_secret),
             types,
+            region: settings.amplitude_region,
             endpoint,
             next: next_endpoint,
             others,
@@ -296,10 +322,29 @@ impl Setup {
         }
     }
 
+    /// A wrong one would be noticed only by the first event.
+    async fn check_amplitude_key(&self, key: &SecretString, region: Region) -> Result<(), String> {
+        let destination = Destination { region, api_key: key, parameter: parameter::API_KEY };
+        let client = Client::new(http::build().map_err(|error| error.to_string())?, import::url_given());
+        match client.check_key(&destination, Instant::now() + KEY_CHECK_LIMIT).await {
+            Ok(()) => Ok(()),
+            Err(error @ DeliveryError::InvalidApiKey) => Err(format!("AMPLITUDE_API_KEY: {error}")),
+            Err(error) => {
+                print!(
+                    "{}",
+                    wrap("note: ", 6, &format!("whether Amplitude knows the API key cannot be told: {error}"))
+                );
+                Ok(())
+            }
+        }
+    }
+
     /// The key to write, if it is not what is there.
     fn new_amplitude_key(&self, found: &Found) -> Result<Option<SecretString>, String> {
         match (&found.amplitude_key, key::AMPLITUDE.given()) {
             (None, _) => key::AMPLITUDE.required().map(Some),
+            // One thing at a time.
+            (Some(_), _) if self.arguments.rotate => Ok(None),
             (Some(stored), given) => Ok(given.filter(|given| given.expose_secret() != stored.expose_secret())),
         }
     }
@@ -307,7 +352,7 @@ impl Setup {
     /// What is to be done, and in words, what is not as it should be.
     fn plan(&self, found: &Found) -> Result<(Work, Vec<String>), String> {
         let Self { arguments, folder, names, .. } = self;
-        let Arguments { rotate, connect, .. } = *arguments;
+        let Arguments { rotate, connect, own_account, .. } = *arguments;
         if rotation::is_under_way(found.state()) {
             let line = "another endpoint is taking the place of the old one; that goes on";
             return Ok((Work::Replace { is_under_way: true }, vec![line.to_owned()]));
@@ -333,13 +378,19 @@ impl Setup {
             let write = format!("its signing secret goes to {folder}/{}", names.current);
             return Ok((Work::Create, vec![create, write]));
         };
-        if connect && mark::of(endpoint).is_some() && !mark::is_connect(endpoint) {
+        let (own, connected) = ("of the account itself", "of connected accounts");
+        let (is, wanted) = match mark::is_connect(endpoint) {
+            Some(false) if connect => (own, connected),
+            Some(true) if own_account => (connected, own),
+            _ => ("", ""),
+        };
+        if !is.is_empty() {
             return Err(format!(
-                "{} is for the events of the account itself, which cannot be changed; an endpoint for connected accounts takes a secret of its own: --source LABEL",
+                "{} is for the events {is}, which cannot be changed; an endpoint for those {wanted} takes a secret of its own: --source LABEL",
                 endpoint.id
             ));
         }
-        let differences = difference::between(endpoint, &found.types, found.current_secret.is_some());
+        let differences = difference::between(endpoint, &self.url, &found.types, found.current_secret.is_some());
         let mut lines: Vec<_> = differences.iter().map(|difference| format!("{}: {difference}", endpoint.id)).collect();
         if rotate {
             lines.push(format!("{}: its signing secret is rotated", endpoint.id));
@@ -349,6 +400,13 @@ impl Setup {
             lines.push(format!("{folder}/{} has the secret of an endpoint that is gone, and is deleted", names.next));
         }
         let work = if rotate || differences.iter().any(Difference::takes_another_endpoint) {
+            if self.is_connect(endpoint).is_none() {
+                return Err(format!(
+                    "another endpoint would take the place of {id}, which was made by hand, and Stripe does not say whose events it gets: say --own-account, or --connect if it is for connected accounts. {lines}",
+                    id = endpoint.id,
+                    lines = lines.join("; "),
+                ));
+            }
             Work::Replace { is_under_way: false }
         } else if differences.is_empty() && !is_left {
             Work::Nothing
@@ -369,7 +427,7 @@ impl Setup {
         ];
         fields.extend(types.iter().map(|event_type| ("enabled_events[]", event_type.clone())));
         // An empty one takes back what is there, and nothing is.
-        let mark = mark::fields(project, parameter, connect).into_iter().filter(|(_, value)| !value.is_empty());
+        let mark = mark::fields(project, parameter, Some(connect)).into_iter().filter(|(_, value)| !value.is_empty());
         fields.extend(mark);
         fields.extend(connect.then(|| ("connect", "true".to_owned())));
         let created = endpoints::create(&self.api, &fields).await;
@@ -397,10 +455,18 @@ impl Setup {
     /// Mends what can be changed.
     async fn update(&self, found: &Found) -> Result<(), Box<dyn Error>> {
         let Some(endpoint) = &found.endpoint else { return Ok(()) };
-        let mut fields = vec![("disabled", "false".to_owned())];
+        let mut fields = vec![("disabled", "false".to_owned()), ("url", self.url.clone())];
         fields.extend(found.types.iter().map(|event_type| ("enabled_events[]", (*event_type).to_owned())));
         fields.extend(self.mark(endpoint, &self.names.current));
         endpoints::update(&self.api, &endpoint.id, &fields).await?;
+        if !endpoint.is_enabled() {
+            let project = &self.arguments.project;
+            let text = format!(
+                "what happened while {} was disabled does not come by itself; this brings it, after the setup: cargo cli-aws backfill --project {project} --since …",
+                endpoint.id
+            );
+            print!("{}", wrap("note: ", 6, &text));
+        }
         if found.next_secret.is_some() {
             self.projects.delete(&self.arguments.project, &self.names.next).await?;
         }
@@ -409,7 +475,13 @@ impl Setup {
     }
 
     fn mark(&self, endpoint: &WebhookEndpoint, parameter: &str) -> Vec<(&'static str, String)> {
-        mark::fields(&self.arguments.project, parameter, self.arguments.connect || mark::is_connect(endpoint))
+        mark::fields(&self.arguments.project, parameter, self.is_connect(endpoint))
+    }
+
+    /// Whether an endpoint gets the events of connected accounts, as far as it, or somebody, says so.
+    fn is_connect(&self, endpoint: &WebhookEndpoint) -> Option<bool> {
+        let Arguments { connect, own_account, .. } = self.arguments;
+        mark::is_connect(endpoint).or((connect || own_account).then_some(connect))
     }
 
     /// Puts another endpoint into the place of the one that is there, from wherever that stopped. Tells whether it is
@@ -420,7 +492,7 @@ impl Setup {
             // So that it is known again when the second one is there. And whether what it owes may be asked, before
             // anything is begun.
             self.owed(&found.types, clock::now().cast_signed(), old).await?;
-            if mark::of(old).is_none() {
+            if mark::of(old).is_none() || mark::is_connect(old).is_none() {
                 endpoints::update(api, &old.id, &self.mark(old, &names.current)).await?;
             }
         }
@@ -433,7 +505,7 @@ impl Setup {
             match step {
                 Step::Begin if has_begun => return Ok(true),
                 Step::Begin => {
-                    let connect = self.arguments.connect || found.endpoint.as_ref().is_some_and(mark::is_connect);
+                    let connect = found.endpoint.as_ref().and_then(|old| self.is_connect(old)).unwrap_or(false);
                     self.create(&names.next, &[HARMLESS_TYPE.to_owned()], connect).await?;
                     has_begun = true;
                 }
@@ -446,7 +518,8 @@ impl Setup {
                     proof::prove(&self.url, &secret.into()).await.map_err(|why| {
                         format!("the function does not know the new signing secret yet: {why}. The old one works as before; run this again when that is mended")
                     })?;
-                    let mut fields = vec![("disabled", "false".to_owned())];
+                    // If it was open before, it was closed meanwhile: it gets every event from now on, and not from then on.
+                    let mut fields = vec![("disabled", "false".to_owned()), mark::forget_complete_since()];
                     fields.extend(found.types.iter().map(|event_type| ("enabled_events[]", (*event_type).to_owned())));
                     endpoints::update(api, id, &fields).await?;
                     println!("{id} works, and gets every event from now on.");
@@ -492,8 +565,11 @@ impl Setup {
         // what it has.
         let since = clock::in_utc(rotation::oldest_tried(complete_since), "%Y-%m-%dT%H:%M:%SZ");
         let source = source.as_ref().map(|label| format!(" --source {label}")).unwrap_or_default();
-        let account =
-            if mark::is_connect(old) { " --account acct_…, for each of the connected accounts" } else { "" };
+        let account = if mark::is_connect(old) == Some(true) {
+            " --account acct_…, for each of the connected accounts"
+        } else {
+            ""
+        };
         let backfill = format!("cargo cli-aws backfill --project {project} --since {since}{source}{account}");
         let start = Instant::now();
         let mut told = 0;
@@ -510,7 +586,7 @@ impl Setup {
             }
             if now >= complete_since {
                 // The events of connected accounts are in the lists of those accounts.
-                let is_connect = mark::is_connect(old);
+                let is_connect = mark::is_connect(old) == Some(true);
                 let owed = if is_connect { 0 } else { self.owed(&found.types, complete_since, old).await? };
                 if owed == 0 && !is_connect {
                     return Ok(true);
@@ -550,7 +626,7 @@ impl Setup {
         let now = self.stripes_clock(&old.id).await?;
         let created = rotation::oldest_tried(now)..before;
         let filter = Filter { types: types.to_vec(), created, undelivered: true };
-        Ok(events::count(&self.api, &filter).await?)
+        Ok(events::count(&self.api, &filter, MOST_COUNTED).await?)
     }
 
     /// In Unix seconds. Ours may be another one.
@@ -561,7 +637,8 @@ impl Setup {
 }
 
 fn are(number: usize) -> String {
-    format!("{} {}", count(number, "event"), if number == 1 { "is" } else { "are" })
+    let at_least = if number >= MOST_COUNTED { "at least " } else { "" };
+    format!("{at_least}{} {}", count(number, "event"), if number == 1 { "is" } else { "are" })
 }
 
 /// The defaults, where the project has no settings.

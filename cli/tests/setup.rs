@@ -63,10 +63,14 @@ impl Ended {
 
 impl World {
     async fn new() -> Self {
+        Self::with_configuration(Configuration::default()).await
+    }
+
+    async fn with_configuration(configuration: Configuration) -> Self {
         let moto = Moto::start();
         // It begins with its first answer, and the function waits less long.
         moto.parameters(FOLDER).await;
-        let amplitude = LocalAmplitude::start(Configuration::default());
+        let amplitude = LocalAmplitude::start(configuration);
         let mut function = Command::new(env!("CARGO_BIN_EXE_stripe-amplitude-cli"))
             .args(["serve", "--port", "0", "--parameter-store", "--amplitude", &amplitude.http_v2()])
             .env_clear()
@@ -100,7 +104,7 @@ impl World {
         command.args(["setup", "--project", "shop", "--url", url]).args(arguments);
         command.env_clear().envs(CREDENTIALS).env("AWS_ENDPOINT_URL_SSM", self.moto.url());
         command.env("STRIPE_API_URL", self.stripe.url()).env("STRIPE_SECRET_KEY", SECRET_KEY);
-        command.env("AMPLITUDE_API_KEY", "key");
+        command.env("AMPLITUDE_API_KEY", "key").envs(self.amplitude.variables());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
@@ -130,7 +134,11 @@ impl World {
         let endpoint = self.endpoint();
         assert_eq!(endpoint.api_version.as_deref(), Some(catalog::API_VERSION));
         assert!(!endpoint.disabled);
-        let metadata = [("stripe_amplitude_parameter", SECRET), ("stripe_amplitude_project", "shop")];
+        let metadata = [
+            ("stripe_amplitude_connect", "false"),
+            ("stripe_amplitude_parameter", SECRET),
+            ("stripe_amplitude_project", "shop"),
+        ];
         assert_eq!(endpoint.metadata, metadata.map(|(key, value)| (key.to_owned(), value.to_owned())).into());
         let mut parameters = self.parameters().await;
         parameters.remove("settings");
@@ -286,7 +294,9 @@ async fn what_differs_is_shown_and_mended_when_somebody_says_yes() {
     world.disable(&endpoint.id).await;
     ended(world.command(&[]), "n\n").await.assert(1, "it is disabled, so that Stripe delivers nothing to it");
     assert!(world.endpoint().disabled);
-    world.setup(&["--yes"]).await.assert(0, "Proven");
+    let enabled = world.setup(&["--yes"]).await;
+    enabled.assert(0, "Proven");
+    assert!(enabled.says("was disabled does not come by itself") && enabled.says("backfill"), "{enabled:?}");
 
     let mut command = world.command(&[]);
     command.env("AMPLITUDE_API_KEY", "another-key");
@@ -318,11 +328,11 @@ async fn another_api_version_and_a_lost_secret_take_another_endpoint() {
     // Made in the dashboard, with the account's own version, and set up by hand.
     let old = world.stripe.add_endpoint(&world.url, &["invoice.paid"]);
     world.moto.put(&format!("{FOLDER}/{SECRET}"), "SecureString", &old.secret).await;
-    let asked = ended(world.command(&[]), "n\n").await;
+    let asked = ended(world.command(&["--own-account"]), "n\n").await;
     asked.assert(1, "its API version is the account's own and not 2024-06-20");
     asked.assert(1, "do not say yet that it is this project's");
     assert_eq!(world.mutations(), 0);
-    world.setup(&["--yes"]).await.assert(0, "Proven");
+    world.setup(&["--own-account", "--yes"]).await.assert(0, "Proven");
     world.assert_is_complete().await;
     let second = world.endpoint();
     assert_ne!(second.id, old.id);
@@ -351,7 +361,8 @@ async fn further_endpoints_of_the_url_are_named_and_left_alone() {
             "metadata[stripe_amplitude_project]=shop&metadata[stripe_amplitude_parameter]=stripe-signing-secret",
         )
         .await;
-    world.setup(&["--yes"]).await.assert(0, &format!("{} has the same URL, and is not looked after", other.id));
+    let ended = world.setup(&["--own-account", "--yes"]).await;
+    ended.assert(0, &format!("{} has the same URL, and is not looked after", other.id));
     assert!(world.stripe.endpoint(&one.id).is_none(), "its API version was another one");
     assert_eq!(world.stripe.endpoint(&other.id).unwrap().metadata, BTreeMap::new());
 }
@@ -458,6 +469,58 @@ async fn a_rotation_loses_no_event_and_counts_none_twice() {
     for event in world.amplitude.events() {
         assert!(event.event["event_properties"].get("stripe_source").is_none(), "both secrets make the same event");
     }
+}
+
+#[tokio::test]
+async fn a_second_endpoint_that_was_closed_meanwhile_has_not_got_every_event() {
+    let world = World::with_endpoint().await;
+    let old = world.endpoint();
+    world.stripe.add([sample("invoice.paid", 1, now() - 60).undelivered()]);
+    world.setup(&["--rotate", "--yes"]).await.assert(1, "Waiting");
+    let next = world.stripe.endpoints().into_iter().find(|endpoint| endpoint.id != old.id).unwrap();
+    // Somebody takes it for a duplicate, and what happens then is still to be delivered to the old one alone.
+    world.disable(&next.id).await;
+    world.change(&next.id, "metadata[stripe_amplitude_complete_since]=1").await;
+    world.setup(&["--rotate", "--yes"]).await.assert(1, "Waiting");
+    assert!(world.stripe.endpoint(&old.id).is_some());
+}
+
+#[tokio::test]
+async fn a_webhook_that_moved_takes_its_endpoint_along_and_keeps_its_secret() {
+    let world = World::with_endpoint().await;
+    let before = world.endpoint();
+    let url = world.url.replace("/stripe/", "/v2/stripe/");
+    let ended = ended(world.command_for(&url, &["--yes"]), "").await;
+    ended.assert(0, "Proven");
+    assert!(ended.says(&format!("its URL is {}", world.url)), "{ended:?}");
+    let after = world.endpoint();
+    assert_eq!((after.id, after.secret, after.url), (before.id, before.secret, url));
+}
+
+#[tokio::test]
+async fn an_endpoint_that_was_made_by_hand_is_replaced_only_when_somebody_says_whose_events_it_gets() {
+    let world = World::new().await;
+    let old = world.stripe.add_endpoint(&world.url, &["invoice.paid"]);
+    world.moto.put(&format!("{FOLDER}/{SECRET}"), "SecureString", &old.secret).await;
+    for arguments in [&["--yes"][..], &["--rotate", "--yes"]] {
+        world.setup(arguments).await.assert(1, "say --own-account, or --connect");
+    }
+    assert_eq!(world.endpoint().id, old.id);
+    world.setup(&["--connect", "--yes", "--finish", "--rotate"]).await.assert(0, "Proven");
+    assert!(world.endpoint().connect);
+    world.setup(&["--own-account", "--yes"]).await.assert(1, "is for the events of connected accounts");
+}
+
+#[tokio::test]
+async fn an_amplitude_key_that_amplitude_does_not_know_is_not_written() {
+    let world =
+        World::with_configuration(Configuration { api_keys: vec!["key".to_owned()], ..Configuration::default() }).await;
+    let mut command = world.command(&["--yes"]);
+    command.env("AMPLITUDE_API_KEY", "hidden");
+    let ended = ended(command, "").await;
+    ended.assert(1, "AMPLITUDE_API_KEY: 400: the API key is not known to Amplitude");
+    assert!(!ended.says("hidden") && world.stripe.endpoints().is_empty() && world.parameters().await.is_empty());
+    world.setup(&["--yes"]).await.assert(0, "Proven");
 }
 
 #[tokio::test]

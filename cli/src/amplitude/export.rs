@@ -165,7 +165,7 @@ impl<'a> Export<'a> {
         pick: impl Fn(&str) -> Option<T> + Send + 'static,
     ) -> Result<Option<Vec<T>>, NotExported> {
         let Some(answer) = self.ask(first, last).await? else { return Ok(None) };
-        let file = download(answer).await?;
+        let file = download(answer, last > first).await?;
         let picked = tokio::task::spawn_blocking(move || read(file, pick)).await;
         let unreadable =
             || NotExported::Transient("what Amplitude's Export API gave is no zip of gzipped JSON lines".to_owned());
@@ -190,8 +190,11 @@ impl<'a> Export<'a> {
         let url = format!("{}?start={}&end={}", self.url, hour(first), hour(last));
         let request = self.http.get(url).timeout(LIMIT);
         let request = request.basic_auth(self.api_key.expose_secret(), Some(self.secret_key.expose_secret()));
-        let unreachable =
-            |_| NotExported::Transient(format!("Amplitude's Export API cannot be reached at {}", self.url));
+        let is_long = last > first;
+        let unreachable = |error: reqwest::Error| match error.is_timeout() {
+            true if is_long => NotExported::TooLarge,
+            _ => NotExported::Transient(format!("Amplitude's Export API cannot be reached at {}", self.url)),
+        };
         let answer = request.send().await.map_err(unreachable)?;
         let refused = |words: &str| Err(NotExported::Refused(format!("Amplitude's Export API {words}")));
         match answer.status() {
@@ -216,8 +219,11 @@ impl<'a> Export<'a> {
 }
 
 /// Into a file without a name, which is gone when it is closed.
-async fn download(mut answer: Response) -> Result<File, NotExported> {
-    let broken = |_| NotExported::Transient("the connection to Amplitude's Export API broke".to_owned());
+async fn download(mut answer: Response, is_long: bool) -> Result<File, NotExported> {
+    let broken = |error: reqwest::Error| match error.is_timeout() {
+        true if is_long => NotExported::TooLarge,
+        _ => NotExported::Transient("the connection to Amplitude's Export API broke".to_owned()),
+    };
     let full = |error: std::io::Error| {
         NotExported::Refused(format!("an export cannot be kept in the folder of temporary files: {error}"))
     };

@@ -12,12 +12,15 @@ use stripe_amplitude::amplitude::Destination;
 use stripe_amplitude::projects::parameter;
 
 use super::export::{Export, is_ours};
-use crate::clock::{HOUR, WEEK, show};
+use crate::clock::{HOUR, WEEK};
 use crate::key::Key;
 
 /// Amplitude drops what it has seen within so many seconds; an hour less, to be sure. Source: Amplitude's HTTP V2
 /// documentation, "Event deduplication".
 pub(crate) const WINDOW: i64 = WEEK - HOUR;
+
+/// Where an export is wholly empty, although it goes back to the first of our events: who believes that sends all of them.
+pub(crate) const NOTHING_AT_ALL: &str = "Amplitude's export has nothing at all of this project, not even events of others: if the project is new, `backfill` with --assume-missing brings what it lacks; if not, compare the keys, AMPLITUDE_EXPORT_URL, and `amplitude_region` in `settings`";
 
 /// Whether Amplitude's rule against repeats may not reach an event that happened then: its live delivery may be longer ago
 /// than that rule remembers. `now` and `created` are in Unix seconds.
@@ -86,7 +89,6 @@ impl Known {
     ) -> Result<Self, String> {
         let mut known = HashSet::new();
         let export = Export::new(http.clone(), destination, secret_key);
-        let from = uploaded.start;
         let pick = |line: &str| {
             let Identified { insert_id, event_type } = serde_json::from_str(line).ok()?;
             is_ours(&event_type).then(|| digest(&insert_id))
@@ -96,10 +98,7 @@ impl Known {
         };
         let is_empty = export.each(uploaded, pick, reached, keep).await?;
         if is_empty {
-            return Err(format!(
-                "Amplitude's export has nothing at all of this project since {}, not even of others: if the project is new, say --assume-missing; if not, compare the keys, and `amplitude_region` in `settings`",
-                show(from)
-            ));
+            return Err(NOTHING_AT_ALL.to_owned());
         }
         Ok(Self(known))
     }

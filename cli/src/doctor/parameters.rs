@@ -15,7 +15,14 @@ pub(super) fn check(parameters: &[Parameter], project: &Project, folder: &str) -
             "{error}; until then, the function answers 500, and Stripe delivers again for three days"
         ))),
         Ok(delivery) => {
-            let secrets = count(project.secrets.len(), "signing secret");
+            let next = parameters.iter().filter(|one| one.name.starts_with(parameter::NEXT_SIGNING_SECRET)).count();
+            let secrets = count(project.secrets.len().saturating_sub(next), "signing secret");
+            if next > 0 {
+                findings.push(Finding::warning(format!(
+                    "a rotation of a signing secret has begun and not ended ({folder}/{}): `setup --rotate` goes on with it",
+                    parameter::NEXT_SIGNING_SECRET
+                )));
+            }
             let test_events = if delivery.has_test_key() { "go to a key of their own" } else { "go to the same key" };
             findings.push(Finding::ok(format!(
                 "{folder} has {secrets} and the Amplitude key; test-mode events {test_events}"
@@ -62,6 +69,10 @@ mod tests {
             (with("amplitude-test-api-key", "hidden"), &["go to a key of their own"]),
             (vec![COMPLETE[0]], &["Problem: the parameter /x/shop/amplitude-api-key is missing"]),
             (vec![COMPLETE[1]], &["Problem: the parameter /x/shop/stripe-signing-secret is missing"]),
+            (
+                with("stripe-signing-secret-next", "hidden"),
+                &["Warning: a rotation of a signing secret has begun", "has 1 signing secret "],
+            ),
             (with("amplitude-key", "hidden"), &["Warning: /x/shop/amplitude-key is no parameter"]),
             (with("settings", "{"), &["Problem: the parameter /x/shop/settings cannot be used"]),
             (with("settings", r#"{"max_age_days": 8}"#), &["settings is valid", "Warning: `max_age_days` is 8"]),

@@ -1,8 +1,9 @@
 //! Whose the recent events are: which paths gave their user IDs, and which customers have none that can be trusted. Pure.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 
+use stripe_amplitude::projects::ProjectName;
 use stripe_amplitude::stripe::event::{Event, id_of};
 use stripe_amplitude::stripe::json::{Json, Object};
 use stripe_amplitude::translate::identity;
@@ -44,6 +45,12 @@ pub(super) struct Users {
     nameless: BTreeMap<String, usize>,
     unreadable: usize,
     customers: HashMap<String, Customer>,
+    /// Devices of events with a user ID that can be trusted.
+    devices: HashSet<String>,
+    /// Events that name nobody: their types, devices, customers and places.
+    anonymous: Vec<(String, String, Option<String>, Place)>,
+    /// Of those, how many fall to the user of another event of the same device: a refund, for example, to the payer.
+    by_device: usize,
 }
 
 /// A customer of Stripe's some of whose events have no user ID that can be trusted.
@@ -69,8 +76,28 @@ fn is_trustworthy(path: &str) -> bool {
 }
 
 impl Users {
-    /// Counts an event of Stripe's list.
-    pub(super) fn add(&mut self, body: &[u8], place: &Place, paths: &[FieldPath]) {
+    /// Counts the events of Stripe's list.
+    pub(super) fn of<'e>(
+        events: impl IntoIterator<Item = (&'e [u8], &'e Place)>,
+        project: &ProjectName,
+        paths: &[FieldPath],
+    ) -> Self {
+        let mut users = Self::default();
+        for (body, place) in events {
+            users.add(body, place, project, paths);
+        }
+        // Now that all devices are known.
+        for (event_type, device, customer, place) in std::mem::take(&mut users.anonymous) {
+            if users.devices.contains(&device) {
+                users.by_device += 1;
+            } else {
+                users.count(event_type, None, customer, &place);
+            }
+        }
+        users
+    }
+
+    fn add(&mut self, body: &[u8], place: &Place, project: &ProjectName, paths: &[FieldPath]) {
         // Any time would do for the signature.
         let Ok(body) = event_file::verified(body.to_vec(), 1) else { return self.unreadable += 1 };
         let Ok(event) = Event::parse(&body) else { return self.unreadable += 1 };
@@ -80,11 +107,21 @@ impl Users {
             *self.nameless.entry(event_type).or_default() += 1;
             return;
         }
-        let path = user.map(|user| user.path.to_string());
+        let customer = customer_of(&event.object);
+        let device = identity::device_id(&event, project);
+        let Some(user) = user else { return self.anonymous.push((event_type, device, customer, place.clone())) };
+        let path = user.path.to_string();
+        if is_trustworthy(&path) {
+            self.devices.insert(device);
+        }
+        self.count(event_type, Some(path), customer, place);
+    }
+
+    fn count(&mut self, event_type: String, path: Option<String>, customer: Option<String>, place: &Place) {
         let trusted = path.as_deref().is_some_and(is_trustworthy);
         let (untrusted, all) = self.types.entry(event_type).or_default();
         (*untrusted, *all) = (*untrusted + usize::from(!trusted), *all + 1);
-        if !trusted && let Some(customer) = customer_of(&event.object) {
+        if !trusted && let Some(customer) = customer {
             let new = || Customer { events: 0, found_by: None, last: Place { created: i64::MIN, id: String::new() } };
             let customer = self.customers.entry(customer).or_insert_with(new);
             customer.events += 1;
@@ -117,7 +154,7 @@ impl Users {
             ));
         }
         let mut words = format!(
-            "{untrusted} of {} ({:.1} %) have no user ID that you have put there, but an e-mail address, Stripe's ID of the customer, or nothing: they do not fall to your users. Put the user ID into",
+            "{untrusted} of {} ({:.1} %) have no user ID that you have put there, but an e-mail address, Stripe's ID of the customer, or nothing, and no recent event of the same payment or customer that has one: they do not fall to your users. Put the user ID into",
             count(all, "recent event"),
             100.0 * untrusted as f64 / all as f64
         );
@@ -165,6 +202,12 @@ impl fmt::Display for Users {
             };
             rows.push((number.to_string(), path));
         }
+        if self.by_device > 0 {
+            rows.push((
+                self.by_device.to_string(),
+                "(none, but they fall to the user of the same payment or customer)".to_owned(),
+            ));
+        }
         for (event_type, (untrusted, all)) in self.types.iter().filter(|(_, (untrusted, _))| *untrusted > 0) {
             rows.push((format!("{untrusted} of {all}"), format!("{event_type}: without a user ID of yours")));
         }
@@ -205,11 +248,17 @@ mod tests {
     use super::*;
     use crate::doctor::finding::Grade;
 
-    fn add(users: &mut Users, event_type: &str, number: i64, object: Value) {
-        let id = format!("evt_{number}");
-        let event =
-            json!({"id": id, "object": "event", "type": event_type, "created": number, "data": {"object": object}});
-        users.add(event.to_string().as_bytes(), &Place { created: number, id }, &Settings::default().user_id_paths);
+    /// Of these events: their type, number and object.
+    fn users(events: &[(&str, i64, Value)]) -> Users {
+        let body = |(event_type, number, object): &(&str, i64, Value)| {
+            let id = format!("evt_{number}");
+            let event =
+                json!({"id": id, "object": "event", "type": event_type, "created": number, "data": {"object": object}});
+            (event.to_string().into_bytes(), Place { created: *number, id })
+        };
+        let events: Vec<_> = events.iter().map(body).collect();
+        let events = events.iter().map(|(body, place)| (body.as_slice(), place));
+        Users::of(events, &"shop".parse().unwrap(), &Settings::default().user_id_paths)
     }
 
     #[test]
@@ -234,28 +283,20 @@ mod tests {
 
     #[test]
     fn the_customers_without_a_user_id_are_listed_with_their_last_event_and_no_address() {
-        let mut users = Users::default();
         let charge = |changes: Value| {
             let mut charge = json!({"object": "charge", "metadata": {}, "customer": null, "receipt_email": null});
             charge.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
             charge
         };
-        add(&mut users, "charge.failed", 3, charge(json!({"customer": "cus_1"})));
-        add(
-            &mut users,
-            "charge.failed",
-            2,
-            charge(json!({"customer": "cus_1", "receipt_email": "hidden@example.com"})),
-        );
-        add(
-            &mut users,
-            "charge.failed",
-            4,
-            charge(json!({"customer": {"id": "cus_2", "email": "hidden@example.com"}})),
-        );
-        add(&mut users, "charge.failed", 5, charge(json!({"metadata": {"user_id": "hidden"}, "customer": "cus_3"})));
-        add(&mut users, "charge.failed", 6, charge(json!({})));
-        add(&mut users, "balance.available", 7, json!({"object": "balance", "available": []}));
+        let failed = "charge.failed";
+        let users = users(&[
+            (failed, 3, charge(json!({"customer": "cus_1"}))),
+            (failed, 2, charge(json!({"customer": "cus_1", "receipt_email": "hidden@example.com"}))),
+            (failed, 4, charge(json!({"customer": {"id": "cus_2", "email": "hidden@example.com"}}))),
+            (failed, 5, charge(json!({"metadata": {"user_id": "hidden"}, "customer": "cus_3"}))),
+            (failed, 6, charge(json!({"id": "ch_6"}))),
+            ("balance.available", 7, json!({"object": "balance", "available": []})),
+        ]);
         let expected = "customer,events,user_id_from,last_event,last_time
 cus_1,2,customer,evt_3,1970-01-01T00:00:03Z
 cus_2,1,customer.email,evt_4,1970-01-01T00:00:04Z
@@ -273,6 +314,16 @@ cus_2,1,customer.email,evt_4,1970-01-01T00:00:04Z
             assert!(table.contains(words), "{table}");
         }
         assert!(!format!("{table}{finding}").contains("hidden"));
+    }
+
+    #[test]
+    fn an_event_that_names_nobody_falls_to_the_user_of_the_same_payment() {
+        let object = |kind: &str, user: Option<&str>| json!({"object": kind, "id": "x_1", "payment_intent": "pi_1", "metadata": {"user_id": user}});
+        let (payment, refund) = (object("charge", Some("user_1")), object("refund", None));
+        let users = users(&[("refund.created", 2, refund.clone()), ("charge.succeeded", 1, payment)]);
+        assert_eq!((users.finding().grade, users.by_device), (Grade::Ok, 1));
+        assert!(users.to_string().contains("fall to the user of the same payment"), "{users}");
+        assert_eq!(super::Users::finding(&self::users(&[("refund.created", 2, refund)])).grade, Grade::Warning);
     }
 
     #[test]

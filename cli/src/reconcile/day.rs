@@ -10,6 +10,7 @@ use stripe_amplitude::selection::LeftOut;
 
 use super::amount::{Amount, Figures};
 use crate::amplitude::export::{Export, Exported, OURS};
+use crate::amplitude::known::{NOTHING_AT_ALL, is_beyond_the_window};
 use crate::clock;
 use crate::history::{Fate, Translator};
 use crate::stripe::api::Api;
@@ -137,13 +138,20 @@ pub(crate) async fn read_export(
 ) -> Result<AmplitudesDay, String> {
     let mut day = AmplitudesDay::new();
     // Times that are written alike can be compared as they are written.
+    let start = happened.start;
     let happened = clock::show(happened.start)..clock::show(happened.end);
+    let is_anything_expected = !expected.is_empty();
     let expected: Arc<HashSet<String>> = Arc::new(expected.keys().cloned().collect());
     let pick = move |line: &str| {
         let is_wanted = |event: &Exported| happened.contains(&event.event_time) || expected.contains(&event.insert_id);
         Exported::in_line(line).filter(is_wanted)
     };
-    export.each(uploaded, pick, reached, |event| add(&mut day, event)).await?;
+    let now = uploaded.end;
+    let is_empty = export.each(uploaded, pick, reached, |event| add(&mut day, event)).await?;
+    // What is within the window can be sent again in any case.
+    if is_empty && is_anything_expected && is_beyond_the_window(start, now) {
+        return Err(NOTHING_AT_ALL.to_owned());
+    }
     Ok(day)
 }
 

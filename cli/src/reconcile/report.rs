@@ -19,6 +19,8 @@ pub(crate) struct Report<'c> {
     pub(crate) date: &'c str,
     pub(crate) amplitude: &'c str,
     pub(crate) comparison: &'c Comparison,
+    /// Whether nothing is wrong, or is any more: what the exit code says.
+    pub(crate) is_right: bool,
     /// What became of those that were sent, by insert ID: why one is not in Amplitude, or `None`.
     pub(crate) repaired: Option<&'c BTreeMap<String, Option<String>>>,
 }
@@ -27,7 +29,10 @@ impl Kind {
     /// What is said above the events of this kind: in a word, and what it means.
     fn title(self) -> (&'static str, &'static str) {
         match self {
-            Self::Missing => ("Missing in Amplitude", "--repair sends them"),
+            Self::Missing => (
+                "Missing in Amplitude",
+                "--repair sends them; what was delivered or repaired within the last three hours, the export does not have yet",
+            ),
             Self::CannotBeSent => {
                 ("Missing in Amplitude, and cannot be sent", "when the reason is mended, --repair sends them")
             }
@@ -140,7 +145,7 @@ impl Serialize for Report<'_> {
         let report = json!({
             "project": project,
             "day": date,
-            "is_right": comparison.is_right(),
+            "is_right": self.is_right,
             "rows": rows.collect::<Vec<_>>(),
             "left_out": list(&comparison.left_out),
             "elsewhere": list(&comparison.elsewhere),

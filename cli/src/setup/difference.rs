@@ -7,12 +7,15 @@ use stripe_amplitude::stripe::catalog::API_VERSION;
 use super::mark;
 use crate::stripe::endpoints::WebhookEndpoint;
 use crate::terminal::count;
+use crate::webhook_url;
 
 /// Something that is not as it should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Difference {
     /// It is enabled for other types than the project wants.
     Types { missing: Vec<String>, unwanted: Vec<String> },
+    /// It has another URL.
+    Url { from: String },
     /// Stripe does not deliver to it.
     Disabled,
     /// Nothing says that it is this project's.
@@ -45,6 +48,7 @@ impl fmt::Display for Difference {
                 }
                 Ok(())
             }
+            Self::Url { from } => write!(f, "its URL is {from}; it gets the new one, and keeps its secret"),
             Self::Disabled => f.write_str("it is disabled, so that Stripe delivers nothing to it"),
             Self::Unmarked => f.write_str(
                 "its metadata do not say yet that it is this project's; that its secret is the one in Parameter Store is taken for granted",
@@ -61,8 +65,11 @@ impl fmt::Display for Difference {
 }
 
 /// What differs. `types` are those that the project wants.
-pub(super) fn between(endpoint: &WebhookEndpoint, types: &[String], has_secret: bool) -> Vec<Difference> {
+pub(super) fn between(endpoint: &WebhookEndpoint, url: &str, types: &[String], has_secret: bool) -> Vec<Difference> {
     let mut differences = Vec::new();
+    if !webhook_url::is_same(&endpoint.url, url) {
+        differences.push(Difference::Url { from: endpoint.url.clone() });
+    }
     if endpoint.api_version.as_deref() != Some(API_VERSION) {
         differences.push(Difference::ApiVersion(endpoint.api_version.clone()));
     }
@@ -108,7 +115,12 @@ mod tests {
             "metadata": {"stripe_amplitude_project": "shop", "stripe_amplitude_parameter": "stripe-signing-secret"},
         });
         change(&mut endpoint);
-        between(&serde_json::from_value(endpoint).unwrap(), &TYPES.map(str::to_owned), has_secret)
+        between(
+            &serde_json::from_value(endpoint).unwrap(),
+            "https://a.example/stripe/shop",
+            &TYPES.map(str::to_owned),
+            has_secret,
+        )
     }
 
     #[test]

@@ -26,15 +26,20 @@ impl Names {
 }
 
 /// The fields that mark an endpoint as the one whose secret is in this parameter of the project. They take back what
-/// was noted for a rotation.
-pub(super) fn fields(project: &ProjectName, parameter: &str, connect: bool) -> Vec<(&'static str, String)> {
-    let connect = if connect { "true" } else { "" };
+/// was noted for a rotation. `connect`: whether it gets the events of connected accounts, if that is known.
+pub(super) fn fields(project: &ProjectName, parameter: &str, connect: Option<bool>) -> Vec<(&'static str, String)> {
+    let connect = connect.map_or("", |connect| if connect { "true" } else { "false" });
     vec![
         ("metadata[stripe_amplitude_project]", project.to_string()),
         ("metadata[stripe_amplitude_parameter]", parameter.to_owned()),
         ("metadata[stripe_amplitude_connect]", connect.to_owned()),
-        ("metadata[stripe_amplitude_complete_since]", String::new()),
+        forget_complete_since(),
     ]
+}
+
+/// The field that takes back from when on an endpoint gets every event.
+pub(super) fn forget_complete_since() -> (&'static str, String) {
+    ("metadata[stripe_amplitude_complete_since]", String::new())
 }
 
 /// The field that notes from when on an endpoint gets every event.
@@ -61,9 +66,10 @@ pub(super) fn of(endpoint: &WebhookEndpoint) -> Option<Mark<'_>> {
     Some(Mark { project, parameter: endpoint.metadata.get(PARAMETER).map_or("", String::as_str) })
 }
 
-/// Whether the endpoint is known to get the events of connected accounts; Stripe does not tell.
-pub(super) fn is_connect(endpoint: &WebhookEndpoint) -> bool {
-    endpoint.metadata.get(CONNECT).is_some_and(|value| value == "true")
+/// Whether the endpoint gets the events of connected accounts. Stripe does not tell: of one that was made by hand, it is
+/// not known until somebody says it.
+pub(super) fn is_connect(endpoint: &WebhookEndpoint) -> Option<bool> {
+    endpoint.metadata.get(CONNECT)?.parse().ok()
 }
 
 /// From when on the endpoint gets every event, if that is noted, in Unix seconds.

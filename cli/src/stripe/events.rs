@@ -130,15 +130,17 @@ async fn within(api: &Api, filter: &Filter, span: Range<i64>) -> Result<Option<V
     Ok(Some(events))
 }
 
-/// How many events there are of a filter.
+/// How many events there are of a filter; of more than `most`, about so many.
 ///
 /// # Errors
 /// Where Stripe does not tell.
-pub(crate) async fn count(api: &Api, filter: &Filter) -> Result<usize, ApiError> {
+pub(crate) async fn count(api: &Api, filter: &Filter, most: usize) -> Result<usize, ApiError> {
     let mut count = 0;
     for types in filter.types.chunks(MOST_TYPES) {
         let mut pages = NewestFirst::new(api, Filter { types: types.to_vec(), ..filter.clone() });
-        while let Some(page) = pages.next().await? {
+        while count < most
+            && let Some(page) = pages.next().await?
+        {
             count += page.len();
         }
     }
