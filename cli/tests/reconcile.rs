@@ -178,6 +178,31 @@ async fn what_is_missing_is_named_and_repaired_once() {
 }
 
 #[tokio::test]
+async fn what_the_object_says_is_what_the_exit_code_says() {
+    let world = World::new().await;
+    let events = world.history();
+    world.forward();
+    world.replace(|event| insert_id(event) != events[3].id);
+    for (arguments, code) in [(&["--json"][..], 1), (&["--json", "--repair", "--yes"], 0), (&["--json"], 0)] {
+        let ended = world.reconcile(arguments);
+        let report: Value = serde_json::from_str(&ended.out).unwrap();
+        assert_eq!((ended.code, &report["is_right"]), (Some(code), &json!(code == 0)), "{arguments:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_export_that_is_wholly_empty_is_doubted_where_a_repair_could_count_twice() {
+    let world = World::new().await;
+    let old = sample("charge.failed", 1, world.now - 12 * DAY);
+    world.stripe.add([old.clone()]);
+    let day = Timestamp::from_second(old.created).unwrap().strftime("%Y-%m-%d").to_string();
+    let ended = self::ended(&mut world.command("reconcile", &["--day", &day, "--repair", "--yes"]));
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(ended.error.contains("has nothing at all of this project"), "{ended:?}");
+    assert!(world.amplitude.events().is_empty());
+}
+
+#[tokio::test]
 async fn what_a_repair_cannot_bring_in_is_told() {
     let world = World::new().await;
     let events = world.history();
