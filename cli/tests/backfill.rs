@@ -4,36 +4,32 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 mod local_amplitude;
+mod shop;
 mod stand_in;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::ops::Deref;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use amplitude_emulator::{Configuration, Endpoint, Fault as AmplitudeFault, FaultyAnswer};
-use local_amplitude::LocalAmplitude;
 use serde_json::{Value, json};
-use stand_in::{Event, Fault, Permission, SECRET_KEY, StripeStandIn, history, sample};
-use tempfile::TempDir;
+use shop::{Ended, Shop, ended};
+use stand_in::{Event, Fault, Permission, history, sample};
 
 const HOUR: i64 = 60 * 60;
 const DAY: i64 = 24 * HOUR;
 
-/// A Stripe, an Amplitude, and a folder in which the command runs.
-struct World {
-    stripe: StripeStandIn,
-    amplitude: LocalAmplitude,
-    folder: TempDir,
-    now: i64,
-}
+/// The shop, with its past.
+struct World(Shop);
 
-/// How a command ended, and what it said.
-#[derive(Debug)]
-struct Ended {
-    code: Option<i32>,
-    out: String,
-    error: String,
+impl Deref for World {
+    type Target = Shop;
+
+    fn deref(&self) -> &Shop {
+        &self.0
+    }
 }
 
 impl World {
@@ -42,21 +38,7 @@ impl World {
     }
 
     async fn with(configuration: Configuration) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let projects = "[shop]\nstripe-signing-secret = \"whsec_a\"\namplitude-api-key = \"key\"\n";
-        std::fs::write(folder.path().join("projects.toml"), projects).unwrap();
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs().cast_signed();
-        Self { stripe: StripeStandIn::start().await, amplitude: LocalAmplitude::start(configuration), folder, now }
-    }
-
-    fn settings(&self, settings: &str) {
-        self.parameter("settings", settings);
-    }
-
-    fn parameter(&self, name: &str, value: &str) {
-        let projects = self.path("projects.toml");
-        let text = std::fs::read_to_string(&projects).unwrap();
-        std::fs::write(&projects, format!("{text}\"{name}\" = '{value}'\n")).unwrap();
+        Self(Shop::open(configuration).await)
     }
 
     /// A file of these events.
@@ -65,32 +47,29 @@ impl World {
         std::fs::write(self.path(name), lines.join("\n")).unwrap();
     }
 
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
     /// Events of the last days, of all types in turn.
     fn events(&self, number: u64, days: i64) -> Vec<Event> {
         history(number, self.now - days * DAY, self.now - HOUR).collect()
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_stripe-amplitude-cli"));
-        command.args(["backfill", "--project", "shop", "--projects", "projects.toml"]).args(arguments);
-        command.current_dir(self.folder.path()).env_clear().envs(self.amplitude.variables());
-        command.env("STRIPE_API_URL", self.stripe.url()).env("STRIPE_SECRET_KEY", SECRET_KEY);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        command
+        self.0.command("backfill", arguments)
     }
 
     fn run(&self, arguments: &[&str]) -> Ended {
-        ended(self.command(arguments).output().unwrap())
+        ended(&mut self.command(arguments))
     }
 
     /// Since so many days, without asking.
     fn backfill(&self, days: i64, arguments: &[&str]) -> Ended {
         let since = (self.now - days * DAY).to_string();
         self.run(&[&["--since", &since, "--yes"], arguments].concat())
+    }
+
+    fn wait_until_something_arrives(&self) {
+        while self.amplitude.events().is_empty() {
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Each of these events is in Amplitude, once, and no other one.
@@ -106,10 +85,6 @@ impl World {
         };
         assert_eq!((differs(&expected, &found), differs(&found, &expected)), (vec![], vec![]));
     }
-}
-
-fn ended(Output { status, stdout, stderr }: Output) -> Ended {
-    Ended { code: status.code(), out: String::from_utf8(stdout).unwrap(), error: String::from_utf8(stderr).unwrap() }
 }
 
 fn lines(path: &Path) -> Vec<Value> {
@@ -172,7 +147,7 @@ async fn what_the_function_has_forwarded_is_not_counted_again() {
 #[tokio::test]
 async fn a_dry_run_counts_and_sends_nothing() {
     let world = World::new().await;
-    world.settings(r#"{"without_user": "revenue_only", "max_age_days": 1}"#);
+    world.parameter("settings", r#"{"without_user": "revenue_only", "max_age_days": 1}"#);
     world.stripe.add((0..5).map(|number| sample("payment_intent.succeeded", number, world.now - 2 * DAY)));
     world.stripe.add((0..3).map(|number| sample("balance.available", number, world.now - 2 * DAY)));
     let since = (world.now - 3 * DAY).to_string();
@@ -217,7 +192,7 @@ async fn what_amplitude_may_have_for_longer_than_it_remembers_is_looked_up_first
     let since = (world.now - 20 * DAY).to_string();
     let with = |secret: &str, arguments: &[&str]| {
         let mut command = world.command(&[&["--since", &since], arguments].concat());
-        ended_of(command.env("AMPLITUDE_SECRET_KEY", secret))
+        shop::ended(command.env("AMPLITUDE_SECRET_KEY", secret))
     };
     let wrong = with("other", &["--yes"]);
     assert_eq!(wrong.code, Some(1));
@@ -231,10 +206,6 @@ async fn what_amplitude_may_have_for_longer_than_it_remembers_is_looked_up_first
     // The devices of the others are made up, so Amplitude could not tell that they are repeats.
     let doubled = counts.iter().filter(|(_, count)| **count == 2).count();
     assert_eq!((counts.len(), doubled), (100, 50 - old.div_ceil(2)));
-}
-
-fn ended_of(command: &mut Command) -> Ended {
-    ended(command.output().unwrap())
 }
 
 #[tokio::test]
@@ -301,7 +272,7 @@ async fn events_of_a_file_are_sent_whatever_else_is_in_it() {
     let mut process = command.stdin(Stdio::piped()).spawn().unwrap();
     let mut input = process.stdin.take().unwrap();
     let writing = std::thread::spawn(move || std::io::Write::write_all(&mut input, text.join("\n").as_bytes()));
-    let ended = self::ended(process.wait_with_output().unwrap());
+    let ended = Ended::from(process.wait_with_output().unwrap());
     writing.join().unwrap().unwrap();
     assert_eq!(ended.code, Some(1), "{ended:?}");
     other.assert_has(&events[20..]);
@@ -337,7 +308,7 @@ async fn stripe_may_fail_in_every_way_and_is_never_asked_faster_than_said() {
 async fn keys_are_named_with_what_they_need() {
     let world = World::new().await;
     let since = (world.now - DAY).to_string();
-    let with = |key: &str| ended_of(world.command(&["--since", &since, "--yes"]).env("STRIPE_SECRET_KEY", key));
+    let with = |key: &str| ended(world.command(&["--since", &since, "--yes"]).env("STRIPE_SECRET_KEY", key));
     for (key, words) in [
         ("sk_test_unknown", "does not know the key"),
         (&world.stripe.restricted_key(&[Permission::WebhookEndpointsWrite]), "the permission `Events`: Read"),
@@ -502,11 +473,9 @@ async fn ctrl_c_ends_it_after_the_request_that_is_on_its_way_and_the_same_comman
     world.amplitude.order(AmplitudeFault::Delay { milliseconds: 1500 }, 1);
     let since = (world.now - 3 * DAY).to_string();
     let process = world.command(&["--since", &since, "--yes", "--rate", "100"]).spawn().unwrap();
-    while world.amplitude.events().is_empty() {
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    world.wait_until_something_arrives();
     signal(&process, "INT");
-    let ended = self::ended(process.wait_with_output().unwrap());
+    let ended = Ended::from(process.wait_with_output().unwrap());
     assert_eq!(ended.code, Some(1));
     assert!(ended.out.contains("2000 sent") && ended.out.contains("goes on from here"), "{ended:?}");
 
@@ -529,9 +498,7 @@ async fn what_was_on_its_way_when_it_died_is_sent_once_more_and_amplitude_drops_
     world.amplitude.order(AmplitudeFault::Hang { milliseconds: 60_000, ingest: true }, 1);
     let since = (world.now - 3 * DAY).to_string();
     let mut process = world.command(&["--since", &since, "--yes"]).spawn().unwrap();
-    while world.amplitude.events().is_empty() {
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    world.wait_until_something_arrives();
     process.kill().unwrap();
     process.wait().unwrap();
     assert_eq!(world.backfill(3, &[]).code, Some(0));
@@ -546,9 +513,7 @@ async fn what_may_have_arrived_longer_ago_than_amplitude_remembers_is_not_sent_a
     world.amplitude.order(AmplitudeFault::Hang { milliseconds: 60_000, ingest: true }, 1);
     let since = (world.now - 3 * DAY).to_string();
     let mut process = world.command(&["--since", &since, "--yes"]).spawn().unwrap();
-    while world.amplitude.events().is_empty() {
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    world.wait_until_something_arrives();
     process.kill().unwrap();
     process.wait().unwrap();
     let cursor = world.path("stripe-amplitude-shop.cursor.json");
@@ -606,7 +571,7 @@ async fn live_and_test_events_go_to_their_own_projects_and_are_looked_up_there()
     }
     let run = |keys: &[(&str, &str)]| {
         let mut command = world.command(&["--from-file", "events.ndjson", "--yes"]);
-        ended_of(command.envs(keys.iter().copied()))
+        ended(command.envs(keys.iter().copied()))
     };
     let one = run(&[("AMPLITUDE_SECRET_KEY", "live")]);
     assert!(one.error.contains("AMPLITUDE_TEST_SECRET_KEY is not set"), "{one:?}");
@@ -626,7 +591,7 @@ async fn an_amplitude_that_has_nothing_at_all_is_doubted() {
     let since = (world.now - 12 * DAY).to_string();
     let with = |arguments: &[&str]| {
         let mut command = world.command(&[&["--since", &since, "--yes"], arguments].concat());
-        ended_of(command.env("AMPLITUDE_SECRET_KEY", "secret"))
+        ended(command.env("AMPLITUDE_SECRET_KEY", "secret"))
     };
     let ended = with(&[]);
     assert!(ended.error.contains("has nothing at all of this project"), "{ended:?}");
@@ -652,7 +617,7 @@ async fn a_firewall_that_takes_nothing_ends_it_and_no_event_is_rejected_for_it()
 #[tokio::test]
 async fn types_that_stripe_has_got_since_are_asked_for_by_their_name() {
     let world = World::new().await;
-    world.settings(r#"{"events": {"add": ["customer.brand_new"]}}"#);
+    world.parameter("settings", r#"{"events": {"add": ["customer.brand_new"]}}"#);
     let new = sample("customer.brand_new", 1, world.now - HOUR);
     world.stripe.add([new.clone()]);
     assert_eq!(world.backfill(1, &[]).code, Some(0));
@@ -694,11 +659,9 @@ async fn a_file_that_has_changed_is_not_gone_on_with() {
     world.file("events.ndjson", &events);
     world.amplitude.order(AmplitudeFault::Delay { milliseconds: 1500 }, 1);
     let process = world.command(&["--from-file", "events.ndjson", "--yes"]).spawn().unwrap();
-    while world.amplitude.events().is_empty() {
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    world.wait_until_something_arrives();
     signal(&process, "INT");
-    let stopped = self::ended(process.wait_with_output().unwrap());
+    let stopped = Ended::from(process.wait_with_output().unwrap());
     assert!(stopped.out.starts_with("2000 sent"), "{stopped:?}");
     for other in [&events[..10], &events[1..]] {
         world.file("events.ndjson", other);
@@ -752,7 +715,7 @@ fn assert_ends(mut process: Child) {
     assert_eq!(process.try_wait().unwrap(), None, "it has ended by itself");
     signal(&process, "INT");
     let start = Instant::now();
-    let ended = self::ended(process.wait_with_output().unwrap());
+    let ended = Ended::from(process.wait_with_output().unwrap());
     assert!(start.elapsed() < Duration::from_secs(5), "{ended:?}");
     assert_eq!(ended.code, Some(1), "{ended:?}");
 }

@@ -5,40 +5,34 @@
 
 mod command_line;
 mod local_amplitude;
+mod shop;
 mod stand_in;
 
-use std::process::{Command, Output, Stdio};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::ops::Deref;
 
 use amplitude_emulator::{Configuration, Fault};
 use command_line::Serving;
-use local_amplitude::LocalAmplitude;
 use serde_json::{Value, json};
-use stand_in::{Event, Permission, SECRET_KEY, StripeStandIn, history, sample};
+use shop::{Ended, PROJECTS, Shop, ended};
+use stand_in::{Event, Permission, SECRET_KEY, history, sample};
 use stripe_amplitude::stripe::catalog::TYPES;
-use tempfile::TempDir;
 
 const HOUR: i64 = 60 * 60;
 
-const SHOP: &str = "[shop]\nstripe-signing-secret = \"whsec_a\"\namplitude-api-key = \"key\"\n";
-
-/// A Stripe, an Amplitude, the function's handler, and a folder in which the command runs.
+/// The shop, and the function's handler.
 struct World {
-    stripe: StripeStandIn,
-    amplitude: LocalAmplitude,
+    shop: Shop,
     _serving: Serving,
     /// The webhook's.
     url: String,
-    folder: TempDir,
-    now: i64,
 }
 
-#[derive(Debug)]
-struct Ended {
-    code: Option<i32>,
-    /// Without the line breaks between words.
-    out: String,
-    error: String,
+impl Deref for World {
+    type Target = Shop;
+
+    fn deref(&self) -> &Shop {
+        &self.shop
+    }
 }
 
 impl World {
@@ -49,15 +43,12 @@ impl World {
             api_keys: vec!["key".to_owned(), "test-key".to_owned()],
             ..Configuration::default()
         };
-        let amplitude = LocalAmplitude::start(configuration);
-        let folder = tempfile::tempdir().unwrap();
-        let projects = folder.path().join("projects.toml");
-        std::fs::write(&projects, SHOP).unwrap();
-        let projects = projects.to_str().unwrap();
-        let serving = Serving::start(&["--projects", projects, "--amplitude", &amplitude.http_v2()]);
+        let shop = Shop::open(configuration).await;
+        let (now, projects) = (shop.now, shop.path("projects.toml"));
+        let amplitude = shop.amplitude.http_v2();
+        let serving = Serving::start(&["--projects", projects.to_str().unwrap(), "--amplitude", &amplitude]);
         let url = serving.url.clone();
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs().cast_signed();
-        let world = Self { stripe: StripeStandIn::start().await, amplitude, _serving: serving, url, folder, now };
+        let world = Self { shop, _serving: serving, url };
         world.stripe.add((0..20).map(|number| sample("charge.succeeded", number, now - HOUR)));
         world.add_endpoint(&TYPES, "2024-06-20").await;
         world
@@ -88,27 +79,17 @@ impl World {
         assert!(answer.status().is_success());
     }
 
-    fn projects(&self, projects: &str) {
-        std::fs::write(self.folder.path().join("projects.toml"), projects).unwrap();
-    }
-
     fn doctor(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Ended {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_stripe-amplitude-cli"));
-        command.args(["doctor", "--project", "shop", "--projects", "projects.toml"]).args(arguments);
-        command.current_dir(self.folder.path()).env_clear().envs(self.amplitude.variables());
-        command.env("STRIPE_API_URL", self.stripe.url()).env("STRIPE_SECRET_KEY", SECRET_KEY);
-        command.env("AMPLITUDE_SECRET_KEY", "secret");
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        command.envs(variables.iter().copied());
-        let Output { status, stdout, stderr } = command.output().unwrap();
-        let out = String::from_utf8(stdout).unwrap();
+        let mut command = self.command("doctor", arguments);
+        command.env("AMPLITUDE_SECRET_KEY", "secret").envs(variables.iter().copied());
+        let mut ended = ended(&mut command);
         // Only where a line goes on.
-        let out = out.replace("\n         ", " ");
+        ended.out = ended.out.replace("\n         ", " ");
         assert!(self.amplitude.events().is_empty(), "a trace is left");
         for secret in ["whsec_a", "\"key\"", SECRET_KEY] {
-            assert!(!out.contains(secret), "{out}");
+            assert!(!ended.out.contains(secret), "{}", ended.out);
         }
-        Ended { code: status.code(), out, error: String::from_utf8(stderr).unwrap() }
+        ended
     }
 
     fn with_url(&self) -> Ended {
@@ -202,7 +183,7 @@ async fn a_function_that_is_not_there_or_knows_another_secret_is_found() {
     let ended = world.doctor(&["--url", "http://127.0.0.1:1/stripe/shop"], &[]);
     assert!(ended.code == Some(1) && ended.out.contains("cannot be reached"), "{ended:?}");
     // What `serve` knows, it knows for a while.
-    world.projects(&SHOP.replace("whsec_a", "whsec_b"));
+    world.projects(&PROJECTS.replace("whsec_a", "whsec_b"));
     let ended = world.with_url();
     assert_eq!(ended.code, Some(1), "{ended:?}");
     assert!(lines(&ended, "problem")[0].contains("signature does not match"), "{ended:?}");
@@ -214,11 +195,11 @@ async fn a_function_that_is_not_there_or_knows_another_secret_is_found() {
 async fn each_fault_of_the_parameters_is_found_and_all_else_is_looked_at() {
     let world = World::new().await;
     for (projects, grade, words) in [
-        (SHOP.replace("amplitude-api-key", "amplitude-key"), "problem", "amplitude-api-key is missing"),
-        (format!("{SHOP}amplitude-key = 'x'\n"), "warning", "shop/amplitude-key is no parameter"),
-        (format!("{SHOP}settings = '{{\"refund\": 1}}'\n"), "problem", "settings cannot be used"),
-        (format!("{SHOP}settings = '{{\"max_age_days\": 30}}'\n"), "warning", "`max_age_days` is 30"),
-        (SHOP.replace("[shop]", "[other]"), "problem", "there is no project shop"),
+        (PROJECTS.replace("amplitude-api-key", "amplitude-key"), "problem", "amplitude-api-key is missing"),
+        (format!("{PROJECTS}amplitude-key = 'x'\n"), "warning", "shop/amplitude-key is no parameter"),
+        (format!("{PROJECTS}settings = '{{\"refund\": 1}}'\n"), "problem", "settings cannot be used"),
+        (format!("{PROJECTS}settings = '{{\"max_age_days\": 30}}'\n"), "warning", "`max_age_days` is 30"),
+        (PROJECTS.replace("[shop]", "[other]"), "problem", "there is no project shop"),
     ] {
         world.projects(&projects);
         let ended = world.with_url();
@@ -248,11 +229,11 @@ async fn a_key_that_may_too_little_or_is_wrong_is_found() {
         assert_eq!((ended.code, lines(&ended, "problem").len()), (Some(1), 1), "{ended:?}");
         assert!(lines(&ended, "problem")[0].contains(words), "{ended:?}");
     }
-    world.projects(&format!("{SHOP}amplitude-test-api-key = \"wrong\"\n"));
+    world.projects(&format!("{PROJECTS}amplitude-test-api-key = \"wrong\"\n"));
     let ended = world.doctor(&[], &[("AMPLITUDE_TEST_SECRET_KEY", "test-secret")]);
     assert_eq!(lines(&ended, "problem").len(), 1, "{ended:?}");
     assert!(lines(&ended, "problem")[0].contains("amplitude-test-api-key: 400: the API key is not known"), "{ended:?}");
-    world.projects(SHOP);
+    world.projects(PROJECTS);
     world.amplitude.order(Fault::answer(503), 1);
     let ended = world.doctor(&[], &[]);
     assert!(lines(&ended, "problem")[0].contains("503: Amplitude is not available"), "{ended:?}");
@@ -296,7 +277,7 @@ async fn customers_without_a_user_id_of_the_shop_go_into_a_file_of_the_owners() 
     assert!(lines(&ended, "warning")[0].contains("4 of 24 recent events (16.7 %) have no user ID"), "{ended:?}");
     assert!(ended.out.contains("balance.available, which never names anybody"), "{ended:?}");
     assert!(ended.out.contains("2 customers are in customers.csv."), "{ended:?}");
-    let path = world.folder.path().join("customers.csv");
+    let path = world.path("customers.csv");
     let csv = std::fs::read_to_string(&path).unwrap();
     let rows: Vec<_> = csv.lines().collect();
     assert_eq!(rows[0], "customer,events,user_id_from,last_event,last_time");

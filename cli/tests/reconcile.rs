@@ -4,38 +4,34 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 mod local_amplitude;
+mod shop;
 mod stand_in;
 
 use std::collections::BTreeSet;
-use std::process::{Command, Output, Stdio};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::ops::Deref;
+use std::process::Command;
 
 use amplitude_emulator::{AcceptedEvent, Configuration, Endpoint};
 use jiff::Timestamp;
-use local_amplitude::LocalAmplitude;
 use serde_json::{Value, json};
-use stand_in::{Event, Permission, SECRET_KEY, StripeStandIn, history, sample};
-use tempfile::TempDir;
+use shop::{Ended, PROJECTS, Shop, ended};
+use stand_in::{Event, Permission, history, sample};
 
 const DAY: i64 = 24 * 60 * 60;
 
-/// A Stripe, an Amplitude, a folder in which the command runs, and a day that is over.
+/// The shop, and a day that is over.
 struct World {
-    stripe: StripeStandIn,
-    amplitude: LocalAmplitude,
-    folder: TempDir,
-    now: i64,
+    shop: Shop,
     day: i64,
 }
 
-#[derive(Debug)]
-struct Ended {
-    code: Option<i32>,
-    out: String,
-    error: String,
-}
+impl Deref for World {
+    type Target = Shop;
 
-const SHOP: &str = "[shop]\nstripe-signing-secret = \"whsec_a\"\namplitude-api-key = \"key\"\n";
+    fn deref(&self) -> &Shop {
+        &self.shop
+    }
+}
 
 impl World {
     async fn new() -> Self {
@@ -44,20 +40,9 @@ impl World {
             api_keys: vec!["key".to_owned(), "test-key".to_owned()],
             ..Configuration::default()
         };
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs().cast_signed();
-        let world = Self {
-            stripe: StripeStandIn::start().await,
-            amplitude: LocalAmplitude::start(configuration),
-            folder: tempfile::tempdir().unwrap(),
-            now,
-            day: (now.div_euclid(DAY) - 2) * DAY,
-        };
-        world.projects(SHOP);
-        world
-    }
-
-    fn projects(&self, projects: &str) {
-        std::fs::write(self.folder.path().join("projects.toml"), projects).unwrap();
+        let shop = Shop::open(configuration).await;
+        let day = (shop.now.div_euclid(DAY) - 2) * DAY;
+        Self { shop, day }
     }
 
     /// One of every type, and a few more, on the day; and two of the days beside it.
@@ -69,14 +54,10 @@ impl World {
         events
     }
 
-    fn command(&self, command: &str, arguments: &[&str]) -> Command {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_stripe-amplitude-cli"));
-        process.args([command, "--project", "shop", "--projects", "projects.toml"]).args(arguments);
-        process.current_dir(self.folder.path()).env_clear().envs(self.amplitude.variables());
-        process.env("STRIPE_API_URL", self.stripe.url()).env("STRIPE_SECRET_KEY", SECRET_KEY);
-        process.env("AMPLITUDE_SECRET_KEY", "secret");
-        process.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        process
+    fn command(&self, name: &str, arguments: &[&str]) -> Command {
+        let mut command = self.shop.command(name, arguments);
+        command.env("AMPLITUDE_SECRET_KEY", "secret");
+        command
     }
 
     /// Brings all into Amplitude, as the function would have.
@@ -109,11 +90,6 @@ impl World {
     fn reconcile(&self, arguments: &[&str]) -> Ended {
         ended(&mut self.command("reconcile", &[&["--day", &self.date()], arguments].concat()))
     }
-}
-
-fn ended(command: &mut Command) -> Ended {
-    let Output { status, stdout, stderr } = command.output().unwrap();
-    Ended { code: status.code(), out: String::from_utf8(stdout).unwrap(), error: String::from_utf8(stderr).unwrap() }
 }
 
 /// Without the line breaks between words.
@@ -206,12 +182,12 @@ async fn an_export_that_is_wholly_empty_is_doubted_where_a_repair_could_count_tw
 async fn what_a_repair_cannot_bring_in_is_told() {
     let world = World::new().await;
     let events = world.history();
-    world.projects(&SHOP.replace("\"key\"", "\"wrong\""));
+    world.projects(&PROJECTS.replace("\"key\"", "\"wrong\""));
     let ended = world.reconcile(&["--repair", "--yes"]);
     assert_eq!(ended.code, Some(1), "the export refuses the key, too: {ended:?}");
 
     // The key of uploads is known to be wrong only when they begin.
-    world.projects(SHOP);
+    world.projects(PROJECTS);
     world.amplitude.order(amplitude_emulator::Fault::InvalidApiKey, 10);
     let ended = world.reconcile(&["--repair", "--yes"]);
     assert_eq!(ended.code, Some(1), "{ended:?}");
@@ -262,7 +238,7 @@ async fn settings_of_another_time_explain_and_are_no_error() {
     let events = world.history();
     world.forward();
     world.projects(&format!(
-        "{SHOP}settings = '{{\"preferred_currency\": {{\"code\": \"EUR\", \"rates\": {{\"USD\": \"0.9\"}}}}, \"events\": {{\"remove\": [\"charge.*\"]}}}}'\n"
+        "{PROJECTS}settings = '{{\"preferred_currency\": {{\"code\": \"EUR\", \"rates\": {{\"USD\": \"0.9\"}}}}, \"events\": {{\"remove\": [\"charge.*\"]}}}}'\n"
     ));
     let ended = world.reconcile(&["--json"]);
     assert_eq!(ended.code, Some(0), "{ended:?}");
@@ -314,7 +290,7 @@ async fn a_day_in_other_currencies_is_added_up_by_currency() {
 #[tokio::test]
 async fn live_and_test_events_are_looked_for_where_each_goes() {
     let world = World::new().await;
-    world.projects(&format!("{SHOP}amplitude-test-api-key = \"test-key\"\n"));
+    world.projects(&format!("{PROJECTS}amplitude-test-api-key = \"test-key\"\n"));
     let test = sample("charge.failed", 1, world.day + 100);
     let live = Event::new(
         String::from_utf8(sample("charge.failed", 2, world.day + 200).body.to_vec())
