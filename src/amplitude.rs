@@ -3,6 +3,8 @@
 pub mod batch;
 pub mod client;
 pub mod event;
+pub mod limits;
+pub mod properties;
 
 use secrecy::SecretString;
 

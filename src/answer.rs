@@ -13,8 +13,8 @@ use crate::queue::QueueError;
 use crate::record::{Outcome, Record};
 use crate::selection::LeftOut;
 use crate::stripe::event::EventError;
+use crate::stripe::field_path::FieldPath;
 use crate::stripe::signature::SignatureError;
-use crate::translate::path::FieldPath;
 
 /// The event is safe, or left out on purpose. Only these are answered 2xx.
 #[derive(Clone, Debug, PartialEq, Eq)]

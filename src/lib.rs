@@ -10,17 +10,17 @@
 //!   line, one call per step.
 //! - [`projects`] finds the project that the path names: its signing secrets, Amplitude keys and settings, from a
 //!   [`projects::ProjectSource`], through a cache.
-//! - [`stripe`] knows Stripe: [`stripe::signature`] verifies, [`stripe::event`] parses, [`stripe::json`] holds what it read, [`stripe::catalog`] lists the
-//!   types, [`stripe::currency`] counts money, [`stripe::versions`] knows what later API versions lack.
+//! - [`stripe`] knows Stripe: [`stripe::signature`] verifies, [`stripe::event`] parses, [`stripe::json`] holds what it read, [`stripe::event_types`] lists the
+//!   types, [`money::currency`] counts money, [`stripe::api_versions`] knows what later API versions lack.
 //! - [`selection`] leaves out what the project does not want.
-//! - [`translate`] makes the Amplitude event: who ([`translate::identity`]), how much ([`translate::revenue`], in which
-//!   currency: [`translate::conversion`]), and everything else ([`translate::properties`]) that may leave
+//! - [`translate`] makes the Amplitude event: who ([`translate::user`]), how much ([`translate::revenue`], in which
+//!   currency: [`money::exchange_rate`]), and everything else ([`translate::properties`]) that may leave
 //!   ([`translate::redaction`]).
 //! - [`amplitude`] knows Amplitude: the shape of an event and the client that delivers it.
 //! - [`answer`] turns the outcome into a status and a JSON body; [`record`] tells it in one log line with its metrics.
 //! - [`queue`] is where an event waits that could not be delivered; [`redelivery`] is the handler of what waits.
 //!
-//! `stripe`, `selection`, `translate` and `projects::settings` are pure: no I/O, no clock (`now` is an argument). The rest is a thin
+//! `stripe`, `selection`, `translate` and `settings` are pure: no I/O, no clock (`now` is an argument). The rest is a thin
 //! shell that knows no rule.
 
 pub mod amplitude;
@@ -35,11 +35,13 @@ pub mod http_client;
 pub mod lambda;
 #[cfg(feature = "log")]
 pub mod log;
+pub mod money;
 pub mod projects;
 pub mod queue;
 pub mod record;
 pub mod redelivery;
 pub mod selection;
+pub mod settings;
 pub mod stripe;
 pub mod translate;
 pub mod webhook;

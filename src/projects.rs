@@ -3,7 +3,6 @@
 mod cache;
 #[cfg(feature = "aws")]
 pub mod parameter_store;
-pub mod settings;
 
 use std::fmt;
 use std::str::FromStr;
@@ -16,10 +15,10 @@ use thiserror::Error;
 use tokio::time::{Instant, timeout_at};
 
 use self::cache::{Cache, EarlyRefresh, Lookup};
-use self::settings::{Settings, SettingsError};
 use crate::amplitude::Destination;
+use crate::money::exchange_rate::MissingRate;
+use crate::settings::{Settings, SettingsError};
 use crate::stripe::signature::SigningSecret;
-use crate::translate::conversion::MissingRate;
 
 /// The longest time to wait for parameters where none are at hand.
 const FIRST_LOAD_LIMIT: Duration = Duration::from_millis(1500);

@@ -12,12 +12,12 @@ use tokio::time::Instant;
 use tracing::Level;
 
 use crate::amplitude::client::{Accepted, DeliveryError};
+use crate::money::currency::Currency;
 use crate::projects::ProjectName;
-use crate::stripe::catalog::API_VERSION;
-use crate::stripe::currency::Currency;
 use crate::stripe::event::Event;
+use crate::stripe::event_types::API_VERSION;
+use crate::stripe::field_path::FieldPath;
 use crate::translate::Translation;
-use crate::translate::path::FieldPath;
 use crate::translate::revenue::Revenue;
 
 /// What is found out about a delivery on its way.

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::projects::settings::{Settings, TestEvents, WithoutUser};
+use crate::settings::{Settings, TestEvents, WithoutUser};
 use crate::stripe::event::Event;
 use crate::translate::Translation;
 

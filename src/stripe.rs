@@ -1,8 +1,8 @@
 //! What this project knows of Stripe.
 
-pub mod catalog;
-pub mod currency;
+pub mod api_versions;
 pub mod event;
+pub mod event_types;
+pub mod field_path;
 pub mod json;
 pub mod signature;
-pub mod versions;

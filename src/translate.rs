@@ -3,26 +3,25 @@
 //! Every delivery of the same Stripe event gives the same `insert_id` and the same `device_id`, so that Amplitude drops
 //! the repeats.
 
-pub mod conversion;
-pub mod identity;
-mod limits;
-pub mod path;
+pub mod device;
 pub mod properties;
 pub mod redaction;
 pub mod revenue;
+pub mod user;
 
 use sha2::{Digest as _, Sha256};
 
-use self::conversion::{Conversion, MissingRate};
-use self::path::{FieldPath, Path};
-use self::properties::Property;
 use self::redaction::Reason;
 use self::revenue::Revenue;
 use crate::amplitude::event::{Event, LIBRARY};
+use crate::amplitude::limits;
+use crate::amplitude::properties::Property;
+use crate::money::currency::Currency;
+use crate::money::exchange_rate::{Conversion, MissingRate};
 use crate::projects::ProjectName;
-use crate::projects::settings::Settings;
+use crate::settings::Settings;
 use crate::stripe;
-use crate::stripe::currency::Currency;
+use crate::stripe::field_path::{FieldPath, Path};
 
 /// Whose event it is, and how they want it.
 #[derive(Clone, Copy, Debug)]
@@ -67,7 +66,7 @@ pub fn translate_and_tell<'b>(
     removed: &mut impl FnMut(&Path<'_>, Reason),
 ) -> Result<Translation<'b>, MissingRate> {
     let Context { project, source, settings } = *context;
-    let user = identity::user(&event.object, &settings.user_id_paths);
+    let user = user::user(&event.object, &settings.user_id_paths);
     let (user_id, user_id_from) = user.map(|user| (user.id, user.path)).unzip();
     let revenue = revenue::revenue(&event, settings);
     let (amount, conversion) = match revenue {
@@ -84,7 +83,7 @@ pub fn translate_and_tell<'b>(
     let time = event.created.saturating_mul(1000);
     let event_id = event_id(&event.id);
     let insert_id = limits::short_id(&event.id).into_owned();
-    let device_id = identity::device_id(&event, project);
+    let device_id = device::device_id(&event, project);
     let body_length = event.body_length;
 
     let mut event_properties = properties::properties(event, source, settings, removed)?;
@@ -121,8 +120,8 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::stripe::catalog;
     use crate::stripe::event::tests::{event, later_samples, sample};
+    use crate::stripe::event_types;
 
     fn translated_with(settings: &str, envelope: &Value) -> Result<Translation<'static>, MissingRate> {
         let (project, settings) = ("demo".parse().unwrap(), Settings::parse(settings).unwrap());
@@ -228,7 +227,7 @@ mod tests {
     #[test]
     fn event_ids_are_stable_and_fit_31_bits() {
         assert_eq!(event_id("evt_1"), 0x3ea7_2d3b);
-        for event_type in catalog::TYPES {
+        for event_type in event_types::TYPES {
             let (event, _) = translated(&sample(event_type));
             assert!(event["event_id"].as_u64().unwrap() < 1 << 31);
         }
@@ -246,7 +245,7 @@ mod tests {
 
     #[test]
     fn a_repeat_stays_the_same_event_on_the_same_device_when_its_user_changed() {
-        for event_type in catalog::TYPES {
+        for event_type in event_types::TYPES {
             let first = sample(event_type);
             let mut later = first.clone();
             later["data"]["object"]["metadata"] = json!({"amplitude_id": "user_43"});

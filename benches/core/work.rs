@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use sha2::Sha256;
 use stripe_amplitude::amplitude::client::Request;
 use stripe_amplitude::projects::ProjectName;
-use stripe_amplitude::projects::settings::Settings;
+use stripe_amplitude::settings::Settings;
 use stripe_amplitude::stripe::event::Event;
 use stripe_amplitude::stripe::signature::{self, SignatureHeader, SigningSecret, VerifiedBody};
 use stripe_amplitude::translate::{Context, translate};

@@ -5,18 +5,19 @@ use std::fmt;
 
 use stripe_amplitude::amplitude;
 use stripe_amplitude::amplitude::Region;
+use stripe_amplitude::amplitude::properties::Property;
+use stripe_amplitude::money::exchange_rate::{Conversion, MissingRate, Rate};
+use stripe_amplitude::money::{amount::Amount, currency::Currency};
 use stripe_amplitude::projects::parameter;
 use stripe_amplitude::selection::{LeftOut, select, select_translated};
-use stripe_amplitude::stripe::catalog::{API_VERSION, TYPES};
-use stripe_amplitude::stripe::currency::{Amount, Currency};
 use stripe_amplitude::stripe::event::Event;
+use stripe_amplitude::stripe::event_types::{API_VERSION, TYPES};
+use stripe_amplitude::stripe::field_path::FieldPath;
 use stripe_amplitude::stripe::json::Json;
-use stripe_amplitude::translate::conversion::{Conversion, MissingRate, Rate};
-use stripe_amplitude::translate::identity::{self, NotAnId};
-use stripe_amplitude::translate::path::FieldPath;
-use stripe_amplitude::translate::properties::Property;
+use stripe_amplitude::translate::device;
 use stripe_amplitude::translate::redaction::Reason;
 use stripe_amplitude::translate::revenue::{NotCounted, Revenue, Rule};
+use stripe_amplitude::translate::user::{self, NotAnId};
 use stripe_amplitude::translate::{Context, Translation, translate_and_tell};
 
 use crate::terminal::{count, wrap};
@@ -145,7 +146,7 @@ fn fate<'b>(event: Event<'b>, context: &Context<'_>, now: u64) -> Result<Fate<'b
         return Ok(Fate::NotSelected(left_out));
     }
     let user = user_id(&event, &settings.user_id_paths);
-    let anchor = identity::anchor(&event, project);
+    let anchor = device::anchor(&event, project);
     let anchor = Anchor { from: anchor.from, id: anchor.id.to_owned(), kind: event.kind().to_owned() };
     let mut removed: BTreeMap<Reason, Vec<String>> = BTreeMap::new();
     let translation = translate_and_tell(event, context, &mut |path, reason| {
@@ -163,7 +164,7 @@ fn fate<'b>(event: Event<'b>, context: &Context<'_>, now: u64) -> Result<Fate<'b
 
 fn user_id(event: &Event<'_>, paths: &[FieldPath]) -> UserId {
     let mut user = UserId { passed_over: Vec::new(), found: None };
-    for (path, id) in identity::look_up(&event.object, paths) {
+    for (path, id) in user::look_up(&event.object, paths) {
         match id {
             Ok(id) => {
                 user.found = Some((path.clone(), id));
@@ -438,7 +439,7 @@ fn spell(number: i64, noun: &str) -> String {
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
-    use stripe_amplitude::projects::settings::Settings;
+    use stripe_amplitude::settings::Settings;
     use stripe_amplitude::translate::translate;
 
     use super::*;

@@ -11,7 +11,7 @@ use stripe_amplitude::amplitude::event;
 use stripe_amplitude::projects::{DeliverySettings, ProjectName};
 use stripe_amplitude::selection::{LeftOut, select, select_translated};
 use stripe_amplitude::stripe::event::Event;
-use stripe_amplitude::stripe::{catalog, versions};
+use stripe_amplitude::stripe::{api_versions, event_types};
 use stripe_amplitude::translate::{Context, translate};
 
 use crate::event_file;
@@ -140,12 +140,12 @@ impl Translator {
     }
 
     fn tell_what_vanished(&self, event: &Event<'_>) {
-        let Some(version) = event.api_version.as_deref().filter(|version| *version > catalog::API_VERSION) else {
+        let Some(version) = event.api_version.as_deref().filter(|version| *version > event_types::API_VERSION) else {
             return;
         };
         let mut notes = self.notes();
         if notes.seen.insert((event.kind().to_owned(), version.to_owned())) {
-            for note in versions::vanished(event.kind(), version).map(ToString::to_string) {
+            for note in api_versions::vanished(event.kind(), version).map(ToString::to_string) {
                 if notes.told.insert(note.clone()) {
                     notes.waiting.push(note);
                 }

@@ -6,9 +6,9 @@ use std::process::ExitCode;
 
 use stripe_amplitude::amplitude::client::Request;
 use stripe_amplitude::answer::Failure;
-use stripe_amplitude::projects::settings::Settings;
 use stripe_amplitude::projects::{ProjectName, parameter};
 use stripe_amplitude::selection::LeftOut;
+use stripe_amplitude::settings::Settings;
 use stripe_amplitude::stripe::event::Event;
 use stripe_amplitude::translate::Context;
 use stripe_amplitude::webhook::LARGEST_BODY;

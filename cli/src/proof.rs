@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::http::header::DATE;
 use serde::Deserialize;
 use serde_json::json;
-use stripe_amplitude::stripe::catalog::API_VERSION;
+use stripe_amplitude::stripe::event_types::API_VERSION;
 use tokio::time::timeout;
 
 use crate::clock;
@@ -112,8 +112,8 @@ fn judge(status: u16, body: &[u8]) -> Verdict {
 
 #[cfg(test)]
 mod tests {
-    use stripe_amplitude::stripe::catalog::EventTypes;
     use stripe_amplitude::stripe::event::Event;
+    use stripe_amplitude::stripe::event_types::EventTypes;
     use stripe_amplitude::stripe::signature::{SignatureError, VerifiedBody};
 
     use super::*;

@@ -59,7 +59,7 @@ pub(crate) const SAMPLES: [Sample; 26] = samples! {
 
 #[cfg(test)]
 mod tests {
-    use stripe_amplitude::stripe::catalog;
+    use stripe_amplitude::stripe::event_types;
 
     use super::*;
 
@@ -67,7 +67,7 @@ mod tests {
     fn there_is_one_sample_of_every_type() {
         let mut types = SAMPLES.map(|sample| sample.event_type);
         types.sort_unstable();
-        let mut expected = catalog::TYPES;
+        let mut expected = event_types::TYPES;
         expected.sort_unstable();
         assert_eq!(types, expected);
     }

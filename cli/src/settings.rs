@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Subcommand;
-use stripe_amplitude::projects::settings::Settings;
+use stripe_amplitude::settings::Settings;
 
 pub(crate) use self::warnings::warnings;
 use crate::input;

@@ -13,9 +13,9 @@ use std::time::Duration;
 use secrecy::{ExposeSecret as _, SecretString};
 use stripe_amplitude::amplitude::client::{Client, DeliveryError};
 use stripe_amplitude::amplitude::{Destination, Region};
-use stripe_amplitude::projects::settings::Settings;
 use stripe_amplitude::projects::{Parameter, ProjectName, ProjectSource as _, parameter};
-use stripe_amplitude::stripe::catalog::API_VERSION;
+use stripe_amplitude::settings::Settings;
+use stripe_amplitude::stripe::event_types::API_VERSION;
 use tokio::time::{Instant, sleep};
 
 use self::difference::{Difference, count_of};

@@ -15,7 +15,7 @@ use command_line::Serving;
 use serde_json::{Value, json};
 use shop::{Ended, PROJECTS, Shop, ended};
 use stand_in::{Event, Permission, SECRET_KEY, history, sample};
-use stripe_amplitude::stripe::catalog::TYPES;
+use stripe_amplitude::stripe::event_types::TYPES;
 
 const HOUR: i64 = 60 * 60;
 

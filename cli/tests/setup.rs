@@ -24,7 +24,7 @@ use axum::http::{HeaderMap, StatusCode};
 use local_amplitude::LocalAmplitude;
 use moto::{CREDENTIALS, Moto};
 use stand_in::{Delivery, Endpoint, Event, Fault, Permission, SECRET_KEY, StripeStandIn, sample};
-use stripe_amplitude::stripe::catalog;
+use stripe_amplitude::stripe::event_types;
 
 const FOLDER: &str = "/stripe-amplitude/shop";
 const SECRET: &str = "stripe-signing-secret";
@@ -132,7 +132,7 @@ impl World {
     /// There is one endpoint as it should be, its secret is where it should be, and nothing else is.
     async fn assert_is_complete(&self) {
         let endpoint = self.endpoint();
-        assert_eq!(endpoint.api_version.as_deref(), Some(catalog::API_VERSION));
+        assert_eq!(endpoint.api_version.as_deref(), Some(event_types::API_VERSION));
         assert!(!endpoint.disabled);
         let metadata = [
             ("stripe_amplitude_connect", "false"),
@@ -234,7 +234,7 @@ async fn a_first_setup_goes_from_nothing_to_an_event_in_amplitude_and_the_same_a
 
     ended(world.command(&[]), "y\n").await.assert(0, "Proven: the function is there, and knows the signing secret.");
     world.assert_is_complete().await;
-    assert_eq!(sorted(world.endpoint().enabled_events), sorted(catalog::TYPES));
+    assert_eq!(sorted(world.endpoint().enabled_events), sorted(event_types::TYPES));
     assert_eq!(world.amplitude.insert_ids(), BTreeMap::new(), "what proves it lands nowhere");
     let event = sample("payment_intent.succeeded", 1, now());
     let deliveries = world.stripe.deliver(event.clone()).await;
@@ -439,7 +439,7 @@ async fn happen(stripe: StripeStandIn, stop: Arc<AtomicBool>) -> (Vec<Event>, Ve
     let (mut events, mut deliveries) = (Vec::new(), Vec::new());
     while !stop.load(Ordering::Relaxed) {
         let number = events.len() as u64;
-        let event = sample(catalog::TYPES[events.len() % catalog::TYPES.len()], number, now());
+        let event = sample(event_types::TYPES[events.len() % event_types::TYPES.len()], number, now());
         events.push(event.clone());
         deliveries.extend(stripe.deliver(event).await);
         tokio::time::sleep(Duration::from_millis(20)).await;

@@ -19,7 +19,7 @@ use reqwest::{Method, Response};
 use serde_json::{Value, json};
 use stand_in::{ACCOUNT, EVENT_TYPES, Event, Fault, Permission, SECRET_KEY, StripeStandIn, history, sample};
 use stripe_amplitude::http_client;
-use stripe_amplitude::stripe::catalog;
+use stripe_amplitude::stripe::event_types;
 use stripe_amplitude::stripe::signature::{SignatureHeader, SigningSecret, verify};
 
 /// The time by which the tests' events are old.
@@ -171,7 +171,7 @@ async fn every_answer_has_an_id_and_a_date() {
     for path in ["/v1/events", "/v1/account", "/v1/nothing", "/v1/events?limit=0"] {
         let answer = client.request(Method::GET, path).send().await.unwrap();
         assert_eq!(answer.headers()["date"], "Thu, 25 Jul 2024 23:26:40 GMT");
-        assert_eq!(answer.headers()["stripe-version"], catalog::API_VERSION);
+        assert_eq!(answer.headers()["stripe-version"], event_types::API_VERSION);
         assert!(ids.insert(answer.headers()["request-id"].clone()));
     }
     stripe.set_date(NOW + 3_600);
@@ -565,7 +565,7 @@ async fn requests_are_counted_and_remembered() {
 #[test]
 fn samples_have_their_own_ids_times_and_users() {
     let mut ids = HashSet::new();
-    for event_type in catalog::TYPES.into_iter().chain(["customer.subscription.created", "refund.failed"]) {
+    for event_type in event_types::TYPES.into_iter().chain(["customer.subscription.created", "refund.failed"]) {
         let (one, other) = (sample(event_type, 1, NOW), sample(event_type, 2, NOW + 1));
         let values = [&one, &other].map(|event| serde_json::from_slice::<Value>(&event.body).unwrap());
         for (event, value) in [&one, &other].into_iter().zip(&values) {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use libfuzzer_sys::{fuzz_mutator, fuzz_target};
-use stripe_amplitude::projects::settings::Settings;
+use stripe_amplitude::settings::Settings;
 use stripe_amplitude::stripe::event::Event;
 use stripe_amplitude::stripe::signature::{SignatureHeader, SigningSecret, VerifiedBody, sign, verify};
 use stripe_amplitude::translate::{Context, translate};

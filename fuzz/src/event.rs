@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use stripe_amplitude::amplitude::client::Request;
-use stripe_amplitude::projects::settings::{PersonalData, Settings};
+use stripe_amplitude::settings::{PersonalData, Settings};
 
 /// Amplitude takes less than this. Source: its HTTP V2 documentation, as everything here.
 const REQUEST_LIMIT: usize = 1_000_000;

@@ -210,7 +210,7 @@ mod tests {
     use super::super::Region;
     use super::*;
     use crate::amplitude::event::{Event, LIBRARY};
-    use crate::translate::properties::Properties;
+    use crate::amplitude::properties::Properties;
 
     /// An event; Amplitude refuses the ID of a user `anonymous`.
     fn event(number: usize, user: &str) -> Box<RawValue> {

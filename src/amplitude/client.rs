@@ -400,7 +400,7 @@ mod tests {
 
     use super::*;
     use crate::amplitude::event::LIBRARY;
-    use crate::translate::properties::Properties;
+    use crate::amplitude::properties::Properties;
 
     fn event() -> Event<'static> {
         Event {

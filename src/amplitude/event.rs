@@ -2,8 +2,9 @@
 
 use serde::Serialize;
 
-use crate::stripe::currency::{Amount, Currency};
-use crate::translate::properties::Properties;
+use super::properties::Properties;
+use crate::money::amount::Amount;
+use crate::money::currency::Currency;
 
 /// What Amplitude shows as the event's library.
 pub const LIBRARY: &str = concat!("stripe-amplitude/", env!("CARGO_PKG_VERSION"));

@@ -3,17 +3,15 @@
 //! Amplitude charts scalars and arrays of strings; nested objects need a paid plan, and raw amounts are in minor units of
 //! whatever currency. So each amount stands a second time, in major units, under `normalized_…`.
 
-use std::borrow::Cow;
 use std::collections::HashSet;
 
-use serde::{Serialize, Serializer};
-
-use super::conversion::{Conversion, MissingRate, PreferredCurrency, Rate};
-use super::path::Path;
 use super::redaction::{Reason, Redaction};
-use crate::projects::settings::Settings;
-use crate::stripe::currency::{Amount, Currency};
+use crate::amplitude::properties::{Properties, Property};
+use crate::money::currency::Currency;
+use crate::money::exchange_rate::{Conversion, MissingRate, PreferredCurrency};
+use crate::settings::Settings;
 use crate::stripe::event::{Event, id_of};
+use crate::stripe::field_path::Path;
 use crate::stripe::json::{Json, Object};
 
 /// The fields that are amounts in minor units of the object's `currency`.
@@ -35,60 +33,6 @@ const AMOUNTS: [&str; 16] = [
     "tax",
     "application_fee_amount",
 ];
-
-/// Event properties, each name once.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Properties<'b>(Vec<(Cow<'b, str>, Property<'b>)>);
-
-/// The value of an event property.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(untagged)]
-pub enum Property<'b> {
-    /// Stripe's own value, or one of ours that is not money.
-    Json(Json<'b>),
-    /// Money in major units.
-    Amount(Amount),
-    /// The rate at which money was converted.
-    Rate(Rate),
-}
-
-impl<'b> Properties<'b> {
-    /// The property of this name.
-    pub fn get(&self, name: &str) -> Option<&Property<'b>> {
-        self.0.iter().find_map(|(known, property)| (known == name).then_some(property))
-    }
-
-    /// All of them.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &Property<'b>)> {
-        self.0.iter().map(|(name, property)| (&**name, property))
-    }
-
-    /// Sets a property, in the place of one of the same name.
-    pub(super) fn insert(&mut self, name: impl Into<Cow<'b, str>>, property: Property<'b>) {
-        let name = name.into();
-        match self.0.iter_mut().find(|(known, _)| *known == name) {
-            Some((_, known)) => *known = property,
-            None => self.0.push((name, property)),
-        }
-    }
-
-    /// Keeps the properties that `keep` says so of, which may change them.
-    pub(super) fn retain(&mut self, mut keep: impl FnMut(&str, &mut Property<'b>) -> bool) {
-        self.0.retain_mut(|(name, property)| keep(name, property));
-    }
-}
-
-impl<'b> From<Object<'b>> for Properties<'b> {
-    fn from(object: Object<'b>) -> Self {
-        Self(object.into_iter().map(|(name, value)| (name, Property::Json(value))).collect())
-    }
-}
-
-impl Serialize for Properties<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.iter())
-    }
-}
 
 /// The properties of an event. `source` is the label of the signing secret that matched; `removed` is told what never
 /// leaves, and why.
@@ -131,9 +75,7 @@ pub fn properties<'b>(
     });
 
     let mut properties = Properties::from(object);
-    for (name, property) in flat.0 {
-        properties.insert(name, property);
-    }
+    properties.extend(flat);
     Ok(properties)
 }
 
@@ -209,8 +151,8 @@ mod tests {
     use serde_json::{Map, Value, json};
 
     use super::*;
-    use crate::stripe::catalog;
     use crate::stripe::event::tests::{event, later_samples, sample};
+    use crate::stripe::event_types;
 
     fn properties_with(settings: &str, envelope: &Value) -> Result<Value, MissingRate> {
         let settings = Settings::parse(settings).unwrap();
@@ -435,7 +377,7 @@ mod tests {
 
     #[test]
     fn samples_keep_their_fields_lose_their_nulls_and_have_normalized_amounts() {
-        for event_type in catalog::TYPES {
+        for event_type in event_types::TYPES {
             let properties = properties_of(&sample(event_type));
             assert!(!properties.to_string().contains("null"), "{event_type}");
             assert_eq!(properties["object"], sample(event_type)["data"]["object"]["object"]);

@@ -9,8 +9,8 @@ use std::sync::LazyLock;
 
 use rustc_hash::FxHashMap;
 
-use super::path::{FieldPattern, Path};
-use crate::projects::settings::{PersonalData, Settings};
+use crate::settings::{PersonalData, Settings};
+use crate::stripe::field_path::{FieldPattern, Path};
 use crate::stripe::json::{Json, Object};
 
 /// Why a field is removed.
@@ -388,8 +388,8 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::stripe::catalog;
     use crate::stripe::event::tests::{later_samples, sample};
+    use crate::stripe::event_types;
     use crate::stripe::json;
 
     fn redacted_with(settings: &str, object: &Value) -> Value {
@@ -409,7 +409,7 @@ mod tests {
 
     #[test]
     fn nothing_sensitive_of_any_sample_is_left() {
-        for event in catalog::TYPES.map(sample).into_iter().chain(later_samples()) {
+        for event in event_types::TYPES.map(sample).into_iter().chain(later_samples()) {
             let event_type = &event["type"];
             let left = redacted(&event["data"]["object"]).to_string();
             for sensitive in [
@@ -502,7 +502,7 @@ mod tests {
 
     #[test]
     fn nothing_that_is_planted_anywhere_in_any_sample_leaves() {
-        for mut event in catalog::TYPES.map(sample).into_iter().chain(later_samples()) {
+        for mut event in event_types::TYPES.map(sample).into_iter().chain(later_samples()) {
             let (mut object, event_type) = (event["data"]["object"].take(), &event["type"]);
             let kind = object["object"].clone();
             plant(&mut object, &planted());

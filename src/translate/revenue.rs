@@ -7,8 +7,8 @@
 
 use std::fmt;
 
-use crate::projects::settings::{Refunds, Settings};
-use crate::stripe::currency::Currency;
+use crate::money::currency::Currency;
+use crate::settings::{Refunds, Settings};
 use crate::stripe::event::{Event, id_of};
 use crate::stripe::json::{Json, Object};
 
@@ -268,8 +268,8 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::stripe::catalog;
     use crate::stripe::event::tests::{event, sample};
+    use crate::stripe::event_types;
 
     const REFUND_TYPES: &str = r#"{"refunds": "negative_revenue", "events": {"add": ["refund.created", "refund.failed",
         "charge.refund.updated", "charge.dispute.*"]}}"#;
@@ -323,7 +323,7 @@ mod tests {
 
     #[test]
     fn by_default_only_a_succeeded_payment_intent_carries_revenue() {
-        for event_type in catalog::TYPES {
+        for event_type in event_types::TYPES {
             let revenue = revenue(&event(&sample(event_type)), &Settings::default());
             assert_eq!(told(revenue).is_ok(), event_type == "payment_intent.succeeded", "{event_type}");
         }

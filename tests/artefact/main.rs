@@ -37,7 +37,7 @@ use crate::harness::{API_KEY, SECRET, SHOP, eventually, http_client, secrets, st
 async fn every_type_arrives_through_the_release_build() {
     let stage = Stage::start("deployed", ".aws-sam/build/Function/bootstrap").await;
     for gateway in [Gateway::HttpApi, Gateway::RestApi] {
-        for event_type in stripe_amplitude::stripe::catalog::TYPES {
+        for event_type in stripe_amplitude::stripe::event_types::TYPES {
             let event = stripe::new_event(event_type);
             stage.send(gateway, &Request::signed(SHOP, SECRET, event.to_string())).await.expect_forwarded();
             assert_eq!(stage.amplitude.the(&event).event["event_type"], format!("[Stripe] {event_type}"));

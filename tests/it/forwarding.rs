@@ -182,7 +182,7 @@ async fn settings_and_values_with_white_space_around_them_are_taken() {
 /// What makes [`every_type_arrives_through_an_http_api`] and its kin speak of every type.
 #[test]
 fn the_expected_types_are_those_of_the_catalog() {
-    let mut types = stripe_amplitude::stripe::catalog::TYPES;
+    let mut types = stripe_amplitude::stripe::event_types::TYPES;
     types.sort_unstable();
     assert_eq!(types, EXPECTED.map(|(event_type, ..)| event_type));
 }

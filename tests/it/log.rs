@@ -119,7 +119,7 @@ async fn every_request_has_one_flat_line_and_nothing_secret_or_personal_is_writt
 /// Gives the number of requests, and the signatures that were made.
 async fn everything_happens(stage: &Stage) -> (usize, Vec<String>) {
     let mut requests = Vec::new();
-    for event_type in stripe_amplitude::stripe::catalog::TYPES {
+    for event_type in stripe_amplitude::stripe::event_types::TYPES {
         requests.push(Request::signed(SHOP, SECRET, stripe::sample_bytes(event_type)));
     }
     let body = stripe::sample_bytes("charge.succeeded");

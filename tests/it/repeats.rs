@@ -19,7 +19,7 @@ async fn a_repeat_is_kept_once_and_answered_with_success_and_a_warning() {
 #[tokio::test]
 async fn a_repeat_is_kept_once_also_when_its_user_changed_in_between() {
     let stage = Stage::start().await;
-    for event_type in stripe_amplitude::stripe::catalog::TYPES {
+    for event_type in stripe_amplitude::stripe::event_types::TYPES {
         let first = stripe::sample(event_type);
         let mut later = first.clone();
         later["pending_webhooks"] = 0.into();

@@ -5,9 +5,9 @@ use std::fmt;
 
 use stripe_amplitude::projects::ProjectName;
 use stripe_amplitude::stripe::event::{Event, id_of};
+use stripe_amplitude::stripe::field_path::FieldPath;
 use stripe_amplitude::stripe::json::{Json, Object};
-use stripe_amplitude::translate::identity;
-use stripe_amplitude::translate::path::FieldPath;
+use stripe_amplitude::translate::{device, user};
 
 use super::finding::Finding;
 use crate::clock;
@@ -102,13 +102,13 @@ impl Users {
         let Ok(body) = event_file::verified(body.to_vec(), 1) else { return self.unreadable += 1 };
         let Ok(event) = Event::parse(&body) else { return self.unreadable += 1 };
         let event_type = event.event_type.to_string();
-        let user = identity::user(&event.object, paths);
+        let user = user::user(&event.object, paths);
         if user.is_none() && !can_name(&event.object) {
             *self.nameless.entry(event_type).or_default() += 1;
             return;
         }
         let customer = customer_of(&event.object);
-        let device = identity::device_id(&event, project);
+        let device = device::device_id(&event, project);
         let Some(user) = user else { return self.anonymous.push((event_type, device, customer, place.clone())) };
         let path = user.path.to_string();
         if is_trustworthy(&path) {
@@ -243,7 +243,7 @@ fn field(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
-    use stripe_amplitude::projects::settings::Settings;
+    use stripe_amplitude::settings::Settings;
 
     use super::*;
     use crate::doctor::finding::Grade;

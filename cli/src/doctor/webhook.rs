@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use stripe_amplitude::projects::ProjectName;
-use stripe_amplitude::stripe::catalog::API_VERSION;
+use stripe_amplitude::stripe::event_types::API_VERSION;
 
 use super::finding::Finding;
 use crate::stripe::endpoints::WebhookEndpoint;

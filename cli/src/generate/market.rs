@@ -1,7 +1,7 @@
 //! Where customers live: their currency, and how prices are written in it.
 
 use fastrand::Rng;
-use stripe_amplitude::stripe::currency::Currency;
+use stripe_amplitude::money::currency::Currency;
 
 /// A currency that the shop sells in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -87,7 +87,7 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
     use serde_json::{Value, json};
-    use stripe_amplitude::projects::settings::Settings;
+    use stripe_amplitude::settings::Settings;
     use stripe_amplitude::stripe;
     use stripe_amplitude::translate::{Context, translate};
 

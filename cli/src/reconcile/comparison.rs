@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::Serialize;
 use stripe_amplitude::selection::LeftOut;
-use stripe_amplitude::stripe::catalog::EventTypes;
+use stripe_amplitude::stripe::event_types::EventTypes;
 
 use super::amount::Amount;
 use super::day::{AmplitudesDay, Expected, Found, StripesDay, Unusable};

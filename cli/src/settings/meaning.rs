@@ -3,12 +3,12 @@
 use std::fmt;
 
 use stripe_amplitude::amplitude::Region;
+use stripe_amplitude::money::currency::Currency;
+use stripe_amplitude::money::exchange_rate::{Conversion, PreferredCurrency};
 use stripe_amplitude::projects::parameter;
-use stripe_amplitude::projects::settings::{PersonalData, Refunds, Settings, TestEvents, WithoutUser};
-use stripe_amplitude::stripe::catalog::{EventTypes, TYPES, TypePattern};
-use stripe_amplitude::stripe::currency::Currency;
-use stripe_amplitude::translate::conversion::{Conversion, PreferredCurrency};
-use stripe_amplitude::translate::path::{FieldPath, FieldPattern};
+use stripe_amplitude::settings::{PersonalData, Refunds, Settings, TestEvents, WithoutUser};
+use stripe_amplitude::stripe::event_types::{EventTypes, TYPES, TypePattern};
+use stripe_amplitude::stripe::field_path::{FieldPath, FieldPattern};
 use stripe_amplitude::translate::redaction::kinds_of_personal_data;
 
 use super::warnings::covers;

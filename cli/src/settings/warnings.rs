@@ -2,8 +2,8 @@
 
 use std::fmt::Display;
 
-use stripe_amplitude::projects::settings::{PersonalData, Refunds, Settings, WithoutUser};
-use stripe_amplitude::stripe::catalog::{EventTypes, TYPES, TypePattern};
+use stripe_amplitude::settings::{PersonalData, Refunds, Settings, WithoutUser};
+use stripe_amplitude::stripe::event_types::{EventTypes, TYPES, TypePattern};
 
 use super::meaning::{CHARGE_REFUNDED, PAYMENT_SUCCEEDED, REFUND_TYPES};
 use super::{ADVANCED_TIER, STANDARD_TIER};

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use stripe_amplitude::stripe::catalog::API_VERSION;
+use stripe_amplitude::stripe::event_types::API_VERSION;
 
 use super::mark;
 use crate::stripe::endpoints::WebhookEndpoint;

@@ -1,6 +1,6 @@
 //! The event types that Stripe has.
 
-use stripe_amplitude::stripe::catalog::EventTypes;
+use stripe_amplitude::stripe::event_types::EventTypes;
 
 /// Every type that a webhook endpoint can be enabled for, in the order of the alphabet, without `*`, which stands for all
 /// of them.
@@ -300,7 +300,7 @@ pub(crate) fn of(types: &EventTypes) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use stripe_amplitude::stripe::catalog::{TYPES, TypePattern};
+    use stripe_amplitude::stripe::event_types::{TYPES, TypePattern};
 
     use super::*;
 

@@ -480,7 +480,7 @@ impl std::error::Error for ChartsError {}
 mod tests {
     use amplitude_emulator::Endpoint;
     use serde_json::json;
-    use stripe_amplitude::projects::settings::Settings;
+    use stripe_amplitude::settings::Settings;
     use stripe_amplitude::stripe::event::Event;
     use stripe_amplitude::translate::{Context, translate};
 

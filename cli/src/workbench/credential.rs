@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 use stripe_amplitude::projects::ProjectName;
-use stripe_amplitude::projects::settings::Settings;
+use stripe_amplitude::settings::Settings;
 use stripe_amplitude::stripe::event::Event;
 use stripe_amplitude::translate::redaction::{Reason, names_of_credentials};
 use stripe_amplitude::translate::{Context, translate_and_tell};

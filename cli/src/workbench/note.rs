@@ -1,8 +1,8 @@
 //! What the explanation of an event says of single fields, in what Stripe sent and in what Amplitude was sent.
 
 use serde::Serialize;
+use stripe_amplitude::amplitude::properties::Property;
 use stripe_amplitude::stripe::json::Json;
-use stripe_amplitude::translate::properties::Property;
 use stripe_amplitude::translate::redaction::Reason;
 use stripe_amplitude::translate::revenue::Rule;
 
@@ -148,7 +148,7 @@ fn sent(field: &str, kind: Kind, text: String) -> Note {
 
 #[cfg(test)]
 mod tests {
-    use stripe_amplitude::projects::settings::Settings;
+    use stripe_amplitude::settings::Settings;
     use stripe_amplitude::stripe::event::Event;
     use stripe_amplitude::translate::Context;
 

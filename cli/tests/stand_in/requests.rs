@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::json;
-use stripe_amplitude::stripe::catalog;
+use stripe_amplitude::stripe::event_types;
 
 use super::answer::{Answer, Refusal};
 use super::delivery::Owed;
@@ -46,7 +46,7 @@ impl State {
     /// An answer with what every one of Stripe's has.
     pub fn finish(&self, mut answer: Answer, request: &Request) -> Answer {
         let date = UNIX_EPOCH + Duration::from_secs(self.clock.date().try_into().unwrap());
-        let version = request.header("stripe-version").unwrap_or(catalog::API_VERSION);
+        let version = request.header("stripe-version").unwrap_or(event_types::API_VERSION);
         answer.headers.push(("date", httpdate::fmt_http_date(date)));
         answer.headers.push(("request-id", format!("req_{}", random(14))));
         answer.headers.push(("stripe-version", version.to_owned()));

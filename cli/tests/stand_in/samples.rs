@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 use serde_json::{Value, json};
-use stripe_amplitude::stripe::catalog;
+use stripe_amplitude::stripe::event_types;
 
 use super::events::Event;
 use super::lock;
@@ -46,7 +46,7 @@ pub fn sample(event_type: &str, number: u64, created: i64) -> Event {
 /// So many events, evenly from a time to another one, the oldest first: of every type that is forwarded by default, in
 /// turn, as [`sample`] makes them of the numbers from 0 on.
 pub fn history(number: u64, from: i64, to: i64) -> impl Iterator<Item = Event> {
-    let types = catalog::TYPES.into_iter().cycle();
+    let types = event_types::TYPES.into_iter().cycle();
     let created = move |index: u64| {
         let (index, last) = (i128::from(index), i128::from(number.max(2) - 1));
         from + i64::try_from(i128::from(to - from) * index / last).unwrap()
@@ -97,7 +97,7 @@ fn base_of(event_type: &str) -> Value {
     json!({
         "id": null,
         "object": "event",
-        "api_version": catalog::API_VERSION,
+        "api_version": event_types::API_VERSION,
         "created": null,
         "data": {"object": {
             "id": "obj_1StandInStandIn",

@@ -258,7 +258,7 @@ fn check(world: &World, setup: &Setup, stripe: &Stripe, plan: Plan) {
     }
     assert!(times.is_empty(), "events that never happened: {times:?}");
     let types: BTreeSet<_> = kept.iter().map(|kept| kept.event["event_type"].as_str().unwrap()).collect();
-    for event_type in ::stripe_amplitude::stripe::catalog::TYPES {
+    for event_type in ::stripe_amplitude::stripe::event_types::TYPES {
         assert!(types.contains(&*format!("[Stripe] {event_type}")), "{event_type}");
     }
 

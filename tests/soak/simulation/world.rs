@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use fastrand::Rng;
 use serde_json::{Value, json};
-use stripe_amplitude::stripe::catalog::TYPES;
+use stripe_amplitude::stripe::event_types::TYPES;
 
 use crate::harness::stripe;
 

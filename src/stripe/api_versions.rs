@@ -1,4 +1,4 @@
-//! What later API versions no longer have: fields of [`API_VERSION`](super::catalog::API_VERSION), for which the rules were
+//! What later API versions no longer have: fields of [`API_VERSION`](super::event_types::API_VERSION), for which the rules were
 //! written, and where their values are now.
 //!
 //! The table has what somebody would miss in a chart or in the settings, of the objects of all types that are forwarded by
@@ -142,8 +142,8 @@ impl fmt::Display for Vanished {
 
 #[cfg(test)]
 mod tests {
-    use super::super::catalog;
     use super::super::event::tests::{later_samples, sample};
+    use super::super::event_types;
     use super::*;
 
     fn fields(kind: &str, api_version: &str) -> Vec<&'static str> {
@@ -176,7 +176,7 @@ mod tests {
         for expected in ["tax", "subscription", "paid_out_of_band", "lines.data.*.price"] {
             assert!(fields("invoice", "2025-03-31.basil").contains(&expected), "{expected}");
         }
-        assert_eq!(fields("invoice", catalog::API_VERSION), [""; 0]);
+        assert_eq!(fields("invoice", event_types::API_VERSION), [""; 0]);
     }
 
     #[test]

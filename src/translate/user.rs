@@ -1,16 +1,11 @@
-//! Whose event it is: the user, and the device that pins a repeat.
+//! The user ID of an event.
 
 use thiserror::Error;
 
-use super::limits::{LONGEST_STRING, short_id};
-use super::path::FieldPath;
-use crate::projects::ProjectName;
-use crate::stripe::event::{Event, id_of};
+use crate::amplitude::limits::LONGEST_STRING;
+use crate::stripe::event::id_of;
+use crate::stripe::field_path::FieldPath;
 use crate::stripe::json::{Json, Object};
-
-/// Where a user ID is looked for inside `data.object` by default; the first acceptable value wins.
-pub const USER_ID_PATHS: [&str; 6] =
-    ["metadata.amplitude_id", "metadata.user_id", "customer_email", "customer.email", "receipt_email", "customer"];
 
 /// IDs that Amplitude answers with 400, in any case. Source: Amplitude's HTTP V2 documentation.
 const REFUSED_IDS: [&str; 13] = [
@@ -95,47 +90,14 @@ fn acceptable(value: &Json<'_>) -> Result<String, NotAnId> {
     }
 }
 
-/// A device ID that is the same for every delivery of an event, whatever its user resolves to, and the same for the
-/// events of one payment, so that a refund that names no user falls to the payer: Amplitude gives an event that has only
-/// a device to the last user of that device.
-pub fn device_id(event: &Event<'_>, project: &ProjectName) -> String {
-    let Anchor { id, .. } = anchor(event, project);
-    short_id(&format!("stripe-{id}")).into_owned()
-}
-
-/// What an event is pinned to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Anchor<'e> {
-    /// The field that names it.
-    pub from: &'static str,
-    /// Its ID.
-    pub id: &'e str,
-}
-
-/// Depends on nothing but the kind of object, in every API version.
-pub fn anchor<'e>(event: &'e Event<'_>, project: &'e ProjectName) -> Anchor<'e> {
-    let first = |names: &[&'static str]| {
-        names.iter().find_map(|name| Some(Anchor { from: name, id: id_of(event.object.get(name))? }))
-    };
-    let anchor = match event.kind() {
-        "payment_intent" => first(&["id"]),
-        "charge" | "refund" | "dispute" => first(&["payment_intent", "charge", "id"]),
-        "checkout.session" => first(&["payment_intent", "customer", "id"]),
-        "application_fee" => first(&["account", "id"]),
-        "balance" => event.account.as_deref().map(|id| Anchor { from: "the event's account", id }),
-        kind if kind.starts_with("issuing.") => first(&["cardholder", "id"]),
-        _ => first(&["customer", "id"]),
-    };
-    anchor.unwrap_or(Anchor { from: "the project", id: project.as_str() })
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::stripe::catalog;
-    use crate::stripe::event::tests::{event, sample};
+    use crate::settings::USER_ID_PATHS;
+    use crate::stripe::event::tests::sample;
+    use crate::stripe::event_types;
     use crate::stripe::json;
 
     fn user_at(object: &Value, paths: &[&str]) -> Option<(String, String)> {
@@ -305,7 +267,7 @@ mod tests {
 
     #[test]
     fn every_sample_has_the_expected_user() {
-        for event_type in catalog::TYPES {
+        for event_type in event_types::TYPES {
             let expected = match event_type {
                 "application_fee.created" | "application_fee.refunded" | "balance.available" => None,
                 "charge.failed" | "payment_intent.canceled" => None,
@@ -315,46 +277,5 @@ mod tests {
             };
             assert_eq!(user_of(sample(event_type)["data"]["object"].clone()), expected, "{event_type}");
         }
-    }
-
-    #[test]
-    fn the_anchor_of_a_device_depends_on_the_kind_of_object() {
-        let event_type = "x.y";
-        for (object, anchor) in [
-            (json!({"object": "payment_intent", "id": "pi_1", "customer": "cus_1"}), "pi_1"),
-            (json!({"object": "charge", "id": "ch_1", "payment_intent": "pi_1", "customer": "cus_1"}), "pi_1"),
-            (json!({"object": "charge", "id": "ch_1", "payment_intent": {"id": "pi_1"}}), "pi_1"),
-            (json!({"object": "charge", "id": "ch_1", "payment_intent": null, "customer": "cus_1"}), "ch_1"),
-            (json!({"object": "refund", "id": "re_1", "payment_intent": "pi_1", "charge": "ch_1"}), "pi_1"),
-            (json!({"object": "refund", "id": "re_1", "charge": "ch_1"}), "ch_1"),
-            (json!({"object": "refund", "id": "re_1", "charge": null}), "re_1"),
-            (json!({"object": "dispute", "id": "dp_1", "payment_intent": null, "charge": {"id": "ch_1"}}), "ch_1"),
-            (
-                json!({"object": "checkout.session", "id": "cs_1", "payment_intent": "pi_1", "customer": "cus_1"}),
-                "pi_1",
-            ),
-            (json!({"object": "checkout.session", "id": "cs_1", "customer": {"id": "cus_1"}}), "cus_1"),
-            (json!({"object": "checkout.session", "id": "cs_1"}), "cs_1"),
-            // 2024-06-20, and 2025 on, where an invoice has neither charge nor payment_intent.
-            (json!({"object": "invoice", "id": "in_1", "customer": "cus_1", "payment_intent": "pi_1"}), "cus_1"),
-            (json!({"object": "invoice", "id": "in_1", "customer": "cus_1"}), "cus_1"),
-            (json!({"object": "invoice", "id": "in_1", "customer": null}), "in_1"),
-            (json!({"object": "subscription", "id": "sub_1", "customer": "cus_1"}), "cus_1"),
-            (json!({"object": "customer", "id": "cus_1"}), "cus_1"),
-            (json!({"object": "issuing.authorization", "id": "iauth_1", "cardholder": "ich_1"}), "ich_1"),
-            (json!({"object": "issuing.transaction", "id": "ipi_1", "cardholder": {"id": "ich_1"}}), "ich_1"),
-            (json!({"object": "issuing.transaction", "id": "ipi_1", "cardholder": null}), "ipi_1"),
-            (json!({"object": "application_fee", "id": "fee_1", "account": "acct_2"}), "acct_2"),
-            (json!({"object": "fee_refund", "id": "fr_1", "fee": "fee_1"}), "fr_1"),
-            (json!({"object": "balance"}), "acct_1"),
-            (json!({"object": "something.new"}), "demo"),
-            (json!({}), "demo"),
-        ] {
-            let envelope = json!({"id": "evt_1", "object": "event", "type": event_type, "created": 1, "account": "acct_1",
-                "data": {"object": object}});
-            assert_eq!(device_id(&event(&envelope), &"demo".parse().unwrap()), format!("stripe-{anchor}"), "{object}");
-        }
-        let balance = event(&sample("balance.available"));
-        assert_eq!(device_id(&balance, &"demo".parse().unwrap()), "stripe-demo");
     }
 }

@@ -9,11 +9,14 @@ use serde_json::{Map, Value};
 use thiserror::Error;
 
 use crate::amplitude::Region;
-use crate::stripe::catalog::{EventTypes, TypePattern};
-use crate::stripe::currency::Currency;
-use crate::translate::conversion::{PreferredCurrency, Rate};
-use crate::translate::identity::USER_ID_PATHS;
-use crate::translate::path::{FieldPath, FieldPattern};
+use crate::money::currency::Currency;
+use crate::money::exchange_rate::{PreferredCurrency, Rate};
+use crate::stripe::event_types::{EventTypes, TypePattern};
+use crate::stripe::field_path::{FieldPath, FieldPattern};
+
+/// Where a user ID is looked for inside `data.object` by default; the first acceptable value wins.
+pub const USER_ID_PATHS: [&str; 6] =
+    ["metadata.amplitude_id", "metadata.user_id", "customer_email", "customer.email", "receipt_email", "customer"];
 
 /// How a project wants its events. Every key is optional.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use thiserror::Error;
 
-use crate::stripe::currency::{Amount, Currency};
+use crate::money::{amount::Amount, currency::Currency};
 
 /// The setting `preferred_currency`: what every amount is converted to, and at which rates.
 #[derive(Clone, Debug, PartialEq, Eq)]

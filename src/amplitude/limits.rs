@@ -10,12 +10,12 @@ use std::io;
 
 use serde::Serialize;
 
-use super::path::Path;
 use super::properties::{Properties, Property};
+use crate::stripe::field_path::Path;
 use crate::stripe::json::Json;
 
 /// The longest string, in characters.
-pub(super) const LONGEST_STRING: usize = 1024;
+pub(crate) const LONGEST_STRING: usize = 1024;
 
 /// How deep objects and arrays may be nested, the event properties themselves included.
 const DEEPEST_LAYER: usize = 40;
@@ -35,12 +35,12 @@ const TRUNCATED: &str = "stripe_truncated";
 const LONGEST_LIST_OF_TRUNCATED: usize = 20;
 
 /// An ID, or the name of a type, of at most 1024 characters.
-pub(super) fn short_id(id: &str) -> Cow<'_, str> {
+pub(crate) fn short_id(id: &str) -> Cow<'_, str> {
     if id.len() <= LONGEST_STRING { id.into() } else { id.chars().take(LONGEST_STRING).collect::<String>().into() }
 }
 
 /// Cuts what is over a limit, and gives how many fields that were. `body_length` is the size of Stripe's body.
-pub(super) fn fit(properties: &mut Properties<'_>, body_length: usize) -> usize {
+pub(crate) fn fit(properties: &mut Properties<'_>, body_length: usize) -> usize {
     let mut truncated = Truncated::default();
     properties.retain(|name, property| match property {
         Property::Json(value) => fit_value(value, &Path::key(None, name), 2, &mut truncated),

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use serde::{Serialize, Serializer};
 use thiserror::Error;
 
+use crate::stripe::api_versions::later_places;
 use crate::stripe::json::{Json, Object};
-use crate::stripe::versions::later_places;
 
 /// The path to one field: keys joined by dots, elements of arrays by their index: `lines.data.0.metadata.user_id`.
 ///

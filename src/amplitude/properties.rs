@@ -1,0 +1,70 @@
+//! The properties of an event for Amplitude.
+
+use std::borrow::Cow;
+
+use serde::{Serialize, Serializer};
+
+use crate::money::amount::Amount;
+use crate::money::exchange_rate::Rate;
+use crate::stripe::json::{Json, Object};
+
+/// Event properties, each name once.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Properties<'b>(Vec<(Cow<'b, str>, Property<'b>)>);
+
+/// The value of an event property.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Property<'b> {
+    /// Stripe's own value, or one of ours that is not money.
+    Json(Json<'b>),
+    /// Money in major units.
+    Amount(Amount),
+    /// The rate at which money was converted.
+    Rate(Rate),
+}
+
+impl<'b> Properties<'b> {
+    /// The property of this name.
+    pub fn get(&self, name: &str) -> Option<&Property<'b>> {
+        self.0.iter().find_map(|(known, property)| (known == name).then_some(property))
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Property<'b>)> {
+        self.0.iter().map(|(name, property)| (&**name, property))
+    }
+
+    /// Sets a property, in the place of one of the same name.
+    pub(crate) fn insert(&mut self, name: impl Into<Cow<'b, str>>, property: Property<'b>) {
+        let name = name.into();
+        match self.0.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, known)) => *known = property,
+            None => self.0.push((name, property)),
+        }
+    }
+
+    /// Sets all properties of `others`.
+    pub(crate) fn extend(&mut self, others: Self) {
+        for (name, property) in others.0 {
+            self.insert(name, property);
+        }
+    }
+
+    /// Keeps the properties that `keep` says so of, which may change them.
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&str, &mut Property<'b>) -> bool) {
+        self.0.retain_mut(|(name, property)| keep(name, property));
+    }
+}
+
+impl<'b> From<Object<'b>> for Properties<'b> {
+    fn from(object: Object<'b>) -> Self {
+        Self(object.into_iter().map(|(name, value)| (name, Property::Json(value))).collect())
+    }
+}
+
+impl Serialize for Properties<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.iter())
+    }
+}
