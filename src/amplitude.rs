@@ -45,12 +45,31 @@ impl Region {
 }
 
 /// The Amplitude project that an event goes to.
-#[derive(Clone, Copy, Debug)]
-pub struct Destination<'p> {
-    /// Where.
+#[derive(Clone, Debug)]
+pub struct Destination {
+    /// Where Amplitude keeps its data.
     pub region: Region,
-    /// Hidden from `Debug`.
-    pub api_key: &'p SecretString,
-    /// The parameter that holds the key, to name it where Amplitude refuses it.
-    pub parameter: &'static str,
+    /// Its API key, hidden from `Debug`.
+    pub api_key: SecretString,
+    /// Which of the project's keys that is, to name it where Amplitude refuses it.
+    pub key: AmplitudeKey,
+}
+
+/// Which of a project's two Amplitude keys an event goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum AmplitudeKey {
+    /// For live events, and for test-mode events where the project has no test key.
+    Main,
+    /// For test-mode events.
+    Test,
+}
+
+impl AmplitudeKey {
+    /// The parameter that holds the key.
+    pub const fn parameter(self) -> &'static str {
+        match self {
+            Self::Main => "amplitude-api-key",
+            Self::Test => "amplitude-test-api-key",
+        }
+    }
 }

@@ -9,7 +9,7 @@ use thiserror::Error;
 use tracing::level_filters::LevelFilter;
 
 use crate::aws::Access;
-use crate::projects::ProjectName;
+use crate::projects::name::ProjectName;
 
 /// What the variables say.
 #[derive(Clone, Debug)]

@@ -24,11 +24,13 @@
 //! shell that knows no rule.
 
 pub mod amplitude;
-pub mod answer;
 #[cfg(feature = "aws")]
 pub mod aws;
+mod clock;
+pub mod code;
 #[cfg(feature = "aws")]
 pub mod environment;
+pub mod forward;
 pub mod gateway;
 pub mod http_client;
 #[cfg(feature = "lambda")]
@@ -36,11 +38,12 @@ pub mod lambda;
 #[cfg(feature = "log")]
 pub mod log;
 pub mod money;
+pub mod outcome;
 pub mod projects;
 pub mod queue;
 pub mod record;
 pub mod redelivery;
-pub mod selection;
+pub mod response;
 pub mod settings;
 pub mod stripe;
 pub mod translate;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use thiserror::Error;
 
-use crate::projects::ProjectName;
+use crate::projects::name::ProjectName;
 use crate::stripe::signature::VerifiedBody;
 
 /// What a message holds besides its body, which is Stripe's, as it is: the names of its attributes.
@@ -20,8 +20,22 @@ pub mod attribute {
     pub const SOURCE: &str = "source";
     /// When the function received the event, in Unix seconds.
     pub const RECEIVED: &str = "received";
-    /// Why it was not delivered, in our own words.
+    /// Why it was not delivered: the stable code.
+    pub const CODE: &str = "code";
+    /// Why it was not delivered: the sentence.
     pub const REASON: &str = "reason";
+
+    /// All of them.
+    pub const ALL: [&str; 5] = [PROJECT, SOURCE, RECEIVED, CODE, REASON];
+}
+
+/// Why an event is in a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cause<'c> {
+    /// The stable code. A text, because it may have been written by another version.
+    pub code: &'c str,
+    /// The sentence for people.
+    pub reason: &'c str,
 }
 
 /// The largest message, attributes included. Source: Amazon SQS's documentation, "message quotas".
@@ -29,8 +43,8 @@ pub const LARGEST_MESSAGE: usize = 1024 * 1024;
 
 /// Where events wait. A network edge of the handlers; `sqs::Sqs` is the real one.
 pub trait EventQueue: Send + Sync {
-    /// Puts an event into the queue, with the reason why it was not delivered. After this, it is safe.
-    fn put(&self, message: &Message, reason: &str) -> impl Future<Output = Result<(), QueueError>> + Send;
+    /// Puts an event into the queue, with the cause why it was not delivered. After this, it is safe.
+    fn put(&self, message: &Message, cause: Cause<'_>) -> impl Future<Output = Result<(), QueueError>> + Send;
 
     /// Lets messages, by their receipt handles, become visible again after so long, and not before.
     fn delay(&self, receipts: Vec<(String, Duration)>) -> impl Future<Output = Result<(), QueueError>> + Send;
@@ -57,7 +71,7 @@ impl Message {
             project: attribute(attribute::PROJECT)?.parse().ok()?,
             source: attribute(attribute::SOURCE).map(str::to_owned),
             received: attribute(attribute::RECEIVED).and_then(|seconds| seconds.parse().ok()).unwrap_or(received),
-            body: VerifiedBody::from_queue(Bytes::from(body)),
+            body: VerifiedBody::trusted(Bytes::from(body)),
         })
     }
 }
@@ -86,7 +100,7 @@ pub enum QueueError {
 
 /// No queue at all, for where there is none: it cannot be made.
 impl EventQueue for Infallible {
-    async fn put(&self, _: &Message, _: &str) -> Result<(), QueueError> {
+    async fn put(&self, _: &Message, _: Cause<'_>) -> Result<(), QueueError> {
         match *self {}
     }
 

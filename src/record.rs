@@ -5,15 +5,19 @@
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 use tokio::time::Instant;
 use tracing::Level;
 
+use crate::amplitude::AmplitudeKey;
 use crate::amplitude::client::{Accepted, DeliveryError};
+use crate::code::Code;
 use crate::money::currency::Currency;
-use crate::projects::ProjectName;
+use crate::outcome::{Outcome, Report};
+use crate::projects::name::ProjectName;
 use crate::stripe::event::Event;
 use crate::stripe::event_types::API_VERSION;
 use crate::stripe::field_path::FieldPath;
@@ -43,7 +47,7 @@ pub struct Record {
     seconds_behind_stripe: Option<i64>,
     livemode: Option<bool>,
     rules: Rules,
-    amplitude_key: Option<&'static str>,
+    amplitude_key: Option<AmplitudeKey>,
     attempts: Option<u32>,
     amplitude_code: Option<u16>,
     events_ingested: Option<u64>,
@@ -119,8 +123,8 @@ impl Record {
         };
     }
 
-    /// Notes how the delivery to Amplitude went, with the key in this parameter.
-    pub fn delivery(&mut self, key: &'static str, attempts: u32, result: &Result<Accepted, DeliveryError>) {
+    /// Notes how the delivery to Amplitude went, and with which key.
+    pub fn delivery(&mut self, key: AmplitudeKey, attempts: u32, result: &Result<Accepted, DeliveryError>) {
         self.amplitude_key = Some(key);
         self.attempts = Some(attempts);
         self.amplitude_code = match result {
@@ -130,8 +134,8 @@ impl Record {
         self.events_ingested = result.as_ref().ok().map(|accepted| accepted.events_ingested);
     }
 
-    /// Notes what Amplitude said to the event in a request with others, with the key in this parameter.
-    pub fn redelivery(&mut self, key: &'static str, result: &Result<(), DeliveryError>) {
+    /// Notes what Amplitude said to the event in a request with others, and with which key.
+    pub fn redelivery(&mut self, key: AmplitudeKey, result: &Result<(), DeliveryError>) {
         self.amplitude_key = Some(key);
         self.amplitude_code = match result {
             Ok(()) => Some(200),
@@ -155,8 +159,8 @@ impl Record {
     }
 
     /// Writes the line, to standard output, where the log level admits it.
-    pub fn write(&self, outcome: Outcome, status: Option<u16>, reason: Option<&str>) {
-        let level = self.level(outcome);
+    pub fn write(&self, report: &Report, status: Option<u16>) {
+        let level = self.level(report.outcome);
         // Not through tracing, whose formats wrap the fields: CloudWatch's embedded metric format wants the line as it
         // is. The log level is tracing's all the same; where nothing listens, as in tests, nothing is written.
         let enabled = match level {
@@ -167,7 +171,7 @@ impl Record {
         if !enabled {
             return;
         }
-        if let Ok(mut line) = serde_json::to_vec(&self.line(level, outcome, status, reason)) {
+        if let Ok(mut line) = serde_json::to_vec(&self.line(level, report, status)) {
             line.push(b'\n');
             // A log that cannot be written must not cost the event.
             let _ = std::io::stdout().lock().write_all(&line);
@@ -186,7 +190,8 @@ impl Record {
         }
     }
 
-    fn line<'r>(&'r self, level: Level, outcome: Outcome, status: Option<u16>, reason: Option<&'r str>) -> Line<'r> {
+    fn line<'r>(&'r self, level: Level, report: &'r Report, status: Option<u16>) -> Line<'r> {
+        let Report { outcome, code, ref reason } = *report;
         let counts = self.counts(outcome);
         let measures = Measures {
             parameter_store_milliseconds: self.parameter_store.milliseconds(),
@@ -198,7 +203,8 @@ impl Record {
             level: level.as_str(),
             outcome: outcome.name(),
             status,
-            reason,
+            code,
+            reason: reason.as_deref(),
             function: self.function.as_deref(),
             request_id: self.request_id.as_deref(),
             receive_count: self.receive_count,
@@ -209,7 +215,7 @@ impl Record {
             unusual_api_version: self.unusual_api_version.as_deref(),
             livemode: self.livemode,
             rules: &self.rules,
-            amplitude_key: self.amplitude_key,
+            amplitude_key: self.amplitude_key.map(AmplitudeKey::parameter),
             attempts: self.attempts,
             amplitude_code: self.amplitude_code,
             events_ingested: self.events_ingested,
@@ -222,7 +228,7 @@ impl Record {
     fn counts(&self, outcome: Outcome) -> Counts {
         let without_user = outcome == Outcome::Forwarded && self.rules.user_id_from.is_none();
         [
-            (outcome.metric(), true),
+            (outcome.name(), true),
             ("cold_start", self.cold_start),
             ("secret_rolling", self.secret_rolling),
             ("unknown_refunds", self.rules.unknown_refund),
@@ -234,44 +240,14 @@ impl Record {
     }
 }
 
-/// What became of a delivery, or of a message of the redelivery queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// It is in Amplitude.
-    Forwarded,
-    /// It is in the redelivery queue, where every event goes.
-    Queued,
-    /// It is in the redelivery queue, because it could not be delivered.
-    Deferred,
-    /// It is left out on purpose.
-    Ignored,
-    /// It is not one of Stripe's deliveries.
-    Refused,
-    /// It will be delivered again.
-    Failed,
-    /// It is among the dead letters.
-    Dead,
-}
+/// Whether a process has served a request: its first one waited for the start.
+#[derive(Debug, Default)]
+pub(crate) struct ColdStart(AtomicBool);
 
-impl Outcome {
-    /// As in the answer and the log line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Forwarded => "forwarded",
-            Self::Queued | Self::Deferred => "deferred",
-            Self::Ignored => "ignored",
-            Self::Refused => "refused",
-            Self::Failed => "failed",
-            Self::Dead => "dead",
-        }
-    }
-
-    /// What it counts as: where every event goes by the queue, none is deferred for a failure.
-    fn metric(self) -> &'static str {
-        match self {
-            Self::Queued => "queued",
-            outcome => outcome.name(),
-        }
+impl ColdStart {
+    /// True the first time, and false from then on.
+    pub(crate) fn take(&self) -> bool {
+        !self.0.swap(true, Ordering::Relaxed)
     }
 }
 
@@ -301,6 +277,8 @@ struct Line<'r> {
     outcome: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<Code>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'r str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -410,7 +388,8 @@ mod tests {
     use super::*;
 
     fn line(record: &Record, outcome: Outcome) -> Value {
-        serde_json::to_value(record.line(record.level(outcome), outcome, Some(200), None)).unwrap()
+        let report = Report { outcome, code: Some(Code::TypeNotSelected), reason: Some("x".to_owned()) };
+        serde_json::to_value(record.line(record.level(outcome), &report, Some(200))).unwrap()
     }
 
     #[test]
@@ -421,9 +400,7 @@ mod tests {
         record.parameter_store = Stopwatch(Some(Duration::from_millis(3)));
         record.amplitude = Stopwatch(Some(Duration::from_millis(90)));
         record.seconds_behind_stripe = Some(-1);
-        for outcome in
-            [Outcome::Forwarded, Outcome::Queued, Outcome::Ignored, Outcome::Refused, Outcome::Failed, Outcome::Dead]
-        {
+        for outcome in Outcome::ALL {
             let line = line(&record, outcome);
             let directive = &line["_aws"]["CloudWatchMetrics"][0];
             assert_eq!(directive["Namespace"], "stripe-amplitude");

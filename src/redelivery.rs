@@ -1,4 +1,4 @@
-//! The handler of the redelivery queue: from `translate` on, the same as for a webhook, for many events at once.
+//! The handler of the redelivery queue: the same pipeline as for a webhook, for many events at once.
 //!
 //! Lambda hands over a batch of messages and takes back those that failed. A message that is not among them is deleted;
 //! the others become visible again, later each time, and end among the dead letters. Translation is with the settings of
@@ -17,13 +17,19 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::amplitude::batch::BatchSink;
 use crate::amplitude::client::DeliveryError;
-use crate::projects::{Project, ProjectName, ProjectSource, Projects, Unavailable};
-use crate::queue::{EventQueue, Message, QueueError, attribute};
-use crate::record::{Outcome, Record};
-use crate::selection::{select, select_translated};
-use crate::stripe;
-use crate::translate::{Context, translate};
-use crate::webhook::{ColdStart, now};
+use crate::amplitude::{AmplitudeKey, Destination};
+use crate::clock::now;
+use crate::code::Code;
+use crate::forward::{Decision, forward, unaudited};
+use crate::outcome::{Failure, Outcome, Report, Success};
+use crate::projects::name::ProjectName;
+use crate::projects::parameters::Project;
+use crate::projects::source::ProjectSource;
+use crate::projects::{Projects, Unavailable};
+use crate::queue::{Cause, EventQueue, Message, QueueError, attribute};
+use crate::record::{ColdStart, Record, Stopwatch};
+use crate::stripe::event::Event;
+use crate::translate::Context;
 
 /// What is left of Lambda's own time when we answer: enough to move dead letters and to delay the rest.
 const LAMBDA_RESERVE: Duration = Duration::from_secs(5);
@@ -119,13 +125,20 @@ pub struct Redelivery<S, A, Q> {
 }
 
 /// What becomes of a message.
-enum Verdict {
-    /// It is deleted: in Amplitude, or left out on purpose.
-    Done(Outcome, Option<String>),
+enum Disposition {
+    /// It is deleted: the event is in Amplitude, or deliberately ignored.
+    Done(Report),
     /// It becomes visible again.
-    Later(String),
+    Retry(Code, String),
     /// It goes to the dead letters.
-    Never(Message, String),
+    DeadLetter(Message, Code, String),
+}
+
+impl Disposition {
+    fn retry(failure: impl Into<Failure>) -> Self {
+        let failure = failure.into();
+        Self::Retry(failure.code(), failure.to_string())
+    }
 }
 
 /// A message on its way, with what is found out about it.
@@ -135,11 +148,18 @@ struct Item {
     record: Record,
 }
 
-/// A translated event as JSON, and whose it is.
+/// A translated event as JSON, and where it goes.
 struct Ready {
-    item: Item,
     message: Message,
     event: Box<RawValue>,
+    destination: Destination,
+}
+
+/// The events that go to one destination.
+struct Group {
+    destination: Destination,
+    items: Vec<(Item, Message)>,
+    events: Vec<Box<RawValue>>,
 }
 
 impl<S: ProjectSource, A: BatchSink, Q: EventQueue> Redelivery<S, A, Q> {
@@ -165,23 +185,27 @@ impl<S: ProjectSource, A: BatchSink, Q: EventQueue> Redelivery<S, A, Q> {
         let projects = self.projects_of(&batch, deadline).await;
 
         let mut settled = Vec::new();
-        let mut groups: BTreeMap<(String, &'static str), Vec<Ready>> = BTreeMap::new();
+        let mut groups: BTreeMap<(String, AmplitudeKey), Group> = BTreeMap::new();
         for queued in batch.records {
             let receive_count = queued.attributes.get("ApproximateReceiveCount");
             let receive_count = receive_count.and_then(|count| count.parse().ok()).unwrap_or(1);
-            let mut record = Record::new(invocation.function, invocation.request_id, self.cold_start.is_now());
+            let mut record = Record::new(invocation.function, invocation.request_id, self.cold_start.take());
             record.receive_count = Some(receive_count);
             let mut item = Item { queued, receive_count, record };
             match prepare(&mut item, &projects) {
-                Ok((message, event, key)) => {
-                    let group = groups.entry((message.project.to_string(), key)).or_default();
-                    group.push(Ready { item, message, event });
+                Ok(Ready { message, event, destination }) => {
+                    let group = groups.entry((message.project.to_string(), destination.key)).or_insert_with(|| Group {
+                        destination,
+                        items: Vec::new(),
+                        events: Vec::new(),
+                    });
+                    group.items.push((item, message));
+                    group.events.push(event);
                 }
-                Err(verdict) => settled.push((item, verdict)),
+                Err(disposition) => settled.push((item, disposition)),
             }
         }
-        let delivered =
-            join_all(groups.into_iter().map(|((_, key), group)| self.deliver(group, key, &projects, deadline)));
+        let delivered = join_all(groups.into_values().map(|group| self.deliver(group, deadline)));
         settled.extend(delivered.await.into_iter().flatten());
         self.settle(settled).await
     }
@@ -203,61 +227,43 @@ impl<S: ProjectSource, A: BatchSink, Q: EventQueue> Redelivery<S, A, Q> {
         join_all(names.into_iter().map(load)).await.into_iter().collect()
     }
 
-    /// Delivers the events that go to one key of one project.
-    async fn deliver(
-        &self,
-        group: Vec<Ready>,
-        key: &'static str,
-        projects: &HashMap<String, Result<Arc<Project>, Unavailable>>,
-        deadline: Instant,
-    ) -> Vec<(Item, Verdict)> {
-        let (mut items, events): (Vec<_>, Vec<_>) =
-            group.into_iter().map(|Ready { item, message, event }| ((item, message), event)).unzip();
-        let project = items.first().and_then(|(_, message)| projects.get(message.project.as_str())?.as_ref().ok());
-        let Some(Ok(delivery)) = project.map(|project| &project.delivery) else { return Vec::new() };
-        let destination = delivery.destination_of(key);
+    /// Delivers the events that go to one destination.
+    async fn deliver(&self, group: Group, deadline: Instant) -> Vec<(Item, Disposition)> {
+        let Group { destination, mut items, events } = group;
         let sending = self.amplitude.send_batch(&events, &destination, deadline);
-        let results = match items.first_mut() {
-            // The time of the request counts once.
-            Some((item, _)) => item.record.amplitude.time(sending).await,
-            None => return Vec::new(),
-        };
+        // The time of the request counts once, in the line of its first event.
+        let mut stopwatch = Stopwatch::default();
+        let results = stopwatch.time(sending).await;
+        if let Some((item, _)) = items.first_mut() {
+            item.record.amplitude = stopwatch;
+        }
         let settle = |((mut item, message), result): ((Item, Message), Result<(), DeliveryError>)| {
-            item.record.redelivery(key, &result);
-            let verdict = match result {
-                Ok(()) => Verdict::Done(Outcome::Forwarded, None),
+            item.record.redelivery(destination.key, &result);
+            let disposition = match result {
+                Ok(()) => Disposition::Done(Report::forwarded()),
                 Err(error) if error.is_about_the_event() && item.receive_count >= REFUSALS_TO_DIE => {
-                    Verdict::Never(message, error.to_string())
+                    Disposition::DeadLetter(message, (&error).into(), error.to_string())
                 }
-                Err(error) => Verdict::Later(format!("not delivered to Amplitude (key: {key}): {error}")),
+                Err(error) => Disposition::retry(Failure::Delivery { error, key: destination.key }),
             };
-            (item, verdict)
+            (item, disposition)
         };
         items.into_iter().zip(results).map(settle).collect()
     }
 
     /// Moves dead letters, delays what failed, writes the lines, and gives the IDs of the messages that are done with.
-    async fn settle(&self, settled: Vec<(Item, Verdict)>) -> HashSet<String> {
+    async fn settle(&self, settled: Vec<(Item, Disposition)>) -> HashSet<String> {
         let limit = Instant::now() + QUEUE_LIMIT;
         let mut done = HashSet::new();
         let mut delays = Vec::new();
-        for (item, verdict) in settled {
-            let (outcome, reason) = match verdict {
-                Verdict::Done(outcome, reason) => (outcome, reason),
-                Verdict::Later(reason) => (Outcome::Failed, Some(reason)),
-                Verdict::Never(message, reason) => match &self.dead_letters {
-                    None => (Outcome::Failed, Some(reason)),
-                    Some(dead_letters) => match in_time(limit, dead_letters.put(&message, &reason)).await {
-                        Ok(()) => (Outcome::Dead, Some(reason)),
-                        Err(error) => (
-                            Outcome::Failed,
-                            Some(format!("{reason}; and the dead-letter queue could not take it: {error}")),
-                        ),
-                    },
-                },
+        for (item, disposition) in settled {
+            let report = match disposition {
+                Disposition::Done(report) => report,
+                Disposition::Retry(code, reason) => Report::new(Outcome::Failed, code, reason),
+                Disposition::DeadLetter(message, code, reason) => self.bury(&message, code, reason, limit).await,
             };
-            item.record.write(outcome, None, reason.as_deref());
-            if outcome == Outcome::Failed {
+            item.record.write(&report, None);
+            if report.outcome == Outcome::Failed {
                 delays.push((item.queued.receipt_handle, delay(item.receive_count)));
             } else {
                 done.insert(item.queued.message_id);
@@ -269,6 +275,20 @@ impl<S: ProjectSource, A: BatchSink, Q: EventQueue> Redelivery<S, A, Q> {
             tracing::warn!(%error, "failed messages could not be delayed; they become visible when the queue's own time is over");
         }
         done
+    }
+
+    /// Puts a message among the dead letters. Where that fails, or there is no dead-letter queue, the message stays in the
+    /// queue.
+    async fn bury(&self, message: &Message, code: Code, reason: String, limit: Instant) -> Report {
+        let Some(dead_letters) = &self.dead_letters else { return Report::new(Outcome::Failed, code, reason) };
+        let cause = Cause { code: code.as_str(), reason: &reason };
+        match in_time(limit, dead_letters.put(message, cause)).await {
+            Ok(()) => Report::new(Outcome::Dead, code, reason),
+            Err(error) => {
+                let reason = format!("{reason}; and the dead-letter queue could not take it: {error}");
+                Report::new(Outcome::Failed, code, reason)
+            }
+        }
     }
 }
 
@@ -282,36 +302,46 @@ impl QueuedMessage {
     }
 }
 
-/// From a message to an event for Amplitude, and the parameter that holds the key that it goes to.
+/// From a message to an event for Amplitude.
 fn prepare(
     item: &mut Item,
     projects: &HashMap<String, Result<Arc<Project>, Unavailable>>,
-) -> Result<(Message, Box<RawValue>, &'static str), Verdict> {
-    let foreign = || Verdict::Later("not a message of stripe-amplitude's: it names no project".to_owned());
+) -> Result<Ready, Disposition> {
+    let foreign = || {
+        let reason = "not a message of stripe-amplitude's: it names no project";
+        Disposition::Retry(Code::ForeignMessage, reason.to_owned())
+    };
     let body = std::mem::take(&mut item.queued.body);
     let message = Message::read(|name| item.queued.attribute(name), body, now()).ok_or_else(foreign)?;
     item.record.project = Some(message.project.clone());
-    let event = match stripe::event::Event::parse(&message.body) {
+    let event = match Event::parse(&message.body) {
         Ok(event) => event,
-        Err(error) => return Err(Verdict::Never(message, error.to_string())),
+        Err(error) => return Err(Disposition::DeadLetter(message, (&error).into(), error.to_string())),
     };
     item.record.event(&event, message.source.as_deref(), now());
 
-    let later = |reason: &dyn std::fmt::Display| Verdict::Later(reason.to_string());
     let project = projects.get(message.project.as_str()).ok_or_else(foreign)?;
-    let project = project.as_ref().map_err(|error| later(error))?;
-    let delivery = project.delivery.as_ref().map_err(|error| later(error))?;
-    let settings = &delivery.settings;
-    let left_out = |reason: &dyn std::fmt::Display| Verdict::Done(Outcome::Ignored, Some(reason.to_string()));
-    // An event that has waited here is as old as it was when it came.
-    select(&event, settings, message.received).map_err(|reason| left_out(&reason))?;
-    let key = delivery.destination(event.livemode).parameter;
-    let context = Context { project: &message.project, source: message.source.as_deref(), settings };
-    let translation = translate(event, &context).map_err(|missing| later(&delivery.without_rate(missing)))?;
+    let project = project.as_ref().map_err(|error| Disposition::retry(error.clone()))?;
+    let delivery = project.delivery.as_ref().map_err(|error| Disposition::retry(error.clone()))?;
+    let destination = delivery.destination(event.livemode).clone();
+    let context =
+        Context { project: &message.project, source: message.source.as_deref(), settings: &delivery.settings };
+    let decision = forward(event, &context, message.received, &mut unaudited)
+        .map_err(|missing| Disposition::retry(delivery.without_rate(missing)))?;
+    let translation = match decision {
+        Decision::Send(translation) => translation,
+        Decision::Ignore(reason, translation) => {
+            translation.iter().for_each(|translation| item.record.translation(translation));
+            return Err(Disposition::Done(Success::Ignored(reason).into()));
+        }
+        Decision::Read(..) => return Err(Disposition::retry(Failure::ReferencesUnread)),
+    };
     item.record.translation(&translation);
-    select_translated(&translation, settings).map_err(|reason| left_out(&reason))?;
-    let event = to_raw_value(&translation.event).map_err(|_| later(&DeliveryError::Unserializable))?;
-    Ok((message, event, key))
+    let event = to_raw_value(&translation.event).map_err(|_| {
+        let error = DeliveryError::Unserializable;
+        Disposition::retry(Failure::Delivery { error, key: destination.key })
+    })?;
+    Ok(Ready { message, event, destination })
 }
 
 /// How long a message waits that was handed out so often, a little less at random, so that what failed together does not
@@ -330,8 +360,9 @@ mod tests {
 
     use super::*;
     use crate::amplitude::Destination;
-    use crate::projects::LoadError;
-    use crate::projects::tests::{COMPLETE, Fake};
+    use crate::projects::parameters::tests::COMPLETE;
+    use crate::projects::source::LoadError;
+    use crate::projects::tests::Fake;
     use crate::stripe::event::tests::sample;
 
     /// Remembers the insert IDs of each request, and fails for those that are named.
@@ -346,7 +377,7 @@ mod tests {
         async fn send_batch(
             &self,
             events: &[Box<RawValue>],
-            _: &Destination<'_>,
+            _: &Destination,
             _: Instant,
         ) -> Vec<Result<(), DeliveryError>> {
             assert!(!self.panics);
@@ -369,14 +400,14 @@ mod tests {
     }
 
     impl EventQueue for Arc<FakeQueue> {
-        async fn put(&self, _: &Message, reason: &str) -> Result<(), QueueError> {
+        async fn put(&self, _: &Message, cause: Cause<'_>) -> Result<(), QueueError> {
             if self.is_down {
                 return Err(QueueError::Connection);
             }
             if self.hangs {
                 std::future::pending().await
             }
-            self.put.lock().unwrap().push(reason.to_owned());
+            self.put.lock().unwrap().push(cause.code.to_owned());
             Ok(())
         }
 
@@ -479,7 +510,7 @@ mod tests {
         let setup = Setup::new(&COMPLETE, FakeAmplitude { fails, ..FakeAmplitude::default() });
         assert_eq!(setup.handle(vec![message("a", "shop", 2, &event("evt_1"))]).await, ["a"]);
         assert_eq!(setup.handle(vec![message("a", "shop", 3, &event("evt_1"))]).await, [""; 0]);
-        assert!(setup.dead_letters.put.lock().unwrap()[0].contains("400"));
+        assert_eq!(*setup.dead_letters.put.lock().unwrap(), ["amplitude_rejected"]);
     }
 
     #[tokio::test]
@@ -487,7 +518,7 @@ mod tests {
         let mut setup = Setup::new(&COMPLETE, FakeAmplitude::default());
         let message = message("a", "shop", 1, &json!({"object": "charge"}));
         assert_eq!(setup.handle(vec![message.clone()]).await, [""; 0]);
-        assert!(setup.dead_letters.put.lock().unwrap()[0].contains("not a Stripe event"));
+        assert_eq!(*setup.dead_letters.put.lock().unwrap(), ["not_an_event"]);
         setup.dead_letters = Arc::new(FakeQueue { is_down: true, ..FakeQueue::default() });
         assert_eq!(setup.handle(vec![message]).await, ["a"]);
     }

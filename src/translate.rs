@@ -18,7 +18,7 @@ use crate::amplitude::limits;
 use crate::amplitude::properties::Property;
 use crate::money::currency::Currency;
 use crate::money::exchange_rate::{Conversion, MissingRate};
-use crate::projects::ProjectName;
+use crate::projects::name::ProjectName;
 use crate::settings::Settings;
 use crate::stripe;
 use crate::stripe::field_path::{FieldPath, Path};
@@ -48,22 +48,14 @@ pub struct Translation<'b> {
     pub truncated: usize,
 }
 
-/// Translates an event of a project.
+/// Translates an event of a project. `audit` is told each field that is removed, and why.
 ///
 /// # Errors
 /// Where the project wants amounts converted and has no rate for these.
-pub fn translate<'b>(event: stripe::event::Event<'b>, context: &Context<'_>) -> Result<Translation<'b>, MissingRate> {
-    translate_and_tell(event, context, &mut |_, _| {})
-}
-
-/// Translates an event of a project, and tells `removed` which fields never leave, and why.
-///
-/// # Errors
-/// As for [`translate`].
-pub fn translate_and_tell<'b>(
+pub fn translate<'b>(
     event: stripe::event::Event<'b>,
     context: &Context<'_>,
-    removed: &mut impl FnMut(&Path<'_>, Reason),
+    audit: &mut impl FnMut(&Path<'_>, Reason),
 ) -> Result<Translation<'b>, MissingRate> {
     let Context { project, source, settings } = *context;
     let user = user::user(&event.object, &settings.user_id_paths);
@@ -86,7 +78,7 @@ pub fn translate_and_tell<'b>(
     let device_id = device::device_id(&event, project);
     let body_length = event.body_length;
 
-    let mut event_properties = properties::properties(event, source, settings, removed)?;
+    let mut event_properties = properties::properties(event, source, settings, audit)?;
     if revenue == Revenue::UnknownRefund {
         event_properties.insert("normalized_refund_unknown", Property::Json(true.into()));
     }
@@ -125,7 +117,11 @@ mod tests {
 
     fn translated_with(settings: &str, envelope: &Value) -> Result<Translation<'static>, MissingRate> {
         let (project, settings) = ("demo".parse().unwrap(), Settings::parse(settings).unwrap());
-        translate(event(envelope), &Context { project: &project, source: Some("eu"), settings: &settings })
+        translate(
+            event(envelope),
+            &Context { project: &project, source: Some("eu"), settings: &settings },
+            &mut |_, _| {},
+        )
     }
 
     fn translated(envelope: &Value) -> (Value, Option<String>) {

@@ -3,8 +3,7 @@
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
@@ -14,14 +13,20 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::amplitude::Region;
 use crate::amplitude::client::{Delivery, EventSink};
-use crate::answer::{self, Failure, Success};
-use crate::projects::{Found, Project, ProjectName, ProjectSource, Projects};
-use crate::queue::{EventQueue, Message, QueueError};
-use crate::record::Record;
-use crate::selection::{select, select_translated};
+use crate::clock::now;
+use crate::code::Code;
+use crate::forward::{Decision, forward, select, unaudited};
+use crate::outcome::{Failure, Report, Success};
+use crate::projects::name::ProjectName;
+use crate::projects::parameters::Project;
+use crate::projects::source::ProjectSource;
+use crate::projects::{Found, Projects};
+use crate::queue::{Cause, EventQueue, Message, QueueError};
+use crate::record::{ColdStart, Record};
+use crate::response::{response, status};
 use crate::stripe::event::Event;
 use crate::stripe::signature::{self, SignatureError, SignatureHeader, VerifiedBody};
-use crate::translate::{Context, translate};
+use crate::translate::Context;
 
 /// Stripe holds an invoice back, and a buyer waits, until we answer: so late is the answer at the latest.
 const ANSWER_WITHIN: Duration = Duration::from_millis(4500);
@@ -91,9 +96,9 @@ impl<S: ProjectSource, A: EventSink, Q: EventQueue> Webhook<S, A, Q> {
         let time =
             request.time_left.map_or(ANSWER_WITHIN, |left| left.saturating_sub(LAMBDA_RESERVE).min(ANSWER_WITHIN));
         let deadline = Instant::now() + time;
-        let mut record = Record::new(request.function, request.request_id, self.cold_start.is_now());
+        let mut record = Record::new(request.function, request.request_id, self.cold_start.take());
         let result = AssertUnwindSafe(self.process(&request, deadline, &mut record)).catch_unwind().await;
-        answer::answer(result.unwrap_or(Err(Failure::Panic)), &record)
+        respond(result.unwrap_or(Err(Failure::Panic)), &record)
     }
 
     async fn process(&self, request: &Request<'_>, deadline: Instant, record: &mut Record) -> Result<Success, Failure> {
@@ -111,7 +116,7 @@ impl<S: ProjectSource, A: EventSink, Q: EventQueue> Webhook<S, A, Q> {
         }
     }
 
-    /// Selects, translates and delivers a verified event.
+    /// Decides what to do with a verified event, and does it.
     async fn deliver(
         &self,
         event: Event<'_>,
@@ -122,37 +127,43 @@ impl<S: ProjectSource, A: EventSink, Q: EventQueue> Webhook<S, A, Q> {
     ) -> Result<Success, Failure> {
         let delivery_settings = project.delivery.as_ref().map_err(Clone::clone)?;
         let settings = &delivery_settings.settings;
-        if let Err(left_out) = select(&event, settings, message.received) {
-            return Ok(Success::Ignored(left_out));
-        }
         if let Some(queue) = self.queue.as_ref().filter(|_| self.queue_first) {
+            if let Err(reason) = select(&event, settings, message.received) {
+                return Ok(Success::Ignored(reason));
+            }
             let limit = deadline.min(Instant::now() + QUEUE_FIRST_LIMIT);
-            match put(queue, message, "every event goes by the queue", limit).await {
+            let cause = Cause { code: Code::DeliveryQueue.as_str(), reason: "every event goes to the queue first" };
+            match put(queue, message, cause, limit).await {
                 Ok(()) => return Ok(Success::Queued),
                 Err(error) => tracing::warn!(%error, "the queue could not take the event; it is delivered directly"),
             }
         }
         let destination = delivery_settings.destination(event.livemode);
         let context = Context { project: &message.project, source: message.source.as_deref(), settings };
-        let translation = translate(event, &context).map_err(|missing| delivery_settings.without_rate(missing))?;
+        let decision = forward(event, &context, message.received, &mut unaudited)
+            .map_err(|missing| delivery_settings.without_rate(missing))?;
+        let translation = match decision {
+            Decision::Send(translation) => translation,
+            Decision::Ignore(reason, translation) => {
+                translation.iter().for_each(|translation| record.translation(translation));
+                return Ok(Success::Ignored(reason));
+            }
+            Decision::Read(..) => return Err(Failure::ReferencesUnread),
+        };
         record.translation(&translation);
-        if let Err(left_out) = select_translated(&translation, settings) {
-            return Ok(Success::Ignored(left_out));
-        }
         let deadline = if self.queue.is_some() { before(deadline, QUEUE_RESERVE) } else { deadline };
-        let delivery = self.amplitude.send(&translation.event, &destination, deadline);
+        let delivery = self.amplitude.send(&translation.event, destination, deadline);
         let Delivery { attempts, result } = record.amplitude.time(delivery).await;
-        record.delivery(destination.parameter, attempts, &result);
-        result
-            .map(|_| Success::Forwarded)
-            .map_err(|error| Failure::Delivery { error, parameter: destination.parameter })
+        record.delivery(destination.key, attempts, &result);
+        result.map(|_| Success::Forwarded).map_err(|error| Failure::Delivery { error, key: destination.key })
     }
 
     /// Puts what could not be delivered into the queue, if there is one.
     async fn defer(&self, message: &Message, failure: Failure, deadline: Instant) -> Result<Success, Failure> {
         let Some(queue) = &self.queue else { return Err(failure) };
-        match put(queue, message, &failure.to_string(), deadline).await {
-            Ok(()) => Ok(Success::Deferred { reason: failure.to_string() }),
+        let (code, reason) = (failure.code(), failure.to_string());
+        match put(queue, message, Cause { code: code.as_str(), reason: &reason }, deadline).await {
+            Ok(()) => Ok(Success::Deferred { code, reason }),
             Err(error) => Err(Failure::NotDeferred { failure: Box::new(failure), error }),
         }
     }
@@ -228,19 +239,21 @@ fn before(deadline: Instant, reserve: Duration) -> Instant {
     deadline.checked_sub(reserve).unwrap_or(deadline)
 }
 
-async fn put(queue: &impl EventQueue, message: &Message, reason: &str, deadline: Instant) -> Result<(), QueueError> {
-    timeout_at(deadline, queue.put(message, reason)).await.unwrap_or(Err(QueueError::Timeout))
+async fn put(
+    queue: &impl EventQueue,
+    message: &Message,
+    cause: Cause<'_>,
+    deadline: Instant,
+) -> Result<(), QueueError> {
+    timeout_at(deadline, queue.put(message, cause)).await.unwrap_or(Err(QueueError::Timeout))
 }
 
-/// The first request that a process serves is the one that waited for its start.
-#[derive(Debug, Default)]
-pub(crate) struct ColdStart(AtomicBool);
-
-impl ColdStart {
-    /// Whether it is the first time that somebody asks.
-    pub(crate) fn is_now(&self) -> bool {
-        !self.0.swap(true, Ordering::Relaxed)
-    }
+/// Writes the log line of a delivery, and gives its answer.
+fn respond(result: Result<Success, Failure>, record: &Record) -> Response<String> {
+    let status = status(&result);
+    let report = result.map_or_else(|failure| Report::from(&failure), Report::from);
+    record.write(&report, Some(status.as_u16()));
+    response(status, &report, record)
 }
 
 /// What the request asks for, before anything is loaded: `POST …/stripe/{project}` with a body that is not too large.
@@ -267,11 +280,6 @@ fn signature_header<'r>(request: &Request<'r>) -> Result<SignatureHeader<'r>, Si
     SignatureHeader::from_values(request.headers.get_all(signature::HEADER).iter().map(http::HeaderValue::as_bytes))
 }
 
-/// Unix seconds.
-pub(crate) fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
@@ -282,8 +290,9 @@ mod tests {
     use super::*;
     use crate::amplitude::Destination;
     use crate::amplitude::client::{Accepted, DeliveryError};
-    use crate::projects::LoadError;
-    use crate::projects::tests::{COMPLETE, Fake};
+    use crate::projects::parameters::tests::COMPLETE;
+    use crate::projects::source::LoadError;
+    use crate::projects::tests::Fake;
     use crate::stripe::event::tests::sample;
     use crate::stripe::signature::{SigningSecret, sign};
 
@@ -299,7 +308,7 @@ mod tests {
         async fn send(
             &self,
             event: &crate::amplitude::event::Event<'_>,
-            destination: &Destination<'_>,
+            destination: &Destination,
             _: Instant,
         ) -> Delivery {
             assert!(!self.panics, "whsec_hidden");
@@ -381,10 +390,10 @@ mod tests {
         event["type"] = json!("customer.created");
         let (status, answer) = setup.deliver(&event.to_string(), "whsec_a").await;
         assert_eq!((status, &answer["outcome"], setup.sent()), (200, &json!("ignored"), 0));
-        assert!(answer["reason"].as_str().unwrap().contains("not on the list"));
+        assert_eq!(answer["code"], "type_not_selected");
     }
 
-    /// Remembers what was put, with the reason.
+    /// Remembers what was put, with the code.
     #[derive(Default)]
     struct FakeQueue {
         put: Mutex<Vec<(Vec<u8>, String)>>,
@@ -392,12 +401,12 @@ mod tests {
     }
 
     impl EventQueue for Arc<FakeQueue> {
-        async fn put(&self, message: &Message, reason: &str) -> Result<(), QueueError> {
+        async fn put(&self, message: &Message, cause: Cause<'_>) -> Result<(), QueueError> {
             assert_eq!(message.project.as_str(), "demo");
             if let Some(error) = self.fails.clone() {
                 return Err(error);
             }
-            self.put.lock().unwrap().push((message.body.as_bytes().to_vec(), reason.to_owned()));
+            self.put.lock().unwrap().push((message.body.as_bytes().to_vec(), cause.code.to_owned()));
             Ok(())
         }
 
@@ -447,12 +456,12 @@ mod tests {
         let (status, answer, put, sent) =
             deliver_with_queue(&COMPLETE, down.clone(), None, false, "charge.failed").await;
         assert_eq!((status, &answer["outcome"], put.len(), sent), (202, &json!("deferred"), 1, 1));
-        assert!(answer["reason"].as_str().unwrap().contains("503"));
-        assert_eq!(put[0].1, answer["reason"]);
+        assert_eq!((&answer["code"], &*put[0].1), (&json!("amplitude_unavailable"), "amplitude_unavailable"));
 
         let full = Some(QueueError::TooLarge);
         let (status, answer, _, _) = deliver_with_queue(&COMPLETE, down, full, false, "charge.failed").await;
         assert_eq!((status, &answer["outcome"]), (502, &json!("failed")));
+        assert_eq!(answer["code"], "amplitude_unavailable");
         assert!(answer["reason"].as_str().unwrap().contains("larger than a message"));
     }
 
@@ -461,13 +470,15 @@ mod tests {
         let unusable = [COMPLETE[0], COMPLETE[1], ("settings", "[]")];
         let (status, answer, put, _) = deliver_with_queue(&unusable, None, None, false, "charge.failed").await;
         assert_eq!((status, put.len()), (202, 1));
+        assert_eq!(answer["code"], "settings_invalid");
         assert!(answer["reason"].as_str().unwrap().contains("settings"));
     }
 
     #[tokio::test]
     async fn where_every_event_goes_by_the_queue_none_is_sent_unless_the_queue_fails() {
         let (status, answer, put, sent) = deliver_with_queue(&COMPLETE, None, None, true, "charge.failed").await;
-        assert_eq!((status, &answer["outcome"], put.len(), sent), (202, &json!("deferred"), 1, 0));
+        assert_eq!((status, &answer["outcome"], put.len(), sent), (202, &json!("queued"), 1, 0));
+        assert_eq!((&answer["code"], &*put[0].1), (&json!("delivery_queue"), "delivery_queue"));
         let full = Some(QueueError::TooLarge);
         let (status, _, _, sent) = deliver_with_queue(&COMPLETE, None, full, true, "charge.failed").await;
         assert_eq!((status, sent), (200, 1));
@@ -548,7 +559,8 @@ mod tests {
         assert!(!answer.to_string().contains("amplitude"), "{answer}");
         let (status, answer) = setup.deliver(&body("charge.succeeded"), "whsec_a").await;
         assert_eq!((status, &answer["outcome"]), (500, &json!("failed")));
-        assert!(answer["reason"].as_str().unwrap().contains("amplitude-api-key is missing"));
+        assert_eq!(answer["code"], "parameter_missing");
+        assert!(answer["reason"].as_str().unwrap().contains("amplitude-api-key"));
     }
 
     #[tokio::test]
@@ -558,7 +570,7 @@ mod tests {
         for _ in 0..2 {
             let (status, answer) = setup.deliver(&body, "whsec_a").await;
             assert_eq!((status, &answer["outcome"]), (500, &json!("failed")));
-            assert!(answer["reason"].as_str().unwrap().contains("whsec_"), "{answer}");
+            assert_eq!(answer["code"], "parameter_mixed_up");
         }
         let setup = Setup::new(&[COMPLETE[1]], FakeAmplitude::default());
         assert_eq!(setup.deliver(&body, "whsec_a").await.0, 500);
@@ -572,6 +584,7 @@ mod tests {
         setup.source.set(Err(LoadError::Connection));
         let (status, answer) = setup.deliver("{}", "whsec_a").await;
         assert_eq!((status, &answer["outcome"]), (503, &json!("failed")));
+        assert_eq!(answer["code"], "parameter_store_unavailable");
     }
 
     #[tokio::test]
@@ -580,6 +593,7 @@ mod tests {
         let setup = Setup::new(&COMPLETE, amplitude);
         let (status, answer) = setup.deliver(&body("charge.succeeded"), "whsec_a").await;
         assert_eq!((status, &answer["outcome"]), (502, &json!("failed")));
+        assert_eq!(answer["code"], "amplitude_invalid_key");
         assert!(answer["reason"].as_str().unwrap().contains("amplitude-api-key"), "{answer}");
     }
 

@@ -8,11 +8,12 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::{Value, json};
 use sha2::Sha256;
 use stripe_amplitude::amplitude::client::Request;
-use stripe_amplitude::projects::ProjectName;
+use stripe_amplitude::forward::{Decision, forward, unaudited};
+use stripe_amplitude::projects::name::ProjectName;
 use stripe_amplitude::settings::Settings;
 use stripe_amplitude::stripe::event::Event;
 use stripe_amplitude::stripe::signature::{self, SignatureHeader, SigningSecret, VerifiedBody};
-use stripe_amplitude::translate::{Context, translate};
+use stripe_amplitude::translate::Context;
 
 const SECRET: &str = "whsec_of_the_bench";
 const TIMESTAMP: u64 = 1_721_948_600;
@@ -58,7 +59,8 @@ impl Work {
         let body = self.verify();
         let event = Event::parse(&body).expect("it is an event");
         let context = Context { project: &self.project, source: None, settings: &self.settings };
-        let translation = translate(event, &context).expect("no rate is needed");
+        let decision = forward(event, &context, TIMESTAMP, &mut unaudited).expect("no rate is needed");
+        let Decision::Send(translation) = decision else { unreachable!("it is on the list") };
         serde_json::to_vec(&Request::new(&[&translation.event], "0123456789abcdef0123456789abcdef"))
             .expect("it can be serialised")
     }

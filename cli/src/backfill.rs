@@ -16,8 +16,9 @@ use std::sync::Arc;
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use reqwest::Client as Http;
 use secrecy::ExposeSecret as _;
+use stripe_amplitude::amplitude::AmplitudeKey;
 use stripe_amplitude::amplitude::batch::Room;
-use stripe_amplitude::projects::{DeliverySettings, parameter};
+use stripe_amplitude::projects::parameters::DeliverySettings;
 
 use self::cursor::{Counts, Cursor, Job, Position};
 use self::rejected::Rejected;
@@ -122,7 +123,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>
         http: http.clone(),
         secret_keys: SecretKeys::given(),
         oldest: arguments.oldest()?.unwrap_or(now),
-        expected: livemode.map(|livemode| delivery.destination(Some(livemode)).parameter),
+        expected: livemode.map(|livemode| delivery.destination(Some(livemode)).key),
         assume_missing: arguments.assume_missing,
         known: HashMap::new(),
     };
@@ -253,11 +254,11 @@ struct Knowledge {
     http: Http,
     secret_keys: SecretKeys,
     oldest: i64,
-    /// The parameter of the API key that events go to, where that is known beforehand.
-    expected: Option<&'static str>,
+    /// The API key that events go to, where that is known beforehand.
+    expected: Option<AmplitudeKey>,
     assume_missing: bool,
-    /// By the parameter of the API key.
-    known: HashMap<&'static str, Known>,
+    /// By the API key.
+    known: HashMap<AmplitudeKey, Known>,
 }
 
 impl Knowledge {
@@ -273,8 +274,8 @@ impl Knowledge {
             return Ok(false);
         }
         let key = event.key;
-        if !self.known.contains_key(key) {
-            let destination = translator.delivery.destination_of(key);
+        if !self.known.contains_key(&key) {
+            let destination = translator.delivery.destination(event.livemode);
             let secret_key = self.secret_keys.of(key).map_err(|missing| {
                 format!(
                     "some of it is more than seven days old by now, and has to be looked up in Amplitude: {missing}"
@@ -285,11 +286,11 @@ impl Knowledge {
             let uploaded = self.oldest..now;
             let reached =
                 |reached| progress.set_message(format!(", Amplitude's export is at {}", clock::show(reached)));
-            let known = Known::load(&self.http, &destination, secret_key, uploaded, reached).await?;
+            let known = Known::load(&self.http, destination, secret_key, uploaded, reached).await?;
             progress.set_message("");
             self.known.insert(key, known);
         }
-        Ok(self.known.get(key).is_some_and(|known| known.contains(&event.id)))
+        Ok(self.known.get(&key).is_some_and(|known| known.contains(&event.id)))
     }
 }
 
@@ -333,7 +334,7 @@ impl Backfill {
         if is_needed && std::io::stdin().is_terminal() {
             let is_enough = expected.map_or(!secret_keys.is_empty(), |key| secret_keys.of(key).is_ok());
             if !is_enough {
-                secret_keys.ask(expected.unwrap_or(parameter::API_KEY))?;
+                secret_keys.ask(expected.unwrap_or(AmplitudeKey::Main))?;
             }
         }
         self.check_window()
@@ -468,11 +469,11 @@ impl Backfill {
             *digest = Some(source::digest_of(&last.body));
         }
         let mut counts = self.cursor.progress.counts;
-        let mut wanted: BTreeMap<&'static str, Vec<(&Item, &Translated)>> = BTreeMap::new();
+        let mut wanted: BTreeMap<AmplitudeKey, Vec<(&Item, &Translated)>> = BTreeMap::new();
         let mut rejected = Vec::new();
         for item in &items {
             match &item.fate {
-                Fate::LeftOut(_) => counts.left_out += 1,
+                Fate::Ignored(_) => counts.left_out += 1,
                 Fate::OfAnotherTime => counts.of_another_time += 1,
                 Fate::Unusable(reason) => rejected.push((item, reason.clone())),
                 Fate::Sent(event) => {
@@ -486,14 +487,14 @@ impl Backfill {
                 }
             }
         }
-        for (key, events) in wanted {
-            let destination = self.translator.delivery.destination_of(key);
+        for destination in self.translator.delivery.destinations() {
+            let Some(events) = wanted.remove(&destination.key) else { continue };
             let request: Vec<_> =
                 events.iter().map(|(_, event)| Wanted { json: &event.json, device_id: &event.device_id }).collect();
             import.wait(&request).await?;
             let in_flight_since = self.cursor.progress.in_flight_since;
             self.cursor.save_in_flight(clock::now().cast_signed()).map_err(Stopped::Hopeless)?;
-            let results = import.send(&request, &destination).await;
+            let results = import.send(&request, destination).await;
             if let Err(Stopped::Refused(_)) = &results {
                 self.cursor.save_refused(in_flight_since).map_err(Stopped::Hopeless)?;
             }

@@ -18,7 +18,9 @@ use axum::http::header::DATE;
 use reqwest::Client as Http;
 use stripe_amplitude::amplitude::Region;
 use stripe_amplitude::amplitude::client::{Client, DeliveryError};
-use stripe_amplitude::projects::{DeliverySettings, Project, ProjectName, ProjectSource as _, parameter};
+use stripe_amplitude::projects::name::ProjectName;
+use stripe_amplitude::projects::parameters::{DeliverySettings, Project};
+use stripe_amplitude::projects::source::ProjectSource as _;
 use stripe_amplitude::stripe::signature::SigningSecret;
 use tokio::time::Instant;
 
@@ -251,7 +253,7 @@ impl Doctor {
             Ok(newest) => newest,
             Err(error) => return Ok(self.report.tell(Finding::problem(error.to_string()))?),
         };
-        let events = newest.iter().map(|event| (event.body.as_slice(), &event.place));
+        let events = newest.iter().map(|event| (&event.body, &event.place));
         let users = Users::of(events, &self.name, &delivery.settings.user_id_paths);
         self.report.tell(users.finding())?;
         terminal::print(&users.to_string())?;
@@ -311,11 +313,10 @@ impl Doctor {
         let url = import::url_given();
         let date = date_of(http, url.as_deref().unwrap_or(region.batch_url())).await;
         let client = Client::new(http.clone(), url);
-        let keys = [parameter::API_KEY].into_iter().chain(delivery.has_test_key().then_some(parameter::TEST_API_KEY));
-        for key in keys {
-            let destination = delivery.destination_of(key);
-            let result = client.check_key(&destination, Instant::now() + LIMIT).await;
-            let secret = Key::amplitude_secret(key);
+        for destination in delivery.destinations() {
+            let key = destination.key.parameter();
+            let result = client.check_key(destination, Instant::now() + LIMIT).await;
+            let secret = Key::amplitude_secret(destination.key);
             let is_refused = result.is_err();
             report.tell(match result {
                 Ok(()) => Finding::ok(format!("{amplitude} does not refuse the key in {key}")),
@@ -334,7 +335,7 @@ impl Doctor {
             }
             // An hour that is complete.
             let hour = clock::now().cast_signed() - LAG - HOUR;
-            report.tell(match Export::new(http.clone(), &destination, secret_key).check(hour).await {
+            report.tell(match Export::new(http.clone(), destination, secret_key).check(hour).await {
                 Ok(()) => Finding::ok(format!("{key} and {} are of the same project", secret.variable)),
                 Err(why) => Finding::problem(why),
             })?;

@@ -6,10 +6,10 @@ use std::fmt;
 use stripe_amplitude::amplitude;
 use stripe_amplitude::amplitude::Region;
 use stripe_amplitude::amplitude::properties::Property;
+use stripe_amplitude::forward::{Decision, IgnoreReason, Reference, forward};
 use stripe_amplitude::money::exchange_rate::{Conversion, MissingRate, Rate};
 use stripe_amplitude::money::{amount::Amount, currency::Currency};
-use stripe_amplitude::projects::parameter;
-use stripe_amplitude::selection::{LeftOut, select, select_translated};
+use stripe_amplitude::projects::parameters::parameter;
 use stripe_amplitude::stripe::event::Event;
 use stripe_amplitude::stripe::event_types::{API_VERSION, TYPES};
 use stripe_amplitude::stripe::field_path::FieldPath;
@@ -18,7 +18,7 @@ use stripe_amplitude::translate::device;
 use stripe_amplitude::translate::redaction::Reason;
 use stripe_amplitude::translate::revenue::{NotCounted, Revenue, Rule};
 use stripe_amplitude::translate::user::{self, NotAnId};
-use stripe_amplitude::translate::{Context, Translation, translate_and_tell};
+use stripe_amplitude::translate::{Context, Translation};
 
 use crate::terminal::{count, wrap};
 
@@ -43,9 +43,11 @@ pub(crate) struct Explanation<'b> {
 /// What becomes of an event.
 pub(crate) enum Fate<'b> {
     /// It is left out for what it is, and never translated.
-    NotSelected(LeftOut),
+    NotSelected(IgnoreReason),
     /// It is left out because it names no user.
-    WithoutUser(LeftOut, Box<Translated<'b>>),
+    WithoutUser(IgnoreReason, Box<Translated<'b>>),
+    /// It cannot be translated before these objects are read from Stripe's API.
+    Unread(Vec<Reference>),
     /// It is sent.
     Sent(Box<Translated<'b>>),
 }
@@ -135,30 +137,29 @@ impl<'b> Explanation<'b> {
     pub(crate) fn sent(&self) -> Option<&amplitude::event::Event<'b>> {
         match &self.fate {
             Fate::Sent(translated) => Some(&translated.event),
-            Fate::NotSelected(_) | Fate::WithoutUser(..) => None,
+            Fate::NotSelected(_) | Fate::WithoutUser(..) | Fate::Unread(_) => None,
         }
     }
 }
 
 fn fate<'b>(event: Event<'b>, context: &Context<'_>, now: u64) -> Result<Fate<'b>, MissingRate> {
-    let Context { project, settings, .. } = *context;
-    if let Err(left_out) = select(&event, settings, now) {
-        return Ok(Fate::NotSelected(left_out));
-    }
-    let user = user_id(&event, &settings.user_id_paths);
-    let anchor = device::anchor(&event, project);
+    let user = user_id(&event, &context.settings.user_id_paths);
+    let anchor = device::anchor(&event, context.project);
     let anchor = Anchor { from: anchor.from, id: anchor.id.to_owned(), kind: event.kind().to_owned() };
     let mut removed: BTreeMap<Reason, Vec<String>> = BTreeMap::new();
-    let translation = translate_and_tell(event, context, &mut |path, reason| {
+    let decision = forward(event, context, now, &mut |path, reason| {
         removed.entry(reason).or_default().push(path.to_string());
     })?;
-    let money = money(translation.revenue, context)?;
-    let left_out = select_translated(&translation, settings).err();
-    let Translation { event, truncated, .. } = translation;
-    let translated = Box::new(Translated { event, user, anchor, money, removed, truncated });
-    Ok(match left_out {
-        Some(left_out) => Fate::WithoutUser(left_out, translated),
-        None => Fate::Sent(translated),
+    let translated = |translation: Translation<'b>| {
+        let money = money(translation.revenue, context)?;
+        let Translation { event, truncated, .. } = translation;
+        Ok(Box::new(Translated { event, user, anchor, money, removed, truncated }))
+    };
+    Ok(match decision {
+        Decision::Send(translation) => Fate::Sent(translated(*translation)?),
+        Decision::Ignore(reason, Some(translation)) => Fate::WithoutUser(reason, translated(*translation)?),
+        Decision::Ignore(reason, None) => Fate::NotSelected(reason),
+        Decision::Read(_, references) => Fate::Unread(references),
     })
 }
 
@@ -198,6 +199,7 @@ impl fmt::Display for Explanation<'_> {
         writeln!(f)?;
         match &self.fate {
             Fate::NotSelected(reason) => left_out(f, reason),
+            Fate::Unread(references) => unread(f, references),
             Fate::WithoutUser(reason, translated) => {
                 left_out(f, reason)?;
                 writeln!(f)?;
@@ -251,10 +253,15 @@ impl Explanation<'_> {
     }
 }
 
-fn left_out(f: &mut fmt::Formatter<'_>, reason: &LeftOut) -> fmt::Result {
+fn left_out(f: &mut fmt::Formatter<'_>, reason: &IgnoreReason) -> fmt::Result {
     heading(f, "Left out: nothing is sent")?;
     text(f, &sentence(reason))?;
     text(f, "The function answers 200, `ignored`, and Stripe does not deliver it again.")
+}
+
+fn unread(f: &mut fmt::Formatter<'_>, references: &[Reference]) -> fmt::Result {
+    heading(f, "Read from Stripe's API first")?;
+    references.iter().try_for_each(|Reference { kind, id }| text(f, &format!("{kind} {id}")))
 }
 
 impl fmt::Display for Translated<'_> {
@@ -442,8 +449,9 @@ mod tests {
     use stripe_amplitude::settings::Settings;
     use stripe_amplitude::translate::translate;
 
+    use stripe_amplitude::stripe::signature::VerifiedBody;
+
     use super::*;
-    use crate::event_file;
     use crate::samples::SAMPLES;
 
     const NOW: u64 = 1_800_000_000;
@@ -455,7 +463,7 @@ mod tests {
 
     /// Its body is left in memory, so that it borrows from nobody.
     fn parsed(envelope: &Value) -> Event<'static> {
-        let body = event_file::verified(envelope.to_string().into_bytes(), NOW).unwrap();
+        let body = VerifiedBody::trusted(envelope.to_string().into_bytes().into());
         Event::parse(Box::leak(Box::new(body))).unwrap()
     }
 
@@ -478,7 +486,7 @@ mod tests {
             for sample in &SAMPLES {
                 let envelope: Value = serde_json::from_str(sample.json).unwrap();
                 let context = Context { project: &project, source: None, settings: &settings };
-                let expected = translate(parsed(&envelope), &context).unwrap();
+                let expected = translate(parsed(&envelope), &context, &mut |_, _| {}).unwrap();
                 let explanation = explained(text, &envelope).unwrap();
                 let Fate::Sent(translated) = &explanation.fate else { panic!("{}", sample.event_type) };
                 let json = |event| serde_json::to_string(event).unwrap();

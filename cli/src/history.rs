@@ -5,16 +5,19 @@ use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
-use stripe_amplitude::amplitude::event;
-use stripe_amplitude::projects::{DeliverySettings, ProjectName};
-use stripe_amplitude::selection::{LeftOut, select, select_translated};
+use stripe_amplitude::amplitude::{AmplitudeKey, event};
+use stripe_amplitude::forward::{Decision, IgnoreReason, forward, unaudited};
+use stripe_amplitude::outcome::Failure;
+use stripe_amplitude::projects::name::ProjectName;
+use stripe_amplitude::projects::parameters::DeliverySettings;
 use stripe_amplitude::stripe::event::Event;
+use stripe_amplitude::stripe::signature::VerifiedBody;
 use stripe_amplitude::stripe::{api_versions, event_types};
-use stripe_amplitude::translate::{Context, translate};
+use stripe_amplitude::translate::Context;
 
-use crate::event_file;
 use crate::money::Money;
 
 /// Translates events of the past for a project.
@@ -40,7 +43,7 @@ pub(crate) enum Fate {
     /// It goes to Amplitude.
     Sent(Box<Translated>),
     /// The project does not want it.
-    LeftOut(LeftOut),
+    Ignored(IgnoreReason),
     /// It cannot be translated, and why.
     Unusable(String),
     /// It did not happen in the time that is asked for.
@@ -55,8 +58,10 @@ pub(crate) struct Translated {
     pub(crate) event_type: String,
     /// Unix seconds.
     pub(crate) created: i64,
-    /// The parameter that holds the key that it goes to.
-    pub(crate) key: &'static str,
+    /// By which it goes to the main key or to the test key.
+    pub(crate) livemode: Option<bool>,
+    /// The key that it goes to.
+    pub(crate) key: AmplitudeKey,
     pub(crate) user_id: Option<String>,
     /// The path that gave it.
     pub(crate) user_id_from: Option<String>,
@@ -85,47 +90,47 @@ impl Translator {
     /// Translates an event as Stripe has it.
     ///
     /// The setting `max_age_days` does not count: it is there for what comes late by mistake.
-    pub(crate) fn translate(&self, body: &[u8]) -> Fate {
+    pub(crate) fn translate(&self, body: &Bytes) -> Fate {
         self.translate_within(body, &(i64::MIN..i64::MAX))
     }
 
     /// The same for what happened in a time, in Unix seconds.
-    pub(crate) fn translate_within(&self, body: &[u8], created: &Range<i64>) -> Fate {
+    pub(crate) fn translate_within(&self, body: &Bytes, created: &Range<i64>) -> Fate {
         self.try_translate(body, created).unwrap_or_else(|fate| fate)
     }
 
-    fn try_translate(&self, body: &[u8], created: &Range<i64>) -> Result<Fate, Fate> {
-        // Any time would do for the signature.
-        let body = event_file::verified(body.to_vec(), 1).map_err(Fate::Unusable)?;
+    fn try_translate(&self, body: &Bytes, created: &Range<i64>) -> Result<Fate, Fate> {
+        let body = VerifiedBody::trusted(body.clone());
         let event = Event::parse(&body).map_err(|error| Fate::Unusable(error.to_string()))?;
         if !created.contains(&event.created) {
             return Err(Fate::OfAnotherTime);
         }
-        let settings = &self.delivery.settings;
-        let happened = u64::try_from(event.created).unwrap_or_default();
-        select(&event, settings, happened).map_err(Fate::LeftOut)?;
         self.tell_what_vanished(&event);
         let (id, event_type, created) = (event.id.to_string(), event.event_type.to_string(), event.created);
-        let key = self.delivery.destination(event.livemode).parameter;
-        let context = Context { project: &self.project, source: self.source.as_deref(), settings };
-        let translation = translate(event, &context)
+        let livemode = event.livemode;
+        let context =
+            Context { project: &self.project, source: self.source.as_deref(), settings: &self.delivery.settings };
+        let happened = u64::try_from(created).unwrap_or_default();
+        let decision = forward(event, &context, happened, &mut unaudited)
             .map_err(|missing| Fate::Unusable(self.delivery.without_rate(missing).to_string()))?;
-        select_translated(&translation, settings).map_err(Fate::LeftOut)?;
-        let unserializable = |error: serde_json::Error| Fate::Unusable(error.to_string());
+        let translation = match decision {
+            Decision::Send(translation) => translation,
+            Decision::Ignore(reason, _) => return Err(Fate::Ignored(reason)),
+            Decision::Read(..) => return Err(Fate::Unusable(Failure::ReferencesUnread.to_string())),
+        };
         let event = &translation.event;
-        let json = to_raw_value(&OfThePast { event, skip_user_properties_sync: true }).map_err(unserializable)?;
+        let json = to_raw_value(&OfThePast { event, skip_user_properties_sync: true })
+            .map_err(|error| Fate::Unusable(error.to_string()))?;
         let revenue = match (event.revenue, event.currency) {
-            (Some(amount), Some(currency)) => {
-                let amount = serde_json::to_value(amount).map_err(unserializable)?;
-                Money::of(&amount).map(|money| (money, currency.to_string()))
-            }
+            (Some(amount), Some(currency)) => Money::exact(amount).map(|money| (money, currency.to_string())),
             _ => None,
         };
         Ok(Fate::Sent(Box::new(Translated {
             id,
             event_type,
             created,
-            key,
+            livemode,
+            key: self.delivery.destination(livemode).key,
             user_id: event.user_id.clone(),
             user_id_from: translation.user_id_from.as_ref().map(ToString::to_string),
             device_id: event.device_id.clone(),

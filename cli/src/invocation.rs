@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use serde_json::{Map, Value, json};
-use stripe_amplitude::projects::ProjectName;
+use stripe_amplitude::projects::name::ProjectName;
 use stripe_amplitude::stripe::signature::{self, SigningSecret};
 
 use crate::event_file::{self, Created};

@@ -4,7 +4,7 @@
 use std::io::IsTerminal as _;
 
 use secrecy::SecretString;
-use stripe_amplitude::projects::parameter;
+use stripe_amplitude::amplitude::AmplitudeKey;
 
 /// A key that a command needs.
 #[derive(Clone, Copy, Debug)]
@@ -36,9 +36,12 @@ pub(crate) const AMPLITUDE_TEST_SECRET: Key = Key {
 };
 
 impl Key {
-    /// The secret key of the Amplitude project whose API key this parameter holds.
-    pub(crate) fn amplitude_secret(parameter: &str) -> Self {
-        if parameter == parameter::TEST_API_KEY { AMPLITUDE_TEST_SECRET } else { AMPLITUDE_SECRET }
+    /// The secret key of the Amplitude project that this API key belongs to.
+    pub(crate) fn amplitude_secret(key: AmplitudeKey) -> Self {
+        match key {
+            AmplitudeKey::Main => AMPLITUDE_SECRET,
+            AmplitudeKey::Test => AMPLITUDE_TEST_SECRET,
+        }
     }
 
     /// From the environment, if it is there.

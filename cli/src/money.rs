@@ -5,6 +5,7 @@ use std::fmt;
 use rusqlite::types::{FromSql, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use serde::{Serialize, Serializer};
 use serde_json::Value;
+use stripe_amplitude::money::amount::Amount;
 
 /// Thousandths of a currency's major unit: none of Stripe's currencies has more than three decimals. As integers, so
 /// that sums are exact.
@@ -31,6 +32,12 @@ impl Money {
             Some(whole) => whole.checked_mul(THOUSANDTHS)?,
             None => (number.as_f64()? * THOUSANDTHS as f64).round() as i64,
         };
+        (-MOST..=MOST).contains(&thousandths).then_some(Self(thousandths))
+    }
+
+    /// An amount of ours, digit by digit; `None` where it is more than anybody pays.
+    pub(crate) fn exact(amount: Amount) -> Option<Self> {
+        let thousandths = i64::try_from(amount.thousandths()?).ok()?;
         (-MOST..=MOST).contains(&thousandths).then_some(Self(thousandths))
     }
 

@@ -5,11 +5,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use stripe_amplitude::amplitude::client::Request;
-use stripe_amplitude::answer::Failure;
-use stripe_amplitude::projects::{ProjectName, parameter};
-use stripe_amplitude::selection::LeftOut;
+use stripe_amplitude::forward::IgnoreReason;
+use stripe_amplitude::outcome::Failure;
+use stripe_amplitude::projects::name::ProjectName;
+use stripe_amplitude::projects::parameters::parameter;
 use stripe_amplitude::settings::Settings;
 use stripe_amplitude::stripe::event::Event;
+use stripe_amplitude::stripe::signature::VerifiedBody;
 use stripe_amplitude::translate::Context;
 use stripe_amplitude::webhook::LARGEST_BODY;
 
@@ -64,7 +66,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
     if body.len() > LARGEST_BODY {
         return Err(format!("{file}: the function would answer 413: {}", Failure::TooLarge).into());
     }
-    let body = event_file::verified(body, now)?;
+    let body = VerifiedBody::trusted(body.into());
     let event = Event::parse(&body).map_err(|error| format!("{file}: the function would answer 400: {error}"))?;
     let context = Context { project: &arguments.project, source: arguments.source.as_deref(), settings: &settings };
     let explanation = Explanation::of(event, &context, now)
@@ -83,7 +85,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
         }
         None => terminal::print(&explanation.to_string())?,
     }
-    if let (Fate::NotSelected(LeftOut::Age { .. }), Created::Keep) = (&explanation.fate, arguments.created) {
+    if let (Fate::NotSelected(IgnoreReason::TooOld { .. }), Created::Keep) = (&explanation.fate, arguments.created) {
         eprintln!("\n--created now shows what becomes of it as if it happened now.");
     }
     Ok(ExitCode::SUCCESS)

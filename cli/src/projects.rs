@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use secrecy::SecretString;
-use stripe_amplitude::projects::{DeliverySettings, LoadError, Parameter, Project, ProjectName, ProjectSource};
+use stripe_amplitude::projects::name::ProjectName;
+use stripe_amplitude::projects::parameters::{DeliverySettings, Parameter, Project};
+use stripe_amplitude::projects::source::{LoadError, ProjectSource};
 use stripe_amplitude::stripe::signature::SigningSecret;
 use toml::{Table, Value};
 

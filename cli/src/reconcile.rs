@@ -13,6 +13,7 @@ use std::process::ExitCode;
 use indicatif::ProgressBar;
 use reqwest::Client as Http;
 use stripe_amplitude::amplitude::batch::Room;
+use stripe_amplitude::amplitude::{AmplitudeKey, Destination};
 
 use self::comparison::{Asked, Comparison};
 use self::day::{AmplitudesDay, Expected, StripesDay};
@@ -173,13 +174,13 @@ impl Reconciliation {
 
         let livemode = !self.api.is_test();
         let delivery = &self.translator.delivery;
-        let mut keys: BTreeSet<&'static str> = stripe.expected.values().map(|event| event.key).collect();
+        let mut keys: BTreeSet<AmplitudeKey> = stripe.expected.values().map(|event| event.key).collect();
         // Where nothing is expected, there can be too much.
-        keys.insert(delivery.destination(Some(livemode)).parameter);
+        keys.insert(delivery.destination(Some(livemode)).key);
         let mut amplitude = HashMap::new();
-        for key in keys {
-            let day = self.read_export(key, &stripe.expected, now);
-            amplitude.insert(key, self.interrupt.or(day).await.ok_or(STOPPED)??);
+        for destination in delivery.destinations().filter(|destination| keys.contains(&destination.key)) {
+            let day = self.read_export(destination, &stripe.expected, now);
+            amplitude.insert(destination.key, self.interrupt.or(day).await.ok_or(STOPPED)??);
         }
         let asked = Asked {
             types: &delivery.settings.events,
@@ -192,13 +193,12 @@ impl Reconciliation {
 
     async fn read_export(
         &self,
-        key: &'static str,
+        destination: &Destination,
         expected: &BTreeMap<String, Expected>,
         now: i64,
     ) -> Result<AmplitudesDay, String> {
-        let destination = self.translator.delivery.destination_of(key);
-        let secret_key = self.progress.suspend(|| Key::amplitude_secret(key).required())?;
-        let export = Export::new(self.http.clone(), &destination, secret_key);
+        let secret_key = self.progress.suspend(|| Key::amplitude_secret(destination.key).required())?;
+        let export = Export::new(self.http.clone(), destination, secret_key);
         // An event is uploaded after it has happened, and may be after days.
         let uploaded = self.filter.created.start..now;
         let reached =
@@ -231,20 +231,20 @@ impl Reconciliation {
         loop {
             let span = self.interrupt.or(spans.next()).await.ok_or(Stopped::Interrupted)?;
             let Some((events, _)) = span.map_err(|error| Stopped::Hopeless(error.to_string()))? else { return Ok(()) };
-            let mut by_key: HashMap<&'static str, Vec<Translated>> = HashMap::new();
+            let mut by_key: HashMap<AmplitudeKey, Vec<Translated>> = HashMap::new();
             for event in events.iter().filter(|event| wanted.contains(event.place.id.as_str())) {
                 // It was translated before, by the same settings.
                 if let Fate::Sent(event) = self.translator.translate(&event.body) {
                     by_key.entry(event.key).or_default().push(*event);
                 }
             }
-            for (key, events) in by_key {
-                let destination = self.translator.delivery.destination_of(key);
+            for destination in self.translator.delivery.destinations() {
+                let Some(events) = by_key.remove(&destination.key) else { continue };
                 for request in requests(&events) {
                     let bodies = request.iter().map(|event| Wanted { json: &event.json, device_id: &event.device_id });
                     let bodies: Vec<_> = bodies.collect();
                     import.wait(&bodies).await?;
-                    let answers = import.send(&bodies, &destination).await?;
+                    let answers = import.send(&bodies, destination).await?;
                     let ids = request.iter().map(|event| event.id.clone());
                     results
                         .extend(ids.zip(answers.into_iter().map(|answer| answer.err().map(|error| error.to_string()))));

@@ -5,13 +5,13 @@ use std::process::ExitCode;
 
 /// Look at the dead letters of the redelivery queue, and send them again
 ///
-/// Without --send, it only looks: how many there are, and then of which reason, project and type. The credentials and
-/// the Region are taken from AWS's own variables.
+/// Without --send, it only looks: how many there are, by code, reason, project and type. The codes are those of the
+/// function's answers and log lines. The credentials and the Region are taken from AWS's own variables.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   eval \"$(aws configure export-credentials --format env)\"; export AWS_REGION=eu-central-1
   cargo cli-aws redrive --dead-letters https://sqs.eu-central-1.amazonaws.com/…/…
-  cargo cli-aws redrive --dead-letters https://… --send --to https://… --reason 'API key'
+  cargo cli-aws redrive --dead-letters https://… --send --to https://… --code amplitude_invalid_key
 
 `sam deploy` prints both URLs.")]
 #[cfg_attr(not(feature = "aws"), allow(dead_code))]
@@ -25,6 +25,9 @@ pub(crate) struct Arguments {
     /// The URL of the redelivery queue, into which they go
     #[arg(long, value_name = "URL")]
     to: Option<String>,
+    /// Only those with this code; `unknown` for those that SQS moved
+    #[arg(long, value_name = "CODE")]
+    code: Option<String>,
     /// Only those whose reason holds this text
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
@@ -57,8 +60,8 @@ mod with_aws {
 
     use stripe_amplitude::environment::Environment;
     use stripe_amplitude::http_client;
-    use stripe_amplitude::queue::EventQueue as _;
     use stripe_amplitude::queue::sqs::{Letter, Sqs};
+    use stripe_amplitude::queue::{Cause, EventQueue as _};
     use stripe_amplitude::stripe::event::Event;
 
     use super::Arguments;
@@ -67,8 +70,11 @@ mod with_aws {
     /// How long a letter is hidden from others while we work.
     const HIDDEN_FOR: Duration = Duration::from_secs(300);
 
-    /// What a letter is about: the reason, the project and the type.
-    type Kind = [String; 3];
+    /// The code of a message that has none.
+    const UNKNOWN: &str = "unknown";
+
+    /// What a letter is about: the code, the reason, the project and the type.
+    type Kind = [String; 4];
 
     pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
         let environment = Environment::read(|name: &str| std::env::var_os(name))?;
@@ -83,8 +89,9 @@ mod with_aws {
         })
         .await?;
         let chosen = |kind: &Kind| {
-            let [reason, project, _] = kind;
-            arguments.reason.as_ref().is_none_or(|text| reason.contains(text))
+            let [code, reason, project, _] = kind;
+            arguments.code.as_ref().is_none_or(|wanted| code == wanted)
+                && arguments.reason.as_ref().is_none_or(|text| reason.contains(text))
                 && arguments.project.as_ref().is_none_or(|name| project == name)
         };
         kinds.retain(|kind, _| chosen(kind));
@@ -102,7 +109,9 @@ mod with_aws {
         let mut sent = 0;
         each(&dead_letters, async |letter| {
             let Some(message) = letter.message.as_ref().filter(|_| chosen(&kind(letter))) else { return Ok(false) };
-            queue.put(message, letter.reason.as_deref().unwrap_or("sent again")).await?;
+            let code = letter.code.as_deref().unwrap_or(UNKNOWN);
+            let reason = letter.reason.as_deref().unwrap_or("sent again");
+            queue.put(message, Cause { code, reason }).await?;
             sent += 1;
             Ok(true)
         })
@@ -146,20 +155,21 @@ mod with_aws {
         let event = letter.message.as_ref().and_then(|message| Event::parse(&message.body).ok());
         let project = letter.message.as_ref().map(|message| message.project.to_string());
         [
+            letter.code.as_deref().unwrap_or(UNKNOWN).to_owned(),
             letter.reason.clone().unwrap_or_else(unknown),
             project.unwrap_or_else(unknown),
             event.map_or_else(unknown, |event| event.event_type.into_owned()),
         ]
     }
 
-    /// Grouped by reason, which is a sentence; below it, projects and types with their counts.
+    /// Grouped by code and reason; below each, projects and types with their counts.
     fn table(kinds: &BTreeMap<Kind, u64>) -> String {
         let mut table = String::new();
-        let mut last_reason = None;
-        for ([reason, project, event_type], count) in kinds {
-            if last_reason != Some(reason) {
-                table.push_str(&format!("\n{reason}\n"));
-                last_reason = Some(reason);
+        let mut last_cause = None;
+        for ([code, reason, project, event_type], count) in kinds {
+            if last_cause != Some((code, reason)) {
+                table.push_str(&format!("\n{code}: {reason}\n"));
+                last_cause = Some((code, reason));
             }
             table.push_str(&format!("  {count:>6}  {project}  {event_type}\n"));
         }
@@ -171,13 +181,13 @@ mod with_aws {
         use super::*;
 
         #[test]
-        fn the_table_has_each_reason_once() {
-            let kind = |reason: &str, event_type: &str| [reason, "shop", event_type].map(str::to_owned);
+        fn the_table_has_each_cause_once() {
+            let kind = |code: &str, event_type: &str| [code, "why", "shop", event_type].map(str::to_owned);
             let kinds =
-                [(kind("400: x", "charge.failed"), 2), (kind("400: x", "charge.succeeded"), 11), (kind("b", "?"), 1)];
+                [(kind("a", "charge.failed"), 2), (kind("a", "charge.succeeded"), 11), (kind("unknown", "?"), 1)];
             assert_eq!(
                 table(&kinds.into()),
-                "\n400: x\n       2  shop  charge.failed\n      11  shop  charge.succeeded\n\nb\n       1  shop  ?\n"
+                "\na: why\n       2  shop  charge.failed\n      11  shop  charge.succeeded\n\nunknown: why\n       1  shop  ?\n"
             );
         }
     }

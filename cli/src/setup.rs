@@ -12,8 +12,10 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
 use stripe_amplitude::amplitude::client::{Client, DeliveryError};
-use stripe_amplitude::amplitude::{Destination, Region};
-use stripe_amplitude::projects::{Parameter, ProjectName, ProjectSource as _, parameter};
+use stripe_amplitude::amplitude::{AmplitudeKey, Destination, Region};
+use stripe_amplitude::projects::name::ProjectName;
+use stripe_amplitude::projects::parameters::{Parameter, parameter};
+use stripe_amplitude::projects::source::ProjectSource as _;
 use stripe_amplitude::settings::Settings;
 use stripe_amplitude::stripe::event_types::API_VERSION;
 use tokio::time::{Instant, sleep};
@@ -324,7 +326,7 @@ impl Setup {
 
     /// A wrong one would be noticed only by the first event.
     async fn check_amplitude_key(&self, key: &SecretString, region: Region) -> Result<(), String> {
-        let destination = Destination { region, api_key: key, parameter: parameter::API_KEY };
+        let destination = Destination { region, api_key: key.clone(), key: AmplitudeKey::Main };
         let client = Client::new(http::build().map_err(|error| error.to_string())?, import::url_given());
         match client.check_key(&destination, Instant::now() + KEY_CHECK_LIMIT).await {
             Ok(()) => Ok(()),

@@ -1,7 +1,7 @@
 //! The URL that Stripe calls.
 
 use reqwest::Url;
-use stripe_amplitude::projects::ProjectName;
+use stripe_amplitude::projects::name::ProjectName;
 
 /// The URL of a project's webhook, written as browsers write it, so that two can be compared.
 ///

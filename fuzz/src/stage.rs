@@ -10,8 +10,12 @@ use stripe_amplitude::amplitude::batch::BatchSink;
 use stripe_amplitude::amplitude::client::{Accepted, Complaint, Delivery, DeliveryError, EventSink};
 use stripe_amplitude::amplitude::event::Event;
 use stripe_amplitude::amplitude::{Destination, Region};
-use stripe_amplitude::projects::{LoadError, Parameter, ProjectName, ProjectSource, Projects};
-use stripe_amplitude::queue::{self, EventQueue, QueueError};
+use stripe_amplitude::code::Code;
+use stripe_amplitude::projects::Projects;
+use stripe_amplitude::projects::name::ProjectName;
+use stripe_amplitude::projects::parameters::Parameter;
+use stripe_amplitude::projects::source::{LoadError, ProjectSource};
+use stripe_amplitude::queue::{self, Cause, EventQueue, QueueError};
 use stripe_amplitude::redelivery::Redelivery;
 use stripe_amplitude::webhook::Webhook;
 use tokio::runtime::Runtime;
@@ -160,6 +164,7 @@ pub fn check(answer: &Response<String>, input: &[u8]) {
     #[derive(Deserialize)]
     struct Body {
         outcome: String,
+        code: Option<String>,
         reason: Option<String>,
     }
     let (status, text) = (answer.status().as_u16(), answer.body());
@@ -167,14 +172,17 @@ pub fn check(answer: &Response<String>, input: &[u8]) {
     let body: Body = serde_json::from_str(text).expect("JSON with an outcome");
     let outcomes: &[&str] = match status {
         200 => &["forwarded", "ignored"],
-        202 => &["deferred"],
+        202 => &["deferred", "queued"],
         400..=499 => &["refused"],
         _ => &["failed"],
     };
     assert!(outcomes.contains(&&*body.outcome), "{status} {text}");
     assert_eq!(body.reason.is_none(), body.outcome == "forwarded", "{text}");
+    assert_eq!(body.code.is_none(), body.outcome == "forwarded", "{text}");
+    let is_known = |code: String| Code::ALL.iter().any(|known| known.as_str() == code);
+    assert!(body.code.is_none_or(is_known), "{text}");
     // The fuzzer aborts at a panic, even at one that is caught. This is for the day it does not.
-    assert!(!text.contains("unexpected error in the function"), "{text}");
+    assert!(!text.contains(Code::InternalError.as_str()), "{text}");
     assert_eq!(answer.headers()["content-type"], "application/json");
     assert_eq!(answer.headers().contains_key("allow"), status == 405);
     for hidden in [SECRET, API_KEY] {
@@ -251,7 +259,7 @@ impl Sink {
 }
 
 impl EventSink for Sink {
-    async fn send(&self, event: &Event<'_>, _: &Destination<'_>, deadline: Instant) -> Delivery {
+    async fn send(&self, event: &Event<'_>, _: &Destination, deadline: Instant) -> Delivery {
         Delivery { attempts: 1, result: self.receive(event, deadline).await }
     }
 
@@ -264,7 +272,7 @@ impl BatchSink for Sink {
     async fn send_batch(
         &self,
         events: &[Box<RawValue>],
-        _: &Destination<'_>,
+        _: &Destination,
         deadline: Instant,
     ) -> Vec<Result<(), DeliveryError>> {
         let mut results = Vec::new();
@@ -279,8 +287,8 @@ impl BatchSink for Sink {
 pub struct Queue(Shared);
 
 impl EventQueue for Queue {
-    async fn put(&self, message: &queue::Message, reason: &str) -> Result<(), QueueError> {
-        assert!(!reason.is_empty());
+    async fn put(&self, message: &queue::Message, cause: Cause<'_>) -> Result<(), QueueError> {
+        assert!(!cause.code.is_empty() && !cause.reason.is_empty());
         if message.body.as_bytes().len() > queue::LARGEST_MESSAGE {
             return Err(QueueError::TooLarge);
         }

@@ -42,7 +42,7 @@ pub trait BatchSink: Send + Sync {
     fn send_batch(
         &self,
         events: &[Box<RawValue>],
-        destination: &Destination<'_>,
+        destination: &Destination,
         deadline: Instant,
     ) -> impl Future<Output = Vec<Result<(), DeliveryError>>> + Send;
 }
@@ -51,7 +51,7 @@ impl BatchSink for Client {
     async fn send_batch(
         &self,
         events: &[Box<RawValue>],
-        destination: &Destination<'_>,
+        destination: &Destination,
         deadline: Instant,
     ) -> Vec<Result<(), DeliveryError>> {
         let mut results = vec![Err(DeliveryError::Postponed); events.len()];
@@ -89,7 +89,7 @@ impl Client {
     ///
     /// # Errors
     /// [`DeliveryError::InvalidApiKey`], or why it cannot be told.
-    pub async fn check_key(&self, destination: &Destination<'_>, deadline: Instant) -> Result<(), DeliveryError> {
+    pub async fn check_key(&self, destination: &Destination, deadline: Instant) -> Result<(), DeliveryError> {
         let events = [serde_json::Map::new()];
         let request = Request::new(&events, destination.api_key.expose_secret());
         let body = serde_json::to_vec(&request).map_err(|_| DeliveryError::Unserializable)?;
@@ -107,7 +107,7 @@ impl Client {
     async fn send_as_one(
         &self,
         events: &[&RawValue],
-        destination: &Destination<'_>,
+        destination: &Destination,
         deadline: Instant,
         requests_left: &mut u32,
     ) -> Answer {
@@ -207,7 +207,7 @@ mod tests {
     use serde_json::value::to_raw_value;
     use tokio::net::TcpListener;
 
-    use super::super::Region;
+    use super::super::{AmplitudeKey, Region};
     use super::*;
     use crate::amplitude::event::{Event, LIBRARY};
     use crate::amplitude::properties::Properties;
@@ -238,7 +238,7 @@ mod tests {
         }
         tokio::spawn(emulator.clone().serve(listener));
         let client = Client::new(crate::http_client::build(None).unwrap(), Some(url));
-        let destination = Destination { region: Region::Us, api_key: &"key".into(), parameter: "amplitude-api-key" };
+        let destination = Destination { region: Region::Us, api_key: "key".into(), key: AmplitudeKey::Main };
         let deadline = Instant::now() + Duration::from_secs(20);
         (client.send_batch(events, &destination, deadline).await, emulator)
     }
@@ -337,8 +337,7 @@ mod tests {
         tokio::spawn(emulator.clone().serve(listener));
         let client = Client::new(crate::http_client::build(None).unwrap(), Some(url));
         let check = async |api_key: &str| {
-            let destination =
-                Destination { region: Region::Us, api_key: &api_key.into(), parameter: "amplitude-api-key" };
+            let destination = Destination { region: Region::Us, api_key: api_key.into(), key: AmplitudeKey::Main };
             client.check_key(&destination, Instant::now() + Duration::from_secs(20)).await
         };
         assert_eq!(check("key").await, Ok(()));

@@ -35,7 +35,7 @@ pub trait EventSink: Send + Sync {
     fn send(
         &self,
         event: &Event<'_>,
-        destination: &Destination<'_>,
+        destination: &Destination,
         deadline: Instant,
     ) -> impl Future<Output = Delivery> + Send;
 
@@ -96,7 +96,7 @@ impl Client {
 }
 
 impl EventSink for Client {
-    async fn send(&self, event: &Event<'_>, destination: &Destination<'_>, deadline: Instant) -> Delivery {
+    async fn send(&self, event: &Event<'_>, destination: &Destination, deadline: Instant) -> Delivery {
         let url = self.url(destination.region);
         let Ok(body) = serde_json::to_vec(&Request::new(&[event], destination.api_key.expose_secret())) else {
             return Delivery { attempts: 0, result: Err(DeliveryError::Unserializable) };
@@ -399,6 +399,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
+    use crate::amplitude::AmplitudeKey;
     use crate::amplitude::event::LIBRARY;
     use crate::amplitude::properties::Properties;
 
@@ -427,7 +428,7 @@ mod tests {
         }
         tokio::spawn(emulator.clone().serve(listener));
         let client = Client::new(crate::http_client::build(None).unwrap(), Some(url));
-        let destination = Destination { region: Region::Us, api_key: &"key".into(), parameter: "amplitude-api-key" };
+        let destination = Destination { region: Region::Us, api_key: "key".into(), key: AmplitudeKey::Main };
         (client.send(&event(), &destination, Instant::now() + time).await, emulator)
     }
 
@@ -480,7 +481,7 @@ mod tests {
     #[tokio::test]
     async fn an_address_where_nobody_listens_is_no_connection() {
         let client = Client::new(crate::http_client::build(None).unwrap(), Some("http://127.0.0.1:1/".to_owned()));
-        let destination = Destination { region: Region::Us, api_key: &"key".into(), parameter: "amplitude-api-key" };
+        let destination = Destination { region: Region::Us, api_key: "key".into(), key: AmplitudeKey::Main };
         let delivery = client.send(&event(), &destination, Instant::now() + WHOLE).await;
         assert_eq!(delivery.result, Err(DeliveryError::Connect));
         assert_eq!(client.connect(Region::Us).await, Err(DeliveryError::Connect));
@@ -493,7 +494,7 @@ mod tests {
         let (_, tls) = amplitude_emulator::tls::self_signed(&[]).unwrap();
         tokio::spawn(Emulator::new(Configuration::default()).serve_tls(listener, tls));
         let client = Client::new(crate::http_client::build(None).unwrap(), Some(url));
-        let destination = Destination { region: Region::Us, api_key: &"key".into(), parameter: "amplitude-api-key" };
+        let destination = Destination { region: Region::Us, api_key: "key".into(), key: AmplitudeKey::Main };
         let delivery = client.send(&event(), &destination, Instant::now() + WHOLE).await;
         assert_eq!((delivery.attempts, delivery.result), (1, Err(DeliveryError::Tls)));
     }

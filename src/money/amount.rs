@@ -21,6 +21,12 @@ impl Amount {
         Self { minor_units, decimals }
     }
 
+    /// The amount in thousandths of a major unit, which every currency of Stripe's can be counted in; `None` where it is too
+    /// large.
+    pub fn thousandths(self) -> Option<i128> {
+        self.minor_units.checked_mul(10_i128.pow(3_u32.checked_sub(self.decimals.into())?))
+    }
+
     /// Whether nothing is left to count.
     pub fn is_zero(self) -> bool {
         self.minor_units == 0

@@ -9,7 +9,9 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::Mutex;
 
-use super::{LoadError, Project, ProjectName};
+use super::name::ProjectName;
+use super::parameters::Project;
+use super::source::LoadError;
 
 /// An old value outlives failed refreshes for this long.
 const OLD_VALUE_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);

@@ -9,7 +9,9 @@ use aws_sdk_ssm::types::{Parameter as SsmParameter, ParameterType};
 use secrecy::{ExposeSecret as _, SecretString};
 use thiserror::Error;
 
-use super::{LoadError, Parameter, ProjectName, ProjectSource};
+use super::name::ProjectName;
+use super::parameters::Parameter;
+use super::source::{LoadError, ProjectSource};
 use crate::aws::Access;
 
 /// No attempt takes longer, so that another one, on a new connection, still fits into the time of a first load: a
@@ -164,15 +166,11 @@ fn understand(error: &SdkError<GetParametersByPathError>) -> LoadError {
     let code = match error {
         SdkError::TimeoutError(_) => return LoadError::Timeout,
         SdkError::DispatchFailure(_) | SdkError::ResponseError(_) => return LoadError::Connection,
-        error => error.code().unwrap_or("no code"),
+        error => error.code().unwrap_or("no code").to_owned(),
     };
-    let words = match code {
-        "ThrottlingException" | "Throttling" | "TooManyRequestsException" => {
-            "its rate limit is reached; it is asked again, and Stripe delivers again"
-        }
-        "AccessDeniedException" => {
-            "access is denied: the function's role needs ssm:GetParametersByPath on the project's folder, and kms:Decrypt where the parameters are encrypted with a key of yours"
-        }
+    let words = match code.as_str() {
+        "ThrottlingException" | "Throttling" | "TooManyRequestsException" => return LoadError::Throttled { code },
+        "AccessDeniedException" => return LoadError::AccessDenied { code },
         "InvalidKeyId" | "KMSInvalidStateException" => {
             "a parameter cannot be decrypted: its KMS key is disabled, deleted or not open to the function's role"
         }
@@ -182,7 +180,7 @@ fn understand(error: &SdkError<GetParametersByPathError>) -> LoadError {
         | "InvalidClientTokenId" => "the credentials are not valid",
         _ => "it answered with an error",
     };
-    LoadError::Refused { code: code.to_owned(), words }
+    LoadError::Refused { code, words }
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use aws_sdk_sqs::types::{
 };
 use aws_types::SdkConfig;
 
-use super::{EventQueue, LARGEST_MESSAGE, Message, QueueError, attribute};
+use super::{Cause, EventQueue, LARGEST_MESSAGE, Message, QueueError, attribute};
 use crate::aws::Access;
 
 /// SQS takes so many entries in one call.
@@ -88,7 +88,9 @@ impl Sqs {
 pub struct Letter {
     /// To delete it or to let it become visible.
     pub receipt: String,
-    /// Why it is in the queue, in our own words.
+    /// Why it is in the queue: the stable code. `None` where SQS moved it there, or another version did.
+    pub code: Option<String>,
+    /// Why it is in the queue, for people.
     pub reason: Option<String>,
     /// The event; `None` where the message is somebody else's.
     pub message: Option<Message>,
@@ -100,6 +102,7 @@ impl From<SqsMessage> for Letter {
         let attribute = |name: &str| attributes.get(name)?.string_value.as_deref();
         Self {
             receipt: message.receipt_handle.unwrap_or_default(),
+            code: attribute(attribute::CODE).map(str::to_owned),
             reason: attribute(attribute::REASON).map(str::to_owned),
             message: Message::read(attribute, message.body.unwrap_or_default(), 0),
         }
@@ -107,13 +110,13 @@ impl From<SqsMessage> for Letter {
 }
 
 impl EventQueue for Sqs {
-    async fn put(&self, message: &Message, reason: &str) -> Result<(), QueueError> {
+    async fn put(&self, message: &Message, cause: Cause<'_>) -> Result<(), QueueError> {
         let body = message.body.as_bytes();
         if body.len() + LARGEST_ATTRIBUTES > LARGEST_MESSAGE {
             return Err(QueueError::TooLarge);
         }
         // A body that was parsed is JSON, and JSON is UTF-8; SQS checks which characters it takes.
-        let reason: String = reason.chars().take(LONGEST_REASON).collect();
+        let reason: String = cause.reason.chars().take(LONGEST_REASON).collect();
         let request = self
             .client()
             .send_message()
@@ -121,6 +124,7 @@ impl EventQueue for Sqs {
             .message_body(String::from_utf8_lossy(body))
             .message_attributes(attribute::PROJECT, text(message.project.as_str())?)
             .message_attributes(attribute::RECEIVED, value("Number", &message.received.to_string())?)
+            .message_attributes(attribute::CODE, text(cause.code)?)
             .message_attributes(attribute::REASON, text(&reason)?);
         let request = match &message.source {
             Some(source) => request.message_attributes(attribute::SOURCE, text(source)?),

@@ -9,16 +9,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use http::HeaderName;
 use secrecy::{ExposeSecret as _, SecretString};
 use sha2::Sha256;
 use thiserror::Error;
 
 /// The name of the header, in lower case.
 pub const HEADER: &str = "stripe-signature";
-
-/// The same, for a map of headers.
-pub const HEADER_NAME: HeaderName = HeaderName::from_static(HEADER);
 
 /// Checks a body against its signature and every secret of a project. This is the only way to a [`VerifiedBody`].
 ///
@@ -59,15 +55,15 @@ pub fn sign(secret: &SigningSecret, timestamp: u64, body: &[u8]) -> String {
     format!("t={timestamp},v1={}", hex::encode(signature))
 }
 
-/// A body whose signature was verified. Only [`verify`] makes one, here or before it went through the redelivery queue;
-/// and only one of these can be parsed.
+/// A body whose origin is certain, and the only kind of body that can be parsed. [`verify`] makes one of what Stripe signed,
+/// [`VerifiedBody::trusted`] of what somebody else vouches for.
 #[derive(Clone, PartialEq, Eq)]
 pub struct VerifiedBody(Bytes);
 
 impl VerifiedBody {
-    /// A body that comes out of the redelivery queue. The function puts there only what it has verified, and the queue
-    /// takes messages from nobody else.
-    pub fn from_queue(body: Bytes) -> Self {
+    /// A body that nobody signed just now: from the redelivery queue, into which only our own functions put what they have
+    /// verified, or from an operator, who hands an event over on the command line.
+    pub fn trusted(body: Bytes) -> Self {
         Self(body)
     }
 

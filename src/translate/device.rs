@@ -1,7 +1,7 @@
 //! The device ID of an event, which pins every delivery of it to the same device.
 
 use crate::amplitude::limits::short_id;
-use crate::projects::ProjectName;
+use crate::projects::name::ProjectName;
 use crate::stripe::event::{Event, id_of};
 
 /// A device ID that is the same for every delivery of an event, whatever its user resolves to, and the same for the

@@ -20,6 +20,7 @@ mod harness;
 mod simulation;
 
 mod amplitude_faults;
+mod architecture;
 mod concurrency;
 mod connections;
 mod forwarding;

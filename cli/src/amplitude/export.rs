@@ -93,11 +93,11 @@ enum NotExported {
 }
 
 impl<'a> Export<'a> {
-    pub(crate) fn new(http: Http, destination: &Destination<'a>, secret_key: SecretString) -> Self {
+    pub(crate) fn new(http: Http, destination: &'a Destination, secret_key: SecretString) -> Self {
         let url = std::env::var(URL_VARIABLE).ok().filter(|url| !url.is_empty());
         let url = url.unwrap_or_else(|| destination.region.export_url().to_owned());
-        let variable = Key::amplitude_secret(destination.parameter).variable;
-        Self { http, url, api_key: destination.api_key, secret_key, variable }
+        let variable = Key::amplitude_secret(destination.key).variable;
+        Self { http, url, api_key: &destination.api_key, secret_key, variable }
     }
 
     /// Shows what `pick` makes of the lines that were uploaded from the hour of the one time until the hour of the other,

@@ -97,7 +97,7 @@ impl Import {
     pub(crate) async fn send(
         &mut self,
         events: &[Wanted<'_>],
-        destination: &Destination<'_>,
+        destination: &Destination,
     ) -> Result<Vec<Result<(), DeliveryError>>, Stopped> {
         let mut results: Vec<Option<Result<(), DeliveryError>>> = events.iter().map(|_| None).collect();
         let mut pauses = PAUSES.iter();

@@ -8,8 +8,7 @@ use reqwest::Client as Http;
 use secrecy::SecretString;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
-use stripe_amplitude::amplitude::Destination;
-use stripe_amplitude::projects::parameter;
+use stripe_amplitude::amplitude::{AmplitudeKey, Destination};
 
 use super::export::{Export, is_ours};
 use crate::clock::{HOUR, WEEK};
@@ -28,15 +27,14 @@ pub(crate) fn is_beyond_the_window(created: i64, now: i64) -> bool {
     created < now - WINDOW
 }
 
-/// The secret keys that there are, by the parameter of the API key that they go with.
-pub(crate) struct SecretKeys(HashMap<&'static str, SecretString>);
+/// The secret keys that there are, by the API key that they go with.
+pub(crate) struct SecretKeys(HashMap<AmplitudeKey, SecretString>);
 
 impl SecretKeys {
     /// From the environment.
     pub(crate) fn given() -> Self {
-        let parameters = [parameter::API_KEY, parameter::TEST_API_KEY];
-        let given = |parameter| Some((parameter, Key::amplitude_secret(parameter).given()?));
-        Self(parameters.into_iter().filter_map(given).collect())
+        let given = |key| Some((key, Key::amplitude_secret(key).given()?));
+        Self([AmplitudeKey::Main, AmplitudeKey::Test].into_iter().filter_map(given).collect())
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -47,18 +45,18 @@ impl SecretKeys {
     ///
     /// # Errors
     /// A sentence, where nobody does.
-    pub(crate) fn ask(&mut self, parameter: &'static str) -> Result<(), String> {
-        self.0.insert(parameter, Key::amplitude_secret(parameter).required()?);
+    pub(crate) fn ask(&mut self, key: AmplitudeKey) -> Result<(), String> {
+        self.0.insert(key, Key::amplitude_secret(key).required()?);
         Ok(())
     }
 
-    /// That of the project whose API key this parameter holds.
+    /// The one that goes with this API key.
     ///
     /// # Errors
     /// A sentence that names the variable which would hold it.
-    pub(crate) fn of(&self, parameter: &'static str) -> Result<SecretString, String> {
-        let Key { variable, meaning } = Key::amplitude_secret(parameter);
-        self.0.get(parameter).cloned().ok_or_else(|| format!("{variable} is not set; it takes {meaning}"))
+    pub(crate) fn of(&self, key: AmplitudeKey) -> Result<SecretString, String> {
+        let Key { variable, meaning } = Key::amplitude_secret(key);
+        self.0.get(&key).cloned().ok_or_else(|| format!("{variable} is not set; it takes {meaning}"))
     }
 }
 
@@ -82,7 +80,7 @@ impl Known {
     /// A sentence, where Amplitude does not give them.
     pub(crate) async fn load(
         http: &Http,
-        destination: &Destination<'_>,
+        destination: &Destination,
         secret_key: SecretString,
         uploaded: Range<i64>,
         reached: impl FnMut(i64),

@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use serde::Deserialize;
 use stripe_amplitude::webhook::LARGEST_BODY;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
@@ -48,7 +49,7 @@ pub(crate) enum Source {
 pub(crate) struct Item {
     pub(crate) position: Position,
     /// As Stripe has it.
-    pub(crate) body: Vec<u8>,
+    pub(crate) body: Bytes,
     pub(crate) fate: Fate,
 }
 
@@ -199,7 +200,7 @@ fn lines(
         let translating = tokio::task::spawn_blocking(move || {
             let items = some.into_iter().filter_map(|(position, text)| {
                 let start = if let Position::Line { start, .. } = position { start } else { 0 };
-                let body = event_in(trimmed(&text, start)).into_owned();
+                let body = Bytes::from(event_in(trimmed(&text, start)).into_owned());
                 let fate = translator.translate_within(&body, &created);
                 (!body.is_empty()).then_some(Item { position, body, fate })
             });

@@ -32,7 +32,7 @@ impl Survey {
         match fate {
             Fate::Sent(_) if is_known => self.known += 1,
             Fate::Sent(event) => self.add_sent(event),
-            Fate::LeftOut(reason) => *self.left_out.entry(reason.to_string()).or_default() += 1,
+            Fate::Ignored(reason) => *self.left_out.entry(reason.to_string()).or_default() += 1,
             Fate::Unusable(reason) => *self.unusable.entry(reason.clone()).or_default() += 1,
             Fate::OfAnotherTime => self.of_another_time += 1,
         }

@@ -1,7 +1,7 @@
 //! The project, as its parameters describe it.
 
 use secrecy::ExposeSecret as _;
-use stripe_amplitude::projects::{Parameter, Project, parameter};
+use stripe_amplitude::projects::parameters::{Parameter, Project, parameter};
 
 use super::finding::Finding;
 use crate::settings;
@@ -23,7 +23,8 @@ pub(super) fn check(parameters: &[Parameter], project: &Project, folder: &str) -
                     parameter::NEXT_SIGNING_SECRET
                 )));
             }
-            let test_events = if delivery.has_test_key() { "go to a key of their own" } else { "go to the same key" };
+            let test_events =
+                if delivery.destinations().count() > 1 { "go to a key of their own" } else { "go to the same key" };
             findings.push(Finding::ok(format!(
                 "{folder} has {secrets} and the Amplitude key; test-mode events {test_events}"
             )));

@@ -3,15 +3,16 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 
-use stripe_amplitude::projects::ProjectName;
+use bytes::Bytes;
+use stripe_amplitude::projects::name::ProjectName;
 use stripe_amplitude::stripe::event::{Event, id_of};
 use stripe_amplitude::stripe::field_path::FieldPath;
 use stripe_amplitude::stripe::json::{Json, Object};
+use stripe_amplitude::stripe::signature::VerifiedBody;
 use stripe_amplitude::translate::{device, user};
 
 use super::finding::Finding;
 use crate::clock;
-use crate::event_file;
 use crate::stripe::events::Place;
 use crate::terminal::{count, wrap};
 
@@ -78,7 +79,7 @@ fn is_trustworthy(path: &str) -> bool {
 impl Users {
     /// Counts the events of Stripe's list.
     pub(super) fn of<'e>(
-        events: impl IntoIterator<Item = (&'e [u8], &'e Place)>,
+        events: impl IntoIterator<Item = (&'e Bytes, &'e Place)>,
         project: &ProjectName,
         paths: &[FieldPath],
     ) -> Self {
@@ -97,9 +98,8 @@ impl Users {
         users
     }
 
-    fn add(&mut self, body: &[u8], place: &Place, project: &ProjectName, paths: &[FieldPath]) {
-        // Any time would do for the signature.
-        let Ok(body) = event_file::verified(body.to_vec(), 1) else { return self.unreadable += 1 };
+    fn add(&mut self, body: &Bytes, place: &Place, project: &ProjectName, paths: &[FieldPath]) {
+        let body = VerifiedBody::trusted(body.clone());
         let Ok(event) = Event::parse(&body) else { return self.unreadable += 1 };
         let event_type = event.event_type.to_string();
         let user = user::user(&event.object, paths);
@@ -254,10 +254,10 @@ mod tests {
             let id = format!("evt_{number}");
             let event =
                 json!({"id": id, "object": "event", "type": event_type, "created": number, "data": {"object": object}});
-            (event.to_string().into_bytes(), Place { created: *number, id })
+            (Bytes::from(event.to_string()), Place { created: *number, id })
         };
         let events: Vec<_> = events.iter().map(body).collect();
-        let events = events.iter().map(|(body, place)| (body.as_slice(), place));
+        let events = events.iter().map(|(body, place)| (body, place));
         Users::of(events, &"shop".parse().unwrap(), &Settings::default().user_id_paths)
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use stripe_amplitude::projects::ProjectName;
+use stripe_amplitude::projects::name::ProjectName;
 use stripe_amplitude::stripe::event_types::API_VERSION;
 
 use super::finding::Finding;

@@ -91,8 +91,9 @@ mod tests {
     use stripe_amplitude::stripe;
     use stripe_amplitude::translate::{Context, translate};
 
+    use stripe_amplitude::stripe::signature::VerifiedBody;
+
     use super::*;
-    use crate::event_file::verified;
     use crate::generate::event::Templates;
     use crate::samples::SAMPLES;
 
@@ -112,9 +113,11 @@ mod tests {
     /// What the function sends to Amplitude, by the settings that a project has without any.
     fn translated(body: Vec<u8>) -> Value {
         let (project, settings) = ("demo".parse().unwrap(), Settings::default());
-        let body = verified(body, 1).unwrap();
+        let body = VerifiedBody::trusted(body.into());
         let event = stripe::event::Event::parse(&body).unwrap();
-        let translation = translate(event, &Context { project: &project, source: None, settings: &settings }).unwrap();
+        let translation =
+            translate(event, &Context { project: &project, source: None, settings: &settings }, &mut |_, _| {})
+                .unwrap();
         assert_eq!(translation.truncated, 0);
         serde_json::to_value(&translation.event).unwrap()
     }

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::Serialize;
-use stripe_amplitude::selection::LeftOut;
+use stripe_amplitude::amplitude::AmplitudeKey;
+use stripe_amplitude::forward::IgnoreReason;
 use stripe_amplitude::stripe::event_types::EventTypes;
 
 use super::amount::Amount;
@@ -127,7 +128,7 @@ impl Comparison {
     /// `now` is in Unix seconds.
     pub(crate) fn of(
         stripe: &StripesDay,
-        amplitude: &HashMap<&'static str, AmplitudesDay>,
+        amplitude: &HashMap<AmplitudeKey, AmplitudesDay>,
         asked: &Asked<'_>,
         now: i64,
     ) -> Self {
@@ -136,7 +137,7 @@ impl Comparison {
             *comparison.left_out.entry(reason.to_string()).or_default() += 1;
         }
         for (id, event) in &stripe.expected {
-            let found = amplitude.get(event.key).and_then(|day| day.get(id));
+            let found = amplitude.get(&event.key).and_then(|day| day.get(id));
             comparison.add_expected(id, event, found, now);
         }
         let is_there = |id: &str| amplitude.values().any(|day| day.contains_key(id));
@@ -282,7 +283,7 @@ fn explain(id: &str, found: &Found, stripe: &StripesDay, asked: &Asked<'_>) -> E
         return Explanation::NotWantedNow(format!("it cannot be sent with them: {reason}"));
     }
     if let Some(Expected { key, .. }) = stripe.expected.get(id) {
-        return Explanation::NotWantedNow(format!("it goes to another Amplitude project, that of {key}"));
+        return Explanation::NotWantedNow(format!("it goes to another Amplitude project, that of {}", key.parameter()));
     }
     let elsewhere = Explanation::Elsewhere;
     if found.livemode.is_some_and(|mode| mode != *livemode) {
@@ -304,7 +305,7 @@ fn explain(id: &str, found: &Found, stripe: &StripesDay, asked: &Asked<'_>) -> E
         });
     }
     if !types.contains(&found.event_type) {
-        return Explanation::NotWantedNow(LeftOut::Type.to_string());
+        return Explanation::NotWantedNow(IgnoreReason::EventType.to_string());
     }
     if !EVENT_TYPES.contains(&found.event_type.as_str()) {
         return elsewhere(format!(
@@ -318,7 +319,6 @@ fn explain(id: &str, found: &Found, stripe: &StripesDay, asked: &Asked<'_>) -> E
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use stripe_amplitude::projects::parameter;
 
     use super::*;
     use crate::amplitude::export::Exported;
@@ -341,7 +341,7 @@ mod tests {
     }
 
     fn expected(created: i64) -> Expected {
-        let (event_type, key) = (TYPE.to_owned(), parameter::API_KEY);
+        let (event_type, key) = (TYPE.to_owned(), AmplitudeKey::Main);
         Expected { event_type, created, key, amount: dollars(20), figures: figures(2000) }
     }
 
@@ -366,7 +366,7 @@ mod tests {
         change(&mut stripe);
         let day = found.iter().map(|(id, event)| ((*id).to_owned(), event.clone())).collect();
         let asked = Asked { types: &EventTypes::default(), livemode: true, account: None, source: None };
-        Comparison::of(&stripe, &[(parameter::API_KEY, day)].into(), &asked, NOW)
+        Comparison::of(&stripe, &[(AmplitudeKey::Main, day)].into(), &asked, NOW)
     }
 
     fn kinds(comparison: &Comparison) -> Vec<(Kind, &str)> {
@@ -441,7 +441,7 @@ mod tests {
             assert!(told.contains(words), "{told}");
         }
         let comparison = compare(&[], &[("evt_1", found(&[1]))], |stripe| {
-            stripe.left_out.insert("evt_1".to_owned(), LeftOut::NoUser);
+            stripe.left_out.insert("evt_1".to_owned(), IgnoreReason::NoUser);
         });
         assert_eq!(kinds(&comparison), [(Kind::NotWantedNow, "evt_1")]);
         assert!(comparison.is_right());

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::Value;
-use stripe_amplitude::selection::LeftOut;
+use stripe_amplitude::amplitude::AmplitudeKey;
+use stripe_amplitude::forward::IgnoreReason;
 
 use super::amount::{Amount, Figures};
 use crate::amplitude::export::{Export, Exported, OURS};
@@ -20,7 +21,7 @@ use crate::stripe::events::{Filter, Listed, OldestFirst};
 #[derive(Default)]
 pub(crate) struct StripesDay {
     pub(crate) expected: BTreeMap<String, Expected>,
-    pub(crate) left_out: HashMap<String, LeftOut>,
+    pub(crate) left_out: HashMap<String, IgnoreReason>,
     /// By Stripe's ID.
     pub(crate) unusable: BTreeMap<String, Unusable>,
 }
@@ -31,8 +32,8 @@ pub(crate) struct Expected {
     pub(crate) event_type: String,
     /// Unix seconds.
     pub(crate) created: i64,
-    /// The parameter that holds the key that it goes to.
-    pub(crate) key: &'static str,
+    /// The key that it goes to.
+    pub(crate) key: AmplitudeKey,
     pub(crate) amount: Option<Amount>,
     pub(crate) figures: Figures,
 }
@@ -101,7 +102,7 @@ impl StripesDay {
                 };
                 self.expected.insert(sent.insert_id, expected);
             }
-            Fate::LeftOut(reason) => {
+            Fate::Ignored(reason) => {
                 self.left_out.insert(id, reason);
             }
             // Stripe was asked for no other.

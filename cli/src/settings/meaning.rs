@@ -5,7 +5,7 @@ use std::fmt;
 use stripe_amplitude::amplitude::Region;
 use stripe_amplitude::money::currency::Currency;
 use stripe_amplitude::money::exchange_rate::{Conversion, PreferredCurrency};
-use stripe_amplitude::projects::parameter;
+use stripe_amplitude::projects::parameters::parameter;
 use stripe_amplitude::settings::{PersonalData, Refunds, Settings, TestEvents, WithoutUser};
 use stripe_amplitude::stripe::event_types::{EventTypes, TYPES, TypePattern};
 use stripe_amplitude::stripe::field_path::{FieldPath, FieldPattern};
@@ -328,8 +328,9 @@ mod tests {
     use serde_json::json;
     use stripe_amplitude::translate::revenue::{NotCounted, Revenue, revenue};
 
+    use stripe_amplitude::stripe::signature::VerifiedBody;
+
     use super::*;
-    use crate::event_file;
     use stripe_amplitude::stripe::event::Event;
 
     fn settings(text: &str) -> Settings {
@@ -408,7 +409,7 @@ mod tests {
         for event_type in TYPES.into_iter().chain(refund_types).chain(["charge.dispute.created", "refund.updated"]) {
             let event = json!({"id": "evt_1", "object": "event", "type": event_type, "created": 1,
                 "data": {"object": {"object": "refund"}}});
-            let body = event_file::verified(event.to_string().into_bytes(), 1).unwrap();
+            let body = VerifiedBody::trusted(event.to_string().into_bytes().into());
             let event = Event::parse(&body).unwrap();
             let by_the_setting = revenue(&event, &Settings::default()) == Revenue::NotCounted(NotCounted::AsEvents);
             assert_eq!(by_the_setting, refund_types.contains(&event_type), "{event_type}");

@@ -1,6 +1,7 @@
 //! How an endpoint says whose it is: by its metadata, which Stripe keeps, so that no file on this machine has to.
 
-use stripe_amplitude::projects::{ProjectName, parameter};
+use stripe_amplitude::projects::name::ProjectName;
+use stripe_amplitude::projects::parameters::parameter;
 
 use crate::stripe::endpoints::WebhookEndpoint;
 

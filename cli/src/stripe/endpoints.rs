@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use secrecy::SecretString;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use stripe_amplitude::projects::ProjectName;
+use stripe_amplitude::projects::name::ProjectName;
 
 use super::api::{Api, ApiError, Permission, read};
 

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -49,7 +50,7 @@ pub(crate) struct Place {
 pub(crate) struct Listed {
     pub(crate) place: Place,
     /// As a webhook would carry it.
-    pub(crate) body: Vec<u8>,
+    pub(crate) body: Bytes,
 }
 
 /// A page of Stripe's list.
@@ -219,7 +220,7 @@ fn listed(event: &RawValue, account: Option<&str>) -> Result<Listed, ApiError> {
         (Some(account), Some(fields)) => format!("{{\"account\":{},{fields}", serde_json::json!(account)),
         _ => text.to_owned(),
     };
-    Ok(Listed { place, body: body.into_bytes() })
+    Ok(Listed { place, body: body.into() })
 }
 
 #[cfg(test)]
@@ -229,7 +230,7 @@ mod tests {
     #[test]
     fn an_event_of_a_connected_account_says_so_as_in_a_webhook() {
         let event = |text: &str| RawValue::from_string(text.to_owned()).unwrap();
-        let body = |text: &str, account| String::from_utf8(listed(&event(text), account).unwrap().body).unwrap();
+        let body = |text: &str, account| String::from_utf8(listed(&event(text), account).unwrap().body.into()).unwrap();
         let plain = r#"{"id": "evt_1", "created": 5}"#;
         assert_eq!(body(plain, None), plain);
         assert_eq!(body(plain, Some("acct_1")), r#"{"account":"acct_1","id": "evt_1", "created": 5}"#);

@@ -16,7 +16,7 @@ use futures_util::stream::{self, Stream};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use stripe_amplitude::projects::ProjectName;
+use stripe_amplitude::projects::name::ProjectName;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::charts::{Charts, Choice, Window};

@@ -484,8 +484,9 @@ mod tests {
     use stripe_amplitude::stripe::event::Event;
     use stripe_amplitude::translate::{Context, translate};
 
+    use stripe_amplitude::stripe::signature::VerifiedBody;
+
     use super::*;
-    use crate::event_file;
     use crate::samples::SAMPLES;
 
     const MINUTE_MS: i64 = 60 * 1000;
@@ -850,9 +851,9 @@ mod tests {
         let events: Vec<_> = SAMPLES
             .iter()
             .map(|sample| {
-                let body = event_file::verified(sample.json.as_bytes().to_vec(), 1_800_000_000).unwrap();
+                let body = VerifiedBody::trusted(sample.json.as_bytes().to_vec().into());
                 let context = Context { project: &project, source: None, settings: &settings };
-                let translation = translate(Event::parse(&body).unwrap(), &context).unwrap();
+                let translation = translate(Event::parse(&body).unwrap(), &context, &mut |_, _| {}).unwrap();
                 let Value::Object(event) = serde_json::to_value(&translation.event).unwrap() else { unreachable!() };
                 let attributed_user_id = translation.event.user_id.clone();
                 let (upload_time, endpoint, api_key) = (now(), Endpoint::HttpV2, "key".to_owned());

@@ -192,7 +192,7 @@ impl Line {
 
 impl EventSink for Line {
     /// As the function's own client, which it is, by way of our server.
-    async fn send(&self, event: &Event<'_>, destination: &Destination<'_>, deadline: tokio::time::Instant) -> Delivery {
+    async fn send(&self, event: &Event<'_>, destination: &Destination, deadline: tokio::time::Instant) -> Delivery {
         let delivery = DELIVERY.try_with(|delivery| *delivery).unwrap_or_default();
         let region = if destination.region == Region::Eu { "eu" } else { "us" };
         let url = format!("{}/{delivery}/{region}", self.address);

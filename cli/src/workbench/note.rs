@@ -52,7 +52,8 @@ pub(crate) enum Kind {
 /// The notes on an event.
 pub(crate) fn notes(explanation: &Explanation<'_>) -> Vec<Note> {
     match &explanation.fate {
-        Fate::NotSelected(left_out) => vec![stripe("type", Kind::Removed, format!("Left out: {left_out}"))],
+        Fate::NotSelected(reason) => vec![stripe("type", Kind::Removed, format!("Ignored: {reason}"))],
+        Fate::Unread(_) => Vec::new(),
         Fate::WithoutUser(_, translated) => of_stripes(translated),
         Fate::Sent(translated) => [of_stripes(translated), of_amplitudes(translated)].concat(),
     }
@@ -152,11 +153,12 @@ mod tests {
     use stripe_amplitude::stripe::event::Event;
     use stripe_amplitude::translate::Context;
 
+    use stripe_amplitude::stripe::signature::VerifiedBody;
+
     use super::*;
-    use crate::event_file;
 
     fn notes_on(event: &str, settings: &str) -> Vec<(Hop, String, Kind, String)> {
-        let body = event_file::verified(event.into(), 1).unwrap();
+        let body = VerifiedBody::trusted(event.to_owned().into());
         let event = Event::parse(&body).unwrap();
         let (project, settings) = ("demo".parse().unwrap(), Settings::parse(settings).unwrap());
         let context = Context { project: &project, source: None, settings: &settings };
@@ -193,7 +195,7 @@ mod tests {
         let notes = notes_on(event, r#"{"refunds": "negative_revenue"}"#);
         assert_note(&notes, Hop::Stripe, "data.object.amount_refunded", Kind::Revenue, "Counts as revenue, -");
         let notes = notes_on(event, r#"{"events": {"remove": ["charge.refunded"]}}"#);
-        assert_note(&notes, Hop::Stripe, "type", Kind::Removed, "Left out");
+        assert_note(&notes, Hop::Stripe, "type", Kind::Removed, "Ignored");
         assert_eq!(notes.len(), 1, "{notes:?}");
     }
 }

@@ -4,7 +4,8 @@ use axum::body::Bytes;
 use axum::http::HeaderMap;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use stripe_amplitude::projects::{ProjectName, ProjectSource as _};
+use stripe_amplitude::projects::name::ProjectName;
+use stripe_amplitude::projects::source::ProjectSource as _;
 use stripe_amplitude::stripe::signature::{self, SigningSecret};
 
 use crate::projects::Projects;

@@ -1,0 +1,223 @@
+//! The pipeline: from a Stripe event to what is to be done with it. Pure: no I/O, no clock.
+//!
+//! The webhook, redelivery, `backfill` and `preview` all decide here, so that an event is the same event in Amplitude
+//! however it got there. See DESIGN.md's sections 3 and 6.
+
+use thiserror::Error;
+
+use crate::money::exchange_rate::MissingRate;
+use crate::settings::{Settings, TestEvents, WithoutUser};
+use crate::stripe::event::Event;
+use crate::stripe::field_path::Path;
+use crate::translate::redaction::Reason;
+use crate::translate::{Context, Translation, translate};
+
+const SECONDS_PER_DAY: u64 = 24 * 60 * 60;
+
+/// What to do with an event.
+pub enum Decision<'b> {
+    /// It is deliberately not forwarded. The translation is there if it was needed to decide.
+    Ignore(IgnoreReason, Option<Box<Translation<'b>>>),
+    /// Read these objects from Stripe, and ask again with the event.
+    Read(Box<Event<'b>>, Vec<Reference>),
+    /// Send it to Amplitude.
+    Send(Box<Translation<'b>>),
+}
+
+/// An object of the purchase that has to be read from Stripe's API before the event can be translated.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Reference {
+    /// The kind of object, as in its `object` field: `customer`, `subscription`, …
+    pub kind: &'static str,
+    /// Its ID.
+    pub id: String,
+}
+
+/// Why an event is ignored: the settings that say so. The operator reads it in Stripe's dashboard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum IgnoreReason {
+    /// The type is not forwarded by default, and `events` does not add it; or `events` removes it.
+    #[error("events of this type are not on the list of those to forward; the setting `events` changes the list")]
+    EventType,
+    /// `test_events`.
+    #[error("a test-mode event; the setting `test_events` ignores them")]
+    TestEvent,
+    /// `max_age_days`.
+    #[error("it happened more than {days} days ago; the setting `max_age_days` ignores such events")]
+    TooOld {
+        /// As set.
+        days: u32,
+    },
+    /// `without_user: "ignore"`.
+    #[error("it names no user; the setting `without_user` ignores such events")]
+    NoUser,
+    /// `without_user: "revenue_only"`.
+    #[error("it names no user and carries no revenue; the setting `without_user` ignores such events")]
+    NoUserNoRevenue,
+}
+
+/// Decides what to do with an event of a project. `received` is when it arrived, in Unix seconds: the age of an event
+/// counts up to then, so that waiting in the queue makes nothing too old. `audit` is told each field that is removed, and
+/// why; [`unaudited`] ignores it.
+///
+/// # Errors
+/// Where the project wants amounts converted and has no rate for these.
+pub fn forward<'b>(
+    event: Event<'b>,
+    context: &Context<'_>,
+    received: u64,
+    audit: &mut impl FnMut(&Path<'_>, Reason),
+) -> Result<Decision<'b>, MissingRate> {
+    if let Err(reason) = select(&event, context.settings, received) {
+        return Ok(Decision::Ignore(reason, None));
+    }
+    let translation = Box::new(translate(event, context, audit)?);
+    Ok(match select_translated(&translation, context.settings) {
+        Ok(()) => Decision::Send(translation),
+        Err(reason) => Decision::Ignore(reason, Some(translation)),
+    })
+}
+
+/// An audit for callers that do not need one.
+pub fn unaudited(_: &Path<'_>, _: Reason) {}
+
+/// Whether the project wants this event, as far as the event alone tells. [`forward`] asks it first; whoever puts events
+/// into the queue before they are translated asks it alone. `received` is in Unix seconds.
+///
+/// # Errors
+/// Why the project does not want it.
+pub fn select(event: &Event<'_>, settings: &Settings, received: u64) -> Result<(), IgnoreReason> {
+    if !settings.events.contains(&event.event_type) {
+        return Err(IgnoreReason::EventType);
+    }
+    if settings.test_events == TestEvents::Drop && event.livemode == Some(false) {
+        return Err(IgnoreReason::TestEvent);
+    }
+    if let Some(days) = settings.max_age_days {
+        // An event from the future is not old, and one from before 1970 is.
+        let age = received.saturating_sub(event.created.try_into().unwrap_or(0));
+        if age > u64::from(days) * SECONDS_PER_DAY {
+            return Err(IgnoreReason::TooOld { days });
+        }
+    }
+    Ok(())
+}
+
+/// Whether the project wants this event, now that its user and its revenue are known. Each guest counts towards
+/// Amplitude's billing.
+fn select_translated(translation: &Translation<'_>, settings: &Settings) -> Result<(), IgnoreReason> {
+    match settings.without_user {
+        _ if translation.event.user_id.is_some() => Ok(()),
+        WithoutUser::Forward => Ok(()),
+        WithoutUser::RevenueOnly if translation.event.revenue.is_some() => Ok(()),
+        WithoutUser::RevenueOnly => Err(IgnoreReason::NoUserNoRevenue),
+        WithoutUser::Ignore => Err(IgnoreReason::NoUser),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::stripe::event::tests::{event, sample};
+
+    const NOW: u64 = 1_800_000_000;
+
+    fn decided(settings: &str, envelope: &Value) -> Decision<'static> {
+        let (project, settings) = ("demo".parse().unwrap(), Settings::parse(settings).unwrap());
+        let context = Context { project: &project, source: None, settings: &settings };
+        forward(event(envelope), &context, NOW, &mut unaudited).unwrap()
+    }
+
+    fn ignored(settings: &str, envelope: &Value) -> Result<(), IgnoreReason> {
+        match decided(settings, envelope) {
+            Decision::Send(_) => Ok(()),
+            Decision::Ignore(reason, _) => Err(reason),
+            Decision::Read(..) => panic!("nothing has to be read"),
+        }
+    }
+
+    fn selected(settings: &str, changes: Value) -> Result<(), IgnoreReason> {
+        let mut envelope = sample("charge.succeeded");
+        envelope["created"] = json!(NOW);
+        envelope.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        let alone = select(&event(&envelope), &Settings::parse(settings).unwrap(), NOW);
+        assert_eq!(alone, ignored(settings, &envelope), "the queue takes what is forwarded");
+        alone
+    }
+
+    #[test]
+    fn types_are_those_of_the_settings() {
+        let other = json!({"type": "customer.created"});
+        assert_eq!(selected("{}", json!({})), Ok(()));
+        assert_eq!(selected("{}", other.clone()), Err(IgnoreReason::EventType));
+        assert_eq!(selected(r#"{"events": {"add": ["customer.*"]}}"#, other), Ok(()));
+        assert_eq!(selected(r#"{"events": {"remove": ["charge.*"]}}"#, json!({})), Err(IgnoreReason::EventType));
+    }
+
+    #[test]
+    fn test_events_are_ignored_where_the_settings_say_so() {
+        let drop = r#"{"test_events": "drop"}"#;
+        for (settings, livemode, expected) in [
+            ("{}", json!(false), Ok(())),
+            (drop, json!(false), Err(IgnoreReason::TestEvent)),
+            (drop, json!(true), Ok(())),
+            // Who does not say is not taken for a test.
+            (drop, json!(null), Ok(())),
+        ] {
+            assert_eq!(selected(settings, json!({"livemode": livemode})), expected, "{settings} {livemode}");
+        }
+    }
+
+    #[test]
+    fn old_events_are_ignored_to_the_second() {
+        let week = 7 * 24 * 60 * 60;
+        let seven = r#"{"max_age_days": 7}"#;
+        for (settings, created, expected) in [
+            ("{}", json!(0), Ok(())),
+            (seven, json!(NOW - week), Ok(())),
+            (seven, json!(NOW - week - 1), Err(IgnoreReason::TooOld { days: 7 })),
+            (seven, json!(NOW + week), Ok(())),
+            (seven, json!(-1), Err(IgnoreReason::TooOld { days: 7 })),
+        ] {
+            assert_eq!(selected(settings, json!({"created": created})), expected, "{settings} {created}");
+        }
+    }
+
+    #[test]
+    fn guests_are_forwarded_for_their_revenue_or_ignored() {
+        let (none, revenue_only, ignore) =
+            ("{}", r#"{"without_user": "revenue_only"}"#, r#"{"without_user": "ignore"}"#);
+        for (settings, event_type, user, expected) in [
+            (none, "charge.succeeded", None, Ok(())),
+            (none, "payment_intent.succeeded", None, Ok(())),
+            (revenue_only, "charge.succeeded", None, Err(IgnoreReason::NoUserNoRevenue)),
+            (revenue_only, "payment_intent.succeeded", None, Ok(())),
+            (revenue_only, "charge.succeeded", Some("u"), Ok(())),
+            (ignore, "charge.succeeded", None, Err(IgnoreReason::NoUser)),
+            (ignore, "payment_intent.succeeded", None, Err(IgnoreReason::NoUser)),
+            (ignore, "charge.succeeded", Some("u"), Ok(())),
+        ] {
+            let mut envelope = sample(event_type);
+            let object = &mut envelope["data"]["object"];
+            object["metadata"] = json!({ "user_id": user });
+            (object["customer"], object["receipt_email"]) = (json!(null), json!(null));
+            assert_eq!(ignored(settings, &envelope), expected, "{event_type} {user:?}");
+            // Whoever shows why an event is ignored shows whom it does not name, too.
+            let without_user = matches!(decided(settings, &envelope), Decision::Ignore(_, Some(_)));
+            assert_eq!(without_user, expected.is_err());
+        }
+    }
+
+    #[test]
+    fn what_is_removed_is_audited() {
+        let (project, settings) = ("demo".parse().unwrap(), Settings::default());
+        let context = Context { project: &project, source: None, settings: &settings };
+        let mut removed = Vec::new();
+        let envelope = sample("payment_intent.succeeded");
+        let decision = forward(event(&envelope), &context, NOW, &mut |path, _| removed.push(path.to_string())).unwrap();
+        assert!(matches!(decision, Decision::Send(_)));
+        assert!(removed.iter().any(|path| path == "client_secret"), "{removed:?}");
+    }
+}

@@ -1,0 +1,163 @@
+//! The answer to a delivery: status and JSON body.
+//!
+//! The body is what the operator sees in Stripe's dashboard beside the delivery: it names the code, the reason and the
+//! remedy. It holds no secret and no personal datum.
+
+use http::{HeaderValue, Response, StatusCode, header};
+use serde::Serialize;
+
+use crate::code::Code;
+use crate::outcome::{Failure, Outcome, Report, Success};
+use crate::projects::Unavailable;
+use crate::record::Record;
+use crate::stripe::field_path::FieldPath;
+
+/// The status of an answer. See DESIGN.md's section 2, "Answers".
+pub fn status(result: &Result<Success, Failure>) -> StatusCode {
+    match result {
+        Ok(Success::Forwarded | Success::Ignored(_)) => StatusCode::OK,
+        Ok(Success::Queued | Success::Deferred { .. }) => StatusCode::ACCEPTED,
+        Err(failure) => status_of_failure(failure),
+    }
+}
+
+fn status_of_failure(failure: &Failure) -> StatusCode {
+    match failure {
+        Failure::Route | Failure::Project(Unavailable::Unknown { .. }) => StatusCode::NOT_FOUND,
+        Failure::Method => StatusCode::METHOD_NOT_ALLOWED,
+        Failure::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Failure::Unreadable | Failure::Signature(_) | Failure::Event(_) => StatusCode::BAD_REQUEST,
+        Failure::Configuration(_) | Failure::Panic => StatusCode::INTERNAL_SERVER_ERROR,
+        Failure::Delivery { .. } | Failure::ReferencesUnread => StatusCode::BAD_GATEWAY,
+        Failure::NotDeferred { failure, .. } => status_of_failure(failure),
+        Failure::Project(Unavailable::Unreadable(_) | Unavailable::Exhausted) => StatusCode::SERVICE_UNAVAILABLE,
+    }
+}
+
+/// The answer to a delivery.
+pub fn response(status: StatusCode, report: &Report, record: &Record) -> Response<String> {
+    let body = Body {
+        outcome: report.outcome.name(),
+        code: report.code,
+        reason: report.reason.as_deref(),
+        event: record.event_id(),
+        event_type: record.event_type(),
+        user_id_from: (report.outcome == Outcome::Forwarded).then_some(record.user_id_from()),
+    };
+    let mut response = Response::new(serde_json::to_string(&body).unwrap_or_default());
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
+    }
+    response
+}
+
+#[derive(Serialize)]
+struct Body<'r> {
+    outcome: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<Code>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'r str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event: Option<&'r str>,
+    #[serde(skip_serializing_if = "Option::is_none", rename = "type")]
+    event_type: Option<&'r str>,
+    /// For a forwarded event always there: `null` says that no path gave a user ID.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_id_from: Option<Option<&'r FieldPath>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::amplitude::AmplitudeKey;
+    use crate::amplitude::client::{Complaint, DeliveryError};
+    use crate::forward::IgnoreReason;
+    use crate::projects::source::LoadError;
+    use crate::queue::QueueError;
+    use crate::stripe::event::EventError;
+    use crate::stripe::signature::SignatureError;
+
+    fn answered(result: Result<Success, Failure>) -> (u16, Value) {
+        let status = status(&result);
+        let report = result.map_or_else(|failure| Report::from(&failure), Report::from);
+        let answer = response(status, &report, &Record::new(None, None, false));
+        assert_eq!(answer.headers()[header::CONTENT_TYPE], "application/json");
+        assert_eq!(answer.headers().contains_key(header::ALLOW), status == StatusCode::METHOD_NOT_ALLOWED);
+        (status.as_u16(), serde_json::from_str(answer.body()).unwrap())
+    }
+
+    #[test]
+    fn only_an_event_that_is_safe_or_ignored_is_answered_2xx() {
+        assert_eq!(answered(Ok(Success::Forwarded)), (200, json!({"outcome": "forwarded", "user_id_from": null})));
+        for (success, status, outcome, code) in [
+            (Success::Queued, 202, "queued", "delivery_queue"),
+            (
+                Success::Deferred { code: Code::AmplitudeTimeout, reason: "x".to_owned() },
+                202,
+                "deferred",
+                "amplitude_timeout",
+            ),
+            (Success::Ignored(IgnoreReason::EventType), 200, "ignored", "type_not_selected"),
+            (Success::Ignored(IgnoreReason::TestEvent), 200, "ignored", "test_event"),
+            (Success::Ignored(IgnoreReason::TooOld { days: 7 }), 200, "ignored", "too_old"),
+            (Success::Ignored(IgnoreReason::NoUser), 200, "ignored", "no_user"),
+            (Success::Ignored(IgnoreReason::NoUserNoRevenue), 200, "ignored", "no_user_no_revenue"),
+        ] {
+            let (answered_status, body) = answered(Ok(success));
+            assert_eq!((answered_status, &body["outcome"], &body["code"]), (status, &json!(outcome), &json!(code)));
+            assert!(body["reason"].is_string(), "{body}");
+        }
+    }
+
+    #[test]
+    fn every_failure_has_its_status_its_code_and_a_reason() {
+        let delivery = |error| Failure::Delivery { error, key: AmplitudeKey::Main };
+        let unreadable = |error| Failure::Project(Unavailable::Unreadable(error));
+        let unknown = Unavailable::Unknown { folder: "/stripe-amplitude/demo".to_owned() };
+        let aws = || "Code".to_owned();
+        let not_deferred =
+            Failure::NotDeferred { failure: Box::new(delivery(DeliveryError::Timeout)), error: QueueError::Timeout };
+        for (failure, status, outcome, code) in [
+            (Failure::Route, 404, "refused", "unknown_route"),
+            (Failure::Project(unknown), 404, "refused", "unknown_project"),
+            (Failure::Method, 405, "refused", "method_not_allowed"),
+            (Failure::TooLarge, 413, "refused", "body_too_large"),
+            (Failure::Unreadable, 400, "refused", "unreadable_request"),
+            (SignatureError::NoHeader.into(), 400, "refused", "signature_missing"),
+            (SignatureError::Malformed("x").into(), 400, "refused", "signature_malformed"),
+            (SignatureError::NoV1.into(), 400, "refused", "signature_without_v1"),
+            (SignatureError::Mismatch.into(), 400, "refused", "signature_mismatch"),
+            (SignatureError::TooOld { seconds: 301, tolerance: 300 }.into(), 400, "refused", "timestamp_too_old"),
+            (
+                SignatureError::TooFarInTheFuture { seconds: 301, tolerance: 300 }.into(),
+                400,
+                "refused",
+                "timestamp_in_future",
+            ),
+            (EventError::Json { line: 1, column: 2 }.into(), 400, "refused", "malformed_json"),
+            (EventError::NotAnEvent("x").into(), 400, "refused", "not_an_event"),
+            (EventError::Thin.into(), 400, "refused", "thin_event"),
+            (Failure::Panic, 500, "failed", "internal_error"),
+            (delivery(DeliveryError::InvalidApiKey), 502, "failed", "amplitude_invalid_key"),
+            (delivery(DeliveryError::InvalidRequest(Complaint::Silenced)), 502, "failed", "amplitude_silenced"),
+            (delivery(DeliveryError::InvalidRequest(Complaint::IdLength)), 502, "failed", "amplitude_rejected"),
+            (delivery(DeliveryError::Timeout), 502, "failed", "amplitude_timeout"),
+            (Failure::ReferencesUnread, 502, "failed", "stripe_unavailable"),
+            (not_deferred, 502, "failed", "amplitude_timeout"),
+            (unreadable(LoadError::AccessDenied { code: aws() }), 503, "failed", "parameter_store_denied"),
+            (unreadable(LoadError::Throttled { code: aws() }), 503, "failed", "parameter_store_throttled"),
+            (unreadable(LoadError::Refused { code: aws(), words: "x" }), 503, "failed", "parameter_store_unavailable"),
+            (unreadable(LoadError::Timeout), 503, "failed", "parameter_store_unavailable"),
+            (Failure::Project(Unavailable::Exhausted), 503, "failed", "too_many_new_projects"),
+        ] {
+            let (answered_status, body) = answered(Err(failure));
+            assert_eq!((answered_status, &body["outcome"], &body["code"]), (status, &json!(outcome), &json!(code)));
+            assert!(body["reason"].as_str().is_some_and(|reason| !reason.is_empty()), "{body}");
+        }
+    }
+}
