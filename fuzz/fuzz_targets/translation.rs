@@ -12,7 +12,7 @@ use stripe_amplitude::forward::{Decision, forward, unaudited};
 use stripe_amplitude::settings::Settings;
 use stripe_amplitude::stripe::event::Event;
 use stripe_amplitude::stripe::signature::VerifiedBody;
-use stripe_amplitude::translate::Context;
+use stripe_amplitude::translate::{Context, translate};
 use stripe_amplitude_fuzz::abbreviation::expand;
 use stripe_amplitude_fuzz::{event, mutation};
 
@@ -28,6 +28,8 @@ fuzz_target!(|input: &[u8]| {
     let Ok(event) = Event::parse(&body) else { return };
     let project = "demo".parse().expect("a name");
     let context = Context { project: &project, source: Some("eu"), settings: &settings };
+    // `preview` explains types that are not on the list, too.
+    let _ = translate(event.clone(), &context, &mut unaudited);
     let received = u64::try_from(event.created).unwrap_or_default();
     let decide = || forward(event.clone(), &context, received, &mut unaudited);
     let Ok(Decision::Send(translation)) = decide() else { return };
