@@ -65,6 +65,8 @@ codes! {
     TypeNotSelected = "type_not_selected",
     /// A test-mode event.
     TestEvent = "test_event",
+    /// A test-mode event of a connected account, for a project without a test key.
+    ConnectedTestEvent = "connected_test_event",
     /// Older than `max_age_days`.
     TooOld = "too_old",
     /// No path gave a user ID.

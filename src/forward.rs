@@ -42,8 +42,15 @@ pub enum IgnoreReason {
     /// `test_events`.
     #[error("a test-mode event; the setting `test_events` ignores them")]
     TestEvent,
+    /// `test_events: "forward"`, for a project without a test key.
+    #[error(
+        "a test-mode event of a connected account, which live Connect endpoints receive, too; write the key of an Amplitude project for tests into amplitude-test-api-key, or set `test_events` to \"forward_all\" in a sandbox"
+    )]
+    ConnectedTestEvent,
     /// `max_age_days`.
-    #[error("it happened more than {days} days ago; the setting `max_age_days` ignores such events")]
+    #[error(
+        "it happened more than {days} days before it came, and Amplitude might count it twice; `backfill` looks it up first, and the setting `max_age_days` changes the limit"
+    )]
     TooOld {
         /// As set.
         days: u32,
@@ -68,7 +75,7 @@ pub fn forward<'b>(
     received: u64,
     audit: &mut impl FnMut(&Path<'_>, Reason),
 ) -> Result<Decision<'b>, MissingRate> {
-    if let Err(reason) = select(&event, context.settings, received) {
+    if let Err(reason) = select(&event, context, received) {
         return Ok(Decision::Ignore(reason, None));
     }
     let translation = Box::new(translate(event, context, audit)?);
@@ -86,12 +93,19 @@ pub fn unaudited(_: &Path<'_>, _: Reason) {}
 ///
 /// # Errors
 /// Why the project does not want it.
-pub fn select(event: &Event<'_>, settings: &Settings, received: u64) -> Result<(), IgnoreReason> {
+pub fn select(event: &Event<'_>, context: &Context<'_>, received: u64) -> Result<(), IgnoreReason> {
+    let settings = context.settings;
     if !settings.events.contains(&event.event_type) {
         return Err(IgnoreReason::EventType);
     }
-    if settings.test_events == TestEvents::Drop && event.livemode == Some(false) {
-        return Err(IgnoreReason::TestEvent);
+    if event.livemode == Some(false) {
+        match settings.test_events {
+            TestEvents::Drop => return Err(IgnoreReason::TestEvent),
+            TestEvents::Forward if event.account.is_some() && !context.has_test_key => {
+                return Err(IgnoreReason::ConnectedTestEvent);
+            }
+            TestEvents::Forward | TestEvents::ForwardAll => {}
+        }
     }
     if let Some(days) = settings.max_age_days {
         // An event from the future is not old, and one from before 1970 is.
@@ -126,7 +140,7 @@ mod tests {
 
     fn decided(settings: &str, envelope: &Value) -> Decision<'static> {
         let (project, settings) = ("demo".parse().unwrap(), Settings::parse(settings).unwrap());
-        let context = Context { project: &project, source: None, settings: &settings };
+        let context = Context { project: &project, source: None, settings: &settings, has_test_key: false };
         forward(event(envelope), &context, NOW, &mut unaudited).unwrap()
     }
 
@@ -142,7 +156,9 @@ mod tests {
         let mut envelope = sample("charge.succeeded");
         envelope["created"] = json!(NOW);
         envelope.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
-        let alone = select(&event(&envelope), &Settings::parse(settings).unwrap(), NOW);
+        let (project, parsed) = ("demo".parse().unwrap(), Settings::parse(settings).unwrap());
+        let context = Context { project: &project, source: None, settings: &parsed, has_test_key: false };
+        let alone = select(&event(&envelope), &context, NOW);
         assert_eq!(alone, ignored(settings, &envelope), "the queue takes what is forwarded");
         alone
     }
@@ -213,7 +229,7 @@ mod tests {
     #[test]
     fn what_is_removed_is_audited() {
         let (project, settings) = ("demo".parse().unwrap(), Settings::default());
-        let context = Context { project: &project, source: None, settings: &settings };
+        let context = Context { project: &project, source: None, settings: &settings, has_test_key: false };
         let mut removed = Vec::new();
         let envelope = sample("payment_intent.succeeded");
         let decision = forward(event(&envelope), &context, NOW, &mut |path, _| removed.push(path.to_string())).unwrap();

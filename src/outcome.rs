@@ -234,6 +234,7 @@ impl From<&IgnoreReason> for Code {
         match reason {
             IgnoreReason::EventType => Self::TypeNotSelected,
             IgnoreReason::TestEvent => Self::TestEvent,
+            IgnoreReason::ConnectedTestEvent => Self::ConnectedTestEvent,
             IgnoreReason::TooOld { .. } => Self::TooOld,
             IgnoreReason::NoUser => Self::NoUser,
             IgnoreReason::NoUserNoRevenue => Self::NoUserNoRevenue,

@@ -61,9 +61,9 @@ struct Rules {
     /// The rule by which the event carries revenue.
     #[serde(skip_serializing_if = "Option::is_none")]
     revenue_rule: Option<&'static str>,
-    /// A refund that could not be subtracted, because the event does not tell of how much it is. It is counted.
+    /// The event counts as revenue, or takes it back, and does not tell how much. A metric counts these.
     #[serde(skip)]
-    unknown_refund: bool,
+    unknown_revenue: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     converted_from: Option<Currency>,
     /// Fields over one of Amplitude's limits.
@@ -115,9 +115,9 @@ impl Record {
             user_id_from: translation.user_id_from.clone(),
             revenue_rule: match &translation.revenue {
                 Revenue::Counted { rule, .. } => translation.event.revenue.map(|_| rule.name()),
-                Revenue::NotCounted(_) | Revenue::UnknownRefund => None,
+                Revenue::NotCounted(_) | Revenue::Unknown => None,
             },
-            unknown_refund: translation.revenue == Revenue::UnknownRefund,
+            unknown_revenue: translation.revenue == Revenue::Unknown,
             converted_from: translation.converted_from,
             truncated_fields: Some(translation.truncated).filter(|fields| *fields > 0),
         };
@@ -182,8 +182,8 @@ impl Record {
         match outcome {
             // Most often a repeat; many of them may be a sign of something else.
             Outcome::Forwarded if self.events_ingested == Some(0) => Level::WARN,
-            // Revenue in Amplitude is too high by it.
-            Outcome::Forwarded if self.rules.unknown_refund => Level::WARN,
+            // Revenue in Amplitude is wrong by it.
+            Outcome::Forwarded if self.rules.unknown_revenue => Level::WARN,
             Outcome::Forwarded | Outcome::Queued | Outcome::Ignored => Level::INFO,
             Outcome::Deferred | Outcome::Refused => Level::WARN,
             Outcome::Failed | Outcome::Dead => Level::ERROR,
@@ -231,7 +231,7 @@ impl Record {
             (outcome.name(), true),
             ("cold_start", self.cold_start),
             ("secret_rolling", self.secret_rolling),
-            ("unknown_refunds", self.rules.unknown_refund),
+            ("unknown_revenue", self.rules.unknown_revenue),
             ("without_user", without_user),
         ]
         .into_iter()
@@ -396,7 +396,7 @@ mod tests {
     fn every_metric_is_a_number_of_the_line_and_has_its_unit() {
         let mut record = Record::new(Some("function"), None, true);
         record.secret_rolling = true;
-        record.rules.unknown_refund = true;
+        record.rules.unknown_revenue = true;
         record.parameter_store = Stopwatch(Some(Duration::from_millis(3)));
         record.amplitude = Stopwatch(Some(Duration::from_millis(90)));
         record.seconds_behind_stripe = Some(-1);

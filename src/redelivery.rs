@@ -324,8 +324,12 @@ fn prepare(
     let project = project.as_ref().map_err(|error| Disposition::retry(error.clone()))?;
     let delivery = project.delivery.as_ref().map_err(|error| Disposition::retry(error.clone()))?;
     let destination = delivery.destination(event.livemode).clone();
-    let context =
-        Context { project: &message.project, source: message.source.as_deref(), settings: &delivery.settings };
+    let context = Context {
+        project: &message.project,
+        source: message.source.as_deref(),
+        settings: &delivery.settings,
+        has_test_key: delivery.has_test_key(),
+    };
     let decision = forward(event, &context, message.received, &mut unaudited)
         .map_err(|missing| Disposition::retry(delivery.without_rate(missing)))?;
     let translation = match decision {

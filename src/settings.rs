@@ -11,7 +11,7 @@ use thiserror::Error;
 use crate::amplitude::Region;
 use crate::money::currency::Currency;
 use crate::money::exchange_rate::{PreferredCurrency, Rate};
-use crate::stripe::event_types::{EventTypes, TypePattern};
+use crate::stripe::event_types::{EventTypes, NEGATIVE_REVENUE_TYPES, TypePattern};
 use crate::stripe::field_path::{FieldPath, FieldPattern};
 
 /// Where a user ID is looked for inside `data.object` by default; the first acceptable value wins.
@@ -27,20 +27,35 @@ pub struct Settings {
     pub user_id_paths: Vec<FieldPath>,
     /// `events`: what is added to the list of types and removed from it.
     pub events: EventTypes,
+    /// `revenue_from`: `"payments"` (default), `"payment_intents"` or `"application_fees"`.
+    pub revenue_from: RevenueFrom,
     /// `refunds`: `"as_events"` (default) or `"negative_revenue"`.
     pub refunds: Refunds,
     /// `preferred_currency`: what amounts are converted to. By default, they are not.
     pub preferred_currency: Option<PreferredCurrency>,
     /// `without_user`: `"forward"` (default), `"revenue_only"` or `"ignore"`.
     pub without_user: WithoutUser,
-    /// `max_age_days`: older events are left out. By default, none are.
+    /// `max_age_days`: events created longer before their receipt are ignored, because Amplitude might count them twice.
+    /// 7 by default, for that is how long Amplitude remembers; 0 is `None`: no limit.
     pub max_age_days: Option<u32>,
-    /// `test_events`: `"forward"` (default) or `"drop"`.
+    /// `test_events`: `"forward"` (default), `"forward_all"` or `"drop"`.
     pub test_events: TestEvents,
     /// `personal_data`: `"drop"` (default) or `"keep"`.
     pub personal_data: PersonalData,
     /// `drop_properties`: further fields that are removed.
     pub drop_properties: Vec<FieldPattern>,
+}
+
+/// Which events carry revenue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RevenueFrom {
+    /// Every payment: PaymentIntents, and charges that have none (the old Charges API).
+    #[default]
+    Payments,
+    /// PaymentIntents only.
+    PaymentIntents,
+    /// Application fees, for platforms.
+    ApplicationFees,
 }
 
 /// Whether refunds and disputes subtract from revenue.
@@ -61,17 +76,20 @@ pub enum WithoutUser {
     Forward,
     /// Those that carry revenue are.
     RevenueOnly,
-    /// They are left out.
+    /// All of them are ignored.
     Ignore,
 }
 
 /// What becomes of test-mode events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TestEvents {
-    /// They are forwarded.
+    /// They are forwarded, but for those of connected accounts: live Connect endpoints receive them, and everybody who has a
+    /// connected account can make them.
     #[default]
     Forward,
-    /// They are left out.
+    /// They are forwarded, those of connected accounts too.
+    ForwardAll,
+    /// They are ignored.
     Drop,
 }
 
@@ -88,10 +106,14 @@ pub enum PersonalData {
 /// A century: whoever writes more means something else than days.
 const MOST_DAYS: u64 = 36_500;
 
-const KEYS: [&str; 10] = [
+/// How long Amplitude remembers what it has seen. Source: Amplitude's HTTP V2 documentation, "Event deduplication".
+const DEDUPLICATION_DAYS: u32 = 7;
+
+const KEYS: [&str; 11] = [
     "amplitude_region",
     "user_id_paths",
     "events",
+    "revenue_from",
     "refunds",
     "preferred_currency",
     "without_user",
@@ -107,10 +129,11 @@ impl Default for Settings {
             amplitude_region: Region::default(),
             user_id_paths: USER_ID_PATHS.iter().filter_map(|path| path.parse().ok()).collect(),
             events: EventTypes::default(),
+            revenue_from: RevenueFrom::default(),
             refunds: Refunds::default(),
             preferred_currency: None,
             without_user: WithoutUser::default(),
-            max_age_days: None,
+            max_age_days: Some(DEDUPLICATION_DAYS),
             test_events: TestEvents::default(),
             personal_data: PersonalData::default(),
             drop_properties: Vec::new(),
@@ -142,6 +165,14 @@ impl Settings {
                     }
                 }
                 "events" => parsed.events = event_types(key, value)?,
+                "revenue_from" => {
+                    let choices = [
+                        ("payments", RevenueFrom::Payments),
+                        ("payment_intents", RevenueFrom::PaymentIntents),
+                        ("application_fees", RevenueFrom::ApplicationFees),
+                    ];
+                    parsed.revenue_from = choice(key, value, choices)?;
+                }
                 "refunds" => {
                     let choices = [("as_events", Refunds::AsEvents), ("negative_revenue", Refunds::NegativeRevenue)];
                     parsed.refunds = choice(key, value, choices)?;
@@ -156,14 +187,18 @@ impl Settings {
                     parsed.without_user = choice(key, value, choices)?;
                 }
                 "max_age_days" => {
-                    let days = value.as_u64().filter(|days| (1..=MOST_DAYS).contains(days));
-                    let days = days.and_then(|days| days.try_into().ok());
-                    let takes = || takes(key, format!("a whole number of days, 1 to {MOST_DAYS}"));
-                    parsed.max_age_days = Some(days.ok_or_else(takes)?);
+                    let days = value.as_u64().filter(|days| *days <= MOST_DAYS);
+                    let days: Option<u32> = days.and_then(|days| days.try_into().ok());
+                    let takes = || takes(key, format!("a whole number of days, 0 (no limit) to {MOST_DAYS}"));
+                    parsed.max_age_days = Some(days.ok_or_else(takes)?).filter(|days| *days > 0);
                 }
                 "test_events" => {
-                    parsed.test_events =
-                        choice(key, value, [("forward", TestEvents::Forward), ("drop", TestEvents::Drop)])?;
+                    let choices = [
+                        ("forward", TestEvents::Forward),
+                        ("forward_all", TestEvents::ForwardAll),
+                        ("drop", TestEvents::Drop),
+                    ];
+                    parsed.test_events = choice(key, value, choices)?;
                 }
                 "personal_data" => {
                     parsed.personal_data =
@@ -172,6 +207,9 @@ impl Settings {
                 "drop_properties" => parsed.drop_properties = list(key, value)?,
                 _ => return Err(unknown(key.clone(), &KEYS)),
             }
+        }
+        if parsed.refunds == Refunds::NegativeRevenue {
+            parsed.events.needed = &NEGATIVE_REVENUE_TYPES;
         }
         Ok(parsed)
     }
@@ -368,10 +406,11 @@ mod tests {
             "amplitude_region": "eu",
             "user_id_paths": ["metadata.uid", "lines.data.0.metadata.user_id"],
             "events": {"add": ["customer.subscription.*", "refund.created"], "remove": ["charge.updated"]},
+            "revenue_from": "application_fees",
             "refunds": "negative_revenue",
             "preferred_currency": {"code": "usd", "rates": {"EUR": "1.08", "jpy": "0.0067"}},
             "without_user": "revenue_only",
-            "max_age_days": 7,
+            "max_age_days": 30,
             "test_events": "drop",
             "personal_data": "keep",
             "drop_properties": ["metadata.*", "description"],
@@ -386,7 +425,9 @@ mod tests {
                 events: EventTypes {
                     add: vec!["customer.subscription.*".parse().unwrap(), "refund.created".parse().unwrap()],
                     remove: vec!["charge.updated".parse().unwrap()],
+                    needed: &NEGATIVE_REVENUE_TYPES,
                 },
+                revenue_from: RevenueFrom::ApplicationFees,
                 refunds: Refunds::NegativeRevenue,
                 preferred_currency: Some(PreferredCurrency {
                     code: currency("USD"),
@@ -394,13 +435,20 @@ mod tests {
                         .into(),
                 }),
                 without_user: WithoutUser::RevenueOnly,
-                max_age_days: Some(7),
+                max_age_days: Some(30),
                 test_events: TestEvents::Drop,
                 personal_data: PersonalData::Keep,
                 drop_properties: vec!["metadata.*".parse().unwrap(), "description".parse().unwrap()],
             }
         );
         assert_eq!(KEYS.iter().filter(|key| whole.get(**key).is_none()).count(), 0);
+        assert_eq!(Settings::parse(r#"{"max_age_days": 0}"#).unwrap().max_age_days, None);
+        for (text, expected) in [
+            (r#"{"test_events": "forward_all"}"#, TestEvents::ForwardAll),
+            (r#"{"test_events": "drop"}"#, TestEvents::Drop),
+        ] {
+            assert_eq!(Settings::parse(text).unwrap().test_events, expected);
+        }
         for (text, expected) in [
             (r#"{"without_user": "ignore"}"#, WithoutUser::Ignore),
             (r#"{"without_user": "forward"}"#, WithoutUser::Forward),
@@ -409,7 +457,9 @@ mod tests {
         }
         for text in [
             r#"{"amplitude_region": "us"}"#,
+            r#"{"revenue_from": "payments"}"#,
             r#"{"refunds": "as_events"}"#,
+            r#"{"max_age_days": 7}"#,
             r#"{"test_events": "forward"}"#,
             r#"{"personal_data": "drop"}"#,
             r#"{"events": {}, "drop_properties": []}"#,
@@ -477,11 +527,12 @@ mod tests {
             (r#"{"preferred_currency": {"code": "USD", "rates": {"EUR": "1", "eur": "2"}}}"#, "each currency once"),
             (r#"{"preferred_currency": {"code": "USD", "rates": {"usd": "1"}}}"#, "rates of other currencies"),
             (r#"{"without_user": "hidden"}"#, "\"forward\" or \"revenue_only\" or \"ignore\""),
-            (r#"{"max_age_days": 0}"#, "a whole number of days, 1 to 36500"),
+            (r#"{"max_age_days": -1}"#, "a whole number of days, 0 (no limit) to 36500"),
+            (r#"{"revenue_from": "hidden"}"#, "\"payments\" or \"payment_intents\" or \"application_fees\""),
             (r#"{"max_age_days": 1.5}"#, "`max_age_days`"),
             (r#"{"max_age_days": "7"}"#, "`max_age_days`"),
             (r#"{"max_age_days": 36501}"#, "`max_age_days`"),
-            (r#"{"test_events": "hidden"}"#, "\"forward\" or \"drop\""),
+            (r#"{"test_events": "hidden"}"#, "\"forward\" or \"forward_all\" or \"drop\""),
             (r#"{"personal_data": "hidden"}"#, "\"drop\" or \"keep\""),
             (r#"{"drop_properties": "hidden"}"#, "`drop_properties` has a value"),
             (r#"{"drop_properties": ["hidden_*"]}"#, "one whole segment"),

@@ -1,6 +1,7 @@
 //! What this project knows of Stripe.
 
 pub mod api_versions;
+pub mod credentials;
 pub mod event;
 pub mod event_types;
 pub mod field_path;

@@ -9,10 +9,12 @@ pub mod redaction;
 pub mod revenue;
 pub mod user;
 
+use std::borrow::Cow;
+
 use sha2::{Digest as _, Sha256};
 
 use self::redaction::Reason;
-use self::revenue::Revenue;
+use self::revenue::{Revenue, Rule};
 use crate::amplitude::event::{Event, LIBRARY};
 use crate::amplitude::limits;
 use crate::amplitude::properties::Property;
@@ -21,6 +23,7 @@ use crate::money::exchange_rate::{Conversion, MissingRate};
 use crate::projects::name::ProjectName;
 use crate::settings::Settings;
 use crate::stripe;
+use crate::stripe::event::id_of;
 use crate::stripe::field_path::{FieldPath, Path};
 
 /// Whose event it is, and how they want it.
@@ -32,6 +35,8 @@ pub struct Context<'c> {
     pub source: Option<&'c str>,
     /// The project's.
     pub settings: &'c Settings,
+    /// Whether test-mode events go to an Amplitude project of their own.
+    pub has_test_key: bool,
 }
 
 /// An event for Amplitude, and how it came about.
@@ -68,19 +73,19 @@ pub fn translate<'b>(
             let amount = Some(conversion.amount(minor_units)).filter(|amount| !amount.is_zero());
             (amount, Some(conversion))
         }
-        Revenue::NotCounted(_) | Revenue::UnknownRefund => (None, None),
+        Revenue::NotCounted(_) | Revenue::Unknown => (None, None),
     };
     let event_type = limits::short_id(&format!("[Stripe] {}", event.event_type)).into_owned();
     // The parser has refused times that do not fit.
     let time = event.created.saturating_mul(1000);
     let event_id = event_id(&event.id);
-    let insert_id = limits::short_id(&event.id).into_owned();
+    let insert_id = limits::short_id(&insert_id(&event, &revenue)).into_owned();
     let device_id = device::device_id(&event, project);
     let body_length = event.body_length;
 
-    let mut event_properties = properties::properties(event, source, settings, audit)?;
-    if revenue == Revenue::UnknownRefund {
-        event_properties.insert("normalized_refund_unknown", Property::Json(true.into()));
+    let mut event_properties = properties::properties(event, source, user_id_from.as_ref(), settings, audit)?;
+    if revenue == Revenue::Unknown {
+        event_properties.insert(REVENUE_UNKNOWN, Property::Json(true.into()));
     }
     let truncated = limits::fit(&mut event_properties, body_length);
     let event = Event {
@@ -99,10 +104,22 @@ pub fn translate<'b>(
     Ok(Translation { event, user_id_from, revenue, converted_from, truncated })
 }
 
+/// The property that marks an event which counts as revenue, or takes it back, and does not tell how much.
+const REVENUE_UNKNOWN: &str = "normalized_revenue_unknown";
+
+/// The event's ID; for an event that carries the revenue of a reversed refund back, the refund's. Several events, of
+/// different types and API versions, may tell of the one reversal, and Amplitude counts one.
+fn insert_id<'e>(event: &'e stripe::event::Event<'_>, revenue: &Revenue) -> Cow<'e, str> {
+    match (revenue, id_of(event.object.get("id"))) {
+        (Revenue::Counted { rule: Rule::RefundReversed, .. }, Some(refund)) => format!("{refund}:reversed").into(),
+        _ => Cow::Borrowed(&event.id),
+    }
+}
+
 /// 31 bits that differ from event to event and never change: Amplitude's second rule of deduplication drops events with
 /// equal `event_id`, `time` and `device_id`, and Stripe's one-second clock makes equal times common.
-fn event_id(insert_id: &str) -> u32 {
-    let [a, b, c, d, ..] = Sha256::digest(insert_id).0;
+fn event_id(id: &str) -> u32 {
+    let [a, b, c, d, ..] = Sha256::digest(id).0;
     u32::from_be_bytes([a, b, c, d]) >> 1
 }
 
@@ -119,7 +136,7 @@ mod tests {
         let (project, settings) = ("demo".parse().unwrap(), Settings::parse(settings).unwrap());
         translate(
             event(envelope),
-            &Context { project: &project, source: Some("eu"), settings: &settings },
+            &Context { project: &project, source: Some("eu"), settings: &settings, has_test_key: false },
             &mut |_, _| {},
         )
     }
@@ -179,12 +196,12 @@ mod tests {
         let mut envelope = sample("charge.refunded");
         envelope["data"]["previous_attributes"] = json!(null);
         let translation = translated_with(r#"{"refunds": "negative_revenue"}"#, &envelope).unwrap();
-        assert_eq!(translation.revenue, Revenue::UnknownRefund);
+        assert_eq!(translation.revenue, Revenue::Unknown);
         let event = serde_json::to_value(&translation.event).unwrap();
         assert_eq!((event.get("revenue"), event.get("currency")), (None, None));
-        assert_eq!(event["event_properties"]["normalized_refund_unknown"], true);
+        assert_eq!(event["event_properties"]["normalized_revenue_unknown"], true);
         let (as_event, _) = translated(&envelope);
-        assert_eq!(as_event["event_properties"].get("normalized_refund_unknown"), None);
+        assert_eq!(as_event["event_properties"].get("normalized_revenue_unknown"), None);
     }
 
     #[test]

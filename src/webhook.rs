@@ -126,9 +126,14 @@ impl<S: ProjectSource, A: EventSink, Q: EventQueue> Webhook<S, A, Q> {
         record: &mut Record,
     ) -> Result<Success, Failure> {
         let delivery_settings = project.delivery.as_ref().map_err(Clone::clone)?;
-        let settings = &delivery_settings.settings;
+        let context = Context {
+            project: &message.project,
+            source: message.source.as_deref(),
+            settings: &delivery_settings.settings,
+            has_test_key: delivery_settings.has_test_key(),
+        };
         if let Some(queue) = self.queue.as_ref().filter(|_| self.queue_first) {
-            if let Err(reason) = select(&event, settings, message.received) {
+            if let Err(reason) = select(&event, &context, message.received) {
                 return Ok(Success::Ignored(reason));
             }
             let limit = deadline.min(Instant::now() + QUEUE_FIRST_LIMIT);
@@ -139,7 +144,6 @@ impl<S: ProjectSource, A: EventSink, Q: EventQueue> Webhook<S, A, Q> {
             }
         }
         let destination = delivery_settings.destination(event.livemode);
-        let context = Context { project: &message.project, source: message.source.as_deref(), settings };
         let decision = forward(event, &context, message.received, &mut unaudited)
             .map_err(|missing| delivery_settings.without_rate(missing))?;
         let translation = match decision {

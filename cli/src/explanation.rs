@@ -469,7 +469,11 @@ mod tests {
 
     fn explained(settings: &str, envelope: &Value) -> Result<Explanation<'static>, MissingRate> {
         let (project, settings) = ("demo".parse().unwrap(), Settings::parse(settings).unwrap());
-        Explanation::of(parsed(envelope), &Context { project: &project, source: None, settings: &settings }, NOW)
+        Explanation::of(
+            parsed(envelope),
+            &Context { project: &project, source: None, settings: &settings, has_test_key: false },
+            NOW,
+        )
     }
 
     /// The words, on one line.
@@ -485,7 +489,7 @@ mod tests {
             let settings = Settings::parse(text).unwrap();
             for sample in &SAMPLES {
                 let envelope: Value = serde_json::from_str(sample.json).unwrap();
-                let context = Context { project: &project, source: None, settings: &settings };
+                let context = Context { project: &project, source: None, settings: &settings, has_test_key: false };
                 let expected = translate(parsed(&envelope), &context, &mut |_, _| {}).unwrap();
                 let explanation = explained(text, &envelope).unwrap();
                 let Fate::Sent(translated) = &explanation.fate else { panic!("{}", sample.event_type) };

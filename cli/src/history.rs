@@ -108,8 +108,12 @@ impl Translator {
         self.tell_what_vanished(&event);
         let (id, event_type, created) = (event.id.to_string(), event.event_type.to_string(), event.created);
         let livemode = event.livemode;
-        let context =
-            Context { project: &self.project, source: self.source.as_deref(), settings: &self.delivery.settings };
+        let context = Context {
+            project: &self.project,
+            source: self.source.as_deref(),
+            settings: &self.delivery.settings,
+            has_test_key: self.delivery.has_test_key(),
+        };
         let happened = u64::try_from(created).unwrap_or_default();
         let decision = forward(event, &context, happened, &mut unaudited)
             .map_err(|missing| Fate::Unusable(self.delivery.without_rate(missing).to_string()))?;

@@ -68,7 +68,12 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
     }
     let body = VerifiedBody::trusted(body.into());
     let event = Event::parse(&body).map_err(|error| format!("{file}: the function would answer 400: {error}"))?;
-    let context = Context { project: &arguments.project, source: arguments.source.as_deref(), settings: &settings };
+    let context = Context {
+        project: &arguments.project,
+        source: arguments.source.as_deref(),
+        settings: &settings,
+        has_test_key: false,
+    };
     let explanation = Explanation::of(event, &context, now)
         .map_err(|missing| format!("{file}: the function would answer 500: {missing}"))?;
     let key = format!("<{}>", parameter::API_KEY);

@@ -260,10 +260,11 @@ impl Workbench {
         }
         let name: ProjectName = entry.summary.project.parse().ok()?;
         let project = self.0.projects.project(&name).await.ok()?;
-        let settings = &project.delivery.as_ref().ok()?.settings;
+        let delivery = project.delivery.as_ref().ok()?;
         let now = entry.summary.received / 1000;
         let body = VerifiedBody::trusted(entry.stripe.body.clone().into());
-        let context = Context { project: &name, source: None, settings };
+        let settings = &delivery.settings;
+        let context = Context { project: &name, source: None, settings, has_test_key: delivery.has_test_key() };
         let explanation = Explanation::of(Event::parse(&body).ok()?, &context, now).ok()?;
         Some((explanation.to_string(), note::notes(&explanation)))
     }

@@ -70,8 +70,10 @@ impl<'r> Conversion<'r> {
     "`preferred_currency.rates` has no rate from {from} to {to}; add it, and Stripe's next attempt will go through"
 )]
 pub struct MissingRate {
-    from: Currency,
-    to: Currency,
+    /// The currency of the event.
+    pub from: Currency,
+    /// The preferred currency.
+    pub to: Currency,
 }
 
 /// A rate of exchange between major units: a positive decimal number of up to 16 digits.

@@ -65,6 +65,11 @@ impl DeliverySettings {
         }
     }
 
+    /// Whether test-mode events go to an Amplitude project of their own.
+    pub fn has_test_key(&self) -> bool {
+        self.test.is_some()
+    }
+
     /// All destinations: the main one, and the one of test-mode events if they have their own.
     pub fn destinations(&self) -> impl Iterator<Item = &Destination> {
         std::iter::once(&self.main).chain(&self.test)

@@ -40,20 +40,34 @@ pub const TYPES: [&str; 26] = [
     "issuing_transaction.created",
 ];
 
-/// The types that a project wants: those of [`TYPES`] and `add`, without `remove`, which wins.
+/// The types that `"refunds": "negative_revenue"` needs besides those of [`TYPES`]: without them, money that came back, or
+/// that a dispute moved, would be missing.
+pub const NEGATIVE_REVENUE_TYPES: [&str; 5] = [
+    "charge.dispute.funds_reinstated",
+    "charge.dispute.funds_withdrawn",
+    "charge.refund.updated",
+    "refund.failed",
+    "refund.updated",
+];
+
+/// The types that a project wants: those of [`TYPES`], those that its other settings need, and `add`, without `remove`,
+/// which wins.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EventTypes {
-    /// Further ones.
+    /// Further types.
     pub add: Vec<TypePattern>,
-    /// Those that are left out.
+    /// Types that are ignored.
     pub remove: Vec<TypePattern>,
+    /// Types that other settings need.
+    pub needed: &'static [&'static str],
 }
 
 impl EventTypes {
     /// Whether events of this type are forwarded.
     pub fn contains(&self, event_type: &str) -> bool {
         let any = |patterns: &[TypePattern]| patterns.iter().any(|pattern| pattern.matches(event_type));
-        (TYPES.contains(&event_type) || any(&self.add)) && !any(&self.remove)
+        let listed = TYPES.contains(&event_type) || self.needed.contains(&event_type) || any(&self.add);
+        listed && !any(&self.remove)
     }
 }
 
@@ -149,7 +163,7 @@ mod tests {
 
     fn types(add: &[&str], remove: &[&str]) -> EventTypes {
         let parse = |patterns: &[&str]| patterns.iter().map(|pattern| pattern.parse().unwrap()).collect();
-        EventTypes { add: parse(add), remove: parse(remove) }
+        EventTypes { add: parse(add), remove: parse(remove), needed: &[] }
     }
 
     #[test]
@@ -181,6 +195,14 @@ mod tests {
         ] {
             assert_eq!(types(add, remove).contains(event_type), contained, "{add:?} {remove:?} {event_type}");
         }
+    }
+
+    #[test]
+    fn types_that_other_settings_need_are_on_the_list_unless_they_are_removed() {
+        let types = EventTypes { needed: &NEGATIVE_REVENUE_TYPES, ..types(&[], &["refund.*"]) };
+        assert!(types.contains("charge.refund.updated"));
+        assert!(!types.contains("refund.failed"));
+        assert!(!EventTypes::default().contains("charge.refund.updated"));
     }
 
     #[test]

@@ -8,11 +8,14 @@ use serde::{Serialize, Serializer};
 use thiserror::Error;
 
 use crate::stripe::api_versions::later_places;
+use crate::stripe::credentials::CREDENTIALS;
 use crate::stripe::json::{Json, Object};
 
-/// The path to one field: keys joined by dots, elements of arrays by their index: `lines.data.0.metadata.user_id`.
+/// The path to one field: names joined by dots, elements of arrays by their index: `lines.data.0.metadata.user_id`.
 ///
-/// Where a later API version has the field in another place, the path leads there, too.
+/// Everything after `metadata.` is one key, whatever it contains: Stripe's metadata is flat, and its keys are free text.
+/// Where a later API version has the field in another place, the path leads there, too. `customer` also means
+/// `customer_account`, which stands in for it where an account has Accounts v2.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldPath(Arc<Written>);
 
@@ -21,15 +24,22 @@ struct Written {
     text: String,
     /// The kinds of objects that have it in another place later, and that place.
     later: Vec<(&'static str, String)>,
+    /// The same path from `customer_account` on, where it begins with `customer`.
+    by_account: Option<String>,
 }
 
 impl FieldPath {
     /// The value there; `None` where something on the way is missing.
     pub fn find<'o, 'b>(&self, object: &'o Object<'b>) -> Option<&'o Json<'b>> {
-        find(&self.0.text, object).or_else(|| {
+        let Written { text, later, by_account } = &*self.0;
+        let found = find(text, object).or_else(|| {
             let kind = |kind: &str| object.get("object").and_then(Json::as_str) == Some(kind);
-            self.0.later.iter().filter(|(of, _)| kind(of)).find_map(|(_, place)| find(place, object))
-        })
+            later.iter().filter(|(of, _)| kind(of)).find_map(|(_, place)| find(place, object))
+        });
+        match by_account {
+            Some(path) if found.is_none_or(Json::is_null) => find(path, object).or(found),
+            _ => found,
+        }
     }
 
     /// As it is written in the settings.
@@ -39,7 +49,7 @@ impl FieldPath {
 }
 
 fn find<'o, 'b>(path: &str, object: &'o Object<'b>) -> Option<&'o Json<'b>> {
-    let mut segments = path.split('.');
+    let mut segments = segments(path);
     let first = object.get(segments.next()?)?;
     segments.try_fold(first, |value, segment| match value {
         Json::List(items) => items.get(segment.parse::<usize>().ok()?),
@@ -51,10 +61,14 @@ impl FromStr for FieldPath {
     type Err = InvalidPath;
 
     fn from_str(text: &str) -> Result<Self, InvalidPath> {
-        if segments(text)?.any(|segment| segment.contains('*')) {
+        if check(text)?.any(|segment| segment.contains('*')) {
             return Err(InvalidPath::NotOneField);
         }
-        Ok(Self(Arc::new(Written { text: text.to_owned(), later: later_places(text).collect() })))
+        if names(text).any(|name| CREDENTIALS.contains(&name)) {
+            return Err(InvalidPath::Credential);
+        }
+        let later = later_places(text).collect();
+        Ok(Self(Arc::new(Written { text: text.to_owned(), later, by_account: by_account(text) })))
     }
 }
 
@@ -91,12 +105,12 @@ impl FromStr for FieldPattern {
     type Err = InvalidPath;
 
     fn from_str(text: &str) -> Result<Self, InvalidPath> {
-        if segments(text)?.any(|segment| segment.contains('*') && segment != "*") {
+        if check(text)?.any(|segment| segment.contains('*') && segment != "*") {
             return Err(InvalidPath::PartOfASegment);
         }
-        let segments = |path: &str| path.split('.').map(str::to_owned).collect();
-        let later = later_places(text).map(|(_, place)| segments(&place)).collect();
-        Ok(Self { segments: segments(text), later })
+        let segments = |path: &str| segments(path).map(str::to_owned).collect();
+        let later = later_places(text).map(|(_, place)| place).chain(by_account(text));
+        Ok(Self { segments: segments(text), later: later.map(|place| segments(&place)).collect() })
     }
 }
 
@@ -106,17 +120,55 @@ impl fmt::Display for FieldPattern {
     }
 }
 
-fn segments(text: &str) -> Result<impl Iterator<Item = &str>, InvalidPath> {
-    if text.split('.').any(|segment| segment.trim().is_empty()) || text.trim() != text {
+/// The segments of a path. Everything after `metadata.` is one of them.
+fn segments(path: &str) -> impl Iterator<Item = &str> {
+    let mut rest = Some(path);
+    let mut is_key = false;
+    std::iter::from_fn(move || {
+        let path = rest?;
+        let (segment, behind) = match path.split_once('.').filter(|_| !is_key) {
+            Some((segment, behind)) => (segment, Some(behind)),
+            None => (path, None),
+        };
+        is_key = segment == METADATA;
+        rest = behind;
+        Some(segment)
+    })
+}
+
+const METADATA: &str = "metadata";
+
+/// The segments that are names of Stripe's, and no keys of metadata.
+fn names(path: &str) -> impl Iterator<Item = &str> {
+    let mut is_key = false;
+    segments(path).filter(move |segment| !std::mem::replace(&mut is_key, *segment == METADATA))
+}
+
+/// The same path from `customer_account` on.
+fn by_account(path: &str) -> Option<String> {
+    let rest = path.strip_prefix("customer").filter(|rest| rest.is_empty() || rest.starts_with('.'))?;
+    Some(format!("customer_account{rest}"))
+}
+
+/// The segments of a path that can lead somewhere.
+fn check(text: &str) -> Result<impl Iterator<Item = &str>, InvalidPath> {
+    if segments(text).any(|segment| segment.trim().is_empty()) || text.trim() != text {
         return Err(InvalidPath::Empty);
     }
-    if text.contains(['[', ']']) {
-        return Err(InvalidPath::Brackets);
-    }
-    if ["data.object.", "$."].iter().any(|start| text.starts_with(start)) {
+    if ["data.object.", "event_properties.", "$."].iter().any(|start| text.starts_with(start)) {
         return Err(InvalidPath::NotInside);
     }
-    Ok(text.split('.'))
+    for name in names(text) {
+        if name.contains(['[', ']']) {
+            return Err(InvalidPath::Brackets);
+        }
+        // A pattern is refused where it is not one.
+        let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_' || byte == b'*';
+        if !name.bytes().all(allowed) {
+            return Err(InvalidPath::NotAName);
+        }
+    }
+    Ok(segments(text))
 }
 
 /// What is given is no path. The texts say what a path is.
@@ -131,6 +183,14 @@ pub enum InvalidPath {
     /// From further outside.
     #[error("a path inside the event's object, so without `data.object.` or `$.` before it")]
     NotInside,
+    /// No field of Stripe's has such a name.
+    #[error(
+        "a path of Stripe's own names, which have lower-case letters, digits and _; only behind `metadata.` anything goes"
+    )]
+    NotAName,
+    /// Whoever holds its value can pay, read or act.
+    #[error("a path to an ID, and not to a credential")]
+    Credential,
     /// Many fields, where one is asked for.
     #[error("the path of one field, so without *")]
     NotOneField,
@@ -273,14 +333,67 @@ mod tests {
             (" metadata.user_id", InvalidPath::Empty),
             ("lines.data[0].id", InvalidPath::Brackets),
             ("data.object.metadata.user_id", InvalidPath::NotInside),
+            ("event_properties.description", InvalidPath::NotInside),
             ("$.metadata.user_id", InvalidPath::NotInside),
+            ("Metadata.user_id", InvalidPath::NotAName),
+            ("customerEmail", InvalidPath::NotAName),
+            ("billing details.email", InvalidPath::NotAName),
+            ("metadata. ", InvalidPath::Empty),
         ] {
             assert_eq!(text.parse::<FieldPath>(), Err(error), "{text}");
             assert_eq!(text.parse::<FieldPattern>(), Err(error), "{text}");
         }
         assert_eq!("metadata.*".parse::<FieldPath>(), Err(InvalidPath::NotOneField));
+        for credential in ["client_secret", "payment_intent.client_secret", "receipt_url", "next_action.x.url"] {
+            assert_eq!(credential.parse::<FieldPath>(), Err(InvalidPath::Credential), "{credential}");
+        }
+        assert!("metadata.secret".parse::<FieldPath>().is_ok(), "a key of the operator's own");
+        for pattern in ["metadata.*.name", "metadata.sku_*"] {
+            assert_eq!(pattern.parse::<FieldPattern>(), Err(InvalidPath::PartOfASegment), "{pattern}");
+        }
         assert_eq!("normalized_*".parse::<FieldPattern>(), Err(InvalidPath::PartOfASegment));
         assert_eq!("lines.data.*.description".parse::<FieldPattern>().unwrap().to_string(), "lines.data.*.description");
+    }
+
+    #[test]
+    fn everything_behind_metadata_is_one_key() {
+        let keys = ["user.id", "User Id", "a.b.c", "ids[0]", "näme", "x.metadata.y", "0"];
+        let metadata: serde_json::Map<_, _> = keys.iter().map(|key| ((*key).to_owned(), json!(key))).collect();
+        let object = json!({"metadata": metadata, "lines": {"data": [{"metadata": metadata}]}});
+        let object = json::tests::object(&object);
+        let top = Path::key(None, "metadata");
+        for key in keys {
+            for path in [format!("metadata.{key}"), format!("lines.data.0.metadata.{key}")] {
+                let path: FieldPath = path.parse().unwrap();
+                assert_eq!(path.find(&object).and_then(Json::as_str), Some(key), "{path}");
+            }
+            let pattern: FieldPattern = format!("metadata.{key}").parse().unwrap();
+            assert!(pattern.matches(&Path::key(Some(&top), key)), "{pattern}");
+            assert!("metadata.*".parse::<FieldPattern>().unwrap().matches(&Path::key(Some(&top), key)));
+        }
+    }
+
+    #[test]
+    fn an_account_stands_in_for_a_customer() {
+        for (object, path, found) in [
+            (json!({"customer": null, "customer_account": "acct_1"}), "customer", json!("acct_1")),
+            (json!({"customer_account": "acct_1"}), "customer", json!("acct_1")),
+            (json!({"customer": "cus_1", "customer_account": "acct_1"}), "customer", json!("cus_1")),
+            (json!({"customer": null, "customer_account": null}), "customer", json!(null)),
+            (json!({"customer": null}), "customer", json!(null)),
+            (
+                json!({"customer": null, "customer_account": {"id": "acct_1", "email": "e"}}),
+                "customer.email",
+                json!("e"),
+            ),
+        ] {
+            let object = json::tests::object(&object);
+            let path: FieldPath = path.parse().unwrap();
+            assert_eq!(serde_json::to_value(path.find(&object)).unwrap(), found, "{path}");
+        }
+        let account = Path::key(None, "customer_account");
+        assert!("customer".parse::<FieldPattern>().unwrap().matches(&account));
+        assert!(!"customer_email".parse::<FieldPattern>().unwrap().matches(&account));
     }
 
     #[test]

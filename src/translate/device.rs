@@ -23,8 +23,12 @@ pub struct Anchor<'e> {
 
 /// Depends on nothing but the kind of object, in every API version.
 pub fn anchor<'e>(event: &'e Event<'_>, project: &'e ProjectName) -> Anchor<'e> {
+    let named = |name: &'static str| Some(Anchor { from: name, id: id_of(event.object.get(name))? });
     let first = |names: &[&'static str]| {
-        names.iter().find_map(|name| Some(Anchor { from: name, id: id_of(event.object.get(name))? }))
+        names.iter().find_map(|name| match *name {
+            "customer" => named("customer").or_else(|| named("customer_account")),
+            name => named(name),
+        })
     };
     let anchor = match event.kind() {
         "payment_intent" => first(&["id"]),
@@ -69,6 +73,10 @@ mod tests {
             (json!({"object": "invoice", "id": "in_1", "customer": null}), "in_1"),
             (json!({"object": "subscription", "id": "sub_1", "customer": "cus_1"}), "cus_1"),
             (json!({"object": "customer", "id": "cus_1"}), "cus_1"),
+            // Accounts v2.
+            (json!({"object": "invoice", "id": "in_1", "customer": null, "customer_account": "acct_9"}), "acct_9"),
+            (json!({"object": "checkout.session", "id": "cs_1", "customer_account": {"id": "acct_9"}}), "acct_9"),
+            (json!({"object": "invoice", "id": "in_1", "customer": "cus_1", "customer_account": "acct_9"}), "cus_1"),
             (json!({"object": "issuing.authorization", "id": "iauth_1", "cardholder": "ich_1"}), "ich_1"),
             (json!({"object": "issuing.transaction", "id": "ipi_1", "cardholder": {"id": "ich_1"}}), "ich_1"),
             (json!({"object": "issuing.transaction", "id": "ipi_1", "cardholder": null}), "ipi_1"),

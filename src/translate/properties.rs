@@ -11,7 +11,7 @@ use crate::money::currency::Currency;
 use crate::money::exchange_rate::{Conversion, MissingRate, PreferredCurrency};
 use crate::settings::Settings;
 use crate::stripe::event::{Event, id_of};
-use crate::stripe::field_path::Path;
+use crate::stripe::field_path::{FieldPath, Path};
 use crate::stripe::json::{Json, Object};
 
 /// The fields that are amounts in minor units of the object's `currency`.
@@ -34,14 +34,15 @@ const AMOUNTS: [&str; 16] = [
     "application_fee_amount",
 ];
 
-/// The properties of an event. `source` is the label of the signing secret that matched; `removed` is told what never
-/// leaves, and why.
+/// The properties of an event. `source` is the label of the signing secret that matched, `user_id_from` the path that gave
+/// the user ID; `removed` is told what never leaves, and why.
 ///
 /// # Errors
 /// Where the project wants amounts converted and has no rate for these.
 pub fn properties<'b>(
     event: Event<'b>,
     source: Option<&str>,
+    user_id_from: Option<&FieldPath>,
     settings: &Settings,
     removed: &mut impl FnMut(&Path<'_>, Reason),
 ) -> Result<Properties<'b>, MissingRate> {
@@ -65,6 +66,7 @@ pub fn properties<'b>(
     add("stripe_api_version", event.api_version.map(Json::from));
     add("stripe_account", event.account.map(Json::from));
     add("stripe_source", source.map(|source| source.to_owned().into()));
+    add("stripe_user_id_from", user_id_from.map(|path| path.as_str().to_owned().into()));
     flat.retain(|name, _| {
         let path = Path::key(None, name);
         let dropped = redaction.drops(&path);
@@ -91,14 +93,23 @@ fn normalize(
     let Some(currency) = currency else { return Ok(()) };
     let amount = |name: &str| object.get(name).and_then(Json::as_i64).or_else(|| moved(object, name));
     let amounts: Vec<_> = amounts.iter().filter_map(|name| Some((name, amount(name)?))).collect();
+    let mut add = |name: &str, value| normalized.insert(format!("normalized_{name}"), value);
+    let code = |currency: Currency| Property::Json(currency.code().to_owned().into());
     let conversion = match Conversion::of(currency, preferred) {
         Ok(conversion) => conversion,
         // A subscription, for example, has a currency and no number that could be wrong.
         Err(_) if amounts.is_empty() => return Ok(()),
+        // Nothing is nothing in every currency.
+        Err(missing) if amounts.iter().all(|(_, minor_units)| *minor_units == 0) => {
+            add(&format!("{prefix}currency"), code(missing.to));
+            add(&format!("{prefix}original_currency"), code(currency));
+            for (name, _) in amounts {
+                add(name, Property::Amount(missing.to.amount(0)));
+            }
+            return Ok(());
+        }
         Err(missing) => return Err(missing),
     };
-    let mut add = |name: &str, value| normalized.insert(format!("normalized_{name}"), value);
-    let code = |currency: Currency| Property::Json(currency.code().to_owned().into());
     add(&format!("{prefix}currency"), code(conversion.currency()));
     if let Some(rate) = conversion.rate() {
         add(&format!("{prefix}original_currency"), code(conversion.from));
@@ -156,7 +167,7 @@ mod tests {
 
     fn properties_with(settings: &str, envelope: &Value) -> Result<Value, MissingRate> {
         let settings = Settings::parse(settings).unwrap();
-        let properties = properties(event(envelope), Some("eu"), &settings, &mut |_, _| {})?;
+        let properties = properties(event(envelope), Some("eu"), None, &settings, &mut |_, _| {})?;
         Ok(serde_json::to_value(properties).unwrap())
     }
 

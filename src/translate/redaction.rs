@@ -10,6 +10,7 @@ use std::sync::LazyLock;
 use rustc_hash::FxHashMap;
 
 use crate::settings::{PersonalData, Settings};
+use crate::stripe::credentials::CREDENTIALS;
 use crate::stripe::field_path::{FieldPattern, Path};
 use crate::stripe::json::{Json, Object};
 
@@ -39,11 +40,13 @@ impl fmt::Display for Reason {
 
 /// A field that is removed, by its name and the place that it stands in. A place is the `object` kind of the JSON object
 /// that holds the field (`checkout.session`), or, where that has no kind, the name that leads to it (`billing_details`).
+#[derive(Clone, Copy)]
 struct Rule {
     name: &'static str,
     place: Place,
 }
 
+#[derive(Clone, Copy)]
 enum Place {
     Any,
     Only(&'static [&'static str]),
@@ -62,37 +65,16 @@ const fn anywhere_but_in(name: &'static str, places: &'static [&'static str]) ->
     Rule { name, place: Place::AnyBut(places) }
 }
 
-/// Whoever holds one of these can pay, read or act.
-const CREDENTIALS: &[Rule] = &[
-    anywhere("client_secret"),
-    anywhere("secret"),
-    anywhere("password"),
-    anywhere("cvc"),
-    // It proves to a bank that 3-D Secure was completed.
-    anywhere("cryptogram"),
+/// Credentials that are such only in some places; those of [`CREDENTIALS`] are everywhere.
+const CREDENTIALS_BY_PLACE: &[Rule] = &[
     only_in("number", &["card", "issuing.card"]),
     only_in("pin", &["issuing.card"]),
-    anywhere("next_action"),
-    anywhere("challenge_url"),
-    anywhere("receipt_url"),
-    anywhere("hosted_invoice_url"),
-    anywhere("hosted_instructions_url"),
-    anywhere("hosted_regulatory_receipt_url"),
-    anywhere("hosted_verification_url"),
-    anywhere("hosted_voucher_url"),
-    anywhere("invoice_pdf"),
-    anywhere("mandate_url"),
     only_in("pdf", &["credit_note", "quote"]),
     only_in(
         "url",
         &["account_link", "billing_portal.session", "checkout.session", "file", "file_link", "recovery", "redirect"],
     ),
 ];
-
-/// The names of fields that are credentials wherever they stand.
-pub fn names_of_credentials() -> impl Iterator<Item = &'static str> {
-    CREDENTIALS.iter().filter(|rule| matches!(rule.place, Place::Any)).map(|rule| rule.name)
-}
 
 /// What tells who somebody is, where they live or how to reach them, by kind. Countries, states, brands and statuses stay.
 const PERSONAL_DATA: &[(&str, &[Rule])] = &[
@@ -365,16 +347,20 @@ impl<'s> Redaction<'s> {
 }
 
 /// The tables by name: every field of every event is looked up.
-static RULES: LazyLock<FxHashMap<&str, Vec<(&Rule, Reason)>>> = LazyLock::new(|| {
-    let credentials = CREDENTIALS.iter().map(|rule| (rule, Reason::Credential));
-    let personal_data =
-        PERSONAL_DATA.iter().flat_map(|(kind, rules)| rules.iter().map(|rule| (rule, Reason::PersonalData(kind))));
+static RULES: LazyLock<FxHashMap<&str, Vec<(Rule, Reason)>>> = LazyLock::new(|| {
     let mut by_name: FxHashMap<&str, Vec<_>> = FxHashMap::default();
-    for (rule, reason) in credentials.chain(personal_data) {
+    for (rule, reason) in rules() {
         by_name.entry(rule.name).or_default().push((rule, reason));
     }
     by_name
 });
+
+fn rules() -> impl Iterator<Item = (Rule, Reason)> {
+    let credentials = CREDENTIALS.into_iter().map(anywhere).chain(CREDENTIALS_BY_PLACE.iter().copied());
+    let personal_data = PERSONAL_DATA.iter().flat_map(|(kind, rules)| rules.iter().map(|rule| (*rule, *kind)));
+    let personal_data = personal_data.map(|(rule, kind)| (rule, Reason::PersonalData(kind)));
+    credentials.map(|rule| (rule, Reason::Credential)).chain(personal_data)
+}
 
 /// Whether the table applies, or, in the operator's own `metadata`, rests.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -403,8 +389,8 @@ mod tests {
         redacted_with("{}", object)
     }
 
-    fn all_rules() -> impl Iterator<Item = &'static Rule> {
-        CREDENTIALS.iter().chain(PERSONAL_DATA.iter().flat_map(|(_, rules)| rules.iter()))
+    fn all_rules() -> impl Iterator<Item = Rule> {
+        rules().map(|(rule, _)| rule)
     }
 
     #[test]

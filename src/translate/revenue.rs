@@ -1,14 +1,16 @@
-//! What counts as revenue, so that one payment is counted once, and a refund takes back what was counted and no more.
+//! Which events carry revenue, so that one payment is counted once, and a refund takes back what was counted and no more.
 //!
 //! One purchase fires several events (`payment_intent.succeeded`, `charge.succeeded`, with Billing also `invoice.paid`),
-//! and Amplitude cannot take back what it ingested: only the first of them carries revenue. Refunds and disputes subtract
-//! where the project's setting `refunds` says so. Nothing is guessed: a refund whose amount an event does not tell is
-//! marked, and carries no revenue. Source: docs.stripe.com/api/events/types and docs.stripe.com/refunds.
+//! and Amplitude cannot take back what it ingested: only one of them carries revenue, by the setting `revenue_from`. Refunds
+//! and disputes subtract where the setting `refunds` says so. Nothing is guessed: where an event does not tell its amount,
+//! it is marked and carries no revenue. No rule depends on the API version that an event is rendered in, because a webhook
+//! and a backfill may render the same event in different ones. Sources: docs.stripe.com/api/events/types,
+//! docs.stripe.com/refunds, docs.stripe.com/disputes; DESIGN.md's sections 3 and 4.
 
 use std::fmt;
 
 use crate::money::currency::Currency;
-use crate::settings::{Refunds, Settings};
+use crate::settings::{Refunds, RevenueFrom, Settings};
 use crate::stripe::event::{Event, id_of};
 use crate::stripe::json::{Json, Object};
 
@@ -24,10 +26,10 @@ pub enum Revenue {
         /// Why so much.
         rule: Rule,
     },
-    /// It does not.
+    /// It does not count.
     NotCounted(NotCounted),
-    /// It is a refund, and the event does not tell of how much.
-    UnknownRefund,
+    /// It counts or takes back, and does not tell how much.
+    Unknown,
 }
 
 /// The rule by which an event carries revenue.
@@ -35,6 +37,10 @@ pub enum Revenue {
 pub enum Rule {
     /// What a succeeded PaymentIntent received.
     Received,
+    /// What was captured of a charge without a PaymentIntent.
+    Captured,
+    /// An application fee.
+    ApplicationFee,
     /// What was newly refunded of what was captured.
     NewlyRefunded {
         /// `amount_refunded`: all refunds of the charge until now.
@@ -44,10 +50,17 @@ pub enum Rule {
         /// `amount` − `amount_captured`: released, not paid back, so never counted.
         never_captured: i64,
     },
+    /// What was newly refunded of an application fee.
+    FeeRefunded {
+        /// `amount_refunded`: all refunds of the fee until now.
+        refunded: i64,
+        /// The same before this event.
+        previously: i64,
+    },
     /// A refund of a payment that has no charge.
     RefundWithoutCharge,
-    /// A refund that failed, so that the money stayed.
-    RefundFailed,
+    /// A refund that failed or was canceled, so that the money is back.
+    RefundReversed,
     /// What a dispute withdrew.
     DisputeWithdrawn,
     /// What came back when a dispute was won.
@@ -59,9 +72,12 @@ impl Rule {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Received => "received",
+            Self::Captured => "captured",
+            Self::ApplicationFee => "application_fee",
             Self::NewlyRefunded { .. } => "newly_refunded",
+            Self::FeeRefunded { .. } => "fee_refunded",
             Self::RefundWithoutCharge => "refund_without_charge",
-            Self::RefundFailed => "refund_failed",
+            Self::RefundReversed => "refund_reversed",
             Self::DisputeWithdrawn => "dispute_withdrawn",
             Self::DisputeReinstated => "dispute_reinstated",
         }
@@ -72,15 +88,23 @@ impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Received => f.write_str("what the payment received: `amount_received`"),
+            Self::Captured => f.write_str("what was captured of a charge that has no PaymentIntent"),
+            Self::ApplicationFee => f.write_str("the `amount` of the application fee"),
             Self::NewlyRefunded { refunded, previously, never_captured } => write!(
                 f,
                 "what was newly refunded, in minor units: max(0, {refunded} − {never_captured}) − max(0, {previously} − {never_captured}), \
                  where {refunded} is refunded in all, {previously} was before, and {never_captured} was never captured"
             ),
+            Self::FeeRefunded { refunded, previously } => write!(
+                f,
+                "what was newly refunded of the fee, in minor units: {refunded} − {previously}, where {refunded} is refunded in all, and {previously} was before"
+            ),
             Self::RefundWithoutCharge => f.write_str("the `amount` of a refund that has no charge"),
-            Self::RefundFailed => f.write_str("the `amount` of a refund that failed, added back"),
-            Self::DisputeWithdrawn => f.write_str("the dispute's `amount`, withdrawn, without Stripe's fee"),
-            Self::DisputeReinstated => f.write_str("the dispute's `amount`, reinstated, without Stripe's fee"),
+            Self::RefundReversed => {
+                f.write_str("the `amount` of a refund that failed or was canceled, added back once")
+            }
+            Self::DisputeWithdrawn => f.write_str("what the dispute withdrew, without Stripe's fee"),
+            Self::DisputeReinstated => f.write_str("what the dispute gave back, without Stripe's fee"),
         }
     }
 }
@@ -90,18 +114,22 @@ impl fmt::Display for Rule {
 pub enum NotCounted {
     /// Events of the type never do.
     Type,
+    /// The setting `revenue_from` counts something else.
+    OtherSource,
     /// Refunds and disputes do not, by the settings.
     AsEvents,
-    /// There is no amount or no currency.
-    NoAmount,
     /// The amount is 0.
     Zero,
-    /// The payment has no PaymentIntent, so that it was never counted.
+    /// The charge is authorized, and not captured yet.
+    NotCaptured,
+    /// The charge is a transfer from the platform, and the payment counts there.
+    Transfer,
+    /// The payment that is refunded or disputed was never counted.
     PaymentNotCounted,
     /// Another event of the same refund counts.
     CountedBy(&'static str),
-    /// The refund has not failed with this event.
-    NotFailedNow,
+    /// The refund has not failed or been canceled with this event.
+    NotReversedNow,
     /// The event that would have subtracted it is not on the project's list.
     NeverSubtracted(&'static str),
 }
@@ -110,16 +138,16 @@ impl fmt::Display for NotCounted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Type => f.write_str(
-                "events of this type carry none: a purchase fires several events, and payment_intent.succeeded alone counts",
+                "events of this type carry none: a purchase fires several events, and only one of them counts, payment_intent.succeeded by default",
             ),
+            Self::OtherSource => f.write_str("the setting `revenue_from` counts something else"),
             Self::AsEvents => f.write_str("the setting `refunds` is \"as_events\""),
-            Self::NoAmount => f.write_str("the object has no amount or no currency"),
             Self::Zero => f.write_str("the amount is 0"),
-            Self::PaymentNotCounted => {
-                f.write_str("the payment has no PaymentIntent, so it was never counted and nothing is taken back")
-            }
+            Self::NotCaptured => f.write_str("the charge is only authorized: charge.captured counts"),
+            Self::Transfer => f.write_str("the charge is a transfer from the platform, where the payment counts"),
+            Self::PaymentNotCounted => f.write_str("the payment was never counted, so nothing is taken back"),
             Self::CountedBy(event_type) => write!(f, "{event_type} counts for this refund"),
-            Self::NotFailedNow => f.write_str("the refund has not failed with this event"),
+            Self::NotReversedNow => f.write_str("the refund has not failed or been canceled with this event"),
             Self::NeverSubtracted(event_type) => {
                 write!(f, "it was never subtracted: {event_type} is not on the list of types")
             }
@@ -127,67 +155,135 @@ impl fmt::Display for NotCounted {
     }
 }
 
+const PAYMENT_SUCCEEDED: &str = "payment_intent.succeeded";
+const CHARGE_SUCCEEDED: &str = "charge.succeeded";
+const CHARGE_CAPTURED: &str = "charge.captured";
 const CHARGE_REFUNDED: &str = "charge.refunded";
 const CHARGE_REFUND_UPDATED: &str = "charge.refund.updated";
 const REFUND_CREATED: &str = "refund.created";
+const REFUND_UPDATED: &str = "refund.updated";
 const REFUND_FAILED: &str = "refund.failed";
 const FUNDS_WITHDRAWN: &str = "charge.dispute.funds_withdrawn";
 const FUNDS_REINSTATED: &str = "charge.dispute.funds_reinstated";
-
-/// From this API version on, `refund.…` events are sent for all refunds; before, only for those without a charge.
-const REFUND_EVENTS_FOR_ALL: &str = "2024-10-28";
+const FEE_CREATED: &str = "application_fee.created";
+const FEE_REFUNDED: &str = "application_fee.refunded";
 
 /// The revenue of an event of a project with these settings.
 pub fn revenue(event: &Event<'_>, settings: &Settings) -> Revenue {
-    let object = &event.object;
-    match &*event.event_type {
-        "payment_intent.succeeded" => counted(object, "amount_received", 1, Rule::Received),
+    let result = match &*event.event_type {
+        PAYMENT_SUCCEEDED | CHARGE_SUCCEEDED | CHARGE_CAPTURED | FEE_CREATED => received(event, settings),
         CHARGE_REFUNDED
         | CHARGE_REFUND_UPDATED
         | REFUND_CREATED
+        | REFUND_UPDATED
         | REFUND_FAILED
         | FUNDS_WITHDRAWN
-        | FUNDS_REINSTATED => {
-            if settings.refunds == Refunds::AsEvents {
-                return Revenue::NotCounted(NotCounted::AsEvents);
-            }
-            // Legacy charges, and refunds of a cash balance, say so.
-            if object.get("payment_intent").is_some_and(Json::is_null) {
-                return Revenue::NotCounted(NotCounted::PaymentNotCounted);
-            }
-            taken_back(event, settings)
-        }
-        _ => Revenue::NotCounted(NotCounted::Type),
+        | FUNDS_REINSTATED
+        | FEE_REFUNDED => taken_back(event, settings),
+        _ => Err(NotCounted::Type),
+    };
+    let (amount, rule) = match result {
+        Ok(counted) => counted,
+        Err(reason) => return Revenue::NotCounted(reason),
+    };
+    match (amount, currency(&event.object)) {
+        (Some(0), _) => Revenue::NotCounted(NotCounted::Zero),
+        (Some(minor_units), Some(currency)) => Revenue::Counted { minor_units, currency, rule },
+        _ => Revenue::Unknown,
     }
 }
 
-fn taken_back(event: &Event<'_>, settings: &Settings) -> Revenue {
+/// An amount in minor units, where the event tells it, and the rule by which it counts.
+type Amount = (Option<i64>, Rule);
+
+fn received(event: &Event<'_>, settings: &Settings) -> Result<Amount, NotCounted> {
+    let object = &event.object;
+    match (&*event.event_type, settings.revenue_from) {
+        (FEE_CREATED, RevenueFrom::ApplicationFees) => Ok((integer(object, "amount"), Rule::ApplicationFee)),
+        (FEE_CREATED, _) => Err(NotCounted::Type),
+        (_, RevenueFrom::ApplicationFees) => Err(NotCounted::OtherSource),
+        (PAYMENT_SUCCEEDED, _) => Ok((integer(object, "amount_received"), Rule::Received)),
+        _ => captured(event, settings),
+    }
+}
+
+/// A charge without a PaymentIntent, of the old Charges API, is a payment of its own. It counts when it is captured: at once
+/// with `charge.succeeded`, or later with `charge.captured`.
+fn captured(event: &Event<'_>, settings: &Settings) -> Result<Amount, NotCounted> {
+    let object = &event.object;
+    if !has_no_payment_intent(object) {
+        return Err(NotCounted::Type);
+    }
+    if settings.revenue_from == RevenueFrom::PaymentIntents {
+        return Err(NotCounted::OtherSource);
+    }
+    if is_set(object, "source_transfer") {
+        return Err(NotCounted::Transfer);
+    }
+    let captured = integer(object, "amount_captured");
+    match &*event.event_type {
+        CHARGE_SUCCEEDED if object.get("captured").and_then(Json::as_bool) == Some(false) => {
+            Err(NotCounted::NotCaptured)
+        }
+        // API versions without `amount_captured` capture at once what they charge.
+        CHARGE_SUCCEEDED => Ok((captured.or_else(|| integer(object, "amount")), Rule::Captured)),
+        _ => Ok((captured, Rule::Captured)),
+    }
+}
+
+fn taken_back(event: &Event<'_>, settings: &Settings) -> Result<Amount, NotCounted> {
+    if (event.event_type == FEE_REFUNDED) != (settings.revenue_from == RevenueFrom::ApplicationFees) {
+        let is_fee = event.event_type == FEE_REFUNDED;
+        return Err(if is_fee { NotCounted::Type } else { NotCounted::OtherSource });
+    }
+    if settings.refunds == Refunds::AsEvents {
+        return Err(NotCounted::AsEvents);
+    }
     let object = &event.object;
     let has_charge = id_of(object.get("charge")).is_some();
     match &*event.event_type {
-        CHARGE_REFUNDED => refunded(event),
-        REFUND_CREATED if has_charge => Revenue::NotCounted(NotCounted::CountedBy(CHARGE_REFUNDED)),
-        REFUND_CREATED => counted(object, "amount", -1, Rule::RefundWithoutCharge),
-        FUNDS_WITHDRAWN => counted(object, "amount", -1, Rule::DisputeWithdrawn),
+        FEE_REFUNDED => Ok(fee_refunded(event)),
+        _ if !was_counted(object, settings) => Err(NotCounted::PaymentNotCounted),
+        CHARGE_REFUNDED => Ok(newly_refunded(event)),
+        REFUND_CREATED if has_charge => Err(NotCounted::CountedBy(CHARGE_REFUNDED)),
+        REFUND_CREATED => Ok((negative(integer(object, "amount")), Rule::RefundWithoutCharge)),
+        FUNDS_WITHDRAWN => Ok((withdrawn(event), Rule::DisputeWithdrawn)),
         FUNDS_REINSTATED if !settings.events.contains(FUNDS_WITHDRAWN) => {
-            Revenue::NotCounted(NotCounted::NeverSubtracted(FUNDS_WITHDRAWN))
+            Err(NotCounted::NeverSubtracted(FUNDS_WITHDRAWN))
         }
-        FUNDS_REINSTATED => counted(object, "amount", 1, Rule::DisputeReinstated),
-        _ => match failed(event, settings, has_charge) {
-            Some(reason) => Revenue::NotCounted(reason),
-            None => counted(object, "amount", 1, Rule::RefundFailed),
-        },
+        FUNDS_REINSTATED => Ok((reinstated(event), Rule::DisputeReinstated)),
+        _ => reversed(event, settings, has_charge),
     }
 }
 
-/// The amount in this field, if there is one.
-fn counted(object: &Object<'_>, field: &str, sign: i64, rule: Rule) -> Revenue {
-    let amount = object.get(field).and_then(Json::as_i64).and_then(|amount| amount.checked_mul(sign));
-    match (amount, currency(object)) {
-        (Some(0), _) => Revenue::NotCounted(NotCounted::Zero),
-        (Some(minor_units), Some(currency)) => Revenue::Counted { minor_units, currency, rule },
-        _ => Revenue::NotCounted(NotCounted::NoAmount),
+/// Whether the payment that is refunded or disputed was counted. The object is a charge, a refund or a dispute.
+fn was_counted(object: &Object<'_>, settings: &Settings) -> bool {
+    if !has_no_payment_intent(object) {
+        return true;
     }
+    // A refund of a transfer says so. One without a charge gives back a cash balance, which was no payment.
+    let is_charge = object.get("object").and_then(Json::as_str) == Some("charge");
+    settings.revenue_from == RevenueFrom::Payments
+        && (is_charge || id_of(object.get("charge")).is_some())
+        && !is_set(object, "source_transfer")
+        && !is_set(object, "source_transfer_reversal")
+}
+
+/// Charges of the old API say so; an absent field says nothing.
+fn has_no_payment_intent(object: &Object<'_>) -> bool {
+    object.get("payment_intent").is_some_and(Json::is_null)
+}
+
+fn is_set(object: &Object<'_>, field: &str) -> bool {
+    object.get(field).is_some_and(|value| !value.is_null())
+}
+
+fn integer(object: &Object<'_>, field: &str) -> Option<i64> {
+    object.get(field).and_then(Json::as_i64)
+}
+
+fn negative(amount: Option<i64>) -> Option<i64> {
+    amount?.checked_neg()
 }
 
 fn currency(object: &Object<'_>) -> Option<Currency> {
@@ -196,11 +292,12 @@ fn currency(object: &Object<'_>) -> Option<Currency> {
 
 /// `charge.refunded` has the sum of all refunds of a charge, and is also sent when an authorization, or the rest of one
 /// after a partial capture, is released. That rest was never counted.
-fn refunded(event: &Event<'_>) -> Revenue {
-    let delta = || {
-        let amount = |name: &str| event.object.get(name).and_then(Json::as_i64);
-        let refunded = amount("amount_refunded")?;
-        let never_captured = amount("amount")?.checked_sub(amount("amount_captured")?)?;
+fn newly_refunded(event: &Event<'_>) -> Amount {
+    let mut rule = Rule::NewlyRefunded { refunded: 0, previously: 0, never_captured: 0 };
+    let mut delta = || {
+        let refunded = integer(&event.object, "amount_refunded")?;
+        let never_captured =
+            integer(&event.object, "amount")?.checked_sub(integer(&event.object, "amount_captured")?)?;
         let paid_back = |refunded: i64| Some(refunded.checked_sub(never_captured)?.max(0));
         let previously = match previously_refunded(event, refunded) {
             Some(previously) => previously,
@@ -208,19 +305,23 @@ fn refunded(event: &Event<'_>) -> Revenue {
             None if paid_back(refunded)? == 0 => 0,
             None => return None,
         };
-        let delta = paid_back(refunded)?.checked_sub(paid_back(previously)?)?;
-        Some((delta, Rule::NewlyRefunded { refunded, previously, never_captured }))
+        rule = Rule::NewlyRefunded { refunded, previously, never_captured };
+        paid_back(refunded)?.checked_sub(paid_back(previously)?)
     };
-    match (delta(), currency(&event.object)) {
-        (Some((0, _)), _) => Revenue::NotCounted(NotCounted::Zero),
-        // Not the negative of i64::MIN: it is a difference of two numbers that are not negative.
-        (Some((delta, rule)), Some(currency)) => Revenue::Counted { minor_units: -delta, currency, rule },
-        _ => Revenue::UnknownRefund,
-    }
+    (negative(delta()), rule)
 }
 
-/// What was refunded of the charge before this event: what Stripe says changed; or else, in API versions before
-/// 2022-11-15, what the newest entry of the charge's list of refunds leaves.
+/// `application_fee.refunded` has the sum of all refunds of a fee.
+fn fee_refunded(event: &Event<'_>) -> Amount {
+    let refunded = integer(&event.object, "amount_refunded");
+    let previously = refunded.and_then(|refunded| previously_refunded(event, refunded));
+    let delta = refunded.zip(previously).and_then(|(refunded, previously)| refunded.checked_sub(previously));
+    let (refunded, previously) = (refunded.unwrap_or_default(), previously.unwrap_or_default());
+    (negative(delta), Rule::FeeRefunded { refunded, previously })
+}
+
+/// What was refunded of the charge or fee before this event: what Stripe says changed; or else, where the object lists its
+/// refunds (charges before 2022-11-15, fees in every API version), what the newest of them leaves.
 fn previously_refunded(event: &Event<'_>, refunded: i64) -> Option<i64> {
     let said = event.previous_attributes.as_ref().and_then(|previous| previous.get("amount_refunded")?.as_i64());
     let listed = || {
@@ -234,32 +335,80 @@ fn previously_refunded(event: &Event<'_>, refunded: i64) -> Option<i64> {
     said.or_else(listed)
 }
 
-/// Why a refund is not added back with this event; `None` where it is.
-///
-/// Two types tell of a refund that failed. Where a project has both, one of them counts: for a refund that both are sent
-/// for, `refund.failed`.
-fn failed(event: &Event<'_>, settings: &Settings, has_charge: bool) -> Option<NotCounted> {
-    let refund_failed_is_sent =
-        !has_charge || event.api_version.as_deref().is_some_and(|version| version >= REFUND_EVENTS_FOR_ALL);
-    let (counting, other) = if refund_failed_is_sent {
-        (REFUND_FAILED, CHARGE_REFUND_UPDATED)
-    } else {
-        (CHARGE_REFUND_UPDATED, REFUND_FAILED)
-    };
+/// A refund that ends `failed` or `canceled` is added back. Which event tells it differs by payment method and API version,
+/// and several may: all of them add it back, under one `insert_id`, and Amplitude counts one.
+fn reversed(event: &Event<'_>, settings: &Settings, has_charge: bool) -> Result<Amount, NotCounted> {
     let subtracted_by = if has_charge { CHARGE_REFUNDED } else { REFUND_CREATED };
     let status = event.object.get("status").and_then(Json::as_str);
-    // What an update of something else leaves out, for example of the metadata of a refund that had failed before.
+    // An update of something else leaves the status out, for example of the metadata of a refund that had failed before.
     let changed = event.previous_attributes.as_ref().is_none_or(|previous| previous.get("status").is_some());
-    let failed_now = status == Some("failed") && (changed || event.event_type == REFUND_FAILED);
-    if !failed_now {
-        Some(NotCounted::NotFailedNow)
+    let is_reversed = matches!(status, Some("failed" | "canceled")) && (changed || event.event_type == REFUND_FAILED);
+    if !is_reversed {
+        Err(NotCounted::NotReversedNow)
     } else if !settings.events.contains(subtracted_by) {
-        Some(NotCounted::NeverSubtracted(subtracted_by))
-    } else if event.event_type == other && settings.events.contains(counting) {
-        Some(NotCounted::CountedBy(counting))
+        Err(NotCounted::NeverSubtracted(subtracted_by))
     } else {
-        None
+        Ok((integer(&event.object, "amount"), Rule::RefundReversed))
     }
+}
+
+/// A movement of money that a dispute lists, in the currency in which it was settled.
+#[derive(Clone, Copy)]
+struct Movement<'e> {
+    amount: i64,
+    currency: &'e str,
+}
+
+/// The movements of a dispute in one direction, and whether all of them are in the dispute's currency.
+struct Movements<'e> {
+    rows: Vec<Movement<'e>>,
+    is_in_currency: bool,
+}
+
+impl Movements<'_> {
+    fn sum(&self) -> Option<i64> {
+        self.rows.iter().try_fold(0_i64, |sum, row| sum.checked_add(row.amount))
+    }
+}
+
+/// The movements in the direction of `sign`. With `new_only`, those that `previous_attributes` lists are not among them.
+fn movements<'e>(event: &'e Event<'_>, sign: i64, new_only: bool) -> Movements<'e> {
+    const FIELD: &str = "balance_transactions";
+    let list = |object: &'e Object<'_>| object.get(FIELD).and_then(Json::as_list).unwrap_or_default();
+    let known = event.previous_attributes.as_ref().filter(|_| new_only).map(list).unwrap_or_default();
+    let is_known = |row: &Json<'_>| {
+        let id = id_of(Some(row));
+        id.is_some() && known.iter().any(|known| id_of(Some(known)) == id)
+    };
+    let movement = |row: &'e Json<'_>| {
+        let amount = row.get("amount")?.as_i64()?;
+        let currency = row.get("currency").and_then(Json::as_str).unwrap_or_default();
+        (amount.signum() == sign).then_some(Movement { amount, currency })
+    };
+    let rows: Vec<_> = list(&event.object).iter().filter(|row| !is_known(row)).filter_map(movement).collect();
+    let currency = event.object.get("currency").and_then(Json::as_str);
+    let is_in_currency = !rows.is_empty() && rows.iter().all(|row| Some(row.currency) == currency);
+    Movements { rows, is_in_currency }
+}
+
+/// A withdrawal takes what its movements say; in another currency than the dispute's, it takes the dispute's amount.
+fn withdrawn(event: &Event<'_>) -> Option<i64> {
+    let movements = movements(event, -1, true);
+    if movements.is_in_currency { movements.sum() } else { negative(integer(&event.object, "amount")) }
+}
+
+/// Less may come back than was withdrawn. In another currency than the dispute's, the dispute's amount is what came back
+/// only if the movements cancel each other out exactly.
+fn reinstated(event: &Event<'_>) -> Option<i64> {
+    let returned = movements(event, 1, true);
+    if returned.is_in_currency {
+        return returned.sum();
+    }
+    let (returned, withdrawn) = (movements(event, 1, false), movements(event, -1, false));
+    let mut currencies = returned.rows.iter().chain(&withdrawn.rows).map(|row| row.currency);
+    let currency = currencies.next()?;
+    let cancel_out = currencies.all(|other| other == currency) && returned.sum()?.checked_add(withdrawn.sum()?)? == 0;
+    integer(&event.object, "amount").filter(|_| cancel_out)
 }
 
 #[cfg(test)]

@@ -24,6 +24,13 @@ const REFUSED_IDS: [&str; 13] = [
     "00000000-0000-0000-0000-000000000000",
 ];
 
+/// What programs write in place of an ID that they do not have, compared without regard to case.
+const ACCIDENTS: [&str; 4] = ["nan", "true", "false", "infinity"];
+
+/// The beginnings and ends of what programs write in place of an ID: an object of JavaScript's, and templates that nobody
+/// rendered.
+const ACCIDENTAL_WRAPPERS: [(&str, &str); 5] = [("[object ", "]"), ("{", "}"), ("${", "}"), ("<%", "%>"), ("%{", "}")];
+
 /// A user ID and the path that gave it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
@@ -64,6 +71,9 @@ pub enum NotAnId {
     /// Amplitude would answer 400.
     #[error("on Amplitude's list of refused IDs")]
     Refused,
+    /// A well-known accident of programs, such as `[object Object]`, or a template that nobody rendered.
+    #[error("an accident of the program that wrote it")]
+    Accident,
     /// Over Amplitude's limit.
     #[error("over 1024 characters")]
     TooLong,
@@ -83,11 +93,20 @@ fn acceptable(value: &Json<'_>) -> Result<String, NotAnId> {
         Err(NotAnId::Empty)
     } else if REFUSED_IDS.iter().any(|refused| id.eq_ignore_ascii_case(refused)) {
         Err(NotAnId::Refused)
+    } else if is_accident(&id) {
+        Err(NotAnId::Accident)
     } else if id.chars().count() > LONGEST_STRING {
         Err(NotAnId::TooLong)
     } else {
         Ok(id)
     }
+}
+
+fn is_accident(id: &str) -> bool {
+    let is_wrapped = |(start, end): &(&str, &str)| id.len() > start.len() && id.starts_with(start) && id.ends_with(end);
+    ACCIDENTS.iter().any(|accident| id.eq_ignore_ascii_case(accident))
+        || ACCIDENTAL_WRAPPERS.iter().any(is_wrapped)
+        || (id.contains("{{") && id.contains("}}"))
 }
 
 #[cfg(test)]
@@ -150,6 +169,10 @@ mod tests {
                 json!({"object": "payment_intent", "metadata": {"user_id": "u"}, "customer": null, "customer_account": "acct_1"}),
                 ("u", "metadata.user_id"),
             ),
+            (
+                json!({"object": "payment_intent", "metadata": {}, "customer": null, "customer_account": "acct_1"}),
+                ("acct_1", "customer"),
+            ),
         ] {
             assert_eq!(user_of(object), Some((expected.0.to_owned(), expected.1)));
         }
@@ -177,6 +200,17 @@ mod tests {
             json!("  "),
             json!("\t\n"),
             json!("00000000-0000-0000-0000-000000000000"),
+            json!("[object Object]"),
+            json!("[object Promise]"),
+            json!("NaN"),
+            json!("true"),
+            json!("False"),
+            json!("{{user.id}}"),
+            json!("user-{{ id }}"),
+            json!("${user.id}"),
+            json!("<%= user.id %>"),
+            json!("{CHECKOUT_SESSION_ID}"),
+            json!("%{user_id}"),
             json!("x".repeat(1025)),
             json!(null),
             json!(true),
@@ -201,6 +235,10 @@ mod tests {
             (json!("ünïcödé"), "ünïcödé"),
             (json!("é".repeat(1024)), &*"é".repeat(1024)),
             (json!("00"), "00"),
+            (json!("nana"), "nana"),
+            (json!("trueman"), "trueman"),
+            (json!("[object"), "[object"),
+            (json!("a{b}"), "a{b}"),
         ] {
             let object = json!({"metadata": {"user_id": value}});
             assert_eq!(user_of(object), Some((id.to_owned(), "metadata.user_id")));

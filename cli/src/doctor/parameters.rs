@@ -23,8 +23,7 @@ pub(super) fn check(parameters: &[Parameter], project: &Project, folder: &str) -
                     parameter::NEXT_SIGNING_SECRET
                 )));
             }
-            let test_events =
-                if delivery.destinations().count() > 1 { "go to a key of their own" } else { "go to the same key" };
+            let test_events = if delivery.has_test_key() { "go to a key of their own" } else { "go to the same key" };
             findings.push(Finding::ok(format!(
                 "{folder} has {secrets} and the Amplitude key; test-mode events {test_events}"
             )));

@@ -115,9 +115,12 @@ mod tests {
         let (project, settings) = ("demo".parse().unwrap(), Settings::default());
         let body = VerifiedBody::trusted(body.into());
         let event = stripe::event::Event::parse(&body).unwrap();
-        let translation =
-            translate(event, &Context { project: &project, source: None, settings: &settings }, &mut |_, _| {})
-                .unwrap();
+        let translation = translate(
+            event,
+            &Context { project: &project, source: None, settings: &settings, has_test_key: false },
+            &mut |_, _| {},
+        )
+        .unwrap();
         assert_eq!(translation.truncated, 0);
         serde_json::to_value(&translation.event).unwrap()
     }

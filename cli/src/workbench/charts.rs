@@ -852,7 +852,7 @@ mod tests {
             .iter()
             .map(|sample| {
                 let body = VerifiedBody::trusted(sample.json.as_bytes().to_vec().into());
-                let context = Context { project: &project, source: None, settings: &settings };
+                let context = Context { project: &project, source: None, settings: &settings, has_test_key: false };
                 let translation = translate(Event::parse(&body).unwrap(), &context, &mut |_, _| {}).unwrap();
                 let Value::Object(event) = serde_json::to_value(&translation.event).unwrap() else { unreachable!() };
                 let attributed_user_id = translation.event.user_id.clone();

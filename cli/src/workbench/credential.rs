@@ -5,9 +5,10 @@ use std::collections::HashSet;
 use serde_json::Value;
 use stripe_amplitude::projects::name::ProjectName;
 use stripe_amplitude::settings::Settings;
+use stripe_amplitude::stripe::credentials::CREDENTIALS;
 use stripe_amplitude::stripe::event::Event;
 use stripe_amplitude::stripe::signature::VerifiedBody;
-use stripe_amplitude::translate::redaction::{Reason, names_of_credentials};
+use stripe_amplitude::translate::redaction::Reason;
 use stripe_amplitude::translate::{Context, translate};
 
 const HIDDEN: &str = "\"(hidden)\"";
@@ -17,7 +18,7 @@ const HIDDEN: &str = "\"(hidden)\"";
 /// the function removes for the place where it stands.
 pub(crate) fn hide(body: &[u8], project: &ProjectName) -> String {
     let text = String::from_utf8_lossy(body);
-    let names: HashSet<&str> = names_of_credentials().collect();
+    let names = HashSet::from(CREDENTIALS);
     let secrets = by_place(body, project);
     let mut shown = String::with_capacity(text.len());
     let mut rest = &*text;
@@ -56,12 +57,12 @@ fn by_place(body: &[u8], project: &ProjectName) -> HashSet<String> {
     let (Ok(event), Ok(whole)) = (Event::parse(&verified), serde_json::from_slice::<Value>(body)) else {
         return secrets;
     };
-    let context = Context { project, source: None, settings: &Settings::default() };
+    let context = Context { project, source: None, settings: &Settings::default(), has_test_key: false };
     let object = whole.pointer("/data/object").unwrap_or(&Value::Null);
     // Without a preferred currency there is no rate that could be missing.
     let _ = translate(event, &context, &mut |path, reason| {
         let path = path.to_string();
-        let is_known_by_name = names_of_credentials().any(|name| path.rsplit('.').next() == Some(name));
+        let is_known_by_name = CREDENTIALS.iter().any(|name| path.rsplit('.').next() == Some(name));
         if reason == Reason::Credential
             && !is_known_by_name
             && let Some(Value::String(text)) = object.pointer(&format!("/{}", path.replace('.', "/")))
