@@ -6,8 +6,8 @@
 //! request → project → verify → parse → select → translate → deliver → answer
 //! ```
 //!
-//! - [`gateway`] reads the request that an API Gateway or a Function URL hands over; [`webhook`] is the handler: that
-//!   line, one call per step.
+//! - `lambda` is what both functions do around their work, with the features `lambda` and `gateway`; lambda_http reads the
+//!   request that an API Gateway or a Function URL hands over. [`webhook`] is the handler: that line, one call per step.
 //! - [`projects`] finds the project that the path names: its signing secrets, Amplitude keys and settings, from a
 //!   [`projects::ProjectSource`], through a cache.
 //! - [`stripe`] knows Stripe: [`stripe::signature`] verifies, [`stripe::event`] parses, [`stripe::json`] holds what it read, [`stripe::event_types`] lists the
@@ -29,9 +29,8 @@ pub mod answer;
 pub mod aws;
 #[cfg(feature = "aws")]
 pub mod environment;
-pub mod gateway;
 pub mod http_client;
-#[cfg(feature = "lambda")]
+#[cfg(feature = "gateway")]
 pub mod lambda;
 #[cfg(feature = "log")]
 pub mod log;

@@ -9,16 +9,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use http::HeaderName;
 use secrecy::{ExposeSecret as _, SecretString};
 use sha2::Sha256;
 use thiserror::Error;
 
 /// The name of the header, in lower case.
 pub const HEADER: &str = "stripe-signature";
-
-/// The same, for a map of headers.
-pub const HEADER_NAME: HeaderName = HeaderName::from_static(HEADER);
 
 /// Checks a body against its signature and every secret of a project. This is the only way to a [`VerifiedBody`].
 ///
