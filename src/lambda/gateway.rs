@@ -52,7 +52,7 @@ where
             let LambdaEvent { payload: Payload(request), context } = event;
             let Some(request) = request else {
                 tracing::warn!(request_id = context.request_id, "{UNREADABLE}");
-                return Ok(Answer::Unreadable(unreadable()));
+                return Ok(Answer::Unreadable(Box::new(unreadable())));
             };
             adapter.oneshot(LambdaEvent::new(request, context)).await.map(Answer::Handler)
         }
@@ -166,7 +166,7 @@ enum Answer<A> {
     /// Of the handler, by lambda_http.
     Handler(A),
     /// To what is no gateway's payload.
-    Unreadable(ApiGatewayProxyResponse),
+    Unreadable(Box<ApiGatewayProxyResponse>),
 }
 
 const UNREADABLE: &str = "the payload is not a request of an HTTP API, a REST API or a Function URL";
@@ -359,7 +359,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_answered_in_the_form_that_every_gateway_takes() {
-        let answer = serde_json::to_value(Answer::<()>::Unreadable(unreadable())).unwrap();
+        let answer = serde_json::to_value(Answer::<()>::Unreadable(Box::new(unreadable()))).unwrap();
         assert_eq!(answer["statusCode"], 400);
         assert_eq!(answer["headers"], json!({"content-type": "application/json"}));
         assert_eq!(answer["isBase64Encoded"], false);
