@@ -1,7 +1,7 @@
 //! The pipeline: from a Stripe event to what is to be done with it. Pure: no I/O, no clock.
 //!
 //! The webhook, redelivery, `backfill` and `preview` all decide here, so that an event is the same event in Amplitude
-//! however it got there. See DESIGN.md's sections 3 and 6.
+//! however it got there.
 
 use thiserror::Error;
 
@@ -134,9 +134,16 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::stripe::event::tests::{event, sample};
+    use crate::stripe::event::tests::event;
 
     const NOW: u64 = 1_800_000_000;
+
+    /// The sample event of a type, happening now.
+    fn sample(event_type: &str) -> Value {
+        let mut envelope = crate::stripe::event::tests::sample(event_type);
+        envelope["created"] = json!(NOW);
+        envelope
+    }
 
     fn decided(settings: &str, envelope: &Value) -> Decision<'static> {
         let (project, settings) = ("demo".parse().unwrap(), Settings::parse(settings).unwrap());
@@ -154,7 +161,6 @@ mod tests {
 
     fn selected(settings: &str, changes: Value) -> Result<(), IgnoreReason> {
         let mut envelope = sample("charge.succeeded");
-        envelope["created"] = json!(NOW);
         envelope.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
         let (project, parsed) = ("demo".parse().unwrap(), Settings::parse(settings).unwrap());
         let context = Context { project: &project, source: None, settings: &parsed, has_test_key: false };
@@ -188,17 +194,37 @@ mod tests {
 
     #[test]
     fn old_events_are_ignored_to_the_second() {
-        let week = 7 * 24 * 60 * 60;
-        let seven = r#"{"max_age_days": 7}"#;
+        let day = 24 * 60 * 60;
+        let (default, three, none) = ("{}", r#"{"max_age_days": 3}"#, r#"{"max_age_days": 0}"#);
         for (settings, created, expected) in [
-            ("{}", json!(0), Ok(())),
-            (seven, json!(NOW - week), Ok(())),
-            (seven, json!(NOW - week - 1), Err(IgnoreReason::TooOld { days: 7 })),
-            (seven, json!(NOW + week), Ok(())),
-            (seven, json!(-1), Err(IgnoreReason::TooOld { days: 7 })),
+            (default, json!(NOW - 7 * day), Ok(())),
+            (default, json!(NOW - 7 * day - 1), Err(IgnoreReason::TooOld { days: 7 })),
+            (default, json!(NOW + 7 * day), Ok(())),
+            (default, json!(-1), Err(IgnoreReason::TooOld { days: 7 })),
+            (three, json!(NOW - 3 * day - 1), Err(IgnoreReason::TooOld { days: 3 })),
+            (none, json!(0), Ok(())),
         ] {
             assert_eq!(selected(settings, json!({"created": created})), expected, "{settings} {created}");
         }
+    }
+
+    #[test]
+    fn test_events_of_connected_accounts_need_a_test_key_or_a_setting() {
+        let connected = json!({"livemode": false, "account": "acct_1"});
+        for (settings, changes, expected) in [
+            ("{}", connected.clone(), Err(IgnoreReason::ConnectedTestEvent)),
+            ("{}", json!({"livemode": true, "account": "acct_1"}), Ok(())),
+            ("{}", json!({"livemode": false}), Ok(())),
+            (r#"{"test_events": "forward_all"}"#, connected.clone(), Ok(())),
+            (r#"{"test_events": "drop"}"#, connected.clone(), Err(IgnoreReason::TestEvent)),
+        ] {
+            assert_eq!(selected(settings, changes.clone()), expected, "{settings} {changes}");
+        }
+        let (project, settings) = ("demo".parse().unwrap(), Settings::default());
+        let context = Context { project: &project, source: None, settings: &settings, has_test_key: true };
+        let mut envelope = sample("charge.succeeded");
+        envelope.as_object_mut().unwrap().extend(connected.as_object().unwrap().clone());
+        assert_eq!(select(&event(&envelope), &context, NOW), Ok(()), "they go to the test key");
     }
 
     #[test]

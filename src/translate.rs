@@ -62,7 +62,7 @@ pub fn translate<'b>(
     context: &Context<'_>,
     audit: &mut impl FnMut(&Path<'_>, Reason),
 ) -> Result<Translation<'b>, MissingRate> {
-    let Context { project, source, settings } = *context;
+    let Context { project, source, settings, .. } = *context;
     let user = user::user(&event.object, &settings.user_id_paths);
     let (user_id, user_id_from) = user.map(|user| (user.id, user.path)).unzip();
     let revenue = revenue::revenue(&event, settings);

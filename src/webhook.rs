@@ -16,14 +16,14 @@ use crate::amplitude::client::{Delivery, EventSink};
 use crate::clock::now;
 use crate::code::Code;
 use crate::forward::{Decision, forward, select, unaudited};
-use crate::outcome::{Failure, Report, Success};
+use crate::outcome::{Failure, Success};
 use crate::projects::name::ProjectName;
 use crate::projects::parameters::Project;
 use crate::projects::source::ProjectSource;
 use crate::projects::{Found, Projects};
 use crate::queue::{Cause, EventQueue, Message, QueueError};
 use crate::record::{ColdStart, Record};
-use crate::response::{response, status};
+use crate::response::respond;
 use crate::stripe::event::Event;
 use crate::stripe::signature::{self, SignatureError, SignatureHeader, VerifiedBody};
 use crate::translate::Context;
@@ -252,14 +252,6 @@ async fn put(
     timeout_at(deadline, queue.put(message, cause)).await.unwrap_or(Err(QueueError::Timeout))
 }
 
-/// Writes the log line of a delivery, and gives its answer.
-fn respond(result: Result<Success, Failure>, record: &Record) -> Response<String> {
-    let status = status(&result);
-    let report = result.map_or_else(|failure| Report::from(&failure), Report::from);
-    record.write(&report, Some(status.as_u16()));
-    response(status, &report, record)
-}
-
 /// What the request asks for, before anything is loaded: `POST …/stripe/{project}` with a body that is not too large.
 fn route(request: &Request<'_>, record: &mut Record) -> Result<ProjectName, Failure> {
     let (before, name) = request.path.rsplit_once('/').ok_or(Failure::Route)?;
@@ -297,7 +289,6 @@ mod tests {
     use crate::projects::parameters::tests::COMPLETE;
     use crate::projects::source::LoadError;
     use crate::projects::tests::Fake;
-    use crate::stripe::event::tests::sample;
     use crate::stripe::signature::{SigningSecret, sign};
 
     /// Remembers what was sent, with the key it was sent to.
@@ -368,6 +359,13 @@ mod tests {
         fn sent(&self) -> usize {
             self.amplitude.sent.lock().unwrap().len()
         }
+    }
+
+    /// The sample event of a type, happening now.
+    fn sample(event_type: &str) -> Value {
+        let mut event = crate::stripe::event::tests::sample(event_type);
+        event["created"] = json!(now());
+        event
     }
 
     fn body(event_type: &str) -> String {

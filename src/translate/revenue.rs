@@ -420,8 +420,7 @@ mod tests {
     use crate::stripe::event::tests::{event, sample};
     use crate::stripe::event_types;
 
-    const REFUND_TYPES: &str = r#"{"refunds": "negative_revenue", "events": {"add": ["refund.created", "refund.failed",
-        "charge.refund.updated", "charge.dispute.*"]}}"#;
+    const REFUND_TYPES: &str = r#"{"refunds": "negative_revenue", "events": {"add": ["refund.created"]}}"#;
 
     fn settings(text: &str) -> Settings {
         Settings::parse(text).unwrap()
@@ -449,15 +448,17 @@ mod tests {
     fn told(revenue: Revenue) -> Result<i64, &'static str> {
         match revenue {
             Revenue::Counted { minor_units, .. } => Ok(minor_units),
-            Revenue::UnknownRefund => Err("unknown"),
+            Revenue::Unknown => Err("unknown"),
             Revenue::NotCounted(reason) => Err(match reason {
                 NotCounted::Type => "type",
                 NotCounted::AsEvents => "as events",
-                NotCounted::NoAmount => "no amount",
+                NotCounted::OtherSource => "other source",
+                NotCounted::NotCaptured => "not captured",
+                NotCounted::Transfer => "transfer",
                 NotCounted::Zero => "zero",
                 NotCounted::PaymentNotCounted => "payment not counted",
                 NotCounted::CountedBy(event_type) | NotCounted::NeverSubtracted(event_type) => event_type,
-                NotCounted::NotFailedNow => "not failed now",
+                NotCounted::NotReversedNow => "not reversed now",
             }),
         }
     }
@@ -485,10 +486,10 @@ mod tests {
             (2000, json!(1500), json!("usd"), Ok(1500)),
             (500, json!(500), json!("jpy"), Ok(500)),
             (2000, json!(0), json!("usd"), Err("zero")),
-            (2000, json!(null), json!("usd"), Err("no amount")),
-            (2000, json!("2000"), json!("usd"), Err("no amount")),
-            (2000, json!(2000), json!(null), Err("no amount")),
-            (2000, json!(2000), json!("usdc"), Err("no amount")),
+            (2000, json!(null), json!("usd"), Err("unknown")),
+            (2000, json!("2000"), json!("usd"), Err("unknown")),
+            (2000, json!(2000), json!(null), Err("unknown")),
+            (2000, json!(2000), json!("usdc"), Err("unknown")),
         ] {
             let mut envelope = sample("payment_intent.succeeded");
             let object = &mut envelope["data"]["object"];
@@ -582,78 +583,164 @@ mod tests {
     }
 
     #[test]
-    fn a_refund_that_fails_is_added_back_once() {
-        let only = |event_type: &str| {
-            settings(&json!({"refunds": "negative_revenue", "events": {"add": [event_type]}}).to_string())
-        };
-        let both = negative;
-        let (with_charge, without) = (json!("ch_1"), json!(null));
-        let (old, new) = ("2024-06-20", "2024-10-28.acacia");
+    fn whatever_tells_that_a_refund_is_reversed_adds_it_back_in_every_version() {
+        let without_refunded =
+            settings(r#"{"refunds": "negative_revenue", "events": {"remove": ["charge.refunded"]}}"#);
+        let without_created = settings(r#"{"refunds": "negative_revenue"}"#);
+        let (with_charge, without_charge) = (json!("ch_1"), json!(null));
         let pending = json!({"status": "pending"});
-        for (event_type, settings, charge, version, status, previous, expected) in [
-            // The one type that the project has.
-            ("charge.refund.updated", only("charge.refund.updated"), &with_charge, old, "failed", &pending, Ok(700)),
-            (
-                "charge.refund.updated",
-                only("charge.refund.updated"),
-                &with_charge,
-                old,
-                "failed",
-                &json!(null),
-                Ok(700),
-            ),
-            ("refund.failed", only("refund.failed"), &with_charge, new, "failed", &json!(null), Ok(700)),
-            ("refund.failed", only("refund.failed"), &with_charge, old, "failed", &json!(null), Ok(700)),
-            // Both: in every version, and with a charge or without, one of them.
-            ("charge.refund.updated", both(), &with_charge, old, "failed", &pending, Ok(700)),
-            ("refund.failed", both(), &with_charge, old, "failed", &json!(null), Err("charge.refund.updated")),
-            ("charge.refund.updated", both(), &with_charge, new, "failed", &pending, Err("refund.failed")),
-            ("refund.failed", both(), &with_charge, new, "failed", &json!(null), Ok(700)),
-            ("charge.refund.updated", both(), &without, old, "failed", &pending, Err("refund.failed")),
-            ("refund.failed", both(), &without, old, "failed", &json!(null), Ok(700)),
+        for (event_type, settings, charge, status, previous, expected) in [
+            ("charge.refund.updated", negative(), &with_charge, "failed", &pending, Ok(700)),
+            ("charge.refund.updated", negative(), &with_charge, "canceled", &pending, Ok(700)),
+            ("charge.refund.updated", negative(), &with_charge, "failed", &json!(null), Ok(700)),
+            ("refund.updated", negative(), &with_charge, "failed", &pending, Ok(700)),
+            ("refund.updated", negative(), &without_charge, "canceled", &json!({"status": "requires_action"}), Ok(700)),
+            ("refund.failed", negative(), &with_charge, "failed", &json!(null), Ok(700)),
+            ("refund.failed", negative(), &without_charge, "failed", &json!({"metadata": {}}), Ok(700)),
             // Not with this event.
-            ("charge.refund.updated", both(), &with_charge, old, "succeeded", &pending, Err("not failed now")),
-            ("charge.refund.updated", both(), &with_charge, old, "canceled", &pending, Err("not failed now")),
+            ("charge.refund.updated", negative(), &with_charge, "succeeded", &pending, Err("not reversed now")),
+            ("refund.updated", negative(), &with_charge, "requires_action", &pending, Err("not reversed now")),
+            ("refund.updated", negative(), &with_charge, "failed", &json!({"metadata": {}}), Err("not reversed now")),
             (
                 "charge.refund.updated",
-                both(),
+                negative(),
                 &with_charge,
-                old,
-                "failed",
+                "canceled",
                 &json!({"metadata": {}}),
-                Err("not failed now"),
+                Err("not reversed now"),
             ),
             // Never subtracted, so not added back.
-            ("refund.failed", only("refund.failed"), &without, old, "failed", &json!(null), Err("refund.created")),
+            ("refund.failed", without_refunded, &with_charge, "failed", &json!(null), Err("charge.refunded")),
+            ("refund.failed", without_created, &without_charge, "failed", &json!(null), Err("refund.created")),
         ] {
-            let refund = json!({"object": "refund", "amount": 700, "charge": charge, "status": status});
-            let mut event = about(event_type, refund, previous.clone());
-            event.api_version = Some(version.into());
-            assert_eq!(
-                told(revenue(&event, &settings)),
-                expected,
-                "{event_type} {charge} {version} {status} {previous}"
-            );
+            for version in [None, Some("2020-08-27"), Some("2024-06-20"), Some("2024-10-28.acacia"), Some("2026-10-28")]
+            {
+                let refund = json!({"object": "refund", "amount": 700, "charge": charge, "status": status});
+                let mut event = about(event_type, refund, previous.clone());
+                event.api_version = version.map(Into::into);
+                assert_eq!(told(revenue(&event, &settings)), expected, "{event_type} {charge} {status} {previous}");
+            }
+        }
+    }
+
+    fn dispute(movements: Value) -> Value {
+        json!({"object": "dispute", "amount": 1500, "charge": "ch_1", "currency": "eur", "balance_transactions": movements})
+    }
+
+    fn movement(id: &str, amount: i64, currency: &str) -> Value {
+        json!({"id": id, "amount": amount, "currency": currency, "fee": 1500})
+    }
+
+    #[test]
+    fn a_dispute_moves_what_its_movements_say() {
+        let (out, back) = (movement("txn_1", -1500, "eur"), movement("txn_2", 1500, "eur"));
+        let part = movement("txn_2", 400, "eur");
+        let (dollars_out, dollars_back) = (movement("txn_1", -1620, "usd"), movement("txn_2", 1620, "usd"));
+        for (event_type, movements, expected) in [
+            ("charge.dispute.created", json!([out]), Err("type")),
+            ("charge.dispute.closed", json!([out, back]), Err("type")),
+            ("charge.dispute.funds_withdrawn", json!([out]), Ok(-1500)),
+            ("charge.dispute.funds_withdrawn", json!([movement("txn_1", -900, "eur")]), Ok(-900)),
+            ("charge.dispute.funds_withdrawn", json!([dollars_out]), Ok(-1500)),
+            ("charge.dispute.funds_withdrawn", json!([]), Ok(-1500)),
+            ("charge.dispute.funds_withdrawn", json!(null), Ok(-1500)),
+            ("charge.dispute.funds_withdrawn", json!(["txn_1"]), Ok(-1500)),
+            ("charge.dispute.funds_reinstated", json!([out, back]), Ok(1500)),
+            ("charge.dispute.funds_reinstated", json!([out, part]), Ok(400)),
+            ("charge.dispute.funds_reinstated", json!([out, part, movement("txn_3", 100, "eur")]), Ok(500)),
+            // In another currency, only what cancels out is known.
+            ("charge.dispute.funds_reinstated", json!([dollars_out, dollars_back]), Ok(1500)),
+            ("charge.dispute.funds_reinstated", json!([dollars_out, movement("txn_2", 1600, "usd")]), Err("unknown")),
+            ("charge.dispute.funds_reinstated", json!([dollars_out, movement("txn_2", 1620, "gbp")]), Err("unknown")),
+            ("charge.dispute.funds_reinstated", json!([out]), Err("unknown")),
+            ("charge.dispute.funds_reinstated", json!([]), Err("unknown")),
+        ] {
+            let event = about(event_type, dispute(movements.clone()), json!(null));
+            assert_eq!(told(revenue(&event, &negative())), expected, "{event_type} {movements}");
+        }
+        let event = about("charge.dispute.funds_reinstated", dispute(json!([out, back])), json!(null));
+        let won_only =
+            settings(r#"{"refunds": "negative_revenue", "events": {"remove": ["charge.dispute.funds_withdrawn"]}}"#);
+        assert_eq!(told(revenue(&event, &won_only)), Err("charge.dispute.funds_withdrawn"));
+    }
+
+    #[test]
+    fn a_later_movement_of_a_dispute_does_not_count_the_earlier_ones_again() {
+        let rows = [movement("txn_1", -1500, "eur"), movement("txn_2", 1500, "eur"), movement("txn_3", -1500, "eur")];
+        let event = about(
+            "charge.dispute.funds_withdrawn",
+            dispute(json!(rows)),
+            json!({"balance_transactions": [rows[0], rows[1]]}),
+        );
+        assert_eq!(told(revenue(&event, &negative())), Ok(-1500));
+    }
+
+    fn charge(changes: Value) -> Value {
+        let mut charge = json!({"object": "charge", "id": "ch_1", "amount": 2000, "amount_captured": 2000,
+            "amount_refunded": 0, "captured": true, "payment_intent": null, "source_transfer": null});
+        charge.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        charge
+    }
+
+    #[test]
+    fn a_charge_without_a_payment_intent_is_a_payment_of_its_own() {
+        let intents = settings(r#"{"revenue_from": "payment_intents", "refunds": "negative_revenue"}"#);
+        for (event_type, settings, changes, expected) in [
+            ("charge.succeeded", negative(), json!({}), Ok(2000)),
+            ("charge.succeeded", negative(), json!({"amount_captured": null}), Ok(2000)),
+            ("charge.succeeded", negative(), json!({"captured": false, "amount_captured": 0}), Err("not captured")),
+            ("charge.captured", negative(), json!({"amount_captured": 1500}), Ok(1500)),
+            ("charge.captured", negative(), json!({"amount_captured": null}), Err("unknown")),
+            ("charge.succeeded", negative(), json!({"source_transfer": "tr_1"}), Err("transfer")),
+            ("charge.succeeded", negative(), json!({"payment_intent": "pi_1"}), Err("type")),
+            ("charge.captured", negative(), json!({"payment_intent": "pi_1"}), Err("type")),
+            ("charge.succeeded", intents.clone(), json!({}), Err("other source")),
+            ("charge.updated", negative(), json!({}), Err("type")),
+            // Refunds subtract what was counted.
+            ("charge.refunded", negative(), json!({"amount_refunded": 500}), Ok(-500)),
+            (
+                "charge.refunded",
+                negative(),
+                json!({"amount_refunded": 500, "source_transfer": "tr_1"}),
+                Err("payment not counted"),
+            ),
+            ("charge.refunded", intents, json!({"amount_refunded": 500}), Err("payment not counted")),
+        ] {
+            let event = about(event_type, charge(changes.clone()), json!({"amount_refunded": 0}));
+            assert_eq!(told(revenue(&event, &settings)), expected, "{event_type} {changes}");
         }
     }
 
     #[test]
-    fn a_dispute_subtracts_what_it_withdraws_and_adds_what_it_reinstates() {
-        let dispute = json!({"object": "dispute", "amount": 1500, "charge": "ch_1", "currency": "eur",
-            "balance_transactions": [{"amount": -1500, "fee": 1500}]});
-        for (event_type, expected) in [
-            ("charge.dispute.created", Err("type")),
-            ("charge.dispute.funds_withdrawn", Ok(-1500)),
-            ("charge.dispute.funds_reinstated", Ok(1500)),
-            ("charge.dispute.closed", Err("type")),
+    fn a_platform_may_count_its_fees() {
+        let fees = settings(r#"{"revenue_from": "application_fees", "refunds": "negative_revenue"}"#);
+        let fee = |refunded: i64| json!({"object": "application_fee", "id": "fee_1", "amount": 300, "amount_refunded": refunded});
+        let listed = json!({"object": "application_fee", "amount": 300, "amount_refunded": 200,
+            "refunds": {"data": [{"amount": 50, "created": 2}, {"amount": 150, "created": 1}]}});
+        for (event_type, settings, object, previous, expected) in [
+            ("application_fee.created", &fees, fee(0), json!(null), Ok(300)),
+            ("application_fee.created", &negative(), fee(0), json!(null), Err("type")),
+            ("application_fee.refunded", &fees, fee(200), json!({"amount_refunded": 50}), Ok(-150)),
+            ("application_fee.refunded", &fees, listed, json!(null), Ok(-50)),
+            ("application_fee.refunded", &fees, fee(200), json!(null), Err("unknown")),
+            ("application_fee.refunded", &negative(), fee(200), json!({"amount_refunded": 0}), Err("type")),
+            ("charge.succeeded", &fees, charge(json!({})), json!(null), Err("other source")),
+            (
+                "charge.refunded",
+                &fees,
+                charge(json!({"amount_refunded": 5})),
+                json!({"amount_refunded": 0}),
+                Err("other source"),
+            ),
         ] {
-            let event = about(event_type, dispute.clone(), json!(null));
-            assert_eq!(told(revenue(&event, &negative())), expected, "{event_type}");
+            let event = about(event_type, object.clone(), previous);
+            assert_eq!(told(revenue(&event, settings)), expected, "{event_type} {object}");
         }
-        let won_only =
-            settings(r#"{"refunds": "negative_revenue", "events": {"add": ["charge.dispute.funds_reinstated"]}}"#);
-        let event = about("charge.dispute.funds_reinstated", dispute, json!(null));
-        assert_eq!(told(revenue(&event, &won_only)), Err("charge.dispute.funds_withdrawn"));
+        let as_events = settings(r#"{"revenue_from": "application_fees"}"#);
+        let event = about("application_fee.refunded", fee(200), json!({"amount_refunded": 0}));
+        assert_eq!(told(revenue(&event, &as_events)), Err("as events"));
+        let payment = crate::stripe::event::tests::event(&sample("payment_intent.succeeded"));
+        assert_eq!(told(revenue(&payment, &fees)), Err("other source"));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::harness::amplitude::answer_with_json;
+use crate::harness::lambda::Function;
 use crate::harness::parameter_store::{Fault as AwsFault, ParameterStore};
 use crate::harness::queue::{self, Handed, QueueStage};
 use crate::harness::{API_KEY, SECRET, SHOP, eventually, stripe};
@@ -407,6 +408,26 @@ async fn what_is_no_event_is_a_dead_letter_at_once() {
         assert!(reason.contains("not a Stripe event") || reason.contains("JSON"), "{reason}");
     }
     assert_eq!(setup.stage.amplitude.requests(), 0);
+}
+
+#[tokio::test]
+async fn what_is_no_batch_is_an_error_that_tells_nothing_of_it() {
+    let redelivery = Function::start_redelivery(&[("RUST_LOG", "trace")]).await;
+    for payload in [
+        json!(null),
+        json!("guest@example.com"),
+        json!({"guest@example.com": 1}),
+        json!({"Records": "guest@example.com"}),
+        json!({"Records": [{"messageId": "a", "body": {"guest@example.com": 1}}]}),
+    ] {
+        let error = redelivery.invoke(&payload).await.unwrap_err();
+        assert!(error.contains("invalid SQS event") && !error.contains("guest"), "{error}");
+    }
+    let message = json!({"messageId": "a", "receiptHandle": "receipt", "body": "guest@example.com"});
+    let answer = redelivery.invoke(&json!({"Records": [message]})).await.unwrap();
+    assert_eq!(answer["batchItemFailures"], json!([{"itemIdentifier": "a"}]), "it serves on");
+    let output = redelivery.output();
+    assert!(output.contains("invalid SQS event") && !output.contains("guest"), "{output}");
 }
 
 #[tokio::test]

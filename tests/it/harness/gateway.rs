@@ -67,6 +67,7 @@ impl Gateway {
         let invocation = match self {
             Self::HttpApi => http_api(request),
             Self::RestApi => rest_api(request),
+            // An HTTP server of the emulator's is in between, so that what is no HTTP does not come through.
             Self::FunctionUrl => {
                 let url = format!("{emulator}/lambda-url/{function}{}", request.path);
                 let mut call = http.request(request.method.parse().unwrap(), url).body(request.body.clone());
@@ -126,7 +127,7 @@ pub fn http_api(request: &Request) -> Value {
 
 /// Version 1.0: header names as they were sent, with a list of values besides the last one.
 /// Source: "Lambda proxy integrations in API Gateway" in the API Gateway developer guide.
-fn rest_api(request: &Request) -> Value {
+pub fn rest_api(request: &Request) -> Value {
     let mut headers = Map::new();
     let mut lists: Map<String, Value> = Map::new();
     for (name, value) in &request.headers {
