@@ -21,6 +21,8 @@ REGION = "us-east-1"
 PARAMETERS = {
     "/stripe-amplitude/demo/stripe-signing-secret": "whsec_demo",
     "/stripe-amplitude/demo/amplitude-api-key": "demo",
+    # The samples are of 2024.
+    "/stripe-amplitude/demo/settings": '{"max_age_days": 0}',
 }
 
 

@@ -64,6 +64,8 @@ pub(crate) struct Translated<'b> {
     pub(crate) money: Money,
     /// The paths of what never leaves, in the order of the object, by reason.
     pub(crate) removed: BTreeMap<Reason, Vec<String>>,
+    /// Paths of `drop_properties` that matched nothing in this event.
+    pub(crate) unmatched: Vec<String>,
     /// How many fields were over one of Amplitude's limits.
     pub(crate) truncated: usize,
 }
@@ -101,8 +103,8 @@ pub(crate) enum Money {
     },
     /// It does not.
     NotCounted(NotCounted),
-    /// It is a refund of an amount that the event does not tell.
-    UnknownRefund,
+    /// It counts or takes back an amount that the event does not tell.
+    Unknown,
 }
 
 /// An amount in the project's preferred currency.
@@ -116,12 +118,12 @@ pub(crate) struct Converted {
 }
 
 impl<'b> Explanation<'b> {
-    /// Goes the handler's way, from the parsed event to what it would send, and keeps what it meets. `now` is in Unix
-    /// seconds.
+    /// Goes the handler's way, from the parsed event to what it would send, and keeps what it meets. `received`, when
+    /// the event arrives, and `now` are in Unix seconds.
     ///
     /// # Errors
     /// Where the project wants amounts converted and has no rate for these: the function would answer 500.
-    pub(crate) fn of(event: Event<'b>, context: &Context<'_>, now: u64) -> Result<Self, MissingRate> {
+    pub(crate) fn of(event: Event<'b>, context: &Context<'_>, received: u64, now: u64) -> Result<Self, MissingRate> {
         Ok(Self {
             id: event.id.to_string(),
             event_type: event.event_type.to_string(),
@@ -129,7 +131,7 @@ impl<'b> Explanation<'b> {
             livemode: event.livemode,
             api_version: event.api_version.as_deref().map(str::to_owned),
             region: context.settings.amplitude_region,
-            fate: fate(event, context, now)?,
+            fate: fate(event, context, received)?,
         })
     }
 
@@ -142,18 +144,21 @@ impl<'b> Explanation<'b> {
     }
 }
 
-fn fate<'b>(event: Event<'b>, context: &Context<'_>, now: u64) -> Result<Fate<'b>, MissingRate> {
+fn fate<'b>(event: Event<'b>, context: &Context<'_>, received: u64) -> Result<Fate<'b>, MissingRate> {
     let user = user_id(&event, &context.settings.user_id_paths);
     let anchor = device::anchor(&event, context.project);
     let anchor = Anchor { from: anchor.from, id: anchor.id.to_owned(), kind: event.kind().to_owned() };
     let mut removed: BTreeMap<Reason, Vec<String>> = BTreeMap::new();
-    let decision = forward(event, context, now, &mut |path, reason| {
+    let mut unmatched: Vec<_> = context.settings.drop_properties.iter().collect();
+    let decision = forward(event, context, received, &mut |path, reason| {
+        unmatched.retain(|pattern| !pattern.matches(path));
         removed.entry(reason).or_default().push(path.to_string());
     })?;
     let translated = |translation: Translation<'b>| {
         let money = money(translation.revenue, context)?;
         let Translation { event, truncated, .. } = translation;
-        Ok(Box::new(Translated { event, user, anchor, money, removed, truncated }))
+        let unmatched = unmatched.iter().map(ToString::to_string).collect();
+        Ok(Box::new(Translated { event, user, anchor, money, removed, unmatched, truncated }))
     };
     Ok(match decision {
         Decision::Send(translation) => Fate::Sent(translated(*translation)?),
@@ -181,7 +186,7 @@ fn money(revenue: Revenue, context: &Context<'_>) -> Result<Money, MissingRate> 
     let (minor_units, currency, rule) = match revenue {
         Revenue::Counted { minor_units, currency, rule } => (minor_units, currency, rule),
         Revenue::NotCounted(reason) => return Ok(Money::NotCounted(reason)),
-        Revenue::UnknownRefund => return Ok(Money::UnknownRefund),
+        Revenue::Unknown => return Ok(Money::Unknown),
     };
     let conversion = Conversion::of(currency, context.settings.preferred_currency.as_ref())?;
     let converted = conversion.rate().map(|rate| Converted {
@@ -273,6 +278,10 @@ impl fmt::Display for Translated<'_> {
         self.revenue(f)?;
         writeln!(f)?;
         self.removed(f)?;
+        if !self.unmatched.is_empty() {
+            let paths = self.unmatched.join(", ");
+            text(f, &format!("Paths of `drop_properties` that matched nothing in this event: {paths}"))?;
+        }
         if self.truncated > 0 {
             writeln!(f)?;
             self.cut(f)?;
@@ -314,11 +323,11 @@ impl Translated<'_> {
                 heading(f, "Revenue: none")?;
                 text(f, &sentence(reason))
             }
-            Money::UnknownRefund => {
+            Money::Unknown => {
                 heading(f, "Revenue: unknown")?;
                 text(
                     f,
-                    "A refund, and the event does not tell of how much: that takes the charge's amounts and currency, and its `amount_refunded` before, in `previous_attributes` or, before API version 2022-11-15, in its list of refunds. It subtracts nothing, and the property `normalized_refund_unknown` marks it.",
+                    "The event counts as revenue, or takes it back, and does not tell how much. A payment tells it in `amount_received`; a refund takes the charge's amounts, and its `amount_refunded` before, in `previous_attributes`; a dispute lists its movements. Nothing is guessed, and the property `normalized_revenue_unknown` marks the event.",
                 )
             }
             Money::Counted { amount, currency, rule, converted } => {
@@ -467,11 +476,17 @@ mod tests {
         Event::parse(Box::leak(Box::new(body))).unwrap()
     }
 
+    /// As if it was received when it happened.
     fn explained(settings: &str, envelope: &Value) -> Result<Explanation<'static>, MissingRate> {
+        explained_at(settings, envelope, envelope["created"].as_u64().unwrap())
+    }
+
+    fn explained_at(settings: &str, envelope: &Value, received: u64) -> Result<Explanation<'static>, MissingRate> {
         let (project, settings) = ("demo".parse().unwrap(), Settings::parse(settings).unwrap());
         Explanation::of(
             parsed(envelope),
             &Context { project: &project, source: None, settings: &settings, has_test_key: false },
+            received,
             NOW,
         )
     }
@@ -567,7 +582,6 @@ Removed: 24 fields
         old["created"] = json!(NOW - 8 * 24 * 60 * 60);
         for (settings, envelope, words) in [
             (r#"{"events": {"remove": ["charge.*"]}}"#, &old, "Events of this type are not on the list"),
-            (r#"{"max_age_days": 7}"#, &old, "more than 7 days ago"),
             (r#"{"test_events": "drop"}"#, &old, "A test-mode event"),
             // A rate does not matter to what is left out.
             (r#"{"test_events": "drop", "preferred_currency": {"code": "EUR"}}"#, &old, "A test-mode event"),
@@ -581,6 +595,24 @@ Removed: 24 fields
             }
             assert!(!told.contains("falls to"), "{told}");
         }
+    }
+
+    #[test]
+    fn an_old_event_is_ignored_for_its_age() {
+        let mut old = sample("charge.refunded");
+        old["created"] = json!(NOW - 8 * 24 * 60 * 60);
+        let explanation = explained_at("{}", &old, NOW).unwrap();
+        assert!(matches!(explanation.fate, Fate::NotSelected(IgnoreReason::TooOld { days: 7 })));
+        assert!(explained_at(r#"{"max_age_days": 0}"#, &old, NOW).unwrap().sent().is_some());
+    }
+
+    #[test]
+    fn paths_that_matched_nothing_are_listed() {
+        let told = told(
+            r#"{"drop_properties": ["metadata.order_id", "metadata.no.such key", "description"]}"#,
+            &sample("charge.refunded"),
+        );
+        assert!(told.contains("matched nothing in this event: metadata.no.such key"), "{told}");
     }
 
     #[test]
@@ -600,9 +632,9 @@ Removed: 24 fields
             (in_dollars, &payment, &["Revenue: 20 USD What the payment received: `amount_received`. Removed"]),
             (too_little, &yen, &["Revenue: none", "at 0.000001 are 0 USD, which is too little to count"]),
             (negative, &refund, &["Revenue: -5 USD", "max(0, 500 − 0) − max(0, 0 − 0)"]),
-            (negative, &unknown, &["Revenue: unknown", "the property `normalized_refund_unknown` marks it"]),
+            (negative, &unknown, &["Revenue: unknown", "the property `normalized_revenue_unknown` marks the event"]),
             ("{}", &refund, &["Revenue: none", "The setting `refunds` is \"as_events\"."]),
-            ("{}", &sample("charge.succeeded"), &["Revenue: none", "payment_intent.succeeded alone counts."]),
+            ("{}", &sample("charge.succeeded"), &["Revenue: none", "only one of them counts"]),
         ] {
             let told = told(settings, envelope);
             assert!(expected.iter().all(|words| told.contains(words)), "{expected:?}: {told}");

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use stripe_amplitude::amplitude::client::Request;
-use stripe_amplitude::forward::IgnoreReason;
+use stripe_amplitude::forward::{IgnoreReason, select};
 use stripe_amplitude::outcome::Failure;
 use stripe_amplitude::projects::name::ProjectName;
 use stripe_amplitude::projects::parameters::parameter;
@@ -74,7 +74,10 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
         settings: &settings,
         has_test_key: false,
     };
-    let explanation = Explanation::of(event, &context, now)
+    // A resend of an old event is another matter: see below.
+    let received = u64::try_from(event.created).unwrap_or_default();
+    let too_old = matches!(select(&event, &context, now), Err(IgnoreReason::TooOld { .. }));
+    let explanation = Explanation::of(event, &context, received, now)
         .map_err(|missing| format!("{file}: the function would answer 500: {missing}"))?;
     let key = format!("<{}>", parameter::API_KEY);
     let request = explanation.sent().map(|event| Request::new(std::slice::from_ref(event), &key));
@@ -90,8 +93,10 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
         }
         None => terminal::print(&explanation.to_string())?,
     }
-    if let (Fate::NotSelected(IgnoreReason::TooOld { .. }), Created::Keep) = (&explanation.fate, arguments.created) {
-        eprintln!("\n--created now shows what becomes of it as if it happened now.");
+    if let (Fate::Sent(_), true) = (&explanation.fate, too_old) {
+        eprintln!(
+            "\nThis is what becomes of it when it happens. Resent today, it is ignored: it is older than `max_age_days`."
+        );
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -265,7 +265,7 @@ impl Workbench {
         let body = VerifiedBody::trusted(entry.stripe.body.clone().into());
         let settings = &delivery.settings;
         let context = Context { project: &name, source: None, settings, has_test_key: delivery.has_test_key() };
-        let explanation = Explanation::of(Event::parse(&body).ok()?, &context, now).ok()?;
+        let explanation = Explanation::of(Event::parse(&body).ok()?, &context, now, now).ok()?;
         Some((explanation.to_string(), note::notes(&explanation)))
     }
 

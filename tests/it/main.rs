@@ -21,6 +21,7 @@ mod simulation;
 
 mod amplitude_faults;
 mod architecture;
+mod cases;
 mod concurrency;
 mod connections;
 mod forwarding;

@@ -23,7 +23,7 @@ const METRICS: [&str; 14] = [
     "queued",
     "cold_start",
     "secret_rolling",
-    "unknown_refunds",
+    "unknown_revenue",
     "without_user",
     "seconds_behind_stripe",
     "amplitude_milliseconds",

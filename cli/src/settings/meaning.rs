@@ -6,7 +6,7 @@ use stripe_amplitude::amplitude::Region;
 use stripe_amplitude::money::currency::Currency;
 use stripe_amplitude::money::exchange_rate::{Conversion, PreferredCurrency};
 use stripe_amplitude::projects::parameters::parameter;
-use stripe_amplitude::settings::{PersonalData, Refunds, Settings, TestEvents, WithoutUser};
+use stripe_amplitude::settings::{PersonalData, Refunds, RevenueFrom, Settings, TestEvents, WithoutUser};
 use stripe_amplitude::stripe::event_types::{EventTypes, TYPES, TypePattern};
 use stripe_amplitude::stripe::field_path::{FieldPath, FieldPattern};
 use stripe_amplitude::translate::redaction::kinds_of_personal_data;
@@ -20,14 +20,18 @@ const FUNDS_WITHDRAWN: &str = "charge.dispute.funds_withdrawn";
 const FUNDS_REINSTATED: &str = "charge.dispute.funds_reinstated";
 
 /// The types that change revenue with `negative_revenue`, and how.
-pub(super) const REFUND_TYPES: [(&str, &str); 6] = [
+pub(super) const REFUND_TYPES: [(&str, &str); 7] = [
     (CHARGE_REFUNDED, "subtracts what was newly refunded of what was captured"),
     ("refund.created", "subtracts a refund that has no charge"),
-    ("refund.failed", "adds back a refund that failed; before API version 2024-10-28, only one that has no charge"),
-    ("charge.refund.updated", "adds back a refund that failed and that refund.failed does not add back"),
+    ("refund.failed", REVERSED),
+    ("refund.updated", REVERSED),
+    ("charge.refund.updated", REVERSED),
     (FUNDS_WITHDRAWN, "subtracts what a dispute withdraws"),
     (FUNDS_REINSTATED, "adds back what returns when a dispute is won"),
 ];
+
+const REVERSED: &str =
+    "adds back a refund that failed or was canceled; Amplitude counts one of the events that tell of the same refund";
 
 /// A key of the settings and what its value does.
 pub(super) struct Meaning {
@@ -70,7 +74,7 @@ fn item(item: impl Into<String>) -> Line {
 }
 
 /// All keys, in the order of the README.
-pub(super) fn meanings(settings: &Settings) -> [Meaning; 10] {
+pub(super) fn meanings(settings: &Settings) -> [Meaning; 11] {
     let default = Settings::default();
     let meaning = |key, (value, effect), is_default| Meaning { key, value, is_default, effect };
     [
@@ -85,6 +89,7 @@ pub(super) fn meanings(settings: &Settings) -> [Meaning; 10] {
             settings.user_id_paths == default.user_id_paths,
         ),
         meaning("events", events(&settings.events), settings.events == default.events),
+        meaning("revenue_from", revenue_from(settings.revenue_from), settings.revenue_from == default.revenue_from),
         meaning("refunds", refunds(settings), settings.refunds == default.refunds),
         meaning(
             "preferred_currency",
@@ -129,10 +134,17 @@ fn user_id_paths(paths: &[FieldPath]) -> Told {
 }
 
 fn events(events: &EventTypes) -> Told {
-    let EventTypes { add, remove } = events;
-    let forwarded = TYPES.iter().filter(|event_type| events.contains(event_type)).map(ToString::to_string);
+    let EventTypes { add, remove, needed } = events;
+    let listed = TYPES.iter().chain(*needed);
+    let forwarded = listed.filter(|event_type| events.contains(event_type)).map(ToString::to_string);
     let forwarded: Vec<_> = forwarded.chain(left_of_added(events)).collect();
     let mut effect = Vec::new();
+    if !needed.is_empty() {
+        effect.push(text(format!(
+            "The setting `refunds` adds {}; the webhook endpoint in Stripe has to send them, too.",
+            needed.join(", ")
+        )));
+    }
     if !add.is_empty() {
         effect.push(text("Added; the webhook endpoint in Stripe has to send them, too:"));
         effect.extend(add.iter().map(|entry| {
@@ -151,7 +163,7 @@ fn events(events: &EventTypes) -> Told {
             }
         }));
     }
-    effect.push(text("These types are forwarded; every other is answered 200 and left out:"));
+    effect.push(text("These types are forwarded; every other is answered 200 and ignored:"));
     effect.push(if forwarded.is_empty() { item("none") } else { Line::List(forwarded) });
     if !events.contains(PAYMENT_SUCCEEDED) {
         effect.push(text(format!("{PAYMENT_SUCCEEDED} is not among them, so no payment adds to revenue.")));
@@ -159,19 +171,24 @@ fn events(events: &EventTypes) -> Told {
     let number = TYPES.len();
     let changed = |entries: usize, how| if entries == 0 { String::new() } else { format!(", {entries} {how}") };
     let value = match (add.len(), remove.len()) {
-        (0, 0) => format!("{number} types"),
-        (added, removed) => {
-            format!("the default list of {number} types{}{}", changed(added, "added"), changed(removed, "removed"))
-        }
+        (0, 0) if needed.is_empty() => format!("{number} types"),
+        (added, removed) => format!(
+            "the default list of {number} types{}{}",
+            changed(added + needed.len(), "added"),
+            changed(removed, "removed")
+        ),
     };
     (value, effect)
 }
 
 /// What is left of each entry that adds something to the default list.
 fn left_of_added(events: &EventTypes) -> impl Iterator<Item = String> {
-    let EventTypes { add, remove } = events;
+    let EventTypes { add, remove, needed } = events;
     let left = move |entry: &&TypePattern| !remove.iter().any(|remover| covers(remover, entry));
-    let new = |entry: &&TypePattern| !TYPES.contains(&&*entry.to_string());
+    let new = |entry: &&TypePattern| {
+        let entry = entry.to_string();
+        !TYPES.contains(&&*entry) && !needed.contains(&&*entry)
+    };
     add.iter().filter(new).filter(left).map(move |entry| {
         let removed: Vec<_> = remove.iter().filter(|removed| covers(entry, removed)).map(ToString::to_string).collect();
         if removed.is_empty() { entry.to_string() } else { format!("{entry} (without {})", removed.join(" and ")) }
@@ -180,6 +197,24 @@ fn left_of_added(events: &EventTypes) -> impl Iterator<Item = String> {
 
 fn is_family(entry: &TypePattern) -> bool {
     entry.to_string().ends_with('*')
+}
+
+fn revenue_from(revenue_from: RevenueFrom) -> Told {
+    let (name, effect) = match revenue_from {
+        RevenueFrom::Payments => (
+            "payments",
+            "A payment counts when it has succeeded: payment_intent.succeeded with what it received, and a charge that has no PaymentIntent (the old Charges API) with what was captured of it. Tax is part of it.",
+        ),
+        RevenueFrom::PaymentIntents => (
+            "payment_intents",
+            "payment_intent.succeeded counts, with what the payment received, and no charge does. Tax is part of it.",
+        ),
+        RevenueFrom::ApplicationFees => {
+            ("application_fees", "application_fee.created counts, with the fee of your platform, and no payment does.")
+        }
+    };
+    let connected = "Payments on connected accounts are those accounts' revenue. Those accounts choose their own metadata, so IDs in it can be the same for different people.";
+    (format!("\"{name}\""), vec![text(effect), text(connected)])
 }
 
 fn refunds(settings: &Settings) -> Told {
@@ -207,7 +242,7 @@ fn refunds(settings: &Settings) -> Told {
         effect.extend(missing.into_iter().map(say));
     }
     effect.push(text(
-        "A refund of which the event does not tell how much it is subtracts nothing; `normalized_refund_unknown` marks it.",
+        "A refund or dispute whose event does not tell its amount changes nothing; `normalized_revenue_unknown` marks it.",
     ));
     ("\"negative_revenue\"".to_owned(), effect)
 }
@@ -273,7 +308,9 @@ fn max_age_days(days: Option<u32>) -> Told {
         }
         Some(days) => {
             let after = count(days as usize, "day");
-            let effect = format!("An event that happened more than {after} ago is answered 200 and left out.");
+            let effect = format!(
+                "An event that happened more than {after} before it comes is answered 200 and ignored, because Amplitude might count it twice. `backfill` looks up what Amplitude has."
+            );
             (days.to_string(), vec![text(effect)])
         }
     }
@@ -281,11 +318,16 @@ fn max_age_days(days: Option<u32>) -> Told {
 
 fn test_events(test_events: TestEvents) -> Told {
     let key = parameter::TEST_API_KEY;
+    let connected = if test_events == TestEvents::ForwardAll {
+        "Those of connected accounts go there, too: whoever has a connected account can book any sum for any user."
+    } else {
+        "Without the parameter, those of connected accounts are ignored: live Connect endpoints receive them, and whoever has a connected account can make them."
+    };
     let (name, effect) = match test_events {
-        TestEvents::Forward => (
-            "\"forward\"",
+        TestEvents::Forward | TestEvents::ForwardAll => (
+            if test_events == TestEvents::Forward { "\"forward\"" } else { "\"forward_all\"" },
             format!(
-                "Test-mode events go to the Amplitude project of the live ones, with `stripe_livemode: false`; or, if the project has the parameter {key}, to the Amplitude project of that key. We recommend the parameter: what is in Amplitude cannot be taken back."
+                "Test-mode events go to the Amplitude project of the live ones, with `stripe_livemode: false`; or, if the project has the parameter {key}, to the Amplitude project of that key. We recommend the parameter: what is in Amplitude cannot be taken back. {connected}"
             ),
         ),
         TestEvents::Drop => (
@@ -356,8 +398,9 @@ mod tests {
     fn what_is_not_the_default_is_not_called_so() {
         let whole = settings(
             r#"{"amplitude_region": "eu", "user_id_paths": ["a"], "events": {"add": ["refund.created"]},
-                "refunds": "negative_revenue", "preferred_currency": {"code": "USD"}, "without_user": "ignore",
-                "max_age_days": 7, "test_events": "drop", "personal_data": "keep", "drop_properties": ["a.*"]}"#,
+                "revenue_from": "payment_intents", "refunds": "negative_revenue",
+                "preferred_currency": {"code": "USD"}, "without_user": "ignore", "max_age_days": 30,
+                "test_events": "drop", "personal_data": "keep", "drop_properties": ["a.*"]}"#,
         );
         assert!(meanings(&whole).iter().all(|meaning| !meaning.is_default));
     }
@@ -381,32 +424,40 @@ mod tests {
         ] {
             assert!(changed.contains(words), "{words}: {changed}");
         }
-        let (_, in_all) = changed.split_once("left out:").unwrap();
+        let (_, in_all) = changed.split_once("ignored:").unwrap();
         assert!(!in_all.contains("invoice"), "{in_all}");
         let one = told(r#"{"events": {"add": ["charge.pending"], "remove": ["charge.*"]}}"#);
-        assert!(!one.split_once("left out:").unwrap().1.contains("charge"), "{one}");
+        assert!(!one.split_once("ignored:").unwrap().1.contains("charge"), "{one}");
     }
 
     #[test]
     fn refunds_that_do_not_count_are_named() {
         let told = |text: &str| told(text, "refunds");
-        let some = told(r#"{"refunds": "negative_revenue"}"#);
+        let some = told(r#"{"refunds": "negative_revenue", "events": {"remove": ["charge.dispute.*"]}}"#);
         let (listed, missing) = some.split_once("not on the list of types").unwrap();
         for (event_type, _) in REFUND_TYPES {
-            assert_eq!(listed.contains(event_type), event_type == CHARGE_REFUNDED, "{event_type}: {some}");
-            assert_eq!(missing.contains(event_type), event_type != CHARGE_REFUNDED, "{event_type}: {some}");
+            let is_missing = event_type.starts_with("charge.dispute.") || event_type == "refund.created";
+            assert_eq!(listed.contains(event_type), !is_missing, "{event_type}: {some}");
+            assert_eq!(missing.contains(event_type), is_missing, "{event_type}: {some}");
         }
-        let all = told(r#"{"refunds": "negative_revenue", "events": {"add": ["refund.*", "charge.*"]}}"#);
+        let all = told(r#"{"refunds": "negative_revenue", "events": {"add": ["refund.created"]}}"#);
         assert!(!all.contains("not on the list"), "{all}");
         let won_only =
-            told(r#"{"refunds": "negative_revenue", "events": {"add": ["charge.dispute.funds_reinstated"]}}"#);
+            told(r#"{"refunds": "negative_revenue", "events": {"remove": ["charge.dispute.funds_withdrawn"]}}"#);
         assert!(won_only.contains("has nothing to add back"), "{won_only}");
+    }
+
+    #[test]
+    fn the_types_that_a_setting_needs_are_named() {
+        let told = told(r#"{"refunds": "negative_revenue"}"#, "events");
+        assert!(told.contains("the default list of 26 types, 5 added"), "{told}");
+        assert!(told.contains("The setting `refunds` adds charge.dispute.funds_reinstated"), "{told}");
     }
 
     #[test]
     fn the_types_that_change_revenue_are_those_of_the_library() {
         let refund_types = REFUND_TYPES.map(|(event_type, _)| event_type);
-        for event_type in TYPES.into_iter().chain(refund_types).chain(["charge.dispute.created", "refund.updated"]) {
+        for event_type in TYPES.into_iter().chain(refund_types).chain(["charge.dispute.created", "refund.canceled"]) {
             let event = json!({"id": "evt_1", "object": "event", "type": event_type, "created": 1,
                 "data": {"object": {"object": "refund"}}});
             let body = VerifiedBody::trusted(event.to_string().into_bytes().into());

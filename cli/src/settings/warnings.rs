@@ -2,8 +2,9 @@
 
 use std::fmt::Display;
 
-use stripe_amplitude::settings::{PersonalData, Refunds, Settings, WithoutUser};
+use stripe_amplitude::settings::{PersonalData, Refunds, RevenueFrom, Settings, WithoutUser};
 use stripe_amplitude::stripe::event_types::{EventTypes, TYPES, TypePattern};
+use stripe_amplitude::stripe::field_path::FieldPath;
 
 use super::meaning::{CHARGE_REFUNDED, PAYMENT_SUCCEEDED, REFUND_TYPES};
 use super::{ADVANCED_TIER, STANDARD_TIER};
@@ -21,6 +22,7 @@ pub(crate) fn warnings(settings: &Settings, length: usize) -> Vec<String> {
     warnings.extend(event_types(&settings.events));
     warnings.extend(revenue(settings));
     warnings.extend(age(settings.max_age_days));
+    warnings.extend(split_users(&settings.user_id_paths));
     if settings.personal_data == PersonalData::Keep {
         warnings.push(
             "`personal_data` is \"keep\": names, e-mail addresses, telephone numbers and all else that is listed there leaves for Amplitude".to_owned(),
@@ -36,7 +38,7 @@ pub(crate) fn warnings(settings: &Settings, length: usize) -> Vec<String> {
 }
 
 fn event_types(events: &EventTypes) -> Vec<String> {
-    let EventTypes { add, remove } = events;
+    let EventTypes { add, remove, needed } = events;
     let mut warnings = repeated("events.add", add);
     for entry in add {
         if TYPES.contains(&&*entry.to_string()) {
@@ -50,7 +52,7 @@ fn event_types(events: &EventTypes) -> Vec<String> {
     }
     warnings.extend(repeated("events.remove", remove));
     for entry in remove {
-        let removes_a_default = TYPES.iter().any(|event_type| entry.matches(event_type));
+        let removes_a_default = TYPES.iter().chain(*needed).any(|event_type| entry.matches(event_type));
         let removes_an_added = add.iter().any(|added| covers(entry, added) || covers(added, entry));
         if !removes_a_default && !removes_an_added {
             warnings.push(format!(
@@ -72,7 +74,7 @@ pub(super) fn covers(pattern: &TypePattern, other: &TypePattern) -> bool {
 }
 
 fn revenue(settings: &Settings) -> Vec<String> {
-    if settings.refunds == Refunds::AsEvents {
+    if settings.refunds == Refunds::AsEvents || settings.revenue_from == RevenueFrom::ApplicationFees {
         return Vec::new();
     }
     let mut warnings = Vec::new();
@@ -88,14 +90,36 @@ fn revenue(settings: &Settings) -> Vec<String> {
         .any(|(event_type, _)| *event_type != CHARGE_REFUNDED && settings.events.contains(event_type));
     if settings.without_user == WithoutUser::Ignore && of_no_customer {
         warn(
-            "and `without_user` is \"ignore\": Stripe's refunds and disputes have no customer, so most of their events name no user, and are left out with what they would subtract; \"revenue_only\" forwards them",
+            "and `without_user` is \"ignore\": Stripe's refunds and disputes have no customer, so most of their events name no user, and are ignored with what they would subtract; \"revenue_only\" forwards them",
         );
     }
     warnings
 }
 
+/// Fields that only checkout sessions have.
+const ONLY_ON_CHECKOUT_SESSIONS: [&str; 2] = ["client_reference_id", "customer_details."];
+
+/// Paths by which a buyer becomes two users: one on the checkout session, and another on everything that follows.
+fn split_users(paths: &[FieldPath]) -> Vec<String> {
+    if !paths.iter().any(|path| path.as_str() == "customer") {
+        return Vec::new();
+    }
+    let on_sessions =
+        |path: &&FieldPath| ONLY_ON_CHECKOUT_SESSIONS.iter().any(|start| path.as_str().starts_with(start));
+    let warning = |path: &FieldPath| {
+        format!(
+            "`user_id_paths` has {path} and customer: `{path}` is only on checkout sessions, so the payments, invoices and refunds of the same buyer become another user, whom `customer` names; Amplitude cannot merge them later"
+        )
+    };
+    paths.iter().filter(on_sessions).map(warning).collect()
+}
+
 fn age(days: Option<u32>) -> Option<String> {
-    let days = days?;
+    let Some(days) = days else {
+        return Some(
+            "`max_age_days` is 0: an event that is resent from Stripe after more than a week counts twice".to_owned(),
+        );
+    };
     if days > REPEATS_ARE_DROPPED_FOR_DAYS {
         return Some(format!(
             "`max_age_days` is {days}, but Amplitude drops repeats within {REPEATS_ARE_DROPPED_FOR_DAYS} days only: an older event that it has already counts again"
@@ -103,7 +127,7 @@ fn age(days: Option<u32>) -> Option<String> {
     }
     (days <= STRIPE_RETRIES_FOR_DAYS).then(|| {
         format!(
-            "`max_age_days` is {days}, but Stripe delivers what failed again for {STRIPE_RETRIES_FOR_DAYS} days: an event that goes through late is left out, and lost; {} days are enough",
+            "`max_age_days` is {days}, but Stripe delivers what failed again for {STRIPE_RETRIES_FOR_DAYS} days: an event that goes through late is ignored, and lost; {} days are enough",
             STRIPE_RETRIES_FOR_DAYS + 1
         )
     })
@@ -159,8 +183,20 @@ mod tests {
                 r#"{"refunds": "negative_revenue", "without_user": "ignore", "events": {"add": ["charge.dispute.*"]}}"#,
                 &["\"revenue_only\" forwards them"],
             ),
+            (r#"{"refunds": "negative_revenue", "without_user": "ignore"}"#, &["\"revenue_only\" forwards them"]),
             // A charge has the customer, or the metadata, of its payment.
-            (r#"{"refunds": "negative_revenue", "without_user": "ignore"}"#, &[]),
+            (
+                r#"{"refunds": "negative_revenue", "without_user": "ignore",
+                    "events": {"remove": ["charge.dispute.*", "charge.refund.updated", "refund.*"]}}"#,
+                &[],
+            ),
+            (
+                r#"{"user_id_paths": ["client_reference_id", "customer"]}"#,
+                &["`client_reference_id` is only on checkout sessions"],
+            ),
+            (r#"{"user_id_paths": ["customer_details.email", "customer"]}"#, &["only on checkout sessions"]),
+            (r#"{"user_id_paths": ["client_reference_id", "metadata.user_id"]}"#, &[]),
+            (r#"{"max_age_days": 0}"#, &["`max_age_days` is 0"]),
             (
                 r#"{"refunds": "negative_revenue", "without_user": "revenue_only", "events": {"add": ["refund.*"]}}"#,
                 &[],

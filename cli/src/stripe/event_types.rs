@@ -329,6 +329,7 @@ mod tests {
         let types = EventTypes {
             add: parse(&["customer.subscription.*", "customer.unheard_of", "charge.dispute.*"]),
             remove: parse(&["charge.*", "customer.subscription.trial_will_end"]),
+            ..EventTypes::default()
         };
         let wanted = of(&types);
         for event_type in ["customer.subscription.created", "customer.unheard_of", "invoice.paid"] {

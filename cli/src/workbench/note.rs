@@ -94,10 +94,10 @@ fn of_money(money: &Money, translated: &Translated<'_>) -> Option<Note> {
         Money::Counted { amount, currency, rule, converted } => {
             let field = match rule {
                 Rule::Received => "amount_received",
-                Rule::NewlyRefunded { .. } => "amount_refunded",
-                Rule::RefundWithoutCharge | Rule::RefundFailed | Rule::DisputeWithdrawn | Rule::DisputeReinstated => {
-                    "amount"
-                }
+                Rule::Captured => "amount_captured",
+                Rule::NewlyRefunded { .. } | Rule::FeeRefunded { .. } => "amount_refunded",
+                Rule::DisputeWithdrawn | Rule::DisputeReinstated => "balance_transactions",
+                Rule::ApplicationFee | Rule::RefundWithoutCharge | Rule::RefundReversed => "amount",
             };
             let counts = if translated.event.revenue.is_some() { "Counts as revenue" } else { "Too little to count" };
             let converted = converted
@@ -107,11 +107,9 @@ fn of_money(money: &Money, translated: &Translated<'_>) -> Option<Note> {
             Some(object(field, Kind::Revenue, format!("{counts}, {amount} {currency}{converted}: {rule}")))
         }
         Money::NotCounted(reason) => Some(stripe("type", Kind::Revenue, format!("No revenue: {reason}"))),
-        Money::UnknownRefund => Some(stripe(
-            "type",
-            Kind::Revenue,
-            "Revenue unknown: a refund of an amount that the event does not tell".to_owned(),
-        )),
+        Money::Unknown => {
+            Some(stripe("type", Kind::Revenue, "Revenue unknown: the event does not tell the amount".to_owned()))
+        }
     }
 }
 
@@ -162,7 +160,7 @@ mod tests {
         let event = Event::parse(&body).unwrap();
         let (project, settings) = ("demo".parse().unwrap(), Settings::parse(settings).unwrap());
         let context = Context { project: &project, source: None, settings: &settings, has_test_key: false };
-        let explanation = Explanation::of(event, &context, 1).unwrap();
+        let explanation = Explanation::of(event, &context, 1, 1).unwrap();
         let notes = notes(&explanation).into_iter();
         notes.map(|Note { hop, path, kind, text }| (hop, path.join("."), kind, text)).collect()
     }

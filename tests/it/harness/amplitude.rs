@@ -92,9 +92,14 @@ impl Amplitude {
 
     /// What it kept of an event of Stripe's, which must be one event.
     pub fn the(&self, event: &Value) -> AcceptedEvent {
-        let mut found: Vec<_> =
-            self.events().into_iter().filter(|kept| kept.event.get("insert_id") == Some(&event["id"])).collect();
-        assert_eq!(found.len(), 1, "{}", event["id"]);
+        self.with_insert_id(event["id"].as_str().unwrap())
+    }
+
+    /// What it kept under an insert ID, which must be one event.
+    pub fn with_insert_id(&self, insert_id: &str) -> AcceptedEvent {
+        let is_it = |kept: &AcceptedEvent| kept.event.get("insert_id").is_some_and(|found| found == insert_id);
+        let mut found: Vec<_> = self.events().into_iter().filter(is_it).collect();
+        assert_eq!(found.len(), 1, "{insert_id}");
         found.remove(0)
     }
 

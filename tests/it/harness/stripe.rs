@@ -1,15 +1,22 @@
 //! Stripe: sample events, and the header that it signs them with.
 
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 use stripe_amplitude::stripe::signature::{self, SigningSecret};
 
-/// The bytes of the sample event of a type.
+/// When the sample events of a run happen, in Unix seconds.
+static HAPPENING: LazyLock<u64> = LazyLock::new(now);
+
+/// The bytes of the sample event of a type, which has just happened.
 pub fn sample_bytes(event_type: &str) -> Vec<u8> {
     let path = format!("{}/events/stripe/{event_type}.json", env!("CARGO_MANIFEST_DIR"));
-    std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+    let (created, now) = ("\n  \"created\": 1721948600,", format!("\n  \"created\": {},", *HAPPENING));
+    assert!(text.contains(created), "{path}");
+    text.replace(created, &now).into_bytes()
 }
 
 /// The sample event of a type. It is the same event at every call.

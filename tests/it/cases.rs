@@ -1,0 +1,159 @@
+//! Inputs that once went wrong, in `tests/data/cases`: each with what must hold.
+
+use serde_json::{Value, json};
+
+use crate::harness::amplitude::Amplitude;
+use crate::harness::parameter_store::ParameterStore;
+use crate::harness::{SHOP, Stage, stripe};
+
+/// A file of a case.
+fn read(case: &str, file: &str) -> Value {
+    let path = format!("{}/tests/data/cases/{case}/{file}.json", env!("CARGO_MANIFEST_DIR"));
+    serde_json::from_slice(&std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}"))).unwrap()
+}
+
+/// An event of a case, which happens now.
+fn event(case: &str, file: &str) -> Value {
+    let mut event = read(case, file);
+    event["created"] = stripe::now().into();
+    event
+}
+
+async fn stage(settings: &Value) -> Stage {
+    let store = ParameterStore::start_with_shop().await;
+    store.put(&format!("{SHOP}/settings"), &settings.to_string()).await;
+    Stage::of(store, Amplitude::start().await, &[]).await
+}
+
+async fn deliver_all(stage: &Stage, events: &[Value]) {
+    for event in events {
+        stage.deliver(event).await.expect_forwarded();
+    }
+}
+
+/// All revenue, in hundredths.
+fn revenue(stage: &Stage) -> i64 {
+    let of = |event: &serde_json::Map<String, Value>| event.get("revenue")?.as_f64();
+    stage.amplitude.events().iter().filter_map(|kept| of(&kept.event)).map(|sum| (sum * 100.0).round() as i64).sum()
+}
+
+/// The payment that the refunds and disputes of the cases are about.
+fn payment() -> Value {
+    event("dispute-partly-reinstated", "payment")
+}
+
+fn negative_revenue() -> Value {
+    json!({"refunds": "negative_revenue"})
+}
+
+#[tokio::test]
+async fn a_refund_that_is_canceled_is_added_back() {
+    const CASE: &str = "refund-canceled";
+    let stage = stage(&negative_revenue()).await;
+    let events = [event(CASE, "charge.refunded"), event(CASE, "event"), event(CASE, "charge.refunded-again")];
+    for (event, left) in [payment()].iter().chain(&events).zip([2500, 1500, 2500, 1000]) {
+        stage.deliver(event).await.expect_forwarded();
+        assert_eq!(revenue(&stage), left, "{}", event["id"]);
+    }
+}
+
+#[tokio::test]
+async fn a_refund_that_failed_is_added_back_once_in_whatever_versions_and_types_it_is_told() {
+    const CASE: &str = "refund-failed-two-versions";
+    let told = ["event", "same-event-account-version", "refund.failed-account-version"];
+    for order in [[0, 1, 2], [2, 0, 1], [1, 2, 0]] {
+        let stage = stage(&negative_revenue()).await;
+        deliver_all(&stage, &[payment(), event("refund-canceled", "charge.refunded")]).await;
+        deliver_all(&stage, &order.map(|index| event(CASE, told[index]))).await;
+        assert_eq!(revenue(&stage), 2500, "{order:?}");
+        assert_eq!(stage.amplitude.with_insert_id("re_A1:reversed").event["revenue"], 10);
+    }
+}
+
+#[tokio::test]
+async fn a_dispute_gives_back_what_it_gives_back() {
+    const CASE: &str = "dispute-partly-reinstated";
+    let stage = stage(&read(CASE, "settings")).await;
+    let events = ["payment", "refund", "withdrawn", "event"].map(|file| event(CASE, file));
+    for (event, left) in events.iter().zip([2500, 1500, -1000, 0]) {
+        stage.deliver(event).await.expect_forwarded();
+        assert_eq!(revenue(&stage), left, "{}", event["id"]);
+    }
+}
+
+#[tokio::test]
+async fn nothing_needs_no_rate() {
+    const CASE: &str = "zero-without-rate";
+    let stage = stage(&read(CASE, "settings")).await;
+    let (invoice, payment) = (event(CASE, "event"), event(CASE, "pi-zero"));
+    deliver_all(&stage, &[invoice.clone(), payment]).await;
+    let properties = &stage.amplitude.the(&invoice).event["event_properties"];
+    assert_eq!((&properties["normalized_total"], &properties["normalized_currency"]), (&json!(0), &json!("USD")));
+    assert_eq!(properties["normalized_original_currency"], "GBP");
+    let mut unpaid = invoice;
+    unpaid["id"] = "evt_unpaid".into();
+    unpaid["data"]["object"]["total"] = 1.into();
+    let answer = stage.deliver(&unpaid).await;
+    assert_eq!((answer.status, &answer.body["code"]), (500, &json!("missing_rate")));
+}
+
+#[tokio::test]
+async fn everything_behind_metadata_is_one_key() {
+    const CASE: &str = "metadata-key-with-dot";
+    let by_key = stage(&read(CASE, "settings")).await;
+    let first = event(CASE, "event");
+    let answer = by_key.deliver(&first).await;
+    answer.expect_forwarded();
+    assert_eq!(answer.body["user_id_from"], "metadata.user.id");
+    let kept = by_key.amplitude.the(&first).event;
+    assert_eq!(
+        (&kept["user_id"], &kept["event_properties"]["stripe_user_id_from"]),
+        (&json!("user_7"), &json!("metadata.user.id"))
+    );
+
+    let dropping = stage(&json!({"drop_properties": ["metadata.customer.email"]})).await;
+    let second = event(CASE, "drop-event");
+    dropping.deliver(&second).await.expect_forwarded();
+    let metadata = &dropping.amplitude.the(&second).event["event_properties"]["metadata"];
+    assert_eq!(metadata, &json!({"user_id": "user_7"}));
+    // A pattern that can match nothing is an error: whoever wrote it believes that something is removed.
+    let answer = stage(&read(CASE, "drop")).await.deliver(&second).await;
+    assert_eq!((answer.status, &answer.body["code"]), (500, &json!("settings_invalid")));
+    assert!(answer.body["reason"].as_str().unwrap().contains("`drop_properties[1]`"), "{}", answer.body);
+}
+
+#[tokio::test]
+async fn an_account_stands_in_for_a_customer() {
+    const CASE: &str = "customer-account";
+    let stage = Stage::start().await;
+    for (file, device) in [("event", "stripe-pi_A1"), ("invoice", "stripe-acct_C1"), ("invoice2", "stripe-acct_C1")] {
+        let event = event(CASE, file);
+        stage.deliver(&event).await.expect_forwarded();
+        let kept = stage.amplitude.the(&event).event;
+        assert_eq!((&kept["user_id"], &kept["device_id"]), (&json!("acct_C1"), &json!(device)), "{file}");
+        assert_eq!(kept["event_properties"]["stripe_user_id_from"], "customer");
+    }
+}
+
+#[tokio::test]
+async fn a_payment_without_its_amount_is_marked() {
+    let stage = Stage::start().await;
+    let mut event = stripe::new_event("payment_intent.succeeded");
+    event["data"]["object"].as_object_mut().unwrap().remove("amount_received");
+    stage.deliver(&event).await.expect_forwarded();
+    let kept = stage.amplitude.the(&event).event;
+    assert_eq!((kept.get("revenue"), &kept["event_properties"]["normalized_revenue_unknown"]), (None, &json!(true)));
+    let line = stage.function.line_of(&event, 1).await;
+    assert_eq!((&line["unknown_revenue"], &line["level"]), (&json!(1), &json!("WARN")));
+}
+
+#[tokio::test]
+async fn a_test_event_of_a_connected_account_books_nothing() {
+    let stage = Stage::start().await;
+    let mut event = stripe::new_event("payment_intent.succeeded");
+    event["account"] = "acct_2".into();
+    let answer = stage.deliver(&event).await;
+    assert_eq!((answer.status, &answer.body["code"]), (200, &json!("connected_test_event")));
+    event["livemode"] = true.into();
+    stage.deliver(&event).await.expect_forwarded();
+}
