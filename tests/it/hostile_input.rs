@@ -154,7 +154,7 @@ async fn of_keys_that_stand_twice_the_last_one_counts() {
     for (key, other) in [
         ("id", json!("evt_other")),
         ("type", json!("customer.created")),
-        ("created", json!(1)),
+        ("created", json!(stripe::now() - 60)),
         ("livemode", json!(true)),
         ("object", json!("charge")),
         ("data", json!({"object": {"id": "other"}})),

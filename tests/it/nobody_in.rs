@@ -9,7 +9,8 @@ use crate::harness::{API_KEY, SECRET, SHOP, Stage, stripe};
 
 /// A small event.
 fn small_body() -> String {
-    json!({"id": "evt_small", "object": "event", "type": "charge.failed", "created": 1, "data": {"object": {}}})
+    let created = stripe::sample("charge.failed")["created"].take();
+    json!({"id": "evt_small", "object": "event", "type": "charge.failed", "created": created, "data": {"object": {}}})
         .to_string()
 }
 

@@ -22,7 +22,7 @@ use tokio::time::{sleep, timeout};
 use self::chaos::Chaos;
 pub use self::report::Report;
 use self::stripe::Stripe;
-use self::world::World;
+use self::world::{Event, World};
 use crate::harness::SHOP;
 use crate::harness::amplitude::Amplitude;
 use crate::harness::lambda::Function;
@@ -251,10 +251,10 @@ fn check(world: &World, setup: &Setup, stripe: &Stripe, plan: Plan) {
     for kept in &kept {
         *times.entry(kept.event["insert_id"].as_str().unwrap()).or_default() += 1;
     }
-    for event in &world.events {
-        let expected = usize::from(event.wanted);
-        let found = times.remove(&*event.id).unwrap_or(0);
-        assert_eq!(found, expected, "{} ({}), {plan:?}", event.id, event.event_type);
+    let expected: BTreeMap<&str, &Event> = world.events.iter().map(|event| (&*event.insert_id, event)).collect();
+    for (insert_id, event) in expected {
+        let found = times.remove(insert_id).unwrap_or(0);
+        assert_eq!(found, usize::from(event.wanted), "{insert_id} ({}), {plan:?}", event.event_type);
     }
     assert!(times.is_empty(), "events that never happened: {times:?}");
     let types: BTreeSet<_> = kept.iter().map(|kept| kept.event["event_type"].as_str().unwrap()).collect();

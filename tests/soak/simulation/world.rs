@@ -6,32 +6,26 @@ use std::collections::BTreeMap;
 
 use fastrand::Rng;
 use serde_json::{Value, json};
-use stripe_amplitude::stripe::event_types::TYPES;
+use stripe_amplitude::stripe::event_types::{NEGATIVE_REVENUE_TYPES, TYPES};
 
 use crate::harness::stripe;
 
 /// The types that the project adds to the default ones.
-pub const ADDED: [&str; 7] = [
-    "refund.created",
-    "refund.failed",
-    "charge.refund.updated",
-    "charge.dispute.created",
-    "charge.dispute.funds_withdrawn",
-    "charge.dispute.funds_reinstated",
-    "charge.dispute.closed",
-];
+pub const ADDED: [&str; 3] = ["refund.created", "charge.dispute.created", "charge.dispute.closed"];
 
 /// What an endpoint that is subscribed to too much is sent as well.
-const UNSUPPORTED: [&str; 4] = ["customer.created", "payment_method.attached", "refund.updated", "payout.paid"];
+const UNSUPPORTED: [&str; 4] = ["customer.created", "payment_method.attached", "transfer.created", "payout.paid"];
 
 const CURRENCIES: [&str; 5] = ["usd", "eur", "jpy", "kwd", "isk"];
 
-/// From this version on, other events tell of a failed refund.
+/// From the second one on, Stripe documents `refund.…` events for all refunds.
 const VERSIONS: [&str; 2] = ["2024-06-20", "2024-10-28.acacia"];
 
 /// An event of Stripe's.
 pub struct Event {
     pub id: String,
+    /// What Amplitude knows it by: several events that tell of one reversed refund share one.
+    pub insert_id: String,
     pub event_type: String,
     pub body: String,
     /// Whether the project wants it.
@@ -159,7 +153,8 @@ impl Author {
             }
             let step = self.rng.i64(1..=left);
             self.charge(payment, "charge.refunded", released + refunded + step, Some(released + refunded));
-            self.refund(payment, "refund.created", true, step, "succeeded", Value::Null);
+            let refund = Refund { number: self.written.len(), has_charge: true, amount: step };
+            self.refund(payment, &refund, "refund.created", "succeeded", Value::Null);
             self.earned(payment, -step);
             refunded += step;
         }
@@ -168,21 +163,30 @@ impl Author {
     fn failed_refund(&mut self) {
         let payment = self.payment(false);
         let amount = self.rng.i64(1..=payment.captured);
+        let refund = Refund { number: self.written.len(), has_charge: true, amount };
+        let (end, pending) = (["failed", "canceled"][self.rng.usize(..2)], json!({"status": "pending"}));
         self.charge(&payment, "charge.refunded", amount, Some(0));
-        self.refund(&payment, "refund.created", true, amount, "pending", Value::Null);
-        self.refund(&payment, "charge.refund.updated", true, amount, "failed", json!({"status": "pending"}));
-        self.refund(&payment, "refund.failed", true, amount, "failed", Value::Null);
+        self.refund(&payment, &refund, "refund.created", "pending", Value::Null);
+        // Whichever of them Stripe sends, in whatever order they arrive.
+        self.refund(&payment, &refund, "charge.refund.updated", end, pending.clone());
+        if self.rng.bool() {
+            self.refund(&payment, &refund, "refund.updated", end, pending);
+        }
+        if end == "failed" && self.rng.bool() {
+            self.refund(&payment, &refund, "refund.failed", end, Value::Null);
+        }
         // The metadata of the refund are edited.
-        self.refund(&payment, "charge.refund.updated", true, amount, "failed", json!({"metadata": {}}));
+        self.refund(&payment, &refund, "charge.refund.updated", end, json!({"metadata": {}}));
     }
 
     fn refund_without_charge(&mut self) {
         let payment = self.payment(false);
         let amount = self.rng.i64(1..=payment.captured);
-        self.refund(&payment, "refund.created", false, amount, "pending", Value::Null);
+        let refund = Refund { number: self.written.len(), has_charge: false, amount };
+        self.refund(&payment, &refund, "refund.created", "pending", Value::Null);
         self.earned(&payment, -amount);
         if self.rng.bool() {
-            self.refund(&payment, "refund.failed", false, amount, "failed", Value::Null);
+            self.refund(&payment, &refund, "refund.failed", "failed", Value::Null);
             self.earned(&payment, amount);
         }
     }
@@ -190,14 +194,15 @@ impl Author {
     fn dispute(&mut self) {
         let payment = self.payment(false);
         let amount = self.rng.i64(1..=payment.captured);
-        self.dispute_event(&payment, "created", amount);
-        self.dispute_event(&payment, "funds_withdrawn", amount);
+        self.dispute_event(&payment, "created", amount, None);
+        self.dispute_event(&payment, "funds_withdrawn", amount, None);
         self.earned(&payment, -amount);
-        if self.rng.bool() {
-            self.dispute_event(&payment, "funds_reinstated", amount);
-            self.earned(&payment, amount);
+        let returned = self.rng.bool().then(|| self.rng.i64(1..=amount));
+        if let Some(returned) = returned {
+            self.dispute_event(&payment, "funds_reinstated", amount, Some(returned));
+            self.earned(&payment, returned);
         }
-        self.dispute_event(&payment, "closed", amount);
+        self.dispute_event(&payment, "closed", amount, returned);
     }
 
     fn cancelled_authorization(&mut self) {
@@ -215,7 +220,8 @@ impl Author {
         let user = self.user();
         let mut object = sample(event_type);
         object["id"] = format!("other_{}", self.written.len()).into();
-        object["payment_intent"] = Value::Null;
+        // Without one, a charge would be a payment of its own.
+        object["payment_intent"] = format!("pi_other_{}", self.written.len()).into();
         object["metadata"] = json!({ "user_id": user });
         self.happen(event_type, VERSIONS[0], object, Value::Null);
     }
@@ -238,28 +244,30 @@ impl Author {
         self.happen(event_type, payment.version, object, previous);
     }
 
-    fn refund(
-        &mut self,
-        payment: &Payment,
-        event_type: &str,
-        has_charge: bool,
-        amount: i64,
-        status: &str,
-        previous: Value,
-    ) {
+    fn refund(&mut self, payment: &Payment, refund: &Refund, event_type: &str, status: &str, previous: Value) {
+        let id = format!("re_{}_{}", self.seed, refund.number);
         let object = json!({
-            "object": "refund", "id": format!("re_{}", self.written.len()), "payment_intent": payment.id(),
-            "charge": has_charge.then(|| format!("ch_{}_{}", self.seed, payment.number)),
-            "currency": payment.currency, "amount": amount, "status": status,
+            "object": "refund", "id": id, "payment_intent": payment.id(),
+            "charge": refund.has_charge.then(|| format!("ch_{}_{}", self.seed, payment.number)),
+            "currency": payment.currency, "amount": refund.amount, "status": status,
         });
-        self.happen(event_type, payment.version, object, previous);
+        let is_reversed = ["failed", "canceled"].contains(&status) && previous.get("metadata").is_none();
+        // Half of them are rendered in another version than the rest, as a backfill does.
+        let version = if self.rng.bool() { payment.version } else { VERSIONS[1] };
+        self.happen(event_type, version, object, previous);
+        if is_reversed && let Some(event) = self.written.last_mut() {
+            event.insert_id = format!("{id}:reversed");
+        }
     }
 
-    fn dispute_event(&mut self, payment: &Payment, what: &str, amount: i64) {
+    fn dispute_event(&mut self, payment: &Payment, what: &str, amount: i64, returned: Option<i64>) {
+        let movement = |id: &str, amount: i64| json!({"id": id, "amount": amount, "currency": payment.currency});
+        let returned = returned.map(|returned| movement("txn_2", returned));
+        let movements: Vec<_> = [movement("txn_1", -amount)].into_iter().chain(returned).collect();
         let object = json!({
             "object": "dispute", "id": format!("dp_{}", payment.number), "payment_intent": payment.id(),
             "charge": format!("ch_{}_{}", self.seed, payment.number), "currency": payment.currency, "amount": amount,
-            "balance_transactions": [{"amount": -amount, "fee": 1500}],
+            "balance_transactions": movements,
         });
         self.happen(&format!("charge.dispute.{what}"), payment.version, object, Value::Null);
     }
@@ -283,8 +291,9 @@ impl Author {
         if !previous.is_null() {
             event["data"]["previous_attributes"] = previous;
         }
-        let wanted = TYPES.contains(&event_type) || ADDED.contains(&event_type);
-        self.written.push(Event { id, event_type: event_type.to_owned(), body: event.to_string(), wanted });
+        let wanted = [&TYPES[..], &NEGATIVE_REVENUE_TYPES, &ADDED].concat().contains(&event_type);
+        let insert_id = id.clone();
+        self.written.push(Event { id, insert_id, event_type: event_type.to_owned(), body: event.to_string(), wanted });
     }
 
     fn earned(&mut self, payment: &Payment, minor_units: i64) {
@@ -295,6 +304,12 @@ impl Author {
     fn user(&mut self) -> String {
         format!("user_{}", self.rng.usize(..self.users))
     }
+}
+
+struct Refund {
+    number: usize,
+    has_charge: bool,
+    amount: i64,
 }
 
 impl Payment {
