@@ -25,6 +25,7 @@ mod cases;
 mod concurrency;
 mod connections;
 mod forwarding;
+mod histories;
 mod hostile_input;
 mod log;
 mod metrics;
