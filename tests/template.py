@@ -29,7 +29,7 @@ METRICS = {
     "refused",
     "seconds_behind_stripe",
     "secret_rolling",
-    "unknown_refunds",
+    "unknown_revenue",
     "without_user",
 }
 
