@@ -359,7 +359,7 @@ struct Metric {
 
 impl Metrics {
     fn new(counts: &Counts, measures: &Measures, outcome: Outcome) -> Self {
-        // What is left out or refused may be of any age.
+        // An event that is ignored or refused may be of any age.
         let has_lag = !matches!(outcome, Outcome::Ignored | Outcome::Refused);
         let measured = [
             ("parameter_store_milliseconds", "Milliseconds", measures.parameter_store_milliseconds.is_some()),
