@@ -88,7 +88,8 @@ impl Sqs {
 pub struct Letter {
     /// To delete it or to let it become visible.
     pub receipt: String,
-    /// Why it is in the queue: the stable code. `None` where SQS moved it there, or another version did.
+    /// Why it is in the queue: the stable code. `None` where somebody else put it there, or an
+    /// older version.
     pub code: Option<String>,
     /// Why it is in the queue, for people.
     pub reason: Option<String>,
