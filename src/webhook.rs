@@ -386,7 +386,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn other_types_are_left_out_on_purpose() {
+    async fn other_types_are_ignored() {
         let setup = Setup::new(&COMPLETE, FakeAmplitude::default());
         let mut event = sample("charge.succeeded");
         event["type"] = json!("customer.created");

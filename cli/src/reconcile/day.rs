@@ -21,7 +21,7 @@ use crate::stripe::events::{Filter, Listed, OldestFirst};
 #[derive(Default)]
 pub(crate) struct StripesDay {
     pub(crate) expected: BTreeMap<String, Expected>,
-    pub(crate) left_out: HashMap<String, IgnoreReason>,
+    pub(crate) ignored: HashMap<String, IgnoreReason>,
     /// By Stripe's ID.
     pub(crate) unusable: BTreeMap<String, Unusable>,
 }
@@ -103,7 +103,7 @@ impl StripesDay {
                 self.expected.insert(sent.insert_id, expected);
             }
             Fate::Ignored(reason) => {
-                self.left_out.insert(id, reason);
+                self.ignored.insert(id, reason);
             }
             // Stripe was asked for no other.
             Fate::OfAnotherTime => {}

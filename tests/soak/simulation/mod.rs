@@ -254,7 +254,7 @@ fn check(world: &World, setup: &Setup, stripe: &Stripe, plan: Plan) {
     let expected: BTreeMap<&str, &Event> = world.events.iter().map(|event| (&*event.insert_id, event)).collect();
     for (insert_id, event) in expected {
         let found = times.remove(insert_id).unwrap_or(0);
-        assert_eq!(found, usize::from(event.wanted), "{insert_id} ({}), {plan:?}", event.event_type);
+        assert_eq!(found, usize::from(event.wanted), "{insert_id} of {} ({}), {plan:?}", event.id, event.event_type);
     }
     assert!(times.is_empty(), "events that never happened: {times:?}");
     let types: BTreeSet<_> = kept.iter().map(|kept| kept.event["event_type"].as_str().unwrap()).collect();
