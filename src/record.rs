@@ -465,6 +465,7 @@ mod tests {
             "thin_event",
             "type_not_selected",
             "test_event",
+            "connected_test_event",
             "too_old",
             "no_user",
             "no_user_no_revenue",
