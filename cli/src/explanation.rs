@@ -7,7 +7,7 @@ use stripe_amplitude::amplitude;
 use stripe_amplitude::amplitude::Region;
 use stripe_amplitude::amplitude::properties::Property;
 use stripe_amplitude::code::Code;
-use stripe_amplitude::forward::{Decision, IgnoreReason, Reference, forward};
+use stripe_amplitude::forward::{Decision, IgnoreReason, Reference, forward, select};
 use stripe_amplitude::money::exchange_rate::{Conversion, MissingRate, Rate};
 use stripe_amplitude::money::{amount::Amount, currency::Currency};
 use stripe_amplitude::projects::parameters::parameter;
@@ -35,6 +35,8 @@ pub(crate) struct Explanation<'b> {
     pub(crate) livemode: Option<bool>,
     /// The version that the object is rendered in, where Stripe says.
     pub(crate) api_version: Option<String>,
+    /// Whether it would be ignored for its age if it arrived only now.
+    pub(crate) is_too_old_now: bool,
     /// Where the project's events go.
     pub(crate) region: Region,
     /// What becomes of it.
@@ -131,6 +133,7 @@ impl<'b> Explanation<'b> {
             seconds_ago: i64::try_from(now).unwrap_or(i64::MAX).saturating_sub(event.created),
             livemode: event.livemode,
             api_version: event.api_version.as_deref().map(str::to_owned),
+            is_too_old_now: matches!(select(&event, context, now), Err(IgnoreReason::TooOld { .. })),
             region: context.settings.amplitude_region,
             fate: fate(event, context, received)?,
         })
@@ -246,6 +249,12 @@ impl Explanation<'_> {
             Region::Eu => "European Union",
         };
         text(f, &format!("{} {why}. It goes to Amplitude's data centre in the {place}.", self.event_type))?;
+        if self.is_too_old_now {
+            text(
+                f,
+                "That is what becomes of it when it happens. Resent now, it is ignored: it is older than `max_age_days`.",
+            )?;
+        }
         if self.livemode == Some(false) {
             let key = parameter::TEST_API_KEY;
             text(
@@ -539,6 +548,8 @@ Event: evt_3PgcEx0014B7WZ01zgkW1Test
 Forwarded
   payment_intent.succeeded is forwarded by default. It goes to Amplitude's data centre in the United
   States.
+  That is what becomes of it when it happens. Resent now, it is ignored: it is older than
+  `max_age_days`.
   A test-mode event: where the project has the parameter amplitude-test-api-key, it goes to that
   Amplitude project.
 

@@ -6,7 +6,6 @@ use std::process::ExitCode;
 
 use stripe_amplitude::amplitude::client::Request;
 use stripe_amplitude::code::Code;
-use stripe_amplitude::forward::{IgnoreReason, select};
 use stripe_amplitude::outcome::Failure;
 use stripe_amplitude::projects::name::ProjectName;
 use stripe_amplitude::projects::parameters::parameter;
@@ -17,7 +16,7 @@ use stripe_amplitude::translate::Context;
 use stripe_amplitude::webhook::LARGEST_BODY;
 
 use crate::event_file::{self, Created};
-use crate::explanation::{Explanation, Fate};
+use crate::explanation::Explanation;
 use crate::projects::DEMO;
 use crate::{clock, input, settings, terminal};
 
@@ -75,9 +74,8 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
         settings: &settings,
         has_test_key: false,
     };
-    // A resend of an old event is another matter: see below.
+    // As if it was received at once.
     let received = u64::try_from(event.created).unwrap_or_default();
-    let too_old = matches!(select(&event, &context, now), Err(IgnoreReason::TooOld { .. }));
     let explanation = Explanation::of(event, &context, received, now)
         .map_err(|missing| refused(&file, 500, Code::MissingRate, &missing))?;
     let key = format!("<{}>", parameter::API_KEY);
@@ -93,11 +91,6 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
             terminal::print(&format!("POST {url}\nContent-Type: application/json\n\n{body}\n\n{explanation}"))?;
         }
         None => terminal::print(&explanation.to_string())?,
-    }
-    if let (Fate::Sent(_), true) = (&explanation.fate, too_old) {
-        eprintln!(
-            "\nThis is what becomes of it when it happens. Resent today, it is ignored: it is older than `max_age_days`."
-        );
     }
     Ok(ExitCode::SUCCESS)
 }

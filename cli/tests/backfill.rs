@@ -371,6 +371,7 @@ async fn events_of_a_connected_account_are_marked_and_pinned_as_in_a_webhook() {
     let typo = world.backfill(2, &["--account", account, "--source", "eu"]);
     assert!(typo.error.contains("signing secrets have labels"), "{typo:?}");
     world.parameter("stripe-signing-secret/eu", "whsec_eu");
+    world.parameter("settings", r#"{"test_events": "forward_all"}"#);
     let typo = world.backfill(2, &["--account", account, "--source", "ue"]);
     assert!(typo.error.contains("goes onto its events: eu"), "{typo:?}");
     assert_eq!(world.backfill(2, &["--account", account, "--source", "eu"]).code, Some(0));

@@ -124,7 +124,7 @@ fn an_invocation_is_signed_now_for_its_project() {
         let invocation: Value = serde_json::from_str(&out).unwrap();
         let path = invocation.get("rawPath").or(invocation.get("path")).unwrap();
         assert_eq!(path, "/stripe/shop");
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        let now = since_the_epoch();
         let signature = SignatureHeader::parse(invocation["headers"][header].as_str().unwrap().as_bytes()).unwrap();
         let body = invocation["body"].as_str().unwrap().to_owned();
         let secrets = [SigningSecret::new("whsec_shop".into(), None)];
@@ -227,6 +227,10 @@ fn without_spaces(json: &str) -> String {
 
 const REFUNDS: &str = r#"{"refunds": "negative_revenue"}"#;
 
+fn since_the_epoch() -> std::time::Duration {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap()
+}
+
 #[test]
 fn a_preview_is_what_serve_sends_byte_for_byte() {
     let (amplitude, received) = amplitude();
@@ -235,8 +239,14 @@ fn a_preview_is_what_serve_sends_byte_for_byte() {
             "[shop]\n'stripe-signing-secret/eu' = 'whsec_shop'\namplitude-api-key = 'key'\nsettings = '{settings}'\n"
         )
     };
+    let recent = |event_type: &str, change: &dyn Fn(&mut Value)| {
+        sample(event_type, |event| {
+            event["created"] = since_the_epoch().as_secs().into();
+            change(event);
+        })
+    };
     let payment = |minor_units: i64, currency: &str| {
-        sample("payment_intent.succeeded", |event| {
+        recent("payment_intent.succeeded", &|event| {
             event["data"]["object"]["amount_received"] = minor_units.into();
             event["data"]["object"]["currency"] = currency.into();
         })
@@ -249,8 +259,8 @@ fn a_preview_is_what_serve_sends_byte_for_byte() {
         ("{}", payment(9_007_199_254_740_993, "usd"), "\"revenue\":90071992547409.93,"),
         ("{}", payment(9_223_372_036_854_775_807, "kwd"), "\"revenue\":9223372036854775.807,"),
         (dollars, payment(9_007_199_254_740_993, "eur"), "\"normalized_rate\":1.0800000001,"),
-        (REFUNDS, sample("charge.refunded", |_| {}), "\"revenue\":-5,"),
-        ("{}", sample("invoice.paid", |_| {}), "\"stripe_source\":\"eu\""),
+        (REFUNDS, recent("charge.refunded", &|_| {}), "\"revenue\":-5,"),
+        ("{}", recent("invoice.paid", &|_| {}), "\"stripe_source\":\"eu\""),
     ] {
         let serving =
             Serving::start(&["--projects", &file("preview.toml", &projects(settings)), "--amplitude", &amplitude]);
@@ -329,7 +339,7 @@ fn a_preview_of_a_refund_says_how_much_it_subtracts() {
     let unknown = sample("charge.refunded", |event| event["data"]["previous_attributes"] = Value::Null);
     let (code, out, _) = run_with(&unknown, &["preview", "-", "--settings", &refunds]);
     assert_eq!(code, Some(0));
-    assert!(!out.contains("\"revenue\"") && out.contains("\"normalized_refund_unknown\": true"), "{out}");
+    assert!(!out.contains("\"revenue\"") && out.contains("\"normalized_revenue_unknown\": true"), "{out}");
     assert!(out.contains("\nRevenue: unknown\n"), "{out}");
 }
 
@@ -345,12 +355,12 @@ fn a_preview_of_an_ignored_event_says_why() {
     assert_eq!((code, &*out), (Some(0), ""));
     assert!(err.contains("`type_not_selected`"), "{err}");
 
-    let week = file("preview-week.json", r#"{"max_age_days": 7}"#);
-    let (code, out, err) = run(&["preview", EVENT, "--settings", &week]);
-    assert_eq!(code, Some(0));
-    assert!(out.contains("`too_old`") && out.contains("7 days") && err.contains("--created now"), "{out}{err}");
-    let (_, out, err) = run(&["preview", EVENT, "--settings", &week, "--created", "now"]);
-    assert!(out.contains("\nForwarded\n") && err.is_empty(), "{out}{err}");
+    // An old event is shown as it was when it happened.
+    let (code, out, err) = run(&["preview", EVENT]);
+    assert_eq!((code, &*err), (Some(0), ""));
+    assert!(out.contains("\nForwarded\n") && out.contains("older than `max_age_days`"), "{out}");
+    let (_, out, _) = run(&["preview", EVENT, "--created", "now"]);
+    assert!(out.contains("\nForwarded\n") && !out.contains("max_age_days"), "{out}");
 }
 
 #[test]
@@ -401,10 +411,11 @@ fn settings_are_told_in_words_with_their_defaults() {
         "amplitude_region: \"us\"",
         "user_id_paths: 6 paths",
         "events: 26 types",
+        "revenue_from: \"payments\"",
         "refunds: \"as_events\"",
         "preferred_currency: none",
         "without_user: \"forward\"",
-        "max_age_days: none",
+        "max_age_days: 7",
         "test_events: \"forward\"",
         "personal_data: \"drop\"",
         "drop_properties: none",
