@@ -59,6 +59,14 @@ codes! {
     NotAnEvent = "not_an_event",
     /// A thin event, which carries no object.
     ThinEvent = "thin_event",
+    /// An event as Amazon EventBridge delivers it.
+    EventbridgeEvent = "eventbridge_event",
+    /// Several events at once.
+    EventList = "event_list",
+    /// An object of Stripe's without the event around it.
+    BareObject = "bare_object",
+    /// The body is UTF-16.
+    Utf16Body = "utf16_body",
 
     // Ignored: the project's settings say so.
     /// The type is not on the project's list.

@@ -258,11 +258,10 @@ fn respond(result: Result<Success, Failure>, record: &Record) -> Response<String
 
 /// What the request asks for, before anything is loaded: `POST …/stripe/{project}` with a body that is not too large.
 fn route(request: &Request<'_>, record: &mut Record) -> Result<ProjectName, Failure> {
-    let (before, name) = request.path.rsplit_once('/').ok_or(Failure::Route)?;
-    let name: ProjectName = name.parse().map_err(|_| Failure::Route)?;
-    if !before.ends_with("/stripe") {
-        return Err(Failure::Route);
-    }
+    let name = project_at_the_end(request.path).ok_or_else(|| {
+        let without_slash = request.path.trim_end_matches('/');
+        if project_at_the_end(without_slash).is_some() { Failure::TrailingSlash } else { Failure::Route }
+    })?;
     #[cfg(feature = "panic-for-tests")]
     assert!(name.as_str() != "panic-for-tests", "a panic for tests: {:?} {:?}", request.headers, request.body);
     record.project = Some(name.clone());
@@ -273,6 +272,11 @@ fn route(request: &Request<'_>, record: &mut Record) -> Result<ProjectName, Fail
         return Err(Failure::TooLarge);
     }
     Ok(name)
+}
+
+fn project_at_the_end(path: &str) -> Option<ProjectName> {
+    let (before, name) = path.rsplit_once('/')?;
+    before.ends_with("/stripe").then(|| name.parse().ok()).flatten()
 }
 
 /// Refused before anything is loaded, so that strangers cause no calls.
@@ -509,6 +513,26 @@ mod tests {
             let (answered, answer) = setup.request(&Method::POST, path, &[], String::new()).await;
             assert_eq!((answered, &answer["outcome"]), (status, &json!("refused")), "{path}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_slash_behind_the_project_is_named() {
+        let setup = Setup::new(&COMPLETE, FakeAmplitude::default());
+        for (path, is_named) in [
+            ("/stripe/demo/", true),
+            ("/prod/stripe/demo/", true),
+            ("/stripe/demo//", true),
+            ("/stripe/", false),
+            ("/stripe/stripe/", true),
+            ("/stripe//", false),
+            ("/demo/", false),
+            ("/stripe/a b/", false),
+        ] {
+            let (status, answer) = setup.request(&Method::POST, path, &[], String::new()).await;
+            assert_eq!((status, &answer["code"]), (404, &json!("unknown_route")), "{path}");
+            assert_eq!(answer["reason"].as_str().unwrap().contains("ends with a slash"), is_named, "{path}");
+        }
+        assert_eq!(setup.source.loads(), 0);
     }
 
     #[tokio::test]
