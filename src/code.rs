@@ -89,7 +89,7 @@ codes! {
     ParameterMissing = "parameter_missing",
     /// A parameter is empty.
     ParameterEmpty = "parameter_empty",
-    /// A parameter holds something else than it takes, such as an API key in place of a signing secret.
+    /// A parameter holds something else than it takes, such as an API key in place of a signing secret, or quotation marks.
     ParameterMixedUp = "parameter_mixed_up",
     /// The parameter `settings` cannot be used.
     SettingsInvalid = "settings_invalid",

@@ -270,7 +270,11 @@ impl From<&ConfigurationError> for Code {
         match error.problem() {
             Problem::Missing => Self::ParameterMissing,
             Problem::Empty => Self::ParameterEmpty,
-            Problem::StripeApiKey => Self::ParameterMixedUp,
+            Problem::StripeApiKey
+            | Problem::EndpointId
+            | Problem::AmplitudeKey
+            | Problem::OfStripe
+            | Problem::Quoted => Self::ParameterMixedUp,
             Problem::Settings(_) => Self::SettingsInvalid,
             Problem::MissingRate(_) => Self::MissingRate,
         }

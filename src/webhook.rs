@@ -589,12 +589,15 @@ mod tests {
 
     #[tokio::test]
     async fn without_any_usable_secret_the_operator_sees_why_and_a_repair_works_at_once() {
-        let setup = Setup::new(&[("stripe-signing-secret", "sk_hidden"), COMPLETE[1]], FakeAmplitude::default());
         let body = body("charge.succeeded");
-        for _ in 0..2 {
-            let (status, answer) = setup.deliver(&body, "whsec_a").await;
-            assert_eq!((status, &answer["outcome"]), (500, &json!("failed")));
-            assert_eq!(answer["code"], "parameter_mixed_up");
+        for secret in ["sk_hidden", "we_hidden", "\"whsec_hidden\"", "'whsec_hidden'"] {
+            let setup = Setup::new(&[("stripe-signing-secret", secret), COMPLETE[1]], FakeAmplitude::default());
+            for _ in 0..2 {
+                let (status, answer) = setup.deliver(&body, "whsec_a").await;
+                assert_eq!((status, &answer["outcome"]), (500, &json!("failed")));
+                assert_eq!(answer["code"], "parameter_mixed_up");
+                assert!(!answer.to_string().contains("hidden"));
+            }
         }
         let setup = Setup::new(&[COMPLETE[1]], FakeAmplitude::default());
         assert_eq!(setup.deliver(&body, "whsec_a").await.0, 500);
