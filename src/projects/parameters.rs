@@ -144,20 +144,12 @@ impl Project {
         let mut problem = None;
         let mut unknown_parameters = Vec::new();
         for Parameter { name, value } in parameters {
-            let text = trimmed(value.expose_secret());
+            let text = value.expose_secret();
             let result = match (name.as_str(), label(&name)) {
                 (_, Some(label)) => signing_secret(text).map(|secret| secrets.push((label.map(str::to_owned), secret))),
                 (parameter::API_KEY, _) => amplitude_key(text).map(|key| api_key = Some(key)),
                 (parameter::TEST_API_KEY, _) => amplitude_key(text).map(|key| test_api_key = Some(key)),
-                (parameter::SETTINGS, _) => match Settings::parse(text) {
-                    _ if text.is_empty() => Err(Problem::Empty),
-                    _ if is_quoted(text) => Err(Problem::Quoted),
-                    Ok(parsed) => {
-                        settings = parsed;
-                        Ok(())
-                    }
-                    Err(error) => Err(Problem::Settings(error)),
-                },
+                (parameter::SETTINGS, _) => parse_settings(text).map(|parsed| settings = parsed),
                 _ => {
                     unknown_parameters.push(format!("{folder}/{name}"));
                     Ok(())
@@ -242,11 +234,25 @@ fn amplitude_key(text: &str) -> Result<SecretString, Problem> {
     Ok(text.into())
 }
 
+/// The settings of a project, from the text of their parameter.
+///
+/// # Errors
+/// Why it cannot be used.
+pub fn parse_settings(text: &str) -> Result<Settings, Problem> {
+    match trimmed(text) {
+        "" => Err(Problem::Empty),
+        // Its last character tells nothing: it may be cut off.
+        text if text.starts_with(QUOTATION_MARKS) => Err(Problem::Quoted),
+        text => Settings::parse(text).map_err(Problem::Settings),
+    }
+}
+
 /// The value of a parameter that holds no quotation marks.
 fn value(text: &str) -> Result<&str, Problem> {
     match trimmed(text) {
         "" => Err(Problem::Empty),
-        text if is_quoted(text) => Err(Problem::Quoted),
+        // One of them is enough: the other may have been lost on the way.
+        text if text.starts_with(QUOTATION_MARKS) || text.ends_with(QUOTATION_MARKS) => Err(Problem::Quoted),
         text => Ok(text),
     }
 }
@@ -254,11 +260,6 @@ fn value(text: &str) -> Result<&str, Problem> {
 /// Without the white space around it, and without the byte order mark that some programs put before a text.
 fn trimmed(text: &str) -> &str {
     text.trim_matches(|character: char| character.is_whitespace() || character == '\u{feff}')
-}
-
-/// One of them is enough: the other may have been lost on the way.
-fn is_quoted(text: &str) -> bool {
-    text.starts_with(QUOTATION_MARKS) || text.ends_with(QUOTATION_MARKS)
 }
 
 fn begins_with(text: &str, prefixes: &[&str]) -> bool {
