@@ -126,8 +126,11 @@ async fn a_signed_body_that_is_no_snapshot_event_is_refused() {
         (new_body()[..100].to_owned(), "malformed JSON"),
         ("[]".to_owned(), "not a Stripe event"),
         ("{}".to_owned(), "not a Stripe event"),
-        (json!({"id": "ch_1", "object": "charge"}).to_string(), "not a Stripe event"),
-        (thin.to_string(), "thin event"),
+        (json!({"id": "ch_1", "object": "charge"}).to_string(), "not a Stripe event but a bare object"),
+        (thin.to_string(), "payload style"),
+        (thin.to_string().replace("v1.", "v2."), "there is no snapshot of it"),
+        (json!({"detail-type": "x", "detail": thin}).to_string(), "an EventBridge event"),
+        (json!({"object": "list", "data": [thin]}).to_string(), "a list of events"),
     ] {
         for gateway in Gateway::ALL {
             let answer = stage.function.send(gateway, &Request::signed(SHOP, SECRET, body.clone())).await;
