@@ -518,7 +518,7 @@ mod tests {
         let mut setup = Setup::new(&COMPLETE, FakeAmplitude::default());
         let message = message("a", "shop", 1, &json!({"object": "charge"}));
         assert_eq!(setup.handle(vec![message.clone()]).await, [""; 0]);
-        assert_eq!(*setup.dead_letters.put.lock().unwrap(), ["not_an_event"]);
+        assert_eq!(*setup.dead_letters.put.lock().unwrap(), ["bare_object"]);
         setup.dead_letters = Arc::new(FakeQueue { is_down: true, ..FakeQueue::default() });
         assert_eq!(setup.handle(vec![message]).await, ["a"]);
     }
