@@ -59,6 +59,14 @@ codes! {
     NotAnEvent = "not_an_event",
     /// A thin event, which carries no object.
     ThinEvent = "thin_event",
+    /// An event as Amazon EventBridge delivers it.
+    EventbridgeEvent = "eventbridge_event",
+    /// Several events at once.
+    EventList = "event_list",
+    /// An object of Stripe's without the event around it.
+    BareObject = "bare_object",
+    /// The body is UTF-16.
+    Utf16Body = "utf16_body",
 
     // Ignored: the project's settings say so.
     /// The type is not on the project's list.
@@ -83,7 +91,7 @@ codes! {
     ParameterMissing = "parameter_missing",
     /// A parameter is empty.
     ParameterEmpty = "parameter_empty",
-    /// A parameter holds something else than it takes, such as an API key in place of a signing secret.
+    /// A parameter holds something else than it takes, such as an API key in place of a signing secret, or quotation marks.
     ParameterMixedUp = "parameter_mixed_up",
     /// The parameter `settings` cannot be used.
     SettingsInvalid = "settings_invalid",

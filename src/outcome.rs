@@ -115,6 +115,11 @@ pub enum Failure {
         "no such route: the webhook's path ends with /stripe/ and the name of a project (1 to 64 of A-Z a-z 0-9 _ -)"
     )]
     Route,
+    /// A path that would be the webhook's without the slash at its end.
+    #[error(
+        "no such route: the path ends with a slash; remove it from the URL of the webhook endpoint, so that the path ends with /stripe/ and the name of the project"
+    )]
+    TrailingSlash,
     /// Another method.
     #[error("no such method: Stripe's webhooks are sent with POST")]
     Method,
@@ -164,7 +169,7 @@ impl Failure {
     /// The stable code.
     pub fn code(&self) -> Code {
         match self {
-            Self::Route => Code::UnknownRoute,
+            Self::Route | Self::TrailingSlash => Code::UnknownRoute,
             Self::Method => Code::MethodNotAllowed,
             Self::Unreadable => Code::UnreadableRequest,
             Self::TooLarge => Code::BodyTooLarge,
@@ -184,6 +189,7 @@ impl Failure {
     pub fn outcome(&self) -> Outcome {
         match self {
             Self::Route
+            | Self::TrailingSlash
             | Self::Method
             | Self::Unreadable
             | Self::TooLarge
@@ -224,7 +230,11 @@ impl From<&EventError> for Code {
         match error {
             EventError::Json { .. } => Self::MalformedJson,
             EventError::NotAnEvent(_) => Self::NotAnEvent,
-            EventError::Thin => Self::ThinEvent,
+            EventError::Thin | EventError::ThinOnly => Self::ThinEvent,
+            EventError::EventBridge => Self::EventbridgeEvent,
+            EventError::List | EventError::Several => Self::EventList,
+            EventError::BareObject { .. } => Self::BareObject,
+            EventError::Utf16 => Self::Utf16Body,
         }
     }
 }
@@ -261,7 +271,11 @@ impl From<&ConfigurationError> for Code {
         match error.problem() {
             Problem::Missing => Self::ParameterMissing,
             Problem::Empty => Self::ParameterEmpty,
-            Problem::StripeApiKey => Self::ParameterMixedUp,
+            Problem::StripeApiKey
+            | Problem::EndpointId
+            | Problem::AmplitudeKey
+            | Problem::OfStripe
+            | Problem::Quoted => Self::ParameterMixedUp,
             Problem::Settings(_) => Self::SettingsInvalid,
             Problem::MissingRate(_) => Self::MissingRate,
         }

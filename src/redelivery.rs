@@ -130,7 +130,7 @@ enum Disposition {
     /// It becomes visible again.
     Retry(Code, String),
     /// It goes to the dead letters.
-    DeadLetter(Message, Code, String),
+    DeadLetter(Box<Message>, Code, String),
 }
 
 impl Disposition {
@@ -241,7 +241,7 @@ impl<S: ProjectSource, A: BatchSink, Q: EventQueue> Redelivery<S, A, Q> {
             let disposition = match result {
                 Ok(()) => Disposition::Done(Report::forwarded()),
                 Err(error) if error.is_about_the_event() && item.receive_count >= REFUSALS_TO_DIE => {
-                    Disposition::DeadLetter(message, (&error).into(), error.to_string())
+                    Disposition::DeadLetter(Box::new(message), (&error).into(), error.to_string())
                 }
                 Err(error) => Disposition::retry(Failure::Delivery { error, key: destination.key }),
             };
@@ -315,7 +315,7 @@ fn prepare(
     item.record.project = Some(message.project.clone());
     let event = match Event::parse(&message.body) {
         Ok(event) => event,
-        Err(error) => return Err(Disposition::DeadLetter(message, (&error).into(), error.to_string())),
+        Err(error) => return Err(Disposition::DeadLetter(Box::new(message), (&error).into(), error.to_string())),
     };
     item.record.event(&event, message.source.as_deref(), now());
 
@@ -521,7 +521,7 @@ mod tests {
         let mut setup = Setup::new(&COMPLETE, FakeAmplitude::default());
         let message = message("a", "shop", 1, &json!({"object": "charge"}));
         assert_eq!(setup.handle(vec![message.clone()]).await, [""; 0]);
-        assert_eq!(*setup.dead_letters.put.lock().unwrap(), ["not_an_event"]);
+        assert_eq!(*setup.dead_letters.put.lock().unwrap(), ["bare_object"]);
         setup.dead_letters = Arc::new(FakeQueue { is_down: true, ..FakeQueue::default() });
         assert_eq!(setup.handle(vec![message]).await, ["a"]);
     }

@@ -31,7 +31,9 @@ fn status(result: &Result<Success, Failure>) -> StatusCode {
 
 fn status_of_failure(failure: &Failure) -> StatusCode {
     match failure {
-        Failure::Route | Failure::Project(Unavailable::Unknown { .. }) => StatusCode::NOT_FOUND,
+        Failure::Route | Failure::TrailingSlash | Failure::Project(Unavailable::Unknown { .. }) => {
+            StatusCode::NOT_FOUND
+        }
         Failure::Method => StatusCode::METHOD_NOT_ALLOWED,
         Failure::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Failure::Unreadable | Failure::Signature(_) | Failure::Event(_) => StatusCode::BAD_REQUEST,
@@ -131,6 +133,7 @@ mod tests {
             Failure::NotDeferred { failure: Box::new(delivery(DeliveryError::Timeout)), error: QueueError::Timeout };
         for (failure, status, outcome, code) in [
             (Failure::Route, 404, "refused", "unknown_route"),
+            (Failure::TrailingSlash, 404, "refused", "unknown_route"),
             (Failure::Project(unknown), 404, "refused", "unknown_project"),
             (Failure::Method, 405, "refused", "method_not_allowed"),
             (Failure::TooLarge, 413, "refused", "body_too_large"),
@@ -149,6 +152,12 @@ mod tests {
             (EventError::Json { line: 1, column: 2 }.into(), 400, "refused", "malformed_json"),
             (EventError::NotAnEvent("x").into(), 400, "refused", "not_an_event"),
             (EventError::Thin.into(), 400, "refused", "thin_event"),
+            (EventError::ThinOnly.into(), 400, "refused", "thin_event"),
+            (EventError::EventBridge.into(), 400, "refused", "eventbridge_event"),
+            (EventError::List.into(), 400, "refused", "event_list"),
+            (EventError::Several.into(), 400, "refused", "event_list"),
+            (EventError::BareObject { kind: None }.into(), 400, "refused", "bare_object"),
+            (EventError::Utf16.into(), 400, "refused", "utf16_body"),
             (Failure::Panic, 500, "failed", "internal_error"),
             (delivery(DeliveryError::InvalidApiKey), 502, "failed", "amplitude_invalid_key"),
             (delivery(DeliveryError::InvalidRequest(Complaint::Silenced)), 502, "failed", "amplitude_silenced"),

@@ -6,4 +6,5 @@ pub mod event;
 pub mod event_types;
 pub mod field_path;
 pub mod json;
+mod repair;
 pub mod signature;

@@ -254,11 +254,10 @@ async fn put(
 
 /// What the request asks for, before anything is loaded: `POST …/stripe/{project}` with a body that is not too large.
 fn route(request: &Request<'_>, record: &mut Record) -> Result<ProjectName, Failure> {
-    let (before, name) = request.path.rsplit_once('/').ok_or(Failure::Route)?;
-    let name: ProjectName = name.parse().map_err(|_| Failure::Route)?;
-    if !before.ends_with("/stripe") {
-        return Err(Failure::Route);
-    }
+    let name = project_at_the_end(request.path).ok_or_else(|| {
+        let without_slash = request.path.trim_end_matches('/');
+        if project_at_the_end(without_slash).is_some() { Failure::TrailingSlash } else { Failure::Route }
+    })?;
     #[cfg(feature = "panic-for-tests")]
     assert!(name.as_str() != "panic-for-tests", "a panic for tests: {:?} {:?}", request.headers, request.body);
     record.project = Some(name.clone());
@@ -269,6 +268,11 @@ fn route(request: &Request<'_>, record: &mut Record) -> Result<ProjectName, Fail
         return Err(Failure::TooLarge);
     }
     Ok(name)
+}
+
+fn project_at_the_end(path: &str) -> Option<ProjectName> {
+    let (before, name) = path.rsplit_once('/')?;
+    before.ends_with("/stripe").then(|| name.parse().ok()).flatten()
 }
 
 /// Refused before anything is loaded, so that strangers cause no calls.
@@ -514,6 +518,26 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_slash_behind_the_project_is_named() {
+        let setup = Setup::new(&COMPLETE, FakeAmplitude::default());
+        for (path, is_named) in [
+            ("/stripe/demo/", true),
+            ("/prod/stripe/demo/", true),
+            ("/stripe/demo//", true),
+            ("/stripe/", false),
+            ("/stripe/stripe/", true),
+            ("/stripe//", false),
+            ("/demo/", false),
+            ("/stripe/a b/", false),
+        ] {
+            let (status, answer) = setup.request(&Method::POST, path, &[], String::new()).await;
+            assert_eq!((status, &answer["code"]), (404, &json!("unknown_route")), "{path}");
+            assert_eq!(answer["reason"].as_str().unwrap().contains("ends with a slash"), is_named, "{path}");
+        }
+        assert_eq!(setup.source.loads(), 0);
+    }
+
+    #[tokio::test]
     async fn nothing_is_loaded_for_a_request_that_cannot_be_signed() {
         let setup = Setup::new(&COMPLETE, FakeAmplitude::default());
         let signature = ("stripe-signature", "t=1,v1=a");
@@ -567,12 +591,15 @@ mod tests {
 
     #[tokio::test]
     async fn without_any_usable_secret_the_operator_sees_why_and_a_repair_works_at_once() {
-        let setup = Setup::new(&[("stripe-signing-secret", "sk_hidden"), COMPLETE[1]], FakeAmplitude::default());
         let body = body("charge.succeeded");
-        for _ in 0..2 {
-            let (status, answer) = setup.deliver(&body, "whsec_a").await;
-            assert_eq!((status, &answer["outcome"]), (500, &json!("failed")));
-            assert_eq!(answer["code"], "parameter_mixed_up");
+        for secret in ["sk_hidden", "we_hidden", "\"whsec_hidden\"", "'whsec_hidden'"] {
+            let setup = Setup::new(&[("stripe-signing-secret", secret), COMPLETE[1]], FakeAmplitude::default());
+            for _ in 0..2 {
+                let (status, answer) = setup.deliver(&body, "whsec_a").await;
+                assert_eq!((status, &answer["outcome"]), (500, &json!("failed")));
+                assert_eq!(answer["code"], "parameter_mixed_up");
+                assert!(!answer.to_string().contains("hidden"));
+            }
         }
         let setup = Setup::new(&[COMPLETE[1]], FakeAmplitude::default());
         assert_eq!(setup.deliver(&body, "whsec_a").await.0, 500);

@@ -1,6 +1,7 @@
 //! `backfill`: what happened in Stripe before the webhook was there, or while it was not, into Amplitude.
 
 mod cursor;
+mod documents;
 mod rejected;
 mod source;
 mod survey;
@@ -57,7 +58,7 @@ pub(crate) struct Arguments {
     /// Until when, exclusive; now, where it is not said
     #[arg(long, value_name = "TIME", value_parser = clock::parse_time)]
     until: Option<i64>,
-    /// A file with an event of Stripe's in each line, or of those that were rejected; - is standard input
+    /// A file of Stripe's events, one after the other, or of those that were rejected; - is standard input
     #[arg(long, value_name = "EVENTS.ndjson", conflicts_with_all = ["undelivered", "account"])]
     from_file: Option<PathBuf>,
     /// Only events whose delivery is pending or has failed, to one webhook endpoint at least: Stripe does not say which
@@ -91,7 +92,7 @@ pub(crate) struct Arguments {
 
 const FROM_STRIPE: &str = "Stripe";
 
-/// So many lines without an event at the beginning of a file are no accident.
+/// So many documents without an event at the beginning of a file are no accident.
 const MANY: usize = 100;
 
 /// Succeeds only if every event is sent or ignored.
@@ -456,7 +457,7 @@ impl Backfill {
             return Ok(());
         }
         Err(format!(
-            "the first {MANY} lines of {} hold no event: it takes one event of Stripe's in each line, as `jq -c '.data[]'` writes them of a list",
+            "the first {MANY} JSON documents of {} hold no event: it takes events of Stripe's, one after the other, as `jq -c '.data[]'` writes them of a list",
             input::name(path)
         ))
     }

@@ -1,9 +1,14 @@
 //! Events that the user hands over: files, or standard input.
 
+use std::fmt;
 use std::path::Path;
 
+use bytes::Bytes;
 use clap::ValueEnum;
-use serde_json::Value;
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+use stripe_amplitude::stripe::event::{Event, EventError};
+use stripe_amplitude::stripe::signature::VerifiedBody;
 
 use crate::input;
 
@@ -28,29 +33,104 @@ pub(crate) fn read(path: &Path, created: Created, now: u64) -> Result<Vec<u8>, S
     }
 }
 
-/// The event with another `created`.
+/// The event with another `created`, and otherwise as it stands, byte for byte: what a parser would change, such as a
+/// lone surrogate or a number of many digits, is for the function to see.
 ///
 /// # Errors
 /// A sentence, where it is no event.
 pub(crate) fn happen_now(event: &[u8], now: u64) -> Result<Vec<u8>, String> {
-    let mut event: Value = serde_json::from_slice(event).map_err(|error| format!("it is not JSON: {error}"))?;
-    match event.get_mut("created") {
-        Some(created) => *created = now.into(),
-        None => return Err("it is not an event: it has no `created`; --created keep takes it all the same".to_owned()),
+    const CREATED: &str = "\"created\"";
+    let not_an_event = |error: EventError| format!("{error}; --created keep takes it as it is");
+
+    let text = event.strip_prefix(BYTE_ORDER_MARK).unwrap_or(event);
+    let Ok(Envelope(mut fields)) = serde_json::from_slice(text) else {
+        let why = Event::parse(&VerifiedBody::trusted(Bytes::copy_from_slice(event))).err();
+        return Err(not_an_event(why.unwrap_or(EventError::NotAnEvent("it is not a JSON object"))));
+    };
+    let now = now.to_string();
+    match fields.iter_mut().rfind(|(name, _)| *name == CREATED) {
+        Some((_, created)) => *created = &now,
+        None => fields.push((CREATED, &now)),
     }
-    Ok(event.to_string().into_bytes())
+    let fields: Vec<_> = fields.iter().map(|(name, value)| format!("{name}:{value}")).collect();
+    let event = format!("{{{}}}", fields.join(",")).into_bytes();
+    let body = VerifiedBody::trusted(event.into());
+    Event::parse(&body).map_err(not_an_event)?;
+    Ok(body.as_bytes().to_vec())
+}
+
+/// What some programs put before a text.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// Names and values of an object, as they stand in the JSON.
+struct Envelope<'e>(Vec<(&'e str, &'e str)>);
+
+impl<'de> Deserialize<'de> for Envelope<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields;
+        impl<'de> Visitor<'de> for Fields {
+            type Value = Envelope<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
+                let mut fields = Vec::new();
+                while let Some((name, value)) = entries.next_entry::<&RawValue, &RawValue>()? {
+                    fields.push((name.get(), value.get()));
+                }
+                Ok(Envelope(fields))
+            }
+        }
+        deserializer.deserialize_map(Fields)
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
-    fn an_event_happens_now() {
-        let event = happen_now(br#"{"id": "evt_1", "created": 5}"#, 1_720_000_000).unwrap();
-        assert_eq!(event, br#"{"created":1720000000,"id":"evt_1"}"#);
-        assert!(happen_now(b"{}", 1).unwrap_err().contains("--created keep"));
-        assert!(happen_now(b"{", 1).unwrap_err().contains("not JSON"));
+    fn an_event_happens_now_and_is_otherwise_what_it_was() {
+        let rest = r#""id": "evt_1","object":"event", "type":"x","data":{"object":{"b": 1e400, "a": "\ud800"}}"#;
+        let expected = format!(
+            "{{{},\"created\":1720000000}}",
+            r#""id":"evt_1","object":"event","type":"x","data":{"object":{"b": 1e400, "a": "\ud800"}}"#
+        );
+        for event in [
+            format!("{{{rest},\"created\":5}}"),
+            format!("\u{feff}{{{rest},\"created\":null}}\n"),
+            format!("{{{rest}}}"),
+        ] {
+            assert_eq!(happen_now(event.as_bytes(), 1_720_000_000).unwrap(), expected.as_bytes(), "{event}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_an_event_is_named_as_the_function_names_it() {
+        let event = json!({"id": "evt_1", "object": "event", "type": "x", "created": 5, "data": {"object": {}}});
+        let utf_16 = event.to_string().encode_utf16().flat_map(u16::to_le_bytes).collect();
+        for (body, words) in [
+            (b"{".to_vec(), "malformed JSON at line 1, column 1"),
+            (b"{}".to_vec(), "not a Stripe event"),
+            (b"[]".to_vec(), "not a Stripe event"),
+            (json!({"id": "ch_1", "object": "charge", "created": 5}).to_string().into_bytes(), "of the kind `charge`"),
+            (json!({"object": "list", "data": [event]}).to_string().into_bytes(), "a list of events"),
+            (json!([event]).to_string().into_bytes(), "a list of events"),
+            (json!({"detail-type": "x", "detail": event}).to_string().into_bytes(), "an EventBridge event"),
+            (
+                json!({"id": "evt_1", "object": "v2.core.event", "type": "v2.x"}).to_string().into_bytes(),
+                "remove this type",
+            ),
+            (format!("{event:#}\n{event:#}\n").into_bytes(), "several JSON objects"),
+            (utf_16, "UTF-16"),
+        ] {
+            let error = happen_now(&body, 1).unwrap_err();
+            assert!(error.contains(words) && error.contains("--created keep"), "{error}");
+        }
     }
 
     #[test]

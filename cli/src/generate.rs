@@ -24,7 +24,7 @@ use self::shop::{Shop, Size};
 use crate::endpoint::Endpoint;
 use crate::projects::DEMO_SECRET;
 use crate::terminal::wrap;
-use crate::{clock, terminal};
+use crate::{clock, key, terminal};
 
 /// Sign the events of a made-up shop and post them as Stripe would
 ///
@@ -68,7 +68,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>
     let shop = Shop::new(Size { users, weeks, seed }, i64::try_from(clock::now())?);
     let events = shop.events();
 
-    let endpoint = Endpoint::new(to, secret)?;
+    let endpoint = Endpoint::with_secret(to, key::signing_secret(&secret)?)?;
     let progress = progress_bar(events.len() as u64)?;
     let tally = Tally::default();
     let interrupted = tokio::select! {

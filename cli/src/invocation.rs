@@ -11,7 +11,7 @@ use stripe_amplitude::stripe::signature::{self, SigningSecret};
 use crate::event_file::{self, Created};
 use crate::projects::{DEMO, DEMO_SECRET};
 use crate::stripe::{HEADERS, USER_AGENT};
-use crate::{clock, input};
+use crate::{clock, input, key};
 
 /// Print a freshly signed invocation of the function
 ///
@@ -51,7 +51,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
         (_, true) => Gateway::FunctionUrl,
         _ => Gateway::HttpApi,
     };
-    let secret = SigningSecret::new(arguments.secret.into(), None);
+    let secret = key::signing_secret(&arguments.secret)?;
     println!("{:#}", invocation(gateway, &arguments.project, &secret, now, &body));
     Ok(ExitCode::SUCCESS)
 }

@@ -5,6 +5,8 @@ use std::io::IsTerminal as _;
 
 use secrecy::SecretString;
 use stripe_amplitude::amplitude::AmplitudeKey;
+use stripe_amplitude::projects::parameters;
+use stripe_amplitude::stripe::signature::SigningSecret;
 
 /// A key that a command needs.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +36,16 @@ pub(crate) const AMPLITUDE_TEST_SECRET: Key = Key {
     variable: "AMPLITUDE_TEST_SECRET_KEY",
     meaning: "the secret key of the Amplitude project of test-mode events",
 };
+
+/// The signing secret that a command was given as `--secret`, or in the environment.
+///
+/// # Errors
+/// A sentence, where it is something else. It does not hold the text.
+pub(crate) fn signing_secret(text: &str) -> Result<SigningSecret, String> {
+    let secret = parameters::signing_secret(text);
+    let secret = secret.map_err(|problem| format!("--secret (or STRIPE_SIGNING_SECRET) {problem}"))?;
+    Ok(SigningSecret::new(secret, None))
+}
 
 impl Key {
     /// The secret key of the Amplitude project that this API key belongs to.

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use crate::endpoint::Endpoint;
 use crate::event_file::{self, Created};
 use crate::projects::DEMO_SECRET;
-use crate::{clock, input};
+use crate::{clock, input, key};
 
 /// Sign events now and post them as Stripe would
 ///
@@ -33,7 +33,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
-    let endpoint = Endpoint::new(arguments.to, arguments.secret)?;
+    let endpoint = Endpoint::with_secret(arguments.to, key::signing_secret(&arguments.secret)?)?;
     let mut all_safe = true;
     for path in &arguments.events {
         let body = event_file::read(path, arguments.created, clock::now())?;

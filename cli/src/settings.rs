@@ -8,7 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Subcommand;
+use stripe_amplitude::projects::parameters::{Problem, parse_settings};
 use stripe_amplitude::settings::Settings;
+use stripe_amplitude::stripe::event::{Event, is_utf16};
+use stripe_amplitude::stripe::signature::VerifiedBody;
 
 pub(crate) use self::warnings::warnings;
 use crate::input;
@@ -65,8 +68,15 @@ pub(crate) fn read(path: &Path) -> Result<SettingsFile, String> {
 }
 
 fn parse(bytes: Vec<u8>) -> Result<SettingsFile, String> {
+    if is_utf16(&bytes) {
+        return Err("it is UTF-16; convert it to UTF-8".to_owned());
+    }
     let text = String::from_utf8(bytes).map_err(|_| "it is not UTF-8")?;
-    let settings = Settings::parse(&text).map_err(|error| error.to_string())?;
+    let settings = parse_settings(&text).map_err(|problem| match (what_else(&text), problem) {
+        (Some(noun), _) => format!("it holds {noun}, and not the settings of a project"),
+        (None, Problem::Settings(error)) => error.to_string(),
+        (None, problem) => format!("it {problem}"),
+    })?;
     let length = text.len();
     if length > ADVANCED_TIER {
         return Err(format!(
@@ -74,6 +84,14 @@ fn parse(bytes: Vec<u8>) -> Result<SettingsFile, String> {
         ));
     }
     Ok(SettingsFile { settings, length })
+}
+
+/// What a text is that Stripe has written, or somebody who passes on what Stripe has written.
+fn what_else(text: &str) -> Option<&'static str> {
+    match Event::parse(&VerifiedBody::trusted(text.to_owned().into())) {
+        Ok(_) => Some("a Stripe event"),
+        Err(error) => error.noun(),
+    }
 }
 
 fn report(name: &str, settings: &Settings, length: usize) -> String {
@@ -102,6 +120,28 @@ mod tests {
         assert!(parse(padded(ADVANCED_TIER + 1)).err().unwrap().contains("8193 bytes"));
         assert_eq!(parse(vec![0xff]).err().as_deref(), Some("it is not UTF-8"));
         assert!(parse(b"[]".to_vec()).err().unwrap().contains("not a JSON object"));
+    }
+
+    #[test]
+    fn what_holds_no_settings_is_named_for_what_it_is() {
+        let event = r#"{"id": "evt_1", "object": "event", "type": "x", "created": 1, "data": {"object": {}}}"#;
+        let utf_16 = "{}".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        for (text, words) in [
+            (event.as_bytes().to_vec(), "holds a Stripe event"),
+            (format!("[{event}]").into_bytes(), "a list of Stripe events"),
+            (format!(r#"{{"detail-type": "x", "detail": {event}}}"#).into_bytes(), "an EventBridge event"),
+            (br#"{"id": "ch_1", "object": "charge"}"#.to_vec(), "an object of Stripe's API"),
+            (br#"{"id": "evt_1", "object": "v2.core.event", "type": "v2.x"}"#.to_vec(), "a thin event"),
+            (b"{}\n{}".to_vec(), "several JSON objects"),
+            (utf_16, "UTF-16"),
+            (br#"{"object": 7}"#.to_vec(), "the key \"object\""),
+            (b"'{}'\n".to_vec(), "it is in quotation marks"),
+            (b" \n".to_vec(), "it is empty"),
+        ] {
+            let error = parse(text).err().unwrap();
+            assert!(error.contains(words), "{error}");
+        }
+        assert!(parse("\u{feff}{}".into()).is_ok());
     }
 
     #[test]

@@ -24,6 +24,9 @@ pub(crate) fn parse(text: &str, project: &ProjectName) -> Result<String, String>
         return Err(error("goes on behind its path"));
     }
     // The end of the path says which project it is, whatever stands before: a stage, or the path of a custom domain.
+    if url.path().ends_with('/') && url.path().trim_end_matches('/').ends_with(&end) {
+        return Err(error(&format!("has a slash behind {end}, which the function answers with 404")));
+    }
     if !url.path().ends_with(&end) {
         return Err(error(&format!("does not end with {end}, which is how the function finds the project")));
     }
@@ -55,7 +58,7 @@ mod tests {
             ("a.example/stripe/shop", "not a URL"),
             ("http://a.example/stripe/shop", "https://"),
             ("ftp://a.example/stripe/shop", "https://"),
-            ("https://a.example/stripe/shop/", "does not end with /stripe/shop"),
+            ("https://a.example/stripe/shop/", "has a slash behind /stripe/shop"),
             ("https://a.example/stripe/other", "does not end with /stripe/shop"),
             ("https://a.example/pinstripe/shop", "does not end with /stripe/shop"),
             ("https://a.example/shop", "does not end with /stripe/shop"),

@@ -644,12 +644,73 @@ async fn files_are_taken_as_people_have_them_and_what_is_none_is_told() {
     assert_eq!(ended.code, Some(0), "{ended:?}");
     world.assert_has(&events);
 
-    let pretty = (0..300).map(|number| format!("  \"field_{number}\": {number},\n")).collect::<String>();
-    std::fs::write(world.path("pretty.json"), format!("{{\n{pretty}}}\n")).unwrap();
+    let rows = (0..300).map(|number| format!("field_{number};{number}\n")).collect::<String>();
+    std::fs::write(world.path("rows.csv"), rows).unwrap();
+    let utf_16: Vec<_> = lines.join("\n").encode_utf16().flat_map(u16::to_le_bytes).collect();
+    std::fs::write(world.path("utf-16.ndjson"), utf_16).unwrap();
     for arguments in [["--yes"], ["--dry-run"]] {
-        let ended = world.run(&[&["--from-file", "pretty.json"], &arguments[..]].concat());
-        assert!(ended.error.contains("one event of Stripe's in each line"), "{ended:?}");
+        let ended = world.run(&[&["--from-file", "rows.csv"], &arguments[..]].concat());
+        assert!(ended.error.contains("events of Stripe's, one after the other"), "{ended:?}");
+        let ended = world.run(&[&["--from-file", "utf-16.ndjson"], &arguments[..]].concat());
+        assert!(ended.error.contains("utf-16.ndjson: ") && ended.error.contains("UTF-16"), "{ended:?}");
     }
+}
+
+/// As `jq` and `stripe events retrieve` print them.
+fn pretty(events: &[Event]) -> String {
+    let pretty = |event: &Event| format!("{:#}\n", serde_json::from_slice::<Value>(&event.body).unwrap());
+    events.iter().map(pretty).collect()
+}
+
+#[tokio::test]
+async fn events_over_several_lines_are_sent_and_what_is_none_is_named() {
+    let world = World::new().await;
+    let events = world.events(6, 2);
+    let event: Value = serde_json::from_slice(&events[0].body).unwrap();
+    // A text that was cut in the middle of an emoji, and a number that is none.
+    let mut odd = event.clone();
+    (odd["id"], odd["data"]["object"]["description"]) = (json!("evt_odd"), json!("odd"));
+    let odd = odd.to_string().replace("\"odd\"", r#""cut \ud83d", "new": 1e400"#);
+    let others = [
+        json!({"object": "list", "data": [event]}).to_string(),
+        json!({"detail-type": "charge.failed", "detail": event}).to_string(),
+        json!({"id": "ch_1", "object": "charge"}).to_string(),
+        json!({"id": "evt_1", "object": "v2.core.event", "type": "v2.core.x"}).to_string(),
+    ];
+    let text = format!("\u{feff}{}{odd}{}\n{}", pretty(&events[..3]), others.join(""), pretty(&events[3..]));
+    std::fs::write(world.path("events.json"), text).unwrap();
+    let ended = world.run(&["--from-file", "events.json", "--yes"]);
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.out.starts_with("7 sent, 0 left out by the settings, 4 rejected.\n"), "{ended:?}");
+    let rejected = lines(&world.path("stripe-amplitude-shop.rejected.ndjson"));
+    let words = ["a list of events", "an EventBridge event", "of the kind `charge`", "remove this type"];
+    for (line, words) in rejected.iter().zip(words) {
+        let reason = line["reason"].as_str().unwrap();
+        assert!(reason.starts_with("line ") && reason.contains(words), "{reason}");
+    }
+    world.assert_has(
+        &[&events[..], &[Event::new(odd.replace(r"\ud83d", "").replace(r#", "new": 1e400"#, ""))]].concat(),
+    );
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn it_goes_on_between_two_events_that_stand_in_several_lines_or_in_one() {
+    let world = World::new().await;
+    let events = world.events(4000, 3);
+    // The 2000th and the 2001st stand in one line.
+    let text = format!("{}{}", pretty(&events[..2000]).trim_end(), pretty(&events[2000..]));
+    std::fs::write(world.path("events.json"), text).unwrap();
+    world.amplitude.order(AmplitudeFault::Delay { milliseconds: 1500 }, 1);
+    let process = world.command(&["--from-file", "events.json", "--yes"]).spawn().unwrap();
+    world.wait_until_something_arrives();
+    signal(&process, "INT");
+    let stopped = Ended::from(process.wait_with_output().unwrap());
+    assert!(stopped.out.starts_with("2000 sent"), "{stopped:?}");
+    let ended = world.run(&["--from-file", "events.json"]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    world.assert_has(&events);
+    assert_eq!(world.amplitude.requests().repeats, 0);
 }
 
 #[cfg(unix)]

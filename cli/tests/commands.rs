@@ -69,7 +69,7 @@ fn projects_come_from_a_file() {
 fn mistakes_are_told_on_standard_error_with_what_to_do() {
     for (arguments, code, words) in [
         (&["send", "no-such-file.json"][..], 1, "no-such-file.json"),
-        (&["send", "Cargo.toml"], 1, "Cargo.toml: it is not JSON"),
+        (&["send", "Cargo.toml"], 1, "Cargo.toml: malformed JSON"),
         (&["send", EVENT, "--to", "http://127.0.0.1:1/"], 1, "cannot be reached"),
         (&["send", EVENT, "--to", "nonsense"], 1, "nonsense is not a URL"),
         (&["send"], 2, "EVENT.json"),
@@ -86,7 +86,12 @@ fn mistakes_are_told_on_standard_error_with_what_to_do() {
         (&["invocation", EVENT, "--rest", "--function-url"], 2, "--function-url"),
         (&["preview", "no-such-file.json"], 1, "no-such-file.json"),
         (&["preview", "Cargo.toml"], 1, "Cargo.toml: the function would answer 400, `malformed_json`"),
-        (&["preview", "Cargo.toml", "--created", "now"], 1, "Cargo.toml: it is not JSON"),
+        (&["preview", "Cargo.toml", "--created", "now"], 1, "Cargo.toml: malformed JSON"),
+        (
+            &["send", EVENT, "--secret", "we_hidden"],
+            1,
+            "--secret (or STRIPE_SIGNING_SECRET) holds the ID of a webhook endpoint",
+        ),
         (&["preview", EVENT, "--settings", "no-such-file.json"], 1, "no-such-file.json"),
         (&["preview", EVENT, "--settings", "Cargo.toml"], 1, "Cargo.toml: malformed JSON at line 1"),
         (&["preview", "-", "--settings", "-"], 1, "cannot both be standard input"),
@@ -358,7 +363,7 @@ fn a_preview_of_an_ignored_event_says_why() {
     // An old event is shown as it was when it happened.
     let (code, out, err) = run(&["preview", EVENT]);
     assert_eq!((code, &*err), (Some(0), ""));
-    assert!(out.contains("\nForwarded\n") && out.contains("older than `max_age_days`"), "{out}");
+    assert!(out.contains("\nForwarded\n") && out.contains("`max_age_days`"), "{out}");
     let (_, out, _) = run(&["preview", EVENT, "--created", "now"]);
     assert!(out.contains("\nForwarded\n") && !out.contains("max_age_days"), "{out}");
 }
@@ -381,6 +386,52 @@ fn a_preview_fails_where_the_function_would() {
     let large = file("large.json", &" ".repeat(4 * 1024 * 1024 + 1));
     let (code, _, err) = run(&["preview", &large]);
     assert!(code == Some(1) && err.contains("413, `body_too_large`"), "{err}");
+}
+
+#[test]
+fn what_is_not_an_event_is_named_alike_by_every_command() {
+    let serving = Serving::start(&[]);
+    let event = std::fs::read_to_string(root().join(EVENT)).unwrap();
+    let value: Value = serde_json::from_str(&event).unwrap();
+    let wrapper = serde_json::json!({"version": "0", "detail-type": value["type"], "detail": value}).to_string();
+    for (what, text, code, words) in [
+        (
+            "thin",
+            r#"{"id": "evt_1", "object": "v2.core.event", "type": "v2.core.x"}"#,
+            "thin_event",
+            "remove this type",
+        ),
+        ("eventbridge", &wrapper, "eventbridge_event", "an EventBridge event"),
+        ("list", &format!(r#"{{"object": "list", "data": [{event}]}}"#), "event_list", "a list of events"),
+        ("several", &event.repeat(2), "event_list", "several JSON objects"),
+        ("bare", r#"{"id": "ch_1", "object": "charge", "created": 1}"#, "bare_object", "of the kind `charge`"),
+    ] {
+        let path = file(&format!("named-{what}.json"), text);
+        let (_, out, err) = run(&["preview", &path]);
+        assert!(out.is_empty() && err.contains("the function would answer 400") && err.contains(words), "{err}");
+        for command in ["preview", "send", "invocation"] {
+            let (exit, out, err) = run(&[command, &path, "--created", "now"]);
+            assert_eq!((exit, &*out), (Some(1), ""));
+            assert!(err.contains(&path) && err.contains(words), "{err}");
+        }
+        let (exit, out, _) = run(&["send", &path, "--created", "keep", "--to", &serving.url]);
+        assert!(exit == Some(1) && out.contains(words) && out.contains(&format!("\"code\":\"{code}\"")), "{out}");
+        let (exit, _, err) = run(&["settings", "check", &path]);
+        assert!(exit == Some(1) && err.contains("not the settings of a project"), "{err}");
+    }
+    for (what, text) in [
+        ("mark", format!("\u{feff}{event}")),
+        ("half", event.replace("user_42", r"user_42 \ud83d")),
+        ("number", event.replace("\"livemode\"", "\"new\": 1e400, \"livemode\"")),
+    ] {
+        let path = file(&format!("odd-{what}.json"), &text);
+        for created in ["keep", "now"] {
+            let (exit, out, err) = run(&["preview", &path, "--created", created]);
+            assert!(exit == Some(0) && out.contains("\nForwarded\n"), "{out}{err}");
+            let (exit, out, err) = run(&["send", &path, "--created", created, "--to", &serving.url]);
+            assert!(exit == Some(0) && out.contains("forwarded"), "{out}{err}");
+        }
+    }
 }
 
 #[test]

@@ -115,6 +115,22 @@ pub enum Problem {
         "holds an API key of Stripe; it takes the signing secret of the webhook endpoint, which starts with whsec_"
     )]
     StripeApiKey,
+    /// It should hold a signing secret.
+    #[error(
+        "holds the ID of a webhook endpoint; it takes the signing secret of that endpoint, which starts with whsec_"
+    )]
+    EndpointId,
+    /// It should hold a signing secret.
+    #[error(
+        "holds 32 hexadecimal digits, as Amplitude's keys are; it takes the signing secret of the webhook endpoint, which starts with whsec_"
+    )]
+    AmplitudeKey,
+    /// It should hold an API key of Amplitude.
+    #[error("holds a key, a secret or an ID of Stripe's; it takes the API key of the Amplitude project")]
+    OfStripe,
+    /// The quotation marks would be part of the value.
+    #[error("is in quotation marks; write it without them")]
+    Quoted,
     /// It is `settings`, and cannot be read.
     #[error("cannot be used: {0}")]
     Settings(SettingsError),
@@ -133,19 +149,12 @@ impl Project {
         let mut problem = None;
         let mut unknown_parameters = Vec::new();
         for Parameter { name, value } in parameters {
-            let text = value.expose_secret().trim();
+            let text = value.expose_secret();
             let result = match (name.as_str(), label(&name)) {
                 (_, Some(label)) => signing_secret(text).map(|secret| secrets.push((label.map(str::to_owned), secret))),
-                (parameter::API_KEY, _) => filled(text).map(|key| api_key = Some(key)),
-                (parameter::TEST_API_KEY, _) => filled(text).map(|key| test_api_key = Some(key)),
-                (parameter::SETTINGS, _) => match Settings::parse(text) {
-                    _ if text.is_empty() => Err(Problem::Empty),
-                    Ok(parsed) => {
-                        settings = parsed;
-                        Ok(())
-                    }
-                    Err(error) => Err(Problem::Settings(error)),
-                },
+                (parameter::API_KEY, _) => amplitude_key(text).map(|key| api_key = Some(key)),
+                (parameter::TEST_API_KEY, _) => amplitude_key(text).map(|key| test_api_key = Some(key)),
+                (parameter::SETTINGS, _) => parse_settings(text).map(|parsed| settings = parsed),
                 _ => {
                     unknown_parameters.push(format!("{folder}/{name}"));
                     Ok(())
@@ -191,16 +200,75 @@ fn label(name: &str) -> Option<Option<&str>> {
     }
 }
 
-/// The commonest mistake is to paste an API key of Stripe's; it would never match, and nobody would know why.
-fn signing_secret(text: &str) -> Result<SecretString, Problem> {
-    if ["sk_", "rk_", "pk_"].iter().any(|prefix| text.starts_with(prefix)) {
+const STRIPE_API_KEYS: [&str; 3] = ["sk_", "rk_", "pk_"];
+
+/// Of webhook endpoints, and of event destinations, which is what Stripe's dashboard calls them.
+const STRIPE_ENDPOINT_IDS: [&str; 2] = ["we_", "ed_"];
+
+const STRIPE_SIGNING_SECRET: &str = "whsec_";
+
+/// Straight ones, and what word processors make of them.
+const QUOTATION_MARKS: [char; 10] = ['"', '\'', '`', '“', '”', '„', '‘', '’', '«', '»'];
+
+/// A signing secret, unless the text is something else that is easily taken for it: that would match no signature, and
+/// nobody would know why.
+///
+/// # Errors
+/// What the text is instead.
+pub fn signing_secret(text: &str) -> Result<SecretString, Problem> {
+    let text = value(text)?;
+    if begins_with(text, &STRIPE_API_KEYS) {
         return Err(Problem::StripeApiKey);
     }
-    filled(text)
+    if begins_with(text, &STRIPE_ENDPOINT_IDS) {
+        return Err(Problem::EndpointId);
+    }
+    if text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err(Problem::AmplitudeKey);
+    }
+    Ok(text.into())
 }
 
-fn filled(text: &str) -> Result<SecretString, Problem> {
-    if text.is_empty() { Err(Problem::Empty) } else { Ok(text.into()) }
+/// Likewise, an API key of Amplitude.
+fn amplitude_key(text: &str) -> Result<SecretString, Problem> {
+    let text = value(text)?;
+    let is_of_stripe = [&STRIPE_API_KEYS[..], &STRIPE_ENDPOINT_IDS, &[STRIPE_SIGNING_SECRET]];
+    if is_of_stripe.iter().any(|prefixes| begins_with(text, prefixes)) {
+        return Err(Problem::OfStripe);
+    }
+    Ok(text.into())
+}
+
+/// The settings of a project, from the text of their parameter.
+///
+/// # Errors
+/// Why it cannot be used.
+pub fn parse_settings(text: &str) -> Result<Settings, Problem> {
+    match trimmed(text) {
+        "" => Err(Problem::Empty),
+        // Its last character tells nothing: it may be cut off.
+        text if text.starts_with(QUOTATION_MARKS) => Err(Problem::Quoted),
+        text => Settings::parse(text).map_err(Problem::Settings),
+    }
+}
+
+/// The value of a parameter that holds no quotation marks.
+fn value(text: &str) -> Result<&str, Problem> {
+    match trimmed(text) {
+        "" => Err(Problem::Empty),
+        // One of them is enough: the other may have been lost on the way.
+        text if text.starts_with(QUOTATION_MARKS) || text.ends_with(QUOTATION_MARKS) => Err(Problem::Quoted),
+        text => Ok(text),
+    }
+}
+
+/// Without the white space around it, and without the byte order mark that some programs put before a text.
+fn trimmed(text: &str) -> &str {
+    text.trim_matches(|character: char| character.is_whitespace() || character == '\u{feff}')
+}
+
+fn begins_with(text: &str, prefixes: &[&str]) -> bool {
+    prefixes.iter().any(|prefix| text.starts_with(prefix))
 }
 
 #[cfg(test)]
@@ -226,7 +294,7 @@ pub(crate) mod tests {
             ("amplitude-test-api-key", " test-key\n"),
             ("stripe-signing-secret/us", "whsec_us"),
             ("amplitude-api-key", "\tkey "),
-            ("stripe-signing-secret", " whsec_main\n"),
+            ("stripe-signing-secret", "\u{feff} whsec_main\n"),
             ("stripe-signing-secret/eu", "whsec_eu"),
         ]);
         let labels: Vec<_> = project.secrets.iter().map(SigningSecret::label).collect();
@@ -266,6 +334,7 @@ pub(crate) mod tests {
 
     #[test]
     fn what_cannot_be_used_is_named_and_its_value_is_not() {
+        let hexadecimal = "0123456789abcdef".repeat(2);
         for (parameters, words) in [
             (vec![COMPLETE[0]], "/stripe-amplitude/demo/amplitude-api-key is missing"),
             (vec![COMPLETE[1]], "/stripe-amplitude/demo/stripe-signing-secret is missing"),
@@ -274,12 +343,29 @@ pub(crate) mod tests {
             (vec![("stripe-signing-secret/eu", ""), COMPLETE[0], COMPLETE[1]], "stripe-signing-secret/eu is empty"),
             (vec![("stripe-signing-secret", "sk_hidden"), COMPLETE[1]], "starts with whsec_"),
             (vec![("stripe-signing-secret", "rk_hidden"), COMPLETE[1]], "starts with whsec_"),
+            (vec![("stripe-signing-secret", "pk_hidden"), COMPLETE[1]], "starts with whsec_"),
+            (vec![("stripe-signing-secret", "we_hidden"), COMPLETE[1]], "the ID of a webhook endpoint"),
+            (vec![("stripe-signing-secret/eu", "ed_hidden"), COMPLETE[0]], "eu holds the ID of a webhook endpoint"),
+            (vec![("stripe-signing-secret", &hexadecimal), COMPLETE[1]], "as Amplitude's keys are"),
+            (vec![("stripe-signing-secret", "\"whsec_hidden\""), COMPLETE[1]], "is in quotation marks"),
+            (vec![("stripe-signing-secret", "'whsec_hidden'\n"), COMPLETE[1]], "is in quotation marks"),
+            (vec![("stripe-signing-secret-next", "“whsec_hidden”"), COMPLETE[0]], "next is in quotation marks"),
+            (vec![("stripe-signing-secret", "whsec_hidden\""), COMPLETE[1]], "is in quotation marks"),
+            (vec![("stripe-signing-secret", "\"sk_hidden\""), COMPLETE[1]], "is in quotation marks"),
+            (vec![COMPLETE[0], ("amplitude-api-key", "\"hidden\"")], "amplitude-api-key is in quotation marks"),
+            (vec![COMPLETE[0], ("amplitude-api-key", "whsec_hidden")], "takes the API key of the Amplitude project"),
+            (vec![COMPLETE[0], ("amplitude-api-key", "rk_hidden")], "takes the API key of the Amplitude project"),
+            (vec![COMPLETE[0], ("amplitude-api-key", "we_hidden")], "takes the API key of the Amplitude project"),
+            (vec![COMPLETE[0], COMPLETE[1], ("amplitude-test-api-key", "sk_hidden")], "amplitude-test-api-key holds"),
+            (vec![COMPLETE[0], COMPLETE[1], ("settings", "'{\"hidden\": 1}'")], "settings is in quotation marks"),
+            (vec![COMPLETE[0], COMPLETE[1], ("settings", r#""{\"hidden\": 1}""#)], "settings is in quotation marks"),
             (vec![COMPLETE[0], COMPLETE[1], ("amplitude-test-api-key", "")], "amplitude-test-api-key is empty"),
             (vec![COMPLETE[0], COMPLETE[1], ("settings", "")], "settings is empty"),
             (vec![COMPLETE[0], COMPLETE[1], ("settings", "{hidden}")], "settings cannot be used: malformed JSON"),
         ] {
             let error = project(&parameters).delivery.unwrap_err().to_string();
-            assert!(error.contains(words) && !error.contains("hidden"), "{error}");
+            assert!(error.contains(words), "{error}");
+            assert!(!error.contains("hidden") && !error.contains(&hexadecimal), "{error}");
         }
     }
 

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use serde::de::IgnoredAny;
 use thiserror::Error;
 
 use super::json::{Json, Object};
@@ -10,6 +11,9 @@ use super::signature::VerifiedBody;
 
 /// A snapshot event, of any API version, in the body that it came in. Unknown keys of the envelope are left out; of a key
 /// that stands twice, the last one counts, here and in all that is inside.
+///
+/// Half a surrogate pair in a text or a name is U+FFFD here, and a number that no float holds (`1e400`) is the text of its
+/// digits, so that it is no amount and no time.
 #[derive(Clone, PartialEq)]
 pub struct Event<'b> {
     /// `evt_…`, the same for every delivery of the event.
@@ -37,24 +41,12 @@ impl<'b> Event<'b> {
     /// Reads an event from a body that Stripe signed.
     ///
     /// # Errors
-    /// Where the body is no JSON, no event, or a thin event.
+    /// Where the body is no JSON, or something else than a snapshot event.
     pub fn parse(body: &'b VerifiedBody) -> Result<Self, EventError> {
-        let bytes = body.as_bytes();
-        let envelope: Json<'b> = match str::from_utf8(bytes) {
-            // Checked as a whole, which takes less time than text by text.
-            Ok(text) => serde_json::from_str(text),
-            // It will say where.
-            Err(_) => serde_json::from_slice(bytes),
-        }
-        .map_err(|error| EventError::Json { line: error.line(), column: error.column() })?;
-        let Json::Object(mut envelope) = envelope else {
-            return Err(EventError::NotAnEvent("it is not a JSON object"));
+        let mut envelope = match read(body)? {
+            Json::Object(envelope) if envelope.get("object").and_then(Json::as_str) == Some("event") => envelope,
+            other => return Err(EventError::of(&other)),
         };
-        match envelope.get("object").and_then(Json::as_str) {
-            Some("event") => {}
-            Some(object) if object.starts_with("v2.") => return Err(EventError::Thin),
-            _ => return Err(EventError::NotAnEvent("`object` is not \"event\"")),
-        }
 
         let mut text = |name: &str| match envelope.remove(name) {
             Some(Json::Text(text)) if !text.is_empty() => Some(text),
@@ -76,7 +68,11 @@ impl<'b> Event<'b> {
             Json::Object(object) => Some(object),
             _ => None,
         };
-        let object = object_in_data("object").ok_or(EventError::NotAnEvent("`data.object` is not an object"))?;
+        let object = object_in_data("object").ok_or(if event_type.starts_with(API_V2) {
+            EventError::ThinOnly
+        } else {
+            EventError::NotAnEvent("`data.object` is not an object")
+        })?;
         let previous_attributes = object_in_data("previous_attributes");
         let body_length = body.as_bytes().len();
         Ok(Self { id, event_type, created, livemode, api_version, account, object, previous_attributes, body_length })
@@ -104,8 +100,38 @@ pub fn id_of<'e>(field: Option<&'e Json<'_>>) -> Option<&'e str> {
     id.filter(|id| !id.is_empty())
 }
 
+/// Types of Stripe's API v2, whose events are thin in every endpoint.
+const API_V2: &str = "v2.";
+
+/// What a thin event says that it is.
+const THIN: &str = "v2.core.event";
+
+fn text_of<'j>(json: &'j Json<'_>, name: &str) -> Option<&'j str> {
+    json.get(name).and_then(Json::as_str)
+}
+
+fn read(body: &VerifiedBody) -> Result<Json<'_>, EventError> {
+    // Checked as a whole, which takes less time than text by text.
+    let Ok(text) = body.text() else {
+        // The parser says where.
+        let error = serde_json::from_slice::<Json<'_>>(body.as_bytes()).err();
+        return Err(EventError::of_malformed(body.as_bytes(), error));
+    };
+    let error = match serde_json::from_str(text) {
+        Ok(json) => return Ok(json),
+        Err(error) => error,
+    };
+    let error = match body.repaired().map(serde_json::from_str) {
+        Some(Ok(json)) => return Ok(json),
+        // The repair moves a place by two columns for each number before it.
+        Some(Err(error)) => error,
+        None => error,
+    };
+    Err(EventError::of_malformed(text.as_bytes(), Some(error)))
+}
+
 /// Why a signed body is not taken. The texts are read by the operator in Stripe's dashboard, and hold nothing of the
-/// body.
+/// body but the name of a kind of Stripe's objects.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum EventError {
     /// The body is not JSON.
@@ -116,14 +142,120 @@ pub enum EventError {
         /// From 1.
         column: usize,
     },
-    /// JSON, but not a Stripe event.
+    /// The body is UTF-16, as some editors and shells on Windows write it.
+    #[error("not a Stripe event: the text is UTF-16, and JSON is UTF-8; convert it")]
+    Utf16,
+    /// Several JSON objects, one after the other.
+    #[error("not a Stripe event but several JSON objects, one after the other; send one event at a time")]
+    Several,
+    /// A list of events: of Stripe's API, or an array.
+    #[error("not a Stripe event but a list of events; send one event at a time")]
+    List,
+    /// An event as Amazon EventBridge delivers it.
+    #[error(
+        "not a Stripe event but an EventBridge event, which has Stripe's event in `detail`; point a webhook endpoint in Stripe at the function's URL"
+    )]
+    EventBridge,
+    /// An object of Stripe's API that is not an event.
+    #[error("not a Stripe event but {}, without the event around it", .kind.as_ref().map_or_else(|| "a bare object".to_owned(), |kind| format!("a bare object of the kind `{kind}`")))]
+    BareObject {
+        /// Its `object`, if that is a name as Stripe's are.
+        kind: Option<String>,
+    },
+    /// JSON, but nothing that is known.
     #[error("not a Stripe event: {0}")]
     NotAnEvent(&'static str),
-    /// An event of Stripe's API v2 without `data.object`.
+    /// An event without `data.object`, of a type that also has snapshots.
     #[error(
         "a thin event: it does not carry the object that it is about; choose the payload style \"snapshot\" for the event destination in Stripe"
     )]
     Thin,
+    /// An event of Stripe's API v2, whose types have no snapshots.
+    #[error(
+        "a thin event of Stripe's API v2: it does not carry the object that it is about, and there is no snapshot of it; remove this type from the endpoint in Stripe"
+    )]
+    ThinOnly,
+}
+
+impl EventError {
+    /// What the body holds, where that is known by its form: for whoever expected something else than an event.
+    pub fn noun(&self) -> Option<&'static str> {
+        match self {
+            Self::Json { .. } | Self::NotAnEvent(_) => None,
+            Self::Utf16 => Some("UTF-16 text"),
+            Self::Several => Some("several JSON objects, one after the other"),
+            Self::List => Some("a list of Stripe events"),
+            Self::EventBridge => Some("an EventBridge event"),
+            Self::BareObject { .. } => Some("an object of Stripe's API"),
+            Self::Thin | Self::ThinOnly => Some("a thin event of Stripe's"),
+        }
+    }
+
+    /// What a text is that is not JSON. `error` is the parser's.
+    fn of_malformed(text: &[u8], error: Option<serde_json::Error>) -> Self {
+        if is_utf16(text) {
+            return Self::Utf16;
+        }
+        if are_several(text) {
+            return Self::Several;
+        }
+        let (line, column) = error.map_or((1, 1), |error| (error.line(), error.column()));
+        Self::Json { line, column }
+    }
+
+    /// What JSON is that is not an event.
+    fn of(json: &Json<'_>) -> Self {
+        let is_any_event = |json: &Json<'_>| matches!(text_of(json, "object"), Some("event" | THIN));
+        let is_list = |items: Option<&[Json<'_>]>| items.and_then(<[_]>::first).is_some_and(is_any_event);
+        let Some(fields) = json.as_object() else {
+            return match json {
+                Json::List(items) if is_list(Some(items)) => Self::List,
+                Json::Text(text) if text.trim_start().starts_with('{') => {
+                    Self::NotAnEvent("it is a text with JSON in it; send the JSON itself")
+                }
+                _ => Self::NotAnEvent("it is not a JSON object"),
+            };
+        };
+        let is_api_v2 = text_of(json, "type").is_some_and(|event_type| event_type.starts_with(API_V2));
+        match text_of(json, "object") {
+            Some(THIN) | None if is_api_v2 => Self::ThinOnly,
+            Some(THIN) => Self::Thin,
+            _ if is_list(json.get("data").and_then(Json::as_list)) => Self::List,
+            Some(kind) if !kind.is_empty() => Self::BareObject { kind: is_kind(kind).then(|| kind.to_owned()) },
+            _ if text_of(json, "detail-type").is_some() && json.get("detail").is_some_and(Json::nests) => {
+                Self::EventBridge
+            }
+            _ if fields.iter().any(|(_, field)| is_any_event(field)) => {
+                Self::NotAnEvent("it is an object that has the event in one of its fields; send the event itself")
+            }
+            _ => Self::NotAnEvent("`object` is not \"event\""),
+        }
+    }
+}
+
+/// Whether a text can be the name of a kind of object, such as `checkout.session`. Others are not repeated.
+fn is_kind(text: &str) -> bool {
+    (1..=40).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_lowercase() || b"_.".contains(&byte))
+}
+
+/// Whether a text is UTF-16, by its byte order mark, or because its first character is ASCII in two bytes. JSON begins with
+/// such a character.
+pub fn is_utf16(text: &[u8]) -> bool {
+    match text {
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => true,
+        [0, ascii, ..] | [ascii, 0, ..] => (1..0x80).contains(ascii),
+        _ => false,
+    }
+}
+
+/// Whether a text holds more than one JSON object, and nothing else before the second.
+fn are_several(text: &[u8]) -> bool {
+    let mut documents = serde_json::Deserializer::from_slice(text).into_iter::<IgnoredAny>();
+    let mut next_is_object = |place: usize| {
+        let begins = text.get(place..).is_some_and(|rest| rest.trim_ascii_start().starts_with(b"{"));
+        begins.then(|| documents.next()?.ok().map(|_| documents.byte_offset())).flatten()
+    };
+    next_is_object(0).and_then(next_is_object).is_some()
 }
 
 #[cfg(test)]
@@ -190,15 +322,25 @@ pub(crate) mod tests {
     #[test]
     fn what_is_no_event_is_refused_with_the_place() {
         assert_eq!(refused("{\n  oops"), EventError::Json { line: 2, column: 3 });
-        for body in ["", "\u{0}", "{\"object\":\"event\",}", "[", "{\"a\":1e999}"] {
+        for body in [
+            "",
+            "\u{0}",
+            "{\"object\":\"event\",}",
+            "[",
+            "{\"a\":1e}",
+            "{1e999:1}",
+            "{\"a\":\"\\ud8\"}",
+            "{}}",
+            "{},{}",
+        ] {
             assert!(matches!(refused(body), EventError::Json { .. }), "{body}");
         }
         let whole =
             json!({"id": "evt_1", "object": "event", "type": "charge.failed", "created": 1, "data": {"object": {}}});
         assert!(Event::parse(&verified(whole.to_string().as_bytes())).is_ok());
         for (field, value) in [
-            ("object", json!("charge")),
             ("object", json!(null)),
+            ("object", json!("")),
             ("id", json!(7)),
             ("id", json!("")),
             ("type", json!(null)),
@@ -217,15 +359,122 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_thin_event_is_told_apart() {
-        let thin = json!({"id": "evt_test_1", "object": "v2.core.event", "type": "v1.billing.meter.error_report_triggered", "created": "2024-09-26T17:46:22.134Z"});
-        assert_eq!(refused(&thin.to_string()), EventError::Thin);
+    fn what_is_not_an_event_is_named_for_what_it_is() {
+        let event = sample("charge.succeeded");
+        let object = &event["data"]["object"];
+        let thin = |event_type: &str| json!({"id": "evt_test_1", "object": "v2.core.event", "type": event_type, "created": "2024-09-26T17:46:22.134Z"});
+        let bare = |kind: &str| EventError::BareObject { kind: Some(kind.to_owned()) };
+        for (body, error) in [
+            (thin("v1.billing.meter.error_report_triggered"), EventError::Thin),
+            (thin("v2.core.account.updated"), EventError::ThinOnly),
+            (json!({"id": "evt_test_1", "type": "v2.core.account.updated"}), EventError::ThinOnly),
+            (
+                json!({"id": "evt_1", "object": "event", "type": "v2.core.account.updated", "created": 1}),
+                EventError::ThinOnly,
+            ),
+            (
+                json!({"version": "0", "id": "1", "detail-type": "charge.succeeded", "detail": event}),
+                EventError::EventBridge,
+            ),
+            (
+                json!({"version": "0", "id": "1", "detail-type": "v2.x", "detail": thin("v2.x")}),
+                EventError::EventBridge,
+            ),
+            (json!({"object": "list", "url": "/v1/events", "has_more": false, "data": [event]}), EventError::List),
+            (json!({"data": [thin("v2.x")], "next_page_url": null}), EventError::List),
+            (json!([event, event]), EventError::List),
+            (object.clone(), bare("charge")),
+            (json!({"id": "cs_1", "object": "checkout.session"}), bare("checkout.session")),
+            (json!({"object": "list", "data": [object]}), bare("list")),
+            (json!({"object": "search_result", "data": []}), bare("search_result")),
+            (json!({"object": "v2.core.event_destination"}), EventError::BareObject { kind: None }),
+            (json!({"object": "x".repeat(41)}), EventError::BareObject { kind: None }),
+            (json!({"object": "Guest <guest@example.com>"}), EventError::BareObject { kind: None }),
+        ] {
+            assert_eq!(refused(&body.to_string()), error, "{body}");
+            assert_eq!(refused(&format!("\u{feff}{body:#}")), error, "{body}");
+        }
+        for (body, words) in [
+            (json!({"reason": "400", "event": event}), "one of its fields"),
+            (json!(event.to_string()), "a text with JSON in it"),
+            (json!([object]), "not a JSON object"),
+        ] {
+            assert!(refused(&body.to_string()).to_string().contains(words), "{body}");
+        }
+        for several in [event.to_string().repeat(2), format!("{event:#}\n{event:#}\n"), format!("{event}\n\n{{}}oops")]
+        {
+            assert_eq!(refused(&several), EventError::Several);
+        }
+        assert!(bare("charge").to_string().contains("`charge`"));
+    }
+
+    #[test]
+    fn utf_16_is_named_and_a_byte_order_mark_of_utf_8_is_skipped() {
+        let text = sample("charge.succeeded").to_string();
+        let parsed = |body: &[u8]| Event::parse(&verified(body)).map(|event| event.id.into_owned());
+        assert_eq!(parsed(format!("\u{feff}{text}").as_bytes()), parsed(text.as_bytes()));
+        assert!(parsed(format!("\u{feff}\u{feff}{text}").as_bytes()).is_err());
+        for mark in ["", "\u{feff}"] {
+            let units: Vec<u16> = format!("{mark}{text}").encode_utf16().collect();
+            for body in [
+                units.iter().flat_map(|unit| unit.to_le_bytes()).collect::<Vec<_>>(),
+                units.iter().flat_map(|unit| unit.to_be_bytes()).collect(),
+            ] {
+                assert_eq!(parsed(&body), Err(EventError::Utf16));
+            }
+        }
     }
 
     #[test]
     fn errors_hold_nothing_of_the_body() {
-        for body in [r#"{"object": "hidden"}"#, r#"{"hidden": }"#, r#""hidden""#] {
+        for body in [
+            r#"{"object": "Hidden hidden"}"#,
+            r#"{"object": "hidden1"}"#,
+            r#"{"hidden": }"#,
+            r#""hidden""#,
+            r#""{hidden""#,
+            r#"{"detail-type": "hidden", "detail": {"hidden": 1}}"#,
+            r#"{"hidden": {"object": "event"}}"#,
+            r#"{"type": "v2.hidden"}"#,
+        ] {
             assert!(!refused(body).to_string().contains("hidden"));
+        }
+    }
+
+    /// With what stands in the place of `"@"`.
+    fn with_field(place: &str, json: &str) -> String {
+        let mut event = sample("payment_intent.succeeded");
+        *event.pointer_mut(place).unwrap() = json!("@");
+        event.to_string().replace("\"@\"", json)
+    }
+
+    #[test]
+    fn half_a_surrogate_pair_is_the_replacement_character_wherever_it_stands() {
+        for place in ["/id", "/type", "/api_version", "/data/object/id", "/data/object/metadata/user_id", "/request"] {
+            for half in [r"\ud83d", r"\uDE00"] {
+                let body = verified(with_field(place, &format!("\"cut {half}\"")).as_bytes());
+                let repaired = verified(with_field(place, "\"cut \u{fffd}\"").as_bytes());
+                assert_eq!(
+                    Event::parse(&body),
+                    Event::parse(&repaired).map(|event| Event { body_length: body.as_bytes().len(), ..event })
+                );
+            }
+        }
+        let key = with_field("/data/object/metadata", r#"{"cut \ud83d": "a"}"#);
+        let body = verified(key.as_bytes());
+        let event = Event::parse(&body).unwrap();
+        assert_eq!(event.object.get("metadata").unwrap().get("cut \u{fffd}").and_then(Json::as_str), Some("a"));
+    }
+
+    #[test]
+    fn a_number_that_no_float_holds_is_its_digits_and_no_number() {
+        let digits = "7".repeat(1000);
+        for number in ["1e400", "-1e999", &digits] {
+            let body = verified(with_field("/data/object/amount_received", number).as_bytes());
+            let event = Event::parse(&body).unwrap();
+            let amount = event.object.get("amount_received").unwrap();
+            assert_eq!((amount.as_i64(), amount.as_str()), (None, Some(number)));
+            assert!(matches!(refused(&with_field("/created", number)), EventError::NotAnEvent(_)));
         }
     }
 

@@ -5,6 +5,8 @@
 //! match. Source: docs.stripe.com/webhooks, "Verify webhook signatures manually".
 
 use std::fmt;
+use std::str::Utf8Error;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,6 +14,8 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use secrecy::{ExposeSecret as _, SecretString};
 use sha2::Sha256;
 use thiserror::Error;
+
+use super::repair;
 
 /// The name of the header, in lower case.
 pub const HEADER: &str = "stripe-signature";
@@ -45,7 +49,7 @@ pub fn verify<'s>(
     if let Some(seconds) = header.timestamp.checked_sub(now).filter(|lead| *lead > tolerance) {
         return Err(SignatureError::TooFarInTheFuture { seconds, tolerance });
     }
-    Ok((VerifiedBody(body), matched))
+    Ok((VerifiedBody::trusted(body), matched))
 }
 
 /// The header that Stripe would send with this body at this time (Unix seconds).
@@ -57,25 +61,48 @@ pub fn sign(secret: &SigningSecret, timestamp: u64, body: &[u8]) -> String {
 
 /// A body whose origin is certain, and the only kind of body that can be parsed. [`verify`] makes one of what Stripe signed,
 /// [`VerifiedBody::trusted`] of what somebody else vouches for.
-#[derive(Clone, PartialEq, Eq)]
-pub struct VerifiedBody(Bytes);
+#[derive(Clone)]
+pub struct VerifiedBody {
+    bytes: Bytes,
+    /// What is parsed in the place of the bytes, where they hold what the parser refuses. An event borrows from it.
+    repaired: OnceLock<Option<String>>,
+}
 
 impl VerifiedBody {
     /// A body that nobody signed just now: from the redelivery queue, into which only our own functions put what they have
     /// verified, or from an operator, who hands an event over on the command line.
     pub fn trusted(body: Bytes) -> Self {
-        Self(body)
+        Self { bytes: body, repaired: OnceLock::new() }
     }
 
     /// The bytes as they were signed.
     pub fn as_bytes(&self) -> &[u8] {
-        &self.0
+        &self.bytes
+    }
+
+    /// The bytes as text, without the byte order mark that some programs put before it.
+    pub(super) fn text(&self) -> Result<&str, Utf8Error> {
+        str::from_utf8(&self.bytes).map(|text| text.strip_prefix('\u{feff}').unwrap_or(text))
+    }
+
+    /// The same with its lone surrogates and its numbers out of range replaced, if it has any. Only a body that the parser
+    /// has refused is searched for them, once.
+    pub(super) fn repaired(&self) -> Option<&str> {
+        self.repaired.get_or_init(|| repair::repaired(self.text().ok()?)).as_deref()
     }
 }
 
+impl PartialEq for VerifiedBody {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes == other.bytes
+    }
+}
+
+impl Eq for VerifiedBody {}
+
 impl fmt::Debug for VerifiedBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "VerifiedBody({} bytes)", self.0.len())
+        write!(f, "VerifiedBody({} bytes)", self.bytes.len())
     }
 }
 
@@ -233,6 +260,7 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::Value;
 
+    use super::super::event::Event;
     use super::*;
 
     const NOW: u64 = 1_720_000_000;
@@ -359,7 +387,7 @@ mod tests {
 
     #[test]
     fn nothing_secret_is_shown_by_debug() {
-        let shown = format!("{:?} {:?}", secret("whsec_hidden"), VerifiedBody(Bytes::from_static(b"hidden")));
+        let shown = format!("{:?} {:?}", secret("whsec_hidden"), VerifiedBody::trusted(Bytes::from_static(b"hidden")));
         assert!(!shown.contains("hidden"), "{shown}");
     }
 
@@ -397,6 +425,18 @@ mod tests {
             signature[bit_of_signature / 8] ^= 1 << (bit_of_signature % 8);
             let changed = format!("{}{}", &header[..start], hex::encode(signature));
             prop_assert_eq!(check(&changed, &body, &secrets, NOW), Err(SignatureError::Mismatch));
+        }
+    }
+
+    #[test]
+    fn only_a_body_that_the_parser_refuses_is_searched_for_what_can_be_repaired() {
+        for (number, is_searched) in [("1", false), ("1e400", true)] {
+            let event = format!(
+                r#"{{"id": "evt_1", "object": "event", "type": "x", "created": 1, "data": {{"object": {{"a": {number}}}}}}}"#
+            );
+            let body = VerifiedBody::trusted(event.into());
+            Event::parse(&body).unwrap();
+            assert_eq!(body.repaired.get().is_some(), is_searched);
         }
     }
 }

@@ -121,7 +121,7 @@ async fn json_that_nests_without_end_is_refused() {
 #[tokio::test]
 async fn numbers_out_of_range_are_refused_or_carry_no_revenue() {
     let stage = Stage::start().await;
-    for number in ["1e999", "-1e999", "1e", "0x10", "01", "+1", ".5", "NaN", "Infinity"] {
+    for number in ["1e", "-", "1e999.5", "0x10", "01", "+1", ".5", "NaN", "Infinity"] {
         let body = with_amount("payment_intent.succeeded", number);
         send(&stage, number, &signed(body)).await.expect_code(400, "refused", "malformed_json");
     }
@@ -131,13 +131,29 @@ async fn numbers_out_of_range_are_refused_or_carry_no_revenue() {
         let event: Value = serde_json::from_str(&body).unwrap();
         assert_eq!(stage.amplitude.the(&event).event.get("revenue"), None, "{number}");
     }
+    // What no float holds is Stripe's own text.
+    let digits = "9".repeat(400);
+    for number in ["1e400", "1e999", "-1e999", &digits] {
+        let body = with_amount("payment_intent.succeeded", number);
+        send(&stage, number, &signed(body.clone())).await.expect_forwarded();
+        let event: Value = serde_json::from_str(&body.replace(number, "null")).unwrap();
+        let kept = stage.amplitude.the(&event).event;
+        assert_eq!(kept.get("revenue"), None, "{number}");
+        assert_eq!(kept["event_properties"]["amount_received"], number);
+        assert_eq!(kept["event_properties"].get("normalized_amount_received"), None);
+        let body =
+            with_amount("charge.succeeded", "1").replace("\"livemode\"", &format!("\"new\":[{number}],\"livemode\""));
+        send(&stage, number, &signed(body)).await.expect_forwarded();
+    }
     // As large as an integer gets, and exact: Amplitude reads what was written.
     let body = with_amount("payment_intent.succeeded", "9223372036854775807");
     send(&stage, "i64::MAX", &signed(body.clone())).await.expect_forwarded();
     let kept = stage.amplitude.the(&serde_json::from_str(&body).unwrap());
     assert_eq!(kept.event["revenue"].as_f64(), Some(92_233_720_368_547_758.07));
 
-    for created in ["9223372036854775808", "9223372036854775807", "-9223372036854775808", "1e30", "1.5", "\"1\""] {
+    for created in
+        ["9223372036854775808", "9223372036854775807", "-9223372036854775808", "1e30", "1e400", "1.5", "\"1\""]
+    {
         let mut event = stripe::new_event("charge.succeeded");
         event["created"] = "the time".into();
         let body = event.to_string().replace("\"the time\"", created);
@@ -212,26 +228,45 @@ async fn what_is_no_text_is_refused_and_what_is_strange_text_is_forwarded() {
         [before.as_bytes(), bytes, after.as_bytes()].concat()
     };
     for bytes in
-        [&b"\xff"[..], b"\xc3", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xc0\x80", b"\0", b"\n", br"\ud800", br"\x"]
+        [&b"\xff"[..], b"\xc3", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xc0\x80", b"\0", b"\n", br"\ud8", br"\x"]
     {
         let answer = send(&stage, &format!("{bytes:?}"), &signed(with_bytes(bytes))).await;
         answer.expect_code(400, "refused", "malformed_json");
     }
     let body = with_field("1");
-    for (what, body) in [
-        ("a byte order mark", format!("\u{feff}{body}").into_bytes()),
-        ("UTF-16", body.encode_utf16().flat_map(u16::to_le_bytes).collect()),
-        ("a NUL behind it", format!("{body}\0").into_bytes()),
-        ("two events", body.repeat(2).into_bytes()),
-        ("NULs", vec![0; 1000]),
+    for (what, body, code) in [
+        ("UTF-16", body.encode_utf16().flat_map(u16::to_le_bytes).collect(), "utf16_body"),
+        (
+            "UTF-16 with a byte order mark",
+            format!("\u{feff}{body}").encode_utf16().flat_map(u16::to_be_bytes).collect(),
+            "utf16_body",
+        ),
+        ("a NUL behind it", format!("{body}\0").into_bytes(), "malformed_json"),
+        ("two events", body.repeat(2).into_bytes(), "event_list"),
+        ("NULs", vec![0; 1000], "malformed_json"),
     ] {
-        send(&stage, what, &signed(body)).await.expect_code(400, "refused", "malformed_json");
+        send(&stage, what, &signed(body)).await.expect_code(400, "refused", code);
     }
-    for bytes in
-        [br"\u0000".as_slice(), br"\u202e\u2028", br"\ud83e\udd80", "🦀\u{202e}\u{7f}".as_bytes(), br#"\"}],\u0022"#]
-    {
+    send(&stage, "a byte order mark", &signed(format!("\u{feff}{body}"))).await.expect_forwarded();
+    for bytes in [
+        br"\ud800".as_slice(),
+        br"\uDE00\ud83d",
+        br"\u0000",
+        br"\u202e\u2028",
+        br"\ud83e\udd80",
+        "🦀\u{202e}\u{7f}".as_bytes(),
+        br#"\"}],\u0022"#,
+    ] {
         send(&stage, &format!("{bytes:?}"), &signed(with_bytes(bytes))).await.expect_forwarded();
     }
+    // What is left of a text that was cut in the middle of an emoji.
+    let mut event = stripe::new_event("payment_intent.succeeded");
+    event["data"]["object"]["metadata"] = json!({"user_id": "user_7", "@@": "@@"});
+    let answer = send(&stage, "half a pair", &signed(event.to_string().replace("@@", r"cut \ud83d"))).await;
+    answer.expect_forwarded();
+    let kept = stage.amplitude.the(&event).event;
+    assert_eq!(kept["event_properties"]["metadata"]["cut \u{fffd}"], "cut \u{fffd}");
+    assert!(kept["user_id"] == "user_7" && kept["revenue"].is_number(), "{kept:?}");
     // Also where it stands in the answer and in the log line.
     for text in ["\0", "a\nb", "\u{1b}[31m", "\u{2028}", "\"},{\"", "\u{202e}"] {
         let mut event = stripe::new_event("charge.succeeded");
@@ -275,6 +310,10 @@ async fn large_bodies_are_answered_in_the_memory_that_the_function_has() {
         ("many strings", fill(limit, "\"\"", ",", "[", "]")),
         ("many arrays", fill(limit, "[]", ",", "[", "]")),
         ("many escapes", fill(limit, r"\u0001", "", "\"", "\"")),
+        ("many halves of pairs", fill(limit, r"\ud800", "", "\"", "\"")),
+        ("many texts of a half", fill(limit, r#""\ud800""#, ",", "[", "]")),
+        ("many numbers out of range", fill(limit, "1e999", ",", "[", "]")),
+        ("a number of many digits", fill(limit, "9", "", "", "")),
         ("many repeats of a key", fill(limit, r#""k":1"#, ",", "{", "}")),
         ("many objects", fill(limit, "{}", ",", "[", "]")),
         ("many objects with a field", fill(2_000_000, r#"{"k":1}"#, ",", "[", "]")),

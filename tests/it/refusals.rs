@@ -137,8 +137,11 @@ async fn a_signed_body_that_is_no_snapshot_event_is_refused() {
         (new_body()[..100].to_owned(), "malformed_json", "line 1"),
         ("[]".to_owned(), "not_an_event", ""),
         ("{}".to_owned(), "not_an_event", ""),
-        (json!({"id": "ch_1", "object": "charge"}).to_string(), "not_an_event", ""),
-        (thin.to_string(), "thin_event", ""),
+        (json!({"id": "ch_1", "object": "charge"}).to_string(), "bare_object", "`charge`"),
+        (thin.to_string(), "thin_event", "payload style"),
+        (thin.to_string().replace("v1.", "v2."), "thin_event", "there is no snapshot of it"),
+        (json!({"detail-type": "x", "detail": thin}).to_string(), "eventbridge_event", ""),
+        (json!({"object": "list", "data": [thin]}).to_string(), "event_list", ""),
     ] {
         for gateway in Gateway::ALL {
             let answer = stage.function.send(gateway, &Request::signed(SHOP, SECRET, body.clone())).await;

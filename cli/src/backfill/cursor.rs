@@ -46,8 +46,8 @@ pub(crate) fn digest<'t>(texts: impl IntoIterator<Item = &'t [u8]>) -> String {
 pub(crate) enum Position {
     /// In Stripe's list.
     Place(Place),
-    /// In a file: the number of its line, where it begins, where the next one begins, and a digest of its event, once it
-    /// is done with.
+    /// In a file: the line and the byte that its document begins at, the byte that reading goes on at, and a digest of the
+    /// event, once it is done with.
     Line { line: u64, start: u64, next: u64, digest: Option<String> },
 }
 

@@ -1,4 +1,4 @@
-//! Where events of the past come from: Stripe's list, or a file with one in each line.
+//! Where events of the past come from: Stripe's list, or a file.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -9,11 +9,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::Deserialize;
-use stripe_amplitude::webhook::LARGEST_BODY;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::JoinHandle;
 
 use super::cursor::{Position, digest};
+use super::documents::{Document, Documents};
 use super::rejected::event_in;
 use crate::history::{Fate, Translator};
 use crate::input;
@@ -27,14 +27,8 @@ const CHUNK_BYTES: usize = 1_000_000;
 /// Stripe has no older events. Source: its first charges were in 2010.
 const BEGINNING: i64 = 1_262_304_000;
 
-/// What some programs put before a text.
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
-
 /// Chunks that wait, at the most: all that is in memory besides a request.
 const WAITING: usize = 4;
-
-/// A line is cut off there: no event is so long.
-const LONGEST_LINE: u64 = LARGEST_BODY as u64 * 2;
 
 /// Where they come from.
 #[derive(Clone)]
@@ -111,7 +105,7 @@ impl Source {
             }
             Self::File(path, created) => {
                 tokio::task::spawn_blocking(move || {
-                    if let Err(error) = lines(&path, &created, after, &translator, &sender) {
+                    if let Err(error) = documents(&path, &created, after, &translator, &sender) {
                         let _ = sender.blocking_send(Err(error));
                     }
                 });
@@ -164,7 +158,7 @@ async fn list(
 }
 
 /// Ends without a word where nobody wants more.
-fn lines(
+fn documents(
     path: &Path,
     created: &Range<i64>,
     after: Option<Position>,
@@ -174,48 +168,47 @@ fn lines(
     let name = input::name(path);
     let named = |error: io::Error| format!("{name}: {error}");
     let mut reader = open(path).map_err(named)?;
-    let (mut line, mut next) = (0, 0);
-    if let Some(Position::Line { line: last, start, next: behind, digest }) = after {
+    let mut documents = if let Some(Position::Line { line, start, digest, .. }) = after {
         skip_to(&mut reader, start).map_err(named)?;
-        let (text, length) = read_line(&mut reader).map_err(named)?;
-        // Reading goes on behind an event that is done with; in another file, that is somewhere else.
-        if start + length != behind || digest != Some(digest_of(&event_in(trimmed(&text, start)))) {
+        let mut documents = Documents::new(reader, line, start).map_err(named)?;
+        // Reading goes on behind an event that is done with; in another file, another one stands there.
+        let last = documents.next().map_err(named)?.map(|last| digest_of(&event_in(&last.text)));
+        if last.is_none() || last != digest {
             return Err(format!(
                 "{name} is not what it was when this backfill stopped: put it back, or delete the cursor's file to begin with this one"
             ));
         }
-        (line, next) = (last, behind);
-    }
+        documents
+    } else {
+        Documents::new(reader, 1, 0).map_err(named)?
+    };
+    let mut reached = 0;
     loop {
         let mut some = Vec::with_capacity(CHUNK);
         let (mut bytes, mut is_over) = (0, false);
         while some.len() < CHUNK && bytes < CHUNK_BYTES && !is_over {
-            let start = next;
-            let (text, length) = read_line(&mut reader).map_err(named)?;
-            is_over = length == 0;
-            (line, next, bytes) = (line + u64::from(!is_over), next + length, bytes + text.len());
-            some.push((Position::Line { line, start, next, digest: None }, text));
+            match documents.next().map_err(named)? {
+                Some(document) => {
+                    (reached, bytes) = (document.next, bytes + document.text.len());
+                    some.push(document);
+                }
+                None => is_over = true,
+            }
         }
         let (translator, created) = (translator.clone(), created.clone());
         let translating = tokio::task::spawn_blocking(move || {
-            let items = some.into_iter().filter_map(|(position, text)| {
-                let start = if let Position::Line { start, .. } = position { start } else { 0 };
-                let body = Bytes::from(event_in(trimmed(&text, start)).into_owned());
+            let items = some.into_iter().filter_map(|Document { line, start, next, text }| {
+                let position = Position::Line { line, start, next, digest: None };
+                let body = Bytes::from(event_in(&text).into_owned());
                 let fate = translator.translate_within(&body, &created);
                 (!body.is_empty()).then_some(Item { position, body, fate })
             });
-            Chunk { items: items.collect(), reached: next }
+            Chunk { items: items.collect(), reached }
         });
         if sender.blocking_send(Ok(translating)).is_err() || is_over {
             return Ok(());
         }
     }
-}
-
-/// A line without what is around an event. `start` is where it begins.
-fn trimmed(line: &[u8], start: u64) -> &[u8] {
-    let line = if start == 0 { line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line) } else { line };
-    line.trim_ascii()
 }
 
 /// By which an event is known again.
@@ -235,22 +228,6 @@ fn skip_to(reader: &mut impl BufRead, start: u64) -> io::Result<()> {
     io::copy(&mut reader.by_ref().take(start), &mut io::sink()).map(drop)
 }
 
-/// A line, and how long it is; nothing at the end. What is behind the longest is skipped, so that memory stays small
-/// whatever stands in the file.
-fn read_line(reader: &mut impl BufRead) -> io::Result<(Vec<u8>, u64)> {
-    let mut line = Vec::new();
-    let mut length = reader.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line)? as u64;
-    while length > 0 && line.last() != Some(&b'\n') {
-        let mut rest = Vec::new();
-        let more = reader.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut rest)? as u64;
-        length += more;
-        if more == 0 || rest.last() == Some(&b'\n') {
-            break;
-        }
-    }
-    Ok((line, length))
-}
-
 /// When the oldest event of a file happened, in Unix seconds.
 ///
 /// # Errors
@@ -264,38 +241,23 @@ pub(crate) fn oldest(path: &Path) -> Result<Option<i64>, String> {
     }
 
     let named = |error: io::Error| format!("{}: {error}", path.display());
-    let mut reader = open(path).map_err(named)?;
+    let mut documents = Documents::new(open(path).map_err(named)?, 1, 0).map_err(named)?;
     let mut oldest: Option<i64> = None;
-    loop {
-        let (line, length) = read_line(&mut reader).map_err(named)?;
-        if length == 0 {
-            return Ok(oldest);
-        }
+    while let Some(Document { text, .. }) = documents.next().map_err(named)? {
         // What is no event, or of no time, is told when it is its turn.
-        if let Ok(Envelope { object, created }) = serde_json::from_slice(&event_in(line.trim_ascii()))
+        if let Ok(Envelope { object, created }) = serde_json::from_slice(&event_in(&text))
             && object == "event"
             && created >= BEGINNING
         {
             oldest = Some(oldest.map_or(created, |oldest| oldest.min(created)));
         }
     }
+    Ok(oldest)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn lines_of_any_length_are_read_and_memory_stays_small() {
-        let long = usize::try_from(LONGEST_LINE).unwrap() + 10;
-        let text = format!("one\n{}\ntwo", "x".repeat(long));
-        let mut reader = text.as_bytes();
-        assert_eq!(read_line(&mut reader).unwrap(), (b"one\n".to_vec(), 4));
-        let (line, length) = read_line(&mut reader).unwrap();
-        assert_eq!((line.len(), length), (long - 10, long as u64 + 1));
-        assert_eq!(read_line(&mut reader).unwrap(), (b"two".to_vec(), 3));
-        assert_eq!(read_line(&mut reader).unwrap(), (Vec::new(), 0));
-    }
 
     #[test]
     fn the_oldest_event_of_a_file_is_found_whatever_else_is_in_it() {
@@ -305,6 +267,8 @@ mod tests {
         let (one, two, other) = (event(1_700_000_009), event(1_700_000_007), event(1_700_000_008));
         let rejected = format!(r#"{{"reason":"400","event":{two}}}"#);
         let text = format!("{one}\n\noops\n{rejected}\n{{\"created\":0}}\n{}\n{other}", event(5));
+        std::fs::write(&path, text.replace(", ", ",\n  ")).unwrap();
+        assert_eq!(oldest(&path), Ok(Some(1_700_000_007)));
         std::fs::write(&path, text).unwrap();
         assert_eq!(oldest(&path), Ok(Some(1_700_000_007)));
     }

@@ -2,11 +2,11 @@
 
 use std::collections::HashSet;
 
-use serde_json::Value;
 use stripe_amplitude::projects::name::ProjectName;
 use stripe_amplitude::settings::Settings;
 use stripe_amplitude::stripe::credentials::CREDENTIALS;
 use stripe_amplitude::stripe::event::Event;
+use stripe_amplitude::stripe::json::{Json, Object};
 use stripe_amplitude::stripe::signature::VerifiedBody;
 use stripe_amplitude::translate::redaction::Reason;
 use stripe_amplitude::translate::{Context, translate};
@@ -54,23 +54,32 @@ pub(crate) fn hide(body: &[u8], project: &ProjectName) -> String {
 fn by_place(body: &[u8], project: &ProjectName) -> HashSet<String> {
     let mut secrets = HashSet::new();
     let verified = VerifiedBody::trusted(body.to_vec().into());
-    let (Ok(event), Ok(whole)) = (Event::parse(&verified), serde_json::from_slice::<Value>(body)) else {
-        return secrets;
-    };
+    let Ok(event) = Event::parse(&verified) else { return secrets };
     let context = Context { project, source: None, settings: &Settings::default(), has_test_key: false };
-    let object = whole.pointer("/data/object").unwrap_or(&Value::Null);
+    let object = event.object.clone();
     // Without a preferred currency there is no rate that could be missing.
     let _ = translate(event, &context, &mut |path, reason| {
         let path = path.to_string();
         let is_known_by_name = CREDENTIALS.iter().any(|name| path.rsplit('.').next() == Some(name));
         if reason == Reason::Credential
             && !is_known_by_name
-            && let Some(Value::String(text)) = object.pointer(&format!("/{}", path.replace('.', "/")))
+            && let Some(text) = text_at(&object, &path)
         {
-            secrets.insert(text.clone());
+            secrets.insert(text.to_owned());
         }
     });
     secrets
+}
+
+/// The text at a path of names and indices.
+fn text_at<'o>(object: &'o Object<'_>, path: &str) -> Option<&'o str> {
+    let (first, rest) = path.split_once('.').map_or((path, None), |(first, rest)| (first, Some(rest)));
+    let step = |value: &'o Json<'_>, name: &str| match value {
+        Json::List(items) => items.get(name.parse::<usize>().ok()?),
+        value => value.get(name),
+    };
+    let names = rest.into_iter().flat_map(|rest| rest.split('.'));
+    names.into_iter().try_fold(object.get(first)?, step)?.as_str()
 }
 
 /// Of a JSON text that begins with its quotation mark, up to the one that ends it, or to the end.
@@ -116,6 +125,8 @@ fn length_of_value(text: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
     fn hidden(body: &str) -> String {
@@ -164,6 +175,12 @@ mod tests {
         session["data"]["object"]["line_items"] = serde_json::json!({"url": "/v1/line_items"});
         let shown = hidden(&session.to_string());
         assert!(!shown.contains("checkout.example.com") && shown.contains("/v1/line_items"), "{shown}");
+        // Also where another parser than the function's would refuse the event.
+        for odd in [r#""cut \ud83d""#, "1e400"] {
+            session["data"]["object"]["client_reference_id"] = "odd".into();
+            let shown = hidden(&session.to_string().replace("\"odd\"", odd));
+            assert!(!shown.contains("checkout.example.com") && shown.contains(odd), "{shown}");
+        }
     }
 
     #[test]
