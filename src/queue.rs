@@ -32,8 +32,8 @@ pub mod attribute {
 /// Why an event is in a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cause<'c> {
-    /// The stable code. A text, because it may have been written by another version.
-    pub code: &'c str,
+    /// The stable code. A text, because another version may have written it; `None` where an older one wrote none.
+    pub code: Option<&'c str>,
     /// The sentence for people.
     pub reason: &'c str,
 }

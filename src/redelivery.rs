@@ -280,7 +280,7 @@ impl<S: ProjectSource, A: BatchSink, Q: EventQueue> Redelivery<S, A, Q> {
     /// queue.
     async fn bury(&self, message: &Message, code: Code, reason: String, limit: Instant) -> Report {
         let Some(dead_letters) = &self.dead_letters else { return Report::new(Outcome::Failed, code, reason) };
-        let cause = Cause { code: code.as_str(), reason: &reason };
+        let cause = Cause { code: Some(code.as_str()), reason: &reason };
         match in_time(limit, dead_letters.put(message, cause)).await {
             Ok(()) => Report::new(Outcome::Dead, code, reason),
             Err(error) => {
@@ -410,7 +410,7 @@ mod tests {
             if self.hangs {
                 std::future::pending().await
             }
-            self.put.lock().unwrap().push(cause.code.to_owned());
+            self.put.lock().unwrap().push(cause.code.unwrap().to_owned());
             Ok(())
         }
 

@@ -137,7 +137,8 @@ impl<S: ProjectSource, A: EventSink, Q: EventQueue> Webhook<S, A, Q> {
                 return Ok(Success::Ignored(reason));
             }
             let limit = deadline.min(Instant::now() + QUEUE_FIRST_LIMIT);
-            let cause = Cause { code: Code::DeliveryQueue.as_str(), reason: "every event goes to the queue first" };
+            let cause =
+                Cause { code: Some(Code::DeliveryQueue.as_str()), reason: "every event goes to the queue first" };
             match put(queue, message, cause, limit).await {
                 Ok(()) => return Ok(Success::Queued),
                 Err(error) => tracing::warn!(%error, "the queue could not take the event; it is delivered directly"),
@@ -166,7 +167,7 @@ impl<S: ProjectSource, A: EventSink, Q: EventQueue> Webhook<S, A, Q> {
     async fn defer(&self, message: &Message, failure: Failure, deadline: Instant) -> Result<Success, Failure> {
         let Some(queue) = &self.queue else { return Err(failure) };
         let (code, reason) = (failure.code(), failure.to_string());
-        match put(queue, message, Cause { code: code.as_str(), reason: &reason }, deadline).await {
+        match put(queue, message, Cause { code: Some(code.as_str()), reason: &reason }, deadline).await {
             Ok(()) => Ok(Success::Deferred { code, reason }),
             Err(error) => Err(Failure::NotDeferred { failure: Box::new(failure), error }),
         }
@@ -412,7 +413,7 @@ mod tests {
             if let Some(error) = self.fails.clone() {
                 return Err(error);
             }
-            self.put.lock().unwrap().push((message.body.as_bytes().to_vec(), cause.code.to_owned()));
+            self.put.lock().unwrap().push((message.body.as_bytes().to_vec(), cause.code.unwrap().to_owned()));
             Ok(())
         }
 

@@ -109,7 +109,7 @@ mod with_aws {
         let mut sent = 0;
         each(&dead_letters, async |letter| {
             let Some(message) = letter.message.as_ref().filter(|_| chosen(&kind(letter))) else { return Ok(false) };
-            let code = letter.code.as_deref().unwrap_or(UNKNOWN);
+            let code = letter.code.as_deref();
             let reason = letter.reason.as_deref().unwrap_or("sent again");
             queue.put(message, Cause { code, reason }).await?;
             sent += 1;

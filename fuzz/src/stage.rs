@@ -288,7 +288,7 @@ pub struct Queue(Shared);
 
 impl EventQueue for Queue {
     async fn put(&self, message: &queue::Message, cause: Cause<'_>) -> Result<(), QueueError> {
-        assert!(!cause.code.is_empty() && !cause.reason.is_empty());
+        assert!(cause.code.is_some_and(|code| !code.is_empty()) && !cause.reason.is_empty());
         if message.body.as_bytes().len() > queue::LARGEST_MESSAGE {
             return Err(QueueError::TooLarge);
         }

@@ -124,8 +124,11 @@ impl EventQueue for Sqs {
             .message_body(String::from_utf8_lossy(body))
             .message_attributes(attribute::PROJECT, text(message.project.as_str())?)
             .message_attributes(attribute::RECEIVED, value("Number", &message.received.to_string())?)
-            .message_attributes(attribute::CODE, text(cause.code)?)
             .message_attributes(attribute::REASON, text(&reason)?);
+        let request = match cause.code {
+            Some(code) => request.message_attributes(attribute::CODE, text(code)?),
+            None => request,
+        };
         let request = match &message.source {
             Some(source) => request.message_attributes(attribute::SOURCE, text(source)?),
             None => request,
