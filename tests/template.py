@@ -15,7 +15,7 @@ import yaml
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
-# What the log line counts and measures (src/record.rs).
+# What the log line counts and measures (src/record.rs; the outcomes are in src/outcome.rs).
 METRICS = {
     "amplitude_milliseconds",
     "cold_start",
@@ -24,6 +24,7 @@ METRICS = {
     "failed",
     "forwarded",
     "ignored",
+    "not_ingested",
     "parameter_store_milliseconds",
     "queued",
     "refused",
@@ -80,7 +81,7 @@ NOT_OF_THE_FUNCTION = {
 # The words of CloudWatch Logs Insights, and Lambda's own fields.
 INSIGHTS = {
     *"SOURCE and as asc by desc fields filter in ispresent like limit not or sort stats".split(),
-    *"count count_distinct latest max".split(),
+    *"bin count count_distinct latest max sum".split(),
     *"@duration @maxMemoryUsed @message @requestId @timestamp @type".split(),
 }
 
@@ -112,8 +113,7 @@ def main() -> int:
     choice = ""
     check_variables(template["Resources"])
     check_runbook(template["Resources"])
-    in_code = names_in("src/record.rs")
-    mistake_each(METRICS - in_code, "the metric {} of tests/template.py is not in src/record.rs")
+    mistake_each(METRICS - names_in_log(), "the metric {} of tests/template.py is not in src/record.rs or src/outcome.rs")
     for text, seen_with in sorted(mistakes.items()):
         print(f"template: {text}" + (f" (with {seen_with})" if seen_with else ""), file=sys.stderr)
     if not mistakes:
@@ -392,12 +392,16 @@ def names_in(path: str) -> set[str]:
     return set(re.findall(r'"([A-Za-z_0-9]+)"', code)) | set(fields)
 
 
+def names_in_log() -> set[str]:
+    return names_in("src/record.rs") | names_in("src/outcome.rs")
+
+
 def check_query(where: str, query: str) -> None:
     """A query of CloudWatch Logs Insights, whose fields are the log line's, or Lambda's own."""
     query = re.sub(r"""'[^']*'|"[^"]*"|/[^/]*/""", "", query)
     aliases = set(re.findall(r"\bas (\w+)", query))
     words = set(re.findall(r"(?<![\w@])@?[a-z]\w*", query))
-    for word in words - names_in("src/record.rs") - INSIGHTS - aliases:
+    for word in words - names_in_log() - INSIGHTS - aliases:
         mistake(f"{where}: its query names {word}, which the log line does not have")
 
 
