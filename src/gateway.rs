@@ -103,7 +103,10 @@ impl Invocation {
             version,
             method: method.parse().map_err(|_| none("its method is none"))?,
             path,
-            headers: signatures.into_iter().map(|value| (http::HeaderName::from_static(signature::HEADER), value)).collect(),
+            headers: signatures
+                .into_iter()
+                .map(|value| (http::HeaderName::from_static(signature::HEADER), value))
+                .collect(),
             body: decoded.map_or_else(|| body.into(), Bytes::from),
         })
     }

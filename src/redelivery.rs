@@ -377,12 +377,7 @@ mod tests {
     }
 
     impl BatchSink for Arc<FakeAmplitude> {
-        async fn send_batch(
-            &self,
-            events: &[Box<RawValue>],
-            _: &Destination,
-            _: Instant,
-        ) -> BatchDelivery {
+        async fn send_batch(&self, events: &[Box<RawValue>], _: &Destination, _: Instant) -> BatchDelivery {
             assert!(!self.panics);
             let insert_id = |event: &RawValue| -> String {
                 let event: Value = serde_json::from_str(event.get()).unwrap();

@@ -126,7 +126,8 @@ fn a_circle_would_be_found() {
     let edge = |from: &str, to: &str| (from.to_owned(), BTreeSet::from([to.to_owned()]));
     let graph = Graph::from([edge("a", "b"), edge("b", "c"), edge("c", "b")]);
     assert_eq!(circle(&graph), Some(vec!["a", "b", "c", "b"]));
-    let code = "use crate::money::{amount, currency::Currency};\nuse super::event::id_of;\nlet x = crate::clock::now();";
+    let code =
+        "use crate::money::{amount, currency::Currency};\nuse super::event::id_of;\nlet x = crate::clock::now();";
     let expected = ["money::amount", "money::currency::Currency", "clock::now", "stripe::event::id_of"];
     assert_eq!(paths("stripe::json", code), expected);
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::hash::{BuildHasher as _, RandomState};
 
+use crate::amplitude::known::Presence;
 use crate::history::{Fate, Translated};
 use crate::money::Money;
 use crate::terminal::count;
@@ -27,12 +28,15 @@ pub(crate) struct Survey {
 }
 
 impl Survey {
-    /// `is_known`: Amplitude has it already.
-    pub(crate) fn add(&mut self, fate: &Fate, is_known: bool) {
+    /// `presence`: whether Amplitude has it already.
+    pub(crate) fn add(&mut self, fate: &Fate, presence: Presence) {
         match fate {
-            Fate::Sent(_) if is_known => self.known += 1,
-            Fate::Sent(event) => self.add_sent(event),
-            Fate::Ignored(reason) => *self.left_out.entry(reason.to_string()).or_default() += 1,
+            Fate::Sent(event) => match presence {
+                Presence::There => self.known += 1,
+                Presence::Absent => self.add_sent(event),
+                Presence::Unknown(why) => *self.unusable.entry(why).or_default() += 1,
+            },
+            Fate::Ignored(reason, _) => *self.left_out.entry(reason.to_string()).or_default() += 1,
             Fate::Unusable(reason) => *self.unusable.entry(reason.clone()).or_default() += 1,
             Fate::OfAnotherTime => self.of_another_time += 1,
         }

@@ -8,6 +8,8 @@ use serde_json::json;
 
 use super::amount::Amount;
 use super::comparison::{Comparison, Difference, Kind, Row, Tally};
+use crate::amplitude::import;
+use crate::clock;
 use crate::terminal::{count, wrap};
 
 /// So many events of a kind are listed on the terminal.
@@ -21,8 +23,17 @@ pub(crate) struct Report<'c> {
     pub(crate) comparison: &'c Comparison,
     /// Whether nothing is wrong, or is any more: what the exit code says.
     pub(crate) is_right: bool,
-    /// What became of those that were sent, by insert ID: why one is not in Amplitude, or `None`.
-    pub(crate) repaired: Option<&'c BTreeMap<String, Option<String>>>,
+    /// What became of those that were sent.
+    pub(crate) repaired: Option<&'c Repair>,
+}
+
+/// What became of a repair.
+#[derive(Default)]
+pub(crate) struct Repair {
+    /// By insert ID: why one is not in Amplitude, or `None`.
+    pub(crate) results: BTreeMap<String, Option<String>>,
+    /// Of those that were sent: what Amplitude accepted and did not count.
+    pub(crate) not_ingested: u64,
 }
 
 impl Kind {
@@ -36,6 +47,10 @@ impl Kind {
             Self::CannotBeSent => {
                 ("Missing in Amplitude, and cannot be sent", "when the reason is mended, --repair sends them")
             }
+            Self::CannotTell => (
+                "Perhaps in Amplitude",
+                "what cannot be read may be any of these, so --repair does not send them: they could count twice",
+            ),
             Self::Doubled => (
                 "Counted more than once in Amplitude",
                 "sent again after the seven days in which Amplitude drops repeats; it cannot be taken back",
@@ -75,6 +90,13 @@ impl fmt::Display for Report<'_> {
                 f.write_str(&wrap(&format!("{events:>8}  "), 10, reason))?;
             }
         }
+        if !comparison.unreadable.is_empty() {
+            let hours: Vec<_> =
+                comparison.unreadable.iter().map(|hour| clock::in_utc(*hour, "%Y-%m-%d %H:00")).collect();
+            let words =
+                format!("Amplitude's export has lines that cannot be read, of the hours from {} on.", hours.join(", "));
+            f.write_str(&wrap("\n", 0, &words))?;
+        }
         for kind in Kind::ALL {
             let differences: Vec<_> = comparison.differences.iter().filter(|one| one.kind == kind).collect();
             if differences.is_empty() {
@@ -111,6 +133,7 @@ impl Report<'_> {
                     match kind {
                         Kind::Missing => "missing",
                         Kind::CannotBeSent => "that cannot be sent",
+                        Kind::CannotTell => "perhaps there",
                         Kind::Doubled => "counted more than once",
                         Kind::OtherAmount => "with other amounts",
                         Kind::Unknown => "unknown to Stripe",
@@ -138,9 +161,11 @@ impl Serialize for Report<'_> {
         let list = |list: &BTreeMap<String, usize>| -> Vec<_> {
             list.iter().map(|(reason, events)| json!({"reason": reason, "events": events})).collect()
         };
-        let repaired = repaired.map(|repaired| {
+        let hours: Vec<_> = comparison.unreadable.iter().map(|hour| clock::show(*hour)).collect();
+        let not_ingested = repaired.map(|repair| repair.not_ingested);
+        let repaired = repaired.map(|Repair { results, .. }| {
             let one = |(id, error): (&String, &Option<String>)| json!({"id": id, "error": error});
-            repaired.iter().map(one).collect::<Vec<_>>()
+            results.iter().map(one).collect::<Vec<_>>()
         });
         let report = json!({
             "project": project,
@@ -150,7 +175,9 @@ impl Serialize for Report<'_> {
             "left_out": list(&comparison.left_out),
             "elsewhere": list(&comparison.elsewhere),
             "differences": comparison.differences,
+            "unreadable_hours": hours,
             "repaired": repaired,
+            "not_ingested": not_ingested,
         });
         report.serialize(serializer)
     }
@@ -213,7 +240,7 @@ fn line(difference: &Difference) -> String {
 }
 
 /// What became of a repair, in a line for each that is not in Amplitude, and one for all.
-pub(crate) fn repaired(results: &BTreeMap<String, Option<String>>) -> String {
+pub(crate) fn repaired(Repair { results, not_ingested }: &Repair) -> String {
     let mut text = String::new();
     let mut sent = 0;
     for (id, error) in results {
@@ -227,6 +254,7 @@ pub(crate) fn repaired(results: &BTreeMap<String, Option<String>>) -> String {
     }
     let all = count(results.len(), "event");
     text.push_str(&format!("{sent} of {all} sent. Amplitude's export has them in about three hours.\n"));
+    text.extend(import::not_ingested(*not_ingested).map(|words| wrap("", 0, &words)));
     text
 }
 
@@ -261,6 +289,7 @@ in all                           14              13
         let difference = Difference {
             kind: Kind::Doubled,
             id: "evt_1".to_owned(),
+            event: None,
             event_type: "charge.failed".to_owned(),
             time: "2026-11-20 12:00:00".to_owned(),
             stripe: amount(20),
