@@ -51,6 +51,7 @@ use self::note::Note;
 use self::signed::{Mistake, Signed, secret_of};
 use crate::clock;
 use crate::explanation::Explanation;
+use crate::money::shown;
 use crate::projects::Projects;
 use crate::server::listen_anywhere;
 
@@ -356,7 +357,7 @@ fn entry(
         status: answer.status().as_u16(),
         reason: text("reason"),
         user: sent("user_id").and_then(Value::as_str).map(str::to_owned),
-        revenue: revenue.map(|(revenue, currency)| format!("{revenue} {currency}")),
+        revenue: revenue.map(|(revenue, currency)| shown(revenue, currency)),
         repeat,
         milliseconds,
     };

@@ -229,7 +229,7 @@ async fn what_counts_twice_or_with_other_figures_or_is_unknown_is_found() {
     );
     assert_eq!(report["is_right"], false);
     let text = unwrapped(&world.reconcile(&[]).out);
-    assert!(text.contains("21 USD in Amplitude, 20 USD in Stripe"), "{text}");
+    assert!(text.contains("21.00 USD in Amplitude, 20.00 USD in Stripe"), "{text}");
 }
 
 #[tokio::test]
@@ -303,7 +303,10 @@ async fn settings_of_another_time_explain_and_are_no_error() {
     assert_eq!(found("not_wanted_now", "charge."), of_family("charge."));
     assert_eq!(found("other_settings", "payment_intent."), of_family("payment_intent."));
     let text = unwrapped(&world.reconcile(&[]).out);
-    assert!(text.contains("Nothing is wrong;") && text.contains("20 USD in Amplitude, 18 EUR in Stripe"), "{text}");
+    assert!(
+        text.contains("Nothing is wrong;") && text.contains("20.00 USD in Amplitude, 18.00 EUR in Stripe"),
+        "{text}"
+    );
 }
 
 #[tokio::test]
@@ -334,7 +337,7 @@ async fn a_day_in_other_currencies_is_added_up_by_currency() {
         .collect();
     assert_eq!(
         rows,
-        [["EUR", "2", "0.3", "2", "0.3"], ["JPY", "2", "1200", "2", "1200"], ["KWD", "1", "1.005", "1", "1.005"]]
+        [["EUR", "2", "0.30", "2", "0.30"], ["JPY", "2", "1200", "2", "1200"], ["KWD", "1", "1.005", "1", "1.005"]]
     );
 }
 

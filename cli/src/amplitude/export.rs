@@ -238,7 +238,7 @@ fn read<T>(archive: impl Read + Seek, pick: impl Fn(Exported<'_>) -> Option<T>) 
             if text.contains(OURS) {
                 for event in line::read(&text) {
                     match event {
-                        Line::Ours(event) => picked.events.extend(pick(event)),
+                        Line::Ours(event) => picked.events.extend(pick(*event)),
                         Line::Other => {}
                         Line::Unreadable => drop(picked.unreadable.insert(hour)),
                     }

@@ -17,7 +17,7 @@ pub(crate) const OURS: &str = "[Stripe] ";
 #[derive(Debug)]
 pub(crate) enum Line<'l> {
     /// An event of ours.
-    Ours(Exported<'l>),
+    Ours(Box<Exported<'l>>),
     /// An event of somebody else's, with our name in one of its fields.
     Other,
     /// It may be any event of ours.
@@ -144,7 +144,7 @@ impl<'l> Fields<'l> {
         }
         let uuid = self.uuids.first().cloned();
         let event_time = self.event_times.first().cloned();
-        Line::Ours(Exported { insert_ids, uuid, event_type: our_type, event_time, fields: self })
+        Line::Ours(Box::new(Exported { insert_ids, uuid, event_type: our_type, event_time, fields: self }))
     }
 }
 

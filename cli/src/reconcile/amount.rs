@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::amplitude::line::{Content, number, whole_number};
-use crate::money::Money;
+use crate::money::{Money, shown};
 
 /// The amounts that an object is about, in the order in which they are looked for: a payment's or a charge's, a checkout
 /// session's, an invoice's.
@@ -65,7 +65,10 @@ impl Amount {
 impl fmt::Display for Amount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { money, currency } = self;
-        write!(f, "{money} {}", currency.as_deref().unwrap_or("(no currency)"))
+        match currency {
+            Some(currency) => f.write_str(&shown(money, currency)),
+            None => write!(f, "{money} (no currency)"),
+        }
     }
 }
 
@@ -106,10 +109,10 @@ mod tests {
                 json!({"event_properties": {"$revenue": 19.99, "$currency": "USD", "normalized_amount": 25}}),
                 "19.99 USD",
             ),
-            (json!({"event_properties": {"$revenue": -5, "normalized_currency": "EUR"}}), "-5 EUR"),
+            (json!({"event_properties": {"$revenue": -5, "normalized_currency": "EUR"}}), "-5.00 EUR"),
             (json!({"event_properties": {"$revenue": 5}}), "5 (no currency)"),
             (json!({"event_properties": {"$revenue": "1.2E7", "$currency": "JPY"}}), "12000000 JPY"),
-            (json!({"revenue": "25", "currency": "USD", "event_properties": {}}), "25 USD"),
+            (json!({"revenue": "25", "currency": "USD", "event_properties": {}}), "25.00 USD"),
             (
                 json!({"revenue": null, "event_properties": {"normalized_total": 7.005, "normalized_currency": "KWD"}}),
                 "7.005 KWD",

@@ -238,7 +238,7 @@ mod tests {
 
     fn found(line: &str) -> (String, Found) {
         let Some(Line::Ours(event)) = line::read(line).into_iter().next() else { panic!("{line}") };
-        (event.insert_ids[0].clone(), Found::of(event))
+        (event.insert_ids[0].clone(), Found::of(*event))
     }
 
     #[test]

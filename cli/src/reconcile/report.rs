@@ -10,6 +10,7 @@ use super::amount::Amount;
 use super::comparison::{Comparison, Difference, Kind, Row, Tally};
 use crate::amplitude::import;
 use crate::clock;
+use crate::money::figure;
 use crate::terminal::{count, wrap};
 
 /// So many events of a kind are listed on the terminal.
@@ -188,7 +189,7 @@ fn table(rows: &BTreeMap<(String, Option<String>), Row>) -> String {
     if rows.is_empty() {
         return "Neither has an event of that day.\n".to_owned();
     }
-    let sum = |tally: &Tally| tally.sum.map(|sum| sum.to_string()).unwrap_or_default();
+    let sum = |tally: &Tally, currency: Option<&str>| tally.sum.map(|sum| figure(sum, currency)).unwrap_or_default();
     let mut cells = vec![["", "", "Stripe", "", "Amplitude", "", ""].map(str::to_owned)];
     cells.push(["type", "currency", "events", "sum", "events", "sum", ""].map(str::to_owned));
     for ((event_type, currency), row @ Row { stripe, amplitude }) in rows {
@@ -196,9 +197,9 @@ fn table(rows: &BTreeMap<(String, Option<String>), Row>) -> String {
             event_type.clone(),
             currency.clone().unwrap_or_default(),
             stripe.events.to_string(),
-            sum(stripe),
+            sum(stripe, currency.as_deref()),
             amplitude.events.to_string(),
-            sum(amplitude),
+            sum(amplitude, currency.as_deref()),
             if row.stripe == row.amplitude { String::new() } else { "differs".to_owned() },
         ]);
     }
@@ -274,11 +275,11 @@ mod tests {
             (key("balance.available", None), Row { stripe: tally(2, None), amplitude: tally(2, None) }),
             (key("charge.failed", Some("USD")), Row { stripe: tally(12, Some(120)), amplitude: tally(11, Some(90)) }),
         ];
-        let expected = "                             Stripe       Amplitude
-type               currency  events  sum     events  sum
-balance.available                 2               2
-charge.failed      USD           12  120         11   90  differs
-in all                           14              13
+        let expected = "                             Stripe          Amplitude
+type               currency  events     sum     events    sum
+balance.available                 2                  2
+charge.failed      USD           12  120.00         11  90.00  differs
+in all                           14                 13
 ";
         assert_eq!(table(&rows.into()), expected);
     }
@@ -296,10 +297,9 @@ in all                           14              13
             amplitude: vec![amount(20), amount(21)],
             reason: None,
         };
-        let expected =
-            "  evt_1  charge.failed  2026-11-20 12:00:00  20 USD and 21 USD in Amplitude, 20 USD in Stripe\n";
+        let expected = "  evt_1  charge.failed  2026-11-20 12:00:00  20.00 USD and 21.00 USD in Amplitude, 20.00 USD in\n      Stripe\n";
         assert_eq!(line(&difference), expected);
         let missing = Difference { amplitude: Vec::new(), ..difference };
-        assert_eq!(line(&missing), "  evt_1  charge.failed  2026-11-20 12:00:00  20 USD\n");
+        assert_eq!(line(&missing), "  evt_1  charge.failed  2026-11-20 12:00:00  20.00 USD\n");
     }
 }

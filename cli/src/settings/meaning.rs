@@ -12,6 +12,7 @@ use stripe_amplitude::stripe::field_path::{FieldPath, FieldPattern};
 use stripe_amplitude::translate::redaction::kinds_of_personal_data;
 
 use super::warnings::covers;
+use crate::money::shown;
 use crate::terminal::{count, wrap};
 
 pub(super) const PAYMENT_SUCCEEDED: &str = "payment_intent.succeeded";
@@ -243,9 +244,8 @@ fn example(from: Currency, preferred: &PreferredCurrency) -> Option<String> {
     while is_small(major_units) && major_units < MOST {
         major_units *= 10;
     }
-    let zeros = if decimals == 0 { String::new() } else { format!(".{}", "0".repeat(decimals.into())) };
-    let to = conversion.currency();
-    Some(format!("{from} at {rate}: {major_units}{zeros} {from} become {} {to}", converted(major_units)))
+    let to = shown(converted(major_units), conversion.currency().code());
+    Some(format!("{from} at {rate}: {} become {to}", shown(major_units, from.code())))
 }
 
 fn without_user(without_user: WithoutUser) -> Told {
@@ -424,10 +424,10 @@ mod tests {
             "preferred_currency",
         );
         for words in [
-            "EUR at 1.08: 10.00 EUR become 10.8 USD",
-            "JPY at 0.0067: 1000 JPY become 6.7 USD",
-            "KWD at 3.25: 10.000 KWD become 32.5 USD",
-            "VND at 0.000000000000001: 1000000000 VND become 0 USD",
+            "EUR at 1.08: 10.00 EUR become 10.80 USD",
+            "JPY at 0.0067: 1000 JPY become 6.70 USD",
+            "KWD at 3.25: 10.000 KWD become 32.50 USD",
+            "VND at 0.000000000000001: 1000000000 VND become 0.00 USD",
             "answered 500",
         ] {
             assert!(told.contains(words), "{words}: {told}");
