@@ -162,8 +162,9 @@ async fn a_dry_run_counts_and_sends_nothing() {
         "         5  payment_intent.succeeded\n",
         "         5  in all\n",
         "         5  metadata.user_id\n",
-        "         5  events with 100 USD in all\n",
-        "         5  user IDs\n",
+        "         5  events with 100.00 USD in all\n",
+        "         5  distinct user IDs\n",
+        "         5  events (event volume)\n",
         "         3  it names no user and carries no revenue",
     ] {
         assert!(ended.out.contains(row), "{row}{}", ended.out);
