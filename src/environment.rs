@@ -32,8 +32,6 @@ pub struct Environment {
     pub queue_first: bool,
     /// `DEAD_LETTER_QUEUE_URL`: the queue for events that cannot be delivered at all.
     pub dead_letter_queue_url: Option<String>,
-    /// `AWS_LAMBDA_FUNCTION_NAME`, which Lambda sets.
-    pub function_name: Option<String>,
     /// AWS's own variables.
     pub access: Access,
 }
@@ -75,7 +73,6 @@ impl Environment {
             redelivery_queue_url,
             queue_first,
             dead_letter_queue_url: variables.parse("DEAD_LETTER_QUEUE_URL", "the URL of an SQS queue", url)?,
-            function_name: variables.text("AWS_LAMBDA_FUNCTION_NAME")?,
             access: Access {
                 region: variables
                     .text("AWS_REGION")?

@@ -1,7 +1,7 @@
 //! The pipeline: from a Stripe event to what is to be done with it. Pure: no I/O, no clock.
 //!
 //! The webhook, redelivery, `backfill` and `preview` all decide here, so that an event is the same event in Amplitude
-//! however it got there. See DESIGN.md's sections 3 and 6.
+//! however it got there.
 
 use thiserror::Error;
 

@@ -3,25 +3,27 @@
 //! A guided tour, in the direction in which data flows:
 //!
 //! ```text
-//! request → project → verify → parse → select → translate → deliver → answer
+//! request → project → verify → parse → plan → deliver → answer
 //! ```
 //!
-//! - [`gateway`] reads the request that an API Gateway or a Function URL hands over; [`webhook`] is the handler: that
-//!   line, one call per step.
-//! - [`projects`] finds the project that the path names: its signing secrets, Amplitude keys and settings, from a
-//!   [`projects::ProjectSource`], through a cache.
-//! - [`stripe`] knows Stripe: [`stripe::signature`] verifies, [`stripe::event`] parses, [`stripe::json`] holds what it read, [`stripe::event_types`] lists the
-//!   types, [`money::currency`] counts money, [`stripe::api_versions`] knows what later API versions lack.
-//! - [`selection`] leaves out what the project does not want.
-//! - [`translate`] makes the Amplitude event: who ([`translate::user`]), how much ([`translate::revenue`], in which
-//!   currency: [`money::exchange_rate`]), and everything else ([`translate::properties`]) that may leave
-//!   ([`translate::redaction`]).
-//! - [`amplitude`] knows Amplitude: the shape of an event and the client that delivers it.
-//! - [`answer`] turns the outcome into a status and a JSON body; [`record`] tells it in one log line with its metrics.
-//! - [`queue`] is where an event waits that could not be delivered; [`redelivery`] is the handler of what waits.
+//! - `lambda` is what both functions do around their work, with the features `lambda` and `gateway`; lambda_http reads the
+//!   request that an API Gateway or a Function URL hands over. [`webhook`] is the handler: that line, one call per step.
+//! - [`projects`] finds the project that the path names: its [signing secrets, Amplitude keys](projects::parameters) and
+//!   [`settings`], from a [`projects::source::ProjectSource`], through a cache.
+//! - [`stripe`] knows Stripe: [`stripe::signature`] verifies, [`stripe::event`] parses into [`stripe::json`],
+//!   [`stripe::event_types`] lists the types, [`stripe::field_path`] leads to a field, [`stripe::api_versions`] knows which
+//!   fields later API versions lack.
+//! - [`forward`] decides: ignore the event, or send this. Webhook, redelivery, backfill and preview share it.
+//! - [`translate`] makes the Amplitude event: who ([`translate::user`], [`translate::device`]), how much
+//!   ([`translate::revenue`]), and everything else ([`translate::properties`]) that may leave ([`translate::redaction`]).
+//! - [`money`] counts exactly, and converts.
+//! - [`amplitude`] knows Amplitude: the shape of an event, its limits, and the clients that deliver it.
+//! - [`outcome`] says what became of a delivery and why, with a stable [`code`]; [`response`] answers Stripe, [`record`]
+//!   writes the log line with its metrics.
+//! - [`queue`] holds events that could not be delivered; [`redelivery`] is its handler.
 //!
-//! `stripe`, `selection`, `translate` and `settings` are pure: no I/O, no clock (`now` is an argument). The rest is a thin
-//! shell that knows no rule.
+//! `forward` and all that it uses is pure: no I/O, no clock (`now` is an argument). The rest is a thin shell that knows no
+//! rule.
 
 pub mod amplitude;
 #[cfg(feature = "aws")]
@@ -31,9 +33,8 @@ pub mod code;
 #[cfg(feature = "aws")]
 pub mod environment;
 pub mod forward;
-pub mod gateway;
 pub mod http_client;
-#[cfg(feature = "lambda")]
+#[cfg(feature = "gateway")]
 pub mod lambda;
 #[cfg(feature = "log")]
 pub mod log;

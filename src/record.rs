@@ -365,7 +365,7 @@ struct Metric {
 
 impl Metrics {
     fn new(counts: &Counts, measures: &Measures, outcome: Outcome) -> Self {
-        // What is left out or refused may be of any age.
+        // An event that is ignored or refused may be of any age.
         let has_lag = !matches!(outcome, Outcome::Ignored | Outcome::Refused);
         let measured = [
             ("parameter_store_milliseconds", "Milliseconds", measures.parameter_store_milliseconds.is_some()),
@@ -389,9 +389,12 @@ impl Metrics {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::queue::attribute;
 
     fn line(record: &Record, outcome: Outcome) -> Value {
         let report = Report { outcome, code: Some(Code::TypeNotSelected), reason: Some("x".to_owned()) };
@@ -400,12 +403,7 @@ mod tests {
 
     #[test]
     fn every_metric_is_a_number_of_the_line_and_has_its_unit() {
-        let mut record = Record::new(Some("function"), None, true);
-        record.secret_rolling = true;
-        record.rules.unknown_refund = true;
-        record.not_ingested = 7;
-        record.parameter_store = Stopwatch(Some(Duration::from_millis(3)));
-        record.amplitude = Stopwatch(Some(Duration::from_millis(90)));
+        let mut record = with_everything();
         record.seconds_behind_stripe = Some(-1);
         for outcome in Outcome::ALL {
             let line = line(&record, outcome);
@@ -471,5 +469,178 @@ mod tests {
             stopwatch.time(tokio::time::sleep(Duration::from_millis(20))).await;
         }
         assert_eq!(stopwatch.milliseconds(), Some(40));
+    }
+
+    /// Dashboards, alarms, queries and scripts rely on these names. A change here is one of the contract: tell it in
+    /// CHANGELOG.md.
+    #[test]
+    fn the_names_that_others_rely_on() {
+        let codes = [
+            "unknown_route",
+            "method_not_allowed",
+            "unreadable_request",
+            "body_too_large",
+            "signature_missing",
+            "signature_malformed",
+            "signature_without_v1",
+            "signature_mismatch",
+            "timestamp_too_old",
+            "timestamp_in_future",
+            "unknown_project",
+            "malformed_json",
+            "not_an_event",
+            "thin_event",
+            "type_not_selected",
+            "test_event",
+            "too_old",
+            "no_user",
+            "no_user_no_revenue",
+            "delivery_queue",
+            "parameter_missing",
+            "parameter_empty",
+            "parameter_mixed_up",
+            "settings_invalid",
+            "missing_rate",
+            "parameter_store_throttled",
+            "parameter_store_denied",
+            "parameter_store_unavailable",
+            "too_many_new_projects",
+            "amplitude_invalid_key",
+            "amplitude_rejected",
+            "amplitude_silenced",
+            "amplitude_forbidden",
+            "amplitude_too_large",
+            "amplitude_throttled",
+            "amplitude_unavailable",
+            "amplitude_timeout",
+            "amplitude_unreachable",
+            "amplitude_connection_broken",
+            "amplitude_untrusted",
+            "amplitude_unexpected",
+            "not_amplitude",
+            "deadline",
+            "unserializable",
+            "stripe_unavailable",
+            "foreign_message",
+            "internal_error",
+        ];
+        assert_eq!(Code::ALL.iter().map(|code| code.as_str()).collect::<Vec<_>>(), codes);
+        let outcomes = ["forwarded", "queued", "deferred", "ignored", "refused", "failed", "dead"];
+        assert_eq!(Outcome::ALL.map(Outcome::name), outcomes);
+        assert_eq!(attribute::ALL, ["project", "source", "received", "code", "reason"]);
+
+        // With all that a line can have. Each outcome counts another metric.
+        let with_user = with_everything();
+        let mut without_user = with_everything();
+        without_user.rules.user_id_from = None;
+        let mut fields = BTreeSet::new();
+        let mut metrics = BTreeSet::new();
+        for record in [&with_user, &without_user] {
+            for outcome in Outcome::ALL {
+                let line = line(record, outcome);
+                fields.extend(line.as_object().unwrap().keys().cloned());
+                for metric in line["_aws"]["CloudWatchMetrics"][0]["Metrics"].as_array().unwrap() {
+                    let text = |name: &str| metric[name].as_str().unwrap().to_owned();
+                    metrics.insert((text("Name"), text("Unit")));
+                }
+            }
+        }
+        let fields: Vec<_> = fields.iter().map(String::as_str).collect();
+        assert_eq!(
+            fields,
+            [
+                "_aws",
+                "amplitude_code",
+                "amplitude_key",
+                "amplitude_milliseconds",
+                "api_version",
+                "attempts",
+                "code",
+                "cold_start",
+                "converted_from",
+                "dead",
+                "deferred",
+                "event",
+                "events_ingested",
+                "failed",
+                "forwarded",
+                "function",
+                "ignored",
+                "level",
+                "livemode",
+                "not_ingested",
+                "outcome",
+                "parameter_store_milliseconds",
+                "project",
+                "queued",
+                "reason",
+                "receive_count",
+                "refused",
+                "request_id",
+                "revenue_rule",
+                "seconds_behind_stripe",
+                "secret_rolling",
+                "source",
+                "status",
+                "truncated_fields",
+                "type",
+                "unknown_refunds",
+                "user_id_from",
+                "without_user",
+            ]
+        );
+        let metrics: Vec<_> = metrics.iter().map(|(name, unit)| (name.as_str(), unit.as_str())).collect();
+        assert_eq!(
+            metrics,
+            [
+                ("amplitude_milliseconds", "Milliseconds"),
+                ("cold_start", "Count"),
+                ("dead", "Count"),
+                ("deferred", "Count"),
+                ("failed", "Count"),
+                ("forwarded", "Count"),
+                ("ignored", "Count"),
+                ("not_ingested", "Count"),
+                ("parameter_store_milliseconds", "Milliseconds"),
+                ("queued", "Count"),
+                ("refused", "Count"),
+                ("seconds_behind_stripe", "Seconds"),
+                ("secret_rolling", "Count"),
+                ("unknown_refunds", "Count"),
+                ("without_user", "Count"),
+            ]
+        );
+    }
+
+    /// Without `..`, so that a new field has to be set here.
+    fn with_everything() -> Record {
+        Record {
+            project: Some("demo".parse().unwrap()),
+            parameter_store: Stopwatch(Some(Duration::from_millis(3))),
+            amplitude: Stopwatch(Some(Duration::from_millis(90))),
+            secret_rolling: true,
+            receive_count: Some(1),
+            not_ingested: 7,
+            function: Some("function".to_owned()),
+            cold_start: true,
+            request_id: Some("request".to_owned()),
+            source: Some("germany".to_owned()),
+            event: Some("evt_1".to_owned()),
+            event_type: Some("charge.succeeded".to_owned()),
+            unusual_api_version: Some("2025-09-30.clover".to_owned()),
+            seconds_behind_stripe: Some(1),
+            livemode: Some(true),
+            rules: Rules {
+                user_id_from: Some("metadata.user_id".parse().unwrap()),
+                revenue_rule: Some("received"),
+                unknown_refund: true,
+                converted_from: Some(Currency::parse("EUR").unwrap()),
+                truncated_fields: Some(1),
+            },
+            amplitude_key: Some(AmplitudeKey::Main),
+            attempts: Some(1),
+            amplitude_code: Some(200),
+            events_ingested: Some(1),
+        }
     }
 }

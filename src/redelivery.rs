@@ -64,9 +64,8 @@ impl Batch {
     /// # Errors
     /// A sentence, for whoever invokes the function by hand. It holds nothing of the payload.
     pub fn read(payload: &[u8]) -> Result<Self, String> {
-        serde_json::from_slice(payload).map_err(|error| {
-            format!("the payload is no batch of SQS's, from line {}, column {} on", error.line(), error.column())
-        })
+        serde_json::from_slice(payload)
+            .map_err(|error| format!("invalid SQS event at line {}, column {}", error.line(), error.column()))
     }
 }
 

@@ -12,8 +12,16 @@ use crate::projects::Unavailable;
 use crate::record::Record;
 use crate::stripe::field_path::FieldPath;
 
-/// The status of an answer. See DESIGN.md's section 2, "Answers".
-pub fn status(result: &Result<Success, Failure>) -> StatusCode {
+/// Writes the log line of a delivery, and gives its answer.
+pub fn respond(result: Result<Success, Failure>, record: &Record) -> Response<String> {
+    let status = status(&result);
+    let report = result.map_or_else(|failure| Report::from(&failure), Report::from);
+    record.write(&report, Some(status.as_u16()));
+    response(status, &report, record)
+}
+
+/// The statuses of `docs/codes.md`.
+fn status(result: &Result<Success, Failure>) -> StatusCode {
     match result {
         Ok(Success::Forwarded | Success::Ignored(_)) => StatusCode::OK,
         Ok(Success::Queued | Success::Deferred { .. }) => StatusCode::ACCEPTED,
@@ -34,8 +42,7 @@ fn status_of_failure(failure: &Failure) -> StatusCode {
     }
 }
 
-/// The answer to a delivery.
-pub fn response(status: StatusCode, report: &Report, record: &Record) -> Response<String> {
+fn response(status: StatusCode, report: &Report, record: &Record) -> Response<String> {
     let body = Body {
         outcome: report.outcome.name(),
         code: report.code,

@@ -33,7 +33,7 @@ pub struct Settings {
     pub preferred_currency: Option<PreferredCurrency>,
     /// `without_user`: `"forward"` (default), `"revenue_only"` or `"ignore"`.
     pub without_user: WithoutUser,
-    /// `max_age_days`: older events are left out. By default, none are.
+    /// `max_age_days`: older events are ignored. By default, none are.
     pub max_age_days: Option<u32>,
     /// `test_events`: `"forward"` (default) or `"drop"`.
     pub test_events: TestEvents,
@@ -61,7 +61,7 @@ pub enum WithoutUser {
     Forward,
     /// Those that carry revenue are.
     RevenueOnly,
-    /// They are left out.
+    /// They are ignored.
     Ignore,
 }
 
@@ -71,7 +71,7 @@ pub enum TestEvents {
     /// They are forwarded.
     #[default]
     Forward,
-    /// They are left out.
+    /// They are ignored.
     Drop,
 }
 

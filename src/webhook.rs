@@ -16,14 +16,14 @@ use crate::amplitude::client::{Delivery, EventSink};
 use crate::clock::now;
 use crate::code::Code;
 use crate::forward::{Decision, forward, select, unaudited};
-use crate::outcome::{Failure, Report, Success};
+use crate::outcome::{Failure, Success};
 use crate::projects::name::ProjectName;
 use crate::projects::parameters::Project;
 use crate::projects::source::ProjectSource;
 use crate::projects::{Found, Projects};
 use crate::queue::{Cause, EventQueue, Message, QueueError};
 use crate::record::{ColdStart, Record};
-use crate::response::{response, status};
+use crate::response::respond;
 use crate::stripe::event::Event;
 use crate::stripe::signature::{self, SignatureError, SignatureHeader, VerifiedBody};
 use crate::translate::Context;
@@ -248,14 +248,6 @@ async fn put(
     timeout_at(deadline, queue.put(message, cause)).await.unwrap_or(Err(QueueError::Timeout))
 }
 
-/// Writes the log line of a delivery, and gives its answer.
-fn respond(result: Result<Success, Failure>, record: &Record) -> Response<String> {
-    let status = status(&result);
-    let report = result.map_or_else(|failure| Report::from(&failure), Report::from);
-    record.write(&report, Some(status.as_u16()));
-    response(status, &report, record)
-}
-
 /// What the request asks for, before anything is loaded: `POST …/stripe/{project}` with a body that is not too large.
 fn route(request: &Request<'_>, record: &mut Record) -> Result<ProjectName, Failure> {
     let (before, name) = request.path.rsplit_once('/').ok_or(Failure::Route)?;
@@ -384,7 +376,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn other_types_are_left_out_on_purpose() {
+    async fn other_types_are_ignored() {
         let setup = Setup::new(&COMPLETE, FakeAmplitude::default());
         let mut event = sample("charge.succeeded");
         event["type"] = json!("customer.created");

@@ -1,6 +1,6 @@
 """Checks what no linter knows of template.yaml: that its names are those of the code and of the runbook.
 
-Alarms and the dashboard name metrics, functions and queues in plain text; where one is misspelled, nothing fails, and
+Alarms and the dashboard name metrics, codes, functions and queues in plain text; where one is misspelled, nothing fails, and
 nothing rings. `make lint` runs this. It needs PyYAML and no AWS account.
 """
 
@@ -15,7 +15,7 @@ import yaml
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
-# What the log line counts and measures (src/record.rs; the outcomes are in src/outcome.rs).
+# What the log line counts and measures (src/record.rs).
 METRICS = {
     "amplitude_milliseconds",
     "cold_start",
@@ -85,6 +85,16 @@ INSIGHTS = {
     *"@duration @maxMemoryUsed @message @requestId @timestamp @type".split(),
 }
 
+# What the runbook names of an event for Amplitude, of Stripe's events and of Stripe's API.
+OTHER_NAMES = {
+    "device_id",
+    "insert_id",
+    "normalized_refund_unknown",
+    "previous_attributes",
+    "starting_after",
+    "stripe_source",
+}
+
 # The parameters that change which resources there are, with all that they may be, the default first.
 CHOICES = {
     "Gateway": ["HttpApi", "FunctionUrl"],
@@ -112,8 +122,9 @@ def main() -> int:
         check(Stack(template, parameters))
     choice = ""
     check_variables(template["Resources"])
+    check_names("template.yaml", (ROOT / "template.yaml").read_text())
     check_runbook(template["Resources"])
-    mistake_each(METRICS - names_in_log(), "the metric {} of tests/template.py is not in src/record.rs or src/outcome.rs")
+    mistake_each(METRICS - names_in_log_line(), "the metric {} of tests/template.py is not in src/record.rs")
     for text, seen_with in sorted(mistakes.items()):
         print(f"template: {text}" + (f" (with {seen_with})" if seen_with else ""), file=sys.stderr)
     if not mistakes:
@@ -392,17 +403,57 @@ def names_in(path: str) -> set[str]:
     return set(re.findall(r'"([A-Za-z_0-9]+)"', code)) | set(fields)
 
 
-def names_in_log() -> set[str]:
+def names_in_log_line() -> set[str]:
+    """Each outcome is a metric, too."""
     return names_in("src/record.rs") | names_in("src/outcome.rs")
 
 
 def check_query(where: str, query: str) -> None:
     """A query of CloudWatch Logs Insights, whose fields are the log line's, or Lambda's own."""
+    check_codes(where, query)
     query = re.sub(r"""'[^']*'|"[^"]*"|/[^/]*/""", "", query)
     aliases = set(re.findall(r"\bas (\w+)", query))
     words = set(re.findall(r"(?<![\w@])@?[a-z]\w*", query))
-    for word in words - names_in_log() - INSIGHTS - aliases:
+    for word in words - names_in_log_line() - INSIGHTS - aliases:
         mistake(f"{where}: its query names {word}, which the log line does not have")
+
+
+@functools.cache
+def codes() -> set[str]:
+    """Those of docs/codes.md, which src/code.rs compares with the code's."""
+    return set(re.findall(r"^\| `([a-z0-9_]+)`", (ROOT / "docs/codes.md").read_text(), re.MULTILINE))
+
+
+def check_codes(where: str, text: str) -> None:
+    """Where a query compares a code, or a command line chooses one. Commands know `unknown`, too."""
+    compared = re.findall(r"""\bcode *!?= *['"]([^'"]*)['"]""", text)
+    for values in re.findall(r"\bcode (?:not )?in \[([^]]*)\]", text):
+        compared += re.findall(r"""['"]([^'"]*)['"]""", values)
+    mistake_each(set(compared) - codes(), f"{where} names the code {{}}, which docs/codes.md does not have")
+    chosen = set(re.findall(r"--code[ =](\S+)", text)) - {"unknown"}
+    mistake_each(chosen - codes(), f"{where} names the code {{}}, which docs/codes.md does not have")
+
+
+def check_names(where: str, text: str) -> None:
+    """What stands in backticks and has an underscore is a code, a setting or a name of the log line."""
+    check_codes(where, text)
+    known = codes() | names_in_log_line() | names_in("src/settings.rs") | OTHER_NAMES
+    names = set(re.findall(r"`([a-z0-9]+(?:_[a-z0-9]+)+)`", text))
+    mistake_each(names - known, f"{where} names `{{}}`, which is neither a code nor known otherwise")
+
+
+def check_tables_of_codes(where: str, text: str) -> None:
+    """In a table with a column `code`, each of its names is one."""
+    column = None
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in line.strip().strip("|").split("|")] if line.startswith("|") else []
+        if not cells:
+            column = None
+        elif column is None:
+            column = cells.index("code") if "code" in cells else -1
+        elif column >= 0:
+            named = set(re.findall(r"`([^`]*)`", cells[column])) - {"unknown"}
+            mistake_each(named - codes(), f"{where} has the code {{}} in a table, and docs/codes.md does not have it")
 
 
 def check_variables(resources: dict) -> None:
@@ -429,6 +480,8 @@ def check_runbook(resources: dict) -> None:
     text = (ROOT / path).read_text()
     for query in re.findall(r"```text\n(.*?)```", text, re.DOTALL):
         check_query(f"{path}, {query.strip().splitlines()[0]!r}", query)
+    check_names(path, text)
+    check_tables_of_codes(path, text)
     mistake_each({metric for metric in METRICS if f"`{metric}`" not in text}, f"{path} does not explain the metric {{}}")
     for line in text.splitlines():
         in_code ^= line.lstrip().startswith("```")

@@ -99,7 +99,7 @@ const FROM_STRIPE: &str = "Stripe";
 /// So many lines without an event at the beginning of a file are no accident.
 const MANY: usize = 100;
 
-/// Succeeds only if every event is sent, or left out on purpose.
+/// Succeeds only if every event is sent or ignored.
 pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let now = clock::now().cast_signed();
     let project = arguments.choice.project.clone();
@@ -384,11 +384,11 @@ impl Backfill {
         }
         let stopped = self.send(&mut import, &progress).await;
         progress.finish_and_clear();
-        let Counts { sent, known, left_out, rejected, of_another_time, not_ingested } = self.cursor.progress.counts;
+        let Counts { sent, known, ignored, rejected, of_another_time, not_ingested } = self.cursor.progress.counts;
         if stopped.is_ok() {
             self.cursor.delete();
         }
-        let mut report = format!("{sent} sent, {left_out} left out by the settings, {rejected} rejected");
+        let mut report = format!("{sent} sent, {ignored} ignored by the settings, {rejected} rejected");
         for (number, what) in [(known, "in Amplitude already"), (of_another_time, "of another time")] {
             if number > 0 {
                 report.push_str(&format!(", {number} {what}"));
@@ -484,7 +484,7 @@ impl Backfill {
         let mut rejected = Vec::new();
         for item in &items {
             match &item.fate {
-                Fate::Ignored(..) => counts.left_out += 1,
+                Fate::Ignored(..) => counts.ignored += 1,
                 Fate::OfAnotherTime => counts.of_another_time += 1,
                 Fate::Unusable(reason) => rejected.push((item, reason.clone())),
                 Fate::Sent(event) => {

@@ -6,6 +6,7 @@ use std::fmt;
 use stripe_amplitude::amplitude;
 use stripe_amplitude::amplitude::Region;
 use stripe_amplitude::amplitude::properties::Property;
+use stripe_amplitude::code::Code;
 use stripe_amplitude::forward::{Decision, IgnoreReason, Reference, forward};
 use stripe_amplitude::money::exchange_rate::{Conversion, MissingRate, Rate};
 use stripe_amplitude::money::{amount::Amount, currency::Currency};
@@ -43,9 +44,9 @@ pub(crate) struct Explanation<'b> {
 
 /// What becomes of an event.
 pub(crate) enum Fate<'b> {
-    /// It is left out for what it is, and never translated.
+    /// It is ignored for what it is, and never translated.
     NotSelected(IgnoreReason),
-    /// It is left out because it names no user.
+    /// It is ignored because it names no user.
     WithoutUser(IgnoreReason, Box<Translated<'b>>),
     /// It cannot be translated before these objects are read from Stripe's API.
     Unread(Vec<Reference>),
@@ -199,10 +200,10 @@ impl fmt::Display for Explanation<'_> {
         text(f, &self.of_which_kind())?;
         writeln!(f)?;
         match &self.fate {
-            Fate::NotSelected(reason) => left_out(f, reason),
+            Fate::NotSelected(reason) => ignored(f, reason),
             Fate::Unread(references) => unread(f, references),
             Fate::WithoutUser(reason, translated) => {
-                left_out(f, reason)?;
+                ignored(f, reason)?;
                 writeln!(f)?;
                 translated.user(f)?;
                 writeln!(f)?;
@@ -254,10 +255,14 @@ impl Explanation<'_> {
     }
 }
 
-fn left_out(f: &mut fmt::Formatter<'_>, reason: &IgnoreReason) -> fmt::Result {
-    heading(f, "Left out: nothing is sent")?;
+fn ignored(f: &mut fmt::Formatter<'_>, reason: &IgnoreReason) -> fmt::Result {
+    heading(f, "Ignored: nothing is sent")?;
     text(f, &sentence(reason))?;
-    text(f, "The function answers 200, `ignored`, and Stripe does not deliver it again.")
+    let code = Code::from(reason);
+    text(
+        f,
+        &format!("The function answers 200, `ignored`, with the code `{code}`, and Stripe does not deliver it again."),
+    )
 }
 
 fn unread(f: &mut fmt::Formatter<'_>, references: &[Reference]) -> fmt::Result {
@@ -560,21 +565,22 @@ Removed: 24 fields
     }
 
     #[test]
-    fn what_is_left_out_says_why_and_what_is_answered() {
+    fn an_ignored_event_says_why_and_what_is_answered() {
         let mut old = sample("charge.refunded");
         old["created"] = json!(NOW - 8 * 24 * 60 * 60);
-        for (settings, envelope, words) in [
-            (r#"{"events": {"remove": ["charge.*"]}}"#, &old, "Events of this type are not on the list"),
-            (r#"{"max_age_days": 7}"#, &old, "more than 7 days ago"),
-            (r#"{"test_events": "drop"}"#, &old, "A test-mode event"),
-            // A rate does not matter to what is left out.
-            (r#"{"test_events": "drop", "preferred_currency": {"code": "EUR"}}"#, &old, "A test-mode event"),
-            (r#"{"without_user": "revenue_only"}"#, &sample("charge.failed"), "customer null"),
+        for (settings, envelope, code, named) in [
+            (r#"{"events": {"remove": ["charge.*"]}}"#, &old, "type_not_selected", "`events`"),
+            (r#"{"max_age_days": 7}"#, &old, "too_old", "7 days"),
+            (r#"{"test_events": "drop"}"#, &old, "test_event", "`test_events`"),
+            // An ignored event needs no rate.
+            (r#"{"test_events": "drop", "preferred_currency": {"code": "EUR"}}"#, &old, "test_event", "`test_events`"),
+            (r#"{"without_user": "revenue_only"}"#, &sample("charge.failed"), "no_user_no_revenue", "customer null"),
         ] {
             let explanation = explained(settings, envelope).unwrap();
             assert!(explanation.sent().is_none());
             let told = told(settings, envelope);
-            for words in [words, "Left out: nothing is sent", "The function answers 200, `ignored`"] {
+            let code = format!("The function answers 200, `ignored`, with the code `{code}`");
+            for words in [named, "Ignored: nothing is sent", &code] {
                 assert!(told.contains(words), "{words}: {told}");
             }
             assert!(!told.contains("falls to"), "{told}");

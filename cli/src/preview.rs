@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use stripe_amplitude::amplitude::client::Request;
+use stripe_amplitude::code::Code;
 use stripe_amplitude::forward::IgnoreReason;
 use stripe_amplitude::outcome::Failure;
 use stripe_amplitude::projects::name::ProjectName;
@@ -23,7 +24,7 @@ use crate::{clock, input, settings, terminal};
 /// Print the request that the function would send to Amplitude for an event, and explain it
 ///
 /// Nothing is sent, to anybody. The exit code is 1 where the function would refuse the event or fail, and 0 otherwise,
-/// also for an event that is left out.
+/// also for an event that is ignored.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   stripe-amplitude-cli preview events/stripe/charge.refunded.json
@@ -64,13 +65,13 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let settings = settings(&arguments)?;
     let body = event_file::read(&arguments.event, arguments.created, now)?;
     if body.len() > LARGEST_BODY {
-        return Err(format!("{file}: the function would answer 413: {}", Failure::TooLarge).into());
+        return Err(refused(&file, 413, Code::BodyTooLarge, &Failure::TooLarge).into());
     }
     let body = VerifiedBody::trusted(body.into());
-    let event = Event::parse(&body).map_err(|error| format!("{file}: the function would answer 400: {error}"))?;
+    let event = Event::parse(&body).map_err(|error| refused(&file, 400, (&error).into(), &error))?;
     let context = Context { project: &arguments.project, source: arguments.source.as_deref(), settings: &settings };
-    let explanation = Explanation::of(event, &context, now)
-        .map_err(|missing| format!("{file}: the function would answer 500: {missing}"))?;
+    let explanation =
+        Explanation::of(event, &context, now).map_err(|missing| refused(&file, 500, Code::MissingRate, &missing))?;
     let key = format!("<{}>", parameter::API_KEY);
     let request = explanation.sent().map(|event| Request::new(std::slice::from_ref(event), &key));
     match request {
@@ -89,6 +90,11 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
         eprintln!("\n--created now shows what becomes of it as if it happened now.");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What the function would answer instead of sending the event.
+fn refused(file: &str, status: u16, code: Code, reason: &dyn Error) -> String {
+    format!("{file}: the function would answer {status}, `{code}`: {reason}")
 }
 
 fn settings(arguments: &Arguments) -> Result<Settings, String> {

@@ -99,7 +99,10 @@ fn judge(status: u16, body: &[u8]) -> Verdict {
             )),
         };
     };
-    let said = format!("{status}, {reason}");
+    let said = match code.as_str() {
+        "" => format!("{status}, {reason}"),
+        code => format!("{status}, {code}: {reason}"),
+    };
     match (status, outcome) {
         (200, Outcome::Ignored) if code == Code::TypeNotSelected.as_str() => Verdict::Proven,
         // Where there is a queue, what the function cannot use of the parameters is 202.

@@ -25,7 +25,7 @@ pub(crate) struct Arguments {
     /// The URL of the redelivery queue, into which they go
     #[arg(long, value_name = "URL")]
     to: Option<String>,
-    /// Only those with this code; `unknown` for those that SQS moved
+    /// Only those with this code; `unknown` for those that have none
     #[arg(long, value_name = "CODE")]
     code: Option<String>,
     /// Only those whose reason holds this text

@@ -257,7 +257,7 @@ impl Setup {
         let settings = settings(&parameters, folder)?;
         let types = event_types::of(&settings.events);
         if types.is_empty() {
-            return Err(format!("{folder}/settings leaves out every type of event that Stripe knows").into());
+            return Err(format!("{folder}/settings removes every type of event that Stripe knows").into());
         }
         let all = endpoints::list(&self.api).await?;
         let (mut with_url, elsewhere): (Vec<_>, Vec<_>) =

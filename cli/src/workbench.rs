@@ -355,6 +355,7 @@ fn entry(
         event_type: text("type"),
         outcome: text("outcome").unwrap_or_else(|| "failed".to_owned()),
         status: answer.status().as_u16(),
+        code: text("code"),
         reason: text("reason"),
         user: sent("user_id").and_then(Value::as_str).map(str::to_owned),
         revenue: revenue.map(|(revenue, currency)| shown(revenue, currency)),

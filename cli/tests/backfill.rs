@@ -102,7 +102,7 @@ async fn all_events_of_a_time_arrive_oldest_first_and_as_the_function_would_have
     let ended = world.backfill(5, &[]);
     assert_eq!(
         (ended.code, ended.out.as_str()),
-        (Some(0), "500 sent, 0 left out by the settings, 0 rejected.\n"),
+        (Some(0), "500 sent, 0 ignored by the settings, 0 rejected.\n"),
         "{ended:?}"
     );
     world.assert_has(&events);
@@ -305,7 +305,7 @@ async fn what_amplitude_refuses_is_written_down_with_the_reason_and_the_rest_is_
     world.amplitude.order(AmplitudeFault::Answer(refusal), 1);
     let ended = world.backfill(4, &[]);
     assert_eq!(ended.code, Some(1));
-    assert!(ended.out.starts_with("58 sent, 0 left out by the settings, 2 rejected.\n"), "{ended:?}");
+    assert!(ended.out.starts_with("58 sent, 0 ignored by the settings, 2 rejected.\n"), "{ended:?}");
     let rejected = world.path("stripe-amplitude-shop.rejected.ndjson");
     let found = lines(&rejected);
     let ids: Vec<_> = found.iter().map(|line| line["event"]["id"].as_str().unwrap()).collect();
@@ -319,7 +319,7 @@ async fn what_amplitude_refuses_is_written_down_with_the_reason_and_the_rest_is_
     let ended = world.run(&[&same[..], &["--rejected", "again.ndjson"]].concat());
     assert_eq!(
         (ended.code, ended.out.as_str()),
-        (Some(0), "2 sent, 0 left out by the settings, 0 rejected.\n"),
+        (Some(0), "2 sent, 0 ignored by the settings, 0 rejected.\n"),
         "{ended:?}"
     );
     assert!(!world.path("again.ndjson").exists());
@@ -336,7 +336,7 @@ async fn events_of_a_file_are_sent_whatever_else_is_in_it() {
     std::fs::write(world.path("events.ndjson"), text.join("\n")).unwrap();
     let ended = world.run(&["--from-file", "events.ndjson", "--yes"]);
     assert_eq!(ended.code, Some(1));
-    assert!(ended.out.starts_with("40 sent, 0 left out by the settings, 1 rejected.\n"), "{ended:?}");
+    assert!(ended.out.starts_with("40 sent, 0 ignored by the settings, 1 rejected.\n"), "{ended:?}");
     let reason = &lines(&world.path("stripe-amplitude-shop.rejected.ndjson"))[0]["reason"];
     assert!(reason.as_str().unwrap().starts_with("line 8: malformed JSON"), "{reason}");
     world.assert_has(&events);
@@ -714,7 +714,7 @@ async fn files_are_taken_as_people_have_them_and_what_is_none_is_told() {
     let ended = world.run(&["--from-file", "events.ndjson", "--since", &since, "--yes"]);
     assert_eq!(
         (ended.code, ended.out.as_str()),
-        (Some(0), "3 sent, 0 left out by the settings, 0 rejected, 2 of another time.\n"),
+        (Some(0), "3 sent, 0 ignored by the settings, 0 rejected, 2 of another time.\n"),
         "{ended:?}"
     );
     let ended = world.run(&["--from-file", "events.ndjson", "--yes"]);
@@ -833,7 +833,7 @@ async fn killed_at_any_moment_it_goes_on_and_in_the_end_all_is_there_once() {
     if world.path("stripe-amplitude-shop.cursor.json").exists() || killed == 10 {
         let ended = world.run(&arguments);
         assert_eq!(ended.code, Some(1), "{ended:?}");
-        let report = format!("{number_of_events} sent, 0 left out by the settings, 40 rejected");
+        let report = format!("{number_of_events} sent, 0 ignored by the settings, 40 rejected");
         assert!(ended.out.contains(&report), "{ended:?}");
     }
     let repeats = world.amplitude.requests().repeats;

@@ -40,7 +40,7 @@ fn a_refused_event_is_shown_and_the_exit_code_says_so() {
     let serving = Serving::start(&[]);
     let (code, out, _) = run(&["send", EVENT, "--to", &serving.url, "--secret", "whsec_other"]);
     assert_eq!(code, Some(1));
-    assert!(out.contains("400") && out.contains("signature does not match"), "{out}");
+    assert!(out.contains("400") && out.contains(r#""code":"signature_mismatch""#), "{out}");
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn mistakes_are_told_on_standard_error_with_what_to_do() {
         (&["invocation", EVENT, "--project", "a/b"], 2, "1 to 64"),
         (&["invocation", EVENT, "--rest", "--function-url"], 2, "--function-url"),
         (&["preview", "no-such-file.json"], 1, "no-such-file.json"),
-        (&["preview", "Cargo.toml"], 1, "Cargo.toml: the function would answer 400: malformed JSON"),
+        (&["preview", "Cargo.toml"], 1, "Cargo.toml: the function would answer 400, `malformed_json`"),
         (&["preview", "Cargo.toml", "--created", "now"], 1, "Cargo.toml: it is not JSON"),
         (&["preview", EVENT, "--settings", "no-such-file.json"], 1, "no-such-file.json"),
         (&["preview", EVENT, "--settings", "Cargo.toml"], 1, "Cargo.toml: malformed JSON at line 1"),
@@ -185,7 +185,7 @@ fn a_shop_that_is_not_taken_says_why_and_stops() {
     let shop = ["generate", "--users", "200", "--weeks", "2", "--secret", "whsec_other", "--to", &serving.url];
     let (code, out, err) = run(&shop);
     assert_eq!(code, Some(1), "{out}");
-    assert!(err.starts_with("error: 400 {") && err.contains("signature does not match"), "{err}");
+    assert!(err.starts_with("error: 400 {") && err.contains(r#""code":"signature_mismatch""#), "{err}");
     assert_eq!(err.matches("error: ").count(), 1, "{err}");
     assert!(out.starts_with("0 of ") && !out.contains("Revenue"), "{out}");
 }
@@ -337,21 +337,21 @@ fn a_preview_of_a_refund_says_how_much_it_subtracts() {
 }
 
 #[test]
-fn a_preview_of_what_is_left_out_says_why() {
+fn a_preview_of_an_ignored_event_says_why() {
     let other = sample("charge.refunded", |event| event["type"] = "customer.created".into());
     let (code, out, _) = run_with(&other, &["preview", "-"]);
     assert_eq!(code, Some(0));
-    assert!(out.starts_with("Event: ") && out.contains("\nLeft out: nothing is sent\n"), "{out}");
-    assert!(out.contains("the setting `events`") && !out.contains("POST"), "{out}");
+    assert!(out.starts_with("Event: ") && out.contains("\nIgnored: nothing is sent\n"), "{out}");
+    assert!(out.contains("`type_not_selected`") && out.contains("`events`") && !out.contains("POST"), "{out}");
     // What is piped is the request or nothing.
     let (code, out, err) = run_with(&other, &["preview", "-", "--request"]);
     assert_eq!((code, &*out), (Some(0), ""));
-    assert!(err.contains("Left out"), "{err}");
+    assert!(err.contains("`type_not_selected`"), "{err}");
 
     let week = file("preview-week.json", r#"{"max_age_days": 7}"#);
     let (code, out, err) = run(&["preview", EVENT, "--settings", &week]);
     assert_eq!(code, Some(0));
-    assert!(out.contains("more than 7 days ago") && err.contains("--created now"), "{out}{err}");
+    assert!(out.contains("`too_old`") && out.contains("7 days") && err.contains("--created now"), "{out}{err}");
     let (_, out, err) = run(&["preview", EVENT, "--settings", &week, "--created", "now"]);
     assert!(out.contains("\nForwarded\n") && err.is_empty(), "{out}{err}");
 }
@@ -361,19 +361,19 @@ fn a_preview_fails_where_the_function_would() {
     let euros = file("preview-euros.json", r#"{"preferred_currency": {"code": "EUR", "rates": {"JPY": "0.0061"}}}"#);
     let (code, out, err) = run(&["preview", EVENT, "--settings", &euros]);
     assert_eq!((code, &*out), (Some(1), ""));
-    assert!(err.contains(EVENT) && err.contains("500") && err.contains("no rate from USD to EUR"), "{err}");
+    assert!(err.contains(EVENT) && err.contains("500, `missing_rate`") && err.contains("from USD to EUR"), "{err}");
 
     let thin =
         file("thin.json", r#"{"id": "evt_1", "object": "v2.core.event", "type": "v1.billing.meter.no_meter_found"}"#);
     let (code, out, err) = run(&["preview", &thin]);
     assert_eq!((code, &*out), (Some(1), ""));
-    assert!(err.contains("thin.json") && err.contains("400") && err.contains("a thin event"), "{err}");
+    assert!(err.contains("thin.json") && err.contains("400, `thin_event`"), "{err}");
     let (code, _, err) = run_with("{}", &["preview", "-"]);
-    assert!(code == Some(1) && err.contains("standard input: the function would answer 400: not a Stripe"), "{err}");
+    assert!(code == Some(1) && err.contains("standard input: the function would answer 400, `not_an_event`"), "{err}");
 
     let large = file("large.json", &" ".repeat(4 * 1024 * 1024 + 1));
     let (code, _, err) = run(&["preview", &large]);
-    assert!(code == Some(1) && err.contains("413"), "{err}");
+    assert!(code == Some(1) && err.contains("413, `body_too_large`"), "{err}");
 }
 
 #[test]

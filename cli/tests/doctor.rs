@@ -210,7 +210,7 @@ async fn a_function_that_is_not_there_or_knows_another_secret_is_found() {
     world.projects(&PROJECTS.replace("whsec_a", "whsec_b"));
     let ended = world.with_url();
     assert_eq!(ended.code, Some(1), "{ended:?}");
-    assert!(lines(&ended, "problem")[0].contains("signature does not match"), "{ended:?}");
+    assert!(lines(&ended, "problem")[0].contains("400, signature_mismatch: "), "{ended:?}");
     let ended = world.doctor(&["--url", "https://example.com/other"], &[]);
     assert!(ended.code == Some(1) && ended.error.contains("--url does not end with /stripe/shop"), "{ended:?}");
 }

@@ -28,13 +28,17 @@ impl Queues {
         self.call("CreateQueue", json!({"QueueName": name})).await["QueueUrl"].as_str().unwrap().to_owned()
     }
 
-    async fn put(&self, queue: &str, id: &str, reason: &str) {
+    /// Without a code, as an older version does.
+    async fn put(&self, queue: &str, id: &str, code: Option<&str>, reason: &str) {
         let text = |text: &str| json!({"DataType": "String", "StringValue": text});
         let body = json!({"id": id, "object": "event", "type": "charge.failed", "created": 1, "data": {"object": {}}});
-        let attributes = json!({
+        let mut attributes = json!({
             "project": text("shop"), "source": text("eu"), "reason": text(reason),
             "received": {"DataType": "Number", "StringValue": "1721948700"},
         });
+        if let Some(code) = code {
+            attributes["code"] = text(code);
+        }
         let input = json!({"QueueUrl": queue, "MessageBody": body.to_string(), "MessageAttributes": attributes});
         self.call("SendMessage", input).await;
     }
@@ -67,21 +71,33 @@ impl Queues {
 }
 
 #[tokio::test]
-async fn dead_letters_are_counted_by_reason_and_sent_again_on_demand() {
+async fn dead_letters_are_counted_by_code_and_reason_and_sent_again_on_demand() {
     let queues = Queues::start();
     let (dead, queue) = (queues.queue("dead").await, queues.queue("queue").await);
-    for number in 0..12 {
-        let reason = if number < 9 { "400: the event is not accepted" } else { "not a Stripe event" };
-        queues.put(&dead, &format!("evt_{number}"), reason).await;
+    for number in 0..14 {
+        let (code, reason) = match number {
+            0..7 => (Some("amplitude_rejected"), "the value of a field"),
+            7..9 => (Some("amplitude_rejected"), "a missing field"),
+            9..12 => (Some("not_an_event"), "a missing field"),
+            _ => (None, "the value of a field"),
+        };
+        queues.put(&dead, &format!("evt_{number}"), code, reason).await;
     }
 
     let (code, out, error) = queues.redrive(&["--dead-letters", &dead], "");
     assert_eq!(code, Some(0), "{error}");
-    assert!(out.starts_with("About 12 dead letters.\n"), "{out}");
-    assert!(out.contains("400: the event is not accepted\n       9  shop  charge.failed\n"), "{out}");
-    assert!(out.contains("not a Stripe event\n       3  shop  charge.failed\n"), "{out}");
+    assert!(out.starts_with("About 14 dead letters.\n"), "{out}");
+    for (cause, number) in [
+        ("amplitude_rejected: the value of a field", 7),
+        ("amplitude_rejected: a missing field", 2),
+        ("not_an_event: a missing field", 3),
+        ("unknown: the value of a field", 2),
+    ] {
+        assert!(out.contains(&format!("\n{cause}\n       {number}  shop  charge.failed\n")), "{cause}: {out}");
+    }
 
-    let only = ["--dead-letters", &dead, "--send", "--to", &queue, "--reason", "400"];
+    let send = ["--dead-letters", &dead, "--send", "--to", &queue];
+    let only = [&send[..], &["--code", "amplitude_rejected"]].concat();
     let (code, out, _) = queues.redrive(&only, "n\n");
     assert_eq!((code, out.contains("Nothing is sent.")), (Some(0), true), "{out}");
     assert_eq!(queues.messages(&queue).await.len(), 0);
@@ -90,15 +106,26 @@ async fn dead_letters_are_counted_by_reason_and_sent_again_on_demand() {
     assert!(out.contains("Send these 9 again? [y/N]") && out.contains("9 of 9 are in the queue again."), "{out}");
     let sent = queues.messages(&queue).await;
     assert_eq!(sent.len(), 9);
-    let attribute = |name: &str| &sent[0]["MessageAttributes"][name]["StringValue"];
-    assert_eq!(
-        (attribute("project"), attribute("source"), attribute("received")),
-        (&json!("shop"), &json!("eu"), &json!("1721948700"))
-    );
-    assert!(sent[0]["Body"].as_str().unwrap().contains("\"object\":\"event\""));
+    for message in &sent {
+        let attribute = |name: &str| &message["MessageAttributes"][name]["StringValue"];
+        assert_eq!(
+            (attribute("project"), attribute("source"), attribute("received"), attribute("code")),
+            (&json!("shop"), &json!("eu"), &json!("1721948700"), &json!("amplitude_rejected"))
+        );
+        assert!(message["Body"].as_str().unwrap().contains("\"object\":\"event\""));
+    }
 
-    let (code, out, _) = queues.redrive(&["--dead-letters", &dead, "--send", "--to", &queue, "--yes"], "");
-    assert_eq!((code, out.contains("3 of 3 are in the queue again.")), (Some(0), true), "{out}");
+    for (filter, number) in [
+        // Of another code and of another reason.
+        (&["--code", "not_an_event", "--reason", "the value"][..], 0),
+        (&["--reason", "missing"], 3),
+        (&["--code", "unknown"], 2),
+    ] {
+        let (code, out, _) = queues.redrive(&[&send[..], filter, &["--yes"]].concat(), "");
+        let sent = number == 0 || out.contains(&format!("{number} of {number} are in the queue again."));
+        assert_eq!((code, sent), (Some(0), true), "{filter:?}: {out}");
+        assert!(number > 0 || !out.contains("in the queue again"), "{out}");
+    }
     let (_, out, _) = queues.redrive(&["--dead-letters", &dead], "");
     assert!(out.starts_with("About 0 dead letters.\n"), "{out}");
 }

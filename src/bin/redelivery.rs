@@ -3,19 +3,21 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use lambda_http::{Error, LambdaEvent, lambda_runtime, service_fn};
 use stripe_amplitude::amplitude::client::Client;
 use stripe_amplitude::environment::Environment;
+use stripe_amplitude::lambda::queue::Payload;
 use stripe_amplitude::projects::Projects;
 use stripe_amplitude::projects::parameter_store::ParameterStore;
 use stripe_amplitude::queue::sqs::Sqs;
-use stripe_amplitude::redelivery::{Batch, Invocation, Redelivery};
+use stripe_amplitude::redelivery::{Invocation, Redelivery};
 use stripe_amplitude::{http_client, lambda};
 
 fn main() -> ExitCode {
     lambda::run("redelivery", run)
 }
 
-async fn run(environment: Environment) -> Result<(), lambda::Error> {
+async fn run(environment: Environment) -> Result<(), Error> {
     let http = http_client::build(environment.extra_ca_file.as_deref())?;
     let source = ParameterStore::new(&environment.access, http.clone(), environment.parameter_prefix);
     let projects = Projects::new(source, environment.parameter_ttl);
@@ -24,20 +26,19 @@ async fn run(environment: Environment) -> Result<(), lambda::Error> {
     let dead_letters = environment.dead_letter_queue_url.map(sqs);
     let amplitude = Client::new(http.clone(), environment.amplitude_url);
     let redelivery = Arc::new(Redelivery::new(projects, amplitude, queue, dead_letters));
-    let function: Option<Arc<str>> = environment.function_name.map(Into::into);
 
-    lambda::serve(&http, move |invocation| {
-        let (redelivery, function) = (Arc::clone(&redelivery), function.clone());
+    lambda_runtime::run_concurrent(service_fn(move |event: LambdaEvent<Payload>| {
+        let redelivery = Arc::clone(&redelivery);
         // Boxed, or the compiler nests the type of this future in that of the runtime deeper than it allows itself.
         Box::pin(async move {
-            let batch = Batch::read(&invocation.payload)?;
+            let LambdaEvent { payload: Payload(batch), context } = event;
             let invocation = Invocation {
-                request_id: Some(&invocation.request_id),
-                function: function.as_deref(),
-                time_left: invocation.time_left,
+                request_id: Some(&context.request_id),
+                function: Some(&context.env_config.function_name),
+                time_left: lambda::time_left(context.deadline),
             };
-            Ok(redelivery.handle(batch, invocation).await)
+            Ok::<_, Error>(redelivery.handle(batch?, invocation).await)
         })
-    })
+    }))
     .await
 }

@@ -88,7 +88,7 @@ impl Sqs {
 pub struct Letter {
     /// To delete it or to let it become visible.
     pub receipt: String,
-    /// Why it is in the queue: the stable code. `None` where SQS moved it there, or another version did.
+    /// Why it is in the queue: the stable code. `None` where somebody else or an older version put it there.
     pub code: Option<String>,
     /// Why it is in the queue, for people.
     pub reason: Option<String>,

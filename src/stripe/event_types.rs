@@ -45,7 +45,7 @@ pub const TYPES: [&str; 26] = [
 pub struct EventTypes {
     /// Further ones.
     pub add: Vec<TypePattern>,
-    /// Those that are left out.
+    /// Those that it does not want.
     pub remove: Vec<TypePattern>,
 }
 

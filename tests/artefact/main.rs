@@ -44,10 +44,10 @@ async fn every_type_arrives_through_the_release_build() {
         }
     }
     let answer = stage.send(Gateway::HttpApi, &Request::signed(SHOP, "whsec_wrong", "{}")).await;
-    answer.expect_reason(400, "refused", "signature does not match");
+    answer.expect_code(400, "refused", "signature_mismatch");
     // The route of the other build is not in this one.
     let answer = stage.send(Gateway::HttpApi, &Request::signed("panic-for-tests", SECRET, "{}")).await;
-    answer.expect_reason(404, "refused", "no such project");
+    answer.expect_code(404, "refused", "unknown_project");
 }
 
 #[tokio::test]
@@ -71,7 +71,7 @@ async fn a_panic_is_answered_and_the_process_serves_on() {
     for _ in 0..3 {
         let answer = stage.send(Gateway::HttpApi, &Request::signed("panic-for-tests", SECRET, body.clone())).await;
         secrets::expect_none_in("the answer to a panic", &answer.body.to_string());
-        answer.expect_reason(500, "failed", "unexpected error in the function");
+        answer.expect_code(500, "failed", "internal_error");
         let event = stripe::new_event("charge.succeeded");
         stage.send(Gateway::HttpApi, &Request::signed(SHOP, SECRET, event.to_string())).await.expect_forwarded();
     }

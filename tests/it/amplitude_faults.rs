@@ -13,8 +13,10 @@ use crate::harness::{API_KEY, SECRET, SHOP, Stage, stripe};
 
 /// The event is not taken: what the answer says, and how often it was tried. The reason names the parameter of the key.
 struct Refusal {
-    reason: &'static str,
-    code: Option<u16>,
+    code: &'static str,
+    /// What else the reason names: the status, the kind of field, the remedy.
+    named: &'static str,
+    status: Option<u16>,
     attempts: u64,
 }
 
@@ -25,13 +27,14 @@ async fn expect_refusal(stage: &Stage, expected: &Refusal) -> Duration {
     let start = Instant::now();
     let answer = stage.deliver(&event).await;
     let elapsed = start.elapsed();
-    answer.expect_reason(502, "failed", expected.reason);
-    answer.expect_reason(502, "failed", "amplitude-api-key");
+    answer.expect_code(502, "failed", expected.code);
+    answer.expect_named(expected.named);
+    answer.expect_named("amplitude-api-key");
     assert_eq!((&answer.body["event"], &answer.body["type"]), (&event["id"], &json!("charge.succeeded")));
     let line = stage.function.line_of(&event, 1).await;
-    assert_eq!(line["level"], "ERROR");
+    assert_eq!((&line["level"], &line["code"]), (&json!("ERROR"), &json!(expected.code)), "{line}");
     assert_eq!(line["attempts"], expected.attempts, "{line}");
-    assert_eq!(line.get("amplitude_code").cloned(), expected.code.map(Value::from), "{line}");
+    assert_eq!(line.get("amplitude_code").cloned(), expected.status.map(Value::from), "{line}");
     if stage.amplitude.requests() > 0 {
         assert_eq!(stage.amplitude.requests() - before, expected.attempts, "{line}");
     }
@@ -61,31 +64,46 @@ async fn what_amplitude_refuses_for_good_is_sent_once_and_answered_502() {
         location: Some("http://hidden.example.com/".to_owned()),
         ..FaultyAnswer::default()
     };
-    for (fault, code, reason) in [
-        (Fault::InvalidApiKey, 400, "400: the API key is not known to Amplitude"),
-        (bad_request("missing_field", json!("hidden")), 400, "400: the event is not accepted (a missing field)"),
-        (bad_request("events_with_missing_fields", json!({"hidden": [0]})), 400, "(a missing field)"),
-        (bad_request("events_with_invalid_fields", json!({"hidden": [0]})), 400, "(the value of a field"),
-        (bad_request("events_with_invalid_id_lengths", json!({"user_id": [0]})), 400, "(the length of the user ID"),
-        (bad_request("silenced_devices", json!(["hidden"])), 400, "silenced"),
-        (bad_request("silenced_events", json!([0])), 400, "silenced"),
-        (bad_request("hidden", json!(true)), 400, "(Amplitude did not say what)"),
-        (answer_with_text(400, "hidden"), 400, "400: the event is not accepted (Amplitude did not say what)"),
-        (Fault::answer(403), 403, "403: Amplitude's firewall"),
-        (Fault::answer(413), 413, "413: the event is larger"),
+    for (fault, status, code, named) in [
+        (Fault::InvalidApiKey, 400, "amplitude_invalid_key", "400"),
+        (bad_request("missing_field", json!("hidden")), 400, "amplitude_rejected", "a missing field"),
+        (
+            bad_request("events_with_missing_fields", json!({"hidden": [0]})),
+            400,
+            "amplitude_rejected",
+            "a missing field",
+        ),
+        (
+            bad_request("events_with_invalid_fields", json!({"hidden": [0]})),
+            400,
+            "amplitude_rejected",
+            "the value of a field",
+        ),
+        (
+            bad_request("events_with_invalid_id_lengths", json!({"user_id": [0]})),
+            400,
+            "amplitude_rejected",
+            "the length of the user ID",
+        ),
+        (bad_request("silenced_devices", json!(["hidden"])), 400, "amplitude_silenced", "400"),
+        (bad_request("silenced_events", json!([0])), 400, "amplitude_silenced", "400"),
+        (bad_request("hidden", json!(true)), 400, "amplitude_rejected", "Amplitude did not say what"),
+        (answer_with_text(400, "hidden"), 400, "amplitude_rejected", "Amplitude did not say what"),
+        (Fault::answer(403), 403, "amplitude_forbidden", "403"),
+        (Fault::answer(413), 413, "amplitude_too_large", "413"),
         // Amplitude asks for 30 s of patience, which Stripe has.
-        (Fault::answer(429), 429, "429: too many events"),
-        (answer_with_text(404, "hidden"), 404, "404: an answer that Amplitude does not document"),
-        (answer_with_text(418, "hidden"), 418, "418: an answer that Amplitude does not document"),
-        (answer_with_text(200, "<html>hidden</html>"), 200, "200, but not from Amplitude"),
-        (answer_with_text(200, ""), 200, "200, but not from Amplitude"),
-        (answer_with_json(200, json!({"hidden": 200})), 200, "200, but not from Amplitude"),
-        (answer_with_json(200, json!({"code": 400})), 200, "200, but not from Amplitude"),
-        (answer_with_text(204, ""), 204, "204, but not from Amplitude"),
-        (Fault::Answer(redirect), 307, "307: a redirect"),
+        (Fault::answer(429), 429, "amplitude_throttled", "429"),
+        (answer_with_text(404, "hidden"), 404, "amplitude_unexpected", "404"),
+        (answer_with_text(418, "hidden"), 418, "amplitude_unexpected", "418"),
+        (answer_with_text(200, "<html>hidden</html>"), 200, "not_amplitude", "200"),
+        (answer_with_text(200, ""), 200, "not_amplitude", "200"),
+        (answer_with_json(200, json!({"hidden": 200})), 200, "not_amplitude", "200"),
+        (answer_with_json(200, json!({"code": 400})), 200, "not_amplitude", "200"),
+        (answer_with_text(204, ""), 204, "not_amplitude", "204"),
+        (Fault::Answer(redirect), 307, "not_amplitude", "307: a redirect"),
     ] {
         stage.amplitude.order(fault, 1);
-        expect_refusal(&stage, &Refusal { reason, code: Some(code), attempts: 1 }).await;
+        expect_refusal(&stage, &Refusal { code, named, status: Some(status), attempts: 1 }).await;
     }
     assert!(stage.amplitude.events().is_empty());
     stage.deliver(&stripe::new_event("charge.succeeded")).await.expect_forwarded();
@@ -97,7 +115,8 @@ async fn the_test_key_is_named_where_amplitude_does_not_know_it() {
     stage.store.put(&format!("{SHOP}/amplitude-test-api-key"), "hidden-test-key").await;
     stage.amplitude.order(Fault::InvalidApiKey, 1);
     let answer = stage.deliver(&stripe::new_event("charge.succeeded")).await;
-    answer.expect_reason(502, "failed", "amplitude-test-api-key");
+    answer.expect_code(502, "failed", "amplitude_invalid_key");
+    answer.expect_named("amplitude-test-api-key");
     hides_everything(&stage, &answer);
 }
 
@@ -114,7 +133,8 @@ async fn a_redirect_is_not_followed() {
             ..FaultyAnswer::default()
         };
         stage.amplitude.order(Fault::Answer(redirect), 1);
-        expect_refusal(&stage, &Refusal { reason: "a redirect", code: Some(status), attempts: 1 }).await;
+        let refusal = Refusal { code: "not_amplitude", named: "a redirect", status: Some(status), attempts: 1 };
+        expect_refusal(&stage, &refusal).await;
     }
     assert_eq!(elsewhere.requests(), 0);
 }
@@ -175,13 +195,13 @@ async fn a_cut_connection_is_made_again_at_once() {
 #[tokio::test]
 async fn a_lasting_fault_is_answered_502_after_three_attempts() {
     let stage = Stage::start().await;
-    for (fault, code, attempts, reason) in [
-        (Fault::answer(500), Some(500), 3, "500: Amplitude is not available"),
-        (Fault::answer(503), Some(503), 3, "503: Amplitude is not available"),
-        (Fault::Cut { ingest: false }, None, 4, "the connection broke"),
+    for (fault, status, attempts, code, named) in [
+        (Fault::answer(500), Some(500), 3, "amplitude_unavailable", "500"),
+        (Fault::answer(503), Some(503), 3, "amplitude_unavailable", "503"),
+        (Fault::Cut { ingest: false }, None, 4, "amplitude_connection_broken", ""),
     ] {
         stage.amplitude.order(fault, u32::try_from(attempts).unwrap());
-        let elapsed = expect_refusal(&stage, &Refusal { reason, code, attempts }).await;
+        let elapsed = expect_refusal(&stage, &Refusal { code, named, status, attempts }).await;
         assert!(elapsed < Duration::from_millis(4500), "{elapsed:?}");
     }
     assert!(stage.amplitude.events().is_empty());
@@ -205,7 +225,7 @@ async fn an_amplitude_that_hangs_for_ever_is_answered_502_before_stripes_patienc
     stage.amplitude.order(Fault::Hang { milliseconds: 60_000, ingest: false }, 10);
     let start = Instant::now();
     let event = stripe::new_event("charge.succeeded");
-    stage.deliver(&event).await.expect_reason(502, "failed", "no answer in time");
+    stage.deliver(&event).await.expect_code(502, "failed", "amplitude_timeout");
     // The limit is 4.5 s; the rest is for a busy machine.
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
     let attempts = stage.function.line_of(&event, 1).await["attempts"].as_u64().unwrap();
@@ -226,13 +246,15 @@ async fn parameter_store_and_amplitude_share_one_deadline() {
 async fn an_address_where_nobody_listens_is_answered_502() {
     let store = ParameterStore::start_with_shop().await;
     let stage = Stage::of(store, Amplitude::nowhere(), &[]).await;
-    expect_refusal(&stage, &Refusal { reason: "no connection", code: None, attempts: 4 }).await;
+    let refusal = Refusal { code: "amplitude_unreachable", named: "", status: None, attempts: 4 };
+    expect_refusal(&stage, &refusal).await;
 }
 
 #[tokio::test]
 async fn an_untrusted_certificate_is_answered_502_with_the_remedy() {
     let stage = Stage::of(ParameterStore::start_with_shop().await, Amplitude::start_with_tls().await, &[]).await;
-    expect_refusal(&stage, &Refusal { reason: "set EXTRA_CA_FILE", code: None, attempts: 1 }).await;
+    let refusal = Refusal { code: "amplitude_untrusted", named: "EXTRA_CA_FILE", status: None, attempts: 1 };
+    expect_refusal(&stage, &refusal).await;
 }
 
 #[tokio::test]

@@ -35,7 +35,7 @@ async fn the_line_of_a_forwarded_event_has_what_an_operator_asks_for() {
     let behind = line["seconds_behind_stripe"].as_i64().unwrap();
     assert!((100..=110).contains(&behind), "{line}");
     assert!(line["request_id"].is_string());
-    assert_eq!(line.get("reason"), None);
+    assert_eq!((line.get("code"), line.get("reason")), (None, None));
     assert_eq!(line.get("api_version"), None, "it is the usual one");
 }
 
@@ -57,12 +57,12 @@ async fn the_line_names_no_user_path_where_there_is_no_user() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_logged_with_the_reason_that_stripe_is_told() {
+async fn a_refusal_is_logged_with_the_code_and_the_reason_that_stripe_is_told() {
     let stage = Stage::start().await;
     let answer = stage.send(&Request::unsigned(SHOP, "{}")).await;
     let line = &stage.function.request_lines(1).await[0];
     assert_eq!((&line["level"], &line["status"]), (&json!("WARN"), &json!(400)));
-    assert_eq!(line["reason"], answer.body["reason"]);
+    assert_eq!((&line["code"], &line["reason"]), (&json!("signature_missing"), &answer.body["reason"]));
     assert_eq!(line["project"], SHOP);
     for field in ["event", "attempts", "parameter_store_milliseconds", "amplitude_milliseconds"] {
         assert_eq!(line.get(field), None, "{field} in {line}");

@@ -2,18 +2,19 @@
 
 use std::time::Duration;
 
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::harness::parameter_store::Fault;
 use crate::harness::{SHOP, Stage, eventually, stripe};
 
-/// Each fault, how it is told, and how many calls it costs.
-const FAULTS: [(Fault, &str, usize); 5] = [
-    (Fault::Throttled, "its rate limit is reached", 3),
-    (Fault::Denied, "the function's role needs ssm:GetParametersByPath", 1),
-    (Fault::Undecryptable, "a parameter cannot be decrypted", 1),
-    (Fault::Hang, "no answer in time", 2),
-    (Fault::Down, "no connection", 3),
+/// Each fault, its code, what tells it from others of this code, and how many calls it costs.
+const FAULTS: [(Fault, &str, &str, usize); 5] = [
+    (Fault::Throttled, "parameter_store_throttled", "ThrottlingException", 3),
+    (Fault::Denied, "parameter_store_denied", "ssm:GetParametersByPath", 1),
+    (Fault::Undecryptable, "parameter_store_unavailable", "a parameter cannot be decrypted", 1),
+    (Fault::Hang, "parameter_store_unavailable", "no answer in time", 2),
+    (Fault::Down, "parameter_store_unavailable", "no connection", 3),
 ];
 
 #[tokio::test]
@@ -35,20 +36,21 @@ async fn a_broken_connection_is_made_again_within_the_delivery() {
 #[tokio::test]
 async fn without_an_old_value_the_delivery_fails_with_the_reason_and_works_when_the_fault_is_over() {
     let stage = Stage::start().await;
-    for (fault, words, calls) in FAULTS {
+    for (fault, code, named, calls) in FAULTS {
         let before = stage.store.calls();
         stage.store.fail(fault);
         let start = Instant::now();
         let answer = stage.deliver(&stripe::new_event("charge.succeeded")).await;
-        answer.expect_reason(503, "failed", "Parameter Store could not be read");
-        answer.expect_reason(503, "failed", words);
+        answer.expect_code(503, "failed", code);
+        answer.expect_named(named);
         assert!(!answer.body.to_string().contains("arn:"), "AWS's own text is not passed on: {}", answer.body);
         // The limit is 1.5 s; the rest is for a busy machine.
         assert!(start.elapsed() < Duration::from_millis(3500), "{fault:?}: {:?}", start.elapsed());
         assert_eq!(stage.store.calls() - before, calls, "{fault:?}");
-        let line = stage.function.line_with(words).await;
-        assert!(line.contains("\"outcome\":\"failed\""), "the line of the request says it: {line}");
-        assert_eq!(stage.function.output().matches(words).count(), 1, "and no other line does");
+        let line: Value = serde_json::from_str(&stage.function.line_with(named).await).unwrap();
+        let told = (&line["outcome"], &line["code"], &line["reason"]);
+        assert_eq!(told, (&json!("failed"), &json!(code), &answer.body["reason"]), "the line of the request says it");
+        assert_eq!(stage.function.output().matches(named).count(), 1, "and no other line does");
     }
     assert!(!stage.function.output().contains("arn:"));
     stage.store.recover();
@@ -58,12 +60,12 @@ async fn without_an_old_value_the_delivery_fails_with_the_reason_and_works_when_
 
 /// Not that too many projects were asked for, though they are not looked for as often any longer.
 #[tokio::test]
-async fn the_reason_stays_the_same_however_often_it_fails() {
+async fn the_code_stays_the_same_however_often_it_fails() {
     let stage = Stage::start().await;
     stage.store.fail(Fault::Denied);
     for _ in 0..40 {
         let answer = stage.deliver(&stripe::new_event("charge.succeeded")).await;
-        answer.expect_reason(503, "failed", "the function's role needs ssm:GetParametersByPath");
+        answer.expect_code(503, "failed", "parameter_store_denied");
     }
     assert!(stage.store.calls() < 40, "{}", stage.store.calls());
     stage.store.recover();
@@ -117,8 +119,8 @@ async fn an_old_value_outlives(fault: Fault) {
         (stage.store.calls() > before).then_some(())
     })
     .await;
-    let words = FAULTS.iter().find(|(listed, ..)| *listed == fault).unwrap().1;
-    let line = stage.function.line_with(words).await;
+    let named = FAULTS.iter().find(|(listed, ..)| *listed == fault).unwrap().2;
+    let line = stage.function.line_with(named).await;
     assert!(line.contains("\"WARN\"") && line.contains("the old parameters are used"), "{line}");
     // For a pause nothing is asked for.
     let calls = stage.store.calls();
@@ -136,7 +138,7 @@ async fn a_wrong_signature_during_an_outage_is_refused_in_time() {
     stage.store.fail(Fault::Hang);
     let start = Instant::now();
     let answer = stage.deliver_to(SHOP, "whsec_wrong", &stripe::new_event("charge.succeeded")).await;
-    answer.expect_reason(400, "refused", "signature does not match");
+    answer.expect_code(400, "refused", "signature_mismatch");
     assert!(start.elapsed() < Duration::from_millis(2500), "{:?}", start.elapsed());
     stage.deliver(&stripe::new_event("charge.succeeded")).await.expect_forwarded();
 }

@@ -46,7 +46,7 @@ async fn strangers_cannot_make_the_function_call_parameter_store_without_bound()
         match answer.status {
             404 => unknown += 1,
             _ => {
-                answer.expect_reason(503, "failed", "too many projects");
+                answer.expect_code(503, "failed", "too_many_new_projects");
                 exhausted += 1;
             }
         }
@@ -69,7 +69,7 @@ async fn a_new_secret_works_at_once_and_the_old_one_no_longer() {
     stage.deliver_to(SHOP, "whsec_new", &stripe::new_event("charge.succeeded")).await.expect_forwarded();
     assert_eq!(stage.store.calls(), 2);
     let answer = stage.deliver(&stripe::new_event("charge.succeeded")).await;
-    answer.expect_reason(400, "refused", "signature does not match");
+    answer.expect_code(400, "refused", "signature_mismatch");
 }
 
 /// While a secret is rolled, Stripe signs with both.
@@ -96,7 +96,7 @@ async fn wrong_signatures_cause_one_early_refresh_in_ten_seconds() {
     let start = Instant::now();
     for _ in 0..10 {
         let answer = stage.deliver_to(SHOP, "whsec_wrong", &stripe::new_event("charge.succeeded")).await;
-        answer.expect_reason(400, "refused", "signature does not match");
+        answer.expect_code(400, "refused", "signature_mismatch");
     }
     let allowed = 1 + usize::try_from(start.elapsed().as_secs() / 10).unwrap();
     assert!((2..=1 + allowed).contains(&stage.store.calls()), "{} calls", stage.store.calls());
@@ -161,5 +161,5 @@ async fn a_removed_project_is_unknown_after_the_time_to_live() {
         (answer.status != 200).then_some(answer)
     })
     .await;
-    answer.expect_reason(404, "refused", "no such project");
+    answer.expect_code(404, "refused", "unknown_project");
 }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::harness::amplitude::answer_with_json;
+use crate::harness::lambda::Function;
 use crate::harness::parameter_store::{Fault as AwsFault, ParameterStore};
 use crate::harness::queue::{self, Handed, QueueStage};
 use crate::harness::{API_KEY, SECRET, SHOP, eventually, stripe};
@@ -63,14 +64,14 @@ async fn what_amplitude_does_not_take_is_deferred_in_time_and_arrives_once() {
     let QueueStage { stage, queue, redelivery } = &setup;
     stage.store.put_project("other", "whsec_other", "other-key").await;
     let mut events = Vec::new();
-    for (fault, reason) in [
-        (Fault::answer(503), "503: Amplitude is not available"),
-        (Fault::Cut { ingest: false }, "the connection broke"),
-        (Fault::Hang { milliseconds: 60_000, ingest: false }, "no answer in time"),
-        (Fault::InvalidApiKey, "the API key is not known"),
-        (Fault::answer(429), "429"),
+    for (fault, code) in [
+        (Fault::answer(503), "amplitude_unavailable"),
+        (Fault::Cut { ingest: false }, "amplitude_connection_broken"),
+        (Fault::Hang { milliseconds: 60_000, ingest: false }, "amplitude_timeout"),
+        (Fault::InvalidApiKey, "amplitude_invalid_key"),
+        (Fault::answer(429), "amplitude_throttled"),
         // It is in Amplitude already, which nobody can know.
-        (Fault::Hang { milliseconds: 60_000, ingest: true }, "no answer in time"),
+        (Fault::Hang { milliseconds: 60_000, ingest: true }, "amplitude_timeout"),
     ] {
         stage.amplitude.fail(fault);
         for (project, secret) in [(SHOP, SECRET), ("other", "whsec_other")] {
@@ -78,10 +79,11 @@ async fn what_amplitude_does_not_take_is_deferred_in_time_and_arrives_once() {
             let start = Instant::now();
             let answer = stage.deliver_to(project, secret, &event).await;
             assert!(start.elapsed() < LATEST_ANSWER, "{:?}", start.elapsed());
-            answer.expect_reason(202, "deferred", reason);
-            answer.expect_reason(202, "deferred", "amplitude-api-key");
+            answer.expect_code(202, "deferred", code);
+            answer.expect_named("amplitude-api-key");
             let line = stage.function.line_of(&event, 1).await;
             assert_eq!((&line["deferred"], &line["level"]), (&json!(1), &json!("WARN")), "{line}");
+            assert_eq!((&line["outcome"], &line["code"]), (&json!("deferred"), &json!(code)), "{line}");
             assert_eq!(line.get("failed"), None);
             events.push((event, project));
         }
@@ -119,7 +121,8 @@ async fn a_message_is_the_signed_body_with_whose_it_is_when_it_came_and_why() {
     for (secret, source) in [(SECRET, None), ("whsec_germany", Some("germany"))] {
         let before = stripe::now();
         let request = crate::harness::gateway::Request::signed(SHOP, secret, body.clone());
-        setup.stage.send(&request).await.expect(202, "deferred");
+        let answer = setup.stage.send(&request).await;
+        answer.expect_code(202, "deferred", "amplitude_unavailable");
         let messages = setup.queue.receive().await;
         let [message] = &messages[..] else { panic!("{messages:?}") };
         assert_eq!(message["Body"], body);
@@ -128,11 +131,10 @@ async fn a_message_is_the_signed_body_with_whose_it_is_when_it_came_and_why() {
         let seconds: u64 = received.2.parse().unwrap();
         assert!((before..=stripe::now()).contains(&seconds));
         let text = |name: &str, value: &str| (name.to_owned(), "String".to_owned(), value.to_owned());
-        let reason =
-            "not delivered to Amplitude (key: amplitude-api-key): 503: Amplitude is not available at the moment";
         let mut expected = BTreeSet::from([
             text("project", SHOP),
-            text("reason", reason),
+            text("code", "amplitude_unavailable"),
+            text("reason", answer.body["reason"].as_str().unwrap()),
             ("received".to_owned(), "Number".to_owned(), received.2.clone()),
         ]);
         expected.extend(source.map(|source| text("source", source)));
@@ -153,15 +155,19 @@ async fn with_delivery_by_queue_every_selected_event_goes_there_first() {
     stage.store.put(&format!("{SHOP}/stripe-signing-secret/germany"), "whsec_germany").await;
     let event = stripe::new_event("payment_intent.succeeded");
     let answer = stage.deliver_to(SHOP, "whsec_germany", &event).await;
-    answer.expect_reason(202, "deferred", "every event goes by the redelivery queue");
+    answer.expect_code(202, "queued", "delivery_queue");
     let line = stage.function.line_of(&event, 1).await;
+    assert_eq!((&line["outcome"], &line["code"]), (&json!("queued"), &json!("delivery_queue")), "{line}");
     assert_eq!((&line["queued"], line.get("deferred"), &line["level"]), (&json!(1), None, &json!("INFO")), "{line}");
     assert_eq!(stage.amplitude.requests(), 0);
     // What nobody wants is not put into it.
     let mut unsupported = stripe::new_event("charge.succeeded");
     unsupported["type"] = "customer.created".into();
-    stage.deliver(&unsupported).await.expect_reason(200, "ignored", "the setting `events`");
-    assert_eq!(setup.queue.len().await, 1);
+    stage.deliver(&unsupported).await.expect_code(200, "ignored", "type_not_selected");
+    let messages = setup.queue.receive().await;
+    let [message] = &messages[..] else { panic!("{messages:?}") };
+    assert_eq!(message["MessageAttributes"]["code"]["StringValue"], "delivery_queue");
+    setup.queue.make_visible(&messages).await;
     setup.drain().await;
     assert_eq!(stage.amplitude.the(&event).event["event_properties"]["stripe_source"], "germany");
 
@@ -182,23 +188,26 @@ async fn with_delivery_by_queue_every_selected_event_goes_there_first() {
 async fn where_the_queue_is_down_too_stripe_delivers_again() {
     let setup = QueueStage::start().await;
     let stage = &setup.stage;
-    for (fault, words) in [
-        (AwsFault::Throttled, "its rate limit is reached (RequestThrottled)"),
-        (AwsFault::Denied, "access is denied: the function's role needs sqs:SendMessage"),
+    for (fault, named) in [
+        (AwsFault::Throttled, "RequestThrottled"),
+        (AwsFault::Denied, "sqs:SendMessage"),
         (AwsFault::Undecryptable, "its KMS key is disabled"),
         (AwsFault::Down, "no connection"),
         (AwsFault::Hang, "no answer in time"),
     ] {
-        for amplitude in [Fault::answer(503), Fault::Hang { milliseconds: 60_000, ingest: false }] {
+        for (amplitude, code) in [
+            (Fault::answer(503), "amplitude_unavailable"),
+            (Fault::Hang { milliseconds: 60_000, ingest: false }, "amplitude_timeout"),
+        ] {
             stage.amplitude.fail(amplitude);
             setup.queue.fail(fault);
             let event = stripe::new_event("payment_intent.succeeded");
             let start = Instant::now();
             let answer = stage.deliver(&event).await;
             assert!(start.elapsed() < LATEST_ANSWER, "{fault:?}: {:?}", start.elapsed());
-            answer.expect_reason(502, "failed", "not delivered to Amplitude");
-            answer.expect_reason(502, "failed", "; and the redelivery queue could not take the event: ");
-            answer.expect_reason(502, "failed", words);
+            answer.expect_code(502, "failed", code);
+            answer.expect_named("; and the redelivery queue could not take the event: ");
+            answer.expect_named(named);
             assert!(!answer.body.to_string().contains("arn:"), "{}", answer.body);
             setup.queue.recover();
             stage.amplitude.recover();
@@ -239,7 +248,9 @@ async fn an_event_that_is_larger_than_a_message_waits_at_stripe() {
     let (fits, too_large) = (sized(1024 * 1024 - 4096), sized(1024 * 1024));
     stage.amplitude.fail(Fault::answer(429));
     stage.deliver(&fits).await.expect(202, "deferred");
-    stage.deliver(&too_large).await.expect_reason(502, "failed", "larger than a message of SQS (1 MiB)");
+    let answer = stage.deliver(&too_large).await;
+    answer.expect_code(502, "failed", "amplitude_throttled");
+    answer.expect_named("larger than a message of SQS (1 MiB)");
     stage.amplitude.recover();
     setup.drain().await;
     stage.amplitude.the(&fits);
@@ -252,19 +263,21 @@ async fn parameters_that_cannot_be_used_lose_nothing() {
     let setup = QueueStage::start().await;
     let stage = &setup.stage;
     let rates = |rates: Value| json!({"preferred_currency": {"code": "EUR", "rates": rates}});
-    for (broken, words, mended) in [
-        (json!({"refunds": "wrong"}), "`refunds`", json!({})),
+    for (broken, code, named, mended) in [
+        (json!({"refunds": "wrong"}), "settings_invalid", "`refunds`", json!({})),
         // The sample is in US dollars.
-        (rates(json!({"GBP": "1.17"})), "no rate from USD to EUR", rates(json!({"USD": "0.5"}))),
+        (rates(json!({"GBP": "1.17"})), "missing_rate", "from USD to EUR", rates(json!({"USD": "0.5"}))),
     ] {
         setup.settings(broken).await;
         let event = stripe::new_event("payment_intent.succeeded");
-        stage.deliver(&event).await.expect_reason(202, "deferred", words);
+        let answer = stage.deliver(&event).await;
+        answer.expect_code(202, "deferred", code);
+        answer.expect_named(named);
         let handed = setup.poll().await;
         assert_eq!(failed(&handed), [true]);
         let line = setup.redelivery.line_of(&event, 1).await;
-        assert_eq!((&line["outcome"], &line["failed"]), (&json!("failed"), &json!(1)));
-        assert!(line["reason"].as_str().unwrap().contains(words), "{line}");
+        assert_eq!((&line["outcome"], &line["failed"], &line["code"]), (&json!("failed"), &json!(1), &json!(code)));
+        assert!(line["reason"].as_str().unwrap().contains(named), "{line}");
         setup.settings(mended).await;
         setup.wait_for(&handed).await;
         setup.drain().await;
@@ -274,7 +287,9 @@ async fn parameters_that_cannot_be_used_lose_nothing() {
     let event = stripe::new_event("payment_intent.succeeded");
     stage.store.delete(&format!("{SHOP}/amplitude-api-key")).await;
     setup.settings(json!({})).await;
-    stage.deliver(&event).await.expect_reason(202, "deferred", "amplitude-api-key");
+    let answer = stage.deliver(&event).await;
+    answer.expect_code(202, "deferred", "parameter_missing");
+    answer.expect_named("/amplitude-api-key");
     stage.store.put(&format!("{SHOP}/amplitude-api-key"), "the-new-key").await;
     tokio::time::sleep(Duration::from_millis(1100)).await;
     setup.drain().await;
@@ -305,13 +320,15 @@ async fn an_event_that_amplitude_refuses_is_a_dead_letter_the_third_time_and_the
     let letters = setup.queue.take_dead_letters().await;
     let [letter] = &letters[..] else { panic!("{letters:?}") };
     assert_eq!(letter["Body"], *refused);
-    let reason = "400: the event is not accepted (the value of a field, for example of the user ID)";
-    assert_eq!(letter["MessageAttributes"]["reason"]["StringValue"], reason);
-    assert_eq!(attributes(letter).len(), 3, "project, received and reason");
+    assert_eq!(letter["MessageAttributes"]["code"]["StringValue"], "amplitude_rejected");
+    let reason = letter["MessageAttributes"]["reason"]["StringValue"].as_str().unwrap();
+    assert!(reason.contains("the value of a field"), "{reason}");
+    assert_eq!(attributes(letter).len(), 4, "project, received, code and reason");
     let refused: Value = serde_json::from_str(&refused).unwrap();
     let line = setup.redelivery.line_of(&refused, 3).await;
     assert_eq!((&line["outcome"], &line["dead"], &line["level"]), (&json!("dead"), &json!(1), &json!("ERROR")));
-    assert_eq!((&line["receive_count"], &line["amplitude_code"]), (&json!(3), &json!(400)));
+    assert_eq!((&line["code"], &line["receive_count"]), (&json!("amplitude_rejected"), &json!(3)));
+    assert_eq!(line["amplitude_code"], 400);
     assert!(!setup.redelivery.output().contains("hidden"));
     assert_eq!(setup.stage.amplitude.events().len(), 4);
     // Whatever it was is mended, and the operator sends it again.
@@ -388,7 +405,7 @@ async fn a_message_of_somebody_else_stays_until_the_queue_moves_it() {
         setup.wait_for(&handed).await;
     }
     setup.stage.amplitude.the(&events[0]);
-    assert_eq!(setup.redelivery.output().matches("not a message of stripe-amplitude's").count(), 4);
+    assert_eq!(setup.redelivery.output().matches(r#""code":"foreign_message""#).count(), 4);
     setup.drain().await;
     assert_eq!(setup.queue.take_dead_letters().await.len(), 2);
 }
@@ -396,17 +413,40 @@ async fn a_message_of_somebody_else_stays_until_the_queue_moves_it() {
 #[tokio::test]
 async fn what_is_no_event_is_a_dead_letter_at_once() {
     let setup = QueueStage::start().await;
-    for body in ["no JSON", "{\"object\": \"charge\"}"] {
-        setup.queue.put(body, &[("project", SHOP), ("reason", "hidden")]).await;
+    let bodies = [("no JSON", "malformed_json"), ("{\"object\": \"charge\"}", "not_an_event")];
+    for (body, _) in bodies {
+        let attributes = [("project", SHOP), ("code", "hidden"), ("reason", "hidden")];
+        setup.queue.put(body, &attributes).await;
     }
     setup.drain().await;
     let letters = setup.queue.take_dead_letters().await;
     assert_eq!(letters.len(), 2);
-    for letter in letters {
-        let reason = letter["MessageAttributes"]["reason"]["StringValue"].as_str().unwrap();
-        assert!(reason.contains("not a Stripe event") || reason.contains("JSON"), "{reason}");
+    for (body, code) in bodies {
+        let letter = letters.iter().find(|letter| letter["Body"] == body).unwrap();
+        assert_eq!(letter["MessageAttributes"]["code"]["StringValue"], code);
+        assert_ne!(letter["MessageAttributes"]["reason"]["StringValue"], "hidden");
     }
     assert_eq!(setup.stage.amplitude.requests(), 0);
+}
+
+#[tokio::test]
+async fn what_is_no_batch_is_an_error_that_tells_nothing_of_it() {
+    let redelivery = Function::start_redelivery(&[("RUST_LOG", "trace")]).await;
+    for payload in [
+        json!(null),
+        json!("guest@example.com"),
+        json!({"guest@example.com": 1}),
+        json!({"Records": "guest@example.com"}),
+        json!({"Records": [{"messageId": "a", "body": {"guest@example.com": 1}}]}),
+    ] {
+        let error = redelivery.invoke(&payload).await.unwrap_err();
+        assert!(error.contains("invalid SQS event") && !error.contains("guest"), "{error}");
+    }
+    let message = json!({"messageId": "a", "receiptHandle": "receipt", "body": "guest@example.com"});
+    let answer = redelivery.invoke(&json!({"Records": [message]})).await.unwrap();
+    assert_eq!(answer["batchItemFailures"], json!([{"itemIdentifier": "a"}]), "it serves on");
+    let output = redelivery.output();
+    assert!(output.contains("invalid SQS event") && !output.contains("guest"), "{output}");
 }
 
 #[tokio::test]
@@ -483,8 +523,7 @@ async fn without_parameter_store_messages_wait() {
     let handed = setup.poll().await;
     assert_eq!(failed(&handed), [true, true]);
     for event in &events {
-        let line = setup.redelivery.line_with(event["id"].as_str().unwrap()).await;
-        assert!(line.contains("Parameter Store could not be read"), "{line}");
+        assert_eq!(setup.redelivery.line_of(event, 1).await["code"], "parameter_store_unavailable");
     }
     setup.stage.store.recover();
     setup.wait_for(&handed).await;
@@ -529,6 +568,8 @@ async fn each_message_has_a_line_with_its_metrics() {
         let line = setup.redelivery.line_of(&events[event], deliveries).await;
         assert_eq!((&line["outcome"], &line["receive_count"]), (&json!(outcome), &json!(receive_count)), "{index}");
         assert_eq!((&line[outcome], &line["project"], line.get("status")), (&json!(1), &json!(SHOP), None));
+        let code = (outcome == "failed").then(|| json!("amplitude_throttled"));
+        assert_eq!(line.get("code"), code.as_ref(), "{index}");
         let metrics = &line["_aws"]["CloudWatchMetrics"][0];
         assert_eq!(
             (&metrics["Namespace"], &metrics["Dimensions"]),

@@ -265,7 +265,7 @@ class Workbench(unittest.TestCase):
             urllib.request.urlopen(request)
         refused.exception.close()
         self.open("deliveries/1")
-        self.see("#reason", "signature does not match")
+        self.see("#code", "signature_mismatch")
         self.see("#edit", "Change it and send")
         self.assertFalse(self.find("#send-again").is_displayed())
         self.assertEqual(self.all("#explanation"), [])

@@ -56,7 +56,9 @@ pub(crate) enum Position {
 pub(crate) struct Counts {
     pub(crate) sent: u64,
     pub(crate) known: u64,
-    pub(crate) left_out: u64,
+    /// Older versions called it `left_out`.
+    #[serde(alias = "left_out")]
+    pub(crate) ignored: u64,
     pub(crate) rejected: u64,
     /// Of another time than was asked for.
     pub(crate) of_another_time: u64,
@@ -207,6 +209,10 @@ mod tests {
         for other in [job("other", "k"), job("shop", "other")] {
             assert!(Cursor::open(&path, other, 1).err().unwrap().contains("other options or keys"));
         }
+        // A file of an older version.
+        let text = std::fs::read_to_string(&path).unwrap().replace("\"ignored\":0", "\"left_out\":3");
+        std::fs::write(&path, text).unwrap();
+        assert_eq!(Cursor::open(&path, job("shop", "k"), 1).unwrap().0.progress.counts.ignored, 3);
         std::fs::write(&path, "{}").unwrap();
         assert!(Cursor::open(&path, job("shop", "k"), 1).err().unwrap().contains("no cursor"));
         cursor.delete();

@@ -18,7 +18,7 @@ pub(crate) struct Survey {
     /// By the path of the user ID; `None` for those without.
     user_ids: BTreeMap<Option<String>, u64>,
     revenue: BTreeMap<String, (u64, Money)>,
-    left_out: BTreeMap<String, u64>,
+    ignored: BTreeMap<String, u64>,
     unusable: BTreeMap<String, u64>,
     known: u64,
     of_another_time: u64,
@@ -45,7 +45,7 @@ impl Survey {
                 Presence::Absent => self.add_sent(event),
                 Presence::Unknown(why) => *self.unusable.entry(why).or_default() += 1,
             },
-            Fate::Ignored(reason, _) => *self.left_out.entry(reason.to_string()).or_default() += 1,
+            Fate::Ignored(reason, _) => *self.ignored.entry(reason.to_string()).or_default() += 1,
             Fate::Unusable(reason) => *self.unusable.entry(reason.clone()).or_default() += 1,
             Fate::OfAnotherTime => self.of_another_time += 1,
         }
@@ -158,7 +158,7 @@ impl fmt::Display for Survey {
             writeln!(f, "\nNot sent, because they happened before --since or after --until:")?;
             row(f, self.of_another_time, "events")?;
         }
-        for (title, reasons) in [("Left out by the settings", &self.left_out), ("Cannot be sent", &self.unusable)] {
+        for (title, reasons) in [("Ignored by the settings", &self.ignored), ("Cannot be sent", &self.unusable)] {
             if !reasons.is_empty() {
                 writeln!(f, "\n{title}:")?;
             }

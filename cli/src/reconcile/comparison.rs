@@ -33,7 +33,7 @@ pub(crate) struct Comparison {
     /// In the order of [`Kind`], and then of the reason and the time.
     pub(crate) differences: Vec<Difference>,
     /// Events that Stripe has and the settings do not want, by the reason.
-    pub(crate) left_out: BTreeMap<String, usize>,
+    pub(crate) ignored: BTreeMap<String, usize>,
     /// Events that Amplitude has of what Stripe was not asked for, by what that is.
     pub(crate) elsewhere: BTreeMap<String, usize>,
     /// The beginnings of the hours of upload, in Unix seconds, in which the export has lines that cannot be read.
@@ -147,8 +147,8 @@ impl Comparison {
         now: i64,
     ) -> Self {
         let mut comparison = Self::default();
-        for reason in stripe.left_out.values() {
-            *comparison.left_out.entry(reason.to_string()).or_default() += 1;
+        for reason in stripe.ignored.values() {
+            *comparison.ignored.entry(reason.to_string()).or_default() += 1;
         }
         for (id, event) in &stripe.expected {
             match amplitude.get(&event.key).and_then(|day| day.found.get(id)) {
@@ -319,7 +319,7 @@ enum Explanation {
 /// Why an event may be in Amplitude that is not expected there.
 fn explain(id: &str, found: &Found, stripe: &StripesDay, asked: &Asked<'_>) -> Explanation {
     let Asked { types, livemode, account, source } = asked;
-    if let Some(reason) = stripe.left_out.get(id) {
+    if let Some(reason) = stripe.ignored.get(id) {
         return Explanation::NotWantedNow(reason.to_string());
     }
     if let Some(Unusable { reason, .. }) = stripe.unusable.get(id) {
@@ -539,11 +539,11 @@ mod tests {
             assert!(told.contains(words), "{told}");
         }
         let comparison = compare(&[], &[("evt_1", found(&[1]))], |stripe| {
-            stripe.left_out.insert("evt_1".to_owned(), IgnoreReason::NoUser);
+            stripe.ignored.insert("evt_1".to_owned(), IgnoreReason::NoUser);
         });
         assert_eq!(kinds(&comparison), [(Kind::NotWantedNow, "evt_1")]);
         assert!(comparison.is_right());
-        assert_eq!(comparison.left_out.values().sum::<usize>(), 1);
+        assert_eq!(comparison.ignored.values().sum::<usize>(), 1);
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub(crate) struct StripesDay {
     /// By insert ID.
     pub(crate) expected: BTreeMap<String, Expected>,
     /// By Stripe's ID, and by the insert ID, where it is known and another one.
-    pub(crate) left_out: HashMap<String, IgnoreReason>,
+    pub(crate) ignored: HashMap<String, IgnoreReason>,
     /// By Stripe's ID.
     pub(crate) unusable: BTreeMap<String, Unusable>,
 }
@@ -127,8 +127,8 @@ impl StripesDay {
                 self.expect(translated.insert_id, expected);
             }
             Fate::Ignored(reason, insert_id) => {
-                self.left_out.extend(insert_id.map(|insert_id| (insert_id, reason)));
-                self.left_out.insert(id, reason);
+                self.ignored.extend(insert_id.map(|insert_id| (insert_id, reason)));
+                self.ignored.insert(id, reason);
             }
             // Stripe was asked for no other.
             Fate::OfAnotherTime => {}

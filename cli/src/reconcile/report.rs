@@ -80,7 +80,7 @@ impl fmt::Display for Report<'_> {
         writeln!(f, "{project} on {date}, UTC: Stripe beside {amplitude}\n")?;
         f.write_str(&table(&comparison.rows))?;
         let lists = [
-            ("Left out by the settings, and not in the table", &comparison.left_out),
+            ("Ignored by the settings, and not in the table", &comparison.ignored),
             ("In Amplitude, of what Stripe was not asked for, and not in the table", &comparison.elsewhere),
         ];
         for (title, list) in lists {
@@ -173,7 +173,7 @@ impl Serialize for Report<'_> {
             "day": date,
             "is_right": self.is_right,
             "rows": rows.collect::<Vec<_>>(),
-            "left_out": list(&comparison.left_out),
+            "ignored": list(&comparison.ignored),
             "elsewhere": list(&comparison.elsewhere),
             "differences": comparison.differences,
             "unreadable_hours": hours,

@@ -153,7 +153,7 @@ fn events(events: &EventTypes) -> Told {
             }
         }));
     }
-    effect.push(text("These types are forwarded; every other is answered 200 and left out:"));
+    effect.push(text("These types are forwarded; every other is answered 200 and ignored:"));
     effect.push(if forwarded.is_empty() { item("none") } else { Line::List(forwarded) });
     if !events.contains(PAYMENT_SUCCEEDED) {
         effect.push(text(format!("{PAYMENT_SUCCEEDED} is not among them, so no payment adds to revenue.")));
@@ -257,10 +257,10 @@ fn without_user(without_user: WithoutUser) -> Told {
         ),
         WithoutUser::RevenueOnly => (
             "\"revenue_only\"",
-            "An event that names no user is forwarded if it carries revenue; otherwise, it is answered 200 and left out.",
+            "An event that names no user is forwarded if it carries revenue; otherwise, it is answered 200 and ignored.",
         ),
         WithoutUser::Ignore => {
-            ("\"ignore\"", "An event that names no user is answered 200 and left out, and its revenue with it.")
+            ("\"ignore\"", "An event that names no user is answered 200 and ignored, and its revenue with it.")
         }
     };
     (name.to_owned(), vec![text(effect)])
@@ -274,7 +274,7 @@ fn max_age_days(days: Option<u32>) -> Told {
         }
         Some(days) => {
             let after = count(days as usize, "day");
-            let effect = format!("An event that happened more than {after} ago is answered 200 and left out.");
+            let effect = format!("An event that happened more than {after} ago is answered 200 and ignored.");
             (days.to_string(), vec![text(effect)])
         }
     }
@@ -292,7 +292,7 @@ fn test_events(test_events: TestEvents) -> Told {
         TestEvents::Drop => (
             "\"drop\"",
             format!(
-                "Test-mode events are answered 200 and left out, also where the project has the parameter {key}. To see them in an Amplitude project of their own, which we recommend, leave `test_events` out and write that parameter."
+                "Test-mode events are answered 200 and ignored, also where the project has the parameter {key}. To see them in an Amplitude project of their own, which we recommend, leave `test_events` out and write that parameter."
             ),
         ),
     };
@@ -404,10 +404,10 @@ mod tests {
         ] {
             assert!(changed.contains(words), "{words}: {changed}");
         }
-        let (_, in_all) = changed.split_once("left out:").unwrap();
+        let (_, in_all) = changed.split_once("and ignored:").unwrap();
         assert!(!in_all.contains("invoice"), "{in_all}");
         let one = told(r#"{"events": {"add": ["charge.pending"], "remove": ["charge.*"]}}"#);
-        assert!(!one.split_once("left out:").unwrap().1.contains("charge"), "{one}");
+        assert!(!one.split_once("and ignored:").unwrap().1.contains("charge"), "{one}");
     }
 
     #[test]

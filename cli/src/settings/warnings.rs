@@ -88,7 +88,7 @@ fn revenue(settings: &Settings) -> Vec<String> {
         .any(|(event_type, _)| *event_type != CHARGE_REFUNDED && settings.events.contains(event_type));
     if settings.without_user == WithoutUser::Ignore && of_no_customer {
         warn(
-            "and `without_user` is \"ignore\": Stripe's refunds and disputes have no customer, so most of their events name no user, and are left out with what they would subtract; \"revenue_only\" forwards them",
+            "and `without_user` is \"ignore\": Stripe's refunds and disputes have no customer, so most of their events name no user, and are ignored with what they would subtract; \"revenue_only\" forwards them",
         );
     }
     warnings
@@ -103,7 +103,7 @@ fn age(days: Option<u32>) -> Option<String> {
     }
     (days <= STRIPE_RETRIES_FOR_DAYS).then(|| {
         format!(
-            "`max_age_days` is {days}, but Stripe delivers what failed again for {STRIPE_RETRIES_FOR_DAYS} days: an event that goes through late is left out, and lost; {} days are enough",
+            "`max_age_days` is {days}, but Stripe delivers what failed again for {STRIPE_RETRIES_FOR_DAYS} days: an event that goes through late is ignored, and lost; {} days are enough",
             STRIPE_RETRIES_FOR_DAYS + 1
         )
     })

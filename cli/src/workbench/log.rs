@@ -13,7 +13,7 @@ use super::exchange::Exchange;
 pub(crate) const PAGE: usize = 100;
 
 /// Renewed where the table changes; a file of another version is refused.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 /// What SQLite files of the workbench are marked with; others are left alone.
 const APPLICATION: i64 = 0x5374_416d;
@@ -27,6 +27,7 @@ const TABLE: &str = "
         type text,
         outcome text not null,
         status integer not null,
+        code text,
         reason text,
         user text,
         revenue text,
@@ -58,6 +59,8 @@ pub(crate) struct Summary {
     pub(crate) outcome: String,
     /// Of the answer.
     pub(crate) status: u16,
+    /// Of the answer, where it has one.
+    pub(crate) code: Option<String>,
     /// Of the answer, where it has one.
     pub(crate) reason: Option<String>,
     /// The user ID that was sent to Amplitude.
@@ -151,8 +154,8 @@ impl Log {
         let Entry { summary, stripe, answer, exchanges } = entry;
         let connection = self.connection();
         let mut statement = connection.prepare_cached(
-            "insert into delivery values (:number, :received, :project, :event, :type, :outcome, :status, :reason, :user,
-                :revenue, :repeat, :milliseconds, :path, :headers, :body, :answer, :exchanges)",
+            "insert into delivery values (:number, :received, :project, :event, :type, :outcome, :status, :code, :reason,
+                :user, :revenue, :repeat, :milliseconds, :path, :headers, :body, :answer, :exchanges)",
         )?;
         statement.execute(named_params! {
             ":number": summary.number,
@@ -162,6 +165,7 @@ impl Log {
             ":type": summary.event_type,
             ":outcome": summary.outcome,
             ":status": summary.status,
+            ":code": summary.code,
             ":reason": summary.reason,
             ":user": summary.user,
             ":revenue": summary.revenue,
@@ -271,6 +275,7 @@ fn summary(row: &Row<'_>) -> rusqlite::Result<Summary> {
         event_type: row.get("type")?,
         outcome: row.get("outcome")?,
         status: row.get("status")?,
+        code: row.get("code")?,
         reason: row.get("reason")?,
         user: row.get("user")?,
         revenue: row.get("revenue")?,
@@ -311,6 +316,7 @@ mod tests {
                 event_type: Some(event_type.to_owned()),
                 outcome: outcome.to_owned(),
                 status: 200,
+                code: Some("type_not_selected".to_owned()),
                 reason: None,
                 user: user.map(str::to_owned),
                 revenue: Some("20.1 USD".to_owned()),

@@ -78,8 +78,7 @@ fn of_stripes(translated: &Translated<'_>) -> Vec<Note> {
     notes.extend(of_money(money, translated));
     for (reason, paths) in removed {
         for path in paths {
-            let words =
-                if *reason == Reason::Null { "Left out: null".to_owned() } else { format!("Removed: {reason}") };
+            let words = if *reason == Reason::Null { "Removed: null".to_owned() } else { format!("Removed: {reason}") };
             notes.push(object(path, Kind::Removed, words));
         }
     }

@@ -3,6 +3,7 @@
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Map, Value, json};
+use stripe_amplitude::code::Code;
 
 use super::stripe;
 
@@ -67,6 +68,7 @@ impl Gateway {
         let invocation = match self {
             Self::HttpApi => http_api(request),
             Self::RestApi => rest_api(request),
+            // An HTTP server of the emulator's is in between, so that what is no HTTP does not come through.
             Self::FunctionUrl => {
                 let url = format!("{emulator}/lambda-url/{function}{}", request.path);
                 let mut call = http.request(request.method.parse().unwrap(), url).body(request.body.clone());
@@ -126,7 +128,7 @@ pub fn http_api(request: &Request) -> Value {
 
 /// Version 1.0: header names as they were sent, with a list of values besides the last one.
 /// Source: "Lambda proxy integrations in API Gateway" in the API Gateway developer guide.
-fn rest_api(request: &Request) -> Value {
+pub fn rest_api(request: &Request) -> Value {
     let mut headers = Map::new();
     let mut lists: Map<String, Value> = Map::new();
     for (name, value) in &request.headers {
@@ -182,14 +184,17 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// Checks status and outcome, and gives the reason; empty where there is none.
+    /// Checks status and outcome, and that all but success have a code of the contract and a reason.
     #[track_caller]
-    pub fn expect(&self, status: u16, outcome: &str) -> &str {
+    pub fn expect(&self, status: u16, outcome: &str) {
         assert_eq!((self.status, self.body["outcome"].as_str()), (status, Some(outcome)), "{}", self.body);
         assert_eq!(self.headers["content-type"], "application/json");
-        let reason = self.body.get("reason").map(|reason| reason.as_str().expect("the reason is text"));
-        assert_eq!(reason.is_some(), outcome != "forwarded", "a reason is given for all but success: {}", self.body);
-        reason.unwrap_or_default()
+        if outcome == "forwarded" {
+            assert_eq!((self.body.get("code"), self.body.get("reason")), (None, None), "{}", self.body);
+            return;
+        }
+        assert!(Code::ALL.iter().any(|code| self.body["code"] == code.as_str()), "{}", self.body);
+        assert!(self.body["reason"].as_str().is_some_and(|reason| !reason.is_empty()), "{}", self.body);
     }
 
     /// Checks that the event was forwarded.
@@ -198,11 +203,18 @@ impl Answer {
         self.expect(200, "forwarded");
     }
 
-    /// Checks status, outcome, and that the reason holds these words.
+    /// Checks status, outcome and code.
     #[track_caller]
-    pub fn expect_reason(&self, status: u16, outcome: &str, words: &str) {
-        let reason = self.expect(status, outcome);
-        assert!(reason.contains(words), "{words:?} is not in {reason:?}");
+    pub fn expect_code(&self, status: u16, outcome: &str, code: &str) {
+        self.expect(status, outcome);
+        assert_eq!(self.body["code"], code, "{}", self.body);
+    }
+
+    /// Checks that the reason names this value, such as a parameter or a key of the settings.
+    #[track_caller]
+    pub fn expect_named(&self, value: &str) {
+        let reason = self.body["reason"].as_str().unwrap_or_default();
+        assert!(reason.contains(value), "{value:?} is not in {reason:?}");
     }
 
     async fn of_response(response: reqwest::Response) -> Self {

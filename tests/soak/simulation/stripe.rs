@@ -205,13 +205,15 @@ impl<'w> Stripe<'w> {
 
 /// Whose fault it was that an event was not delivered.
 fn cause(answer: &Answer) -> &'static str {
-    let reason = answer.body["reason"].as_str().unwrap_or_default();
+    let text = |name: &str| answer.body[name].as_str().unwrap_or_default();
+    let code = text("code");
     match answer.status {
-        503 if reason.contains("Parameter Store could not be read") => "Parameter Store",
-        502 if reason.contains("the redelivery queue could not take the event") => "the queue",
-        502 if reason.contains("not delivered to Amplitude") => "Amplitude",
+        503 if code.starts_with("parameter_store_") => "Parameter Store",
+        // The code is that of the first cause.
+        502 if text("reason").contains("the redelivery queue could not take the event") => "the queue",
+        502 if code.starts_with("amplitude_") || ["not_amplitude", "deadline"].contains(&code) => "Amplitude",
         // The function could not read the new one.
-        400 if reason.contains("signature does not match") => "the rolled secret",
+        400 if code == "signature_mismatch" => "the rolled secret",
         _ => "other",
     }
 }

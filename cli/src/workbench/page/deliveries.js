@@ -205,7 +205,7 @@ function put(summary) {
 
 function row(summary) {
   suggest(summary.type);
-  const { number, received, project, event, type, outcome, status, reason, user, revenue, repeat, milliseconds } =
+  const { number, received, project, event, type, outcome, status, code, reason, user, revenue, repeat, milliseconds } =
     summary;
   const cell = (name, ...children) => element("td", { role: "cell", class: name }, ...children);
   const time = element(
@@ -214,7 +214,9 @@ function row(summary) {
     moment(received),
   );
   const link = element("a", { href: `#deliveries/${number}` }, type ?? "(no event)");
-  const why = reason ? element("span", { class: "reason", title: reason }, reason) : null;
+  const why = reason
+    ? element("span", { class: "reason", title: reason }, element("code", {}, code), ` ${reason}`)
+    : null;
   const again = repeat ? element("span", { class: "tag", title: REPEAT }, "repeat") : null;
   return element(
     "tr",

@@ -84,11 +84,14 @@ function parts({ summary, stripe, answer, amplitude, explanation }) {
   return made;
 }
 
-function facts({ number, received, project, event, outcome, status, reason, user, revenue, repeat, milliseconds }) {
+function facts(summary) {
+  const { number, received, project, event, outcome, status, code, reason, user, revenue, repeat, milliseconds } =
+    summary;
   const list = element("dl", { class: "facts-of-one" });
   const fact = (name, ...value) =>
     list.append(element("div", {}, element("dt", {}, name), element("dd", {}, ...value)));
   fact("Outcome", badge(outcome, status));
+  if (code) fact("Code", element("code", { id: "code" }, code));
   fact("Event", event ?? "none");
   fact("User", user ? element("a", { href: `#deliveries?user=${encodeURIComponent(user)}` }, user) : "none");
   fact("Revenue", revenue ?? "none");

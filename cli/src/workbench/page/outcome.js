@@ -4,7 +4,8 @@ import { element } from "./dom.js";
 
 export const OUTCOMES = {
   forwarded: { sign: "✓", meaning: "Amplitude accepted the event." },
-  ignored: { sign: "–", meaning: "Signed, and left out on purpose: its type, or what the settings leave out." },
+  ignored: { sign: "–", meaning: "Signed, and deliberately not forwarded: its type, or what the settings ignore." },
+  queued: { sign: "→", meaning: "It is safe in the redelivery queue, where every event goes first." },
   deferred: { sign: "↻", meaning: "It could not be delivered now, and is safe in the redelivery queue." },
   refused: { sign: "✕", meaning: "The request was wrong: its signature, its body or its path." },
   failed: { sign: "!", meaning: "The event is not in Amplitude; Stripe delivers it again." },

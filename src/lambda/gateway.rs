@@ -1,0 +1,378 @@
+//! The payloads of gateways: lambda_http's `run_concurrent`, for a function that anybody on the internet can call.
+//!
+//! lambda_http takes what it is handed for well-formed. A header that is none makes the payload one that cannot be read,
+//! which is an error of the function; a `Host` or a query that no URL can have, and a body that is not the Base64 that it
+//! is said to be, make it panic. Real gateways let some of that through. So that no stranger can ring the alarm for errors
+//! of the function, [`Payload`] takes it away first. None of it is needed: the handler looks at the method, the raw path,
+//! the signature and the body.
+//!
+//! [`Payload`] reads any JSON, because lambda_runtime logs and reports serde's words where a payload cannot be read, and
+//! those can quote it. What comes from no gateway is answered 400.
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
+use http::header::HOST;
+use http::request::Parts;
+use http::{HeaderName, HeaderValue};
+use lambda_http::aws_lambda_events::apigw::ApiGatewayProxyResponse;
+use lambda_http::lambda_runtime::Diagnostic;
+use lambda_http::request::LambdaRequest;
+use lambda_http::tower::ServiceExt as _;
+use lambda_http::{
+    Adapter, Body, Context, Error, IntoResponse, LambdaEvent, Request, RequestExt as _, Service, lambda_runtime,
+    service_fn,
+};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+
+use super::time_left;
+use crate::outcome::Failure;
+use crate::record::Record;
+use crate::response::respond;
+use crate::webhook;
+
+/// The longest path that is looked at, in bytes. API Gateway takes 10,240 bytes for all of the request but its body, and
+/// an [`http::Uri`] holds 65,534, in which a byte of the path can become three.
+const LONGEST_PATH: usize = 8 * 1024;
+
+/// Serves the requests of gateways until Lambda ends the process, several at once on Managed Instances:
+/// [`lambda_http::run_concurrent`] behind [`Payload`].
+///
+/// # Errors
+/// Where Lambda's runtime interface fails. Lambda then starts another process.
+pub async fn run_concurrent<R, S, E>(handler: S) -> Result<(), Error>
+where
+    S: Service<Request, Response = R, Error = E> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    R: IntoResponse + Send + Sync + 'static,
+    E: std::fmt::Debug + Into<Diagnostic> + Send + 'static,
+{
+    let adapter = Adapter::from(handler);
+    lambda_runtime::run_concurrent(service_fn(move |event: LambdaEvent<Payload>| {
+        let adapter = adapter.clone();
+        async move {
+            let LambdaEvent { payload: Payload(request), context } = event;
+            match request {
+                Some(request) => adapter.oneshot(LambdaEvent::new(request, context)).await.map(Answer::Handler),
+                None => Ok(Answer::Unreadable(Box::new(refuse_unreadable(&context)))),
+            }
+        }
+    }))
+    .await
+}
+
+/// The request for the handler of webhooks.
+pub fn webhook_request(parts: &Parts, body: Body) -> webhook::Request<'_> {
+    let context = parts.lambda_context_ref();
+    webhook::Request {
+        method: &parts.method,
+        path: parts.raw_http_path(),
+        headers: &parts.headers,
+        body: match body {
+            Body::Text(text) => text.into(),
+            Body::Binary(bytes) => bytes.into(),
+            _ => Bytes::new(),
+        },
+        request_id: context.map(|context| &*context.request_id),
+        function: context.map(|context| &*context.env_config.function_name),
+        time_left: context.and_then(|context| time_left(context.deadline)),
+    }
+}
+
+/// A request that lambda_http's [`Adapter`] takes without a panic; `None` where the payload is no gateway's.
+///
+/// Any JSON deserializes.
+pub struct Payload(pub Option<LambdaRequest>);
+
+impl<'de> Deserialize<'de> for Payload {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let json = <&RawValue>::deserialize(deserializer)?.get();
+        let request = read(json).or_else(|| read_without_impossible_headers(json));
+        Ok(Self(request.map(without_what_panics)))
+    }
+}
+
+/// As lambda_http does, but for the copy that it makes of the payload, and with HTTP APIs and Function URLs first. No
+/// payload is of both kinds: theirs has `requestContext.http`, and a REST API's has not.
+fn read(json: &str) -> Option<LambdaRequest> {
+    let http_api = serde_json::from_str(json).map(LambdaRequest::ApiGatewayV2);
+    http_api.or_else(|_| serde_json::from_str(json).map(LambdaRequest::ApiGatewayV1)).ok()
+}
+
+/// Without the headers that cannot be headers, such as one whose name is not ASCII.
+#[cold]
+fn read_without_impossible_headers(json: &str) -> Option<LambdaRequest> {
+    let mut payload: Map<String, Value> = serde_json::from_str(json).ok()?;
+    for headers in ["headers", "multiValueHeaders"] {
+        if let Some(Value::Object(headers)) = payload.get_mut(headers) {
+            headers.retain(|name, value| is_header(name, value));
+        }
+    }
+    read(&serde_json::to_string(&payload).ok()?)
+}
+
+fn is_header(name: &str, value: &Value) -> bool {
+    let is_value = |value: &Value| value.as_str().is_some_and(|value| HeaderValue::from_str(value).is_ok());
+    let is_value_or_list = match value {
+        Value::Array(values) => values.iter().all(is_value),
+        value => is_value(value),
+    };
+    is_value_or_list && HeaderName::from_bytes(name.as_bytes()).is_ok()
+}
+
+/// Without a host, lambda_http makes a URL of the path alone.
+fn without_what_panics(mut request: LambdaRequest) -> LambdaRequest {
+    match &mut request {
+        LambdaRequest::ApiGatewayV2(request) => {
+            request.headers.remove(HOST);
+            request.request_context.domain_name = None;
+            request.request_context.stage = None;
+            request.raw_query_string = None;
+            replace_impossible_path(&mut request.raw_path);
+            request.is_base64_encoded &= is_base64(request.body.as_deref());
+        }
+        LambdaRequest::ApiGatewayV1(request) => {
+            request.headers.remove(HOST);
+            request.request_context.domain_name = None;
+            request.request_context.stage = None;
+            request.query_string_parameters = Default::default();
+            request.multi_value_query_string_parameters = Default::default();
+            replace_impossible_path(&mut request.path);
+            request.is_base64_encoded &= is_base64(request.body.as_deref());
+        }
+        // There are no others with the features that we have.
+        _ => {}
+    }
+    request
+}
+
+/// Such a path is no route of ours, and neither is `/`.
+fn replace_impossible_path(path: &mut Option<String>) {
+    if let Some(path) = path
+        && (!path.starts_with('/') || path.len() > LONGEST_PATH)
+    {
+        "/".clone_into(path);
+    }
+}
+
+/// A body that is not is taken for text. Its signature does not match.
+fn is_base64(body: Option<&str>) -> bool {
+    body.is_some_and(|body| BASE64_STANDARD.decode(body).is_ok())
+}
+
+/// An answer in the form that gateways take.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Answer<A> {
+    /// Of the handler, by lambda_http.
+    Handler(A),
+    /// To what is no gateway's payload.
+    Unreadable(Box<ApiGatewayProxyResponse>),
+}
+
+/// Writes the log line, and gives the answer.
+fn refuse_unreadable(context: &Context) -> ApiGatewayProxyResponse {
+    let record = Record::new(Some(&context.env_config.function_name), Some(&context.request_id), false);
+    let (parts, body) = respond(Err(Failure::Unreadable), &record).into_parts();
+    let mut response = ApiGatewayProxyResponse::default();
+    response.status_code = i64::from(parts.status.as_u16());
+    response.headers = parts.headers;
+    response.body = Some(Body::Text(body));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Method;
+    use serde_json::json;
+
+    use super::*;
+    use crate::stripe::signature;
+
+    const HTTP_API: &str = include_str!("../../events/invocations/http-api.json");
+    const REST_API: &str = include_str!("../../events/invocations/rest-api.json");
+    const FUNCTION_URL: &str = include_str!("../../events/invocations/function-url.json");
+
+    fn payload(json: &str) -> Option<LambdaRequest> {
+        serde_json::from_str::<Payload>(json).unwrap().0
+    }
+
+    /// The parts and the body that the handler gets, after lambda_http has made a request of the payload.
+    fn request(payload: &Value) -> (Parts, Body) {
+        let request = super::tests::payload(&payload.to_string());
+        Request::from(request.unwrap_or_else(|| panic!("{payload}"))).into_parts()
+    }
+
+    /// An invocation of an HTTP API and one of a REST API, each changed in the same way.
+    fn changed(change: impl Fn(&mut Value)) -> [Value; 2] {
+        [HTTP_API, REST_API].map(|json| {
+            let mut payload = serde_json::from_str(json).unwrap();
+            change(&mut payload);
+            payload
+        })
+    }
+
+    #[test]
+    fn the_committed_invocations_are_read() {
+        for (json, is_rest_api) in [(HTTP_API, false), (REST_API, true), (FUNCTION_URL, false)] {
+            let request = payload(json).unwrap();
+            assert_eq!(matches!(request, LambdaRequest::ApiGatewayV1(_)), is_rest_api, "{json}");
+            let (parts, body) = Request::from(request).into_parts();
+            let request = webhook_request(&parts, body);
+            assert_eq!((request.method, request.path), (&Method::POST, "/stripe/demo"));
+            assert!(request.headers[signature::HEADER].to_str().unwrap().starts_with("t=1721948600,v1="));
+            assert_eq!(serde_json::from_slice::<Value>(&request.body).unwrap()["type"], "payment_intent.succeeded");
+        }
+    }
+
+    #[test]
+    fn the_invocation_tells_its_id_and_the_time_that_is_left() {
+        let mut context = lambda_http::Context::default();
+        context.request_id = "id".to_owned();
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        context.deadline = u64::try_from(now.as_millis()).unwrap() + 60_000;
+        let (parts, body) = Request::from(payload(HTTP_API).unwrap()).with_lambda_context(context).into_parts();
+        let request = webhook_request(&parts, body);
+        assert_eq!(request.request_id, Some("id"));
+        assert!((1..=60).contains(&request.time_left.unwrap().as_secs()), "{:?}", request.time_left);
+    }
+
+    #[test]
+    fn whatever_the_url_would_be_made_of_the_request_is_the_same() {
+        for host in ["[x", "", "a b", "localhost:99999999", "%", "shop.example.com"] {
+            for proto in ["", "https", "no scheme", ":"] {
+                for payload in changed(|payload| {
+                    payload["headers"]["Host"] = host.into();
+                    payload["headers"]["X-Forwarded-Proto"] = proto.into();
+                    payload["requestContext"]["domainName"] = host.into();
+                    payload["requestContext"]["stage"] = host.into();
+                }) {
+                    assert_eq!(request(&payload).0.raw_http_path(), "/stripe/demo", "{payload}");
+                }
+            }
+        }
+        for query in ["a=<&b=\"", " ", "\u{e4}", "#\n\0", "%", &"x".repeat(100_000)] {
+            for payload in changed(|payload| {
+                payload["rawQueryString"] = query.into();
+                payload["queryStringParameters"] = json!({query: query});
+                if payload.get("multiValueHeaders").is_some() {
+                    payload["multiValueQueryStringParameters"] = json!({query: [query, query]});
+                }
+            }) {
+                assert_eq!(request(&payload).0.raw_http_path(), "/stripe/demo", "{payload}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_path_that_no_url_has_is_none_of_ours() {
+        let long = format!("/{}/stripe/demo", "\u{e4}".repeat(LONGEST_PATH));
+        for (path, expected) in [
+            (":99999999", "/"),
+            ("@/stripe/demo", "/"),
+            ("", "/"),
+            (&long, "/"),
+            ("/prod/stripe/demo", "/prod/stripe/demo"),
+            ("/<\"\u{e4} \n?#%^`{|}\\", "/<\"\u{e4} \n?#%^`{|}\\"),
+            ("//[x:y/stripe/demo", "//[x:y/stripe/demo"),
+        ] {
+            for payload in changed(|payload| {
+                let name = if payload.get("rawPath").is_some() { "rawPath" } else { "path" };
+                payload[name] = path.into();
+            }) {
+                assert_eq!(request(&payload).0.raw_http_path(), expected);
+            }
+        }
+        let longest = format!("/{}", "\u{e4}".repeat(LONGEST_PATH / 2 - 1));
+        for payload in changed(|payload| {
+            let name = if payload.get("rawPath").is_some() { "rawPath" } else { "path" };
+            payload[name] = longest.as_str().into();
+        }) {
+            assert_eq!(request(&payload).0.raw_http_path(), longest, "it fits, written with percent signs");
+        }
+    }
+
+    #[test]
+    fn impossible_headers_are_dropped() {
+        for (name, value) in [
+            ("X-Gr\u{fc}\u{df}e", json!("a")),
+            ("", json!("a")),
+            ("a b", json!("a")),
+            ("X-Line", json!("a\nb")),
+            ("X-Null", json!(null)),
+            ("X-Number", json!(7)),
+        ] {
+            for payload in changed(|payload| {
+                payload["headers"][name] = value.clone();
+                if let Some(lists) = payload.get_mut("multiValueHeaders") {
+                    lists[name] = json!([value]);
+                }
+            }) {
+                let (parts, _) = request(&payload);
+                assert!(!parts.headers.keys().any(|key| key.as_str().eq_ignore_ascii_case(name)), "{name}");
+                let signature = parts.headers[signature::HEADER].to_str().unwrap();
+                assert!(signature.starts_with("t=1721948600,v1="), "the others are there: {signature}");
+            }
+        }
+        for payload in changed(|payload| payload["headers"]["X-Latin"] = "Gr\u{fc}\u{df}e".into()) {
+            assert_eq!(request(&payload).0.headers["x-latin"].as_bytes(), "Gr\u{fc}\u{df}e".as_bytes());
+        }
+    }
+
+    #[test]
+    fn bodies_are_text_or_base64_or_none() {
+        for (body, is_base64, expected) in [
+            (json!("{\"\u{e4}\": 1}"), false, &b"{\"\xc3\xa4\": 1}"[..]),
+            (json!("eyLDpCI6IDF9"), true, b"{\"\xc3\xa4\": 1}"),
+            (json!("/wA="), true, b"\xff\0"),
+            (json!("no Base64"), true, b"no Base64"),
+            (json!("/wA"), true, b"/wA"),
+            (json!(null), false, b""),
+            (json!(null), true, b""),
+        ] {
+            for payload in changed(|payload| {
+                payload["body"] = body.clone();
+                payload["isBase64Encoded"] = is_base64.into();
+            }) {
+                let (parts, body) = request(&payload);
+                assert_eq!(webhook_request(&parts, body).body, expected, "{payload}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_gateways_is_read_and_is_none() {
+        for json in [
+            "null",
+            "7",
+            "\"text\"",
+            "[\"text\"]",
+            "{}",
+            r#"{"Records": []}"#,
+            r#"{"httpMethod": "POST", "path": "/stripe/demo"}"#,
+            r#"{"rawPath": "/stripe/demo", "requestContext": {"http": "text"}}"#,
+            r#"{"rawPath": "/stripe/demo", "requestContext": {"http": {"method": "NO METHOD"}}, "headers": {"\n": "a"}}"#,
+            &format!("{}{}", "[".repeat(100_000), "]".repeat(100_000)),
+        ] {
+            assert!(payload(json).is_none());
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_answered_in_the_form_that_every_gateway_takes() {
+        let answer =
+            serde_json::to_value(Answer::<()>::Unreadable(Box::new(refuse_unreadable(&Context::default())))).unwrap();
+        assert_eq!(answer["statusCode"], 400);
+        assert_eq!(answer["headers"], json!({"content-type": "application/json"}));
+        assert_eq!(answer["isBase64Encoded"], false);
+        // A REST API answers 502 to members that it does not know, such as `cookies`.
+        let mut members: Vec<_> = answer.as_object().unwrap().keys().map(String::as_str).collect();
+        members.sort_unstable();
+        assert_eq!(members, ["body", "headers", "isBase64Encoded", "multiValueHeaders", "statusCode"]);
+        let body: Value = serde_json::from_str(answer["body"].as_str().unwrap()).unwrap();
+        assert_eq!((&body["outcome"], &body["code"]), (&json!("refused"), &json!("unreadable_request")));
+        assert!(body["reason"].is_string());
+    }
+}

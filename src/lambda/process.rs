@@ -1,0 +1,51 @@
+//! The process of a function: it starts the log, reads the environment and chooses a tokio runtime.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use lambda_http::Error;
+use serde_json::json;
+
+use crate::environment::{self, Environment};
+use crate::log;
+
+/// Starts the log, reads the environment, and runs the function until Lambda ends it. `name` is the binary's, for a
+/// message to whoever starts it outside Lambda.
+pub fn run(name: &str, function: impl AsyncFnOnce(Environment) -> Result<(), Error>) -> ExitCode {
+    if variable("AWS_LAMBDA_RUNTIME_API").is_none() {
+        eprintln!(
+            "{name} is a Lambda function and runs under Lambda's runtime interface; to try stripe-amplitude on this machine: make run"
+        );
+        return ExitCode::FAILURE;
+    }
+    match start(function) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Not through the log, whose level may be what is wrong, or off; but in its form.
+            let line =
+                json!({"level": "ERROR", "message": "the function cannot start or go on", "error": error.to_string()});
+            eprintln!("{line}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(function: impl AsyncFnOnce(Environment) -> Result<(), Error>) -> Result<(), Error> {
+    log::start(environment::log_level(variable)?);
+    let environment = Environment::read(variable)?;
+    runtime()?.block_on(function(environment))
+}
+
+/// One thread is enough for one request at a time. Several requests at once, on Managed Instances, get all cores.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    let concurrency = std::env::var("AWS_LAMBDA_MAX_CONCURRENCY").ok().and_then(|number| number.parse::<u32>().ok());
+    let mut builder = match concurrency {
+        Some(2..) => tokio::runtime::Builder::new_multi_thread(),
+        _ => tokio::runtime::Builder::new_current_thread(),
+    };
+    builder.enable_all().build()
+}
+
+fn variable(name: &str) -> Option<OsString> {
+    std::env::var_os(name)
+}
