@@ -37,6 +37,9 @@ pub struct Record {
     pub secret_rolling: bool,
     /// How often the queue has handed the message out.
     pub receive_count: Option<u32>,
+    /// How many events of the request Amplitude accepted and did not count. A request with many events has them in the
+    /// record of its first one.
+    pub not_ingested: u64,
     function: Option<String>,
     cold_start: bool,
     request_id: Option<String>,
@@ -81,6 +84,7 @@ impl Record {
             amplitude: Stopwatch::default(),
             secret_rolling: false,
             receive_count: None,
+            not_ingested: 0,
             function: function.map(str::to_owned),
             cold_start,
             request_id: request_id.map(str::to_owned),
@@ -131,7 +135,8 @@ impl Record {
             Ok(_) => Some(200),
             Err(error) => error.code(),
         };
-        self.events_ingested = result.as_ref().ok().map(|accepted| accepted.events_ingested);
+        self.events_ingested = result.as_ref().ok().and_then(|accepted| accepted.events_ingested);
+        self.not_ingested = result.as_ref().map_or(0, |accepted| accepted.not_ingested(1));
     }
 
     /// Notes what Amplitude said to the event in a request with others, and with which key.
@@ -180,8 +185,8 @@ impl Record {
 
     fn level(&self, outcome: Outcome) -> Level {
         match outcome {
-            // Most often a repeat; many of them may be a sign of something else.
-            Outcome::Forwarded if self.events_ingested == Some(0) => Level::WARN,
+            // Most often a repeat, or else a silent loss: Amplitude does not say which.
+            Outcome::Forwarded if self.not_ingested > 0 => Level::WARN,
             // Revenue in Amplitude is wrong by it.
             Outcome::Forwarded if self.rules.unknown_revenue => Level::WARN,
             Outcome::Forwarded | Outcome::Queued | Outcome::Ignored => Level::INFO,
@@ -228,14 +233,15 @@ impl Record {
     fn counts(&self, outcome: Outcome) -> Counts {
         let without_user = outcome == Outcome::Forwarded && self.rules.user_id_from.is_none();
         [
-            (outcome.name(), true),
-            ("cold_start", self.cold_start),
-            ("secret_rolling", self.secret_rolling),
-            ("unknown_revenue", self.rules.unknown_revenue),
-            ("without_user", without_user),
+            (outcome.name(), 1),
+            ("cold_start", self.cold_start.into()),
+            ("not_ingested", self.not_ingested),
+            ("secret_rolling", self.secret_rolling.into()),
+            ("unknown_revenue", self.rules.unknown_revenue.into()),
+            ("without_user", without_user.into()),
         ]
         .into_iter()
-        .filter_map(|(name, counts)| counts.then_some((name, 1)))
+        .filter(|(_, count)| *count > 0)
         .collect()
     }
 }
@@ -319,7 +325,7 @@ struct Line<'r> {
 }
 
 /// What is counted: the names of metrics, and how many.
-type Counts = BTreeMap<&'static str, u32>;
+type Counts = BTreeMap<&'static str, u64>;
 
 /// What is measured. The names are those of the metrics, and carry their units.
 #[derive(Serialize)]
@@ -406,7 +412,8 @@ mod tests {
             assert_eq!(directive["Dimensions"], json!([["function"]]));
             assert_eq!(line["function"], "function");
             let metrics = directive["Metrics"].as_array().unwrap();
-            assert!(metrics.len() >= 6, "{line}");
+            assert!(metrics.len() >= 7, "{line}");
+            assert_eq!(line["not_ingested"], 7);
             for metric in metrics {
                 let name = metric["Name"].as_str().unwrap();
                 assert!(line[name].is_number(), "{name} in {line}");
@@ -425,6 +432,26 @@ mod tests {
         let line = line(&Record::new(None, None, false), Outcome::Refused);
         assert_eq!(line.get("_aws"), None);
         assert_eq!(line["refused"], 1);
+    }
+
+    #[test]
+    fn an_event_that_amplitude_does_not_count_is_a_warning_and_an_unknown_count_is_not() {
+        for (events_ingested, level, not_ingested) in
+            [(Some(1), "INFO", None), (Some(0), "WARN", Some(1)), (None, "INFO", None)]
+        {
+            let mut record = Record::new(None, None, false);
+            record.delivery(AmplitudeKey::Main, 1, &Ok(Accepted { events_ingested }));
+            let line = line(&record, Outcome::Forwarded);
+            assert_eq!(line["level"], level, "{line}");
+            assert_eq!(line.get("not_ingested").and_then(Value::as_u64), not_ingested, "{line}");
+            assert_eq!(line.get("events_ingested").and_then(Value::as_u64), events_ingested, "{line}");
+        }
+        // Of a request with many events.
+        let mut record = Record::new(None, None, false);
+        record.redelivery(AmplitudeKey::Main, &Ok(()));
+        record.not_ingested = 12;
+        let first = line(&record, Outcome::Forwarded);
+        assert_eq!((&first["level"], &first["not_ingested"]), (&json!("WARN"), &json!(12)));
     }
 
     #[test]
@@ -546,6 +573,7 @@ mod tests {
                 "ignored",
                 "level",
                 "livemode",
+                "not_ingested",
                 "outcome",
                 "parameter_store_milliseconds",
                 "project",
@@ -577,6 +605,7 @@ mod tests {
                 ("failed", "Count"),
                 ("forwarded", "Count"),
                 ("ignored", "Count"),
+                ("not_ingested", "Count"),
                 ("parameter_store_milliseconds", "Milliseconds"),
                 ("queued", "Count"),
                 ("refused", "Count"),
@@ -596,6 +625,7 @@ mod tests {
             amplitude: Stopwatch(Some(Duration::from_millis(90))),
             secret_rolling: true,
             receive_count: Some(1),
+            not_ingested: 7,
             function: Some("function".to_owned()),
             cold_start: true,
             request_id: Some("request".to_owned()),

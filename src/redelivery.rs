@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::time::{Instant, timeout_at};
 
-use crate::amplitude::batch::BatchSink;
+use crate::amplitude::batch::{BatchDelivery, BatchSink};
 use crate::amplitude::client::DeliveryError;
 use crate::amplitude::{AmplitudeKey, Destination};
 use crate::clock::now;
@@ -230,11 +230,13 @@ impl<S: ProjectSource, A: BatchSink, Q: EventQueue> Redelivery<S, A, Q> {
     async fn deliver(&self, group: Group, deadline: Instant) -> Vec<(Item, Disposition)> {
         let Group { destination, mut items, events } = group;
         let sending = self.amplitude.send_batch(&events, &destination, deadline);
-        // The time of the request counts once, in the line of its first event.
         let mut stopwatch = Stopwatch::default();
-        let results = stopwatch.time(sending).await;
+        let BatchDelivery { results, not_ingested } = stopwatch.time(sending).await;
+        // The time of the request counts once, and so do the events that Amplitude did not count, of which it does not say
+        // which ones they are: both are in the line of the first event.
         if let Some((item, _)) = items.first_mut() {
             item.record.amplitude = stopwatch;
+            item.record.not_ingested = not_ingested;
         }
         let settle = |((mut item, message), result): ((Item, Message), Result<(), DeliveryError>)| {
             item.record.redelivery(destination.key, &result);
@@ -373,16 +375,12 @@ mod tests {
     struct FakeAmplitude {
         requests: Mutex<Vec<Vec<String>>>,
         fails: HashMap<String, DeliveryError>,
+        not_ingested: u64,
         panics: bool,
     }
 
     impl BatchSink for Arc<FakeAmplitude> {
-        async fn send_batch(
-            &self,
-            events: &[Box<RawValue>],
-            _: &Destination,
-            _: Instant,
-        ) -> Vec<Result<(), DeliveryError>> {
+        async fn send_batch(&self, events: &[Box<RawValue>], _: &Destination, _: Instant) -> BatchDelivery {
             assert!(!self.panics);
             let insert_id = |event: &RawValue| -> String {
                 let event: Value = serde_json::from_str(event.get()).unwrap();
@@ -390,7 +388,8 @@ mod tests {
             };
             let insert_ids: Vec<_> = events.iter().map(|event| insert_id(event)).collect();
             self.requests.lock().unwrap().push(insert_ids.clone());
-            insert_ids.iter().map(|id| self.fails.get(id).cloned().map_or(Ok(()), Err)).collect()
+            let results = insert_ids.iter().map(|id| self.fails.get(id).cloned().map_or(Ok(()), Err)).collect();
+            BatchDelivery { results, not_ingested: self.not_ingested }
         }
     }
 
@@ -484,6 +483,31 @@ mod tests {
         let mut requests = setup.amplitude.requests.lock().unwrap().clone();
         requests.sort();
         assert_eq!(requests, [vec!["evt_1", "evt_2"], vec!["evt_3"]]);
+    }
+
+    #[tokio::test]
+    async fn what_amplitude_does_not_count_is_in_the_record_of_the_first_event() {
+        let amplitude = Arc::new(FakeAmplitude { not_ingested: 2, ..FakeAmplitude::default() });
+        let projects = Projects::new(Arc::new(Fake::new(&COMPLETE)), Duration::from_secs(300));
+        let redelivery = Redelivery::new(projects, amplitude, None::<Arc<FakeQueue>>, None);
+        let messages: Vec<_> = (1..4).map(|number| message("a", "shop", 1, &event(&format!("evt_{number}")))).collect();
+        let batch: Batch = serde_json::from_value(json!({ "Records": messages })).unwrap();
+        let deadline = Instant::now() + WITHOUT_DEADLINE;
+        let projects = redelivery.projects_of(&batch, deadline).await;
+        let ready = batch.records.into_iter().map(|queued| {
+            let mut item = Item { queued, receive_count: 1, record: Record::new(None, None, false) };
+            let ready = prepare(&mut item, &projects).ok().unwrap();
+            (item, ready)
+        });
+        let mut group: Option<Group> = None;
+        for (item, Ready { message, event, destination }) in ready {
+            let group = group.get_or_insert_with(|| Group { destination, items: Vec::new(), events: Vec::new() });
+            group.items.push((item, message));
+            group.events.push(event);
+        }
+        let delivered = redelivery.deliver(group.unwrap(), deadline).await;
+        let not_ingested: Vec<_> = delivered.iter().map(|(item, _)| item.record.not_ingested).collect();
+        assert_eq!(not_ingested, [2, 0, 0]);
     }
 
     #[tokio::test]

@@ -314,7 +314,7 @@ mod tests {
             assert!(!self.panics, "whsec_hidden");
             let event = serde_json::to_value(event).unwrap();
             self.sent.lock().unwrap().push((event, destination.api_key.expose_secret().to_owned()));
-            let result = self.fails.clone().map_or(Ok(Accepted { events_ingested: 1 }), Err);
+            let result = self.fails.clone().map_or(Ok(Accepted { events_ingested: Some(1) }), Err);
             Delivery { attempts: 1, result }
         }
 

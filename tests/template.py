@@ -24,6 +24,7 @@ METRICS = {
     "failed",
     "forwarded",
     "ignored",
+    "not_ingested",
     "parameter_store_milliseconds",
     "queued",
     "refused",
@@ -80,7 +81,7 @@ NOT_OF_THE_FUNCTION = {
 # The words of CloudWatch Logs Insights, and Lambda's own fields.
 INSIGHTS = {
     *"SOURCE and as asc by desc fields filter in ispresent like limit not or sort stats".split(),
-    *"count count_distinct latest max".split(),
+    *"bin count count_distinct latest max sum".split(),
     *"@duration @maxMemoryUsed @message @requestId @timestamp @type".split(),
 }
 
@@ -88,7 +89,7 @@ INSIGHTS = {
 OTHER_NAMES = {
     "device_id",
     "insert_id",
-    "normalized_refund_unknown",
+    "normalized_revenue_unknown",
     "previous_attributes",
     "starting_after",
     "stripe_source",

@@ -89,6 +89,17 @@ struct State {
     store: Store,
     orders: VecDeque<Order>,
     counts: RequestCounts,
+    rewrite_export: Option<Rewrite>,
+}
+
+/// What stands in an export in the place of a line.
+#[derive(Clone)]
+struct Rewrite(Arc<dyn Fn(&str) -> String + Send + Sync>);
+
+impl fmt::Debug for Rewrite {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Rewrite")
+    }
 }
 
 /// What has been requested, apart from the control API.
@@ -150,12 +161,20 @@ impl Emulator {
         self.state().orders.push_back(Order { path: Some(OtherPath::Export), requests, fault });
     }
 
+    /// Changes each line of the exports to come: for tests of who reads them, because real exports
+    /// have lines that the documentation does not describe. A line may come twice with one `uuid`,
+    /// have both `insert_id` and `$insert_id`, numbers as text, or null for a time. The line comes
+    /// without its line break; what is put in its place may be several lines, or none.
+    pub fn rewrite_export(&self, rewrite: impl Fn(&str) -> String + Send + Sync + 'static) {
+        self.state().rewrite_export = Some(Rewrite(Arc::new(rewrite)));
+    }
+
     /// Forgets all orders, so that it works again.
     pub fn cancel_orders(&self) {
         self.state().orders.clear();
     }
 
-    /// Forgets everything: events and what goes with them, faults, counts.
+    /// Forgets everything: events and what goes with them, faults, counts, how exports are rewritten.
     pub fn clear(&self) {
         *self.state() = State::default();
     }
@@ -273,9 +292,17 @@ impl Emulator {
         let authorization = headers.get(AUTHORIZATION).map_or(&b""[..], HeaderValue::as_bytes);
         let api_key = export::read_project(authorization, api_keys, secret_keys)?;
         let hours = export::complete(export::read_hours(query)?, *export_lag, now());
-        let lines = export::lines(self.state().store.events(), &api_key, &hours);
+        let (mut lines, rewrite) = {
+            let state = self.state();
+            (export::lines(state.store.events(), &api_key, &hours), state.rewrite_export.clone())
+        };
         if lines.is_empty() {
             return Err(rules::error_of_status(404));
+        }
+        if let Some(Rewrite(rewrite)) = rewrite {
+            for lines in lines.values_mut() {
+                *lines = lines.lines().map(|line| rewrite(line) + "\n").collect();
+            }
         }
         export::archive(&api_key, &lines).map_err(|error| rules::error(500, &error.to_string()))
     }

@@ -457,6 +457,22 @@ async fn what_was_uploaded_can_be_exported_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_lines_of_an_export_are_what_a_test_makes_of_them() {
+    let (emulator, address) = start(Configuration::default()).await;
+    let before = now();
+    post(address, &upload("i1")).unwrap();
+    post(address, &upload("i2")).unwrap();
+    emulator.rewrite_export(|line| match line.contains("i1") {
+        true => format!("{line}\n{line}"),
+        false => line.replace("i2", "changed"),
+    });
+    let query = format!("start={}&end={}", hour(before), hour(now()));
+    let exported = export(address, "key:secret", &query).unwrap().exported();
+    let insert_ids: Vec<_> = exported.into_iter().flat_map(|(_, insert_ids)| insert_ids).collect();
+    assert_eq!(insert_ids, ["i1", "i1", "changed"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn exports_that_are_not_possible_are_refused() {
     let (emulator, address) = start(Configuration {
         api_keys: vec!["key".into(), "empty".into()],

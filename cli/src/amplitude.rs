@@ -3,3 +3,4 @@
 pub(crate) mod export;
 pub(crate) mod import;
 pub(crate) mod known;
+pub(crate) mod line;

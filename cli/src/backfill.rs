@@ -18,7 +18,7 @@ use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use reqwest::Client as Http;
 use secrecy::ExposeSecret as _;
 use stripe_amplitude::amplitude::AmplitudeKey;
-use stripe_amplitude::amplitude::batch::Room;
+use stripe_amplitude::amplitude::batch::{BatchDelivery, Room};
 use stripe_amplitude::projects::parameters::DeliverySettings;
 
 use self::cursor::{Counts, Cursor, Job, Position};
@@ -26,7 +26,7 @@ use self::rejected::Rejected;
 use self::source::{Chunk, Item, Source};
 use self::survey::Survey;
 use crate::amplitude::import::{self, Import, Stopped, Wanted};
-use crate::amplitude::known::{Known, SecretKeys, is_beyond_the_window};
+use crate::amplitude::known::{Known, Presence, SecretKeys, is_beyond_the_window};
 use crate::history::{Fate, Translated, Translator};
 use crate::interrupt::Interrupt;
 use crate::stripe::api::{self, Api};
@@ -39,7 +39,8 @@ use crate::{clock, http, input, key, projects};
 ///
 /// They come from Stripe's list of events, which goes back 30 days, or from a file. Their insert IDs and device IDs are
 /// those of a webhook, so that Amplitude drops what it has seen within seven days. Older ones are looked up in Amplitude
-/// first, by its Export API: that takes AMPLITUDE_SECRET_KEY. User properties are left as they are today.
+/// first, by its Export API: that takes AMPLITUDE_SECRET_KEY. In Amplitude's charts, an event has the user properties that
+/// its user has today.
 ///
 /// STRIPE_SECRET_KEY has the key of the Stripe account; a restricted one needs the permission `Events`: Read. After it
 /// was stopped, or died, the same command goes on where it was. The exit code is 0 only if all events are sent.
@@ -89,6 +90,10 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FILE")]
     rejected: Option<PathBuf>,
 }
+
+/// Without `$skip_user_properties_sync`: with it, an event has only the user properties that are sent with it, and we send
+/// none, so that it would be missing in every segmented chart.
+const USER_PROPERTIES: &str = "Amplitude gives each event the user properties that its user has today, not those of the day on which it happened.";
 
 const FROM_STRIPE: &str = "Stripe";
 
@@ -169,6 +174,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>
         );
         (!arguments.yes && !is_resumed).then_some(question)
     };
+    note(USER_PROPERTIES);
     if is_resumed {
         terminal::print("Going on where it stopped.\n")?;
     }
@@ -269,10 +275,11 @@ impl Knowledge {
         event: &Translated,
         translator: &Translator,
         progress: &ProgressBar,
-    ) -> Result<bool, String> {
+    ) -> Result<Presence, String> {
         let now = clock::now().cast_signed();
+        // Events that share an insert ID tell of the same moment, so that the age of one is that of the others.
         if self.assume_missing || !is_beyond_the_window(event.created, now) {
-            return Ok(false);
+            return Ok(Presence::Absent);
         }
         let key = event.key;
         if !self.known.contains_key(&key) {
@@ -291,7 +298,8 @@ impl Knowledge {
             progress.set_message("");
             self.known.insert(key, known);
         }
-        Ok(self.known.get(&key).is_some_and(|known| known.contains(&event.id)))
+        let known = self.known.get(&key);
+        Ok(known.map_or(Presence::Absent, |known| known.look_up(&event.insert_id, event.created)))
     }
 }
 
@@ -353,14 +361,14 @@ impl Backfill {
             let Chunk { items, reached } = chunk?;
             self.look_at(&items, &progress)?;
             for Item { fate, .. } in &items {
-                let is_known = match fate {
+                let presence = match fate {
                     Fate::Sent(event) if can_look => {
                         let has = self.knowledge.has(event, &self.translator, &progress);
                         self.interrupt.or(has).await.ok_or(STOPPED)??
                     }
-                    _ => false,
+                    _ => Presence::Absent,
                 };
-                survey.add(fate, is_known);
+                survey.add(fate, presence);
             }
             self.show(&progress, reached);
         }
@@ -377,7 +385,7 @@ impl Backfill {
         }
         let stopped = self.send(&mut import, &progress).await;
         progress.finish_and_clear();
-        let Counts { sent, known, ignored, rejected, of_another_time } = self.cursor.progress.counts;
+        let Counts { sent, known, ignored, rejected, of_another_time, not_ingested } = self.cursor.progress.counts;
         if stopped.is_ok() {
             self.cursor.delete();
         }
@@ -388,6 +396,9 @@ impl Backfill {
             }
         }
         report.push_str(".\n");
+        if let Some(words) = import::not_ingested(not_ingested) {
+            report.push_str(&wrap("", 0, &words));
+        }
         if rejected > 0 {
             let place = self.rejected.path().display();
             report.push_str(&wrap(
@@ -474,16 +485,18 @@ impl Backfill {
         let mut rejected = Vec::new();
         for item in &items {
             match &item.fate {
-                Fate::Ignored(_) => counts.ignored += 1,
+                Fate::Ignored(..) => counts.ignored += 1,
                 Fate::OfAnotherTime => counts.of_another_time += 1,
                 Fate::Unusable(reason) => rejected.push((item, reason.clone())),
                 Fate::Sent(event) => {
                     let has = self.knowledge.has(event, &self.translator, progress);
                     let has = self.interrupt.or(has).await.ok_or(Stopped::Interrupted)?;
-                    if has.map_err(Stopped::Hopeless)? {
-                        counts.known += 1;
-                    } else {
-                        wanted.entry(event.key).or_default().push((item, event));
+                    match has.map_err(Stopped::Hopeless)? {
+                        Presence::There => counts.known += 1,
+                        Presence::Absent => wanted.entry(event.key).or_default().push((item, event)),
+                        Presence::Unknown(why) => {
+                            return Err(Stopped::Hopeless(format!("{}: {why}", event.insert_id)));
+                        }
                     }
                 }
             }
@@ -499,7 +512,8 @@ impl Backfill {
             if let Err(Stopped::Refused(_)) = &results {
                 self.cursor.save_refused(in_flight_since).map_err(Stopped::Hopeless)?;
             }
-            let results = results?;
+            let BatchDelivery { results, not_ingested } = results?;
+            counts.not_ingested += not_ingested;
             for ((item, _), result) in events.into_iter().zip(results) {
                 match result {
                     Ok(()) => counts.sent += 1,

@@ -7,6 +7,7 @@ use amplitude_emulator::{AcceptedEvent, Emulator};
 use serde_json::Value;
 
 use crate::endpoint::Endpoint;
+use crate::money::shown;
 use crate::projects::{DEMO, DEMO_SECRET, Projects};
 use crate::samples::{SAMPLES, Sample};
 use crate::workbench::{Amplitude, Workbench};
@@ -103,7 +104,7 @@ struct Landed {
 impl Landed {
     fn of(accepted: &AcceptedEvent) -> Self {
         let currency = text(&accepted.event, "currency").unwrap_or_default();
-        let revenue = accepted.event.get("revenue").map(|revenue| format!("{revenue} {currency}"));
+        let revenue = accepted.event.get("revenue").map(|revenue| shown(revenue, currency));
         Self { user: accepted.attributed_user_id.clone(), revenue }
     }
 

@@ -31,8 +31,10 @@ use crate::amplitude::export::{Export, LAG};
 use crate::amplitude::import;
 use crate::clock::{DAY, HOUR};
 use crate::endpoint::Endpoint;
+use crate::history::{Fate, Translator};
 use crate::key::{self, Key};
 use crate::proof::{self, Attempt, Verdict};
+use crate::property_names::PropertyNames;
 use crate::stripe::api::{self, Api, ApiError, Permission};
 use crate::stripe::endpoints;
 use crate::stripe::event_types;
@@ -61,7 +63,7 @@ pub(crate) struct Arguments {
     /// The URL that Stripe calls; a signed event of a type that nobody wants is delivered to it
     #[arg(long, value_name = "URL")]
     url: Option<String>,
-    /// How many of the newest events are looked at for their user IDs
+    /// How many of the newest events are looked at for their user IDs and property names
     #[arg(long, value_name = "NUMBER", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     recent: u32,
     /// Where to put the customers whose events have no user ID that you have put there
@@ -204,7 +206,7 @@ impl Doctor {
         };
         let types = event_types::of(&delivery.settings.events);
         self.check_undelivered(&api, &types).await?;
-        self.check_users(&api, types).await
+        self.check_recent(&api, types).await
     }
 
     async fn check_endpoints(&mut self, api: &Api, mode: &'static str) -> Result<(), Box<dyn Error>> {
@@ -242,7 +244,8 @@ impl Doctor {
         self.report.tell(finding)
     }
 
-    async fn check_users(&mut self, api: &Api, types: Vec<String>) -> Result<(), Box<dyn Error>> {
+    /// Whose the recent events are, and what their properties are called.
+    async fn check_recent(&mut self, api: &Api, types: Vec<String>) -> Result<(), Box<dyn Error>> {
         let Some(delivery) = &self.delivery else { return Ok(()) };
         let now = clock::now().cast_signed();
         // What is listed at its far end may be gone a moment later.
@@ -257,6 +260,14 @@ impl Doctor {
         let users = Users::of(events, &self.name, &delivery.settings.user_id_paths);
         self.report.tell(users.finding())?;
         terminal::print(&users.to_string())?;
+        let translator = Translator::new(self.name.clone(), delivery.clone(), None);
+        let mut names = PropertyNames::default();
+        for event in &newest {
+            if let Fate::Sent(event) = translator.translate(&event.body) {
+                names.add(&event.json);
+            }
+        }
+        self.report.tell_all(finding::property_names(&names).into_iter().collect())?;
         if let Some(path) = &self.arguments.csv {
             let name = path.display();
             match write(path, &users.csv()) {

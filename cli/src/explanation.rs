@@ -21,6 +21,7 @@ use stripe_amplitude::translate::revenue::{NotCounted, Revenue, Rule};
 use stripe_amplitude::translate::user::{self, NotAnId};
 use stripe_amplitude::translate::{Context, Translation};
 
+use crate::money::shown;
 use crate::terminal::{count, wrap};
 
 /// What the function makes of an event.
@@ -348,13 +349,14 @@ impl Translated<'_> {
                 let (sent, sent_currency) =
                     converted.as_ref().map_or((amount, currency), |converted| (&converted.amount, &converted.currency));
                 match self.event.revenue {
-                    Some(_) => heading(f, &format!("Revenue: {sent} {sent_currency}"))?,
+                    Some(_) => heading(f, &format!("Revenue: {}", shown(sent, sent_currency.code())))?,
                     None => heading(f, "Revenue: none")?,
                 }
                 text(f, &sentence(rule))?;
                 if let Some(Converted { amount: to, currency: to_currency, rate }) = converted {
                     let little = if to.is_zero() { ", which is too little to count" } else { "" };
-                    text(f, &format!("Converted: {amount} {currency} at {rate} are {to} {to_currency}{little}."))?;
+                    let (from, to) = (shown(amount, currency.code()), shown(to, to_currency.code()));
+                    text(f, &format!("Converted: {from} at {rate} are {to}{little}."))?;
                 }
                 Ok(())
             }
@@ -561,7 +563,7 @@ Device ID: stripe-pi_3PgafuB7WZ01zgkW1kJo3Sjx
   Pinned to `id` of the payment_intent, pi_3PgafuB7WZ01zgkW1kJo3Sjx. All events of this payment have
   this device ID, and so has every repeat: an event that names no user falls to the payer.
 
-Revenue: 20 USD
+Revenue: 20.00 USD
   What the payment received: `amount_received`.
 
 Removed: 24 fields
@@ -645,10 +647,10 @@ Removed: 24 fields
         unknown["data"]["previous_attributes"] = json!(null);
         for (settings, envelope, expected) in [
             ("{}", &yen, &["Revenue: 2000 JPY", "What the payment received"][..]),
-            (in_dollars, &yen, &["Revenue: 13.4 USD", "Converted: 2000 JPY at 0.0067 are 13.4 USD."]),
-            (in_dollars, &payment, &["Revenue: 20 USD What the payment received: `amount_received`. Removed"]),
-            (too_little, &yen, &["Revenue: none", "at 0.000001 are 0 USD, which is too little to count"]),
-            (negative, &refund, &["Revenue: -5 USD", "max(0, 500 − 0) − max(0, 0 − 0)"]),
+            (in_dollars, &yen, &["Revenue: 13.40 USD", "Converted: 2000 JPY at 0.0067 are 13.40 USD."]),
+            (in_dollars, &payment, &["Revenue: 20.00 USD What the payment received: `amount_received`. Removed"]),
+            (too_little, &yen, &["Revenue: none", "at 0.000001 are 0.00 USD, which is too little to count"]),
+            (negative, &refund, &["Revenue: -5.00 USD", "max(0, 500 − 0) − max(0, 0 − 0)"]),
             (negative, &unknown, &["Revenue: unknown", "the property `normalized_revenue_unknown` marks the event"]),
             ("{}", &refund, &["Revenue: none", "The setting `refunds` is \"as_events\"."]),
             ("{}", &sample("charge.succeeded"), &["Revenue: none", "only one of them counts"]),

@@ -6,9 +6,8 @@ use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
-use stripe_amplitude::amplitude::{AmplitudeKey, event};
+use stripe_amplitude::amplitude::AmplitudeKey;
 use stripe_amplitude::forward::{Decision, IgnoreReason, forward, unaudited};
 use stripe_amplitude::outcome::Failure;
 use stripe_amplitude::projects::name::ProjectName;
@@ -42,8 +41,8 @@ struct Notes {
 pub(crate) enum Fate {
     /// It goes to Amplitude.
     Sent(Box<Translated>),
-    /// The project does not want it.
-    Ignored(IgnoreReason),
+    /// The project does not want it. The insert ID is there where the event had to be translated to know that.
+    Ignored(IgnoreReason, Option<String>),
     /// It cannot be translated, and why.
     Unusable(String),
     /// It did not happen in the time that is asked for.
@@ -52,8 +51,9 @@ pub(crate) enum Fate {
 
 /// An event for Amplitude, and what is worth knowing of it.
 pub(crate) struct Translated {
-    /// Stripe's ID.
-    pub(crate) id: String,
+    /// What Amplitude knows it by: most often Stripe's ID, but all events that tell of the same, such as a refund that
+    /// failed, have the same.
+    pub(crate) insert_id: String,
     /// Stripe's type.
     pub(crate) event_type: String,
     /// Unix seconds.
@@ -69,17 +69,6 @@ pub(crate) struct Translated {
     pub(crate) revenue: Option<(Money, String)>,
     /// As it is sent.
     pub(crate) json: Box<RawValue>,
-}
-
-/// Amplitude's event, for the past.
-#[derive(Serialize)]
-struct OfThePast<'e> {
-    #[serde(flatten)]
-    event: &'e event::Event<'e>,
-    /// What was true then shall not overwrite what is known of the user today. Source: Amplitude's Batch Event Upload
-    /// documentation.
-    #[serde(rename = "$skip_user_properties_sync")]
-    skip_user_properties_sync: bool,
 }
 
 impl Translator {
@@ -106,7 +95,7 @@ impl Translator {
             return Err(Fate::OfAnotherTime);
         }
         self.tell_what_vanished(&event);
-        let (id, event_type, created) = (event.id.to_string(), event.event_type.to_string(), event.created);
+        let (event_type, created) = (event.event_type.to_string(), event.created);
         let livemode = event.livemode;
         let context = Context {
             project: &self.project,
@@ -119,18 +108,19 @@ impl Translator {
             .map_err(|missing| Fate::Unusable(self.delivery.without_rate(missing).to_string()))?;
         let translation = match decision {
             Decision::Send(translation) => translation,
-            Decision::Ignore(reason, _) => return Err(Fate::Ignored(reason)),
+            Decision::Ignore(reason, translation) => {
+                return Err(Fate::Ignored(reason, translation.map(|translation| translation.event.insert_id)));
+            }
             Decision::Read(..) => return Err(Fate::Unusable(Failure::ReferencesUnread.to_string())),
         };
         let event = &translation.event;
-        let json = to_raw_value(&OfThePast { event, skip_user_properties_sync: true })
-            .map_err(|error| Fate::Unusable(error.to_string()))?;
+        let json = to_raw_value(event).map_err(|error| Fate::Unusable(error.to_string()))?;
         let revenue = match (event.revenue, event.currency) {
             (Some(amount), Some(currency)) => Money::exact(amount).map(|money| (money, currency.to_string())),
             _ => None,
         };
         Ok(Fate::Sent(Box::new(Translated {
-            id,
+            insert_id: event.insert_id.clone(),
             event_type,
             created,
             livemode,

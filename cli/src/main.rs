@@ -20,6 +20,7 @@ mod money;
 mod preview;
 mod projects;
 mod proof;
+mod property_names;
 mod reconcile;
 mod redrive;
 mod samples;

@@ -6,6 +6,7 @@ use rusqlite::types::{FromSql, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 use stripe_amplitude::money::amount::Amount;
+use stripe_amplitude::money::currency::Currency;
 
 /// Thousandths of a currency's major unit: none of Stripe's currencies has more than three decimals. As integers, so
 /// that sums are exact.
@@ -61,6 +62,20 @@ impl fmt::Display for Money {
     }
 }
 
+/// An amount as people read it, with the decimals of its currency: `20.00 USD`, `2000 JPY`.
+pub(crate) fn shown(amount: impl fmt::Display, currency: &str) -> String {
+    format!("{} {currency}", figure(amount, Some(currency)))
+}
+
+/// The same without the currency, which stands elsewhere. An amount whose currency is unknown has the decimals that it
+/// needs, and no amount loses any.
+pub(crate) fn figure(amount: impl fmt::Display, currency: Option<&str>) -> String {
+    let amount = amount.to_string();
+    let decimals = currency.and_then(Currency::parse).map_or(0, |currency| usize::from(currency.decimals()));
+    let (whole, rest) = amount.split_once('.').unwrap_or((&amount, ""));
+    if decimals == 0 && rest.is_empty() { whole.to_owned() } else { format!("{whole}.{rest:0<decimals$}") }
+}
+
 impl Serialize for Money {
     /// A number of major units.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -108,6 +123,26 @@ mod tests {
         // As floats, they are 0.30000000000000004.
         let sum = Money::sum([json!(0.1), json!(0.2)].iter().filter_map(Money::of));
         assert_eq!(serde_json::to_string(&sum).unwrap(), "0.3");
+    }
+
+    #[test]
+    fn people_read_the_decimals_of_the_currency() {
+        for (amount, currency, text) in [
+            (json!(20), "USD", "20.00 USD"),
+            (json!(19.9), "EUR", "19.90 EUR"),
+            (json!(-5.4), "USD", "-5.40 USD"),
+            (json!(2000), "JPY", "2000 JPY"),
+            (json!(7), "KWD", "7.000 KWD"),
+            (json!(1.005), "KWD", "1.005 KWD"),
+            (json!(5), "ISK", "5.00 ISK"),
+            // More than the currency has is not hidden.
+            (json!(13.4), "JPY", "13.4 JPY"),
+            (json!(0.001), "USD", "0.001 USD"),
+        ] {
+            assert_eq!(shown(Money::of(&amount).unwrap(), currency), text);
+        }
+        assert_eq!(shown(Currency::parse("usd").unwrap().amount(2000), "USD"), "20.00 USD");
+        assert_eq!((figure(Money::whole(5), None), figure(Money::whole(5), Some("EUR"))), ("5".into(), "5.00".into()));
     }
 
     #[test]

@@ -12,12 +12,12 @@ use std::process::ExitCode;
 
 use indicatif::ProgressBar;
 use reqwest::Client as Http;
-use stripe_amplitude::amplitude::batch::Room;
+use stripe_amplitude::amplitude::batch::{BatchDelivery, Room};
 use stripe_amplitude::amplitude::{AmplitudeKey, Destination};
 
 use self::comparison::{Asked, Comparison};
 use self::day::{AmplitudesDay, Expected, StripesDay};
-use self::report::Report;
+use self::report::{Repair, Report};
 use crate::amplitude::export::Export;
 use crate::amplitude::import::{self, Import, Stopped, Wanted};
 use crate::clock::DAY;
@@ -109,7 +109,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>
         terminal::print(&report.to_string())?;
     }
     let repairable = comparison.repairable();
-    let mut results = BTreeMap::new();
+    let mut repair = Repair::default();
     let question = || {
         let events = count(repairable.len(), "event");
         format!(
@@ -120,13 +120,13 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>
         && !repairable.is_empty()
         && (arguments.yes || reconciliation.interrupt.confirmed(question()).await?);
     if is_repaired {
-        results = reconciliation.repair(&repairable).await;
-        report.repaired = Some(&results);
+        repair = reconciliation.repair(&repairable).await;
+        report.repaired = Some(&repair);
         if !arguments.json {
-            terminal::print(&format!("\n{}", report::repaired(&results)))?;
+            terminal::print(&format!("\n{}", report::repaired(&repair)))?;
         }
     }
-    let all_sent = results.values().all(Option::is_none) && results.len() == repairable.len();
+    let all_sent = repair.results.values().all(Option::is_none) && repair.results.len() == repairable.len();
     let is_right = if is_repaired { all_sent && comparison.is_right_when_repaired() } else { comparison.is_right() };
     report.is_right = is_right;
     if arguments.json {
@@ -206,33 +206,29 @@ impl Reconciliation {
         day::read_export(&export, uploaded, self.filter.created.clone(), expected, reached).await
     }
 
-    /// Sends the events with these IDs: why each is not in Amplitude, or `None`.
-    async fn repair(&self, wanted: &BTreeSet<&str>) -> BTreeMap<String, Option<String>> {
-        let mut results = BTreeMap::new();
-        let why = match self.send_all(wanted, &mut results).await {
+    /// Sends these events: their Stripe IDs, with their insert IDs.
+    async fn repair(&self, wanted: &BTreeMap<&str, &str>) -> Repair {
+        let mut repair = Repair::default();
+        let why = match self.send_all(wanted, &mut repair).await {
             Ok(()) => "Stripe does not list it any more".to_owned(),
             Err(Stopped::Interrupted) => "stopped; the same command goes on".to_owned(),
             Err(Stopped::Hopeless(why) | Stopped::Refused(why)) => why,
         };
-        for id in wanted {
-            results.entry((*id).to_owned()).or_insert_with(|| Some(why.clone()));
+        for insert_id in wanted.values() {
+            repair.results.entry((*insert_id).to_owned()).or_insert_with(|| Some(why.clone()));
         }
-        results
+        repair
     }
 
     /// Reads Stripe's list once more, so that a day of any size fits into memory.
-    async fn send_all(
-        &self,
-        wanted: &BTreeSet<&str>,
-        results: &mut BTreeMap<String, Option<String>>,
-    ) -> Result<(), Stopped> {
+    async fn send_all(&self, wanted: &BTreeMap<&str, &str>, repair: &mut Repair) -> Result<(), Stopped> {
         let mut import = Import::new(self.http.clone(), self.interrupt.clone());
         let mut spans = OldestFirst::new(&self.api, self.filter.clone(), None);
         loop {
             let span = self.interrupt.or(spans.next()).await.ok_or(Stopped::Interrupted)?;
             let Some((events, _)) = span.map_err(|error| Stopped::Hopeless(error.to_string()))? else { return Ok(()) };
             let mut by_key: HashMap<AmplitudeKey, Vec<Translated>> = HashMap::new();
-            for event in events.iter().filter(|event| wanted.contains(event.place.id.as_str())) {
+            for event in events.iter().filter(|event| wanted.contains_key(event.place.id.as_str())) {
                 // It was translated before, by the same settings.
                 if let Fate::Sent(event) = self.translator.translate(&event.body) {
                     by_key.entry(event.key).or_default().push(*event);
@@ -244,10 +240,11 @@ impl Reconciliation {
                     let bodies = request.iter().map(|event| Wanted { json: &event.json, device_id: &event.device_id });
                     let bodies: Vec<_> = bodies.collect();
                     import.wait(&bodies).await?;
-                    let answers = import.send(&bodies, destination).await?;
-                    let ids = request.iter().map(|event| event.id.clone());
-                    results
-                        .extend(ids.zip(answers.into_iter().map(|answer| answer.err().map(|error| error.to_string()))));
+                    let BatchDelivery { results, not_ingested } = import.send(&bodies, destination).await?;
+                    repair.not_ingested += not_ingested;
+                    let errors = results.into_iter().map(|result| result.err().map(|error| error.to_string()));
+                    let insert_ids = request.iter().map(|event| event.insert_id.clone());
+                    repair.results.extend(insert_ids.zip(errors));
                 }
             }
         }

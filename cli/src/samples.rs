@@ -30,7 +30,7 @@ const METADATA: Option<&str> = Some("metadata.user_id");
 /// `payment_intent.canceled` to the user whom an event of the same payment has named before.
 pub(crate) const SAMPLES: [Sample; 26] = samples! {
     "payment_intent.amount_capturable_updated": Some("user_42"), METADATA, None;
-    "payment_intent.succeeded": Some("user_42"), METADATA, Some("20 USD");
+    "payment_intent.succeeded": Some("user_42"), METADATA, Some("20.00 USD");
     "payment_intent.payment_failed": Some("user_42"), METADATA, None;
     "payment_intent.canceled": Some("user_42"), None, None;
     "charge.succeeded": Some("user_42"), METADATA, None;

@@ -51,6 +51,7 @@ use self::note::Note;
 use self::signed::{Mistake, Signed, secret_of};
 use crate::clock;
 use crate::explanation::Explanation;
+use crate::money::shown;
 use crate::projects::Projects;
 use crate::server::listen_anywhere;
 
@@ -358,7 +359,7 @@ fn entry(
         code: text("code"),
         reason: text("reason"),
         user: sent("user_id").and_then(Value::as_str).map(str::to_owned),
-        revenue: revenue.map(|(revenue, currency)| format!("{revenue} {currency}")),
+        revenue: revenue.map(|(revenue, currency)| shown(revenue, currency)),
         repeat,
         milliseconds,
     };

@@ -109,7 +109,10 @@ async fn all_events_of_a_time_arrive_oldest_first_and_as_the_function_would_have
     let accepted = world.amplitude.events();
     let times: Vec<_> = accepted.iter().map(|event| event.event["time"].as_i64().unwrap()).collect();
     assert!(times.is_sorted());
-    assert!(accepted.iter().all(|event| event.event["$skip_user_properties_sync"] == json!(true)));
+    // Amplitude adds the user's properties of today, unless an event says that it has its own.
+    let own = ["$skip_user_properties_sync", "user_properties"];
+    assert!(accepted.iter().all(|event| own.iter().all(|name| !event.event.contains_key(*name))));
+    assert!(ended.error.replace('\n', " ").contains("the user properties that its user has today"), "{ended:?}");
     assert!(accepted.iter().all(|event| event.endpoint == Endpoint::Batch));
     assert!(!world.path("stripe-amplitude-shop.cursor.json").exists());
 
@@ -137,7 +140,9 @@ async fn what_the_function_has_forwarded_is_not_counted_again() {
     }
     assert_eq!(world.amplitude.events().len(), 26);
     world.stripe.add(events.clone());
-    assert_eq!(world.backfill(3, &[]).code, Some(0));
+    let ended = world.backfill(3, &[]);
+    assert_eq!(ended.code, Some(0));
+    assert!(ended.out.contains("\n26 of these Amplitude did not count: most are repeats"), "{ended:?}");
     assert_eq!((world.amplitude.requests().repeats, world.amplitude.events().len()), (26, 26));
     // Nor by the same command again.
     assert_eq!(world.backfill(3, &[]).code, Some(0));
@@ -157,8 +162,9 @@ async fn a_dry_run_counts_and_sends_nothing() {
         "         5  payment_intent.succeeded\n",
         "         5  in all\n",
         "         5  metadata.user_id\n",
-        "         5  events with 100 USD in all\n",
-        "         5  user IDs\n",
+        "         5  events with 100.00 USD in all\n",
+        "         5  distinct user IDs\n",
+        "         5  events (event volume)\n",
         "         3  it names no user and carries no revenue",
     ] {
         assert!(ended.out.contains(row), "{row}{}", ended.out);
@@ -206,6 +212,78 @@ async fn what_amplitude_may_have_for_longer_than_it_remembers_is_looked_up_first
     // The devices of the others are made up, so Amplitude could not tell that they are repeats.
     let doubled = counts.iter().filter(|(_, count)| **count == 2).count();
     assert_eq!((counts.len(), doubled), (100, 50 - old.div_ceil(2)));
+}
+
+/// Old events that are all in Amplitude, on devices that are not ours, so that Amplitude would count each again.
+async fn old_and_there() -> (World, Vec<Event>) {
+    let world = World::with(Configuration { secret_keys: vec!["secret".to_owned()], ..Configuration::default() }).await;
+    let events: Vec<_> = history(10, world.now - 12 * DAY, world.now - 10 * DAY).collect();
+    world.stripe.add(events.clone());
+    for event in &events {
+        let id = &event.id;
+        let request = json!({"api_key": "key", "events": [{"event_type": format!("[Stripe] {}", event.event_type),
+            "insert_id": id, "device_id": format!("device of {id}"), "time": event.created * 1000}]});
+        world.amplitude.replay(Endpoint::HttpV2, request.to_string().as_bytes(), (event.created + 60) * 1000);
+    }
+    (world, events)
+}
+
+#[tokio::test]
+async fn an_event_is_there_however_amplitude_writes_its_line() {
+    let (world, _) = old_and_there().await;
+    let shapes: [fn(&str) -> String; 6] = [
+        |line| line.replace("\"$insert_id\"", "\"insert_id\""),
+        |line| line.replacen('{', "{\"insert_id\":null,", 1),
+        |line| {
+            let insert_id = serde_json::from_str::<Value>(line).unwrap()["$insert_id"].clone();
+            line.replacen('{', &format!("{{\"insert_id\":{insert_id},\"$insert_id\":{insert_id},"), 1)
+        },
+        |line| {
+            line.replace("\"event_time\":", "\"event_time\":null,\"was\":")
+                .replace("\"user_id\":", "\"user_id\":7,\"x\":")
+        },
+        |line| line.replace("\"event_properties\":{", "\"event_properties\":{\"a\":\"\\ud800\",\"b\":1e999,"),
+        |line| format!("{line}\n{line}"),
+    ];
+    for (number, shape) in shapes.into_iter().enumerate() {
+        world.amplitude.rewrite_export(shape);
+        let since = (world.now - 13 * DAY).to_string();
+        let mut command = world.command(&["--since", &since, "--yes"]);
+        let ended = shop::ended(command.env("AMPLITUDE_SECRET_KEY", "secret"));
+        assert_eq!(ended.code, Some(0), "{number}: {ended:?}");
+        assert!(ended.out.contains("0 sent") && ended.out.contains("10 in Amplitude already"), "{number}: {ended:?}");
+    }
+    assert_eq!(world.amplitude.events().len(), 10);
+}
+
+#[tokio::test]
+async fn what_a_line_that_cannot_be_read_may_be_is_not_sent() {
+    let (world, events) = old_and_there().await;
+    let (broken, later) = (events[4].id.clone(), &events[5..]);
+    world.amplitude.rewrite_export({
+        let broken = broken.clone();
+        move |line| if line.contains(&broken) { line.replace("$insert_id", "lost") } else { line.to_owned() }
+    });
+    let hour = (events[4].created + 60).div_euclid(HOUR) * HOUR;
+    let hour = jiff::Timestamp::from_second(hour).unwrap().strftime("%Y-%m-%d %H:%M:%S").to_string();
+    let with_key = |since: i64, arguments: &[&str]| {
+        let mut command = world.command(&[&["--since", &since.to_string()], arguments].concat());
+        shop::ended(command.env("AMPLITUDE_SECRET_KEY", "secret"))
+    };
+    let dry = with_key(world.now - 13 * DAY, &["--dry-run"]);
+    assert!(
+        dry.out.replace("\n            ", " ").contains(&format!("the hour from {hour} on cannot be read")),
+        "{dry:?}"
+    );
+    let ended = with_key(world.now - 13 * DAY, &["--yes"]);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    let error = ended.error.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(error.contains(&format!("the hour from {hour} on cannot be read")) && error.contains(&broken), "{error}");
+    assert_eq!(world.amplitude.insert_ids()[&broken], 1);
+    // What happened later cannot be that line.
+    let ended = with_key(later[0].created, &["--yes"]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert_eq!(world.amplitude.events().len(), 10);
 }
 
 #[tokio::test]

@@ -302,7 +302,7 @@ fn a_preview_shows_the_request_and_explains_it() {
         "amplitude-test-api-key",
         "\nUser ID: user_42\n",
         "\nDevice ID: stripe-pi_",
-        "\nRevenue: 20 USD\n",
+        "\nRevenue: 20.00 USD\n",
         "\nRemoved: ",
     ] {
         assert!(out.contains(words), "{words}: {out}");
@@ -339,7 +339,10 @@ fn a_preview_of_a_refund_says_how_much_it_subtracts() {
     let refunds = file("preview-refunds.json", REFUNDS);
     let (code, out, _) = run(&["preview", "events/stripe/charge.refunded.json", "--settings", &refunds]);
     assert_eq!(code, Some(0));
-    assert!(out.contains("\"revenue\": -5,") && out.contains("\nRevenue: -5 USD\n  What was newly refunded"), "{out}");
+    assert!(
+        out.contains("\"revenue\": -5,") && out.contains("\nRevenue: -5.00 USD\n  What was newly refunded"),
+        "{out}"
+    );
 
     let unknown = sample("charge.refunded", |event| event["data"]["previous_attributes"] = Value::Null);
     let (code, out, _) = run_with(&unknown, &["preview", "-", "--settings", &refunds]);
@@ -481,7 +484,7 @@ fn settings_are_told_in_words_with_their_defaults() {
         "standard input is valid.\n",
         "\nrefunds: \"negative_revenue\"\n",
         "charge.dispute.*: every type that begins so",
-        "EUR at 1.08: 10.00 EUR become 10.8 USD",
+        "EUR at 1.08: 10.00 EUR become 10.80 USD",
         "\nwithout_user: \"forward\" (the default)\n",
     ] {
         assert!(out.contains(words), "{words}: {out}");

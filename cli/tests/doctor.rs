@@ -115,6 +115,7 @@ async fn all_is_well() {
         "may read events",
         "all events of the last three days are delivered",
         "all of 20 recent events have a user ID",
+        "the recent events have ",
         "is the function, and knows the signing secret",
         "does not refuse the key in amplitude-api-key",
         "amplitude-api-key and AMPLITUDE_SECRET_KEY are of the same project",
@@ -125,6 +126,29 @@ async fn all_is_well() {
     ] {
         assert!(ended.out.contains(words), "{words}: {}", ended.out);
     }
+}
+
+#[tokio::test]
+async fn property_names_that_use_up_what_amplitude_keeps_are_found_with_their_family() {
+    let world = World::new().await;
+    let of_cart = |number: u64| {
+        let event = sample("charge.succeeded", 100 + number, world.now - HOUR);
+        let mut body: Value = serde_json::from_slice(&event.body).unwrap();
+        for item in 0..20 {
+            body["data"]["object"]["metadata"][format!("sku_{}", number * 20 + item)] = json!("1");
+        }
+        Event::new(body.to_string())
+    };
+    world.stripe.add((0..60).map(of_cart));
+    let ended = world.with_url();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let warning = lines(&ended, "warning").join("\n");
+    for words in ["distinct property names (metadata.sku_*: 1200).", "\"metadata.*\" in `drop_properties`"] {
+        assert!(warning.contains(words), "{words}: {}", ended.out);
+    }
+    world.parameter("settings", r#"{"drop_properties": ["metadata.*"]}"#);
+    let ended = world.with_url();
+    assert!(!ended.out.contains("metadata.sku_*") && ended.out.contains("the recent events have "), "{ended:?}");
 }
 
 #[tokio::test]

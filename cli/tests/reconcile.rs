@@ -229,7 +229,58 @@ async fn what_counts_twice_or_with_other_figures_or_is_unknown_is_found() {
     );
     assert_eq!(report["is_right"], false);
     let text = unwrapped(&world.reconcile(&[]).out);
-    assert!(text.contains("21 USD in Amplitude, 20 USD in Stripe"), "{text}");
+    assert!(text.contains("21.00 USD in Amplitude, 20.00 USD in Stripe"), "{text}");
+}
+
+#[tokio::test]
+async fn a_day_agrees_however_amplitude_writes_its_lines() {
+    let world = World::new().await;
+    world.history();
+    world.forward();
+    let shapes: [fn(&str) -> String; 4] = [
+        // The same line, with the same uuid.
+        |line| format!("{line}\n{line}"),
+        |line| line.replacen("\"$insert_id\":", "\"insert_id\":null,\"$insert_id\":", 1),
+        |line| line.replace("\"event_time\":", "\"event_time\":null,\"was\":"),
+        |line| {
+            let mut line: Value = serde_json::from_str(line).unwrap();
+            for (_, property) in line["event_properties"].as_object_mut().unwrap() {
+                if let Some(number) = property.as_f64() {
+                    *property = format!("{number:E}").into();
+                }
+            }
+            line.to_string()
+        },
+    ];
+    for (number, shape) in shapes.into_iter().enumerate() {
+        world.amplitude.rewrite_export(shape);
+        let ended = world.reconcile(&[]);
+        assert_eq!(ended.code, Some(0), "{number}: {ended:?}");
+        assert!(ended.out.ends_with("\nStripe and Amplitude agree.\n"), "{number}: {ended:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_line_that_cannot_be_read_may_be_is_not_missing_and_not_repaired() {
+    let world = World::new().await;
+    let events = world.history();
+    world.forward();
+    let broken = events[3].id.clone();
+    world.amplitude.rewrite_export({
+        let broken = broken.clone();
+        move |line| if line.contains(&broken) { line.replace("$insert_id", "lost") } else { line.to_owned() }
+    });
+    let ended = world.reconcile(&["--json"]);
+    assert_eq!((ended.code, differences(&ended)), (Some(1), vec![("cannot_tell".to_owned(), broken.clone())]));
+    let report: Value = serde_json::from_str(&ended.out).unwrap();
+    let hour = report["unreadable_hours"][0].as_str().unwrap().to_owned();
+    assert_eq!(report["unreadable_hours"].as_array().unwrap().len(), 1);
+    let before = world.amplitude.requests().repeats;
+    let ended = world.reconcile(&["--repair", "--yes"]);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    let text = unwrapped(&ended.out);
+    assert!(text.contains("Perhaps in Amplitude: 1;") && text.contains(&broken) && text.contains(&hour), "{text}");
+    assert_eq!((world.amplitude.requests().repeats, text.contains("sent.")), (before, false), "{text}");
 }
 
 #[tokio::test]
@@ -252,7 +303,10 @@ async fn settings_of_another_time_explain_and_are_no_error() {
     assert_eq!(found("not_wanted_now", "charge."), of_family("charge."));
     assert_eq!(found("other_settings", "payment_intent."), of_family("payment_intent."));
     let text = unwrapped(&world.reconcile(&[]).out);
-    assert!(text.contains("Nothing is wrong;") && text.contains("20 USD in Amplitude, 18 EUR in Stripe"), "{text}");
+    assert!(
+        text.contains("Nothing is wrong;") && text.contains("20.00 USD in Amplitude, 18.00 EUR in Stripe"),
+        "{text}"
+    );
 }
 
 #[tokio::test]
@@ -283,7 +337,7 @@ async fn a_day_in_other_currencies_is_added_up_by_currency() {
         .collect();
     assert_eq!(
         rows,
-        [["EUR", "2", "0.3", "2", "0.3"], ["JPY", "2", "1200", "2", "1200"], ["KWD", "1", "1.005", "1", "1.005"]]
+        [["EUR", "2", "0.30", "2", "0.30"], ["JPY", "2", "1200", "2", "1200"], ["KWD", "1", "1.005", "1", "1.005"]]
     );
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::Response;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use stripe_amplitude::amplitude::batch::BatchSink;
+use stripe_amplitude::amplitude::batch::{BatchDelivery, BatchSink};
 use stripe_amplitude::amplitude::client::{Accepted, Complaint, Delivery, DeliveryError, EventSink};
 use stripe_amplitude::amplitude::event::Event;
 use stripe_amplitude::amplitude::{Destination, Region};
@@ -236,7 +236,7 @@ impl Sink {
                 tokio::time::sleep_until(deadline).await;
                 DeliveryError::Timeout
             }
-            "drops it" => return Ok(Accepted { events_ingested: 0 }),
+            "drops it" => return Ok(Accepted { events_ingested: Some(0) }),
             "key" => DeliveryError::InvalidApiKey,
             "request" => DeliveryError::InvalidRequest(Complaint::InvalidField),
             "forbidden" => DeliveryError::Forbidden,
@@ -251,7 +251,7 @@ impl Sink {
                 Some(("unexpected", Ok(status))) => DeliveryError::Unexpected { status },
                 Some(("stranger", Ok(status))) => DeliveryError::NotAmplitude { status },
                 Some(("redirect", Ok(status))) => DeliveryError::Redirect { status },
-                _ => return Ok(Accepted { events_ingested: 1 }),
+                _ => return Ok(Accepted { events_ingested: Some(1) }),
             },
         };
         Err(error)
@@ -274,12 +274,14 @@ impl BatchSink for Sink {
         events: &[Box<RawValue>],
         _: &Destination,
         deadline: Instant,
-    ) -> Vec<Result<(), DeliveryError>> {
-        let mut results = Vec::new();
+    ) -> BatchDelivery {
+        let mut delivery = BatchDelivery { results: Vec::new(), not_ingested: 0 };
         for event in events {
-            results.push(self.receive(event, deadline).await.map(drop));
+            let result = self.receive(event, deadline).await;
+            delivery.not_ingested += result.as_ref().map_or(0, |accepted| accepted.not_ingested(1));
+            delivery.results.push(result.map(drop));
         }
-        results
+        delivery
     }
 }
 

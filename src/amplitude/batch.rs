@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::Destination;
-use super::client::{Client, DeliveryError, Request, named_events, understand};
+use super::client::{Accepted, Client, DeliveryError, Request, named_events, understand};
 
 /// Events in one request, at the most.
 const MOST_EVENTS: usize = 2000;
@@ -37,14 +37,23 @@ const MOST_REQUESTS: u32 = 100;
 
 /// Where many events go at once. [`Client`] is the real one.
 pub trait BatchSink: Send + Sync {
-    /// Delivers events, each as the JSON of [`super::event::Event`], and ends before the deadline. There is a result for
-    /// each, in their order.
+    /// Delivers events, each as the JSON of [`super::event::Event`], and ends before the deadline.
     fn send_batch(
         &self,
         events: &[Box<RawValue>],
         destination: &Destination,
         deadline: Instant,
-    ) -> impl Future<Output = Vec<Result<(), DeliveryError>>> + Send;
+    ) -> impl Future<Output = BatchDelivery> + Send;
+}
+
+/// How the delivery of many events went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BatchDelivery {
+    /// What came of each event, in their order.
+    pub results: Vec<Result<(), DeliveryError>>,
+    /// How many events Amplitude did not count, although it accepted the requests that they were in. Amplitude does not say
+    /// which ones. See [`Accepted::not_ingested`].
+    pub not_ingested: u64,
 }
 
 impl BatchSink for Client {
@@ -53,8 +62,9 @@ impl BatchSink for Client {
         events: &[Box<RawValue>],
         destination: &Destination,
         deadline: Instant,
-    ) -> Vec<Result<(), DeliveryError>> {
+    ) -> BatchDelivery {
         let mut results = vec![Err(DeliveryError::Postponed); events.len()];
+        let mut not_ingested = 0;
         let mut requests_left = MOST_REQUESTS;
         let mut waiting = requests(events);
         while let Some(indexes) = waiting.pop() {
@@ -65,20 +75,23 @@ impl BatchSink for Client {
                 self.send_as_one(&events, destination, deadline, &mut requests_left).await
             };
             let (settled, rest) = take_apart(indexes, &answer);
+            if let Ok(accepted) = answer.result {
+                not_ingested += accepted.not_ingested(settled.len());
+            }
             for index in settled {
                 if let Some(result) = results.get_mut(index) {
-                    *result = answer.result.clone();
+                    *result = answer.result.clone().map(drop);
                 }
             }
             waiting.extend(rest);
         }
-        results
+        BatchDelivery { results, not_ingested }
     }
 }
 
 /// What Amplitude says to a request, and which events of it, by their position, it complains of.
 struct Answer {
-    result: Result<(), DeliveryError>,
+    result: Result<Accepted, DeliveryError>,
     named: Vec<usize>,
 }
 
@@ -126,7 +139,7 @@ impl Client {
             let (result, named) = match answer {
                 Ok((status, body)) => {
                     let named = named_events(&body).into_iter().filter(|position| *position < events.len());
-                    (understand(status, &body).map(drop), named.collect())
+                    (understand(status, &body), named.collect())
                 }
                 Err(error) => (Err(error), Vec::new()),
             };
@@ -230,6 +243,11 @@ mod tests {
     }
 
     async fn deliver(events: &[Box<RawValue>], faults: &[Fault]) -> (Vec<Result<(), DeliveryError>>, Emulator) {
+        let (delivery, emulator) = deliver_and_count(events, faults).await;
+        (delivery.results, emulator)
+    }
+
+    async fn deliver_and_count(events: &[Box<RawValue>], faults: &[Fault]) -> (BatchDelivery, Emulator) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/batch", listener.local_addr().unwrap());
         let emulator = Emulator::new(Configuration::default());
@@ -266,6 +284,24 @@ mod tests {
 
     fn answer(status: u16, body: serde_json::Value) -> Fault {
         Fault::Answer(FaultyAnswer { status, json: Some(body), ..FaultyAnswer::default() })
+    }
+
+    #[tokio::test]
+    async fn what_amplitude_does_not_count_is_counted_over_all_requests() {
+        // Three repeats, and one event that is taken out.
+        let mut batch = events(100, &[50]);
+        for (repeat, of) in [(10, 1), (20, 2), (99, 3)] {
+            batch[repeat] = batch[of].clone();
+        }
+        let (delivery, emulator) = deliver_and_count(&batch, &[]).await;
+        assert_eq!(delivery.results.iter().filter(|result| result.is_ok()).count(), 99);
+        assert_eq!((delivery.not_ingested, emulator.events().len()), (3, 96));
+        // The count of one request is 3 of 4, that of the other is not there.
+        let refused = answer(400, json!({"code": 400, "error": "hidden"}));
+        let short = answer(200, json!({"code": 200, "events_ingested": 3}));
+        let silent = answer(200, json!({"code": 200}));
+        let (delivery, _) = deliver_and_count(&events(8, &[]), &[refused, short, silent]).await;
+        assert_eq!(delivery, BatchDelivery { results: vec![Ok(()); 8], not_ingested: 1 });
     }
 
     #[tokio::test]

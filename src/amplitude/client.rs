@@ -55,11 +55,21 @@ pub struct Delivery {
     pub result: Result<Accepted, DeliveryError>,
 }
 
-/// Amplitude has the event.
+/// Amplitude accepted the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Accepted {
-    /// Amplitude's count. It is 0 where Amplitude dropped the event, most often as a repeat.
-    pub events_ingested: u64,
+    /// Amplitude's own count of the events that it took, which is lower than what was sent where it dropped some, most
+    /// often as repeats. `None` where the answer has no usable count: it is unknown then, and nothing is guessed.
+    pub events_ingested: Option<u64>,
+}
+
+impl Accepted {
+    /// How many of the events that were sent Amplitude did not count. Where its count is unknown, none: a number that
+    /// nobody gave must not ring an alarm.
+    pub fn not_ingested(self, sent: usize) -> u64 {
+        let sent = u64::try_from(sent).unwrap_or(u64::MAX);
+        self.events_ingested.map_or(0, |ingested| sent.saturating_sub(ingested))
+    }
 }
 
 /// Sends events to Amplitude over HTTP.
@@ -188,7 +198,7 @@ pub(super) fn understand(status: StatusCode, body: &[u8]) -> Result<Accepted, De
     let answer: Option<Answer> = serde_json::from_slice(body).ok();
     match (status.as_u16(), answer) {
         (200, Some(Answer { code, events_ingested, .. })) if code == 200 => {
-            Ok(Accepted { events_ingested: events_ingested.as_u64().unwrap_or_default() })
+            Ok(Accepted { events_ingested: events_ingested.as_u64() })
         }
         (200..=299, _) => Err(DeliveryError::NotAmplitude { status: status.as_u16() }),
         (300..=399, _) => Err(DeliveryError::Redirect { status: status.as_u16() }),
@@ -437,7 +447,7 @@ mod tests {
     #[tokio::test]
     async fn an_event_with_a_short_user_id_is_accepted_at_the_first_attempt() {
         let (delivery, emulator) = deliver(&[], WHOLE).await;
-        assert_eq!(delivery.result, Ok(Accepted { events_ingested: 1 }));
+        assert_eq!(delivery.result, Ok(Accepted { events_ingested: Some(1) }));
         assert_eq!(delivery.attempts, 1);
         assert_eq!(emulator.events().len(), 1);
     }
@@ -465,7 +475,7 @@ mod tests {
     #[tokio::test]
     async fn an_answer_that_was_cut_half_way_is_asked_for_again_and_the_event_counts_once() {
         let (delivery, emulator) = deliver(&[Fault::CutBody { ingest: true }], WHOLE).await;
-        assert_eq!(delivery.result, Ok(Accepted { events_ingested: 0 }), "the repeat is dropped");
+        assert_eq!(delivery.result, Ok(Accepted { events_ingested: Some(0) }), "the repeat is dropped");
         assert_eq!(emulator.events().len(), 1);
     }
 
@@ -512,9 +522,12 @@ mod tests {
         use DeliveryError::*;
         let complaint = |body| (400, body, Err(InvalidRequest(Complaint::Unknown)));
         for (status, body, expected) in [
-            (200, r#"{"code":200,"events_ingested":1}"#, Ok(Accepted { events_ingested: 1 })),
-            (200, r#"{"code":200}"#, Ok(Accepted { events_ingested: 0 })),
-            (200, r#"{"code":200,"events_ingested":null}"#, Ok(Accepted { events_ingested: 0 })),
+            (200, r#"{"code":200,"events_ingested":1}"#, Ok(Accepted { events_ingested: Some(1) })),
+            (200, r#"{"code":200,"events_ingested":0}"#, Ok(Accepted { events_ingested: Some(0) })),
+            (200, r#"{"code":200}"#, Ok(Accepted { events_ingested: None })),
+            (200, r#"{"code":200,"events_ingested":null}"#, Ok(Accepted { events_ingested: None })),
+            (200, r#"{"code":200,"events_ingested":"1"}"#, Ok(Accepted { events_ingested: None })),
+            (200, r#"{"code":200,"events_ingested":-1}"#, Ok(Accepted { events_ingested: None })),
             (200, r#"{"code":400}"#, Err(NotAmplitude { status: 200 })),
             (200, "", Err(NotAmplitude { status: 200 })),
             (200, "<html>", Err(NotAmplitude { status: 200 })),
@@ -564,6 +577,15 @@ mod tests {
                 assert!(words.starts_with(&status.to_string()) && !words.contains("hidden"), "{words}");
                 assert_eq!(error.code(), Some(status));
             }
+        }
+    }
+
+    #[test]
+    fn what_is_not_counted_is_the_difference_and_an_unknown_count_is_none() {
+        for (events_ingested, sent, not_ingested) in
+            [(Some(1), 1, 0), (Some(0), 1, 1), (Some(1998), 2000, 2), (Some(3), 2, 0), (None, 2000, 0)]
+        {
+            assert_eq!(Accepted { events_ingested }.not_ingested(sent), not_ingested, "{events_ingested:?} of {sent}");
         }
     }
 

@@ -45,7 +45,7 @@ pub struct Project {
 }
 
 /// Where and how the events of a project are delivered.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct DeliverySettings {
     main: Destination,
     /// For test-mode events.

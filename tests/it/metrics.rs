@@ -13,7 +13,7 @@ use crate::harness::program::installed;
 use crate::harness::{API_KEY, SECRET, SHOP, Stage, stripe};
 
 /// Every metric that there is.
-const METRICS: [&str; 14] = [
+const METRICS: [&str; 15] = [
     "forwarded",
     "ignored",
     "refused",
@@ -22,6 +22,7 @@ const METRICS: [&str; 14] = [
     "dead",
     "queued",
     "cold_start",
+    "not_ingested",
     "secret_rolling",
     "unknown_revenue",
     "without_user",

@@ -12,6 +12,7 @@ async fn a_repeat_is_kept_once_and_answered_with_success_and_a_warning() {
         stage.deliver(&event).await.expect_forwarded();
         let line = stage.function.line_of(&event, delivery).await;
         assert_eq!((&line["events_ingested"], &line["level"]), (&json!(ingested), &json!(level)), "{line}");
+        assert_eq!(line.get("not_ingested"), (ingested == 0).then_some(&json!(1)), "{line}");
     }
     stage.amplitude.the(&event);
 }

@@ -70,7 +70,7 @@ class Workbench(unittest.TestCase):
         self.see("#deliveries-empty", "No deliveries yet")
         self.see("#connection", "Live")
         self.serving.deliver(sample("payment_intent.succeeded", metadata=user("user_0001")))
-        self.see('[data-delivery="1"]', "20 USD")
+        self.see('[data-delivery="1"]', "20.00 USD")
         self.serving.deliver(sample("charge.failed", metadata=user("user_0002")))
         # The first one is there already. The text is read while it waits: the list may just be drawn anew.
         row = self.until("the second delivery", lambda: (rows := self.all("#deliveries-rows tr"))[1:] and rows[0].text)
@@ -91,7 +91,7 @@ class Workbench(unittest.TestCase):
         for path, kind, words in [
             ("data.object.metadata.user_id", "user_id", "user_0001"),
             ("data.object.metadata.amplitude_id", "passed_over", "null"),
-            ("data.object.amount_received", "revenue", "20 USD"),
+            ("data.object.amount_received", "revenue", "20.00 USD"),
             ("data.object.client_secret", "removed", "credential"),
         ]:
             line = f'[data-hop="stripe"] [data-path="{path}"]'

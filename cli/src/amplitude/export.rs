@@ -4,6 +4,7 @@
 //! An export holds all events of the project, the product's own, too, and may have gigabytes: so it goes through a file
 //! that has no name, and only Stripe's events come out of it.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read, Seek, SeekFrom, Write as _};
 use std::ops::Range;
@@ -12,13 +13,12 @@ use std::time::Duration;
 use flate2::read::MultiGzDecoder;
 use reqwest::{Client as Http, Response, StatusCode};
 use secrecy::{ExposeSecret as _, SecretString};
-use serde::Deserialize;
-use serde_json::Value;
 use stripe_amplitude::amplitude::Destination;
 use tokio::time::sleep;
 use zip::ZipArchive;
 use zip::result::ZipError;
 
+use super::line::{self, Exported, Line, OURS};
 use crate::clock::{self, DAY, HOUR, in_utc};
 use crate::key::Key;
 
@@ -38,39 +38,13 @@ const LIMIT: Duration = Duration::from_secs(20 * 60);
 const PAUSES: [Duration; 4] =
     [Duration::from_secs(2), Duration::from_secs(15), Duration::from_secs(60), Duration::from_secs(120)];
 
-/// What all our events are called.
-pub(crate) const OURS: &str = "[Stripe] ";
-
-/// An event as Amplitude has it, as far as it matters here.
-#[derive(Clone, Debug, Deserialize, PartialEq)]
-pub(crate) struct Exported {
-    /// Stripe's event ID.
-    #[serde(rename = "$insert_id", alias = "insert_id")]
-    pub(crate) insert_id: String,
-    /// `[Stripe] ` and Stripe's type.
-    pub(crate) event_type: String,
-    /// When it happened, in UTC: `2026-11-20 05:06:07.123000`.
-    #[serde(default)]
-    pub(crate) event_time: String,
-    /// Where Amplitude keeps them beside the properties, as they are sent; otherwise they are `$revenue` and `$currency`.
-    #[serde(default)]
-    pub(crate) revenue: Value,
-    #[serde(default)]
-    pub(crate) currency: Value,
-    #[serde(default)]
-    pub(crate) event_properties: Value,
-}
-
-impl Exported {
-    /// The event in a line of an export, if it is one of ours.
-    pub(crate) fn in_line(line: &str) -> Option<Self> {
-        serde_json::from_str(line).ok().filter(|event: &Self| is_ours(&event.event_type))
-    }
-}
-
-/// Whether the function sends events of this type.
-pub(crate) fn is_ours(event_type: &str) -> bool {
-    event_type.starts_with(OURS)
+/// What an export had.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Exports {
+    /// Whether there was nothing at all, not even events of others.
+    pub(crate) is_empty: bool,
+    /// The beginnings of the hours of upload, in Unix seconds, with lines that cannot be read and may be any event of ours.
+    pub(crate) unreadable: BTreeSet<i64>,
 }
 
 /// The way to Amplitude's exports of one project.
@@ -100,20 +74,19 @@ impl<'a> Export<'a> {
         Self { http, url, api_key: &destination.api_key, secret_key, variable }
     }
 
-    /// Shows what `pick` makes of the lines that were uploaded from the hour of the one time until the hour of the other,
-    /// in Unix seconds; lines without one of our events are left out before. `reached` is told how far it is. Whether
-    /// there was nothing at all, not even events of others.
+    /// Shows what `pick` makes of our events that were uploaded from the hour of the one time until the hour of the other,
+    /// in Unix seconds. `reached` is told how far it is.
     ///
     /// # Errors
     /// A sentence, where Amplitude does not give them.
     pub(crate) async fn each<T: Send + 'static>(
         &self,
         uploaded: Range<i64>,
-        pick: impl Fn(&str) -> Option<T> + Clone + Send + 'static,
+        pick: impl Fn(Exported<'_>) -> Option<T> + Clone + Send + 'static,
         mut reached: impl FnMut(i64),
         mut show: impl FnMut(T),
-    ) -> Result<bool, String> {
-        let mut is_empty = true;
+    ) -> Result<Exports, String> {
+        let mut exports = Exports { is_empty: true, unreadable: BTreeSet::new() };
         let mut start = uploaded.start.div_euclid(HOUR) * HOUR;
         let mut length = LONGEST_SPAN;
         while start < uploaded.end {
@@ -121,8 +94,12 @@ impl<'a> Export<'a> {
             let last = (start + length - HOUR).min((uploaded.end - 1).div_euclid(HOUR) * HOUR);
             match self.span(start, last, &pick).await {
                 Ok(picked) => {
-                    is_empty &= picked.is_none();
-                    picked.into_iter().flatten().for_each(&mut show);
+                    exports.is_empty &= picked.is_none();
+                    if let Some(Picked { events, unreadable }) = picked {
+                        // Where the name of the file does not say the hour, it can be any of these.
+                        exports.unreadable.extend(unreadable.into_iter().map(|hour| hour.unwrap_or(last)));
+                        events.into_iter().for_each(&mut show);
+                    }
                     start = last + HOUR;
                     reached(start.min(uploaded.end));
                 }
@@ -136,7 +113,7 @@ impl<'a> Export<'a> {
                 Err(NotExported::Transient(why) | NotExported::Refused(why)) => return Err(why),
             }
         }
-        Ok(is_empty)
+        Ok(exports)
     }
 
     /// What is picked of these hours, the last one included; `None` where there is nothing.
@@ -144,8 +121,8 @@ impl<'a> Export<'a> {
         &self,
         first: i64,
         last: i64,
-        pick: &(impl Fn(&str) -> Option<T> + Clone + Send + 'static),
-    ) -> Result<Option<Vec<T>>, NotExported> {
+        pick: &(impl Fn(Exported<'_>) -> Option<T> + Clone + Send + 'static),
+    ) -> Result<Option<Picked<T>>, NotExported> {
         let mut pauses = PAUSES.iter();
         loop {
             match self.attempt(first, last, pick.clone()).await {
@@ -162,8 +139,8 @@ impl<'a> Export<'a> {
         &self,
         first: i64,
         last: i64,
-        pick: impl Fn(&str) -> Option<T> + Send + 'static,
-    ) -> Result<Option<Vec<T>>, NotExported> {
+        pick: impl Fn(Exported<'_>) -> Option<T> + Send + 'static,
+    ) -> Result<Option<Picked<T>>, NotExported> {
         let Some(answer) = self.ask(first, last).await? else { return Ok(None) };
         let file = download(answer, last > first).await?;
         let picked = tokio::task::spawn_blocking(move || read(file, pick)).await;
@@ -236,25 +213,50 @@ async fn download(mut answer: Response, is_long: bool) -> Result<File, NotExport
 }
 
 /// What is picked of the lines of an archive.
-fn read<T>(archive: impl Read + Seek, pick: impl Fn(&str) -> Option<T>) -> Result<Vec<T>, ZipError> {
+#[derive(Debug, PartialEq)]
+struct Picked<T> {
+    events: Vec<T>,
+    /// The hours of lines that cannot be read; `None` where the name of the file does not say it.
+    unreadable: BTreeSet<Option<i64>>,
+}
+
+fn read<T>(archive: impl Read + Seek, pick: impl Fn(Exported<'_>) -> Option<T>) -> Result<Picked<T>, ZipError> {
     let mut archive = ZipArchive::new(archive)?;
-    let mut picked = Vec::new();
+    let mut picked = Picked { events: Vec::new(), unreadable: BTreeSet::new() };
     for index in 0..archive.len() {
         let file = archive.by_index(index)?;
         if file.is_dir() {
             continue;
         }
+        let hour = file.name().ok().and_then(|name| hour_of(&name));
         let mut lines = BufReader::new(MultiGzDecoder::new(file));
-        let mut line = String::new();
-        while lines.read_line(&mut line)? > 0 {
+        let mut line = Vec::new();
+        while lines.read_until(b'\n', &mut line)? > 0 {
+            // Bytes that are no text must not make the other lines unreadable.
+            let text = String::from_utf8_lossy(&line);
             // Most events are the product's own; they are not even parsed.
-            if line.contains(OURS) {
-                picked.extend(pick(&line));
+            if text.contains(OURS) {
+                for event in line::read(&text) {
+                    match event {
+                        Line::Ours(event) => picked.events.extend(pick(*event)),
+                        Line::Other => {}
+                        Line::Unreadable => drop(picked.unreadable.insert(hour)),
+                    }
+                }
             }
             line.clear();
         }
     }
     Ok(picked)
+}
+
+/// The beginning of the hour of upload, in Unix seconds, from the name of a file: `1/1_2026-11-20_5#0.json.gz`.
+fn hour_of(file: &str) -> Option<i64> {
+    let (before, _) = file.rsplit_once('#')?;
+    let (before, hour) = before.rsplit_once('_')?;
+    let (_, day) = before.rsplit_once('_')?;
+    let hour = hour.parse().ok().filter(|hour: &i64| (0..24).contains(hour))?;
+    Some(clock::parse_day(day).ok()? + hour * HOUR)
 }
 
 #[cfg(test)]
@@ -269,26 +271,57 @@ mod tests {
 
     use super::*;
 
-    fn archive(files: &[&[Value]]) -> Cursor<Vec<u8>> {
+    fn archive(files: &[&[&[u8]]]) -> Cursor<Vec<u8>> {
         let mut archive = ZipWriter::new(Cursor::new(Vec::new()));
         for (number, lines) in files.iter().enumerate() {
             let options = SimpleFileOptions::default();
             archive.start_file(format!("1/1_2026-11-20_{number}#0.json.gz"), options).unwrap();
             let mut gzip = GzEncoder::new(&mut archive, Compression::fast());
             for line in *lines {
-                writeln!(gzip, "{line}").unwrap();
+                gzip.write_all(&[*line, b"\n"].concat()).unwrap();
             }
             gzip.finish().unwrap();
         }
         archive.finish().unwrap()
     }
 
+    fn insert_ids(event: Exported<'_>) -> Option<String> {
+        Some(event.insert_ids.join("/"))
+    }
+
     #[test]
     fn of_all_events_of_a_project_only_stripes_come_out() {
-        let stripe = json!({"$insert_id": "evt_1", "event_type": "[Stripe] charge.failed", "event_time": "2026-11-20 05:06:07", "event_properties": {"a": 1}, "uuid": "x"});
-        let other = json!({"$insert_id": "i", "event_type": "Page viewed", "event_properties": {"title": "[Stripe] "}});
-        let events = read(archive(&[&[other.clone(), stripe.clone()], &[], &[other]]), Exported::in_line).unwrap();
-        assert_eq!(events, [serde_json::from_value::<Exported>(stripe).unwrap()]);
-        assert!(read(Cursor::new(b"not a zip"), Exported::in_line).is_err());
+        let stripe = json!({"$insert_id": "evt_1", "event_type": "[Stripe] charge.failed", "event_time": "2026-11-20 05:06:07", "event_properties": {"a": 1}, "uuid": "x"}).to_string();
+        let other = json!({"$insert_id": "i", "event_type": "Page viewed", "event_properties": {"title": "[Stripe] "}})
+            .to_string();
+        let files: &[&[&[u8]]] = &[&[other.as_bytes(), stripe.as_bytes()], &[], &[other.as_bytes()]];
+        let expected = Picked { events: vec!["evt_1".to_owned()], unreadable: BTreeSet::new() };
+        assert_eq!(read(archive(files), insert_ids).unwrap(), expected);
+        assert!(read(Cursor::new(b"not a zip"), insert_ids).is_err());
+    }
+
+    #[test]
+    fn a_line_that_cannot_be_read_is_told_with_its_hour_and_costs_no_other_line() {
+        let ours = br#"{"$insert_id":"evt_1","event_type":"[Stripe] charge.failed"}"#;
+        let not_text = b"{\"$insert_id\":\"evt_2\",\"event_type\":\"[Stripe] charge.failed\",\"city\":\"\xff\"}";
+        let broken = br#"{"event_type":"[Stripe] charge.failed""#;
+        let picked = read(archive(&[&[ours], &[broken, not_text], &[broken, ours]]), insert_ids).unwrap();
+        assert_eq!(picked.events, ["evt_1", "evt_2", "evt_1"]);
+        let hour = |hour: i64| Some(clock::parse_day("2026-11-20").unwrap() + hour * HOUR);
+        assert_eq!(picked.unreadable, BTreeSet::from([hour(1), hour(2)]));
+    }
+
+    #[test]
+    fn the_name_of_a_file_says_its_hour() {
+        let day = clock::parse_day("2026-11-20").unwrap();
+        for (name, expected) in [
+            ("1/1_2026-11-20_5#0.json.gz", Some(day + 5 * HOUR)),
+            ("123456/123456_2026-11-20_23#17.json.gz", Some(day + 23 * HOUR)),
+            ("1_2026-11-20_24#0.json.gz", None),
+            ("1_2026-11-20.json.gz", None),
+            ("events.json.gz", None),
+        ] {
+            assert_eq!(hour_of(name), expected, "{name}");
+        }
     }
 }

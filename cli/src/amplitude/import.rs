@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use reqwest::Client as Http;
 use serde_json::value::RawValue;
-use stripe_amplitude::amplitude::batch::BatchSink as _;
+use stripe_amplitude::amplitude::batch::{BatchDelivery, BatchSink as _};
 use stripe_amplitude::amplitude::client::{Client, Complaint, DeliveryError};
 use stripe_amplitude::amplitude::{Destination, Region};
 use tokio::time::Instant;
@@ -66,6 +66,15 @@ pub(crate) struct Wanted<'e> {
     pub(crate) device_id: &'e str,
 }
 
+/// Events in the words of a report that Amplitude accepted and did not count; `None` where it counted all.
+pub(crate) fn not_ingested(events: u64) -> Option<String> {
+    (events > 0).then(|| {
+        format!(
+            "{events} of these Amplitude did not count: most are repeats of what it has. `reconcile` shows, some three hours later, whether a day lacks anything."
+        )
+    })
+}
+
 /// Why a request is not done with.
 pub(crate) enum Stopped {
     /// Somebody asked for it.
@@ -90,7 +99,7 @@ impl Import {
     }
 
     /// Sends the events of one request until each has an end: taken, or refused by Amplitude for what it is. The first
-    /// attempt is at once: [`Import::wait`] goes before.
+    /// attempt is at once: [`Import::wait`] goes before. There is a result for each event, in their order.
     ///
     /// # Errors
     /// Where it ended before that. Some may have arrived; sent again, Amplitude drops them.
@@ -98,7 +107,8 @@ impl Import {
         &mut self,
         events: &[Wanted<'_>],
         destination: &Destination,
-    ) -> Result<Vec<Result<(), DeliveryError>>, Stopped> {
+    ) -> Result<BatchDelivery, Stopped> {
+        let mut all_not_ingested = 0;
         let mut results: Vec<Option<Result<(), DeliveryError>>> = events.iter().map(|_| None).collect();
         let mut pauses = PAUSES.iter();
         let mut is_first = true;
@@ -107,7 +117,8 @@ impl Import {
             let waiting: Vec<_> =
                 (0..events.len()).filter(|index| results.get(*index).is_some_and(Option::is_none)).collect();
             if waiting.is_empty() {
-                return Ok(results.into_iter().flatten().collect());
+                let results = results.into_iter().flatten().collect();
+                return Ok(BatchDelivery { results, not_ingested: all_not_ingested });
             }
             let round: Vec<_> = waiting.iter().filter_map(|index| events.get(*index)).collect();
             if !is_first {
@@ -115,7 +126,9 @@ impl Import {
             }
             is_first = false;
             let bodies: Vec<_> = round.iter().map(|event| event.json.to_owned()).collect();
-            let answers = self.client.send_batch(&bodies, destination, Instant::now() + LIMIT).await;
+            let delivery = self.client.send_batch(&bodies, destination, Instant::now() + LIMIT).await;
+            let BatchDelivery { results: answers, not_ingested } = delivery;
+            all_not_ingested += not_ingested;
 
             // Who does not answer may have taken them.
             may_have_arrived |=
@@ -214,6 +227,13 @@ mod tests {
         assert!(answers(20, vec![]) && answers(20, vec![postponed()]));
         assert!(!answers(19, vec![]) && !answers(20, vec![Ok(())]) && !answers(0, vec![Ok(()), postponed()]));
         assert!(!answers(20, vec![Err(DeliveryError::InvalidRequest(Complaint::InvalidField))]));
+    }
+
+    #[test]
+    fn what_amplitude_did_not_count_is_told_where_there_is_any() {
+        assert_eq!(not_ingested(0), None);
+        let words = not_ingested(3).unwrap();
+        assert!(words.starts_with("3 of these Amplitude did not count: most are repeats"), "{words}");
     }
 
     #[test]

@@ -1,17 +1,16 @@
 //! What Amplitude has already, where its own rule against repeats does not reach.
 
-use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use reqwest::Client as Http;
 use secrecy::SecretString;
-use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use stripe_amplitude::amplitude::{AmplitudeKey, Destination};
 
-use super::export::{Export, is_ours};
-use crate::clock::{HOUR, WEEK};
+use super::export::Export;
+use super::line::Exported;
+use crate::clock::{self, HOUR, WEEK};
 use crate::key::Key;
 
 /// Amplitude drops what it has seen within so many seconds; an hour less, to be sure. Source: Amplitude's HTTP V2
@@ -60,18 +59,24 @@ impl SecretKeys {
     }
 }
 
-/// All that matters of an event here.
-#[derive(Deserialize)]
-struct Identified<'e> {
-    #[serde(rename = "$insert_id", borrow)]
-    insert_id: Cow<'e, str>,
-    #[serde(borrow)]
-    event_type: Cow<'e, str>,
+/// The insert IDs of Stripe's events that Amplitude has, sixteen bytes of each.
+#[derive(Debug, Default)]
+pub(crate) struct Known {
+    insert_ids: HashSet<[u8; 16]>,
+    /// The beginning of the last hour of upload, in Unix seconds, with a line that may be any of them.
+    unreadable: Option<i64>,
 }
 
-/// The insert IDs of Stripe's events that Amplitude has, sixteen bytes of each.
-#[derive(Debug)]
-pub(crate) struct Known(HashSet<[u8; 16]>);
+/// Whether Amplitude has an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Presence {
+    /// It does.
+    There,
+    /// It does not, or it drops what it has.
+    Absent,
+    /// Nobody can tell, and why. To send it could count it twice.
+    Unknown(String),
+}
 
 impl Known {
     /// Those that were uploaded in this time, in Unix seconds.
@@ -85,25 +90,34 @@ impl Known {
         uploaded: Range<i64>,
         reached: impl FnMut(i64),
     ) -> Result<Self, String> {
-        let mut known = HashSet::new();
+        let mut insert_ids = HashSet::new();
         let export = Export::new(http.clone(), destination, secret_key);
-        let pick = |line: &str| {
-            let Identified { insert_id, event_type } = serde_json::from_str(line).ok()?;
-            is_ours(&event_type).then(|| digest(&insert_id))
-        };
-        let keep = |digest| {
-            known.insert(digest);
-        };
-        let is_empty = export.each(uploaded, pick, reached, keep).await?;
-        if is_empty {
+        let pick = |event: Exported<'_>| Some(event.insert_ids.iter().map(|id| digest(id)).collect::<Vec<_>>());
+        let exports = export.each(uploaded, pick, reached, |digests| insert_ids.extend(digests)).await?;
+        if exports.is_empty {
             return Err(NOTHING_AT_ALL.to_owned());
         }
-        Ok(Self(known))
+        Ok(Self { insert_ids, unreadable: exports.unreadable.last().copied() })
     }
 
-    pub(crate) fn contains(&self, insert_id: &str) -> bool {
-        self.0.contains(&digest(insert_id))
+    /// Whether Amplitude has an event with this insert ID, which happened then, in Unix seconds.
+    pub(crate) fn look_up(&self, insert_id: &str, created: i64) -> Presence {
+        if self.insert_ids.contains(&digest(insert_id)) {
+            return Presence::There;
+        }
+        match self.unreadable {
+            Some(hour) if may_be_in(hour, created) => Presence::Unknown(format!(
+                "a line of Amplitude's export of the hour from {} on cannot be read and may be this event, so it is not sent: it could count twice. Look at that hour in Amplitude. What happened after it can be sent with --since; with --assume-missing, everything is sent",
+                clock::show(hour)
+            )),
+            _ => Presence::Absent,
+        }
     }
+}
+
+/// Whether an event that happened at one time may have been uploaded in this hour: not before it happened.
+pub(crate) fn may_be_in(hour: i64, created: i64) -> bool {
+    created < hour + HOUR
 }
 
 fn digest(insert_id: &str) -> [u8; 16] {
@@ -129,7 +143,21 @@ mod tests {
 
     #[test]
     fn an_insert_id_is_known_again() {
-        let known = Known(HashSet::from([digest("evt_1")]));
-        assert!(known.contains("evt_1") && !known.contains("evt_2"));
+        let known = Known { insert_ids: HashSet::from([digest("evt_1")]), unreadable: None };
+        assert_eq!(known.look_up("evt_1", 0), Presence::There);
+        assert_eq!(known.look_up("evt_2", 0), Presence::Absent);
+    }
+
+    #[test]
+    fn what_a_line_that_cannot_be_read_may_be_is_never_absent() {
+        let hour = 1_795_564_800;
+        let known = Known { insert_ids: HashSet::from([digest("evt_1")]), unreadable: Some(hour) };
+        assert_eq!(known.look_up("evt_1", hour - DAY), Presence::There);
+        for created in [hour - DAY, hour, hour + HOUR - 1] {
+            let Presence::Unknown(why) = known.look_up("evt_2", created) else { panic!("{created}") };
+            assert!(why.contains("the hour from 2026-11-25 00:00:00 on"), "{why}");
+        }
+        // It was uploaded before this happened.
+        assert_eq!(known.look_up("evt_2", hour + HOUR), Presence::Absent);
     }
 }

@@ -62,6 +62,9 @@ pub(crate) struct Counts {
     pub(crate) rejected: u64,
     /// Of another time than was asked for.
     pub(crate) of_another_time: u64,
+    /// Of those that were sent: what Amplitude accepted and did not count.
+    #[serde(default)]
+    pub(crate) not_ingested: u64,
 }
 
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]

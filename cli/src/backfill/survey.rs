@@ -1,12 +1,15 @@
 //! What a backfill would send, counted: `--dry-run`.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::hash::{BuildHasher as _, RandomState};
 
+use crate::amplitude::known::Presence;
+use crate::clock;
 use crate::history::{Fate, Translated};
-use crate::money::Money;
-use crate::terminal::count;
+use crate::money::{Money, shown};
+use crate::property_names::{LIMIT, PropertyNames};
+use crate::terminal::{count, wrap};
 
 /// Counts. Users and devices are remembered by a hash, eight bytes of each.
 #[derive(Default)]
@@ -19,20 +22,30 @@ pub(crate) struct Survey {
     unusable: BTreeMap<String, u64>,
     known: u64,
     of_another_time: u64,
-    users: HashSet<u64>,
-    /// Devices of events with a user, and of events without.
+    /// With the months, in UTC, in which they have an event: Amplitude bills a user, or a device without one, once in each.
+    /// Source: Amplitude's documentation, "Monthly Tracked Users".
+    users: HashMap<u64, HashSet<Month>>,
+    /// Devices of events without a user.
+    anonymous: HashMap<u64, HashSet<Month>>,
+    /// Devices of events with a user.
     devices: HashSet<u64>,
-    anonymous: HashSet<u64>,
+    properties: PropertyNames,
     hasher: RandomState,
 }
 
+/// A year and a month: 202611.
+type Month = u32;
+
 impl Survey {
-    /// `is_known`: Amplitude has it already.
-    pub(crate) fn add(&mut self, fate: &Fate, is_known: bool) {
+    /// `presence`: whether Amplitude has it already.
+    pub(crate) fn add(&mut self, fate: &Fate, presence: Presence) {
         match fate {
-            Fate::Sent(_) if is_known => self.known += 1,
-            Fate::Sent(event) => self.add_sent(event),
-            Fate::Ignored(reason) => *self.ignored.entry(reason.to_string()).or_default() += 1,
+            Fate::Sent(event) => match presence {
+                Presence::There => self.known += 1,
+                Presence::Absent => self.add_sent(event),
+                Presence::Unknown(why) => *self.unusable.entry(why).or_default() += 1,
+            },
+            Fate::Ignored(reason, _) => *self.ignored.entry(reason.to_string()).or_default() += 1,
             Fate::Unusable(reason) => *self.unusable.entry(reason.clone()).or_default() += 1,
             Fate::OfAnotherTime => self.of_another_time += 1,
         }
@@ -40,15 +53,18 @@ impl Survey {
 
     fn add_sent(&mut self, event: &Translated) {
         let device = self.hasher.hash_one(&event.device_id);
+        // A time that no calendar has is of no month.
+        let month: Month = clock::in_utc(event.created, "%Y%m").parse().unwrap_or_default();
         match &event.user_id {
             Some(user_id) => {
-                self.users.insert(self.hasher.hash_one(user_id));
+                self.users.entry(self.hasher.hash_one(user_id)).or_default().insert(month);
                 self.devices.insert(device);
             }
             None => {
-                self.anonymous.insert(device);
+                self.anonymous.entry(device).or_default().insert(month);
             }
         }
+        self.properties.add(&event.json);
         add_one(&mut self.types, &event.event_type);
         *self.user_ids.entry(event.user_id_from.clone()).or_default() += 1;
         if let Some((amount, currency)) = &event.revenue {
@@ -59,6 +75,47 @@ impl Survey {
 
     pub(crate) fn events(&self) -> u64 {
         self.types.values().sum()
+    }
+}
+
+impl Survey {
+    /// Users and events, which Amplitude's plans count.
+    fn show_billed(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let row = |f: &mut fmt::Formatter<'_>, number: usize, what: &str| {
+            f.write_str(&wrap(&format!("{number:>10}  "), 12, what))
+        };
+        // A device whose user is known later is that user's.
+        let anonymous = || self.anonymous.iter().filter(|(device, _)| !self.devices.contains(device));
+        let months = self.users.values().chain(anonymous().map(|(_, months)| months)).map(HashSet::len).sum();
+        writeln!(f, "\nWhat Amplitude's plans count, at the most:")?;
+        row(f, self.users.len(), "distinct user IDs")?;
+        row(
+            f,
+            anonymous().count(),
+            "payers and guests without a user ID, unless Amplitude knows their payment's user",
+        )?;
+        row(
+            f,
+            months,
+            "user-months (MTU): each of them counts once in each month in which it has an event, and is already paid for where it was active in that month",
+        )?;
+        row(f, usize::try_from(self.events()).unwrap_or(usize::MAX), "events (event volume)")
+    }
+
+    fn show_properties(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.properties.number() == 0 {
+            return Ok(());
+        }
+        writeln!(f, "\nEvent properties, with each key of metadata as one:")?;
+        writeln!(
+            f,
+            "{:>10}  distinct names, of the {LIMIT} that Amplitude keeps of a project",
+            self.properties.number()
+        )?;
+        for (family, names) in self.properties.families() {
+            writeln!(f, "{names:>10}  {family}")?;
+        }
+        self.properties.remedy().map_or(Ok(()), |remedy| f.write_str(&wrap("   warning: ", 12, &remedy)))
     }
 }
 
@@ -86,16 +143,13 @@ impl fmt::Display for Survey {
         }
         writeln!(f, "\nRevenue:")?;
         for (currency, (number, sum)) in &self.revenue {
-            row(f, *number, &format!("events with {sum} {currency} in all"))?;
+            row(f, *number, &format!("events with {} in all", shown(sum, currency)))?;
         }
         if self.revenue.is_empty() {
             row(f, 0, "events with revenue")?;
         }
-        let without = self.anonymous.difference(&self.devices).count();
-        let users = self.users.len();
-        writeln!(f, "\nUsers that Amplitude bills, at the most:")?;
-        row(f, users as u64, "user IDs")?;
-        row(f, without as u64, "payers and guests without a user ID, unless Amplitude knows their payment's user")?;
+        self.show_billed(f)?;
+        self.show_properties(f)?;
         if self.known > 0 {
             writeln!(f, "\nNot sent, because Amplitude has them:")?;
             row(f, self.known, "events")?;
@@ -120,4 +174,83 @@ impl fmt::Display for Survey {
 pub(crate) fn question(survey: &Survey, amplitude: &str) -> String {
     let events = count(usize::try_from(survey.events()).unwrap_or(usize::MAX), "event");
     format!("\nSend {events} to {amplitude}? What is in Amplitude cannot be taken back.")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use serde_json::value::to_raw_value;
+    use stripe_amplitude::amplitude::AmplitudeKey;
+
+    use super::*;
+    use crate::clock::DAY;
+
+    fn event(user_id: Option<&str>, device_id: &str, created: i64, properties: &serde_json::Value) -> Fate {
+        Fate::Sent(Box::new(Translated {
+            insert_id: "evt_1".to_owned(),
+            event_type: "charge.failed".to_owned(),
+            created,
+            livemode: None,
+            key: AmplitudeKey::Main,
+            user_id: user_id.map(str::to_owned),
+            user_id_from: None,
+            device_id: device_id.to_owned(),
+            revenue: None,
+            json: to_raw_value(&json!({"event_properties": properties})).unwrap(),
+        }))
+    }
+
+    fn told(events: impl IntoIterator<Item = Fate>) -> String {
+        let mut survey = Survey::default();
+        events.into_iter().for_each(|event| survey.add(&event, Presence::Absent));
+        survey.to_string()
+    }
+
+    #[test]
+    fn a_user_counts_once_in_each_month_and_so_does_a_device_without_one() {
+        // 30 November 2026.
+        let november = clock::parse_day("2026-11-30").unwrap();
+        let december = november + DAY;
+        let none = json!({});
+        let text = told([
+            event(Some("a"), "pi_1", november, &none),
+            event(Some("a"), "pi_2", november + 1, &none),
+            event(Some("a"), "pi_3", december, &none),
+            event(Some("b"), "pi_4", december, &none),
+            // The payer of this one becomes known.
+            event(None, "pi_4", november, &none),
+            event(None, "pi_5", november, &none),
+            event(None, "pi_5", december, &none),
+        ]);
+        for row in [
+            "         2  distinct user IDs\n",
+            "         1  payers and guests without a user ID",
+            "         5  user-months (MTU)",
+            "         7  events (event volume)\n",
+        ] {
+            assert!(text.contains(row), "{row}{text}");
+        }
+    }
+
+    #[test]
+    fn many_property_names_are_warned_of_with_their_families() {
+        let of = |keys: usize| {
+            let metadata: serde_json::Map<_, _> = (0..keys).map(|key| (format!("sku_{key}"), json!("1"))).collect();
+            told([event(None, "pi_1", 0, &json!({"amount": 1, "metadata": metadata}))])
+        };
+        let few = of(998);
+        assert!(few.contains("       999  distinct names, of the 2000") && !few.contains("warning"), "{few}");
+        let many = of(1240);
+        for words in ["      1240  metadata.sku_*\n", "   warning: Amplitude keeps 2000", "\"metadata.*\" in"] {
+            assert!(many.contains(words), "{words}{many}");
+        }
+    }
+
+    #[test]
+    fn what_may_be_there_is_not_counted_as_sent() {
+        let mut survey = Survey::default();
+        survey.add(&event(None, "pi_1", 0, &json!({})), Presence::Unknown("a line cannot be read".to_owned()));
+        let text = survey.to_string();
+        assert!(survey.events() == 0 && text.contains("Cannot be sent:\n         1  a line cannot be read"), "{text}");
+    }
 }

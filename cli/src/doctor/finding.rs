@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::property_names::PropertyNames;
 use crate::terminal::wrap;
 
 /// How good it is.
@@ -40,6 +41,18 @@ impl Finding {
     pub(super) fn skipped(words: impl Into<String>) -> Self {
         Self { grade: Grade::Skipped, words: words.into() }
     }
+}
+
+/// How many event properties the recent events need in Amplitude; `None` where there is no event.
+pub(super) fn property_names(names: &PropertyNames) -> Option<Finding> {
+    if names.number() == 0 {
+        return None;
+    }
+    let words = format!("the recent events have {}", names.in_words());
+    let Some(remedy) = names.remedy() else { return Some(Finding::ok(words)) };
+    let families: Vec<_> = names.families().iter().map(|(family, number)| format!("{family}: {number}")).collect();
+    let families = if families.is_empty() { String::new() } else { format!(" ({})", families.join(", ")) };
+    Some(Finding::warning(format!("{words}{families}. {remedy}")))
 }
 
 impl fmt::Display for Finding {

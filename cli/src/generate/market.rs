@@ -3,6 +3,8 @@
 use fastrand::Rng;
 use stripe_amplitude::money::currency::Currency;
 
+use crate::money::shown;
+
 /// A currency that the shop sells in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Market {
@@ -37,7 +39,7 @@ impl Market {
     /// An amount in minor units, as a person reads it: `19.99 USD`.
     pub(crate) fn amount(self, minor_units: i64) -> String {
         match Currency::parse(self.code()) {
-            Some(currency) => format!("{} {currency}", currency.amount(minor_units)),
+            Some(currency) => shown(currency.amount(minor_units), currency.code()),
             None => format!("{minor_units} {}", self.code()),
         }
     }
@@ -60,7 +62,7 @@ mod tests {
 
     #[test]
     fn amounts_and_prices_have_the_decimals_of_the_currency() {
-        assert_eq!(Market::Usd.amount(1990), "19.9 USD");
+        assert_eq!(Market::Usd.amount(1990), "19.90 USD");
         assert_eq!(Market::Jpy.amount(1990), "1990 JPY");
         assert_eq!(Market::Eur.price(2905), "€29.05");
         assert_eq!(Market::Jpy.price(3900), "¥3900");

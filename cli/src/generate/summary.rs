@@ -120,6 +120,6 @@ mod tests {
         assert_eq!(summary, expected);
         let text = summary.to_string();
         assert!(text.contains("5 by 3 customers and 1 guest; 1 never paid\n"), "{text}");
-        assert!(text.contains("276 USD, 7200 JPY\n") && text.contains("1, of 20 USD\n"), "{text}");
+        assert!(text.contains("276.00 USD, 7200 JPY\n") && text.contains("1, of 20.00 USD\n"), "{text}");
     }
 }

@@ -5,8 +5,8 @@ use std::fmt;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::amplitude::export::Exported;
-use crate::money::Money;
+use crate::amplitude::line::{Content, number, whole_number};
+use crate::money::{Money, shown};
 
 /// The amounts that an object is about, in the order in which they are looked for: a payment's or a charge's, a checkout
 /// session's, an invoice's.
@@ -33,18 +33,19 @@ pub(crate) struct Figures {
 
 impl Amount {
     /// The event's revenue, where it has one, or else its main amount.
-    pub(crate) fn of(event: &Exported) -> Option<Self> {
-        let properties = &event.event_properties;
-        let number = |name: &str| properties.get(name).and_then(Money::of);
+    pub(crate) fn of(event: &Content) -> Option<Self> {
+        let properties = &event.properties;
+        let money = |value: &Value| Money::of(&number(value)?.into());
+        let property = |name: &str| properties.get(name).and_then(money);
         let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
         // Revenue is converted as everything that is normalized is: into the same currency.
         let normalized = || text(properties.get("normalized_currency"));
-        match Money::of(&event.revenue).or_else(|| number("$revenue")) {
+        match money(&event.revenue).or_else(|| property("$revenue")) {
             Some(money) => {
                 let currency = text(Some(&event.currency)).or_else(|| text(properties.get("$currency")));
                 Some(Self { money, currency: currency.or_else(normalized) })
             }
-            None => Some(Self { money: MAIN_AMOUNTS.into_iter().find_map(number)?, currency: normalized() }),
+            None => Some(Self { money: MAIN_AMOUNTS.into_iter().find_map(property)?, currency: normalized() }),
         }
     }
 
@@ -64,15 +65,18 @@ impl Amount {
 impl fmt::Display for Amount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { money, currency } = self;
-        write!(f, "{money} {}", currency.as_deref().unwrap_or("(no currency)"))
+        match currency {
+            Some(currency) => f.write_str(&shown(money, currency)),
+            None => write!(f, "{money} (no currency)"),
+        }
     }
 }
 
 impl Figures {
-    pub(crate) fn of(event: &Exported) -> Self {
-        let properties = &event.event_properties;
+    pub(crate) fn of(event: &Content) -> Self {
+        let properties = &event.properties;
         Self {
-            minor_units: FIGURES.map(|name| properties.get(name).and_then(Value::as_i64)),
+            minor_units: FIGURES.map(|name| properties.get(name).and_then(whole_number)),
             currency: properties.get("currency").and_then(Value::as_str).map(str::to_owned),
         }
     }
@@ -91,10 +95,10 @@ mod tests {
 
     use super::*;
 
-    fn exported(changes: Value) -> Exported {
-        let mut event = json!({"insert_id": "evt_1", "event_type": "[Stripe] charge.failed"});
-        event.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
-        serde_json::from_value(event).unwrap()
+    fn exported(event: Value) -> Content {
+        let field = |name: &str| event.get(name).cloned().unwrap_or_default();
+        let properties = field("event_properties").as_object().cloned().unwrap();
+        Content { revenue: field("revenue"), currency: field("currency"), properties }
     }
 
     #[test]
@@ -105,8 +109,10 @@ mod tests {
                 json!({"event_properties": {"$revenue": 19.99, "$currency": "USD", "normalized_amount": 25}}),
                 "19.99 USD",
             ),
-            (json!({"event_properties": {"$revenue": -5, "normalized_currency": "EUR"}}), "-5 EUR"),
+            (json!({"event_properties": {"$revenue": -5, "normalized_currency": "EUR"}}), "-5.00 EUR"),
             (json!({"event_properties": {"$revenue": 5}}), "5 (no currency)"),
+            (json!({"event_properties": {"$revenue": "1.2E7", "$currency": "JPY"}}), "12000000 JPY"),
+            (json!({"revenue": "25", "currency": "USD", "event_properties": {}}), "25.00 USD"),
             (
                 json!({"revenue": null, "event_properties": {"normalized_total": 7.005, "normalized_currency": "KWD"}}),
                 "7.005 KWD",
@@ -148,6 +154,9 @@ mod tests {
             (json!({}), false),
             (json!({"amount": 701, "currency": "eur"}), true),
             (json!({"amount": 700, "currency": "usd"}), true),
+            (json!({"amount": "700", "currency": "eur"}), false),
+            (json!({"amount": 7e2, "currency": "eur"}), false),
+            (json!({"amount": "701"}), true),
         ] {
             assert_eq!(euros.contradict(&of(other.clone())), contradict, "{other}");
         }

@@ -10,6 +10,7 @@ use stripe_amplitude::stripe::event_types::EventTypes;
 use super::amount::Amount;
 use super::day::{AmplitudesDay, Expected, Found, StripesDay, Unusable};
 use crate::amplitude::export::LAG;
+use crate::amplitude::known::may_be_in;
 use crate::clock::HOUR;
 use crate::money::Money;
 use crate::stripe::event_types::EVENT_TYPES;
@@ -35,6 +36,8 @@ pub(crate) struct Comparison {
     pub(crate) ignored: BTreeMap<String, usize>,
     /// Events that Amplitude has of what Stripe was not asked for, by what that is.
     pub(crate) elsewhere: BTreeMap<String, usize>,
+    /// The beginnings of the hours of upload, in Unix seconds, in which the export has lines that cannot be read.
+    pub(crate) unreadable: BTreeSet<i64>,
 }
 
 /// Both sides of a row of the table.
@@ -55,8 +58,11 @@ pub(crate) struct Tally {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Difference {
     pub(crate) kind: Kind,
-    /// Stripe's ID, which is the insert ID.
+    /// The insert ID, which is Stripe's ID of the event, or else what several events tell of.
     pub(crate) id: String,
+    /// Stripe's ID of the event that would be sent, where that is another one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) event: Option<String>,
     #[serde(rename = "type")]
     pub(crate) event_type: String,
     /// When it happened, in UTC.
@@ -77,6 +83,8 @@ pub(crate) enum Kind {
     Missing,
     /// Amplitude does not have it, and it cannot be sent like this.
     CannotBeSent,
+    /// Amplitude may have it: a line of its export cannot be read.
+    CannotTell,
     /// Amplitude counts it more than once.
     Doubled,
     /// Stripe's own figures are not those that Amplitude has.
@@ -92,9 +100,10 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Missing,
         Self::CannotBeSent,
+        Self::CannotTell,
         Self::Doubled,
         Self::OtherAmount,
         Self::Unknown,
@@ -107,12 +116,17 @@ impl Kind {
     /// what is in Amplitude cannot be changed, so a day would never be right again.
     pub(crate) fn is_wrong(self) -> bool {
         match self {
-            Self::Missing | Self::CannotBeSent | Self::Doubled | Self::OtherAmount | Self::Unknown => true,
+            Self::Missing
+            | Self::CannotBeSent
+            | Self::CannotTell
+            | Self::Doubled
+            | Self::OtherAmount
+            | Self::Unknown => true,
             Self::NotYetTold | Self::OtherSettings | Self::NotWantedNow => false,
         }
     }
 
-    /// Whether sending it helps.
+    /// Whether sending it helps, and cannot count it twice.
     pub(crate) fn is_repairable(self) -> bool {
         matches!(self, Self::Missing | Self::NotYetTold)
     }
@@ -137,15 +151,18 @@ impl Comparison {
             *comparison.ignored.entry(reason.to_string()).or_default() += 1;
         }
         for (id, event) in &stripe.expected {
-            let found = amplitude.get(&event.key).and_then(|day| day.get(id));
-            comparison.add_expected(id, event, found, now);
+            match amplitude.get(&event.key).and_then(|day| day.found.get(id)) {
+                Some(found) => comparison.add_expected(id, event, found),
+                None => comparison.add_absent(id, event, amplitude.get(&event.key), now),
+            }
         }
-        let is_there = |id: &str| amplitude.values().any(|day| day.contains_key(id));
+        let is_there = |id: &str| amplitude.values().any(|day| day.found.contains_key(id));
         for (id, event) in stripe.unusable.iter().filter(|(id, _)| !is_there(id)) {
             comparison.add_unusable(id, event);
         }
         for (key, day) in amplitude {
-            for (id, found) in day {
+            comparison.unreadable.extend(&day.unreadable);
+            for (id, found) in &day.found {
                 if stripe.expected.get(id).is_none_or(|event| event.key != *key) {
                     comparison.add_unexpected(id, found, stripe, asked);
                 }
@@ -173,38 +190,37 @@ impl Comparison {
         wrong.all(|difference| difference.kind.is_repairable())
     }
 
-    /// The insert IDs of what can be sent.
-    pub(crate) fn repairable(&self) -> BTreeSet<&str> {
+    /// What can be sent: Stripe's IDs of the events, with their insert IDs.
+    pub(crate) fn repairable(&self) -> BTreeMap<&str, &str> {
         let repairable = self.differences.iter().filter(|difference| difference.kind.is_repairable());
-        repairable.map(|difference| difference.id.as_str()).collect()
+        repairable.map(|Difference { id, event, .. }| (event.as_ref().unwrap_or(id).as_str(), id.as_str())).collect()
     }
 
-    fn add_expected(&mut self, id: &str, event: &Expected, found: Option<&Found>, now: i64) {
-        self.row(&event.event_type, event.amount.as_ref()).stripe.add(event.amount.as_ref());
-        let mut differ = |kind, amplitude| {
-            self.differences.push(Difference {
-                kind,
-                id: id.to_owned(),
-                event_type: event.event_type.clone(),
-                time: crate::clock::show(event.created),
-                stripe: event.amount.clone(),
-                amplitude,
-                reason: None,
-            });
-        };
-        let Some(found) = found else {
-            let kind = if may_be_on_its_way(event.created, now) { Kind::NotYetTold } else { Kind::Missing };
-            return differ(kind, Vec::new());
-        };
+    fn add_expected(&mut self, id: &str, event: &Expected, found: &Found) {
+        // Of several events that tell of the same, Amplitude may have any.
+        let event_type = found.event_type.as_ref().unwrap_or(&event.event_type);
+        self.row(event_type, event.amount.as_ref()).stripe.add(event.amount.as_ref());
         if found.amounts.len() > 1 {
-            differ(Kind::Doubled, found.amounts.clone());
+            self.differences.push(Difference::of(Kind::Doubled, id, event, found.amounts.clone()));
         }
         if found.amounts.iter().any(|amount| Amount::differs(event.amount.as_ref(), amount.as_ref())) {
             let contradict = event.figures.contradict(&found.figures);
             let kind = if contradict { Kind::OtherAmount } else { Kind::OtherSettings };
-            differ(kind, found.amounts.clone());
+            self.differences.push(Difference::of(kind, id, event, found.amounts.clone()));
         }
-        self.add_found(found);
+        self.add_found(event_type, found);
+    }
+
+    /// What is expected, and is not in the export.
+    fn add_absent(&mut self, id: &str, event: &Expected, day: Option<&AmplitudesDay>, now: i64) {
+        self.row(&event.event_type, event.amount.as_ref()).stripe.add(event.amount.as_ref());
+        let unreadable = day.and_then(|day| day.unreadable.last()).filter(|hour| may_be_in(**hour, event.created));
+        let (kind, reason) = match unreadable {
+            Some(hour) => (Kind::CannotTell, Some(cannot_be_read(*hour))),
+            None if may_be_on_its_way(event.latest, now) => (Kind::NotYetTold, None),
+            None => (Kind::Missing, None),
+        };
+        self.differences.push(Difference { reason, ..Difference::of(kind, id, event, Vec::new()) });
     }
 
     fn add_unusable(&mut self, id: &str, event: &Unusable) {
@@ -212,6 +228,7 @@ impl Comparison {
         self.differences.push(Difference {
             kind: Kind::CannotBeSent,
             id: id.to_owned(),
+            event: None,
             event_type: event.event_type.clone(),
             time: crate::clock::show(event.created),
             stripe: None,
@@ -227,11 +244,13 @@ impl Comparison {
             Explanation::NotWantedNow(reason) => (Kind::NotWantedNow, Some(reason)),
             Explanation::None => (Kind::Unknown, None),
         };
+        let event_type = found.event_type.as_deref().unwrap_or(UNREADABLE_TYPE);
         let mut differ = |kind, reason| {
             self.differences.push(Difference {
                 kind,
                 id: id.to_owned(),
-                event_type: found.event_type.clone(),
+                event: None,
+                event_type: event_type.to_owned(),
                 time: found.time.split('.').next().unwrap_or_default().to_owned(),
                 stripe: None,
                 amplitude: found.amounts.clone(),
@@ -242,12 +261,12 @@ impl Comparison {
         if found.amounts.len() > 1 {
             differ(Kind::Doubled, None);
         }
-        self.add_found(found);
+        self.add_found(event_type, found);
     }
 
-    fn add_found(&mut self, found: &Found) {
+    fn add_found(&mut self, event_type: &str, found: &Found) {
         for amount in &found.amounts {
-            self.row(&found.event_type, amount.as_ref()).amplitude.add(amount.as_ref());
+            self.row(event_type, amount.as_ref()).amplitude.add(amount.as_ref());
         }
     }
 
@@ -255,6 +274,30 @@ impl Comparison {
         let currency = amount.and_then(|amount| amount.currency.clone());
         self.rows.entry((event_type.to_owned(), currency)).or_default()
     }
+}
+
+impl Difference {
+    /// About an event that is expected.
+    fn of(kind: Kind, id: &str, event: &Expected, amplitude: Vec<Option<Amount>>) -> Self {
+        Self {
+            kind,
+            id: id.to_owned(),
+            event: (event.id != id).then(|| event.id.clone()),
+            event_type: event.event_type.clone(),
+            time: crate::clock::show(event.created),
+            stripe: event.amount.clone(),
+            amplitude,
+            reason: None,
+        }
+    }
+}
+
+/// What stands in the place of a type that the export does not say.
+const UNREADABLE_TYPE: &str = "(type not readable)";
+
+/// Why nobody can tell whether an event is there.
+fn cannot_be_read(hour: i64) -> String {
+    format!("a line of Amplitude's export of the hour from {} on cannot be read", crate::clock::show(hour))
 }
 
 impl Tally {
@@ -304,13 +347,13 @@ fn explain(id: &str, found: &Found, stripe: &StripesDay, asked: &Asked<'_>) -> E
             None => "of the signing secret without a label: without --source, they are shown".to_owned(),
         });
     }
-    if !types.contains(&found.event_type) {
+    let Some(event_type) = &found.event_type else { return Explanation::None };
+    if !types.contains(event_type) {
         return Explanation::NotWantedNow(IgnoreReason::EventType.to_string());
     }
-    if !EVENT_TYPES.contains(&found.event_type.as_str()) {
+    if !EVENT_TYPES.contains(&event_type.as_str()) {
         return elsewhere(format!(
-            "of a type that this version does not know and Stripe was not asked for: {}",
-            found.event_type
+            "of a type that this version does not know and Stripe was not asked for: {event_type}"
         ));
     }
     Explanation::None
@@ -321,7 +364,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::amplitude::export::Exported;
+    use crate::amplitude::line::Content;
     use crate::clock::DAY;
     use crate::reconcile::amount::Figures;
 
@@ -336,18 +379,19 @@ mod tests {
     }
 
     fn figures(minor_units: i64) -> Figures {
-        let event = json!({"insert_id": "", "event_type": "", "event_properties": {"amount": minor_units}});
-        Figures::of(&serde_json::from_value::<Exported>(event).unwrap())
+        let properties = json!({"amount": minor_units}).as_object().unwrap().clone();
+        Figures::of(&Content { properties, ..Content::default() })
     }
 
     fn expected(created: i64) -> Expected {
         let (event_type, key) = (TYPE.to_owned(), AmplitudeKey::Main);
-        Expected { event_type, created, key, amount: dollars(20), figures: figures(2000) }
+        let id = "evt_1".to_owned();
+        Expected { id, event_type, created, latest: created, key, amount: dollars(20), figures: figures(2000) }
     }
 
     fn found(amounts: &[i64]) -> Found {
         Found {
-            event_type: TYPE.to_owned(),
+            event_type: Some(TYPE.to_owned()),
             time: "2027-01-12 08:00:00.000000".to_owned(),
             amounts: amounts.iter().map(|number| dollars(*number)).collect(),
             figures: figures(2000),
@@ -361,10 +405,24 @@ mod tests {
         found: &[(&str, Found)],
         change: impl FnOnce(&mut StripesDay),
     ) -> Comparison {
-        let own = |(id, event): &(&str, Expected)| ((*id).to_owned(), event.clone());
+        compare_with(expected, found, &[], change)
+    }
+
+    /// With these hours unreadable.
+    fn compare_with(
+        expected: &[(&str, Expected)],
+        found: &[(&str, Found)],
+        unreadable: &[i64],
+        change: impl FnOnce(&mut StripesDay),
+    ) -> Comparison {
+        let own = |(id, event): &(&str, Expected)| {
+            let id = (*id).to_owned();
+            (id.clone(), Expected { id, ..event.clone() })
+        };
         let mut stripe = StripesDay { expected: expected.iter().map(own).collect(), ..StripesDay::default() };
         change(&mut stripe);
-        let day = found.iter().map(|(id, event)| ((*id).to_owned(), event.clone())).collect();
+        let found = found.iter().map(|(id, event)| ((*id).to_owned(), event.clone())).collect();
+        let day = AmplitudesDay { found, unreadable: unreadable.iter().copied().collect() };
         let asked = Asked { types: &EventTypes::default(), livemode: true, account: None, source: None };
         Comparison::of(&stripe, &[(AmplitudeKey::Main, day)].into(), &asked, NOW)
     }
@@ -388,7 +446,7 @@ mod tests {
         let comparison = compare(&[("evt_old", expected(CREATED)), ("evt_young", expected(young))], &[], |_| {});
         assert_eq!(kinds(&comparison), [(Kind::Missing, "evt_old"), (Kind::NotYetTold, "evt_young")]);
         assert!(!comparison.is_right());
-        assert_eq!(comparison.repairable(), ["evt_old", "evt_young"].into());
+        assert_eq!(comparison.repairable(), [("evt_old", "evt_old"), ("evt_young", "evt_young")].into());
         assert!(compare(&[("evt_young", expected(young))], &[], |_| {}).is_right());
         // An hour is told as a whole, two hours after its end.
         let hour = 1_799_996_400;
@@ -400,6 +458,46 @@ mod tests {
         ] {
             assert_eq!(may_be_on_its_way(created, now), on_its_way, "{created} {now}");
         }
+    }
+
+    #[test]
+    fn what_a_line_that_cannot_be_read_may_be_is_not_missing_and_not_repaired() {
+        let hour = CREATED.div_euclid(HOUR) * HOUR;
+        let events = [("evt_1", expected(CREATED)), ("evt_2", expected(CREATED)), ("evt_later", expected(hour + HOUR))];
+        let comparison = compare_with(&events, &[("evt_2", found(&[20]))], &[hour], |_| {});
+        assert_eq!(kinds(&comparison), [(Kind::Missing, "evt_later"), (Kind::CannotTell, "evt_1")]);
+        let reason = comparison.differences[1].reason.as_deref().unwrap();
+        assert!(reason.contains(&crate::clock::show(hour)), "{reason}");
+        assert_eq!(comparison.repairable(), [("evt_later", "evt_later")].into());
+        assert!(!comparison.is_right() && !comparison.is_right_when_repaired());
+        assert_eq!(comparison.unreadable, [hour].into());
+        // What is there is there.
+        assert!(compare_with(&events[1..2], &[("evt_2", found(&[20]))], &[hour], |_| {}).is_right());
+    }
+
+    #[test]
+    fn events_that_tell_of_the_same_are_one_whichever_came_first() {
+        let mut event = expected(CREATED);
+        event.event_type = "charge.refund.updated".to_owned();
+        let told = |change: &dyn Fn(&mut Expected)| {
+            let mut event = event.clone();
+            change(&mut event);
+            StripesDay { expected: [("re_1:reversed".to_owned(), event)].into(), ..StripesDay::default() }
+        };
+        for event_type in [Some("charge.refund.updated"), Some("refund.failed"), None] {
+            let there = Found { event_type: event_type.map(str::to_owned), ..found(&[20]) };
+            let comparison = compare(&[], &[("re_1:reversed", there)], |stripe| *stripe = told(&|_| {}));
+            assert!(comparison.is_right() && comparison.differences.is_empty(), "{comparison:?}");
+            assert_eq!(comparison.rows.len(), 1, "{comparison:?}");
+            assert!(comparison.rows.values().all(|row| row.stripe == row.amplitude), "{comparison:?}");
+        }
+        // If none is there, the first one is sent.
+        let comparison = compare(&[], &[], |stripe| *stripe = told(&|_| {}));
+        assert_eq!(kinds(&comparison), [(Kind::Missing, "re_1:reversed")]);
+        assert_eq!(comparison.repairable(), [("evt_1", "re_1:reversed")].into());
+        // The last one may be on its way.
+        let comparison = compare(&[], &[], |stripe| *stripe = told(&|event| event.latest = NOW));
+        assert_eq!(kinds(&comparison), [(Kind::NotYetTold, "re_1:reversed")]);
     }
 
     #[test]
@@ -426,7 +524,7 @@ mod tests {
         let test_mode = Found { livemode: Some(false), ..found(&[1]) };
         let connected = Found { account: Some("acct_2".to_owned()), ..found(&[1]) };
         let labelled = Found { source: Some("eu".to_owned()), ..found(&[1]) };
-        let of_type = |name: &str| Found { event_type: name.to_owned(), ..found(&[1]) };
+        let of_type = |name: &str| Found { event_type: Some(name.to_owned()), ..found(&[1]) };
         for (event, kind, words) in [
             (found(&[1]), Some(Kind::Unknown), ""),
             (test_mode, None, "test mode"),

@@ -1,6 +1,7 @@
 //! A day as Stripe has it, and as Amplitude has it.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -10,28 +11,37 @@ use stripe_amplitude::amplitude::AmplitudeKey;
 use stripe_amplitude::forward::IgnoreReason;
 
 use super::amount::{Amount, Figures};
-use crate::amplitude::export::{Export, Exported, OURS};
+use crate::amplitude::export::Export;
 use crate::amplitude::known::{NOTHING_AT_ALL, is_beyond_the_window};
+use crate::amplitude::line::{self, Exported, Line, OURS};
 use crate::clock;
 use crate::history::{Fate, Translator};
 use crate::stripe::api::Api;
 use crate::stripe::events::{Filter, Listed, OldestFirst};
 
-/// What Stripe lists for a day, as it would be sent with the settings of now. In the order of the insert IDs.
+/// What Stripe lists for a day, as it would be sent with the settings of now.
 #[derive(Default)]
 pub(crate) struct StripesDay {
+    /// By insert ID.
     pub(crate) expected: BTreeMap<String, Expected>,
+    /// By Stripe's ID, and by the insert ID, where it is known and another one.
     pub(crate) ignored: HashMap<String, IgnoreReason>,
     /// By Stripe's ID.
     pub(crate) unusable: BTreeMap<String, Unusable>,
 }
 
-/// An event that Amplitude should have.
+/// An event that Amplitude should have. Several of Stripe's can tell of the same, such as a refund that failed: they have one
+/// insert ID, and Amplitude has whichever came first.
 #[derive(Clone, Debug)]
 pub(crate) struct Expected {
+    /// Stripe's ID of the first one, which is sent if none is there.
+    pub(crate) id: String,
+    /// Of the first one. Amplitude may have the type of any of them.
     pub(crate) event_type: String,
-    /// Unix seconds.
+    /// When the first one happened, in Unix seconds.
     pub(crate) created: i64,
+    /// When the last one happened.
+    pub(crate) latest: i64,
     /// The key that it goes to.
     pub(crate) key: AmplitudeKey,
     pub(crate) amount: Option<Amount>,
@@ -46,14 +56,21 @@ pub(crate) struct Unusable {
     pub(crate) reason: String,
 }
 
-/// What Amplitude has under one key: all of the day, and all that is expected, by insert ID.
-pub(crate) type AmplitudesDay = BTreeMap<String, Found>;
+/// What Amplitude has under one key.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct AmplitudesDay {
+    /// All of the day, and all that is expected, by insert ID.
+    pub(crate) found: BTreeMap<String, Found>,
+    /// The beginnings of the hours of upload, in Unix seconds, with lines that cannot be read and may be any event of ours.
+    pub(crate) unreadable: BTreeSet<i64>,
+}
 
 /// An event that Amplitude has.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Found {
-    pub(crate) event_type: String,
-    /// When it happened, as Amplitude writes it.
+    /// `None` where the export does not say it.
+    pub(crate) event_type: Option<String>,
+    /// When it happened, as Amplitude writes it; empty where the export does not say it.
     pub(crate) time: String,
     /// One for each time that it counts.
     pub(crate) amounts: Vec<Option<Amount>>,
@@ -62,6 +79,8 @@ pub(crate) struct Found {
     pub(crate) livemode: Option<bool>,
     pub(crate) account: Option<String>,
     pub(crate) source: Option<String>,
+    /// Amplitude's own IDs of what counts.
+    pub(crate) uuids: BTreeSet<String>,
 }
 
 impl StripesDay {
@@ -91,18 +110,24 @@ impl StripesDay {
         match translator.translate(&event.body) {
             Fate::Sent(translated) => {
                 // Read as what Amplitude has is read, so that nothing but the event itself can make a difference.
-                let sent: Exported =
-                    serde_json::from_str(translated.json.get()).map_err(|error| format!("{id}: {error}"))?;
+                let lines = line::read(translated.json.get());
+                let [Line::Ours(sent)] = &lines[..] else {
+                    return Err(format!("{id}: it cannot be read as it is sent"));
+                };
+                let content = sent.content();
                 let expected = Expected {
+                    id,
                     event_type: translated.event_type,
                     created: translated.created,
+                    latest: translated.created,
                     key: translated.key,
-                    amount: Amount::of(&sent),
-                    figures: Figures::of(&sent),
+                    amount: Amount::of(&content),
+                    figures: Figures::of(&content),
                 };
-                self.expected.insert(sent.insert_id, expected);
+                self.expect(translated.insert_id, expected);
             }
-            Fate::Ignored(reason) => {
+            Fate::Ignored(reason, insert_id) => {
+                self.ignored.extend(insert_id.map(|insert_id| (insert_id, reason)));
                 self.ignored.insert(id, reason);
             }
             // Stripe was asked for no other.
@@ -113,6 +138,16 @@ impl StripesDay {
             }
         }
         Ok(())
+    }
+
+    fn expect(&mut self, insert_id: String, event: Expected) {
+        match self.expected.entry(insert_id) {
+            Entry::Vacant(vacant) => drop(vacant.insert(event)),
+            Entry::Occupied(mut first) => {
+                let first = first.get_mut();
+                first.latest = first.latest.max(event.latest);
+            }
+        }
     }
 }
 
@@ -137,41 +172,95 @@ pub(crate) async fn read_export(
     expected: &BTreeMap<String, Expected>,
     reached: impl FnMut(i64),
 ) -> Result<AmplitudesDay, String> {
-    let mut day = AmplitudesDay::new();
+    let mut day = AmplitudesDay::default();
     // Times that are written alike can be compared as they are written.
     let start = happened.start;
     let happened = clock::show(happened.start)..clock::show(happened.end);
     let is_anything_expected = !expected.is_empty();
     let expected: Arc<HashSet<String>> = Arc::new(expected.keys().cloned().collect());
-    let pick = move |line: &str| {
-        let is_wanted = |event: &Exported| happened.contains(&event.event_time) || expected.contains(&event.insert_id);
-        Exported::in_line(line).filter(is_wanted)
+    let pick = move |event: Exported<'_>| {
+        // Where there are several IDs, the one that is looked for.
+        let expected = event.insert_ids.iter().find(|insert_id| expected.contains(*insert_id)).cloned();
+        let is_of_the_day = || event.event_time.as_ref().is_some_and(|time| happened.contains(time));
+        let insert_id = expected.or_else(|| event.insert_ids.first().filter(|_| is_of_the_day()).cloned())?;
+        Some((insert_id, Found::of(event)))
     };
     let now = uploaded.end;
-    let is_empty = export.each(uploaded, pick, reached, |event| add(&mut day, event)).await?;
+    let exports = export.each(uploaded, pick, reached, |(insert_id, found)| day.add(insert_id, found)).await?;
     // What is within the window can be sent again in any case.
-    if is_empty && is_anything_expected && is_beyond_the_window(start, now) {
+    if exports.is_empty && is_anything_expected && is_beyond_the_window(start, now) {
         return Err(NOTHING_AT_ALL.to_owned());
     }
+    day.unreadable = exports.unreadable;
     Ok(day)
 }
 
-fn add(day: &mut AmplitudesDay, event: Exported) {
-    let (amount, figures) = (Amount::of(&event), Figures::of(&event));
-    let property = |name: &str| event.event_properties.get(name);
-    let text = |name: &str| property(name).and_then(Value::as_str).map(str::to_owned);
-    let (account, source) = (text("stripe_account"), text("stripe_source"));
-    let livemode = property("stripe_livemode").and_then(Value::as_bool);
-    let event_type = event.event_type.strip_prefix(OURS).unwrap_or(&event.event_type).to_owned();
-    let time = event.event_time;
-    let found = day.entry(event.insert_id).or_insert_with(|| Found {
-        event_type,
-        time,
-        figures,
-        livemode,
-        account,
-        source,
-        amounts: Vec::new(),
-    });
-    found.amounts.push(amount);
+impl AmplitudesDay {
+    /// An event of an export. The same one, by Amplitude's own ID, counts once, however often it comes.
+    fn add(&mut self, insert_id: String, event: Found) {
+        match self.found.entry(insert_id) {
+            Entry::Vacant(vacant) => drop(vacant.insert(event)),
+            Entry::Occupied(mut found) => {
+                let found = found.get_mut();
+                if event.uuids.is_empty() || !event.uuids.is_subset(&found.uuids) {
+                    found.amounts.extend(event.amounts);
+                    found.uuids.extend(event.uuids);
+                }
+            }
+        }
+    }
+}
+
+impl Found {
+    fn of(event: Exported<'_>) -> Self {
+        let content = event.content();
+        let property = |name: &str| content.properties.get(name);
+        let text = |name: &str| property(name).and_then(Value::as_str).map(str::to_owned);
+        Self {
+            event_type: event.event_type.map(|name| name.strip_prefix(OURS).map(str::to_owned).unwrap_or(name)),
+            time: event.event_time.unwrap_or_default(),
+            amounts: vec![Amount::of(&content)],
+            figures: Figures::of(&content),
+            livemode: property("stripe_livemode").and_then(|value| match value {
+                Value::String(text) => text.parse().ok(),
+                value => value.as_bool(),
+            }),
+            account: text("stripe_account"),
+            source: text("stripe_source"),
+            uuids: event.uuid.into_iter().collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(line: &str) -> (String, Found) {
+        let Some(Line::Ours(event)) = line::read(line).into_iter().next() else { panic!("{line}") };
+        (event.insert_ids[0].clone(), Found::of(*event))
+    }
+
+    #[test]
+    fn one_uuid_is_one_event_however_often_it_comes() {
+        let line = |uuid: &str| {
+            format!(
+                r#"{{"$insert_id":"evt_1","event_type":"[Stripe] a",{uuid}"event_properties":{{"$revenue":"20","stripe_livemode":"true"}}}}"#
+            )
+        };
+        for (uuids, counted) in [
+            ([r#""uuid":"u1","#, r#""uuid":"u1","#], 1),
+            ([r#""uuid":"u1","#, r#""uuid":"u2","#], 2),
+            (["", ""], 2),
+            ([r#""uuid":"u1","#, ""], 2),
+        ] {
+            let mut day = AmplitudesDay::default();
+            for uuid in uuids {
+                let (insert_id, event) = found(&line(uuid));
+                day.add(insert_id, event);
+            }
+            let event = &day.found["evt_1"];
+            assert_eq!((event.amounts.len(), event.livemode), (counted, Some(true)), "{uuids:?}");
+        }
+    }
 }

@@ -8,6 +8,9 @@ use serde_json::json;
 
 use super::amount::Amount;
 use super::comparison::{Comparison, Difference, Kind, Row, Tally};
+use crate::amplitude::import;
+use crate::clock;
+use crate::money::figure;
 use crate::terminal::{count, wrap};
 
 /// So many events of a kind are listed on the terminal.
@@ -21,8 +24,17 @@ pub(crate) struct Report<'c> {
     pub(crate) comparison: &'c Comparison,
     /// Whether nothing is wrong, or is any more: what the exit code says.
     pub(crate) is_right: bool,
-    /// What became of those that were sent, by insert ID: why one is not in Amplitude, or `None`.
-    pub(crate) repaired: Option<&'c BTreeMap<String, Option<String>>>,
+    /// What became of those that were sent.
+    pub(crate) repaired: Option<&'c Repair>,
+}
+
+/// What became of a repair.
+#[derive(Default)]
+pub(crate) struct Repair {
+    /// By insert ID: why one is not in Amplitude, or `None`.
+    pub(crate) results: BTreeMap<String, Option<String>>,
+    /// Of those that were sent: what Amplitude accepted and did not count.
+    pub(crate) not_ingested: u64,
 }
 
 impl Kind {
@@ -36,6 +48,10 @@ impl Kind {
             Self::CannotBeSent => {
                 ("Missing in Amplitude, and cannot be sent", "when the reason is mended, --repair sends them")
             }
+            Self::CannotTell => (
+                "Perhaps in Amplitude",
+                "what cannot be read may be any of these, so --repair does not send them: they could count twice",
+            ),
             Self::Doubled => (
                 "Counted more than once in Amplitude",
                 "sent again after the seven days in which Amplitude drops repeats; it cannot be taken back",
@@ -75,6 +91,13 @@ impl fmt::Display for Report<'_> {
                 f.write_str(&wrap(&format!("{events:>8}  "), 10, reason))?;
             }
         }
+        if !comparison.unreadable.is_empty() {
+            let hours: Vec<_> =
+                comparison.unreadable.iter().map(|hour| clock::in_utc(*hour, "%Y-%m-%d %H:00")).collect();
+            let words =
+                format!("Amplitude's export has lines that cannot be read, of the hours from {} on.", hours.join(", "));
+            f.write_str(&wrap("\n", 0, &words))?;
+        }
         for kind in Kind::ALL {
             let differences: Vec<_> = comparison.differences.iter().filter(|one| one.kind == kind).collect();
             if differences.is_empty() {
@@ -111,6 +134,7 @@ impl Report<'_> {
                     match kind {
                         Kind::Missing => "missing",
                         Kind::CannotBeSent => "that cannot be sent",
+                        Kind::CannotTell => "perhaps there",
                         Kind::Doubled => "counted more than once",
                         Kind::OtherAmount => "with other amounts",
                         Kind::Unknown => "unknown to Stripe",
@@ -138,9 +162,11 @@ impl Serialize for Report<'_> {
         let list = |list: &BTreeMap<String, usize>| -> Vec<_> {
             list.iter().map(|(reason, events)| json!({"reason": reason, "events": events})).collect()
         };
-        let repaired = repaired.map(|repaired| {
+        let hours: Vec<_> = comparison.unreadable.iter().map(|hour| clock::show(*hour)).collect();
+        let not_ingested = repaired.map(|repair| repair.not_ingested);
+        let repaired = repaired.map(|Repair { results, .. }| {
             let one = |(id, error): (&String, &Option<String>)| json!({"id": id, "error": error});
-            repaired.iter().map(one).collect::<Vec<_>>()
+            results.iter().map(one).collect::<Vec<_>>()
         });
         let report = json!({
             "project": project,
@@ -150,7 +176,9 @@ impl Serialize for Report<'_> {
             "ignored": list(&comparison.ignored),
             "elsewhere": list(&comparison.elsewhere),
             "differences": comparison.differences,
+            "unreadable_hours": hours,
             "repaired": repaired,
+            "not_ingested": not_ingested,
         });
         report.serialize(serializer)
     }
@@ -161,7 +189,7 @@ fn table(rows: &BTreeMap<(String, Option<String>), Row>) -> String {
     if rows.is_empty() {
         return "Neither has an event of that day.\n".to_owned();
     }
-    let sum = |tally: &Tally| tally.sum.map(|sum| sum.to_string()).unwrap_or_default();
+    let sum = |tally: &Tally, currency: Option<&str>| tally.sum.map(|sum| figure(sum, currency)).unwrap_or_default();
     let mut cells = vec![["", "", "Stripe", "", "Amplitude", "", ""].map(str::to_owned)];
     cells.push(["type", "currency", "events", "sum", "events", "sum", ""].map(str::to_owned));
     for ((event_type, currency), row @ Row { stripe, amplitude }) in rows {
@@ -169,9 +197,9 @@ fn table(rows: &BTreeMap<(String, Option<String>), Row>) -> String {
             event_type.clone(),
             currency.clone().unwrap_or_default(),
             stripe.events.to_string(),
-            sum(stripe),
+            sum(stripe, currency.as_deref()),
             amplitude.events.to_string(),
-            sum(amplitude),
+            sum(amplitude, currency.as_deref()),
             if row.stripe == row.amplitude { String::new() } else { "differs".to_owned() },
         ]);
     }
@@ -213,7 +241,7 @@ fn line(difference: &Difference) -> String {
 }
 
 /// What became of a repair, in a line for each that is not in Amplitude, and one for all.
-pub(crate) fn repaired(results: &BTreeMap<String, Option<String>>) -> String {
+pub(crate) fn repaired(Repair { results, not_ingested }: &Repair) -> String {
     let mut text = String::new();
     let mut sent = 0;
     for (id, error) in results {
@@ -227,6 +255,7 @@ pub(crate) fn repaired(results: &BTreeMap<String, Option<String>>) -> String {
     }
     let all = count(results.len(), "event");
     text.push_str(&format!("{sent} of {all} sent. Amplitude's export has them in about three hours.\n"));
+    text.extend(import::not_ingested(*not_ingested).map(|words| wrap("", 0, &words)));
     text
 }
 
@@ -246,11 +275,11 @@ mod tests {
             (key("balance.available", None), Row { stripe: tally(2, None), amplitude: tally(2, None) }),
             (key("charge.failed", Some("USD")), Row { stripe: tally(12, Some(120)), amplitude: tally(11, Some(90)) }),
         ];
-        let expected = "                             Stripe       Amplitude
-type               currency  events  sum     events  sum
-balance.available                 2               2
-charge.failed      USD           12  120         11   90  differs
-in all                           14              13
+        let expected = "                             Stripe          Amplitude
+type               currency  events     sum     events    sum
+balance.available                 2                  2
+charge.failed      USD           12  120.00         11  90.00  differs
+in all                           14                 13
 ";
         assert_eq!(table(&rows.into()), expected);
     }
@@ -261,16 +290,16 @@ in all                           14              13
         let difference = Difference {
             kind: Kind::Doubled,
             id: "evt_1".to_owned(),
+            event: None,
             event_type: "charge.failed".to_owned(),
             time: "2026-11-20 12:00:00".to_owned(),
             stripe: amount(20),
             amplitude: vec![amount(20), amount(21)],
             reason: None,
         };
-        let expected =
-            "  evt_1  charge.failed  2026-11-20 12:00:00  20 USD and 21 USD in Amplitude, 20 USD in Stripe\n";
+        let expected = "  evt_1  charge.failed  2026-11-20 12:00:00  20.00 USD and 21.00 USD in Amplitude, 20.00 USD in\n      Stripe\n";
         assert_eq!(line(&difference), expected);
         let missing = Difference { amplitude: Vec::new(), ..difference };
-        assert_eq!(line(&missing), "  evt_1  charge.failed  2026-11-20 12:00:00  20 USD\n");
+        assert_eq!(line(&missing), "  evt_1  charge.failed  2026-11-20 12:00:00  20.00 USD\n");
     }
 }

@@ -12,6 +12,8 @@ use stripe_amplitude::stripe::field_path::{FieldPath, FieldPattern};
 use stripe_amplitude::translate::redaction::kinds_of_personal_data;
 
 use super::warnings::covers;
+use crate::money::shown;
+use crate::property_names::LIMIT;
 use crate::terminal::{count, wrap};
 
 pub(super) const PAYMENT_SUCCEEDED: &str = "payment_intent.succeeded";
@@ -278,9 +280,8 @@ fn example(from: Currency, preferred: &PreferredCurrency) -> Option<String> {
     while is_small(major_units) && major_units < MOST {
         major_units *= 10;
     }
-    let zeros = if decimals == 0 { String::new() } else { format!(".{}", "0".repeat(decimals.into())) };
-    let to = conversion.currency();
-    Some(format!("{from} at {rate}: {major_units}{zeros} {from} become {} {to}", converted(major_units)))
+    let to = shown(converted(major_units), conversion.currency().code());
+    Some(format!("{from} at {rate}: {} become {to}", shown(major_units, from.code())))
 }
 
 fn without_user(without_user: WithoutUser) -> Told {
@@ -353,8 +354,16 @@ fn personal_data(personal_data: PersonalData) -> Told {
 }
 
 fn drop_properties(patterns: &[FieldPattern]) -> Told {
+    let drops_metadata =
+        patterns.iter().any(|pattern| matches!(pattern.to_string().as_str(), "metadata" | "metadata.*"));
+    let names = (!drops_metadata).then(|| {
+        text(format!(
+            "Each key of metadata is a property: where the keys are SKUs or IDs, metadata.* keeps them from using up the {LIMIT} that Amplitude keeps of a project. `doctor` counts them."
+        ))
+    });
     if patterns.is_empty() {
-        return ("none".to_owned(), vec![text("Nothing else is removed from the event properties.")]);
+        let effect = [Some(text("Nothing else is removed from the event properties.")), names];
+        return ("none".to_owned(), effect.into_iter().flatten().collect());
     }
     let mut effect = vec![text("These are removed from the event properties besides, with all that is below them:")];
     effect.extend(patterns.iter().map(|pattern| item(pattern.to_string())));
@@ -362,6 +371,7 @@ fn drop_properties(patterns: &[FieldPattern]) -> Told {
         effect.push(text("A * stands for any one key, or any one element of a list."));
     }
     effect.push(text("The user ID is looked for before that."));
+    effect.extend(names);
     (count(patterns.len(), "path"), effect)
 }
 
@@ -384,6 +394,19 @@ mod tests {
         let settings = settings(text);
         let meaning = meanings(&settings).into_iter().find(|meaning| meaning.key == key).unwrap();
         meaning.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn keys_of_metadata_that_are_skus_are_thought_of_unless_they_are_dropped() {
+        for (text, is_told) in [
+            ("{}", true),
+            (r#"{"drop_properties": ["tax"]}"#, true),
+            (r#"{"drop_properties": ["metadata.*"]}"#, false),
+            (r#"{"drop_properties": ["tax", "metadata"]}"#, false),
+        ] {
+            let told = told(text, "drop_properties");
+            assert_eq!(told.contains("SKUs or IDs, metadata.* keeps them from using up the 2000"), is_told, "{told}");
+        }
     }
 
     #[test]
@@ -475,10 +498,10 @@ mod tests {
             "preferred_currency",
         );
         for words in [
-            "EUR at 1.08: 10.00 EUR become 10.8 USD",
-            "JPY at 0.0067: 1000 JPY become 6.7 USD",
-            "KWD at 3.25: 10.000 KWD become 32.5 USD",
-            "VND at 0.000000000000001: 1000000000 VND become 0 USD",
+            "EUR at 1.08: 10.00 EUR become 10.80 USD",
+            "JPY at 0.0067: 1000 JPY become 6.70 USD",
+            "KWD at 3.25: 10.000 KWD become 32.50 USD",
+            "VND at 0.000000000000001: 1000000000 VND become 0.00 USD",
             "answered 500",
         ] {
             assert!(told.contains(words), "{words}: {told}");

@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use self::report::{Cell, Chart, Kind, Report};
 use crate::clock::DAY;
-use crate::money::Money;
+use crate::money::{Money, shown};
 use crate::terminal::count;
 
 /// The charts of some events.
@@ -124,7 +124,7 @@ impl Charts {
             lines.entry(currency).or_default().push(*revenue);
         }
         let weeks = lines.values().map(Vec::len).max().unwrap_or_default();
-        let totals = lines.into_iter().map(|(currency, revenue)| format!("{} {currency}", Money::sum(revenue)));
+        let totals = lines.into_iter().map(|(currency, revenue)| shown(Money::sum(revenue), currency));
         let summary = format!("{} in {}, refunds not subtracted.", enumeration(totals), count(weeks, "week"));
         Ok(Chart {
             name: "total_revenue",
@@ -259,7 +259,7 @@ impl Charts {
     fn revenue_by_product(&self, currency: &str) -> Result<Chart, ChartsError> {
         let rows: Vec<(String, Money)> =
             self.rows(include_str!("charts/revenue_by_product.sql"), named_params! {":currency": currency})?;
-        let first = rows.first().map(|(product, sum)| format!("{product}, with {sum} {currency}"));
+        let first = rows.first().map(|(product, sum)| format!("{product}, with {}", shown(sum, currency)));
         let empty = match self.number("SELECT COUNT(*) FROM ordered_product")? {
             0 => NO_INVOICE.to_owned(),
             _ => format!("No paid invoice is in {currency}. Choose another currency."),
@@ -325,10 +325,10 @@ impl Charts {
             Window::FirstSevenDays => ("in their first seven days", "Within: 7 days of first use"),
             Window::Last30Days => ("in the last 30 days", "During: Last 30 Days"),
         };
-        let did = format!("spent more than {BIG_SPENDER} {currency} {when}");
+        let did = format!("spent more than {} {when}", shown(BIG_SPENDER, currency));
         let sum = Money::sum(rows.iter().map(|(_, spent)| *spent));
         let summary =
-            format!("{} {did}: {sum} {currency} together, refunds not subtracted.", count(rows.len(), "user"));
+            format!("{} {did}: {} together, refunds not subtracted.", count(rows.len(), "user"), shown(sum, currency));
         let empty = match self.number("SELECT COUNT(*) FROM purchase")? {
             0 => NO_PURCHASE.to_owned(),
             _ => format!("No user {did}. Choose another currency or another time."),
@@ -641,7 +641,7 @@ mod tests {
             ])
         );
         // $180 + $155.01 + $34.99 + $0.30.
-        assert_eq!(chart["summary"], "150 EUR, 12000 JPY and 370.3 USD in 4 weeks, refunds not subtracted.");
+        assert_eq!(chart["summary"], "150.00 EUR, 12000 JPY and 370.30 USD in 4 weeks, refunds not subtracted.");
         assert_eq!((&chart["kind"], &chart["unit"]), (&json!("lines"), &json!(null)));
     }
 
@@ -754,7 +754,7 @@ mod tests {
         // product.
         let chart = of_the_shop("revenue_by_product", None);
         assert_eq!(chart["rows"], json!([["Basic plan", 180], ["(none)", 100.01], ["Extra seats", 80]]));
-        assert_eq!(chart["summary"], "The first of 3 products is Basic plan, with 180 USD.");
+        assert_eq!(chart["summary"], "The first of 3 products is Basic plan, with 180.00 USD.");
         assert_eq!((&chart["kind"], &chart["unit"]), (&json!("bars"), &json!("USD")));
         assert_eq!(of_the_shop("revenue_by_product", Some("EUR"))["rows"], json!([["Team plan", 150]]));
         assert_eq!(of_the_shop("revenue_by_product", Some("JPY"))["rows"], json!([["Extra seats", 12000]]));
@@ -781,7 +781,7 @@ mod tests {
         assert_eq!(chart["rows"], json!([["user_0004", 100.01]]));
         assert_eq!(
             chart["summary"],
-            "1 user spent more than 100 USD in their first seven days: 100.01 USD together, refunds not subtracted."
+            "1 user spent more than 100.00 USD in their first seven days: 100.01 USD together, refunds not subtracted."
         );
         assert_eq!((&chart["kind"], &chart["unit"]), (&json!("users"), &json!("USD")));
         // The refund of 50 is an event of another type.

@@ -7,6 +7,7 @@ use stripe_amplitude::translate::redaction::Reason;
 use stripe_amplitude::translate::revenue::Rule;
 
 use crate::explanation::{Explanation, Fate, Money, Translated, capitalized};
+use crate::money::shown;
 
 /// A word beside a field.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -101,9 +102,10 @@ fn of_money(money: &Money, translated: &Translated<'_>) -> Option<Note> {
             let counts = if translated.event.revenue.is_some() { "Counts as revenue" } else { "Too little to count" };
             let converted = converted
                 .as_ref()
-                .map(|to| format!(", converted at {} to {} {}", to.rate, to.amount, to.currency))
+                .map(|to| format!(", converted at {} to {}", to.rate, shown(to.amount, to.currency.code())))
                 .unwrap_or_default();
-            Some(object(field, Kind::Revenue, format!("{counts}, {amount} {currency}{converted}: {rule}")))
+            let amount = shown(amount, currency.code());
+            Some(object(field, Kind::Revenue, format!("{counts}, {amount}{converted}: {rule}")))
         }
         Money::NotCounted(reason) => Some(stripe("type", Kind::Revenue, format!("No revenue: {reason}"))),
         Money::Unknown => {
@@ -178,7 +180,7 @@ mod tests {
         of(Hop::Stripe, "data.object.metadata.amplitude_id", Kind::PassedOver, "not there");
         of(Hop::Stripe, "data.object.metadata.user_id", Kind::UserId, "user_42");
         of(Hop::Stripe, "data.object.id", Kind::DeviceId, "stripe-pi_");
-        of(Hop::Stripe, "data.object.amount_received", Kind::Revenue, "Counts as revenue, 20 USD");
+        of(Hop::Stripe, "data.object.amount_received", Kind::Revenue, "Counts as revenue, 20.00 USD");
         of(Hop::Stripe, "data.object.client_secret", Kind::Removed, "a credential");
         of(Hop::Amplitude, "events.0.user_id", Kind::UserId, "From `metadata.user_id`");
         of(Hop::Amplitude, "events.0.revenue", Kind::Revenue, "amount_received");

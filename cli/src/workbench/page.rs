@@ -29,7 +29,7 @@ macro_rules! files {
     };
 }
 
-const FILES: [(&str, &str, &[u8]); 24] = files! {
+const FILES: [(&str, &str, &[u8]); 25] = files! {
     "about.js": "text/javascript";
     "address.js": "text/javascript";
     "announcer.js": "text/javascript";
@@ -47,6 +47,7 @@ const FILES: [(&str, &str, &[u8]); 24] = files! {
     "json_view.js": "text/javascript";
     "live.js": "text/javascript";
     "main.js": "text/javascript";
+    "money.js": "text/javascript";
     "outcome.js": "text/javascript";
     "plot.js": "text/javascript";
     "send.js": "text/javascript";

@@ -1,6 +1,7 @@
 // One chart's card. It is made once and then filled again and again, so that what is open stays open.
 
 import { copyButton, element, marked } from "./dom.js";
+import { currencyOf, figure as money } from "./money.js";
 import { legend, MOST_SERIES, plot } from "./plot.js";
 import { seriesOf } from "./series.js";
 import { number } from "./words.js";
@@ -128,12 +129,17 @@ function step(text) {
   return element("li", {}, `${label}: `, element("code", {}, rest.join(": ")));
 }
 
-function tableOf({ title, kind, columns, rows }) {
-  // The figures of a column have the same decimals, so that they can be compared.
+function tableOf(chart) {
+  const { title, kind, columns, rows } = chart;
+  // The figures of a column have the same decimals, so that they can be compared; money has those of its currency.
   const decimals = columns.map((_, place) => Math.max(...rows.map((row) => decimalsOf(row[place]))));
   const head = element("tr", {}, ...columns.map((column) => element("th", { scope: "col" }, column)));
+  const figureIn = (row, place) => {
+    const currency = place === row.length - 1 ? currencyOf(chart, row[1]) : null;
+    return (value) => (currency ? money(value, currency) : number(value, decimals[place]));
+  };
   const body = rows.map((row) =>
-    element("tr", {}, ...row.map((value, place) => cell(value, place, kind, decimals[place]))),
+    element("tr", {}, ...row.map((value, place) => cell(value, place, kind, figureIn(row, place)))),
   );
   return element(
     "table",
@@ -144,9 +150,9 @@ function tableOf({ title, kind, columns, rows }) {
   );
 }
 
-function cell(value, place, kind, decimals) {
+function cell(value, place, kind, figure) {
   const attributes = { class: typeof value === "number" ? "number" : null, "data-value": String(value) };
-  const text = value === null ? "–" : typeof value === "number" ? number(value, decimals) : String(value);
+  const text = value === null ? "–" : typeof value === "number" ? figure(value) : String(value);
   if (place > 0) return element("td", attributes, text);
   // An anonymous user has only a device, by which no delivery is found.
   const known = kind === "users" && !text.startsWith("stripe-");

@@ -5,26 +5,6 @@ const MAIN_AMOUNTS = ["amount", "amount_total", "total", "amount_due"];
 const AMOUNT = /^(?:amount|amount_.+|.+_amount|total|total_.+|subtotal|subtotal_.+|unit_amount_.+)$/;
 const LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
 
-// Stripe's decimals, which are not always ISO 4217's: docs.stripe.com/currencies.
-const NO_DECIMALS = [
-  "bif",
-  "clp",
-  "djf",
-  "gnf",
-  "jpy",
-  "kmf",
-  "krw",
-  "mga",
-  "pyg",
-  "rwf",
-  "vnd",
-  "vuv",
-  "xaf",
-  "xof",
-  "xpf",
-];
-const THREE_DECIMALS = ["bhd", "jod", "kwd", "omr", "tnd"];
-
 /** The fields as they are; `null` for what the object does not have. */
 export function fieldsOf(event) {
   const object = event.data.object;
@@ -101,16 +81,6 @@ export function withCreated(event, created) {
 export function freshId() {
   const numbers = crypto.getRandomValues(new Uint8Array(24));
   return `evt_1${[...numbers].map((number) => LETTERS[number % LETTERS.length]).join("")}`;
-}
-
-/** An amount in major units, digit by digit: 1999 and `usd` are `19.99 USD`. */
-export function inMajorUnits(amount, currency) {
-  const code = currency.toLowerCase();
-  const decimals = NO_DECIMALS.includes(code) ? 0 : THREE_DECIMALS.includes(code) ? 3 : 2;
-  const digits = String(Math.abs(amount)).padStart(decimals + 1, "0");
-  const whole = digits.slice(0, digits.length - decimals);
-  const rest = decimals ? `.${digits.slice(digits.length - decimals)}` : "";
-  return `${amount < 0 ? "-" : ""}${whole}${rest} ${code.toUpperCase()}`;
 }
 
 function mainAmount(object) {

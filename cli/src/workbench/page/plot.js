@@ -2,6 +2,7 @@
 // only where their order tells them apart, too.
 
 import { element } from "./dom.js";
+import { currencyOf, figure } from "./money.js";
 import { number } from "./words.js";
 
 export const MOST_SERIES = 6;
@@ -20,12 +21,17 @@ const OUTLINES = {
 };
 
 /** A chart on a canvas. The axes have the names of the columns. */
-export function plot(canvas, { kind, columns, unit }, { labels, series }, hidden) {
+export function plot(canvas, chart, { labels, series }, hidden) {
+  const { kind, columns, unit } = chart;
   // Long names stand better at the side.
   const sideways = kind === "bars" && labels.some((label) => typeof label === "string" && !/^\d/.test(label));
   const [xName, yName] = [columns[0], columns.at(-1)];
   const whole = series.every(({ values }) => values.every((value) => value === null || Number.isInteger(value)));
   const tick = (value) => `${number(value)}${unit === "%" ? " %" : ""}`;
+  const told = (value, name) => {
+    const currency = currencyOf(chart, name);
+    return currency ? figure(value, currency) : tick(value);
+  };
   const values = {
     beginAtZero: true,
     title: { display: true, text: unit && unit !== "%" ? `${yName} (${unit})` : yName },
@@ -60,7 +66,9 @@ export function plot(canvas, { kind, columns, unit }, { labels, series }, hidden
       plugins: {
         legend: { display: false },
         tooltip: {
-          callbacks: { label: ({ dataset, parsed }) => ` ${dataset.label}: ${tick(sideways ? parsed.x : parsed.y)}` },
+          callbacks: {
+            label: ({ dataset, parsed }) => ` ${dataset.label}: ${told(sideways ? parsed.x : parsed.y, dataset.label)}`,
+          },
         },
       },
       scales: sideways ? { x: paint(values), y: paint(names) } : { x: paint(names), y: paint(values) },

@@ -6,6 +6,7 @@ import { get, post } from "./api.js";
 import { button, byId, element, tell } from "./dom.js";
 import * as fields from "./event_fields.js";
 import { jsonView } from "./json_view.js";
+import { inMajorUnits } from "./money.js";
 import { whatStripeDoes } from "./outcome.js";
 import { duration } from "./words.js";
 
@@ -161,7 +162,7 @@ function readFields() {
 }
 
 function amountHint(event, amount, currency) {
-  if (amount !== null && currency !== null) return `${amount} are ${fields.inMajorUnits(amount, currency)}`;
+  if (amount !== null && currency !== null) return `${amount} are ${inMajorUnits(amount, currency)}`;
   return event && amount === null ? "This object has no amount of its own." : "";
 }
 
