@@ -89,6 +89,8 @@ INSIGHTS = {
 OTHER_NAMES = {
     "device_id",
     "insert_id",
+    "amount_received",
+    "balance_transactions",
     "normalized_revenue_unknown",
     "previous_attributes",
     "starting_after",
