@@ -1,9 +1,8 @@
 //! How many names of event properties a project needs in Amplitude, and which use them up.
 //!
-//! Amplitude keeps 2,000 event properties of a project; what comes after them is missing in its charts. Source: Amplitude's
-//! HTTP V2 documentation, "Instrumentation limits". How the fields of nested objects count is not documented. Charts show
-//! them one by one, so each key of `metadata` counts here, to be on the safe side: these are the names that a shop makes up
-//! as it goes.
+//! Amplitude keeps 2,000 event properties per project; further ones do not appear in its charts. Source: Amplitude's help,
+//! "Limits". Amplitude does not document how it counts the fields of nested objects. Its charts flatten them, so each key of
+//! `metadata` counts as one property here, to be on the safe side: a shop can invent any number of these keys.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -122,7 +121,7 @@ impl PropertyNames {
         }
         let paths = if paths.is_empty() { "\"metadata.*\"".to_owned() } else { paths.join(", ") };
         Some(format!(
-            "Amplitude keeps {LIMIT} event properties of a project, the product's own among them; what comes after them is missing in its charts. Where the keys of metadata are SKUs or IDs, remove them with {paths} in `drop_properties`; the user ID is read before that."
+            "Amplitude keeps {LIMIT} event properties per project, including those of your product; further ones do not appear in its charts. If keys of metadata are SKUs or IDs, remove them with {paths} in `drop_properties`. User IDs in metadata are still found."
         ))
     }
 }

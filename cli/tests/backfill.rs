@@ -272,13 +272,16 @@ async fn what_a_line_that_cannot_be_read_may_be_is_not_sent() {
     };
     let dry = with_key(world.now - 13 * DAY, &["--dry-run"]);
     assert!(
-        dry.out.replace("\n            ", " ").contains(&format!("the hour from {hour} on cannot be read")),
+        dry.out.replace("\n            ", " ").contains(&format!("unreadable line in the hour from {hour} on")),
         "{dry:?}"
     );
     let ended = with_key(world.now - 13 * DAY, &["--yes"]);
     assert_eq!(ended.code, Some(1), "{ended:?}");
     let error = ended.error.split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(error.contains(&format!("the hour from {hour} on cannot be read")) && error.contains(&broken), "{error}");
+    assert!(
+        error.contains(&format!("unreadable line in the hour from {hour} on")) && error.contains(&broken),
+        "{error}"
+    );
     assert_eq!(world.amplitude.insert_ids()[&broken], 1);
     // What happened later cannot be that line.
     let ended = with_key(later[0].created, &["--yes"]);

@@ -107,7 +107,7 @@ impl Known {
         }
         match self.unreadable {
             Some(hour) if may_be_in(hour, created) => Presence::Unknown(format!(
-                "a line of Amplitude's export of the hour from {} on cannot be read and may be this event, so it is not sent: it could count twice. Look at that hour in Amplitude. What happened after it can be sent with --since; with --assume-missing, everything is sent",
+                "Amplitude's export has an unreadable line in the hour from {} on. It may be this event, so the event is not sent: it could count twice. Look at that hour in Amplitude. --since sends events from after that hour; --assume-missing sends everything",
                 clock::show(hour)
             )),
             _ => Presence::Absent,

@@ -1,8 +1,8 @@
 //! A line of Amplitude's export, read in one way by every tool.
 //!
-//! Who takes a line that cannot be read for an absent event sends the event again, and beyond seven days Amplitude counts
-//! it twice. So an insert ID is enough for an event to be there, whatever else of its line is doubled, null or cut off; and
-//! where not even that can be read, the line says so.
+//! A tool that takes an unreadable line for a missing event sends the event again, and after seven days Amplitude counts it
+//! twice. So an insert ID is enough for an event to be there, even if other fields of its line are doubled, null or cut
+//! off. A line without a readable insert ID is unreadable, and never taken for missing.
 
 use std::fmt;
 
@@ -74,7 +74,7 @@ impl Exported<'_> {
                     content.properties.entry(name).or_insert(value);
                 }
             };
-            // What stands before a mistake is good.
+            // The fields before a syntax error are kept.
             let _ = EachEntry(keep).deserialize(&mut serde_json::Deserializer::from_str(object.get()));
         }
         content
@@ -138,7 +138,7 @@ impl<'l> Fields<'l> {
         }
         let may_be_ours = our_type.is_some() || self.event_types.is_empty();
         let insert_ids = std::mem::take(&mut self.insert_ids);
-        // We never send an event without an insert ID, so one that has none cannot be told from ours.
+        // All our events have an insert ID. One of our type without it may be any of them.
         if !may_be_ours || insert_ids.is_empty() {
             return Line::Unreadable;
         }

@@ -97,7 +97,7 @@ impl Survey {
         row(
             f,
             months,
-            "user-months (MTU): each of them counts once in each month in which it has an event, and is already paid for where it was active in that month",
+            "user-months (MTU): each of them counts once in each month in which it has an event; those that were active in that month anyway are counted already",
         )?;
         row(f, usize::try_from(self.events()).unwrap_or(usize::MAX), "events (event volume)")
     }
@@ -106,10 +106,10 @@ impl Survey {
         if self.properties.number() == 0 {
             return Ok(());
         }
-        writeln!(f, "\nEvent properties, with each key of metadata as one:")?;
+        writeln!(f, "\nEvent properties, each key of metadata counted as one:")?;
         writeln!(
             f,
-            "{:>10}  distinct names, of the {LIMIT} that Amplitude keeps of a project",
+            "{:>10}  distinct names, of the {LIMIT} that Amplitude keeps per project",
             self.properties.number()
         )?;
         for (family, names) in self.properties.families() {

@@ -216,7 +216,7 @@ impl Comparison {
         self.row(&event.event_type, event.amount.as_ref()).stripe.add(event.amount.as_ref());
         let unreadable = day.and_then(|day| day.unreadable.last()).filter(|hour| may_be_in(**hour, event.created));
         let (kind, reason) = match unreadable {
-            Some(hour) => (Kind::CannotTell, Some(cannot_be_read(*hour))),
+            Some(hour) => (Kind::CannotTell, Some(unreadable_line(*hour))),
             None if may_be_on_its_way(event.latest, now) => (Kind::NotYetTold, None),
             None => (Kind::Missing, None),
         };
@@ -296,8 +296,8 @@ impl Difference {
 const UNREADABLE_TYPE: &str = "(type not readable)";
 
 /// Why nobody can tell whether an event is there.
-fn cannot_be_read(hour: i64) -> String {
-    format!("a line of Amplitude's export of the hour from {} on cannot be read", crate::clock::show(hour))
+fn unreadable_line(hour: i64) -> String {
+    format!("Amplitude's export has an unreadable line in the hour from {} on", crate::clock::show(hour))
 }
 
 impl Tally {

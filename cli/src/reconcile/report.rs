@@ -50,7 +50,7 @@ impl Kind {
             }
             Self::CannotTell => (
                 "Perhaps in Amplitude",
-                "what cannot be read may be any of these, so --repair does not send them: they could count twice",
+                "an unreadable line may be any of these, so --repair does not send them: they could count twice",
             ),
             Self::Doubled => (
                 "Counted more than once in Amplitude",
@@ -94,8 +94,7 @@ impl fmt::Display for Report<'_> {
         if !comparison.unreadable.is_empty() {
             let hours: Vec<_> =
                 comparison.unreadable.iter().map(|hour| clock::in_utc(*hour, "%Y-%m-%d %H:00")).collect();
-            let words =
-                format!("Amplitude's export has lines that cannot be read, of the hours from {} on.", hours.join(", "));
+            let words = format!("Amplitude's export has unreadable lines in the hours from {} on.", hours.join(", "));
             f.write_str(&wrap("\n", 0, &words))?;
         }
         for kind in Kind::ALL {

@@ -358,7 +358,7 @@ fn drop_properties(patterns: &[FieldPattern]) -> Told {
         patterns.iter().any(|pattern| matches!(pattern.to_string().as_str(), "metadata" | "metadata.*"));
     let names = (!drops_metadata).then(|| {
         text(format!(
-            "Each key of metadata is a property: where the keys are SKUs or IDs, metadata.* keeps them from using up the {LIMIT} that Amplitude keeps of a project. `doctor` counts them."
+            "Each key of metadata is a property. If your keys are SKUs or IDs, add metadata.*, so that they do not use up the {LIMIT} event properties that Amplitude keeps per project. `doctor` counts them."
         ))
     });
     if patterns.is_empty() {
@@ -405,7 +405,11 @@ mod tests {
             (r#"{"drop_properties": ["tax", "metadata"]}"#, false),
         ] {
             let told = told(text, "drop_properties");
-            assert_eq!(told.contains("SKUs or IDs, metadata.* keeps them from using up the 2000"), is_told, "{told}");
+            assert_eq!(
+                told.contains("SKUs or IDs, add metadata.*, so that they do not use up the 2000"),
+                is_told,
+                "{told}"
+            );
         }
     }
 
