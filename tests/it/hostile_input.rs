@@ -205,7 +205,7 @@ async fn of_keys_that_stand_twice_the_last_one_counts() {
         let answer = send(&stage, key, &signed(body(&event[key], &other))).await;
         match key {
             "type" => answer.expect_code(200, "ignored", "type_not_selected"),
-            "object" => answer.expect_code(400, "refused", "not_an_event"),
+            "object" => answer.expect_code(400, "refused", "bare_object"),
             _ => answer.expect_forwarded(),
         }
         if key == "id" {

@@ -413,7 +413,7 @@ async fn a_message_of_somebody_else_stays_until_the_queue_moves_it() {
 #[tokio::test]
 async fn what_is_no_event_is_a_dead_letter_at_once() {
     let setup = QueueStage::start().await;
-    let bodies = [("no JSON", "malformed_json"), ("{\"object\": \"charge\"}", "not_an_event")];
+    let bodies = [("no JSON", "malformed_json"), ("{\"object\": \"charge\"}", "bare_object")];
     for (body, _) in bodies {
         let attributes = [("project", SHOP), ("code", "hidden"), ("reason", "hidden")];
         setup.queue.put(body, &attributes).await;
