@@ -10,6 +10,7 @@ use crate::settings::{Settings, TestEvents, WithoutUser};
 use crate::stripe::event::Event;
 use crate::stripe::field_path::Path;
 use crate::translate::redaction::Reason;
+use crate::translate::revenue::Revenue;
 use crate::translate::{Context, Translation, translate};
 
 const SECONDS_PER_DAY: u64 = 24 * 60 * 60;
@@ -124,6 +125,8 @@ fn select_translated(translation: &Translation<'_>, settings: &Settings) -> Resu
         _ if translation.event.user_id.is_some() => Ok(()),
         WithoutUser::Forward => Ok(()),
         WithoutUser::RevenueOnly if translation.event.revenue.is_some() => Ok(()),
+        // It moved money, and is marked: nobody would see that it is missing.
+        WithoutUser::RevenueOnly if translation.revenue == Revenue::Unknown => Ok(()),
         WithoutUser::RevenueOnly => Err(IgnoreReason::NoUserNoRevenue),
         WithoutUser::Ignore => Err(IgnoreReason::NoUser),
     }
@@ -250,6 +253,17 @@ mod tests {
             let without_user = matches!(decided(settings, &envelope), Decision::Ignore(_, Some(_)));
             assert_eq!(without_user, expected.is_err());
         }
+    }
+
+    #[test]
+    fn guests_of_unknown_revenue_are_forwarded_for_it() {
+        let mut envelope = sample("payment_intent.succeeded");
+        let object = envelope["data"]["object"].as_object_mut().unwrap();
+        for field in ["amount_received", "metadata", "customer", "receipt_email"] {
+            object.remove(field);
+        }
+        assert_eq!(ignored(r#"{"without_user": "revenue_only"}"#, &envelope), Ok(()));
+        assert_eq!(ignored(r#"{"without_user": "ignore"}"#, &envelope), Err(IgnoreReason::NoUser));
     }
 
     #[test]

@@ -20,3 +20,6 @@ pub const CREDENTIALS: [&str; 15] = [
     "invoice_pdf",
     "mandate_url",
 ];
+
+/// The ends of paths to fields that are credentials in some objects, and user IDs in none.
+pub const NEVER_IDS: [&[&str]; 4] = [&["pdf"], &["pin"], &["url"], &["card", "number"]];

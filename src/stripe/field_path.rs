@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 use thiserror::Error;
 
 use crate::stripe::api_versions::later_places;
-use crate::stripe::credentials::CREDENTIALS;
+use crate::stripe::credentials::{CREDENTIALS, NEVER_IDS};
 use crate::stripe::json::{Json, Object};
 
 /// The path to one field: names joined by dots, elements of arrays by their index: `lines.data.0.metadata.user_id`.
@@ -61,10 +61,13 @@ impl FromStr for FieldPath {
     type Err = InvalidPath;
 
     fn from_str(text: &str) -> Result<Self, InvalidPath> {
-        if check(text)?.any(|segment| segment.contains('*')) {
+        check(text)?;
+        if text.contains('*') {
             return Err(InvalidPath::NotOneField);
         }
-        if names(text).any(|name| CREDENTIALS.contains(&name)) {
+        let names: Vec<_> = names(text).collect();
+        let is_credential = names.iter().any(|name| CREDENTIALS.contains(name));
+        if is_credential || NEVER_IDS.iter().any(|end| names.ends_with(end)) {
             return Err(InvalidPath::Credential);
         }
         let later = later_places(text).collect();
@@ -84,7 +87,8 @@ impl Serialize for FieldPath {
     }
 }
 
-/// A path in which `*` stands for any one segment: `metadata.*`, `lines.data.*.description`.
+/// A path in which `*` stands for any one segment: `metadata.*`, `lines.data.*.description`. In a key of metadata, which is
+/// free text, it also stands for any part of it: `metadata.sku_*`, `metadata.*.email`.
 ///
 /// It stands for the places in which later API versions have those fields, too, in objects of all kinds: what a project
 /// does not want to leave shall not leave because Stripe moved it.
@@ -105,7 +109,8 @@ impl FromStr for FieldPattern {
     type Err = InvalidPath;
 
     fn from_str(text: &str) -> Result<Self, InvalidPath> {
-        if check(text)?.any(|segment| segment.contains('*') && segment != "*") {
+        check(text)?;
+        if names(text).any(|name| name.contains('*') && name != "*") {
             return Err(InvalidPath::PartOfASegment);
         }
         let segments = |path: &str| segments(path).map(str::to_owned).collect();
@@ -150,14 +155,16 @@ fn by_account(path: &str) -> Option<String> {
     Some(format!("customer_account{rest}"))
 }
 
-/// The segments of a path that can lead somewhere.
-fn check(text: &str) -> Result<impl Iterator<Item = &str>, InvalidPath> {
+/// Whether a path can lead somewhere.
+fn check(text: &str) -> Result<(), InvalidPath> {
     // A key of metadata may begin with a dot, but two dots are far more often a slip.
     let is_empty = |segment: &str| segment.trim().is_empty() || segment.starts_with('.');
     if segments(text).any(is_empty) || text.trim() != text {
         return Err(InvalidPath::Empty);
     }
-    if ["data.object.", "event_properties.", "$."].iter().any(|start| text.starts_with(start)) {
+    let outside = ["data.object", "event_properties", "$"];
+    if outside.iter().any(|start| text.strip_prefix(start).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
+    {
         return Err(InvalidPath::NotInside);
     }
     for name in names(text) {
@@ -170,7 +177,7 @@ fn check(text: &str) -> Result<impl Iterator<Item = &str>, InvalidPath> {
             return Err(InvalidPath::NotAName);
         }
     }
-    Ok(segments(text))
+    Ok(())
 }
 
 /// What is given is no path. The texts say what a path is.
@@ -197,7 +204,7 @@ pub enum InvalidPath {
     #[error("the path of one field, so without *")]
     NotOneField,
     /// A pattern inside a segment.
-    #[error("a path in which * stands for one whole segment")]
+    #[error("a path in which * stands for one whole segment; only behind `metadata.` it may stand for a part of one")]
     PartOfASegment,
 }
 
@@ -216,12 +223,25 @@ enum Segment<'p> {
 }
 
 impl Segment<'_> {
-    fn is(&self, text: &str) -> bool {
+    fn is(&self, pattern: &str) -> bool {
         match self {
-            Self::Key(key) => *key == text,
-            Self::Index(index) => text.parse() == Ok(*index),
+            Self::Key(key) => stands_for(pattern, key),
+            Self::Index(index) => pattern == "*" || pattern.parse() == Ok(*index),
         }
     }
+}
+
+/// Whether a pattern, in which `*` stands for any text, stands for this one. Each part between two stars is taken where it
+/// comes first: later places would only leave less for the parts behind it.
+fn stands_for(pattern: &str, text: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let Some(mut rest) = parts.next().and_then(|start| text.strip_prefix(start)) else { return false };
+    let Some(end) = parts.next_back() else { return rest.is_empty() };
+    for part in parts {
+        let Some((_, behind)) = rest.split_once(part) else { return false };
+        rest = behind;
+    }
+    rest.ends_with(end)
 }
 
 impl<'p> Path<'p> {
@@ -239,7 +259,7 @@ impl<'p> Path<'p> {
         let mut above = Some(self);
         for segment in segments.iter().rev() {
             let Some(path) = above else { return false };
-            if segment != "*" && !path.segment.is(segment) {
+            if !path.segment.is(segment) {
                 return false;
             }
             above = path.above;
@@ -336,6 +356,8 @@ mod tests {
             ("data.object.metadata.user_id", InvalidPath::NotInside),
             ("event_properties.description", InvalidPath::NotInside),
             ("$.metadata.user_id", InvalidPath::NotInside),
+            ("data.object", InvalidPath::NotInside),
+            ("event_properties", InvalidPath::NotInside),
             ("Metadata.user_id", InvalidPath::NotAName),
             ("customerEmail", InvalidPath::NotAName),
             ("lines.data.-1.id", InvalidPath::NotAName),
@@ -346,14 +368,25 @@ mod tests {
             assert_eq!(text.parse::<FieldPattern>(), Err(error), "{text}");
         }
         assert_eq!("metadata.*".parse::<FieldPath>(), Err(InvalidPath::NotOneField));
-        for credential in ["client_secret", "payment_intent.client_secret", "receipt_url", "next_action.x.url"] {
+        for credential in [
+            "client_secret",
+            "payment_intent.client_secret",
+            "receipt_url",
+            "next_action.x.url",
+            "url",
+            "after_expiration.recovery.url",
+            "pdf",
+            "card.pin",
+            "card.number",
+        ] {
             assert_eq!(credential.parse::<FieldPath>(), Err(InvalidPath::Credential), "{credential}");
         }
         assert!("metadata.secret".parse::<FieldPath>().is_ok(), "a key of the operator's own");
-        for pattern in ["metadata.*.name", "metadata.sku_*"] {
+        assert!("metadata.profile.url".parse::<FieldPath>().is_ok(), "a key of the operator's own");
+        assert!("number".parse::<FieldPath>().is_ok(), "an invoice's");
+        for pattern in ["normalized_*", "lines.data.*.price_*", "lines.*_x.metadata.*"] {
             assert_eq!(pattern.parse::<FieldPattern>(), Err(InvalidPath::PartOfASegment), "{pattern}");
         }
-        assert_eq!("normalized_*".parse::<FieldPattern>(), Err(InvalidPath::PartOfASegment));
         assert_eq!("lines.data.*.description".parse::<FieldPattern>().unwrap().to_string(), "lines.data.*.description");
     }
 
@@ -372,6 +405,30 @@ mod tests {
             let pattern: FieldPattern = format!("metadata.{key}").parse().unwrap();
             assert!(pattern.matches(&Path::key(Some(&top), key)), "{pattern}");
             assert!("metadata.*".parse::<FieldPattern>().unwrap().matches(&Path::key(Some(&top), key)));
+        }
+    }
+
+    #[test]
+    fn a_star_stands_for_any_part_of_a_key_of_metadata() {
+        let metadata = Path::key(None, "metadata");
+        for (pattern, key, matches) in [
+            ("metadata.*", "", true),
+            ("metadata.*", "a.b", true),
+            ("metadata.*.email", "customer.email", true),
+            ("metadata.*.email", ".email", true),
+            ("metadata.*.email", "customer.email.sent", false),
+            ("metadata.*.email", "email", false),
+            ("metadata.sku_*", "sku_1", true),
+            ("metadata.sku_*", "sku_", true),
+            ("metadata.sku_*", "a_sku_1", false),
+            ("metadata.*mail*", "e-mail address", true),
+            ("metadata.*mail*", "e-mai", false),
+            ("metadata.a*b*c", "abbc", true),
+            ("metadata.a*a", "a", false),
+            ("metadata.ö*ö", "ö-ö", true),
+        ] {
+            let pattern: FieldPattern = pattern.parse().unwrap();
+            assert_eq!(pattern.matches(&Path::key(Some(&metadata), key)), matches, "{pattern} {key:?}");
         }
     }
 

@@ -25,11 +25,15 @@ const REFUSED_IDS: [&str; 13] = [
 ];
 
 /// What programs write in place of an ID that they do not have, compared without regard to case.
-const ACCIDENTS: [&str; 4] = ["nan", "true", "false", "infinity"];
+const ACCIDENTS: [&str; 6] = ["nan", "true", "false", "infinity", "-infinity", "+infinity"];
 
-/// The beginnings and ends of what programs write in place of an ID: an object of JavaScript's, and templates that nobody
-/// rendered.
-const ACCIDENTAL_WRAPPERS: [(&str, &str); 5] = [("[object ", "]"), ("{", "}"), ("${", "}"), ("<%", "%>"), ("%{", "}")];
+/// The beginnings and ends of what programs write in place of an ID: an object of JavaScript's, and a template of which
+/// nothing was rendered.
+const ACCIDENTAL_WRAPPERS: [(&str, &str); 2] = [("[object ", "]"), ("{", "}")];
+
+/// The places in templates that nobody filled in, wherever in the text they are.
+const PLACEHOLDERS: [(&str, &str); 6] =
+    [("{{", "}}"), ("{%", "%}"), ("${", "}"), ("#{", "}"), ("%{", "}"), ("<%", "%>")];
 
 /// A user ID and the path that gave it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,9 +108,10 @@ fn acceptable(value: &Json<'_>) -> Result<String, NotAnId> {
 
 fn is_accident(id: &str) -> bool {
     let is_wrapped = |(start, end): &(&str, &str)| id.len() > start.len() && id.starts_with(start) && id.ends_with(end);
+    let holds = |(start, end): &(&str, &str)| id.split_once(start).is_some_and(|(_, behind)| behind.contains(end));
     ACCIDENTS.iter().any(|accident| id.eq_ignore_ascii_case(accident))
         || ACCIDENTAL_WRAPPERS.iter().any(is_wrapped)
-        || (id.contains("{{") && id.contains("}}"))
+        || PLACEHOLDERS.iter().any(holds)
 }
 
 #[cfg(test)]
@@ -201,6 +206,13 @@ mod tests {
             json!("\t\n"),
             json!("00000000-0000-0000-0000-000000000000"),
             json!("[object Object]"),
+            json!("-Infinity"),
+            json!("#{user.id}"),
+            json!("user_#{id}"),
+            json!("user-${id}"),
+            json!("u-<%= id %>"),
+            json!("%{id}-1"),
+            json!("user {% if id %}"),
             json!("[object Promise]"),
             json!("NaN"),
             json!("true"),

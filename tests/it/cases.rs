@@ -111,13 +111,21 @@ async fn everything_behind_metadata_is_one_key() {
         (&json!("user_7"), &json!("metadata.user.id"))
     );
 
-    let dropping = stage(&json!({"drop_properties": ["metadata.customer.email"]})).await;
     let second = event(CASE, "drop-event");
-    dropping.deliver(&second).await.expect_forwarded();
-    let metadata = &dropping.amplitude.the(&second).event["event_properties"]["metadata"];
-    assert_eq!(metadata, &json!({"user_id": "user_7"}));
+    let both = read(CASE, "drop");
+    for settings in [
+        both.clone(),
+        json!({"drop_properties": [both["drop_properties"][0]]}),
+        json!({"drop_properties": [both["drop_properties"][1]]}),
+    ] {
+        let dropping = stage(&settings).await;
+        dropping.deliver(&second).await.expect_forwarded();
+        let metadata = &dropping.amplitude.the(&second).event["event_properties"]["metadata"];
+        assert_eq!(metadata, &json!({"user_id": "user_7"}), "{settings}");
+    }
     // A pattern that can match nothing is an error: whoever wrote it believes that something is removed.
-    let answer = stage(&read(CASE, "drop")).await.deliver(&second).await;
+    let answer =
+        stage(&json!({"drop_properties": ["metadata.*", "data.object.metadata.*"]})).await.deliver(&second).await;
     assert_eq!((answer.status, &answer.body["code"]), (500, &json!("settings_invalid")));
     assert!(answer.body["reason"].as_str().unwrap().contains("`drop_properties[1]`"), "{}", answer.body);
 }
