@@ -421,6 +421,8 @@ impl Anchor {
             "payment_intent" => format!("{}: {falls} the payer.", share("payment")),
             "charge" => format!("{}: {falls} the payer.", share("charge")),
             "customer" | "cardholder" => format!("{}: {falls} the last user of the {what}.", share(what)),
+            // An account that stands in for the customer.
+            "customer_account" => format!("{}: {falls} the last user of the customer.", share("customer")),
             "account" | "the event's account" => format!("{}.", share("account")),
             "the project" => {
                 "Nothing in the event says to what it belongs, so all such events of the project share it.".to_owned()
@@ -682,6 +684,10 @@ Removed: 24 fields
             ),
             (json!({"object": "charge", "id": "ch_1"}), "`id` of the charge, ch_1. All events of this charge"),
             (json!({"object": "invoice", "id": "in_1", "customer": "cus_1"}), "falls to the last user of the customer"),
+            (
+                json!({"object": "invoice", "id": "in_1", "customer": null, "customer_account": "acct_1"}),
+                "`customer_account` of the invoice, acct_1. All events of this customer have this device ID, and so has every repeat: an event that names no user falls to the last user of the customer.",
+            ),
             (json!({"object": "customer", "id": "cus_1"}), "`id` of the customer, cus_1. All events of this customer"),
             (json!({"object": "issuing.card", "id": "ic_1", "cardholder": "ich_1"}), "the last user of the cardholder"),
             (json!({"object": "application_fee", "account": "acct_1"}), "All events of this account"),
@@ -698,6 +704,15 @@ Removed: 24 fields
         let mut connected = event(json!({"object": "balance"}));
         connected["account"] = json!("acct_1");
         assert!(told("{}", &connected).contains("the event's `account`, acct_1. All events of this account"));
+    }
+
+    #[test]
+    fn an_account_that_stands_in_for_the_customer_is_the_customer() {
+        let invoice = include_str!("../../tests/data/cases/customer-account/invoice.json");
+        let told = told("{}", &serde_json::from_str(invoice).unwrap());
+        assert!(told.contains("Pinned to `customer_account` of the invoice"), "{told}");
+        assert!(told.contains("All events of this customer"), "{told}");
+        assert!(!told.contains("no payment or customer"), "{told}");
     }
 
     #[test]

@@ -42,6 +42,10 @@ impl Money {
         (-MOST..=MOST).contains(&thousandths).then_some(Self(thousandths))
     }
 
+    pub(crate) fn is_negative(self) -> bool {
+        self.0 < 0
+    }
+
     /// The sum of many. Where it is more than an integer holds, it stays at the most.
     pub(crate) fn sum(amounts: impl IntoIterator<Item = Self>) -> Self {
         Self(amounts.into_iter().fold(0, |sum, Self(amount)| sum.saturating_add(amount)))

@@ -310,6 +310,31 @@ async fn settings_of_another_time_explain_and_are_no_error() {
 }
 
 #[tokio::test]
+async fn a_refund_that_was_not_subtracted_is_not_added_back_when_it_fails() {
+    const SWITCHED: &str = r#"{"refunds": "negative_revenue"}"#;
+    for (before, kind) in [("{}", "not_added_back"), (r#"{"events": {"add": ["refund.failed"]}}"#, "other_settings")] {
+        let world = World::new().await;
+        let settings = |text: &str| world.projects(&format!("{PROJECTS}settings = '{text}'\n"));
+        let refund = sample("charge.refunded", 1, world.day + 60);
+        let mut failed = sample("refund.failed", 2, world.day + 3600);
+        let mut envelope: Value = serde_json::from_slice(&failed.body).unwrap();
+        envelope["data"]["object"] = json!({"object": "refund", "id": "re_1", "status": "failed", "amount": 500,
+            "currency": "usd", "charge": "ch_1", "payment_intent": "pi_1"});
+        failed.body = envelope.to_string().into();
+        world.stripe.add([refund.clone(), failed]);
+        settings(before);
+        world.forward();
+        let sent = world.amplitude.events().len();
+        settings(SWITCHED);
+        let found = differences(&world.reconcile(&["--json"]));
+        let has = |kind: &str, id: &str| found.contains(&(kind.to_owned(), id.to_owned()));
+        assert!(has("other_settings", &refund.id) && has(kind, "re_1:reversed"), "{found:?}");
+        world.reconcile(&["--repair", "--yes"]);
+        assert_eq!(world.amplitude.events().len(), sent, "{before}");
+    }
+}
+
+#[tokio::test]
 async fn a_day_in_other_currencies_is_added_up_by_currency() {
     let world = World::new().await;
     let in_currency = |number: u64, currency: &str, minor_units: i64| {

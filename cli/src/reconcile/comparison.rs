@@ -83,6 +83,8 @@ pub(crate) enum Kind {
     Missing,
     /// Amplitude does not have it, and it cannot be sent like this.
     CannotBeSent,
+    /// Amplitude does not have it, and what it adds back was perhaps never subtracted.
+    NotAddedBack,
     /// Amplitude may have it: a line of its export cannot be read.
     CannotTell,
     /// Amplitude counts it more than once.
@@ -100,9 +102,10 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Missing,
         Self::CannotBeSent,
+        Self::NotAddedBack,
         Self::CannotTell,
         Self::Doubled,
         Self::OtherAmount,
@@ -118,6 +121,7 @@ impl Kind {
         match self {
             Self::Missing
             | Self::CannotBeSent
+            | Self::NotAddedBack
             | Self::CannotTell
             | Self::Doubled
             | Self::OtherAmount
@@ -150,10 +154,20 @@ impl Comparison {
         for reason in stripe.ignored.values() {
             *comparison.ignored.entry(reason.to_string()).or_default() += 1;
         }
+        let found = |id, event: &Expected| amplitude.get(&event.key)?.found.get(id);
+        let was_not_subtracted = stripe
+            .expected
+            .iter()
+            .any(|(id, event)| found(id, event).is_some_and(|found| not_subtracted(event, found)));
         for (id, event) in &stripe.expected {
-            match amplitude.get(&event.key).and_then(|day| day.found.get(id)) {
-                Some(found) => comparison.add_expected(id, event, found),
-                None => comparison.add_absent(id, event, amplitude.get(&event.key), now),
+            if let Some(found) = found(id, event) {
+                comparison.add_expected(id, event, found);
+                continue;
+            }
+            let mut own_ids = stripe.renamed.iter().filter(|(_, insert_id)| *insert_id == id).map(|(own, _)| own);
+            match own_ids.find_map(|own| found(own, event)) {
+                Some(found) => comparison.add_renamed(id, event, found),
+                None => comparison.add_absent(id, event, amplitude.get(&event.key), now, was_not_subtracted),
             }
         }
         let is_there = |id: &str| amplitude.values().any(|day| day.found.contains_key(id));
@@ -211,12 +225,31 @@ impl Comparison {
         self.add_found(event_type, found);
     }
 
-    /// What is expected, and is not in the export.
-    fn add_absent(&mut self, id: &str, event: &Expected, day: Option<&AmplitudesDay>, now: i64) {
+    /// What is in the export under Stripe's ID of an event that tells of it: it was sent when it added nothing back, and
+    /// so was the refund before it, when it subtracted nothing.
+    fn add_renamed(&mut self, id: &str, event: &Expected, found: &Found) {
+        self.row(&event.event_type, event.amount.as_ref()).stripe.add(event.amount.as_ref());
+        let reason = Some("sent as events of their own, without what they add back now".to_owned());
+        let difference = Difference::of(Kind::OtherSettings, id, event, found.amounts.clone());
+        self.differences.push(Difference { reason, ..difference });
+    }
+
+    /// What is expected, and is not in the export. `was_not_subtracted` is whether refunds are in Amplitude that did not
+    /// subtract what they would now.
+    fn add_absent(
+        &mut self,
+        id: &str,
+        event: &Expected,
+        day: Option<&AmplitudesDay>,
+        now: i64,
+        was_not_subtracted: bool,
+    ) {
         self.row(&event.event_type, event.amount.as_ref()).stripe.add(event.amount.as_ref());
         let unreadable = day.and_then(|day| day.unreadable.last()).filter(|hour| may_be_in(**hour, event.created));
         let (kind, reason) = match unreadable {
             Some(hour) => (Kind::CannotTell, Some(unreadable_line(*hour))),
+            // An event does not say which refund Amplitude has, so a reversal may be that of any.
+            None if was_not_subtracted && id.ends_with(REVERSED) => (Kind::NotAddedBack, None),
             None if may_be_on_its_way(event.latest, now) => (Kind::NotYetTold, None),
             None => (Kind::Missing, None),
         };
@@ -292,6 +325,15 @@ impl Difference {
     }
 }
 
+/// The end of the insert ID of what adds a refund back.
+const REVERSED: &str = ":reversed";
+
+/// Whether Amplitude has what subtracts now as an event that subtracts nothing: it was sent before refunds did.
+fn not_subtracted(event: &Expected, found: &Found) -> bool {
+    let subtracts = |amount: Option<&Amount>| amount.is_some_and(|amount| amount.money.is_negative());
+    subtracts(event.amount.as_ref()) && found.amounts.iter().any(|amount| !subtracts(amount.as_ref()))
+}
+
 /// What stands in the place of a type that the export does not say.
 const UNREADABLE_TYPE: &str = "(type not readable)";
 
@@ -321,6 +363,9 @@ fn explain(id: &str, found: &Found, stripe: &StripesDay, asked: &Asked<'_>) -> E
     let Asked { types, livemode, account, source } = asked;
     if let Some(reason) = stripe.ignored.get(id) {
         return Explanation::NotWantedNow(reason.to_string());
+    }
+    if let Some(insert_id) = stripe.renamed.get(id) {
+        return Explanation::NotWantedNow(format!("it has the insert ID {insert_id} with them"));
     }
     if let Some(Unusable { reason, .. }) = stripe.unusable.get(id) {
         return Explanation::NotWantedNow(format!("it cannot be sent with them: {reason}"));
@@ -498,6 +543,56 @@ mod tests {
         // The last one may be on its way.
         let comparison = compare(&[], &[], |stripe| *stripe = told(&|event| event.latest = NOW));
         assert_eq!(kinds(&comparison), [(Kind::NotYetTold, "re_1:reversed")]);
+    }
+
+    #[test]
+    fn what_was_perhaps_never_subtracted_is_not_added_back() {
+        let refund = Expected { amount: dollars(-20), ..expected(CREATED) };
+        let reversal = |created| ("re_1:reversed", expected(created));
+        let events = |created| [("evt_refund", refund.clone()), ("evt_2", expected(CREATED)), reversal(created)];
+        // Sent as an event, a refund has its main amount, or none.
+        for as_event in [found(&[20]), Found { amounts: vec![None], ..found(&[]) }] {
+            let there = [("evt_refund", as_event)];
+            for created in [CREATED, NOW - 2 * HOUR] {
+                let comparison = compare(&events(created), &there, |_| {});
+                let expected = [
+                    (Kind::Missing, "evt_2"),
+                    (Kind::NotAddedBack, "re_1:reversed"),
+                    (Kind::OtherSettings, "evt_refund"),
+                ];
+                assert_eq!(kinds(&comparison), expected);
+                assert_eq!(comparison.repairable(), [("evt_2", "evt_2")].into());
+                assert!(!comparison.is_right() && !comparison.is_right_when_repaired());
+            }
+        }
+        // What subtracts, at whatever rate, is added back; and so it is where the refund is of another day.
+        for there in [&[("evt_refund", found(&[-21]))][..], &[]] {
+            let comparison = compare(&events(CREATED), there, |_| {});
+            assert!(kinds(&comparison).contains(&(Kind::Missing, "re_1:reversed")), "{comparison:?}");
+        }
+        // Another rate of a payment says nothing about refunds.
+        let comparison =
+            compare(&[reversal(CREATED), ("evt_2", expected(CREATED))], &[("evt_2", found(&[21]))], |_| {});
+        assert_eq!(kinds(&comparison), [(Kind::Missing, "re_1:reversed"), (Kind::OtherSettings, "evt_2")]);
+    }
+
+    #[test]
+    fn what_was_sent_under_its_own_id_is_not_sent_again_under_that_of_the_refund() {
+        let rename = |stripe: &mut StripesDay| {
+            for own in ["evt_first", "evt_last"] {
+                stripe.renamed.insert(own.to_owned(), "re_1:reversed".to_owned());
+            }
+        };
+        let reversal = [("re_1:reversed", expected(CREATED))];
+        for own in ["evt_first", "evt_last"] {
+            let comparison = compare(&reversal, &[(own, found(&[20]))], rename);
+            assert_eq!(kinds(&comparison), [(Kind::OtherSettings, "re_1:reversed"), (Kind::NotWantedNow, own)]);
+            assert!(comparison.is_right() && comparison.repairable().is_empty());
+        }
+        let comparison = compare(&reversal, &[("evt_other", found(&[20]))], rename);
+        assert_eq!(kinds(&comparison), [(Kind::Missing, "re_1:reversed"), (Kind::Unknown, "evt_other")]);
+        let both = [("evt_first", found(&[20])), ("re_1:reversed", found(&[20]))];
+        assert_eq!(kinds(&compare(&reversal, &both, rename)), [(Kind::NotWantedNow, "evt_first")]);
     }
 
     #[test]

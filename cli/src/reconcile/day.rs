@@ -24,6 +24,8 @@ use crate::stripe::events::{Filter, Listed, OldestFirst};
 pub(crate) struct StripesDay {
     /// By insert ID.
     pub(crate) expected: BTreeMap<String, Expected>,
+    /// The insert ID that an event has, by Stripe's ID, where that is another one.
+    pub(crate) renamed: HashMap<String, String>,
     /// By Stripe's ID, and by the insert ID, where it is known and another one.
     pub(crate) ignored: HashMap<String, IgnoreReason>,
     /// By Stripe's ID.
@@ -115,6 +117,9 @@ impl StripesDay {
                     return Err(format!("{id}: it cannot be read as it is sent"));
                 };
                 let content = sent.content();
+                if translated.insert_id != id {
+                    self.renamed.insert(id.clone(), translated.insert_id.clone());
+                }
                 let expected = Expected {
                     id,
                     event_type: translated.event_type,

@@ -48,6 +48,10 @@ impl Kind {
             Self::CannotBeSent => {
                 ("Missing in Amplitude, and cannot be sent", "when the reason is mended, --repair sends them")
             }
+            Self::NotAddedBack => (
+                "Missing in Amplitude, and perhaps rightly",
+                "refunds of this day were sent with other settings, which did not subtract them, so --repair does not add them back",
+            ),
             Self::CannotTell => (
                 "Perhaps in Amplitude",
                 "an unreadable line may be any of these, so --repair does not send them: they could count twice",
@@ -133,6 +137,7 @@ impl Report<'_> {
                     match kind {
                         Kind::Missing => "missing",
                         Kind::CannotBeSent => "that cannot be sent",
+                        Kind::NotAddedBack => "not to be added back",
                         Kind::CannotTell => "perhaps there",
                         Kind::Doubled => "counted more than once",
                         Kind::OtherAmount => "with other amounts",

@@ -17,11 +17,15 @@ use crate::property_names::LIMIT;
 use crate::terminal::{count, wrap};
 
 pub(super) const PAYMENT_SUCCEEDED: &str = "payment_intent.succeeded";
+pub(super) const CHARGE_SUCCEEDED: &str = "charge.succeeded";
+pub(super) const CHARGE_CAPTURED: &str = "charge.captured";
+pub(super) const FEE_CREATED: &str = "application_fee.created";
+pub(super) const FEE_REFUNDED: &str = "application_fee.refunded";
 pub(super) const CHARGE_REFUNDED: &str = "charge.refunded";
-const FUNDS_WITHDRAWN: &str = "charge.dispute.funds_withdrawn";
+pub(super) const FUNDS_WITHDRAWN: &str = "charge.dispute.funds_withdrawn";
 const FUNDS_REINSTATED: &str = "charge.dispute.funds_reinstated";
 
-/// The types that change revenue with `negative_revenue`, and how.
+/// The types that change revenue with `negative_revenue`, and how, where payments count.
 pub(super) const REFUND_TYPES: [(&str, &str); 7] = [
     (CHARGE_REFUNDED, "subtracts what was newly refunded of what was captured"),
     ("refund.created", "subtracts a refund that has no charge"),
@@ -90,7 +94,7 @@ pub(super) fn meanings(settings: &Settings) -> [Meaning; 11] {
             user_id_paths(&settings.user_id_paths),
             settings.user_id_paths == default.user_id_paths,
         ),
-        meaning("events", events(&settings.events), settings.events == default.events),
+        meaning("events", events(settings), settings.events == default.events),
         meaning("revenue_from", revenue_from(settings.revenue_from), settings.revenue_from == default.revenue_from),
         meaning("refunds", refunds(settings), settings.refunds == default.refunds),
         meaning(
@@ -135,7 +139,8 @@ fn user_id_paths(paths: &[FieldPath]) -> Told {
     (count(paths.len(), "path"), effect)
 }
 
-fn events(events: &EventTypes) -> Told {
+fn events(settings: &Settings) -> Told {
+    let events = &settings.events;
     let EventTypes { add, remove, needed } = events;
     let listed = TYPES.iter().chain(*needed);
     let forwarded = listed.filter(|event_type| events.contains(event_type)).map(ToString::to_string);
@@ -167,9 +172,7 @@ fn events(events: &EventTypes) -> Told {
     }
     effect.push(text("These types are forwarded; every other is answered 200 and ignored:"));
     effect.push(if forwarded.is_empty() { item("none") } else { Line::List(forwarded) });
-    if !events.contains(PAYMENT_SUCCEEDED) {
-        effect.push(text(format!("{PAYMENT_SUCCEEDED} is not among them, so no payment adds to revenue.")));
-    }
+    effect.extend(nothing_adds(settings).map(text));
     let number = TYPES.len();
     let changed = |entries: usize, how| if entries == 0 { String::new() } else { format!(", {entries} {how}") };
     let value = match (add.len(), remove.len()) {
@@ -181,6 +184,31 @@ fn events(events: &EventTypes) -> Told {
         ),
     };
     (value, effect)
+}
+
+/// What adds nothing to revenue, because its types are not forwarded.
+fn nothing_adds(settings: &Settings) -> Option<String> {
+    let has = |event_type: &str| settings.events.contains(event_type);
+    if settings.revenue_from == RevenueFrom::ApplicationFees {
+        return (!has(FEE_CREATED))
+            .then(|| format!("{FEE_CREATED} is not among them, so no application fee adds to revenue."));
+    }
+    // Without a PaymentIntent, a charge is a payment of its own.
+    let charges_count = settings.revenue_from == RevenueFrom::Payments;
+    let has_charges = has(CHARGE_SUCCEEDED) || has(CHARGE_CAPTURED);
+    match (has(PAYMENT_SUCCEEDED), charges_count, has_charges) {
+        (false, true, true) => Some(format!(
+            "{PAYMENT_SUCCEEDED} is not among them, so no PaymentIntent adds to revenue, only a charge that has none (the old Charges API)."
+        )),
+        (false, true, false) => Some(format!(
+            "{PAYMENT_SUCCEEDED}, {CHARGE_SUCCEEDED} and {CHARGE_CAPTURED} are not among them, so no payment adds to revenue."
+        )),
+        (false, false, _) => Some(format!("{PAYMENT_SUCCEEDED} is not among them, so no payment adds to revenue.")),
+        (true, true, false) => Some(format!(
+            "{CHARGE_SUCCEEDED} and {CHARGE_CAPTURED} are not among them, so a charge that has no PaymentIntent (the old Charges API) does not add to revenue."
+        )),
+        (true, ..) => None,
+    }
 }
 
 /// What is left of each entry that adds something to the default list.
@@ -221,8 +249,18 @@ fn revenue_from(revenue_from: RevenueFrom) -> Told {
 
 fn refunds(settings: &Settings) -> Told {
     if settings.refunds == Refunds::AsEvents {
-        let effect = "Refunds and disputes are events without revenue: what was paid stays counted.";
+        let effect = match settings.revenue_from {
+            RevenueFrom::ApplicationFees => {
+                "Refunds of application fees are events without revenue: a fee that was refunded stays counted."
+            }
+            RevenueFrom::Payments | RevenueFrom::PaymentIntents => {
+                "Refunds and disputes are events without revenue: what was paid stays counted."
+            }
+        };
         return ("\"as_events\"".to_owned(), vec![text(effect)]);
+    }
+    if settings.revenue_from == RevenueFrom::ApplicationFees {
+        return ("\"negative_revenue\"".to_owned(), fee_refunds(&settings.events));
     }
     let (listed, missing): (Vec<_>, Vec<_>) =
         REFUND_TYPES.into_iter().partition(|(event_type, _)| settings.events.contains(event_type));
@@ -247,6 +285,23 @@ fn refunds(settings: &Settings) -> Told {
         "A refund or dispute whose event does not tell its amount changes nothing; `normalized_revenue_unknown` marks it.",
     ));
     ("\"negative_revenue\"".to_owned(), effect)
+}
+
+/// The effect of `negative_revenue` where application fees are the revenue.
+fn fee_refunds(events: &EventTypes) -> Vec<Line> {
+    let how = format!("{FEE_REFUNDED} subtracts what was newly refunded of the fee");
+    let mut effect = if events.contains(FEE_REFUNDED) {
+        vec![text("Refunds of application fees change revenue:"), item(how)]
+    } else {
+        vec![text("This is not on the list of types, so it does not count, and refunded fees stay counted:"), item(how)]
+    };
+    effect.push(text(
+        "Refunds and disputes of payments carry none, because `revenue_from` counts the fees and no payment.",
+    ));
+    effect.push(text(
+        "A refund of a fee whose event does not tell its amount changes nothing; `normalized_revenue_unknown` marks it.",
+    ));
+    effect
 }
 
 fn preferred_currency(preferred: Option<&PreferredCurrency>) -> Told {
@@ -447,14 +502,16 @@ mod tests {
             "charge.*: every type that begins so refund.created",
             "invoice.*: of the default list, invoice.created, invoice.finalized",
             "issuing_transaction.created, charge.* (without charge.dispute.*), refund.created payment_intent.succeeded",
-            "no payment adds to revenue",
+            "no PaymentIntent adds to revenue, only a charge that has none",
         ] {
             assert!(changed.contains(words), "{words}: {changed}");
         }
         let (_, in_all) = changed.split_once("and ignored:").unwrap();
         assert!(!in_all.contains("invoice"), "{in_all}");
         let one = told(r#"{"events": {"add": ["charge.pending"], "remove": ["charge.*"]}}"#);
-        assert!(!one.split_once("and ignored:").unwrap().1.contains("charge"), "{one}");
+        let (_, in_all) = one.split_once("and ignored:").unwrap();
+        let (in_all, _) = in_all.split_once("charge.succeeded and charge.captured are not among them").unwrap();
+        assert!(!in_all.contains("charge"), "{one}");
     }
 
     #[test]
@@ -484,13 +541,69 @@ mod tests {
     #[test]
     fn the_types_that_change_revenue_are_those_of_the_library() {
         let refund_types = REFUND_TYPES.map(|(event_type, _)| event_type);
-        for event_type in TYPES.into_iter().chain(refund_types).chain(["charge.dispute.created", "refund.canceled"]) {
-            let event = json!({"id": "evt_1", "object": "event", "type": event_type, "created": 1,
-                "data": {"object": {"object": "refund"}}});
-            let body = VerifiedBody::trusted(event.to_string().into_bytes().into());
-            let event = Event::parse(&body).unwrap();
-            let by_the_setting = revenue(&event, &Settings::default()) == Revenue::NotCounted(NotCounted::AsEvents);
-            assert_eq!(by_the_setting, refund_types.contains(&event_type), "{event_type}");
+        let others = ["charge.dispute.created", "refund.canceled"];
+        for (settings, counted) in [
+            (settings("{}"), &refund_types[..]),
+            (settings(r#"{"revenue_from": "payment_intents"}"#), &refund_types[..]),
+            (settings(r#"{"revenue_from": "application_fees"}"#), &[FEE_REFUNDED]),
+        ] {
+            for event_type in TYPES.into_iter().chain(refund_types).chain(others) {
+                let event = json!({"id": "evt_1", "object": "event", "type": event_type, "created": 1,
+                    "data": {"object": {"object": "refund"}}});
+                let body = VerifiedBody::trusted(event.to_string().into_bytes().into());
+                let event = Event::parse(&body).unwrap();
+                let by_the_setting = revenue(&event, &settings) == Revenue::NotCounted(NotCounted::AsEvents);
+                assert_eq!(by_the_setting, counted.contains(&event_type), "{event_type}: {settings:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn where_fees_are_the_revenue_only_their_refunds_subtract() {
+        let told = |text: &str| told(text, "refunds");
+        let fees = told(r#"{"revenue_from": "application_fees", "refunds": "negative_revenue"}"#);
+        assert!(fees.contains("change revenue: application_fee.refunded subtracts"), "{fees}");
+        assert!(fees.contains("Refunds and disputes of payments carry none"), "{fees}");
+        assert!(REFUND_TYPES.iter().all(|(event_type, _)| !fees.contains(event_type)), "{fees}");
+        let removed = told(
+            r#"{"revenue_from": "application_fees", "refunds": "negative_revenue",
+                "events": {"remove": ["application_fee.refunded"]}}"#,
+        );
+        assert!(removed.contains("not on the list of types") && removed.contains("stay counted"), "{removed}");
+        let as_events = told(r#"{"revenue_from": "application_fees"}"#);
+        assert!(as_events.contains("a fee that was refunded stays counted"), "{as_events}");
+    }
+
+    #[test]
+    fn what_adds_nothing_to_revenue_is_told_by_its_source() {
+        for (text, words) in [
+            ("{}", None),
+            (
+                r#"{"events": {"remove": ["payment_intent.*"]}}"#,
+                Some("so no PaymentIntent adds to revenue, only a charge that has none"),
+            ),
+            (
+                r#"{"events": {"remove": ["payment_intent.*", "charge.*"]}}"#,
+                Some("charge.captured are not among them, so no payment adds"),
+            ),
+            (
+                r#"{"events": {"remove": ["charge.*"]}}"#,
+                Some("a charge that has no PaymentIntent (the old Charges API) does not add"),
+            ),
+            (r#"{"revenue_from": "payment_intents", "events": {"remove": ["charge.*"]}}"#, None),
+            (
+                r#"{"revenue_from": "payment_intents", "events": {"remove": ["payment_intent.*"]}}"#,
+                Some("payment_intent.succeeded is not among them, so no payment adds"),
+            ),
+            (r#"{"revenue_from": "application_fees", "events": {"remove": ["payment_intent.*", "charge.*"]}}"#, None),
+            (
+                r#"{"revenue_from": "application_fees", "events": {"remove": ["application_fee.created"]}}"#,
+                Some("application_fee.created is not among them, so no application fee adds"),
+            ),
+        ] {
+            let told = told(text, "events");
+            let matches = words.map_or_else(|| !told.contains("to revenue"), |words| told.contains(words));
+            assert!(matches, "{text}: {told}");
         }
     }
 

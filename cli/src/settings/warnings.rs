@@ -6,7 +6,10 @@ use stripe_amplitude::settings::{PersonalData, Refunds, RevenueFrom, Settings, W
 use stripe_amplitude::stripe::event_types::{EventTypes, TYPES, TypePattern};
 use stripe_amplitude::stripe::field_path::FieldPath;
 
-use super::meaning::{CHARGE_REFUNDED, PAYMENT_SUCCEEDED, REFUND_TYPES};
+use super::meaning::{
+    CHARGE_CAPTURED, CHARGE_REFUNDED, CHARGE_SUCCEEDED, FEE_CREATED, FEE_REFUNDED, FUNDS_WITHDRAWN, PAYMENT_SUCCEEDED,
+    REFUND_TYPES,
+};
 use super::{ADVANCED_TIER, STANDARD_TIER};
 
 /// Amplitude drops repeats for so long. Source: Amplitude's HTTP V2 documentation, "Event deduplication".
@@ -74,23 +77,50 @@ pub(super) fn covers(pattern: &TypePattern, other: &TypePattern) -> bool {
 }
 
 fn revenue(settings: &Settings) -> Vec<String> {
-    if settings.refunds == Refunds::AsEvents || settings.revenue_from == RevenueFrom::ApplicationFees {
+    if settings.revenue_from == RevenueFrom::ApplicationFees {
+        return fees(settings);
+    }
+    if settings.refunds == Refunds::AsEvents {
         return Vec::new();
     }
+    let has = |event_type: &str| settings.events.contains(event_type);
     let mut warnings = Vec::new();
     let mut warn = |words: &str| warnings.push(format!("`refunds` is \"negative_revenue\", {words}"));
-    if !settings.events.contains(PAYMENT_SUCCEEDED) {
-        warn("but payment_intent.succeeded is not on the list of types: what is subtracted was never added");
+    if !has(PAYMENT_SUCCEEDED) {
+        warn(
+            "but payment_intent.succeeded is not on the list of types: what refunds and disputes of a PaymentIntent subtract was never added",
+        );
     }
-    if !settings.events.contains(CHARGE_REFUNDED) {
+    let charges_add = has(CHARGE_SUCCEEDED) || has(CHARGE_CAPTURED);
+    let charges_subtract = has(CHARGE_REFUNDED) || has(FUNDS_WITHDRAWN);
+    if settings.revenue_from == RevenueFrom::Payments && charges_subtract && !charges_add {
+        warn(
+            "but charge.succeeded and charge.captured are not on the list of types: what refunds and disputes of a charge without a PaymentIntent (the old Charges API) subtract was never added; with \"revenue_from\": \"payment_intents\", they subtract nothing",
+        );
+    }
+    if !has(CHARGE_REFUNDED) {
         warn("but charge.refunded is not on the list of types: most refunds are not subtracted");
     }
-    let of_no_customer = REFUND_TYPES
-        .iter()
-        .any(|(event_type, _)| *event_type != CHARGE_REFUNDED && settings.events.contains(event_type));
+    let of_no_customer = REFUND_TYPES.iter().any(|(event_type, _)| *event_type != CHARGE_REFUNDED && has(event_type));
     if settings.without_user == WithoutUser::Ignore && of_no_customer {
         warn(
             "and `without_user` is \"ignore\": Stripe's refunds and disputes have no customer, so most of their events name no user, and are ignored with what they would subtract; \"revenue_only\" forwards them",
+        );
+    }
+    warnings
+}
+
+/// Where application fees are the revenue: no other type carries any.
+fn fees(settings: &Settings) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if !settings.events.contains(FEE_CREATED) {
+        warnings.push(
+            "`revenue_from` is \"application_fees\", but application_fee.created is not on the list of types: nothing adds to revenue".to_owned(),
+        );
+    }
+    if settings.refunds == Refunds::NegativeRevenue && !settings.events.contains(FEE_REFUNDED) {
+        warnings.push(
+            "`refunds` is \"negative_revenue\", but application_fee.refunded is not on the list of types: fees that are refunded stay counted".to_owned(),
         );
     }
     warnings
@@ -177,7 +207,37 @@ mod tests {
             (r#"{"refunds": "negative_revenue"}"#, &[]),
             (
                 r#"{"refunds": "negative_revenue", "events": {"remove": ["payment_intent.succeeded", "charge.refunded"]}}"#,
-                &["never added", "not subtracted"],
+                &["of a PaymentIntent subtract was never added", "not subtracted"],
+            ),
+            // A charge without a PaymentIntent is a payment of its own, unless only PaymentIntents count.
+            (
+                r#"{"refunds": "negative_revenue", "events": {"remove": ["charge.succeeded", "charge.captured"]}}"#,
+                &["of a charge without a PaymentIntent (the old Charges API) subtract was never added"],
+            ),
+            (r#"{"refunds": "negative_revenue", "events": {"remove": ["charge.succeeded"]}}"#, &[]),
+            (
+                r#"{"refunds": "negative_revenue", "events": {"remove": ["charge.*"]}}"#,
+                &["most refunds are not subtracted"],
+            ),
+            (
+                r#"{"revenue_from": "payment_intents", "refunds": "negative_revenue",
+                    "events": {"remove": ["charge.succeeded", "charge.captured"]}}"#,
+                &[],
+            ),
+            (r#"{"revenue_from": "application_fees", "refunds": "negative_revenue"}"#, &[]),
+            (
+                r#"{"revenue_from": "application_fees", "refunds": "negative_revenue",
+                    "events": {"remove": ["payment_intent.*", "charge.*"]}}"#,
+                &[],
+            ),
+            (
+                r#"{"revenue_from": "application_fees", "events": {"remove": ["application_fee.*"]}}"#,
+                &["nothing adds to revenue"],
+            ),
+            (
+                r#"{"revenue_from": "application_fees", "refunds": "negative_revenue",
+                    "events": {"remove": ["application_fee.created", "application_fee.refunded"]}}"#,
+                &["nothing adds to revenue", "fees that are refunded stay counted"],
             ),
             (
                 r#"{"refunds": "negative_revenue", "without_user": "ignore", "events": {"add": ["charge.dispute.*"]}}"#,

@@ -115,12 +115,17 @@ fn of_money(money: &Money, translated: &Translated<'_>) -> Option<Note> {
 }
 
 fn of_amplitudes(translated: &Translated<'_>) -> Vec<Note> {
+    let named_by = if matches!(translated.money, Money::Counted { rule: Rule::RefundReversed, .. }) {
+        "Named by the refund, because several of Stripe's events may tell of its reversal"
+    } else {
+        "Stripe's event ID"
+    };
     let mut notes = vec![
         sent("device_id", Kind::DeviceId, format!("Pinned to {}", translated.anchor)),
         sent(
             "insert_id",
             Kind::DeviceId,
-            "Stripe's event ID: Amplitude drops what has the same on the same device, within 7 days".to_owned(),
+            format!("{named_by}: Amplitude drops what has the same on the same device, within 7 days"),
         ),
     ];
     if let Some((path, _)) = &translated.user.found {
@@ -185,6 +190,16 @@ mod tests {
         of(Hop::Amplitude, "events.0.user_id", Kind::UserId, "From `metadata.user_id`");
         of(Hop::Amplitude, "events.0.revenue", Kind::Revenue, "amount_received");
         of(Hop::Amplitude, "events.0.device_id", Kind::DeviceId, "Pinned to");
+    }
+
+    #[test]
+    fn what_adds_a_refund_back_is_named_by_the_refund() {
+        let event = include_str!("../../../tests/data/cases/refund-canceled/event.json");
+        let id = |settings: &str, words: &str| {
+            assert_note(&notes_on(event, settings), Hop::Amplitude, "events.0.insert_id", Kind::DeviceId, words);
+        };
+        id(r#"{"refunds": "negative_revenue"}"#, "Named by the refund");
+        id(r#"{"events": {"add": ["refund.*", "charge.refund.*"]}}"#, "Stripe's event ID");
     }
 
     #[test]
