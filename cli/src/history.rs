@@ -12,7 +12,7 @@ use stripe_amplitude::forward::{Decision, IgnoreReason, forward, unaudited};
 use stripe_amplitude::outcome::Failure;
 use stripe_amplitude::projects::name::ProjectName;
 use stripe_amplitude::projects::parameters::DeliverySettings;
-use stripe_amplitude::stripe::event::Event;
+use stripe_amplitude::stripe::event::{Event, EventError};
 use stripe_amplitude::stripe::signature::VerifiedBody;
 use stripe_amplitude::stripe::{api_versions, event_types};
 use stripe_amplitude::translate::Context;
@@ -90,7 +90,7 @@ impl Translator {
 
     fn try_translate(&self, body: &Bytes, created: &Range<i64>) -> Result<Fate, Fate> {
         let body = VerifiedBody::trusted(body.clone());
-        let event = Event::parse(&body).map_err(|error| Fate::Unusable(error.to_string()))?;
+        let event = Event::parse(&body).map_err(|error| Fate::Unusable(of_a_file(&error)))?;
         if !created.contains(&event.created) {
             return Err(Fate::OfAnotherTime);
         }
@@ -154,5 +154,21 @@ impl Translator {
 
     fn notes(&self) -> MutexGuard<'_, Notes> {
         self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Why something is no event. Of Stripe's lists that is never so: it comes from a file, and the library's advice is for a
+/// webhook.
+fn of_a_file(error: &EventError) -> String {
+    match error {
+        EventError::List => {
+            "not a Stripe event but a list of events; a file has one after the other: `jq -c '.data[]'`, or `jq -c '.[]'` of an array, makes it so"
+                .to_owned()
+        }
+        EventError::EventBridge => {
+            "not a Stripe event but an EventBridge event, which has Stripe's event in `detail`: `jq -c .detail` takes it out"
+                .to_owned()
+        }
+        error => error.to_string(),
     }
 }
