@@ -54,6 +54,8 @@ pub(crate) struct Translated {
     /// What Amplitude knows it by: most often Stripe's ID, but all events that tell of the same, such as a refund that
     /// failed, have the same.
     pub(crate) insert_id: String,
+    /// Whether other events may have the same: it is not Stripe's ID.
+    pub(crate) may_repeat: bool,
     /// Stripe's type.
     pub(crate) event_type: String,
     /// Unix seconds.
@@ -97,6 +99,7 @@ impl Translator {
         self.tell_what_vanished(&event);
         let (event_type, created) = (event.event_type.to_string(), event.created);
         let livemode = event.livemode;
+        let id = event.id.to_string();
         let context = Context {
             project: &self.project,
             source: self.source.as_deref(),
@@ -121,6 +124,7 @@ impl Translator {
         };
         Ok(Fate::Sent(Box::new(Translated {
             insert_id: event.insert_id.clone(),
+            may_repeat: event.insert_id != id,
             event_type,
             created,
             livemode,

@@ -29,6 +29,10 @@ pub(crate) struct Survey {
     anonymous: HashMap<u64, HashSet<Month>>,
     /// Devices of events with a user.
     devices: HashSet<u64>,
+    /// Insert IDs that other events may have, too. Those are few: nearly all events have one of their own.
+    shared: HashSet<u64>,
+    /// Events whose insert ID another one has had: they are sent, and Amplitude drops them.
+    repeats: u64,
     properties: PropertyNames,
     hasher: RandomState,
 }
@@ -67,7 +71,9 @@ impl Survey {
         self.properties.add(&event.json);
         add_one(&mut self.types, &event.event_type);
         *self.user_ids.entry(event.user_id_from.clone()).or_default() += 1;
-        if let Some((amount, currency)) = &event.revenue {
+        if event.may_repeat && !self.shared.insert(self.hasher.hash_one(&event.insert_id)) {
+            self.repeats += 1;
+        } else if let Some((amount, currency)) = &event.revenue {
             let (events, sum) = self.revenue.entry(currency.clone()).or_default();
             (*events, *sum) = (*events + 1, Money::sum([*sum, *amount]));
         }
@@ -99,7 +105,8 @@ impl Survey {
             months,
             "user-months (MTU): each of them counts once in each month in which it has an event; those that were active in that month anyway are counted already",
         )?;
-        row(f, usize::try_from(self.events()).unwrap_or(usize::MAX), "events (event volume)")
+        let volume = self.events().saturating_sub(self.repeats);
+        row(f, usize::try_from(volume).unwrap_or(usize::MAX), "events (event volume)")
     }
 
     fn show_properties(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -137,6 +144,9 @@ impl fmt::Display for Survey {
             row(f, *number, event_type)?;
         }
         row(f, self.events(), "in all")?;
+        if self.repeats > 0 {
+            row(f, self.repeats, "of them tell of a failed refund again, and do not count")?;
+        }
         writeln!(f, "\nUser IDs, by the path that gave them:")?;
         for (path, number) in &self.user_ids {
             row(f, *number, path.as_deref().unwrap_or("(none: the event names no user)"))?;
@@ -188,6 +198,7 @@ mod tests {
     fn event(user_id: Option<&str>, device_id: &str, created: i64, properties: &serde_json::Value) -> Fate {
         Fate::Sent(Box::new(Translated {
             insert_id: "evt_1".to_owned(),
+            may_repeat: false,
             event_type: "charge.failed".to_owned(),
             created,
             livemode: None,
@@ -227,6 +238,31 @@ mod tests {
             "         1  payers and guests without a user ID",
             "         5  user-months (MTU)",
             "         7  events (event volume)\n",
+        ] {
+            assert!(text.contains(row), "{row}{text}");
+        }
+    }
+
+    #[test]
+    fn what_several_events_tell_of_counts_once() {
+        let reversed = |refund: &str, event_type: &str| {
+            let Fate::Sent(mut event) = event(Some("a"), "pi_1", 0, &json!({})) else { panic!("it is sent") };
+            event.insert_id = format!("{refund}:reversed");
+            event.may_repeat = true;
+            event.event_type = event_type.to_owned();
+            event.revenue = Money::of(&json!(10)).map(|amount| (amount, "USD".to_owned()));
+            Fate::Sent(event)
+        };
+        let text = told([
+            reversed("re_1", "refund.failed"),
+            reversed("re_1", "refund.updated"),
+            reversed("re_2", "refund.failed"),
+            reversed("re_1", "charge.refund.updated"),
+        ]);
+        for row in [
+            "         4  in all\n         2  of them tell of a failed refund again",
+            "         2  events with 20.00 USD in all\n",
+            "         2  events (event volume)\n",
         ] {
             assert!(text.contains(row), "{row}{text}");
         }
