@@ -231,7 +231,7 @@ async fn old_and_there() -> (World, Vec<Event>) {
 #[tokio::test]
 async fn an_event_is_there_however_amplitude_writes_its_line() {
     let (world, _) = old_and_there().await;
-    let shapes: [fn(&str) -> String; 6] = [
+    let shapes: [fn(&str) -> String; 9] = [
         |line| line.replace("\"$insert_id\"", "\"insert_id\""),
         |line| line.replacen('{', "{\"insert_id\":null,", 1),
         |line| {
@@ -244,6 +244,9 @@ async fn an_event_is_there_however_amplitude_writes_its_line() {
         },
         |line| line.replace("\"event_properties\":{", "\"event_properties\":{\"a\":\"\\ud800\",\"b\":1e999,"),
         |line| format!("{line}\n{line}"),
+        |line| format!("{}\"event_ty", line.split_once("\"event_type\":").unwrap().0),
+        |line| line.replace("\"event_type\":", "\"event_type\":null,\"was\":").replace("[Stripe] ", ""),
+        |line| line.replace("[Stripe] ", "\\u005bStripe] "),
     ];
     for (number, shape) in shapes.into_iter().enumerate() {
         world.amplitude.rewrite_export(shape);
@@ -287,6 +290,53 @@ async fn what_a_line_that_cannot_be_read_may_be_is_not_sent() {
     let ended = with_key(later[0].created, &["--yes"]);
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert_eq!(world.amplitude.events().len(), 10);
+}
+
+#[tokio::test]
+async fn what_stands_behind_a_line_that_was_cut_off_or_has_a_broken_insert_id_is_not_sent() {
+    let (world, events) = old_and_there().await;
+    let id = events[9].id.clone();
+    for prefix in
+        [r#"{"$insert_id":"evt_0","event_type":"[Stripe] a","x":tru}"#, r#"{"$insert_id":"evt_0","event_prop"#, ""]
+    {
+        let shape = {
+            let id = id.clone();
+            move |line: &str| match (line.contains(&id), prefix) {
+                (false, _) => line.to_owned(),
+                (true, "") => {
+                    line.replace(&format!("\"$insert_id\":\"{id}"), &format!("\"$insert_id\":\"{id}\u{fffd}"))
+                }
+                (true, prefix) => format!("{prefix}{line}"),
+            }
+        };
+        world.amplitude.rewrite_export(shape);
+        let since = (world.now - 13 * DAY).to_string();
+        let mut command = world.command(&["--since", &since, "--dry-run"]);
+        let ended = shop::ended(command.env("AMPLITUDE_SECRET_KEY", "secret"));
+        assert!(
+            ended.out.contains("unreadable line") && ended.out.contains("         0  in all\n"),
+            "{prefix}: {ended:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_refund_that_failed_counts_once_however_many_events_tell_of_it() {
+    let world = World::new().await;
+    let events: Vec<_> = ["evt_1", "evt_2", "evt_3"]
+        .map(|id| {
+            let refund = json!({"id": "re_1", "object": "refund", "amount": 1000, "currency": "usd", "status": "failed",
+                "charge": "ch_1", "payment_intent": "pi_1"});
+            json!({"id": id, "object": "event", "type": "refund.failed", "created": world.now - HOUR, "livemode": true,
+                "data": {"object": refund}})
+            .to_string()
+        })
+        .into();
+    std::fs::write(world.path("events.ndjson"), events.join("\n")).unwrap();
+    world.parameter("settings", r#"{"refunds": "negative_revenue"}"#);
+    let ended = world.run(&["--from-file", "events.ndjson", "--dry-run"]);
+    assert!(ended.out.contains("         3  in all\n         2  of them tell of a failed refund again"), "{ended:?}");
+    assert!(ended.out.contains("         1  events with 10.00 USD in all\n"), "{ended:?}");
 }
 
 #[tokio::test]
@@ -762,9 +812,14 @@ async fn events_over_several_lines_are_sent_and_what_is_none_is_named() {
     std::fs::write(world.path("events.json"), text).unwrap();
     let ended = world.run(&["--from-file", "events.json", "--yes"]);
     assert_eq!(ended.code, Some(1));
-    assert!(ended.out.starts_with("7 sent, 0 left out by the settings, 4 rejected.\n"), "{ended:?}");
+    assert!(ended.out.starts_with("7 sent, 0 ignored by the settings, 4 rejected.\n"), "{ended:?}");
     let rejected = lines(&world.path("stripe-amplitude-shop.rejected.ndjson"));
-    let words = ["a list of events", "an EventBridge event", "of the kind `charge`", "remove this type"];
+    let words = [
+        "a list of events; a file has one after the other: `jq -c '.data[]'`",
+        "`jq -c .detail` takes it out",
+        "of the kind `charge`",
+        "remove this type",
+    ];
     for (line, words) in rejected.iter().zip(words) {
         let reason = line["reason"].as_str().unwrap();
         assert!(reason.starts_with("line ") && reason.contains(words), "{reason}");

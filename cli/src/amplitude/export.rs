@@ -18,7 +18,7 @@ use tokio::time::sleep;
 use zip::ZipArchive;
 use zip::result::ZipError;
 
-use super::line::{self, Exported, Line, OURS};
+use super::line::{self, Exported, Line};
 use crate::clock::{self, DAY, HOUR, in_utc};
 use crate::key::Key;
 
@@ -234,14 +234,11 @@ fn read<T>(archive: impl Read + Seek, pick: impl Fn(Exported<'_>) -> Option<T>) 
         while lines.read_until(b'\n', &mut line)? > 0 {
             // Bytes that are no text must not make the other lines unreadable.
             let text = String::from_utf8_lossy(&line);
-            // Most events are the product's own; they are not even parsed.
-            if text.contains(OURS) {
-                for event in line::read(&text) {
-                    match event {
-                        Line::Ours(event) => picked.events.extend(pick(*event)),
-                        Line::Other => {}
-                        Line::Unreadable => drop(picked.unreadable.insert(hour)),
-                    }
+            for event in line::read(&text) {
+                match event {
+                    Line::Ours(event) => picked.events.extend(pick(*event)),
+                    Line::Other => {}
+                    Line::Unreadable => drop(picked.unreadable.insert(hour)),
                 }
             }
             line.clear();
@@ -307,6 +304,20 @@ mod tests {
         let broken = br#"{"event_type":"[Stripe] charge.failed""#;
         let picked = read(archive(&[&[ours], &[broken, not_text], &[broken, ours]]), insert_ids).unwrap();
         assert_eq!(picked.events, ["evt_1", "evt_2", "evt_1"]);
+        let hour = |hour: i64| Some(clock::parse_day("2026-11-20").unwrap() + hour * HOUR);
+        assert_eq!(picked.unreadable, BTreeSet::from([hour(1), hour(2)]));
+    }
+
+    #[test]
+    fn a_line_needs_no_name_of_ours_to_be_ours() {
+        let cut_off = br#"{"$insert_id":"evt_1","app":1,"event_properties":{"a":1},"event_ty"#;
+        let escaped = br#"{"$insert_id":"evt_2","event_type":"\u005bStripe] charge.failed"}"#;
+        let damaged = b"{\"$insert_id\":\"evt_\xff\",\"event_type\":\"[Stripe] charge.failed\"}";
+        let joined = br#"{"$insert_id":"evt_3","event_type":"[Stripe] a","x":tru}{"$insert_id":"evt_4"}"#;
+        let other = br#"{"$insert_id":"i","event_type":"Page viewed","event_properties":{"a":1}"#;
+        let files: &[&[&[u8]]] = &[&[cut_off, b"", escaped, other], &[damaged], &[joined]];
+        let picked = read(archive(files), insert_ids).unwrap();
+        assert_eq!(picked.events, ["evt_1", "evt_2", "evt_3"]);
         let hour = |hour: i64| Some(clock::parse_day("2026-11-20").unwrap() + hour * HOUR);
         assert_eq!(picked.unreadable, BTreeSet::from([hour(1), hour(2)]));
     }

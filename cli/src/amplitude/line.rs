@@ -2,10 +2,15 @@
 //!
 //! A tool that takes an unreadable line for a missing event sends the event again, and after seven days Amplitude counts it
 //! twice. So an insert ID is enough for an event to be there, even if other fields of its line are doubled, null or cut
-//! off. A line without a readable insert ID is unreadable, and never taken for missing.
+//! off. A line without a readable insert ID is unreadable, and never taken for missing; and so is what stands behind the
+//! place where a line breaks, if it may be another event: a line that was cut off may be joined with the next one.
+//!
+//! Most events are the product's own: a readable type that is not ours tells them, even if their line breaks behind it.
 
+use std::borrow::Cow;
 use std::fmt;
 
+use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use serde_json::{Map, Number, Value};
@@ -13,12 +18,12 @@ use serde_json::{Map, Number, Value};
 /// What all our events are called.
 pub(crate) const OURS: &str = "[Stripe] ";
 
-/// What a line with [`OURS`] in it says.
+/// What a line says.
 #[derive(Debug)]
 pub(crate) enum Line<'l> {
     /// An event of ours.
     Ours(Box<Exported<'l>>),
-    /// An event of somebody else's, with our name in one of its fields.
+    /// An event of somebody else's.
     Other,
     /// It may be any event of ours.
     Unreadable,
@@ -52,14 +57,48 @@ pub(crate) struct Content {
 pub(crate) fn read(line: &str) -> Vec<Line<'_>> {
     let mut input = serde_json::Deserializer::from_str(line);
     let mut events = Vec::new();
-    loop {
+    // Where the last entry ends that was read.
+    let mut end = 0;
+    while input.end().is_err() {
         let mut fields = Fields::default();
-        let is_whole = EachEntry(|name, raw| fields.add(name, raw)).deserialize(&mut input).is_ok();
-        events.push(fields.into_line(is_whole));
-        if !is_whole || input.end().is_ok() {
-            return events;
+        let entries = EachEntry(|name: Cow<'_, str>, raw| {
+            end = end_in(line, raw);
+            fields.add(&name, raw);
+        });
+        let is_whole = entries.deserialize(&mut input).is_ok();
+        // Where a line was cut off in front of a value, the next line looks like that value.
+        let inside = |raw: &&RawValue| raw.get().get(1..).is_some_and(may_hold_an_event);
+        let may_go_on =
+            !is_whole && (fields.nested.iter().any(inside) || may_hold_an_event(line.get(end..).unwrap_or(line)));
+        fields.add_to(&mut events, may_go_on);
+        if !is_whole {
+            break;
         }
     }
+    events
+}
+
+/// Whether an insert ID is like those of our events. Stripe's IDs of events have this beginning; the other ones are of
+/// refunds that failed.
+pub(crate) fn is_like_ours(insert_id: &str) -> bool {
+    insert_id.starts_with("evt_") || insert_id.ends_with(":reversed")
+}
+
+/// Where in its line a value ends.
+fn end_in(line: &str, raw: &RawValue) -> usize {
+    let raw = raw.get();
+    raw.as_ptr().addr().saturating_sub(line.as_ptr().addr()) + raw.len()
+}
+
+/// Whether an event may stand in a part of a line that could not be read: it has a second insert ID, a name of ours, or a
+/// further object where no value can be. Amplitude's lines begin with the insert ID.
+fn may_hold_an_event(text: &str) -> bool {
+    // The last four: either name may be escaped, or have bytes that are no text.
+    const SIGNS: [&str; 6] = ["insert_id", "Stripe]", r"\u005", r"\u006", r"\u007", "\u{fffd}"];
+    // In an object, another one begins nowhere else.
+    let is_value = |before: &str| before.trim_end().ends_with([':', '[', ',']);
+    SIGNS.iter().any(|sign| text.contains(sign))
+        || text.match_indices("{\"").any(|(at, _)| !text.get(..at).is_some_and(is_value))
 }
 
 impl Exported<'_> {
@@ -69,9 +108,9 @@ impl Exported<'_> {
         let first = |values: &[&RawValue]| values.iter().find_map(|raw| value(raw)).unwrap_or_default();
         let mut content = Content { revenue: first(revenue), currency: first(currency), properties: Map::new() };
         for object in properties {
-            let keep = |name, raw| {
+            let keep = |name: Cow<'_, str>, raw| {
                 if let Some(value) = value(raw) {
-                    content.properties.entry(name).or_insert(value);
+                    content.properties.entry(name.into_owned()).or_insert(value);
                 }
             };
             // The fields before a syntax error are kept.
@@ -107,44 +146,64 @@ pub(crate) fn whole_number(value: &Value) -> Option<i64> {
 #[derive(Debug, Default)]
 struct Fields<'l> {
     insert_ids: Vec<String>,
+    /// Whether an insert ID has bytes that are no text.
+    is_damaged: bool,
     uuids: Vec<String>,
     event_types: Vec<String>,
     event_times: Vec<String>,
     revenue: Vec<&'l RawValue>,
     currency: Vec<&'l RawValue>,
     properties: Vec<&'l RawValue>,
+    /// All objects and lists.
+    nested: Vec<&'l RawValue>,
 }
 
 impl<'l> Fields<'l> {
-    fn add(&mut self, name: String, raw: &'l RawValue) {
-        match name.as_str() {
-            "insert_id" | "$insert_id" => {
-                self.insert_ids.extend(text(raw).filter(|insert_id| !self.insert_ids.contains(insert_id)));
-            }
-            "uuid" => self.uuids.extend(text(raw)),
-            "event_type" => self.event_types.extend(text(raw)),
-            "event_time" => self.event_times.extend(text(raw)),
+    fn add(&mut self, name: &str, raw: &'l RawValue) {
+        match name {
+            "insert_id" | "$insert_id" => match text(raw) {
+                Some(insert_id) if !is_intact(&insert_id) => self.is_damaged = true,
+                Some(insert_id) if !self.insert_ids.contains(&insert_id) => self.insert_ids.push(insert_id),
+                _ => {}
+            },
+            "uuid" => self.uuids.extend(text(raw).filter(|text| is_intact(text))),
+            "event_type" => self.event_types.extend(text(raw).filter(|text| is_intact(text) || is_foreign(text))),
+            "event_time" => self.event_times.extend(text(raw).filter(|text| is_intact(text))),
             "revenue" => self.revenue.push(raw),
             "currency" => self.currency.push(raw),
             "event_properties" => self.properties.push(raw),
             _ => {}
         }
+        if raw.get().starts_with(['{', '[']) {
+            self.nested.push(raw);
+        }
     }
 
-    fn into_line(mut self, is_whole: bool) -> Line<'l> {
+    /// `may_go_on`: whether there may be another event in what could not be read.
+    fn add_to(mut self, events: &mut Vec<Line<'l>>, may_go_on: bool) {
         let our_type = self.event_types.iter().find(|event_type| event_type.starts_with(OURS)).cloned();
-        if our_type.is_none() && is_whole && !self.event_types.is_empty() {
-            return Line::Other;
+        let is_foreign = our_type.is_none() && !self.event_types.is_empty();
+        if is_foreign {
+            events.push(if may_go_on { Line::Unreadable } else { Line::Other });
+            return;
         }
-        let may_be_ours = our_type.is_some() || self.event_types.is_empty();
         let insert_ids = std::mem::take(&mut self.insert_ids);
         // All our events have an insert ID. One of our type without it may be any of them.
-        if !may_be_ours || insert_ids.is_empty() {
-            return Line::Unreadable;
+        let is_unreadable = may_go_on || self.is_damaged || insert_ids.is_empty();
+        if !insert_ids.is_empty() {
+            let uuid = self.uuids.first().cloned();
+            let event_time = self.event_times.first().cloned();
+            events.push(Line::Ours(Box::new(Exported {
+                insert_ids,
+                uuid,
+                event_type: our_type,
+                event_time,
+                fields: self,
+            })));
         }
-        let uuid = self.uuids.first().cloned();
-        let event_time = self.event_times.first().cloned();
-        Line::Ours(Box::new(Exported { insert_ids, uuid, event_type: our_type, event_time, fields: self }))
+        if is_unreadable {
+            events.push(Line::Unreadable);
+        }
     }
 }
 
@@ -152,15 +211,30 @@ fn text(raw: &RawValue) -> Option<String> {
     serde_json::from_str(raw.get()).ok().filter(|text: &String| !text.is_empty())
 }
 
+/// Whether a text has no place of bytes that were none.
+fn is_intact(text: &str) -> bool {
+    !text.contains(char::REPLACEMENT_CHARACTER)
+}
+
+/// Whether a type that is not intact is surely not ours: by what stands before the first such place.
+fn is_foreign(event_type: &str) -> bool {
+    let before = event_type.split(char::REPLACEMENT_CHARACTER).next().unwrap_or_default();
+    !before.starts_with(OURS) && !OURS.starts_with(before)
+}
+
 /// `None` also for null, which says nothing.
 fn value(raw: &RawValue) -> Option<Value> {
     serde_json::from_str(raw.get()).ok().filter(|value: &Value| !value.is_null())
 }
 
+/// Most names are not even copied.
+#[derive(Deserialize)]
+struct Name<'n>(#[serde(borrow)] Cow<'n, str>);
+
 /// Reads an object, and hands over each entry, also of one that turns out to be broken.
 struct EachEntry<F>(F);
 
-impl<'de, F: FnMut(String, &'de RawValue)> DeserializeSeed<'de> for EachEntry<F> {
+impl<'de, F: FnMut(Cow<'de, str>, &'de RawValue)> DeserializeSeed<'de> for EachEntry<F> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -168,7 +242,7 @@ impl<'de, F: FnMut(String, &'de RawValue)> DeserializeSeed<'de> for EachEntry<F>
     }
 }
 
-impl<'de, F: FnMut(String, &'de RawValue)> Visitor<'de> for EachEntry<F> {
+impl<'de, F: FnMut(Cow<'de, str>, &'de RawValue)> Visitor<'de> for EachEntry<F> {
     type Value = ();
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -176,7 +250,7 @@ impl<'de, F: FnMut(String, &'de RawValue)> Visitor<'de> for EachEntry<F> {
     }
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
-        while let Some(name) = map.next_key()? {
+        while let Some(Name(name)) = map.next_key()? {
             self.0(name, map.next_value()?);
         }
         Ok(())
@@ -235,6 +309,80 @@ mod tests {
             (r#"{"event_type":"Page viewed","$insert_id":"i","x":"[Stripe] "#, &["unreadable"]),
             (r#"["[Stripe] "]"#, &["unreadable"]),
             ("[Stripe] ", &["unreadable"]),
+        ] {
+            assert_eq!(told(line), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_stands_behind_the_place_where_a_line_breaks_may_be_another_event() {
+        let whole = r#"{"$insert_id":"evt_2","event_type":"[Stripe] b"}"#;
+        let both = &["evt_1 [Stripe] a", "unreadable"];
+        for cut_off in [
+            r#""x":tru}"#,
+            r#""x":"y"#,
+            r#""event_prop"#,
+            r#""event_properties":"#,
+            r#""event_properties":{"a":[1,"#,
+            "",
+        ] {
+            let line = format!(r#"{{"$insert_id":"evt_1","event_type":"[Stripe] a",{cut_off}"#);
+            assert_eq!(told(&line), both[..1], "{line}");
+            for next in [
+                whole,
+                r#"{"insert_id":"evt_2","event_type":null}"#,
+                r#"{"\u0024insert\u005fid":"evt_2"}"#,
+                r#"{"event_type":"\u005bStripe] b"}"#,
+                "{\"$ins\u{fffd}rt_id\":\"evt_2\"}",
+            ] {
+                assert_eq!(told(&format!("{line}{next}")), both, "{line}{next}");
+            }
+        }
+        for (line, expected) in [
+            (r#"{"$insert_id":"evt_1","event_type":"[Stripe] a","x{"app":1,"#, &both[..]),
+            (r#"{"$insert_id":"evt_1","event_type":"[Stripe] a","insert_id":"evt_"#, both),
+            (r#"{"$insert_id":"evt_1{"$insert_id":"evt_2","event_type":"[Stripe] b"}"#, &["evt_1{ ?", "unreadable"]),
+            (r#"{"$insert_id":{"$insert_id":"evt_2","event_type":"[Stripe] b"}"#, &["unreadable"]),
+            (r#"{"$insert_id":"i","event_type":"Page viewed","x{"$insert_id":"evt_2"}"#, &["unreadable"]),
+            (r#"{"$insert_id":"i","event_type":"Page viewed"}{"$insert_id":"ev"#, &["other", "unreadable"]),
+        ] {
+            assert_eq!(told(line), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn events_of_others_are_told_by_their_type_and_ours_need_none() {
+        for (line, expected) in [
+            ("", &[][..]),
+            (" \r\n", &[]),
+            (r#"{"$insert_id":"i","event_type":"Page viewed","event_properties":{"a":[1]}}"#, &["other"]),
+            (r#"{"event_type":"Page viewed","user_id":null}"#, &["other"]),
+            (r#"{"$insert_id":"i","event_type":"Page viewed","event_properties":{"a":[1"#, &["other"]),
+            (r#"{"$insert_id":"evt_1","app":1,"event_properties":{"a":1},"event_ty"#, &["evt_1 ?"]),
+            (r#"{"$insert_id":"evt_1","event_type":null,"event_properties":{"a":1}}"#, &["evt_1 ?"]),
+            (r#"{"$insert_id":"evt_1","event_type":"\u005bStripe] charge.failed"}"#, &["evt_1 [Stripe] charge.failed"]),
+            (r#"{"$insert\u005fid":"\u0065vt_1","event_type":null}"#, &["evt_1 ?"]),
+            (r#"{"app":1,"event_ty"#, &["unreadable"]),
+            (r#"{"$insert_id":null,"event_type":null}"#, &["unreadable"]),
+        ] {
+            assert_eq!(told(line), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_never_make_another_event_of_it() {
+        for (line, expected) in [
+            (r#"{"$insert_id":"evt_�","event_type":"[Stripe] a"}"#, &["unreadable"][..]),
+            (r#"{"$insert_id":"evt_�","event_type":null}"#, &["unreadable"]),
+            (
+                r#"{"$insert_id":"evt_�","insert_id":"evt_1","event_type":"[Stripe] a"}"#,
+                &["evt_1 [Stripe] a", "unreadable"],
+            ),
+            (r#"{"$insert_id":"evt_1","event_type":"[Str�pe] a"}"#, &["evt_1 ?"]),
+            (r#"{"$insert_id":"evt_1","event_type":"[Stripe] �"}"#, &["evt_1 ?"]),
+            (r#"{"$ins�rt_id":"evt_1","event_type":"[Stripe] a"}"#, &["unreadable"]),
+            (r#"{"$insert_id":"�","event_type":"Page viewed"}"#, &["other"]),
+            (r#"{"event_type":"Caf� viewed"}"#, &["other"]),
         ] {
             assert_eq!(told(line), expected, "{line}");
         }

@@ -13,7 +13,7 @@ use stripe_amplitude::forward::IgnoreReason;
 use super::amount::{Amount, Figures};
 use crate::amplitude::export::Export;
 use crate::amplitude::known::{NOTHING_AT_ALL, is_beyond_the_window};
-use crate::amplitude::line::{self, Exported, Line, OURS};
+use crate::amplitude::line::{self, Exported, Line, OURS, is_like_ours};
 use crate::clock;
 use crate::history::{Fate, Translator};
 use crate::stripe::api::Api;
@@ -187,7 +187,10 @@ pub(crate) async fn read_export(
         // Where there are several IDs, the one that is looked for.
         let expected = event.insert_ids.iter().find(|insert_id| expected.contains(*insert_id)).cloned();
         let is_of_the_day = || event.event_time.as_ref().is_some_and(|time| happened.contains(time));
-        let insert_id = expected.or_else(|| event.insert_ids.first().filter(|_| is_of_the_day()).cloned())?;
+        // Without a readable type, it may be somebody else's.
+        let is_ours = |insert_id: &&String| event.event_type.is_some() || is_like_ours(insert_id);
+        let of_the_day = || event.insert_ids.iter().find(is_ours).filter(|_| is_of_the_day()).cloned();
+        let insert_id = expected.or_else(of_the_day)?;
         Some((insert_id, Found::of(event)))
     };
     let now = uploaded.end;
