@@ -1,6 +1,7 @@
 //! `demo`: one signed event of every type, through the handler, into a local Amplitude.
 
 use std::error::Error;
+use std::io;
 use std::process::ExitCode;
 
 use amplitude_emulator::{AcceptedEvent, Emulator};
@@ -10,6 +11,7 @@ use crate::endpoint::Endpoint;
 use crate::money::shown;
 use crate::projects::{DEMO, DEMO_SECRET, Projects};
 use crate::samples::{SAMPLES, Sample};
+use crate::terminal::say;
 use crate::workbench::{Amplitude, Workbench};
 use crate::{clock, event_file, server};
 
@@ -35,15 +37,15 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error
     let (emulator, amplitude_url) = workbench.emulator().ok_or("there is no local Amplitude")?;
     let address = listener.local_addr()?;
     let url = format!("http://{address}/stripe/{DEMO}");
-    println!("The function's handler is on {url}, a local Amplitude on {amplitude_url}.");
-    println!("One event of every type, signed now:\n");
+    say!("The function's handler is on {url}, a local Amplitude on {amplitude_url}.")?;
+    say!("One event of every type, signed now:\n")?;
 
     let serving = tokio::spawn(server::serve(listener, workbench.clone()));
     let as_expected = send_samples(&url, emulator).await?;
-    println!("\n{as_expected} of {} landed as expected.", SAMPLES.len());
+    say!("\n{as_expected} of {} landed as expected.", SAMPLES.len())?;
 
     if arguments.keep_serving {
-        println!("\nServing until Ctrl-C. All of it in the browser: http://{address}/");
+        say!("\nServing until Ctrl-C. All of it in the browser: http://{address}/")?;
         tokio::select! {
             ended = serving => ended??,
             interrupted = tokio::signal::ctrl_c() => interrupted?,
@@ -56,7 +58,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error
 async fn send_samples(url: &str, emulator: &Emulator) -> Result<usize, Box<dyn Error>> {
     let endpoint = Endpoint::new(url.to_owned(), DEMO_SECRET.to_owned())?;
     let mut as_expected = 0;
-    row(["TYPE", "STATUS", "USER ID", "FROM", "REVENUE"]);
+    row(["TYPE", "STATUS", "USER ID", "FROM", "REVENUE"])?;
     for sample in &SAMPLES {
         let body = event_file::happen_now(sample.json.as_bytes(), clock::now())?;
         let answer = endpoint.deliver(body).await?;
@@ -82,16 +84,16 @@ async fn send_samples(url: &str, emulator: &Emulator) -> Result<usize, Box<dyn E
             user.as_deref().unwrap_or("-"),
             from,
             revenue.as_deref().unwrap_or("-"),
-        ]);
+        ])?;
         if !ok {
-            println!("  NOT AS EXPECTED: {expected:?} from {:?}; the answer was {answer}", sample.user_id_from);
+            say!("  NOT AS EXPECTED: {expected:?} from {:?}; the answer was {answer}", sample.user_id_from)?;
         }
     }
     Ok(as_expected)
 }
 
-fn row([event_type, status, user, from, revenue]: [&str; 5]) {
-    println!("{event_type:<41} {status:<6}  {user:<19} {from:<32} {revenue:<7}");
+fn row([event_type, status, user, from, revenue]: [&str; 5]) -> io::Result<()> {
+    say!("{event_type:<41} {status:<6}  {user:<19} {from:<32} {revenue:<7}")
 }
 
 /// What a chart in Amplitude sees of an event.

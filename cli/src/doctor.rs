@@ -39,7 +39,7 @@ use crate::stripe::api::{self, Api, ApiError, Permission};
 use crate::stripe::endpoints;
 use crate::stripe::event_types;
 use crate::stripe::events::{self, Filter, REACH};
-use crate::terminal::{self, count};
+use crate::terminal::{self, count, say};
 use crate::{clock, http, projects, webhook_url};
 
 /// Look at everything that a project needs: parameters, Stripe, Amplitude, clocks
@@ -123,7 +123,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>
     doctor.check_url(secrets).await?;
     doctor.check_amplitude().await?;
     let Report { problems, warnings } = doctor.report;
-    println!("\n{}, {}.", count(problems, "problem"), count(warnings, "warning"));
+    say!("\n{}, {}.", count(problems, "problem"), count(warnings, "warning"))?;
     Ok(if problems == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -271,7 +271,7 @@ impl Doctor {
         if let Some(path) = &self.arguments.csv {
             let name = path.display();
             match write(path, &users.csv()) {
-                Ok(()) => println!("{} are in {name}.", count(users.customers(), "customer")),
+                Ok(()) => say!("{} are in {name}.", count(users.customers(), "customer"))?,
                 Err(error) => self.report.tell(Finding::problem(format!("--csv: {name}: {error}")))?,
             }
         }

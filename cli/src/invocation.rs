@@ -11,6 +11,7 @@ use stripe_amplitude::stripe::signature::{self, SigningSecret};
 use crate::event_file::{self, Created};
 use crate::projects::{DEMO, DEMO_SECRET};
 use crate::stripe::{HEADERS, USER_AGENT};
+use crate::terminal::say;
 use crate::{clock, input, key};
 
 /// Print a freshly signed invocation of the function
@@ -52,7 +53,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
         _ => Gateway::HttpApi,
     };
     let secret = key::signing_secret(&arguments.secret)?;
-    println!("{:#}", invocation(gateway, &arguments.project, &secret, now, &body));
+    say!("{:#}", invocation(gateway, &arguments.project, &secret, now, &body))?;
     Ok(ExitCode::SUCCESS)
 }
 

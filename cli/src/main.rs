@@ -1,6 +1,9 @@
 //! stripe-amplitude on your machine: run the function's handler, send it events as Stripe would, and see what it makes of
 //! them.
 
+// It panics where the reader has seen enough; `terminal` does not.
+#![warn(clippy::print_stdout)]
+
 mod amplitude;
 mod backfill;
 mod clock;
@@ -107,8 +110,9 @@ async fn run(command: Command) -> ExitCode {
         Command::Reconcile(arguments) => reconcile::run(arguments).await,
         Command::Doctor(arguments) => doctor::run(arguments).await,
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Arguments::command(), NAME, &mut std::io::stdout());
-            Ok(ExitCode::SUCCESS)
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), NAME, &mut script);
+            terminal::print(&String::from_utf8_lossy(&script)).map(|()| ExitCode::SUCCESS).map_err(Into::into)
         }
     };
     result.unwrap_or_else(|error| fail(&*error))

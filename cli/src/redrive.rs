@@ -65,7 +65,7 @@ mod with_aws {
     use stripe_amplitude::stripe::event::Event;
 
     use super::Arguments;
-    use crate::terminal::confirmed;
+    use crate::terminal::{confirmed, say};
 
     /// How long a letter is hidden from others while we work.
     const HIDDEN_FOR: Duration = Duration::from_secs(300);
@@ -80,7 +80,7 @@ mod with_aws {
         let environment = Environment::read(|name: &str| std::env::var_os(name))?;
         let http = http_client::build(environment.extra_ca_file.as_deref())?;
         let dead_letters = Sqs::new(&environment.access, http.clone(), arguments.dead_letters.clone());
-        println!("About {} dead letters.", dead_letters.count().await?);
+        say!("About {} dead letters.", dead_letters.count().await?)?;
 
         let mut kinds: BTreeMap<Kind, u64> = BTreeMap::new();
         each(&dead_letters, async |letter| {
@@ -96,12 +96,12 @@ mod with_aws {
         };
         kinds.retain(|kind, _| chosen(kind));
         let total: u64 = kinds.values().sum();
-        println!("{}", table(&kinds));
+        say!("{}", table(&kinds))?;
         let Some(to) = arguments.to.as_ref().filter(|_| arguments.send && total > 0) else {
             return Ok(ExitCode::SUCCESS);
         };
         if !arguments.yes && !confirmed(&format!("Send these {total} again?"))? {
-            println!("Nothing is sent.");
+            say!("Nothing is sent.")?;
             return Ok(ExitCode::SUCCESS);
         }
 
@@ -116,7 +116,7 @@ mod with_aws {
             Ok(true)
         })
         .await?;
-        println!("{sent} of {total} are in the queue again.");
+        say!("{sent} of {total} are in the queue again.")?;
         Ok(if sent == total { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 

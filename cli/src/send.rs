@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use crate::endpoint::Endpoint;
 use crate::event_file::{self, Created};
 use crate::projects::DEMO_SECRET;
+use crate::terminal::say;
 use crate::{clock, input, key};
 
 /// Sign events now and post them as Stripe would
@@ -40,7 +41,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>
         let answer = endpoint.deliver(body).await.map_err(|error| endpoint.explain(&error))?;
         let status = answer.status();
         all_safe &= status.is_success();
-        println!("{}: {} {}", input::name(path), status.as_u16(), answer.text().await?.trim_end());
+        say!("{}: {} {}", input::name(path), status.as_u16(), answer.text().await?.trim_end())?;
     }
     Ok(if all_safe { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

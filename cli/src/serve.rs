@@ -11,6 +11,7 @@ use tracing::level_filters::LevelFilter;
 
 use crate::projects::{DEMO_SECRET, Projects};
 use crate::server;
+use crate::terminal::say;
 use crate::workbench::{Amplitude, Workbench, without_user};
 
 /// Serve the function's handler on this machine, and show in the browser what lands in Amplitude, and why
@@ -70,26 +71,26 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>
     let names: Vec<String> = projects.names().into_iter().map(str::to_owned).collect();
     let workbench = Workbench::new(projects, arguments.amplitude.clone(), arguments.data.as_deref()).await?;
     match &*names {
-        [] => println!("Serving {url}{{project}} for every project of Parameter Store."),
-        names => names.iter().for_each(|name| println!("Serving {url}{name}")),
+        [] => say!("Serving {url}{{project}} for every project of Parameter Store.")?,
+        names => names.iter().try_for_each(|name| say!("Serving {url}{name}"))?,
     }
-    println!("What lands in Amplitude, and why, is on {address}/");
+    say!("What lands in Amplitude, and why, is on {address}/")?;
     let example = names.first().map_or("{project}", String::as_str);
     match &arguments.amplitude {
         Amplitude::Emulator => {
             let (_, amplitude) = workbench.emulator().ok_or("there is no local Amplitude")?;
-            println!("Events go to a local Amplitude; what it has: curl {amplitude}/emulator/events");
+            say!("Events go to a local Amplitude; what it has: curl {amplitude}/emulator/events")?;
         }
-        Amplitude::Real => println!("Events go to Amplitude, each to the region of its project."),
-        Amplitude::Url(url) => println!("Events go to {}", without_user(url)),
+        Amplitude::Real => say!("Events go to Amplitude, each to the region of its project.")?,
+        Amplitude::Url(url) => say!("Events go to {}", without_user(url))?,
     }
-    println!("To get the events of your Stripe account: stripe listen --forward-to {url}{example}");
+    say!("To get the events of your Stripe account: stripe listen --forward-to {url}{example}")?;
     if arguments.projects.is_none() && !arguments.parameter_store {
-        println!(
+        say!(
             "(with the secret that it prints as stripe-signing-secret in a file for --projects; `demo` has {DEMO_SECRET})"
-        );
+        )?;
     }
-    println!("To send a sample: stripe-amplitude-cli send events/stripe/invoice.paid.json --to {url}{example}\n");
+    say!("To send a sample: stripe-amplitude-cli send events/stripe/invoice.paid.json --to {url}{example}\n")?;
 
     log::start(LevelFilter::INFO);
     tokio::select! {

@@ -29,7 +29,7 @@ use crate::stripe::api::{self, Api};
 use crate::stripe::endpoints::{self, WebhookEndpoint};
 use crate::stripe::event_types;
 use crate::stripe::events::{self, Filter};
-use crate::terminal::{confirmed, count, wrap};
+use crate::terminal::{self, confirmed, count, say, wrap};
 use crate::{clock, http, key, webhook_url};
 
 /// Create the webhook endpoint of a project in Stripe, put its secret into Parameter Store, and prove that they fit
@@ -190,24 +190,21 @@ impl Setup {
             });
         }
         let mode = if self.api.is_test() { "test mode" } else { "live mode" };
-        println!("{}, in {mode} of Stripe:", self.url);
+        say!("{}, in {mode} of Stripe:", self.url)?;
         if lines.is_empty() {
-            println!("  all is as it should be");
+            say!("  all is as it should be")?;
         }
         for line in lines.iter().flat_map(|line| line.split('\n')) {
-            print!("{}", wrap("  ", 4, line));
+            terminal::print(&wrap("  ", 4, line))?;
         }
         for id in &found.others {
-            print!(
-                "{}",
-                wrap(
-                    "note: ",
-                    6,
-                    &format!(
-                        "{id} has the same URL, and is not looked after; its deliveries are refused, unless its secret is in Parameter Store, too."
-                    )
-                )
-            );
+            terminal::print(&wrap(
+                "note: ",
+                6,
+                &format!(
+                    "{id} has the same URL, and is not looked after; its deliveries are refused, unless its secret is in Parameter Store, too."
+                ),
+            ))?;
         }
         // Whoever goes on with a rotation has been asked.
         let is_asked = self.arguments.yes
@@ -215,7 +212,7 @@ impl Setup {
                 && amplitude_key.is_none()
                 && matches!(work, Work::Replace { is_under_way: true }));
         if !lines.is_empty() && !is_asked && !confirmed("Go ahead?")? {
-            println!("Nothing is changed.");
+            say!("Nothing is changed.")?;
             return Ok(ExitCode::FAILURE);
         }
 
@@ -224,7 +221,7 @@ impl Setup {
         if let Some(key) = &amplitude_key {
             self.check_amplitude_key(key, found.region).await?;
             self.projects.put(&self.arguments.project, parameter::API_KEY, key).await?;
-            println!("The Amplitude API key is in {}/{}.", self.folder, parameter::API_KEY);
+            say!("The Amplitude API key is in {}/{}.", self.folder, parameter::API_KEY)?;
         }
         let created = match work {
             Work::Nothing => None,
@@ -246,7 +243,7 @@ impl Setup {
         proof::prove(&self.url, secret).await.map_err(|why| {
             format!("{} does not work yet: {why}. What was created stays; run this again when that is mended", self.url)
         })?;
-        println!("Proven: the function is there, and knows the signing secret.");
+        say!("Proven: the function is there, and knows the signing secret.")?;
         Ok(ExitCode::SUCCESS)
     }
 
@@ -325,17 +322,18 @@ impl Setup {
     }
 
     /// A wrong one would be noticed only by the first event.
-    async fn check_amplitude_key(&self, key: &SecretString, region: Region) -> Result<(), String> {
+    async fn check_amplitude_key(&self, key: &SecretString, region: Region) -> Result<(), Box<dyn Error>> {
         let destination = Destination { region, api_key: key.clone(), key: AmplitudeKey::Main };
-        let client = Client::new(http::build().map_err(|error| error.to_string())?, import::url_given());
+        let client = Client::new(http::build()?, import::url_given());
         match client.check_key(&destination, Instant::now() + KEY_CHECK_LIMIT).await {
             Ok(()) => Ok(()),
-            Err(error @ DeliveryError::InvalidApiKey) => Err(format!("AMPLITUDE_API_KEY: {error}")),
+            Err(error @ DeliveryError::InvalidApiKey) => Err(format!("AMPLITUDE_API_KEY: {error}").into()),
             Err(error) => {
-                print!(
-                    "{}",
-                    wrap("note: ", 6, &format!("whether Amplitude knows the API key cannot be told: {error}"))
-                );
+                terminal::print(&wrap(
+                    "note: ",
+                    6,
+                    &format!("whether Amplitude knows the API key cannot be told: {error}"),
+                ))?;
                 Ok(())
             }
         }
@@ -450,7 +448,7 @@ impl Setup {
             }
             .into());
         }
-        println!("{id} is created, and its signing secret is in {}/{parameter}.", self.folder);
+        say!("{id} is created, and its signing secret is in {}/{parameter}.", self.folder)?;
         Ok(secret)
     }
 
@@ -467,12 +465,12 @@ impl Setup {
                 "what happened while {} was disabled does not come by itself; this brings it, after the setup: cargo cli-aws backfill --project {project} --since …",
                 endpoint.id
             );
-            print!("{}", wrap("note: ", 6, &text));
+            terminal::print(&wrap("note: ", 6, &text))?;
         }
         if found.next_secret.is_some() {
             self.projects.delete(&self.arguments.project, &self.names.next).await?;
         }
-        println!("{} is as it should be.", endpoint.id);
+        say!("{} is as it should be.", endpoint.id)?;
         Ok(())
     }
 
@@ -513,7 +511,7 @@ impl Setup {
                 }
                 Step::Discard { id } => {
                     endpoints::delete(api, id).await?;
-                    println!("{id} is deleted: its signing secret was lost on the way.");
+                    say!("{id} is deleted: its signing secret was lost on the way.")?;
                     has_begun = false;
                 }
                 Step::Open { id, secret } => {
@@ -524,7 +522,7 @@ impl Setup {
                     let mut fields = vec![("disabled", "false".to_owned()), mark::forget_complete_since()];
                     fields.extend(found.types.iter().map(|event_type| ("enabled_events[]", (*event_type).to_owned())));
                     endpoints::update(api, id, &fields).await?;
-                    println!("{id} works, and gets every event from now on.");
+                    say!("{id} works, and gets every event from now on.")?;
                 }
                 Step::Note { id } => {
                     let now = self.stripes_clock(id).await?;
@@ -535,11 +533,11 @@ impl Setup {
                         return Ok(false);
                     }
                     endpoints::delete(api, &old.id).await?;
-                    println!("{} is deleted.", old.id);
+                    say!("{} is deleted.", old.id)?;
                 }
                 Step::Overwrite { secret } => {
                     projects.put(project, &names.current, &secret.into()).await?;
-                    println!("The new signing secret is in {folder}/{}.", names.current);
+                    say!("The new signing secret is in {folder}/{}.", names.current)?;
                 }
                 Step::Mark { id } => {
                     let Some(next) = &found.next else { continue };
@@ -547,7 +545,7 @@ impl Setup {
                 }
                 Step::Tidy { is_end } => {
                     projects.delete(project, &names.next).await?;
-                    println!("{folder}/{} is deleted.", names.next);
+                    say!("{folder}/{} is deleted.", names.next)?;
                     has_begun |= is_end;
                 }
             }
@@ -582,7 +580,7 @@ impl Setup {
                     let text = format!(
                         "the events of the last days that {id} could not deliver are not in Amplitude; this brings them, after the setup: {backfill}"
                     );
-                    print!("{}", wrap("note: ", 6, &text));
+                    terminal::print(&wrap("note: ", 6, &text))?;
                 }
                 return Ok(true);
             }
@@ -603,7 +601,7 @@ impl Setup {
                 };
                 if *finish {
                     let text = format!("{owes}. What {id} had still to deliver, this brings: {backfill}");
-                    print!("{}", wrap("note: ", 6, &text));
+                    terminal::print(&wrap("note: ", 6, &text))?;
                     return Ok(true);
                 }
                 if is_connect || start.elapsed() > PATIENCE {
@@ -611,11 +609,11 @@ impl Setup {
                     let text = format!(
                         "{owes}. Both endpoints work meanwhile. Run `setup --rotate` again later, and it goes on from here: when they are delivered, or after {at} (UTC), when Stripe has given up. Or add --finish, and then bring what is missing: {backfill}"
                     );
-                    print!("{}", wrap("Waiting: ", 0, &text));
+                    terminal::print(&wrap("Waiting: ", 0, &text))?;
                     return Ok(false);
                 }
                 if told != owed {
-                    println!("Waiting: {} still to be delivered.", are(owed));
+                    say!("Waiting: {} still to be delivered.", are(owed))?;
                     told = owed;
                 }
             }

@@ -17,6 +17,13 @@ pub(crate) fn print(text: &str) -> io::Result<()> {
     }
 }
 
+/// `println!` by way of [`print`].
+macro_rules! say {
+    ($($text:tt)*) => { $crate::terminal::print(&format!("{}\n", format_args!($($text)*))) };
+}
+
+pub(crate) use say;
+
 /// `text` behind `start`, with line breaks between words, and one at the end. All lines but the first are indented by
 /// `indent` spaces.
 pub(crate) fn wrap(start: &str, indent: usize, text: &str) -> String {

@@ -147,6 +147,27 @@ fn completions_are_printed() {
     }
 }
 
+#[cfg(unix)]
+#[test]
+fn a_reader_that_has_seen_enough_is_no_error() {
+    let serving = Serving::start(&[]);
+    let settings = file("enough.json", "{}");
+    for arguments in [
+        &["completions", "bash"][..],
+        &["invocation", EVENT],
+        &["preview", EVENT],
+        &["settings", "check", &settings],
+        &["send", EVENT, "--to", &serving.url],
+        &["demo", "--port", "0"],
+    ] {
+        let (output, closed) = std::io::pipe().unwrap();
+        drop(output);
+        let ended = cli(arguments).stdout(closed).output().unwrap();
+        let error = String::from_utf8_lossy(&ended.stderr);
+        assert!(ended.status.success() && error.is_empty(), "{arguments:?}: {error}");
+    }
+}
+
 #[test]
 fn a_generated_shop_lands_once_with_the_figures_of_its_summary() {
     let mut serving = Serving::start(&[]);
