@@ -237,7 +237,7 @@ async fn a_day_agrees_however_amplitude_writes_its_lines() {
     let world = World::new().await;
     world.history();
     world.forward();
-    let shapes: [fn(&str) -> String; 4] = [
+    let shapes: [fn(&str) -> String; 5] = [
         // The same line, with the same uuid.
         |line| format!("{line}\n{line}"),
         |line| line.replacen("\"$insert_id\":", "\"insert_id\":null,\"$insert_id\":", 1),
@@ -250,6 +250,11 @@ async fn a_day_agrees_however_amplitude_writes_its_lines() {
                 }
             }
             line.to_string()
+        },
+        // Somebody else's, cut off in front of its type.
+        |line| {
+            let time = serde_json::from_str::<Value>(line).unwrap()["event_time"].clone();
+            format!("{line}\n{{\"$insert_id\":\"i\",\"event_time\":{time},\"event_ty")
         },
     ];
     for (number, shape) in shapes.into_iter().enumerate() {

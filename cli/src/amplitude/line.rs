@@ -146,7 +146,7 @@ pub(crate) fn whole_number(value: &Value) -> Option<i64> {
 #[derive(Debug, Default)]
 struct Fields<'l> {
     insert_ids: Vec<String>,
-    /// Whether an insert ID has bytes that are no text.
+    /// Whether an insert ID is not as it was written.
     is_damaged: bool,
     uuids: Vec<String>,
     event_types: Vec<String>,
@@ -211,14 +211,16 @@ fn text(raw: &RawValue) -> Option<String> {
     serde_json::from_str(raw.get()).ok().filter(|text: &String| !text.is_empty())
 }
 
-/// Whether a text has no place of bytes that were none.
+/// Whether a text is as it was written: all its bytes are text, and it does not end where another object begins, which
+/// is where a line was cut off in it and joined with the next one.
 fn is_intact(text: &str) -> bool {
-    !text.contains(char::REPLACEMENT_CHARACTER)
+    !text.contains(char::REPLACEMENT_CHARACTER) && !text.ends_with('{')
 }
 
-/// Whether a type that is not intact is surely not ours: by what stands before the first such place.
+/// Whether a type that is not intact is surely not ours: by what stands before the first place where it is not.
 fn is_foreign(event_type: &str) -> bool {
-    let before = event_type.split(char::REPLACEMENT_CHARACTER).next().unwrap_or_default();
+    let before = event_type.strip_suffix('{').unwrap_or(event_type);
+    let before = before.split(char::REPLACEMENT_CHARACTER).next().unwrap_or_default();
     !before.starts_with(OURS) && !OURS.starts_with(before)
 }
 
@@ -341,12 +343,46 @@ mod tests {
         for (line, expected) in [
             (r#"{"$insert_id":"evt_1","event_type":"[Stripe] a","x{"app":1,"#, &both[..]),
             (r#"{"$insert_id":"evt_1","event_type":"[Stripe] a","insert_id":"evt_"#, both),
-            (r#"{"$insert_id":"evt_1{"$insert_id":"evt_2","event_type":"[Stripe] b"}"#, &["evt_1{ ?", "unreadable"]),
+            (r#"{"$insert_id":"evt_1{"$insert_id":"evt_2","event_type":"[Stripe] b"}"#, &["unreadable"]),
             (r#"{"$insert_id":{"$insert_id":"evt_2","event_type":"[Stripe] b"}"#, &["unreadable"]),
             (r#"{"$insert_id":"i","event_type":"Page viewed","x{"$insert_id":"evt_2"}"#, &["unreadable"]),
             (r#"{"$insert_id":"i","event_type":"Page viewed"}{"$insert_id":"ev"#, &["other", "unreadable"]),
         ] {
             assert_eq!(told(line), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn wherever_lines_are_cut_off_and_joined_no_event_of_ours_is_taken_for_missing() {
+        let line = |insert_id: &str, name: &str| {
+            format!(
+                r#"{{"$insert_id":"{insert_id}","app":1,"data":{{"path":"/batch","group":{{}}}},"event_properties":{{"a {{":["b:",{{"c":true}}],"d":null}},"event_time":"2026-11-20 05:06:07","event_type":"{name}","uuid":"u"}}"#
+            )
+        };
+        let (first, second) = (line("evt_1", "[Stripe] a"), line("evt_2", "[Stripe] b"));
+        let (foreign, whole_foreign) = (line("i", "Page viewed"), line("j", "Page viewed"));
+        let assert_told = |line: &str, insert_ids: &[&str]| {
+            let told = told(line);
+            for insert_id in insert_ids {
+                let is_told = |word: &String| word == "unreadable" || word.split(' ').next() == Some(insert_id);
+                assert!(told.iter().any(is_told), "{insert_id} of {line}: {told:?}");
+            }
+        };
+        for end in 1..=first.len() {
+            let cut_off = &first[..end];
+            assert_told(cut_off, &["evt_1"]);
+            assert_told(&format!("{cut_off}{second}"), &["evt_1", "evt_2"]);
+            assert_told(&format!("{cut_off}{whole_foreign}"), &["evt_1"]);
+            // Of less than that, nobody can tell that it is of a second line.
+            let begin = r#"{"$insert_id"#.len();
+            for second_end in 1..second.len() {
+                let both = ["evt_1", "evt_2"];
+                let insert_ids = if second_end < begin { &both[..1] } else { &both };
+                assert_told(&format!("{cut_off}{}", &second[..second_end]), insert_ids);
+            }
+        }
+        for end in 1..=foreign.len() {
+            assert_told(&format!("{}{second}", &foreign[..end]), &["evt_2"]);
         }
     }
 
