@@ -5,7 +5,7 @@
 //! and disputes subtract where the setting `refunds` says so. Nothing is guessed: where an event does not tell its amount,
 //! it is marked and carries no revenue. No rule depends on the API version that an event is rendered in, because a webhook
 //! and a backfill may render the same event in different ones. Sources: docs.stripe.com/api/events/types,
-//! docs.stripe.com/refunds, docs.stripe.com/disputes; DESIGN.md's sections 3 and 4.
+//! docs.stripe.com/refunds, docs.stripe.com/disputes.
 
 use std::fmt;
 
