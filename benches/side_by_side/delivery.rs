@@ -40,6 +40,8 @@ impl Size {
             Self::Kb6 | Self::Kb100 => sample("invoice.paid"),
         };
         event["id"] = ID.into();
+        // The samples are years old, and old events are ignored.
+        event["created"] = now().into();
         let metadata = [("order_id", "6735"), ("cart", "c_8f0c2d"), ("campaign", "summer-2024"), ("channel", "web")];
         if self != Self::Kb2 {
             let object = &mut event["data"]["object"];
@@ -113,7 +115,9 @@ impl Invocations for Deliveries {
 
     fn is_success(&self, answer: &[u8]) -> bool {
         // As compact as JavaScript writes it, or as Python does.
-        [&b"\"statusCode\":20"[..], b"\"statusCode\": 20"].iter().any(|status| holds(answer, status))
+        let is_taken = [&b"\"statusCode\":20"[..], b"\"statusCode\": 20"].iter().any(|status| holds(answer, status));
+        // A delivery that is ignored costs next to nothing, and would be measured as a fast one.
+        is_taken && !holds(answer, b"ignored")
     }
 }
 
