@@ -17,7 +17,7 @@ pub(crate) fn print(text: &str) -> io::Result<()> {
     }
 }
 
-/// `println!` by way of [`print`].
+/// `println!` by way of [`print()`].
 macro_rules! say {
     ($($text:tt)*) => { $crate::terminal::print(&format!("{}\n", format_args!($($text)*))) };
 }

@@ -271,12 +271,7 @@ impl EventSink for Sink {
 }
 
 impl BatchSink for Sink {
-    async fn send_batch(
-        &self,
-        events: &[Box<RawValue>],
-        _: &Destination,
-        deadline: Instant,
-    ) -> BatchDelivery {
+    async fn send_batch(&self, events: &[Box<RawValue>], _: &Destination, deadline: Instant) -> BatchDelivery {
         let mut delivery = BatchDelivery { results: Vec::new(), not_ingested: 0 };
         for event in events {
             let result = self.receive(event, deadline).await;
