@@ -74,7 +74,7 @@ pub enum WithoutUser {
     /// They are forwarded.
     #[default]
     Forward,
-    /// Those that carry revenue are.
+    /// Those that carry revenue are, or that should and do not tell how much.
     RevenueOnly,
     /// All of them are ignored.
     Ignore,

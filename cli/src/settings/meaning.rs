@@ -347,7 +347,7 @@ fn without_user(without_user: WithoutUser) -> Told {
         ),
         WithoutUser::RevenueOnly => (
             "\"revenue_only\"",
-            "An event that names no user is forwarded if it carries revenue; otherwise, it is answered 200 and ignored.",
+            "An event that names no user is forwarded if it carries revenue, or moved money and does not tell how much; otherwise, it is answered 200 and ignored.",
         ),
         WithoutUser::Ignore => {
             ("\"ignore\"", "An event that names no user is answered 200 and ignored, and its revenue with it.")
