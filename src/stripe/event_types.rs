@@ -40,7 +40,7 @@ pub const TYPES: [&str; 26] = [
     "issuing_transaction.created",
 ];
 
-/// The types that `"refunds": "negative_revenue"` needs besides those of [`TYPES`]: without them, money that came back, or
+/// The types that `"refunds": "negative_revenue"` needs in addition to those of [`TYPES`]: without them, money that came back, or
 /// that a dispute moved, would be missing.
 pub const NEGATIVE_REVENUE_TYPES: [&str; 5] = [
     "charge.dispute.funds_reinstated",

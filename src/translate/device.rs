@@ -5,7 +5,7 @@ use crate::projects::name::ProjectName;
 use crate::stripe::event::{Event, id_of};
 
 /// A device ID that is the same for every delivery of an event, whatever its user resolves to, and the same for the
-/// events of one payment, so that a refund that names no user falls to the payer: Amplitude gives an event that has only
+/// events of one payment, so that a refund that names no user is attributed to the payer: Amplitude gives an event that has only
 /// a device to the last user of that device.
 pub fn device_id(event: &Event<'_>, project: &ProjectName) -> String {
     let Anchor { id, .. } = anchor(event, project);

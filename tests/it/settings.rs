@@ -121,7 +121,7 @@ async fn settings_that_cannot_be_used_are_told_to_whoever_signed_with_the_key_an
     }
 }
 
-/// All of it falls to the payer, whom the refund and the dispute do not name.
+/// All of it is attributed to the payer, whom the refund and the dispute do not name.
 #[tokio::test]
 async fn refunds_and_disputes_subtract_exactly_what_they_take_back() {
     let add = ["refund.created", "charge.dispute.*"];
