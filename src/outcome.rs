@@ -2,6 +2,7 @@
 //!
 //! The one place that gives every error its code.
 
+use serde::Deserialize;
 use thiserror::Error;
 
 use crate::amplitude::AmplitudeKey;
@@ -16,7 +17,8 @@ use crate::stripe::event::EventError;
 use crate::stripe::signature::SignatureError;
 
 /// What became of a delivery, or of a message of the redelivery queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Outcome {
     /// The event is in Amplitude.
     Forwarded,

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use thiserror::Error;
+use tokio::time::{Instant, timeout_at};
 
 use crate::projects::name::ProjectName;
 use crate::stripe::signature::VerifiedBody;
@@ -96,6 +97,14 @@ pub enum QueueError {
         /// What it means, and what to do.
         words: &'static str,
     },
+}
+
+/// Gives up at `limit`.
+pub(crate) async fn in_time(
+    limit: Instant,
+    work: impl Future<Output = Result<(), QueueError>>,
+) -> Result<(), QueueError> {
+    timeout_at(limit, work).await.unwrap_or(Err(QueueError::Timeout))
 }
 
 /// No queue at all, for where there is none: it cannot be made.

@@ -13,7 +13,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use crate::amplitude::batch::{BatchDelivery, BatchSink};
 use crate::amplitude::client::DeliveryError;
@@ -26,7 +26,7 @@ use crate::projects::name::ProjectName;
 use crate::projects::parameters::Project;
 use crate::projects::source::ProjectSource;
 use crate::projects::{Projects, Unavailable};
-use crate::queue::{Cause, EventQueue, Message, QueueError, attribute};
+use crate::queue::{Cause, EventQueue, Message, attribute, in_time};
 use crate::record::{ColdStart, Record, Stopwatch};
 use crate::stripe::event::Event;
 use crate::translate::Context;
@@ -293,10 +293,6 @@ impl<S: ProjectSource, A: BatchSink, Q: EventQueue> Redelivery<S, A, Q> {
     }
 }
 
-async fn in_time(limit: Instant, work: impl Future<Output = Result<(), QueueError>>) -> Result<(), QueueError> {
-    timeout_at(limit, work).await.unwrap_or(Err(QueueError::Timeout))
-}
-
 impl QueuedMessage {
     fn attribute(&self, name: &str) -> Option<&str> {
         self.message_attributes.get(name)?.string_value.as_deref()
@@ -368,6 +364,7 @@ mod tests {
     use crate::projects::parameters::tests::COMPLETE;
     use crate::projects::source::LoadError;
     use crate::projects::tests::Fake;
+    use crate::queue::QueueError;
     use crate::stripe::event::tests::sample;
 
     /// Remembers the insert IDs of each request, and fails for those that are named.

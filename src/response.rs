@@ -92,9 +92,8 @@ mod tests {
     use crate::stripe::signature::SignatureError;
 
     fn answered(result: Result<Success, Failure>) -> (u16, Value) {
-        let status = status(&result);
-        let report = result.map_or_else(|failure| Report::from(&failure), Report::from);
-        let answer = response(status, &report, &Record::new(None, None, false));
+        let answer = respond(result, &Record::new(None, None, false));
+        let status = answer.status();
         assert_eq!(answer.headers()[header::CONTENT_TYPE], "application/json");
         assert_eq!(answer.headers().contains_key(header::ALLOW), status == StatusCode::METHOD_NOT_ALLOWED);
         (status.as_u16(), serde_json::from_str(answer.body()).unwrap())

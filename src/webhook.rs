@@ -21,7 +21,7 @@ use crate::projects::name::ProjectName;
 use crate::projects::parameters::Project;
 use crate::projects::source::ProjectSource;
 use crate::projects::{Found, Projects};
-use crate::queue::{Cause, EventQueue, Message, QueueError};
+use crate::queue::{Cause, EventQueue, Message, in_time};
 use crate::record::{ColdStart, Record};
 use crate::response::respond;
 use crate::stripe::event::Event;
@@ -139,7 +139,7 @@ impl<S: ProjectSource, A: EventSink, Q: EventQueue> Webhook<S, A, Q> {
             let limit = deadline.min(Instant::now() + QUEUE_FIRST_LIMIT);
             let cause =
                 Cause { code: Some(Code::DeliveryQueue.as_str()), reason: "every event goes to the queue first" };
-            match put(queue, message, cause, limit).await {
+            match in_time(limit, queue.put(message, cause)).await {
                 Ok(()) => return Ok(Success::Queued),
                 Err(error) => tracing::warn!(%error, "the queue could not take the event; it is delivered directly"),
             }
@@ -167,7 +167,8 @@ impl<S: ProjectSource, A: EventSink, Q: EventQueue> Webhook<S, A, Q> {
     async fn defer(&self, message: &Message, failure: Failure, deadline: Instant) -> Result<Success, Failure> {
         let Some(queue) = &self.queue else { return Err(failure) };
         let (code, reason) = (failure.code(), failure.to_string());
-        match put(queue, message, Cause { code: Some(code.as_str()), reason: &reason }, deadline).await {
+        let cause = Cause { code: Some(code.as_str()), reason: &reason };
+        match in_time(deadline, queue.put(message, cause)).await {
             Ok(()) => Ok(Success::Deferred { code, reason }),
             Err(error) => Err(Failure::NotDeferred { failure: Box::new(failure), error }),
         }
@@ -244,15 +245,6 @@ fn before(deadline: Instant, reserve: Duration) -> Instant {
     deadline.checked_sub(reserve).unwrap_or(deadline)
 }
 
-async fn put(
-    queue: &impl EventQueue,
-    message: &Message,
-    cause: Cause<'_>,
-    deadline: Instant,
-) -> Result<(), QueueError> {
-    timeout_at(deadline, queue.put(message, cause)).await.unwrap_or(Err(QueueError::Timeout))
-}
-
 /// What the request asks for, before anything is loaded: `POST …/stripe/{project}` with a body that is not too large.
 fn route(request: &Request<'_>, record: &mut Record) -> Result<ProjectName, Failure> {
     let name = project_at_the_end(request.path).ok_or_else(|| {
@@ -294,6 +286,7 @@ mod tests {
     use crate::projects::parameters::tests::COMPLETE;
     use crate::projects::source::LoadError;
     use crate::projects::tests::Fake;
+    use crate::queue::QueueError;
     use crate::stripe::signature::{SigningSecret, sign};
 
     /// Remembers what was sent, with the key it was sent to.

@@ -8,7 +8,7 @@ use clap::ValueEnum;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use stripe_amplitude::stripe::event::{Event, EventError};
-use stripe_amplitude::stripe::signature::VerifiedBody;
+use stripe_amplitude::stripe::signature::{BYTE_ORDER_MARK, VerifiedBody};
 
 use crate::input;
 
@@ -42,7 +42,7 @@ pub(crate) fn happen_now(event: &[u8], now: u64) -> Result<Vec<u8>, String> {
     const CREATED: &str = "\"created\"";
     let not_an_event = |error: EventError| format!("{error}; --created keep takes it as it is");
 
-    let text = event.strip_prefix(BYTE_ORDER_MARK).unwrap_or(event);
+    let text = event.strip_prefix(BYTE_ORDER_MARK.as_bytes()).unwrap_or(event);
     let Ok(Envelope(mut fields)) = serde_json::from_slice(text) else {
         let why = Event::parse(&VerifiedBody::trusted(Bytes::copy_from_slice(event))).err();
         return Err(not_an_event(why.unwrap_or(EventError::NotAnEvent("it is not a JSON object"))));
@@ -58,9 +58,6 @@ pub(crate) fn happen_now(event: &[u8], now: u64) -> Result<Vec<u8>, String> {
     Event::parse(&body).map_err(not_an_event)?;
     Ok(body.as_bytes().to_vec())
 }
-
-/// What some programs put before a text.
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Names and values of an object, as they stand in the JSON.
 struct Envelope<'e>(Vec<(&'e str, &'e str)>);

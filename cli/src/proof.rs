@@ -7,6 +7,7 @@ use axum::http::header::DATE;
 use serde::Deserialize;
 use serde_json::json;
 use stripe_amplitude::code::Code;
+use stripe_amplitude::outcome::Outcome;
 use stripe_amplitude::stripe::event_types::API_VERSION;
 use tokio::time::timeout;
 
@@ -73,17 +74,6 @@ struct Answer {
     code: String,
     #[serde(default)]
     reason: String,
-}
-
-#[derive(Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "lowercase")]
-enum Outcome {
-    Forwarded,
-    Queued,
-    Deferred,
-    Ignored,
-    Refused,
-    Failed,
 }
 
 fn judge(status: u16, body: &[u8]) -> Verdict {

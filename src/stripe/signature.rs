@@ -59,6 +59,9 @@ pub fn sign(secret: &SigningSecret, timestamp: u64, body: &[u8]) -> String {
     format!("t={timestamp},v1={}", hex::encode(signature))
 }
 
+/// What some programs put before a text in UTF-8.
+pub const BYTE_ORDER_MARK: &str = "\u{feff}";
+
 /// A body whose origin is certain, and the only kind of body that can be parsed. [`verify`] makes one of what Stripe signed,
 /// [`VerifiedBody::trusted`] of what somebody else vouches for.
 #[derive(Clone)]
@@ -82,7 +85,7 @@ impl VerifiedBody {
 
     /// The bytes as text, without the byte order mark that some programs put before it.
     pub(super) fn text(&self) -> Result<&str, Utf8Error> {
-        str::from_utf8(&self.bytes).map(|text| text.strip_prefix('\u{feff}').unwrap_or(text))
+        str::from_utf8(&self.bytes).map(|text| text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text))
     }
 
     /// The same with its lone surrogates and its numbers out of range replaced, if it has any. Only a body that the parser

@@ -7,6 +7,7 @@ use std::io::{self, BufRead, Read as _};
 
 use serde::de::IgnoredAny;
 use stripe_amplitude::stripe::event::{EventError, is_utf16};
+use stripe_amplitude::stripe::signature::BYTE_ORDER_MARK;
 use stripe_amplitude::webhook::LARGEST_BODY;
 
 /// No event is so long.
@@ -14,9 +15,6 @@ const LONGEST: usize = LARGEST_BODY * 2;
 
 /// What nests deeper is not read as JSON.
 const DEEPEST: u32 = 128;
-
-/// What some programs put before a text; where files were joined, also between documents.
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// A document, or a line that is none.
 #[derive(Debug, PartialEq, Eq)]
@@ -135,7 +133,8 @@ impl<R: BufRead> Documents<R> {
         loop {
             let rest = self.rest();
             let blanks = rest.len() - rest.trim_ascii_start().len();
-            let is_marked = rest.get(blanks..).is_some_and(|rest| rest.starts_with(BYTE_ORDER_MARK));
+            // Where files were joined, it is also between documents.
+            let is_marked = rest.get(blanks..).is_some_and(|rest| rest.starts_with(BYTE_ORDER_MARK.as_bytes()));
             let skipped = blanks + if is_marked { BYTE_ORDER_MARK.len() } else { 0 };
             self.advance(skipped);
             if skipped == 0 && !self.rest().is_empty() {
