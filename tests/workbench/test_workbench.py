@@ -57,6 +57,10 @@ class Workbench(unittest.TestCase):
         except TimeoutException:
             self.fail(f"in vain waited for: {what}; there is: {self.find('main').text[:2000]}")
 
+    def act(self, selector, action):
+        """Waits for the element, and does this with it; once more where the list was drawn anew just then."""
+        self.until(selector, lambda: (found := self.all(selector)) and (action(found[0]), True)[1])
+
     def text_of(self, selector):
         found = self.all(selector)
         return found[0].text if found and found[0].is_displayed() else ""
@@ -86,7 +90,7 @@ class Workbench(unittest.TestCase):
     def test_the_three_hops_of_a_delivery_have_notes_at_their_fields_and_it_is_sent_again_as_a_repeat(self):
         self.serving.deliver(sample("payment_intent.succeeded", metadata=user("user_0001")))
         self.open("deliveries")
-        self.until("the row", lambda: self.all('[data-delivery="1"] a'))[0].send_keys(Keys.ENTER)
+        self.act('[data-delivery="1"] a', lambda row: row.send_keys(Keys.ENTER))
         self.see('[data-hop="stripe"]', '"amount_received": 2000')
         for path, kind, words in [
             ("data.object.metadata.user_id", "user_id", "user_0001"),
@@ -116,7 +120,7 @@ class Workbench(unittest.TestCase):
         projects = pathlib.Path(tempfile.mkdtemp()) / "projects.toml"
         projects.write_text(
             '[shop]\nstripe-signing-secret = "whsec_demo"\namplitude-api-key = "key"\n'
-            'settings = { refunds = "negative_revenue" }\n'
+            'settings = { refunds = "negative_revenue", max_age_days = 0 }\n'
         )
         with Serving("--projects", str(projects)) as serving:
             serving.deliver(sample("charge.refunded"), "shop")
@@ -246,7 +250,7 @@ class Workbench(unittest.TestCase):
         sending.join()
         self.open("deliveries")
         self.see('[data-outcome="failed"]', "no answer in time")
-        self.find('[data-outcome="failed"] a').click()
+        self.act('[data-outcome="failed"] a', lambda row: row.click())
         self.see("#explanation-heading", "as soon as nothing fails")
         self.assertEqual(len(self.all("[data-attempt]")), len(self.all('[data-hop="answer"] .notice')))
 
