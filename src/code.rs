@@ -141,8 +141,18 @@ codes! {
     Unserializable = "unserializable",
 
     // Failed or deferred: Stripe's API.
-    /// Objects that the event refers to cannot be read from Stripe's API now.
+    /// An object that the event refers to cannot be read from Stripe's API now.
     StripeUnavailable = "stripe_unavailable",
+    /// The reads of this second are used up.
+    StripeRate = "stripe_rate",
+    /// References are followed, and there is no key of Stripe for this event.
+    StripeKeyMissing = "stripe_key_missing",
+    /// Stripe does not accept the key, or not for the connected account.
+    StripeKeyRefused = "stripe_key_refused",
+    /// The key lacks a permission.
+    StripePermissionMissing = "stripe_permission_missing",
+    /// Stripe does not know an object that the event names.
+    StripeObjectNotFound = "stripe_object_not_found",
 
     // Failed: the redelivery queue and the function itself.
     /// A message of the queue that names no project: somebody else put it there.

@@ -1,6 +1,7 @@
 //! The variables of the function. An empty one counts as unset, so that a template can declare them all.
 
 use std::ffi::OsString;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -24,6 +25,10 @@ pub struct Environment {
     pub signature_tolerance: Duration,
     /// `AMPLITUDE_URL`: the full URL of the ingestion endpoint, instead of the one of the project's region.
     pub amplitude_url: Option<String>,
+    /// `STRIPE_API_URL`: another address of Stripe's API.
+    pub stripe_api_url: Option<String>,
+    /// `BATCHES_AT_ONCE`, of `redelivery`: how many of it run at the same time, which share the rate of reads.
+    pub batches_at_once: u32,
     /// `EXTRA_CA_FILE`: a PEM file of further root certificates.
     pub extra_ca_file: Option<PathBuf>,
     /// `REDELIVERY_QUEUE_URL`: the queue for events that could not be delivered.
@@ -69,6 +74,16 @@ impl Environment {
                 .unwrap_or_default(),
             signature_tolerance: variables.seconds("SIGNATURE_TOLERANCE_SECONDS")?.unwrap_or(Duration::from_secs(300)),
             amplitude_url: variables.parse("AMPLITUDE_URL", "an http or https URL", url)?,
+            stripe_api_url: variables.parse(
+                "STRIPE_API_URL",
+                "an https URL, or an http URL of this machine or its containers",
+                secured_url,
+            )?,
+            batches_at_once: variables
+                .parse("BATCHES_AT_ONCE", "a whole number, 1 or more", |text| {
+                    text.parse().ok().filter(|number| *number > 0)
+                })?
+                .unwrap_or(5),
             extra_ca_file: variables.text("EXTRA_CA_FILE")?.map(PathBuf::from),
             redelivery_queue_url,
             queue_first,
@@ -177,6 +192,25 @@ fn url(text: &str) -> Option<String> {
     (matches!(url.scheme(), "http" | "https") && url.has_host()).then(|| text.to_owned())
 }
 
+/// How containers name the machine that they run on.
+const CONTAINER_HOSTS: [&str; 4] =
+    ["localhost", "host.docker.internal", "host.containers.internal", "gateway.docker.internal"];
+
+/// The first numbers of that machine's address in Docker's own network.
+const DOCKER_HOST: [u8; 2] = [172, 17];
+
+/// A URL that carries a key: not in the clear, except to this machine and to the host of its containers.
+fn secured_url(text: &str) -> Option<String> {
+    let parsed = reqwest::Url::parse(text).ok()?;
+    let host = parsed.host_str()?.trim_matches(['[', ']']);
+    let is_here = match host.parse() {
+        Ok(IpAddr::V4(address)) => address.is_loopback() || address.octets().starts_with(&DOCKER_HOST),
+        Ok(IpAddr::V6(address)) => address.is_loopback(),
+        Err(_) => CONTAINER_HOSTS.contains(&host),
+    };
+    url(text).filter(|_| parsed.scheme() == "https" || is_here)
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
@@ -193,6 +227,26 @@ mod tests {
 
     fn error(name: &str, value: &str) -> String {
         read(&[(name, value)]).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_key_of_stripe_does_not_travel_in_the_clear() {
+        for (url, is_taken) in [
+            ("https://api.stripe.com", true),
+            ("https://proxy.example:8443/stripe", true),
+            ("http://127.0.0.1:12111", true),
+            ("http://[::1]:12111", true),
+            ("http://localhost:12111", true),
+            ("http://host.docker.internal:12111", true),
+            ("http://172.17.0.1:12111", true),
+            ("http://api.stripe.com", false),
+            ("http://10.0.0.1", false),
+            ("http://localhost.example", false),
+            ("ftp://localhost", false),
+            ("api.stripe.com", false),
+        ] {
+            assert_eq!(read(&[("STRIPE_API_URL", url)]).is_ok(), is_taken, "{url}");
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::stripe::event::Event;
 use crate::stripe::field_path::Path;
 use crate::translate::redaction::Reason;
 use crate::translate::revenue::Revenue;
-use crate::translate::{Context, Translation, translate};
+use crate::translate::{Context, Translation, Unread, resolve, translate, user};
 
 const SECONDS_PER_DAY: u64 = 24 * 60 * 60;
 
@@ -19,19 +19,10 @@ const SECONDS_PER_DAY: u64 = 24 * 60 * 60;
 pub enum Decision<'b> {
     /// It is deliberately not forwarded. The translation is there if it was needed to decide.
     Ignore(IgnoreReason, Option<Box<Translation<'b>>>),
-    /// Read these objects from Stripe, and ask again with the event.
-    Read(Box<Event<'b>>, Vec<Reference>),
+    /// Read this object from Stripe, add it to the context's, and ask again with the event.
+    Read(Box<Event<'b>>, Unread),
     /// Send it to Amplitude.
     Send(Box<Translation<'b>>),
-}
-
-/// An object of the purchase that has to be read from Stripe's API before the event can be translated.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Reference {
-    /// The kind of object, as in its `object` field: `customer`, `subscription`, …
-    pub kind: &'static str,
-    /// Its ID.
-    pub id: String,
 }
 
 /// Why an event is ignored: the settings that say so. The operator reads it in Stripe's dashboard.
@@ -79,7 +70,11 @@ pub fn forward<'b>(
     if let Err(reason) = select(&event, context, received) {
         return Ok(Decision::Ignore(reason, None));
     }
-    let translation = Box::new(translate(event, context, audit)?);
+    let resolved = match resolve(&event, context, &mut user::untold) {
+        Ok(resolved) => resolved,
+        Err(unread) => return Ok(Decision::Read(Box::new(event), unread)),
+    };
+    let translation = Box::new(translate(event, resolved, context, audit)?);
     Ok(match select_translated(&translation, context.settings) {
         Ok(()) => Decision::Send(translation),
         Err(reason) => Decision::Ignore(reason, Some(translation)),
@@ -150,7 +145,8 @@ mod tests {
 
     fn decided(settings: &str, envelope: &Value) -> Decision<'static> {
         let (project, settings) = ("demo".parse().unwrap(), Settings::parse(settings).unwrap());
-        let context = Context { project: &project, source: None, settings: &settings, has_test_key: false };
+        let context =
+            Context { project: &project, source: None, settings: &settings, has_test_key: false, objects: None };
         forward(event(envelope), &context, NOW, &mut unaudited).unwrap()
     }
 
@@ -166,7 +162,8 @@ mod tests {
         let mut envelope = sample("charge.succeeded");
         envelope.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
         let (project, parsed) = ("demo".parse().unwrap(), Settings::parse(settings).unwrap());
-        let context = Context { project: &project, source: None, settings: &parsed, has_test_key: false };
+        let context =
+            Context { project: &project, source: None, settings: &parsed, has_test_key: false, objects: None };
         let alone = select(&event(&envelope), &context, NOW);
         assert_eq!(alone, ignored(settings, &envelope), "the queue takes what is forwarded");
         alone
@@ -224,7 +221,8 @@ mod tests {
             assert_eq!(selected(settings, changes.clone()), expected, "{settings} {changes}");
         }
         let (project, settings) = ("demo".parse().unwrap(), Settings::default());
-        let context = Context { project: &project, source: None, settings: &settings, has_test_key: true };
+        let context =
+            Context { project: &project, source: None, settings: &settings, has_test_key: true, objects: None };
         let mut envelope = sample("charge.succeeded");
         envelope.as_object_mut().unwrap().extend(connected.as_object().unwrap().clone());
         assert_eq!(select(&event(&envelope), &context, NOW), Ok(()), "they go to the test key");
@@ -269,7 +267,8 @@ mod tests {
     #[test]
     fn what_is_removed_is_audited() {
         let (project, settings) = ("demo".parse().unwrap(), Settings::default());
-        let context = Context { project: &project, source: None, settings: &settings, has_test_key: false };
+        let context =
+            Context { project: &project, source: None, settings: &settings, has_test_key: false, objects: None };
         let mut removed = Vec::new();
         let envelope = sample("payment_intent.succeeded");
         let decision = forward(event(&envelope), &context, NOW, &mut |path, _| removed.push(path.to_string())).unwrap();

@@ -12,8 +12,9 @@
 //!   [`settings`], from a [`projects::source::ProjectSource`], through a cache.
 //! - [`stripe`] knows Stripe: [`stripe::signature`] verifies, [`stripe::event`] parses into [`stripe::json`],
 //!   [`stripe::event_types`] lists the types, [`stripe::field_path`] leads to a field, [`stripe::api_versions`] knows which
-//!   fields later API versions lack.
-//! - [`forward`] decides: ignore the event, or send this. Webhook, redelivery, backfill and preview share it.
+//!   fields later API versions lack, [`stripe::purchase`] finds the other objects of a purchase.
+//! - [`forward`] decides: ignore the event, read this object first, or send this. [`follow`] reads the objects that it asks
+//!   for, through [`stripe::references`]. Webhook, redelivery, backfill and preview share both.
 //! - [`translate`] makes the Amplitude event: who ([`translate::user`], [`translate::device`]), how much
 //!   ([`translate::revenue`]), and everything else ([`translate::properties`]) that may leave ([`translate::redaction`]).
 //! - [`money`] counts exactly, and converts.
@@ -32,6 +33,7 @@ mod clock;
 pub mod code;
 #[cfg(feature = "aws")]
 pub mod environment;
+pub mod follow;
 pub mod forward;
 pub mod http_client;
 #[cfg(feature = "gateway")]

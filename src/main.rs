@@ -11,6 +11,8 @@ use stripe_amplitude::lambda::gateway;
 use stripe_amplitude::projects::Projects;
 use stripe_amplitude::projects::parameter_store::ParameterStore;
 use stripe_amplitude::queue::sqs::Sqs;
+use stripe_amplitude::stripe::references::api::StripeApi;
+use stripe_amplitude::stripe::references::{Pace, References};
 use stripe_amplitude::webhook::Webhook;
 use stripe_amplitude::{http_client, lambda};
 
@@ -23,8 +25,10 @@ async fn run(environment: Environment) -> Result<(), Error> {
     let source = ParameterStore::new(&environment.access, http.clone(), environment.parameter_prefix);
     let projects = Projects::new(source, environment.parameter_ttl);
     let queue = environment.redelivery_queue_url.map(|url| Sqs::new(&environment.access, http.clone(), url));
+    let stripe = StripeApi::new(http.clone(), environment.stripe_api_url);
+    let references = References::new(stripe, Pace::WEBHOOK);
     let amplitude = Client::new(http, environment.amplitude_url);
-    let webhook = Webhook::new(projects, amplitude, environment.signature_tolerance);
+    let webhook = Webhook::new(projects, amplitude, references, environment.signature_tolerance);
     let webhook = Arc::new(webhook.with_queue(queue, environment.queue_first));
     webhook.warm_up(&environment.warm_projects).await;
 

@@ -10,10 +10,12 @@ use crate::amplitude::client::{Complaint, DeliveryError};
 use crate::code::Code;
 use crate::forward::IgnoreReason;
 use crate::projects::Unavailable;
-use crate::projects::parameters::{ConfigurationError, Problem};
+use crate::projects::parameters::{ConfigurationError, Problem, StripeKeyProblem};
 use crate::projects::source::LoadError;
 use crate::queue::QueueError;
 use crate::stripe::event::EventError;
+use crate::stripe::reference::ReferenceKind;
+use crate::stripe::references::source::ReferenceError;
 use crate::stripe::signature::SignatureError;
 
 /// What became of a delivery, or of a message of the redelivery queue.
@@ -151,9 +153,17 @@ pub enum Failure {
         /// The key that was used.
         key: AmplitudeKey,
     },
-    /// The event needs objects of Stripe's API that could not be read.
-    #[error("objects that the event refers to could not be read from Stripe's API")]
-    ReferencesUnread,
+    /// An object that the event refers to could not be read, and whose event it is is not known.
+    #[error("the {kind} that the event refers to could not be read from Stripe's API: {error}")]
+    Reference {
+        /// Which object.
+        kind: ReferenceKind,
+        /// Why.
+        error: ReferenceError,
+    },
+    /// There was no time left to ask Amplitude.
+    #[error("no time was left to send the event to Amplitude")]
+    Deadline,
     /// The redelivery queue could not take the event either.
     #[error("{failure}; and the redelivery queue could not take the event: {error}")]
     NotDeferred {
@@ -180,7 +190,9 @@ impl Failure {
             Self::Project(unavailable) => unavailable.into(),
             Self::Configuration(error) => error.into(),
             Self::Delivery { error, .. } => error.into(),
-            Self::ReferencesUnread => Code::StripeUnavailable,
+            Self::Reference { error: ReferenceError::Rate, .. } => Code::StripeRate,
+            Self::Reference { .. } => Code::StripeUnavailable,
+            Self::Deadline => Code::Deadline,
             // Repairing the queue would not deliver the event; repairing the first cause would.
             Self::NotDeferred { failure, .. } => failure.code(),
             Self::Panic => Code::InternalError,
@@ -201,7 +213,8 @@ impl Failure {
             Self::Project(_)
             | Self::Configuration(_)
             | Self::Delivery { .. }
-            | Self::ReferencesUnread
+            | Self::Reference { .. }
+            | Self::Deadline
             | Self::Panic => Outcome::Failed,
             Self::NotDeferred { failure, .. } => failure.outcome(),
         }
@@ -277,9 +290,17 @@ impl From<&ConfigurationError> for Code {
             | Problem::EndpointId
             | Problem::AmplitudeKey
             | Problem::OfStripe
+            | Problem::PublishableKey
+            | Problem::NotAStripeKey
+            | Problem::LiveKey
+            | Problem::TestKey
             | Problem::Quoted => Self::ParameterMixedUp,
             Problem::Settings(_) => Self::SettingsInvalid,
             Problem::MissingRate(_) => Self::MissingRate,
+            Problem::StripeKey(StripeKeyProblem::Missing) => Self::StripeKeyMissing,
+            Problem::StripeKey(StripeKeyProblem::Refused | StripeKeyProblem::AccountRefused) => Self::StripeKeyRefused,
+            Problem::StripeKey(StripeKeyProblem::PermissionMissing(_)) => Self::StripePermissionMissing,
+            Problem::StripeKey(StripeKeyProblem::NotFound(_)) => Self::StripeObjectNotFound,
         }
     }
 }

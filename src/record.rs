@@ -31,6 +31,8 @@ pub struct Record {
     pub project: Option<ProjectName>,
     /// Time spent in Parameter Store.
     pub parameter_store: Stopwatch,
+    /// What was read from Stripe's API.
+    pub stripe: Reads,
     /// Time spent in Amplitude.
     pub amplitude: Stopwatch,
     /// Whether Stripe signs with several secrets.
@@ -81,6 +83,7 @@ impl Record {
         Self {
             project: None,
             parameter_store: Stopwatch::default(),
+            stripe: Reads::default(),
             amplitude: Stopwatch::default(),
             secret_rolling: false,
             receive_count: None,
@@ -200,6 +203,7 @@ impl Record {
         let counts = self.counts(outcome);
         let measures = Measures {
             parameter_store_milliseconds: self.parameter_store.milliseconds(),
+            stripe_milliseconds: self.stripe.time.milliseconds(),
             amplitude_milliseconds: self.amplitude.milliseconds(),
             seconds_behind_stripe: self.seconds_behind_stripe,
         };
@@ -224,6 +228,9 @@ impl Record {
             attempts: self.attempts,
             amplitude_code: self.amplitude_code,
             events_ingested: self.events_ingested,
+            stripe_reads: Some(self.stripe.made).filter(|_| self.stripe.any()),
+            stripe_reads_shared: Some(self.stripe.shared).filter(|_| self.stripe.any()),
+            references_need: self.stripe.missing_test_key.as_deref(),
             measures,
             counts,
         }
@@ -237,12 +244,34 @@ impl Record {
             ("cold_start", self.cold_start.into()),
             ("not_ingested", self.not_ingested),
             ("secret_rolling", self.secret_rolling.into()),
+            ("stripe_reads_failed", self.stripe.failed.into()),
             ("unknown_revenue", self.rules.unknown_revenue.into()),
             ("without_user", without_user.into()),
         ]
         .into_iter()
         .filter(|(_, count)| *count > 0)
         .collect()
+    }
+}
+
+/// What was read for an event.
+#[derive(Debug, Default)]
+pub struct Reads {
+    /// Requests to Stripe's API.
+    pub made: u32,
+    /// Objects that were in the cache, or that somebody else was reading.
+    pub shared: u32,
+    /// Reads that failed.
+    pub failed: u32,
+    /// The time that all of them took.
+    pub time: Stopwatch,
+    /// The parameter without which references are not followed: that of a test-mode event whose project has no test key.
+    pub missing_test_key: Option<String>,
+}
+
+impl Reads {
+    fn any(&self) -> bool {
+        self.made + self.shared > 0
     }
 }
 
@@ -318,6 +347,15 @@ struct Line<'r> {
     amplitude_code: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
     events_ingested: Option<u64>,
+    /// Requests to Stripe's API.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stripe_reads: Option<u32>,
+    /// Objects of Stripe's API that took no request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stripe_reads_shared: Option<u32>,
+    /// The parameter without which references of this test-mode event are not followed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    references_need: Option<&'r str>,
     #[serde(flatten)]
     measures: Measures,
     #[serde(flatten)]
@@ -332,6 +370,8 @@ type Counts = BTreeMap<&'static str, u64>;
 struct Measures {
     #[serde(skip_serializing_if = "Option::is_none")]
     parameter_store_milliseconds: Option<u128>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stripe_milliseconds: Option<u128>,
     #[serde(skip_serializing_if = "Option::is_none")]
     amplitude_milliseconds: Option<u128>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -369,6 +409,7 @@ impl Metrics {
         let has_lag = !matches!(outcome, Outcome::Ignored | Outcome::Refused);
         let measured = [
             ("parameter_store_milliseconds", "Milliseconds", measures.parameter_store_milliseconds.is_some()),
+            ("stripe_milliseconds", "Milliseconds", measures.stripe_milliseconds.is_some()),
             ("amplitude_milliseconds", "Milliseconds", measures.amplitude_milliseconds.is_some()),
             ("seconds_behind_stripe", "Seconds", has_lag && measures.seconds_behind_stripe.is_some()),
         ];
@@ -526,6 +567,11 @@ mod tests {
             "deadline",
             "unserializable",
             "stripe_unavailable",
+            "stripe_rate",
+            "stripe_key_missing",
+            "stripe_key_refused",
+            "stripe_permission_missing",
+            "stripe_object_not_found",
             "foreign_message",
             "internal_error",
         ];
@@ -580,6 +626,7 @@ mod tests {
                 "queued",
                 "reason",
                 "receive_count",
+                "references_need",
                 "refused",
                 "request_id",
                 "revenue_rule",
@@ -587,6 +634,10 @@ mod tests {
                 "secret_rolling",
                 "source",
                 "status",
+                "stripe_milliseconds",
+                "stripe_reads",
+                "stripe_reads_failed",
+                "stripe_reads_shared",
                 "truncated_fields",
                 "type",
                 "unknown_revenue",
@@ -611,6 +662,8 @@ mod tests {
                 ("refused", "Count"),
                 ("seconds_behind_stripe", "Seconds"),
                 ("secret_rolling", "Count"),
+                ("stripe_milliseconds", "Milliseconds"),
+                ("stripe_reads_failed", "Count"),
                 ("unknown_revenue", "Count"),
                 ("without_user", "Count"),
             ]
@@ -622,6 +675,13 @@ mod tests {
         Record {
             project: Some("demo".parse().unwrap()),
             parameter_store: Stopwatch(Some(Duration::from_millis(3))),
+            stripe: Reads {
+                made: 2,
+                shared: 1,
+                failed: 1,
+                time: Stopwatch(Some(Duration::from_millis(70))),
+                missing_test_key: Some("stripe-test-api-key".to_owned()),
+            },
             amplitude: Stopwatch(Some(Duration::from_millis(90))),
             secret_rolling: true,
             receive_count: Some(1),

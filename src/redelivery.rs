@@ -9,8 +9,8 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
 use futures_util::future::join_all;
+use futures_util::{FutureExt as _, StreamExt as _, stream};
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::time::Instant;
@@ -20,7 +20,7 @@ use crate::amplitude::client::DeliveryError;
 use crate::amplitude::{AmplitudeKey, Destination};
 use crate::clock::now;
 use crate::code::Code;
-use crate::forward::{Decision, forward, unaudited};
+use crate::follow::{Decided, decide};
 use crate::outcome::{Failure, Outcome, Report, Success};
 use crate::projects::name::ProjectName;
 use crate::projects::parameters::Project;
@@ -29,7 +29,8 @@ use crate::projects::{Projects, Unavailable};
 use crate::queue::{Cause, EventQueue, Message, attribute, in_time};
 use crate::record::{ColdStart, Record, Stopwatch};
 use crate::stripe::event::Event;
-use crate::translate::Context;
+use crate::stripe::references::References;
+use crate::stripe::references::source::ObjectSource;
 
 /// What is left of Lambda's own time when we answer: enough to move dead letters and to delay the rest.
 const LAMBDA_RESERVE: Duration = Duration::from_secs(5);
@@ -46,6 +47,9 @@ const FIRST_DELAY: Duration = Duration::from_secs(30);
 
 /// How long it waits at the most, so that an outage is made good within an hour of its end.
 const LONGEST_DELAY: Duration = Duration::from_secs(60 * 60);
+
+/// Messages that are read for and translated at the same time: as many as may wait for an object of Stripe's API.
+const PREPARED_AT_ONCE: usize = 32;
 
 /// What Amplitude refuses for its content is a dead letter when it was refused so often: an answer may be a mistake.
 const REFUSALS_TO_DIE: u32 = 3;
@@ -115,9 +119,10 @@ pub struct Invocation<'i> {
 
 /// The handler and what it needs.
 #[derive(Debug)]
-pub struct Redelivery<S, A, Q> {
+pub struct Redelivery<S, A, O, Q> {
     projects: Projects<S>,
     amplitude: A,
+    references: References<O>,
     queue: Option<Q>,
     dead_letters: Option<Q>,
     cold_start: ColdStart,
@@ -161,11 +166,17 @@ struct Group {
     events: Vec<Box<RawValue>>,
 }
 
-impl<S: ProjectSource, A: BatchSink, Q: EventQueue> Redelivery<S, A, Q> {
+impl<S: ProjectSource, A: BatchSink, O: ObjectSource, Q: EventQueue> Redelivery<S, A, O, Q> {
     /// `queue` is where failed messages are delayed: without it, they become visible again when the queue's own time is
     /// over. `dead_letters` is where goes at once what cannot be delivered: without it, the queue moves it there in time.
-    pub fn new(projects: Projects<S>, amplitude: A, queue: Option<Q>, dead_letters: Option<Q>) -> Self {
-        Self { projects, amplitude, queue, dead_letters, cold_start: ColdStart::default() }
+    pub fn new(
+        projects: Projects<S>,
+        amplitude: A,
+        references: References<O>,
+        queue: Option<Q>,
+        dead_letters: Option<Q>,
+    ) -> Self {
+        Self { projects, amplitude, references, queue, dead_letters, cold_start: ColdStart::default() }
     }
 
     /// Delivers a batch, and writes a log line for each message. After a panic, all have failed.
@@ -183,15 +194,18 @@ impl<S: ProjectSource, A: BatchSink, Q: EventQueue> Redelivery<S, A, Q> {
         let deadline = Instant::now() + time;
         let projects = self.projects_of(&batch, deadline).await;
 
+        // Messages one after the other in their order, except that those whose reads take time do not hold up others.
+        let read_until = before_amplitude(deadline);
+        let items = batch.records.into_iter().map(|queued| self.item(queued, invocation));
+        let prepare = |mut item: Item| async {
+            let ready = self.prepare(&mut item, &projects, read_until).await;
+            (item, ready)
+        };
+        let mut prepared = stream::iter(items.map(prepare)).buffered(PREPARED_AT_ONCE);
         let mut settled = Vec::new();
         let mut groups: BTreeMap<(String, AmplitudeKey), Group> = BTreeMap::new();
-        for queued in batch.records {
-            let receive_count = queued.attributes.get("ApproximateReceiveCount");
-            let receive_count = receive_count.and_then(|count| count.parse().ok()).unwrap_or(1);
-            let mut record = Record::new(invocation.function, invocation.request_id, self.cold_start.take());
-            record.receive_count = Some(receive_count);
-            let mut item = Item { queued, receive_count, record };
-            match prepare(&mut item, &projects) {
+        while let Some((item, ready)) = prepared.next().await {
+            match ready {
                 Ok(Ready { message, event, destination }) => {
                     let group = groups.entry((message.project.to_string(), destination.key)).or_insert_with(|| Group {
                         destination,
@@ -207,6 +221,58 @@ impl<S: ProjectSource, A: BatchSink, Q: EventQueue> Redelivery<S, A, Q> {
         let delivered = join_all(groups.into_values().map(|group| self.deliver(group, deadline)));
         settled.extend(delivered.await.into_iter().flatten());
         self.settle(settled).await
+    }
+
+    fn item(&self, queued: QueuedMessage, invocation: Invocation<'_>) -> Item {
+        let receive_count = queued.attributes.get("ApproximateReceiveCount");
+        let receive_count = receive_count.and_then(|count| count.parse().ok()).unwrap_or(1);
+        let mut record = Record::new(invocation.function, invocation.request_id, self.cold_start.take());
+        record.receive_count = Some(receive_count);
+        Item { queued, receive_count, record }
+    }
+
+    /// From a message to an event for Amplitude.
+    async fn prepare(
+        &self,
+        item: &mut Item,
+        projects: &HashMap<String, Result<Arc<Project>, Unavailable>>,
+        read_until: Instant,
+    ) -> Result<Ready, Disposition> {
+        let foreign = || {
+            let reason = "not a message of stripe-amplitude's: it names no project";
+            Disposition::Retry(Code::ForeignMessage, reason.to_owned())
+        };
+        let body = std::mem::take(&mut item.queued.body);
+        let message = Message::read(|name| item.queued.attribute(name), body, now()).ok_or_else(foreign)?;
+        item.record.project = Some(message.project.clone());
+        let event = match Event::parse(&message.body) {
+            Ok(event) => event,
+            Err(error) => {
+                let code = (&error).into();
+                return Err(Disposition::DeadLetter(Box::new(message), code, error.to_string()));
+            }
+        };
+        item.record.event(&event, message.source.as_deref(), now());
+
+        let project = projects.get(message.project.as_str()).ok_or_else(foreign)?;
+        let project = project.as_ref().map_err(|error| Disposition::retry(error.clone()))?;
+        let delivery = project.delivery.as_ref().map_err(|error| Disposition::retry(error.clone()))?;
+        let destination = delivery.destination(event.livemode).clone();
+        let reads = &mut item.record.stripe;
+        let decided = decide(event, (&message).into(), delivery, &self.references, reads, read_until).await;
+        let translation = match decided.map_err(Disposition::retry)? {
+            Decided::Send(translation) => translation,
+            Decided::Ignore(reason, translation) => {
+                translation.iter().for_each(|translation| item.record.translation(translation));
+                return Err(Disposition::Done(Success::Ignored(reason).into()));
+            }
+        };
+        item.record.translation(&translation);
+        let event = to_raw_value(&translation.event).map_err(|_| {
+            let error = DeliveryError::Unserializable;
+            Disposition::retry(Failure::Delivery { error, key: destination.key })
+        })?;
+        Ok(Ready { message, event, destination })
     }
 
     /// The projects that the messages name, loaded at the same time.
@@ -265,7 +331,7 @@ impl<S: ProjectSource, A: BatchSink, Q: EventQueue> Redelivery<S, A, Q> {
             };
             item.record.write(&report, None);
             if report.outcome == Outcome::Failed {
-                delays.push((item.queued.receipt_handle, delay(item.receive_count)));
+                delays.push((item.queued.receipt_handle, delay(report.code, item.receive_count)));
             } else {
                 done.insert(item.queued.message_id);
             }
@@ -299,56 +365,17 @@ impl QueuedMessage {
     }
 }
 
-/// From a message to an event for Amplitude.
-fn prepare(
-    item: &mut Item,
-    projects: &HashMap<String, Result<Arc<Project>, Unavailable>>,
-) -> Result<Ready, Disposition> {
-    let foreign = || {
-        let reason = "not a message of stripe-amplitude's: it names no project";
-        Disposition::Retry(Code::ForeignMessage, reason.to_owned())
-    };
-    let body = std::mem::take(&mut item.queued.body);
-    let message = Message::read(|name| item.queued.attribute(name), body, now()).ok_or_else(foreign)?;
-    item.record.project = Some(message.project.clone());
-    let event = match Event::parse(&message.body) {
-        Ok(event) => event,
-        Err(error) => return Err(Disposition::DeadLetter(Box::new(message), (&error).into(), error.to_string())),
-    };
-    item.record.event(&event, message.source.as_deref(), now());
-
-    let project = projects.get(message.project.as_str()).ok_or_else(foreign)?;
-    let project = project.as_ref().map_err(|error| Disposition::retry(error.clone()))?;
-    let delivery = project.delivery.as_ref().map_err(|error| Disposition::retry(error.clone()))?;
-    let destination = delivery.destination(event.livemode).clone();
-    let context = Context {
-        project: &message.project,
-        source: message.source.as_deref(),
-        settings: &delivery.settings,
-        has_test_key: delivery.has_test_key(),
-    };
-    let decision = forward(event, &context, message.received, &mut unaudited)
-        .map_err(|missing| Disposition::retry(delivery.without_rate(missing)))?;
-    let translation = match decision {
-        Decision::Send(translation) => translation,
-        Decision::Ignore(reason, translation) => {
-            translation.iter().for_each(|translation| item.record.translation(translation));
-            return Err(Disposition::Done(Success::Ignored(reason).into()));
-        }
-        Decision::Read(..) => return Err(Disposition::retry(Failure::ReferencesUnread)),
-    };
-    item.record.translation(&translation);
-    let event = to_raw_value(&translation.event).map_err(|_| {
-        let error = DeliveryError::Unserializable;
-        Disposition::retry(Failure::Delivery { error, key: destination.key })
-    })?;
-    Ok(Ready { message, event, destination })
+/// When reads end, so that there is time for Amplitude: a third of what is left.
+fn before_amplitude(deadline: Instant) -> Instant {
+    let now = Instant::now();
+    now + deadline.saturating_duration_since(now) * 2 / 3
 }
 
 /// How long a message waits that was handed out so often, a little less at random, so that what failed together does not
-/// come back together.
-fn delay(receive_count: u32) -> Duration {
-    let doublings = receive_count.saturating_sub(1).min(16);
+/// come back together. One that had no turn to read from Stripe's API has done nothing wrong, and does not wait longer
+/// each time.
+fn delay(code: Option<Code>, receive_count: u32) -> Duration {
+    let doublings = if code == Some(Code::StripeRate) { 0 } else { receive_count.saturating_sub(1).min(16) };
     let delay = FIRST_DELAY.saturating_mul(1 << doublings).min(LONGEST_DELAY);
     delay.mul_f64(0.75 + 0.25 * fastrand::f64())
 }
@@ -366,6 +393,9 @@ mod tests {
     use crate::projects::tests::Fake;
     use crate::queue::QueueError;
     use crate::stripe::event::tests::sample;
+    use crate::stripe::references::Pace;
+    use crate::stripe::references::source::ReferenceError;
+    use crate::stripe::references::tests::{FakeStripe, customer, found};
 
     /// Remembers the insert IDs of each request, and fails for those that are named.
     #[derive(Default)]
@@ -440,8 +470,13 @@ mod tests {
     struct Setup {
         source: Arc<Fake>,
         amplitude: Arc<FakeAmplitude>,
+        stripe: Arc<FakeStripe>,
         queue: Arc<FakeQueue>,
         dead_letters: Arc<FakeQueue>,
+    }
+
+    fn references() -> References<Arc<FakeStripe>> {
+        References::new(Arc::default(), Pace::of_redelivery(1))
     }
 
     impl Setup {
@@ -449,6 +484,7 @@ mod tests {
             Self {
                 source: Arc::new(Fake::new(parameters)),
                 amplitude: Arc::new(amplitude),
+                stripe: Arc::default(),
                 queue: Arc::default(),
                 dead_letters: Arc::default(),
             }
@@ -457,7 +493,8 @@ mod tests {
         async fn handle(&self, messages: Vec<Value>) -> Vec<String> {
             let projects = Projects::new(Arc::clone(&self.source), Duration::from_secs(300));
             let (queue, dead_letters) = (Some(Arc::clone(&self.queue)), Some(Arc::clone(&self.dead_letters)));
-            let redelivery = Redelivery::new(projects, Arc::clone(&self.amplitude), queue, dead_letters);
+            let references = References::new(Arc::clone(&self.stripe), Pace::of_redelivery(1));
+            let redelivery = Redelivery::new(projects, Arc::clone(&self.amplitude), references, queue, dead_letters);
             let batch = serde_json::from_value(json!({ "Records": messages })).unwrap();
             let invocation = Invocation { request_id: None, function: None, time_left: None };
             let answer = serde_json::to_value(redelivery.handle(batch, invocation).await).unwrap();
@@ -486,18 +523,16 @@ mod tests {
     async fn what_amplitude_does_not_count_is_in_the_record_of_the_first_event() {
         let amplitude = Arc::new(FakeAmplitude { not_ingested: 2, ..FakeAmplitude::default() });
         let projects = Projects::new(Arc::new(Fake::new(&COMPLETE)), Duration::from_secs(300));
-        let redelivery = Redelivery::new(projects, amplitude, None::<Arc<FakeQueue>>, None);
+        let redelivery = Redelivery::new(projects, amplitude, references(), None::<Arc<FakeQueue>>, None);
         let messages: Vec<_> = (1..4).map(|number| message("a", "shop", 1, &event(&format!("evt_{number}")))).collect();
         let batch: Batch = serde_json::from_value(json!({ "Records": messages })).unwrap();
         let deadline = Instant::now() + WITHOUT_DEADLINE;
         let projects = redelivery.projects_of(&batch, deadline).await;
-        let ready = batch.records.into_iter().map(|queued| {
-            let mut item = Item { queued, receive_count: 1, record: Record::new(None, None, false) };
-            let ready = prepare(&mut item, &projects).ok().unwrap();
-            (item, ready)
-        });
         let mut group: Option<Group> = None;
-        for (item, Ready { message, event, destination }) in ready {
+        for queued in batch.records {
+            let mut item = Item { queued, receive_count: 1, record: Record::new(None, None, false) };
+            let ready = redelivery.prepare(&mut item, &projects, deadline).await.ok().unwrap();
+            let Ready { message, event, destination } = ready;
             let group = group.get_or_insert_with(|| Group { destination, items: Vec::new(), events: Vec::new() });
             group.items.push((item, message));
             group.events.push(event);
@@ -505,6 +540,51 @@ mod tests {
         let delivered = redelivery.deliver(group.unwrap(), deadline).await;
         let not_ingested: Vec<_> = delivered.iter().map(|(item, _)| item.record.not_ingested).collect();
         assert_eq!(not_ingested, [2, 0, 0]);
+    }
+
+    /// With a key of Stripe, and references followed.
+    const FOLLOWING: [(&str, &str); 4] = [
+        COMPLETE[0],
+        COMPLETE[1],
+        ("stripe-api-key", "rk_live_1"),
+        ("settings", r#"{"references": "follow", "max_age_days": 0}"#),
+    ];
+
+    #[tokio::test(start_paused = true)]
+    async fn what_could_be_resolved_is_sent_and_the_rest_waits() {
+        let setup = Setup::new(&FOLLOWING, FakeAmplitude::default());
+        let of_customer = |id: &str, customer: &str| {
+            let mut event = event(id);
+            event["data"]["object"]["metadata"] = json!({});
+            event["data"]["object"]["customer"] = json!(customer);
+            event["livemode"] = json!(true);
+            event
+        };
+        let known = found(&json!({"id": "cus_1", "object": "customer", "metadata": {"user_id": "u"}}));
+        setup.stripe.answer(&customer("cus_1"), Ok(known));
+        setup.stripe.answer(&customer("cus_2"), Err(ReferenceError::Status(500)));
+        setup.stripe.answer(&customer("cus_3"), Err(ReferenceError::KeyRefused));
+        let failed = setup
+            .handle(vec![
+                message("a", "shop", 1, &of_customer("evt_1", "cus_1")),
+                message("b", "shop", 4, &of_customer("evt_2", "cus_2")),
+                message("c", "shop", 1, &of_customer("evt_3", "cus_3")),
+                message("d", "shop", 1, &of_customer("evt_4", "cus_1")),
+                message("e", "shop", 1, &event("evt_5")),
+            ])
+            .await;
+        assert_eq!(failed, ["b", "c"]);
+        assert_eq!(*setup.amplitude.requests.lock().unwrap(), [["evt_1", "evt_4", "evt_5"]]);
+        assert_eq!(setup.stripe.reads(), 3, "events of one customer share a read");
+    }
+
+    #[test]
+    fn what_had_no_turn_to_read_does_not_wait_longer_each_time() {
+        for receive_count in [1, 5, 50] {
+            let wait = delay(Some(Code::StripeRate), receive_count);
+            assert!(wait <= FIRST_DELAY && wait >= FIRST_DELAY.mul_f64(0.75), "{wait:?}");
+        }
+        assert!(delay(Some(Code::StripeUnavailable), 5) > FIRST_DELAY.saturating_mul(11));
     }
 
     #[tokio::test]
@@ -597,7 +677,7 @@ mod tests {
         for (count, seconds) in
             [(0, 30), (1, 30), (2, 60), (3, 120), (7, 1920), (8, 3600), (99, 3600), (u32::MAX, 3600)]
         {
-            let delay = delay(count).as_secs_f64();
+            let delay = delay(None, count).as_secs_f64();
             let longest = f64::from(seconds);
             assert!((0.75 * longest..=longest).contains(&delay), "{count}: {delay}");
         }

@@ -38,7 +38,7 @@ fn status_of_failure(failure: &Failure) -> StatusCode {
         Failure::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Failure::Unreadable | Failure::Signature(_) | Failure::Event(_) => StatusCode::BAD_REQUEST,
         Failure::Configuration(_) | Failure::Panic => StatusCode::INTERNAL_SERVER_ERROR,
-        Failure::Delivery { .. } | Failure::ReferencesUnread => StatusCode::BAD_GATEWAY,
+        Failure::Delivery { .. } | Failure::Reference { .. } | Failure::Deadline => StatusCode::BAD_GATEWAY,
         Failure::NotDeferred { failure, .. } => status_of_failure(failure),
         Failure::Project(Unavailable::Unreadable(_) | Unavailable::Exhausted) => StatusCode::SERVICE_UNAVAILABLE,
     }
@@ -89,6 +89,8 @@ mod tests {
     use crate::projects::source::LoadError;
     use crate::queue::QueueError;
     use crate::stripe::event::EventError;
+    use crate::stripe::reference::ReferenceKind;
+    use crate::stripe::references::source::ReferenceError;
     use crate::stripe::signature::SignatureError;
 
     fn answered(result: Result<Success, Failure>) -> (u16, Value) {
@@ -124,6 +126,7 @@ mod tests {
 
     #[test]
     fn every_failure_has_its_status_its_code_and_a_reason() {
+        let reference = |error| Failure::Reference { kind: ReferenceKind::Customer, error };
         let delivery = |error| Failure::Delivery { error, key: AmplitudeKey::Main };
         let unreadable = |error| Failure::Project(Unavailable::Unreadable(error));
         let unknown = Unavailable::Unknown { folder: "/stripe-amplitude/demo".to_owned() };
@@ -162,7 +165,10 @@ mod tests {
             (delivery(DeliveryError::InvalidRequest(Complaint::Silenced)), 502, "failed", "amplitude_silenced"),
             (delivery(DeliveryError::InvalidRequest(Complaint::IdLength)), 502, "failed", "amplitude_rejected"),
             (delivery(DeliveryError::Timeout), 502, "failed", "amplitude_timeout"),
-            (Failure::ReferencesUnread, 502, "failed", "stripe_unavailable"),
+            (reference(ReferenceError::Timeout), 502, "failed", "stripe_unavailable"),
+            (reference(ReferenceError::TooManyRequests), 502, "failed", "stripe_unavailable"),
+            (reference(ReferenceError::Rate), 502, "failed", "stripe_rate"),
+            (Failure::Deadline, 502, "failed", "deadline"),
             (not_deferred, 502, "failed", "amplitude_timeout"),
             (unreadable(LoadError::AccessDenied { code: aws() }), 503, "failed", "parameter_store_denied"),
             (unreadable(LoadError::Throttled { code: aws() }), 503, "failed", "parameter_store_throttled"),

@@ -18,6 +18,19 @@ use crate::stripe::field_path::{FieldPath, FieldPattern};
 pub const USER_ID_PATHS: [&str; 6] =
     ["metadata.amplitude_id", "metadata.user_id", "customer_email", "customer.email", "receipt_email", "customer"];
 
+/// The same where references are followed: what the customer holds is the same for all events of a buyer, so it comes before
+/// the addresses that single objects hold.
+pub const USER_ID_PATHS_FOLLOWED: [&str; 8] = [
+    "metadata.amplitude_id",
+    "metadata.user_id",
+    "customer.metadata.amplitude_id",
+    "customer.metadata.user_id",
+    "customer.email",
+    "customer_email",
+    "receipt_email",
+    "customer",
+];
+
 /// How a project wants its events. Every key is optional.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -25,6 +38,10 @@ pub struct Settings {
     pub amplitude_region: Region,
     /// `user_id_paths`: where a user ID is looked for inside `data.object`, in order.
     pub user_id_paths: Vec<FieldPath>,
+    /// `references`: `"off"` (default) or `"follow"`.
+    pub references: References,
+    /// `products`: `"event"` (default) or `"follow"`.
+    pub products: ProductsFrom,
     /// `events`: what is added to the list of types and removed from it.
     pub events: EventTypes,
     /// `revenue_from`: `"payments"` (default), `"payment_intents"` or `"application_fees"`.
@@ -44,6 +61,26 @@ pub struct Settings {
     pub personal_data: PersonalData,
     /// `drop_properties`: further fields that are removed.
     pub drop_properties: Vec<FieldPattern>,
+}
+
+/// Whether the paths of `user_id_paths` go on through Stripe's API.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum References {
+    /// They end where the event's object ends.
+    #[default]
+    Off,
+    /// They may begin with the name of another object of the purchase.
+    Follow,
+}
+
+/// Where the names of products come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ProductsFrom {
+    /// The event's own object.
+    #[default]
+    Event,
+    /// Stripe's API, too: of payments, and of invoices.
+    References,
 }
 
 /// Which events carry revenue.
@@ -109,9 +146,11 @@ const MOST_DAYS: u64 = 36_500;
 /// How long Amplitude remembers what it has seen. Source: Amplitude's HTTP V2 documentation, "Event deduplication".
 const DEDUPLICATION_DAYS: u32 = 7;
 
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 13] = [
     "amplitude_region",
     "user_id_paths",
+    "references",
+    "products",
     "events",
     "revenue_from",
     "refunds",
@@ -127,7 +166,9 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             amplitude_region: Region::default(),
-            user_id_paths: USER_ID_PATHS.iter().filter_map(|path| path.parse().ok()).collect(),
+            user_id_paths: paths(&USER_ID_PATHS),
+            references: References::default(),
+            products: ProductsFrom::default(),
             events: EventTypes::default(),
             revenue_from: RevenueFrom::default(),
             refunds: Refunds::default(),
@@ -141,7 +182,16 @@ impl Default for Settings {
     }
 }
 
+fn paths(paths: &[&str]) -> Vec<FieldPath> {
+    paths.iter().filter_map(|path| path.parse().ok()).collect()
+}
+
 impl Settings {
+    /// Whether anything is read from Stripe's API.
+    pub fn follow(&self) -> bool {
+        self.references == References::Follow || self.products == ProductsFrom::References
+    }
+
     /// Reads the text of the parameter.
     ///
     /// # Errors
@@ -163,6 +213,13 @@ impl Settings {
                     if parsed.user_id_paths.is_empty() {
                         return Err(takes(key, "a list of one path or more"));
                     }
+                }
+                "references" => {
+                    parsed.references = choice(key, value, [("off", References::Off), ("follow", References::Follow)])?;
+                }
+                "products" => {
+                    parsed.products =
+                        choice(key, value, [("event", ProductsFrom::Event), ("follow", ProductsFrom::References)])?;
                 }
                 "events" => parsed.events = event_types(key, value)?,
                 "revenue_from" => {
@@ -207,6 +264,9 @@ impl Settings {
                 "drop_properties" => parsed.drop_properties = list(key, value)?,
                 _ => return Err(unknown(key.clone(), &KEYS)),
             }
+        }
+        if parsed.references == References::Follow && !settings.contains_key("user_id_paths") {
+            parsed.user_id_paths = paths(&USER_ID_PATHS_FOLLOWED);
         }
         if parsed.refunds == Refunds::NegativeRevenue {
             parsed.events.needed = &NEGATIVE_REVENUE_TYPES;
@@ -401,10 +461,27 @@ mod tests {
     }
 
     #[test]
+    fn the_default_paths_are_others_where_references_are_followed() {
+        let paths_of = |settings| {
+            let settings = Settings::parse(settings).unwrap();
+            settings.user_id_paths.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(paths_of(r#"{"references": "off"}"#), USER_ID_PATHS);
+        assert_eq!(paths_of(r#"{"references": "follow"}"#), USER_ID_PATHS_FOLLOWED);
+        assert_eq!(paths_of(r#"{"products": "follow"}"#), USER_ID_PATHS);
+        assert_eq!(
+            paths_of(r#"{"references": "follow", "user_id_paths": ["invoice.metadata.x"]}"#),
+            ["invoice.metadata.x"]
+        );
+    }
+
+    #[test]
     fn every_value_of_the_table_is_taken() {
         let whole = json!({
             "amplitude_region": "eu",
             "user_id_paths": ["metadata.uid", "lines.data.0.metadata.user_id"],
+            "references": "follow",
+            "products": "follow",
             "events": {"add": ["customer.subscription.*", "refund.created"], "remove": ["charge.updated"]},
             "revenue_from": "application_fees",
             "refunds": "negative_revenue",
@@ -422,6 +499,8 @@ mod tests {
             Settings {
                 amplitude_region: Region::Eu,
                 user_id_paths: vec!["metadata.uid".parse().unwrap(), "lines.data.0.metadata.user_id".parse().unwrap()],
+                references: References::Follow,
+                products: ProductsFrom::References,
                 events: EventTypes {
                     add: vec!["customer.subscription.*".parse().unwrap(), "refund.created".parse().unwrap()],
                     remove: vec!["charge.updated".parse().unwrap()],

@@ -6,5 +6,8 @@ pub mod event;
 pub mod event_types;
 pub mod field_path;
 pub mod json;
+pub mod purchase;
+pub mod reference;
+pub mod references;
 mod repair;
 pub mod signature;

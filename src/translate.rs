@@ -4,6 +4,7 @@
 //! the repeats.
 
 pub mod device;
+pub mod products;
 pub mod properties;
 pub mod redaction;
 pub mod revenue;
@@ -13,18 +14,22 @@ use std::borrow::Cow;
 
 use sha2::{Digest as _, Sha256};
 
+use self::products::Products;
 use self::redaction::Reason;
 use self::revenue::{Revenue, Rule};
+use self::user::{NotAnId, User};
 use crate::amplitude::event::{Event, LIBRARY};
 use crate::amplitude::limits;
 use crate::amplitude::properties::Property;
 use crate::money::currency::Currency;
 use crate::money::exchange_rate::{Conversion, MissingRate};
 use crate::projects::name::ProjectName;
-use crate::settings::Settings;
+use crate::settings::{ProductsFrom, References, Settings};
 use crate::stripe;
 use crate::stripe::event::id_of;
 use crate::stripe::field_path::{FieldPath, Path};
+use crate::stripe::purchase::Objects;
+use crate::stripe::reference::Reference;
 
 /// Whose event it is, and how they want it.
 #[derive(Clone, Copy, Debug)]
@@ -37,14 +42,69 @@ pub struct Context<'c> {
     pub settings: &'c Settings,
     /// Whether test-mode events go to an Amplitude project of their own.
     pub has_test_key: bool,
+    /// What was read from Stripe's API for this event so far. `None` where nothing can be read, and references are not
+    /// followed, whatever the settings say.
+    pub objects: Option<&'c Objects>,
+}
+
+impl<'c> Context<'c> {
+    /// The objects for user IDs, where they are followed.
+    fn references(&self) -> Option<&'c Objects> {
+        self.objects.filter(|_| self.settings.references == References::Follow)
+    }
+
+    /// The objects for the names of products, where they are followed.
+    fn lines(&self) -> Option<&'c Objects> {
+        self.objects.filter(|_| self.settings.products == ProductsFrom::References)
+    }
+}
+
+/// An object that has to be read first, and what for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unread {
+    /// The object.
+    pub reference: Reference,
+    /// Whether the names of products need it, and nothing else: no event fails for those.
+    pub is_for_products: bool,
+}
+
+/// Whose an event is, and what was bought: what may take a read to know.
+#[derive(Debug)]
+pub struct Resolved {
+    /// The user, where a path gives one.
+    pub user: Option<User>,
+    /// The products, where the event's own lines are not all that there is.
+    pub products: Option<Products>,
+}
+
+/// Finds out whose an event is, and what was bought. `skipped` is told each path that gave no user ID, and why.
+///
+/// # Errors
+/// What has to be read first.
+pub fn resolve(
+    event: &stripe::event::Event<'_>,
+    context: &Context<'_>,
+    skipped: &mut impl FnMut(&FieldPath, NotAnId),
+) -> Result<Resolved, Unread> {
+    let unread = |is_for_products| move |reference| Unread { reference, is_for_products };
+    let user = user::user(&event.object, context.references(), &context.settings.user_id_paths, skipped);
+    let user = user.map_err(unread(false))?;
+    let products = match context.lines() {
+        Some(objects) => Products::followed(event, objects, properties::names_by_description(context.settings))
+            .map_err(unread(true))?,
+        None => None,
+    };
+    Ok(Resolved { user, products })
 }
 
 /// An event for Amplitude, and how it came about.
 pub struct Translation<'b> {
     /// What is sent.
     pub event: Event<'b>,
-    /// The path inside `data.object` that gave the user ID, if one did.
+    /// The path that gave the user ID, if one did.
     pub user_id_from: Option<FieldPath>,
+    /// The objects of Stripe's API that the path led through.
+    pub user_id_through: Vec<Reference>,
     /// What the event adds to revenue, before any conversion, and why.
     pub revenue: Revenue,
     /// The currency that revenue was converted from, if it was.
@@ -53,18 +113,22 @@ pub struct Translation<'b> {
     pub truncated: usize,
 }
 
-/// Translates an event of a project. `audit` is told each field that is removed, and why.
+/// Translates an event of a project, of which this is [`resolve`]d. `audit` is told each field that is removed, and why.
 ///
 /// # Errors
 /// Where the project wants amounts converted and has no rate for these.
 pub fn translate<'b>(
     event: stripe::event::Event<'b>,
+    resolved: Resolved,
     context: &Context<'_>,
     audit: &mut impl FnMut(&Path<'_>, Reason),
 ) -> Result<Translation<'b>, MissingRate> {
     let Context { project, source, settings, .. } = *context;
-    let user = user::user(&event.object, &settings.user_id_paths);
-    let (user_id, user_id_from) = user.map(|user| (user.id, user.path)).unzip();
+    let Resolved { user, products } = resolved;
+    let (user_id, user_id_from, user_id_through) = match user {
+        Some(User { id, path, through }) => (Some(id), Some(path), through),
+        None => (None, None, Vec::new()),
+    };
     let revenue = revenue::revenue(&event, settings);
     let (amount, conversion) = match revenue {
         Revenue::Counted { minor_units, currency, .. } => {
@@ -83,7 +147,7 @@ pub fn translate<'b>(
     let device_id = device::device_id(&event, project);
     let body_length = event.body_length;
 
-    let mut event_properties = properties::properties(event, source, user_id_from.as_ref(), settings, audit)?;
+    let mut event_properties = properties::properties(event, source, user_id_from.as_ref(), products, settings, audit)?;
     if revenue == Revenue::Unknown {
         event_properties.insert(REVENUE_UNKNOWN, Property::Json(true.into()));
     }
@@ -101,7 +165,7 @@ pub fn translate<'b>(
         library: LIBRARY,
     };
     let converted_from = conversion.filter(|conversion| conversion.rate().is_some()).map(|conversion| conversion.from);
-    Ok(Translation { event, user_id_from, revenue, converted_from, truncated })
+    Ok(Translation { event, user_id_from, user_id_through, revenue, converted_from, truncated })
 }
 
 /// The property that marks an event which counts as revenue, or takes it back, and does not tell how much.
@@ -134,11 +198,11 @@ mod tests {
 
     fn translated_with(settings: &str, envelope: &Value) -> Result<Translation<'static>, MissingRate> {
         let (project, settings) = ("demo".parse().unwrap(), Settings::parse(settings).unwrap());
-        translate(
-            event(envelope),
-            &Context { project: &project, source: Some("eu"), settings: &settings, has_test_key: false },
-            &mut |_, _| {},
-        )
+        let context =
+            Context { project: &project, source: Some("eu"), settings: &settings, has_test_key: false, objects: None };
+        let event = event(envelope);
+        let resolved = resolve(&event, &context, &mut user::untold).unwrap();
+        translate(event, resolved, &context, &mut |_, _| {})
     }
 
     fn translated(envelope: &Value) -> (Value, Option<String>) {

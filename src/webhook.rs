@@ -15,7 +15,8 @@ use crate::amplitude::Region;
 use crate::amplitude::client::{Delivery, EventSink};
 use crate::clock::now;
 use crate::code::Code;
-use crate::forward::{Decision, forward, select, unaudited};
+use crate::follow::{Decided, Received, decide};
+use crate::forward::select;
 use crate::outcome::{Failure, Success};
 use crate::projects::name::ProjectName;
 use crate::projects::parameters::Project;
@@ -25,8 +26,9 @@ use crate::queue::{Cause, EventQueue, Message, in_time};
 use crate::record::{ColdStart, Record};
 use crate::response::respond;
 use crate::stripe::event::Event;
+use crate::stripe::references::References;
+use crate::stripe::references::source::ObjectSource;
 use crate::stripe::signature::{self, SignatureError, SignatureHeader, VerifiedBody};
-use crate::translate::Context;
 
 /// Stripe holds an invoice back, and a buyer waits, until we answer: so late is the answer at the latest.
 const ANSWER_WITHIN: Duration = Duration::from_millis(4500);
@@ -36,6 +38,12 @@ const LAMBDA_RESERVE: Duration = Duration::from_millis(500);
 
 /// What is kept of the answer's time for the queue, where there is one.
 const QUEUE_RESERVE: Duration = Duration::from_secs(1);
+
+/// The time that reads from Stripe's API may take in all.
+const STRIPE_LIMIT: Duration = Duration::from_millis(1500);
+
+/// What has to be left for Amplitude, or it is not asked.
+const AMPLITUDE_RESERVE: Duration = Duration::from_secs(1);
 
 /// How long the queue is waited for where every event goes by it; then the event is delivered directly.
 const QUEUE_FIRST_LIMIT: Duration = Duration::from_millis(1500);
@@ -67,30 +75,31 @@ pub struct Request<'r> {
 
 /// The handler and what it needs.
 #[derive(Debug)]
-pub struct Webhook<S, A, Q> {
+pub struct Webhook<S, A, O, Q> {
     projects: Projects<S>,
     amplitude: A,
+    references: References<O>,
     queue: Option<Q>,
     queue_first: bool,
     signature_tolerance: Duration,
     cold_start: ColdStart,
 }
 
-impl<S: ProjectSource, A: EventSink> Webhook<S, A, Infallible> {
+impl<S: ProjectSource, A: EventSink, O: ObjectSource> Webhook<S, A, O, Infallible> {
     /// A handler without a redelivery queue. `signature_tolerance` is the allowed clock difference, in both directions.
-    pub fn new(projects: Projects<S>, amplitude: A, signature_tolerance: Duration) -> Self {
+    pub fn new(projects: Projects<S>, amplitude: A, references: References<O>, signature_tolerance: Duration) -> Self {
         let cold_start = ColdStart::default();
-        Self { projects, amplitude, queue: None, queue_first: false, signature_tolerance, cold_start }
+        Self { projects, amplitude, references, queue: None, queue_first: false, signature_tolerance, cold_start }
     }
 
     /// The same with a queue, for what cannot be delivered; or, with `queue_first`, for everything.
-    pub fn with_queue<Q: EventQueue>(self, queue: Option<Q>, queue_first: bool) -> Webhook<S, A, Q> {
-        let Self { projects, amplitude, signature_tolerance, cold_start, .. } = self;
-        Webhook { projects, amplitude, queue, queue_first, signature_tolerance, cold_start }
+    pub fn with_queue<Q: EventQueue>(self, queue: Option<Q>, queue_first: bool) -> Webhook<S, A, O, Q> {
+        let Self { projects, amplitude, references, signature_tolerance, cold_start, .. } = self;
+        Webhook { projects, amplitude, references, queue, queue_first, signature_tolerance, cold_start }
     }
 }
 
-impl<S: ProjectSource, A: EventSink, Q: EventQueue> Webhook<S, A, Q> {
+impl<S: ProjectSource, A: EventSink, O: ObjectSource, Q: EventQueue> Webhook<S, A, O, Q> {
     /// Answers one delivery, always, and writes the log line. A panic is answered 500, and Stripe delivers again.
     pub async fn handle(&self, request: Request<'_>) -> Response<String> {
         let time =
@@ -126,13 +135,8 @@ impl<S: ProjectSource, A: EventSink, Q: EventQueue> Webhook<S, A, Q> {
         record: &mut Record,
     ) -> Result<Success, Failure> {
         let delivery_settings = project.delivery.as_ref().map_err(Clone::clone)?;
-        let context = Context {
-            project: &message.project,
-            source: message.source.as_deref(),
-            settings: &delivery_settings.settings,
-            has_test_key: delivery_settings.has_test_key(),
-        };
         if let Some(queue) = self.queue.as_ref().filter(|_| self.queue_first) {
+            let context = Received::from(message).context(delivery_settings, None);
             if let Err(reason) = select(&event, &context, message.received) {
                 return Ok(Success::Ignored(reason));
             }
@@ -145,18 +149,21 @@ impl<S: ProjectSource, A: EventSink, Q: EventQueue> Webhook<S, A, Q> {
             }
         }
         let destination = delivery_settings.destination(event.livemode);
-        let decision = forward(event, &context, message.received, &mut unaudited)
-            .map_err(|missing| delivery_settings.without_rate(missing))?;
+        let deadline = if self.queue.is_some() { before(deadline, QUEUE_RESERVE) } else { deadline };
+        let read_until = before(deadline, AMPLITUDE_RESERVE).min(Instant::now() + STRIPE_LIMIT);
+        let reads = &mut record.stripe;
+        let decision = decide(event, message.into(), delivery_settings, &self.references, reads, read_until).await?;
         let translation = match decision {
-            Decision::Send(translation) => translation,
-            Decision::Ignore(reason, translation) => {
+            Decided::Send(translation) => translation,
+            Decided::Ignore(reason, translation) => {
                 translation.iter().for_each(|translation| record.translation(translation));
                 return Ok(Success::Ignored(reason));
             }
-            Decision::Read(..) => return Err(Failure::ReferencesUnread),
         };
         record.translation(&translation);
-        let deadline = if self.queue.is_some() { before(deadline, QUEUE_RESERVE) } else { deadline };
+        if Instant::now() + AMPLITUDE_RESERVE > deadline {
+            return Err(Failure::Deadline);
+        }
         let delivery = self.amplitude.send(&translation.event, destination, deadline);
         let Delivery { attempts, result } = record.amplitude.time(delivery).await;
         record.delivery(destination.key, attempts, &result);
@@ -287,6 +294,9 @@ mod tests {
     use crate::projects::source::LoadError;
     use crate::projects::tests::Fake;
     use crate::queue::QueueError;
+    use crate::stripe::references::Pace;
+    use crate::stripe::references::source::ReferenceError;
+    use crate::stripe::references::tests::{FakeStripe, customer, found};
     use crate::stripe::signature::{SigningSecret, sign};
 
     /// Remembers what was sent, with the key it was sent to.
@@ -319,15 +329,18 @@ mod tests {
     struct Setup {
         source: Arc<Fake>,
         amplitude: Arc<FakeAmplitude>,
-        webhook: Webhook<Arc<Fake>, Arc<FakeAmplitude>, Infallible>,
+        stripe: Arc<FakeStripe>,
+        webhook: Webhook<Arc<Fake>, Arc<FakeAmplitude>, Arc<FakeStripe>, Infallible>,
     }
 
     impl Setup {
         fn new(parameters: &[(&str, &str)], amplitude: FakeAmplitude) -> Self {
             let (source, amplitude) = (Arc::new(Fake::new(parameters)), Arc::new(amplitude));
             let projects = Projects::new(Arc::clone(&source), Duration::from_secs(300));
-            let webhook = Webhook::new(projects, Arc::clone(&amplitude), Duration::from_secs(300));
-            Self { source, amplitude, webhook }
+            let stripe = Arc::new(FakeStripe::default());
+            let references = References::new(Arc::clone(&stripe), Pace::WEBHOOK);
+            let webhook = Webhook::new(projects, Arc::clone(&amplitude), references, Duration::from_secs(300));
+            Self { source, amplitude, stripe, webhook }
         }
 
         async fn deliver(&self, body: &str, secret: &str) -> (u16, Value) {
@@ -393,6 +406,141 @@ mod tests {
         assert_eq!(answer["code"], "type_not_selected");
     }
 
+    /// With a key of Stripe, and references followed.
+    const FOLLOWING: [(&str, &str); 4] =
+        [COMPLETE[0], COMPLETE[1], ("stripe-api-key", "rk_live_1"), ("settings", r#"{"references": "follow"}"#)];
+
+    /// A live payment of `cus_1` that names nobody else.
+    fn payment() -> Value {
+        let mut event = sample("payment_intent.succeeded");
+        event["livemode"] = json!(true);
+        let object = event["data"]["object"].as_object_mut().unwrap();
+        for (name, value) in [("metadata", json!({})), ("receipt_email", json!(null)), ("customer", json!("cus_1"))] {
+            object.insert(name.to_owned(), value);
+        }
+        event
+    }
+
+    #[tokio::test]
+    async fn an_event_is_of_the_user_that_its_customer_names() {
+        let setup = Setup::new(&FOLLOWING, FakeAmplitude::default());
+        let known = found(&json!({"id": "cus_1", "object": "customer", "metadata": {"user_id": "user_7"}}));
+        setup.stripe.answer(&customer("cus_1"), Ok(known));
+        for _ in 0..2 {
+            let (status, answer) = setup.deliver(&payment().to_string(), "whsec_a").await;
+            assert_eq!((status, &answer["user_id_from"]), (200, &json!("customer.metadata.user_id")));
+        }
+        let sent = setup.amplitude.sent.lock().unwrap();
+        assert!(sent.iter().all(|(event, _)| event["user_id"] == "user_7"));
+        assert!(sent.iter().all(|(event, _)| !event.to_string().contains("rk_live_1")));
+        assert_eq!(setup.stripe.reads(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_reference_that_cannot_be_read_is_never_replaced_by_a_lower_path() {
+        use ReferenceError::*;
+        for (error, status, code) in [
+            (Timeout, 502, "stripe_unavailable"),
+            (Connection, 502, "stripe_unavailable"),
+            (TooManyRequests, 502, "stripe_unavailable"),
+            (Status(500), 502, "stripe_unavailable"),
+            (NotStripe(200), 502, "stripe_unavailable"),
+            (Rate, 502, "stripe_rate"),
+            (KeyRefused, 500, "stripe_key_refused"),
+            (AccountRefused, 500, "stripe_key_refused"),
+            (PermissionMissing(crate::stripe::reference::ReferenceKind::Customer), 500, "stripe_permission_missing"),
+            (NotFound(crate::stripe::reference::ReferenceKind::Customer), 500, "stripe_object_not_found"),
+        ] {
+            let setup = Setup::new(&FOLLOWING, FakeAmplitude::default());
+            setup.stripe.answer(&customer("cus_1"), Err(error));
+            let (answered, answer) = setup.deliver(&payment().to_string(), "whsec_a").await;
+            assert_eq!((answered, answer["code"].as_str().unwrap(), setup.sent()), (status, code, 0), "{answer}");
+            let reason = answer["reason"].as_str().unwrap();
+            assert!(status == 502 || reason.contains("/stripe-amplitude/demo/stripe-api-key"), "{reason}");
+            assert!(!reason.contains("rk_live") && !reason.contains("cus_1"), "{reason}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_key_is_needed_only_where_something_has_to_be_read_and_there_is_no_fallback() {
+        let other = ("stripe-api-key/eu", "rk_live_2");
+        let setup = Setup::new(&[COMPLETE[0], COMPLETE[1], other, FOLLOWING[3]], FakeAmplitude::default());
+        let (status, answer) = setup.deliver(&payment().to_string(), "whsec_a").await;
+        assert_eq!((status, &answer["code"]), (500, &json!("stripe_key_missing")));
+        assert!(answer["reason"].as_str().unwrap().contains("/stripe-amplitude/demo/stripe-api-key "), "{answer}");
+        let mut named = payment();
+        named["data"]["object"]["metadata"]["user_id"] = json!("u");
+        assert_eq!(setup.deliver(&named.to_string(), "whsec_a").await.0, 200);
+        assert_eq!(setup.stripe.reads(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_key_alone_changes_nothing() {
+        let setup = Setup::new(&[COMPLETE[0], COMPLETE[1], FOLLOWING[2]], FakeAmplitude::default());
+        let (status, answer) = setup.deliver(&payment().to_string(), "whsec_a").await;
+        assert_eq!((status, &answer["user_id_from"], setup.stripe.reads()), (200, &json!("customer"), 0));
+    }
+
+    #[tokio::test]
+    async fn test_mode_events_need_a_test_key_to_be_followed() {
+        let mut event = payment();
+        event["livemode"] = json!(false);
+        let known = found(&json!({"id": "cus_1", "object": "customer", "metadata": {"user_id": "user_7"}}));
+        let with_key = [FOLLOWING[0], FOLLOWING[1], FOLLOWING[2], FOLLOWING[3], ("stripe-test-api-key", "rk_test_1")];
+        for (parameters, path, reads) in
+            [(&FOLLOWING[..], "customer", 0), (&with_key[..], "customer.metadata.user_id", 1)]
+        {
+            let setup = Setup::new(parameters, FakeAmplitude::default());
+            setup.stripe.answer(&customer("cus_1"), Ok(known.clone()));
+            let (status, answer) = setup.deliver(&event.to_string(), "whsec_a").await;
+            assert_eq!((status, &answer["user_id_from"], setup.stripe.reads()), (200, &json!(path), reads));
+        }
+    }
+
+    #[tokio::test]
+    async fn no_event_fails_for_the_names_of_its_products() {
+        let settings = ("settings", r#"{"products": "follow"}"#);
+        let setup = Setup::new(&[COMPLETE[0], COMPLETE[1], FOLLOWING[2], settings], FakeAmplitude::default());
+        let mut event = payment();
+        event["data"]["object"]["invoice"] = json!("in_1");
+        let lines = crate::stripe::reference::Reference {
+            kind: crate::stripe::reference::ReferenceKind::InvoiceLines,
+            id: "in_1".to_owned(),
+        };
+        setup.stripe.answer(&lines, Err(ReferenceError::Status(500)));
+        assert_eq!(setup.deliver(&event.to_string(), "whsec_a").await.0, 200);
+        let list = json!({"object": "list", "has_more": false,
+            "data": [{"description": "1 × Pro (at $1.00 / month)", "price": {"product": {"id": "prod_1", "name": "Pro"}}}]});
+        setup.stripe.answer(&lines, Ok(found(&list)));
+        assert_eq!(setup.deliver(&event.to_string(), "whsec_a").await.0, 200);
+        let sent = setup.amplitude.sent.lock().unwrap();
+        let properties: Vec<_> = sent.iter().map(|(event, _)| &event["event_properties"]).collect();
+        assert_eq!(properties[0]["products_incomplete"], true);
+        assert_eq!(
+            (&properties[1]["product_names"], &properties[1]["product_ids"]),
+            (&json!(["Pro"]), &json!(["prod_1"]))
+        );
+        assert_eq!(properties[1].get("products_incomplete"), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn stripe_has_a_second_and_a_half_in_all_and_amplitude_its_second() {
+        let settings = r#"{"references": "follow", "user_id_paths": ["customer.metadata.x", "invoice.metadata.x"]}"#;
+        let parameters = [COMPLETE[0], COMPLETE[1], FOLLOWING[2], ("settings", settings)];
+        let (source, amplitude) = (Arc::new(Fake::new(&parameters)), Arc::new(FakeAmplitude::default()));
+        let projects = Projects::new(Arc::clone(&source), Duration::from_secs(300));
+        let stripe = Arc::new(FakeStripe { takes: Duration::from_millis(1000), ..FakeStripe::default() });
+        let references = References::new(Arc::clone(&stripe), Pace::WEBHOOK);
+        let webhook = Webhook::new(projects, Arc::clone(&amplitude), references, Duration::from_secs(300));
+        let setup = Setup { source, amplitude, stripe, webhook };
+        let mut event = payment();
+        event["data"]["object"]["invoice"] = json!("in_1");
+        let start = Instant::now();
+        let (status, answer) = setup.deliver(&event.to_string(), "whsec_a").await;
+        assert_eq!((status, &answer["code"], setup.stripe.reads()), (502, &json!("stripe_unavailable"), 2));
+        assert_eq!(start.elapsed(), STRIPE_LIMIT);
+    }
+
     /// Remembers what was put, with the code.
     #[derive(Default)]
     struct FakeQueue {
@@ -426,7 +574,8 @@ mod tests {
         let amplitude = Arc::new(FakeAmplitude { fails: amplitude_fails, ..FakeAmplitude::default() });
         let queue = Arc::new(FakeQueue { fails: queue_fails, ..FakeQueue::default() });
         let projects = Projects::new(Arc::new(Fake::new(parameters)), Duration::from_secs(300));
-        let webhook = Webhook::new(projects, Arc::clone(&amplitude), Duration::from_secs(300));
+        let references = References::new(Arc::new(FakeStripe::default()), Pace::WEBHOOK);
+        let webhook = Webhook::new(projects, Arc::clone(&amplitude), references, Duration::from_secs(300));
         let webhook = webhook.with_queue(Some(Arc::clone(&queue)), queue_first);
         let mut event = sample("charge.succeeded");
         event["type"] = json!(event_type);

@@ -58,7 +58,13 @@ impl Work {
     pub(crate) fn core(&self) -> Vec<u8> {
         let body = self.verify();
         let event = Event::parse(&body).expect("it is an event");
-        let context = Context { project: &self.project, source: None, settings: &self.settings, has_test_key: false };
+        let context = Context {
+            project: &self.project,
+            source: None,
+            settings: &self.settings,
+            has_test_key: false,
+            objects: None,
+        };
         let decision = forward(event, &context, TIMESTAMP, &mut unaudited).expect("no rate is needed");
         let Decision::Send(translation) = decision else { unreachable!("it is on the list") };
         serde_json::to_vec(&Request::new(&[&translation.event], "0123456789abcdef0123456789abcdef"))

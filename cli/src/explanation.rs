@@ -7,7 +7,7 @@ use stripe_amplitude::amplitude;
 use stripe_amplitude::amplitude::Region;
 use stripe_amplitude::amplitude::properties::Property;
 use stripe_amplitude::code::Code;
-use stripe_amplitude::forward::{Decision, IgnoreReason, Reference, forward, select};
+use stripe_amplitude::forward::{Decision, IgnoreReason, forward, select};
 use stripe_amplitude::money::exchange_rate::{Conversion, MissingRate, Rate};
 use stripe_amplitude::money::{amount::Amount, currency::Currency};
 use stripe_amplitude::projects::parameters::parameter;
@@ -15,6 +15,7 @@ use stripe_amplitude::stripe::event::Event;
 use stripe_amplitude::stripe::event_types::{API_VERSION, TYPES};
 use stripe_amplitude::stripe::field_path::FieldPath;
 use stripe_amplitude::stripe::json::Json;
+use stripe_amplitude::stripe::reference::Reference;
 use stripe_amplitude::translate::device;
 use stripe_amplitude::translate::redaction::Reason;
 use stripe_amplitude::translate::revenue::{NotCounted, Revenue, Rule};
@@ -51,7 +52,7 @@ pub(crate) enum Fate<'b> {
     /// It is ignored because it names no user.
     WithoutUser(IgnoreReason, Box<Translated<'b>>),
     /// It cannot be translated before these objects are read from Stripe's API.
-    Unread(Vec<Reference>),
+    Unread(Reference),
     /// It is sent.
     Sent(Box<Translated<'b>>),
 }
@@ -169,22 +170,15 @@ fn fate<'b>(event: Event<'b>, context: &Context<'_>, received: u64) -> Result<Fa
         Decision::Send(translation) => Fate::Sent(translated(*translation)?),
         Decision::Ignore(reason, Some(translation)) => Fate::WithoutUser(reason, translated(*translation)?),
         Decision::Ignore(reason, None) => Fate::NotSelected(reason),
-        Decision::Read(_, references) => Fate::Unread(references),
+        Decision::Read(_, unread) => Fate::Unread(unread.reference),
     })
 }
 
 fn user_id(event: &Event<'_>, paths: &[FieldPath]) -> UserId {
-    let mut user = UserId { passed_over: Vec::new(), found: None };
-    for (path, id) in user::look_up(&event.object, paths) {
-        match id {
-            Ok(id) => {
-                user.found = Some((path.clone(), id));
-                break;
-            }
-            Err(reason) => user.passed_over.push((path.clone(), reason)),
-        }
-    }
-    user
+    let mut passed_over = Vec::new();
+    let skipped = &mut |path: &FieldPath, reason| passed_over.push((path.clone(), reason));
+    let found = user::user(&event.object, None, paths, skipped).ok().flatten();
+    UserId { passed_over, found: found.map(|user| (user.path, user.id)) }
 }
 
 fn money(revenue: Revenue, context: &Context<'_>) -> Result<Money, MissingRate> {
@@ -209,7 +203,7 @@ impl fmt::Display for Explanation<'_> {
         writeln!(f)?;
         match &self.fate {
             Fate::NotSelected(reason) => ignored(f, reason),
-            Fate::Unread(references) => unread(f, references),
+            Fate::Unread(reference) => unread(f, reference),
             Fate::WithoutUser(reason, translated) => {
                 ignored(f, reason)?;
                 writeln!(f)?;
@@ -279,9 +273,9 @@ fn ignored(f: &mut fmt::Formatter<'_>, reason: &IgnoreReason) -> fmt::Result {
     )
 }
 
-fn unread(f: &mut fmt::Formatter<'_>, references: &[Reference]) -> fmt::Result {
+fn unread(f: &mut fmt::Formatter<'_>, reference: &Reference) -> fmt::Result {
     heading(f, "Read from Stripe's API first")?;
-    references.iter().try_for_each(|Reference { kind, id }| text(f, &format!("{kind} {id}")))
+    text(f, &format!("GET {}", reference.path()))
 }
 
 impl fmt::Display for Translated<'_> {
@@ -473,8 +467,8 @@ fn spell(number: i64, noun: &str) -> String {
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
+    use stripe_amplitude::forward::unaudited;
     use stripe_amplitude::settings::Settings;
-    use stripe_amplitude::translate::translate;
 
     use stripe_amplitude::stripe::signature::VerifiedBody;
 
@@ -503,7 +497,7 @@ mod tests {
         let (project, settings) = ("demo".parse().unwrap(), Settings::parse(settings).unwrap());
         Explanation::of(
             parsed(envelope),
-            &Context { project: &project, source: None, settings: &settings, has_test_key: false },
+            &Context { project: &project, source: None, settings: &settings, has_test_key: false, objects: None },
             received,
             NOW,
         )
@@ -522,8 +516,16 @@ mod tests {
             let settings = Settings::parse(text).unwrap();
             for sample in &SAMPLES {
                 let envelope: Value = serde_json::from_str(sample.json).unwrap();
-                let context = Context { project: &project, source: None, settings: &settings, has_test_key: false };
-                let expected = translate(parsed(&envelope), &context, &mut |_, _| {}).unwrap();
+                let context = Context {
+                    project: &project,
+                    source: None,
+                    settings: &settings,
+                    has_test_key: false,
+                    objects: None,
+                };
+                let happened = envelope["created"].as_u64().unwrap();
+                let decision = forward(parsed(&envelope), &context, happened, &mut unaudited);
+                let Ok(Decision::Send(expected)) = decision else { panic!("{}", sample.event_type) };
                 let explanation = explained(text, &envelope).unwrap();
                 let Fate::Sent(translated) = &explanation.fate else { panic!("{}", sample.event_type) };
                 let json = |event| serde_json::to_string(event).unwrap();

@@ -9,7 +9,6 @@ use bytes::Bytes;
 use serde_json::value::{RawValue, to_raw_value};
 use stripe_amplitude::amplitude::AmplitudeKey;
 use stripe_amplitude::forward::{Decision, IgnoreReason, forward, unaudited};
-use stripe_amplitude::outcome::Failure;
 use stripe_amplitude::projects::name::ProjectName;
 use stripe_amplitude::projects::parameters::DeliverySettings;
 use stripe_amplitude::stripe::event::{Event, EventError};
@@ -105,6 +104,7 @@ impl Translator {
             source: self.source.as_deref(),
             settings: &self.delivery.settings,
             has_test_key: self.delivery.has_test_key(),
+            objects: None,
         };
         let happened = u64::try_from(created).unwrap_or_default();
         let decision = forward(event, &context, happened, &mut unaudited)
@@ -114,7 +114,8 @@ impl Translator {
             Decision::Ignore(reason, translation) => {
                 return Err(Fate::Ignored(reason, translation.map(|translation| translation.event.insert_id)));
             }
-            Decision::Read(..) => return Err(Fate::Unusable(Failure::ReferencesUnread.to_string())),
+            // Without objects, nothing can be read.
+            Decision::Read(..) => return Err(Fate::OfAnotherTime),
         };
         let event = &translation.event;
         let json = to_raw_value(event).map_err(|error| Fate::Unusable(error.to_string()))?;

@@ -73,6 +73,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
         source: arguments.source.as_deref(),
         settings: &settings,
         has_test_key: false,
+        objects: None,
     };
     // As if it was received at once.
     let received = u64::try_from(event.created).unwrap_or_default();

@@ -38,6 +38,8 @@ use stripe_amplitude::http_client;
 use stripe_amplitude::projects;
 use stripe_amplitude::projects::name::ProjectName;
 use stripe_amplitude::stripe::event::Event;
+use stripe_amplitude::stripe::references::api::StripeApi;
+use stripe_amplitude::stripe::references::{Pace, References};
 use stripe_amplitude::stripe::signature;
 use stripe_amplitude::stripe::signature::VerifiedBody;
 use stripe_amplitude::translate::Context;
@@ -86,7 +88,7 @@ pub(crate) enum Amplitude {
 pub(crate) struct Workbench(Arc<Inner>);
 
 struct Inner {
-    webhook: Webhook<Projects, Line, Infallible>,
+    webhook: Webhook<Projects, Line, StripeApi, Infallible>,
     projects: Projects,
     /// The local Amplitude, and its address.
     emulator: Option<(Emulator, String)>,
@@ -148,10 +150,11 @@ impl Workbench {
             (_, Some((_, address))) => Upstream::Local(format!("{address}{HTTP_V2}")),
             _ => Upstream::Real,
         };
+        let references = References::new(StripeApi::new(http.clone(), None), Pace::WEBHOOK);
         let line = Line::open(http, upstream).await?;
         let loaded = projects::Projects::new(projects.clone(), DEFAULT);
         Ok(Self(Arc::new(Inner {
-            webhook: Webhook::new(loaded, line.clone(), DEFAULT),
+            webhook: Webhook::new(loaded, line.clone(), references, DEFAULT),
             projects,
             emulator,
             line,
@@ -265,7 +268,8 @@ impl Workbench {
         let now = entry.summary.received / 1000;
         let body = VerifiedBody::trusted(entry.stripe.body.clone().into());
         let settings = &delivery.settings;
-        let context = Context { project: &name, source: None, settings, has_test_key: delivery.has_test_key() };
+        let context =
+            Context { project: &name, source: None, settings, has_test_key: delivery.has_test_key(), objects: None };
         let explanation = Explanation::of(Event::parse(&body).ok()?, &context, now, now).ok()?;
         Some((explanation.to_string(), note::notes(&explanation)))
     }

@@ -45,7 +45,7 @@ fuzz_target!(|input: &[u8]| {
     assert!(!settings.user_id_paths.is_empty());
     assert_eq!(Settings::parse(text), Ok(settings.clone()));
     let project = "demo".parse().expect("a name");
-    let context = Context { project: &project, source: None, settings: &settings, has_test_key: false };
+    let context = Context { project: &project, source: None, settings: &settings, has_test_key: false, objects: None };
     for event in &*EVENTS {
         for now in [0, 1_721_948_600, u64::MAX] {
             let decision = forward(event.clone(), &context, now, &mut unaudited);

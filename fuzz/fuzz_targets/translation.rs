@@ -27,7 +27,7 @@ fuzz_target!(|input: &[u8]| {
     let body = VerifiedBody::trusted(Bytes::copy_from_slice(body));
     let Ok(event) = Event::parse(&body) else { return };
     let project = "demo".parse().expect("a name");
-    let context = Context { project: &project, source: Some("eu"), settings: &settings, has_test_key: false };
+    let context = Context { project: &project, source: Some("eu"), settings: &settings, has_test_key: false, objects: None };
     // `preview` explains types that are not on the list, too.
     let _ = translate(event.clone(), &context, &mut unaudited);
     let received = u64::try_from(event.created).unwrap_or_default();

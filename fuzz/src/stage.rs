@@ -17,6 +17,11 @@ use stripe_amplitude::projects::parameters::Parameter;
 use stripe_amplitude::projects::source::{LoadError, ProjectSource};
 use stripe_amplitude::queue::{self, Cause, EventQueue, QueueError};
 use stripe_amplitude::redelivery::Redelivery;
+use stripe_amplitude::stripe::json::Json;
+use stripe_amplitude::stripe::purchase::Found;
+use stripe_amplitude::stripe::reference::Reference;
+use stripe_amplitude::stripe::references::source::{Access, ObjectSource, ReferenceError};
+use stripe_amplitude::stripe::references::{Pace, References};
 use stripe_amplitude::webhook::Webhook;
 use tokio::runtime::Runtime;
 use tokio::time::Instant;
@@ -51,6 +56,7 @@ struct Script {
     secrets_ever: Vec<String>,
     source: String,
     amplitude: String,
+    stripe: String,
     queue: String,
     /// Events that Amplitude was sent.
     sent: usize,
@@ -71,6 +77,7 @@ impl Stage {
             secrets_ever: vec![SECRET.to_owned()],
             source: String::new(),
             amplitude: String::new(),
+            stripe: String::new(),
             queue: String::new(),
             sent: 0,
             queued: 0,
@@ -79,7 +86,8 @@ impl Stage {
     }
 
     /// Does as the message says, from now on: `:parameter settings={}` and `:without amplitude-api-key` change the
-    /// parameters; `:source`, `:amplitude` and `:queue` tell what Parameter Store, Amplitude and the queue answer.
+    /// parameters; `:source`, `:amplitude`, `:stripe` and `:queue` tell what Parameter Store, Amplitude,
+    /// Stripe's API and the queue answer.
     pub fn direct(&self, message: &Message<'_>) {
         let mut script = self.script.get();
         for name in message.directives("without") {
@@ -99,21 +107,26 @@ impl Stage {
         };
         answer("source", &mut script.source);
         answer("amplitude", &mut script.amplitude);
+        answer("stripe", &mut script.stripe);
         answer("queue", &mut script.queue);
     }
 
     /// The handler of webhooks; with the queue, or, with `queue_first`, by it.
-    pub fn webhook(&self, with_queue: bool, queue_first: bool) -> Webhook<Source, Sink, Queue> {
+    pub fn webhook(&self, with_queue: bool, queue_first: bool) -> Webhook<Source, Sink, Stripe, Queue> {
         let projects = Projects::new(Source(self.script.clone()), Duration::from_secs(300));
-        let webhook = Webhook::new(projects, Sink(self.script.clone()), Duration::from_secs(TOLERANCE));
+        let webhook = Webhook::new(projects, Sink(self.script.clone()), self.references(), Duration::from_secs(TOLERANCE));
         webhook.with_queue(with_queue.then(|| Queue(self.script.clone())), queue_first)
     }
 
     /// The handler of what waits in the queue.
-    pub fn redelivery(&self) -> Redelivery<Source, Sink, Queue> {
+    pub fn redelivery(&self) -> Redelivery<Source, Sink, Stripe, Queue> {
         let projects = Projects::new(Source(self.script.clone()), Duration::from_secs(300));
         let queue = || Some(Queue(self.script.clone()));
-        Redelivery::new(projects, Sink(self.script.clone()), queue(), queue())
+        Redelivery::new(projects, Sink(self.script.clone()), self.references(), queue(), queue())
+    }
+
+    fn references(&self) -> References<Stripe> {
+        References::new(Stripe(self.script.clone()), Pace::of_redelivery(1))
     }
 
     /// Waits in the stage's own time.
@@ -279,6 +292,32 @@ impl BatchSink for Sink {
             delivery.results.push(result.map(drop));
         }
         delivery
+    }
+}
+
+/// Stripe's API in memory: an error, or the same object for all references.
+pub struct Stripe(Shared);
+
+impl ObjectSource for Stripe {
+    async fn read(&self, access: &Access<'_>, reference: &Reference) -> Result<Found, ReferenceError> {
+        let answer = self.0.get().stripe.clone();
+        let path = reference.path();
+        assert!(path.starts_with("/v1/") && path.is_ascii() && !path.contains("..") && !path.contains(' '), "{path}");
+        Err(match &*answer {
+            "hangs" => std::future::pending().await,
+            "connection" => ReferenceError::Connection,
+            "throttled" => ReferenceError::TooManyRequests,
+            "status" => ReferenceError::Status(500),
+            "stranger" => ReferenceError::NotStripe(200),
+            "key" => ReferenceError::KeyRefused,
+            "account" => ReferenceError::AccountRefused,
+            "permission" => ReferenceError::PermissionMissing(reference.kind),
+            "missing" if access.is_live => ReferenceError::NotFound(reference.kind),
+            object => match serde_json::from_str::<Json<'_>>(object) {
+                Ok(json) => return Ok(Found::Object(Arc::new(json.into_owned()))),
+                Err(_) => return Ok(Found::Nothing),
+            },
+        })
     }
 }
 

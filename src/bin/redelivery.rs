@@ -11,6 +11,8 @@ use stripe_amplitude::projects::Projects;
 use stripe_amplitude::projects::parameter_store::ParameterStore;
 use stripe_amplitude::queue::sqs::Sqs;
 use stripe_amplitude::redelivery::{Invocation, Redelivery};
+use stripe_amplitude::stripe::references::api::StripeApi;
+use stripe_amplitude::stripe::references::{Pace, References};
 use stripe_amplitude::{http_client, lambda};
 
 fn main() -> ExitCode {
@@ -24,8 +26,10 @@ async fn run(environment: Environment) -> Result<(), Error> {
     let sqs = |url| Sqs::new(&environment.access, http.clone(), url);
     let queue = environment.redelivery_queue_url.map(sqs);
     let dead_letters = environment.dead_letter_queue_url.map(sqs);
+    let stripe = StripeApi::new(http.clone(), environment.stripe_api_url);
+    let references = References::new(stripe, Pace::of_redelivery(environment.batches_at_once));
     let amplitude = Client::new(http.clone(), environment.amplitude_url);
-    let redelivery = Arc::new(Redelivery::new(projects, amplitude, queue, dead_letters));
+    let redelivery = Arc::new(Redelivery::new(projects, amplitude, references, queue, dead_letters));
 
     lambda_runtime::run_concurrent(service_fn(move |event: LambdaEvent<Payload>| {
         let redelivery = Arc::clone(&redelivery);

@@ -1,11 +1,14 @@
 //! A project as its parameters describe it.
 
+use std::collections::BTreeMap;
+
 use secrecy::{ExposeSecret as _, SecretString};
 use thiserror::Error;
 
 use crate::amplitude::{AmplitudeKey, Destination};
 use crate::money::exchange_rate::MissingRate;
 use crate::settings::{Settings, SettingsError};
+use crate::stripe::reference::ReferenceKind;
 use crate::stripe::signature::SigningSecret;
 
 /// The names of the parameters below `{prefix}/{project}/`.
@@ -16,6 +19,10 @@ pub mod parameter {
     pub const SIGNING_SECRET: &str = "stripe-signing-secret";
     /// The secret that is about to take its place, in a rotation; with the same label, so that events of both are alike.
     pub const NEXT_SIGNING_SECRET: &str = "stripe-signing-secret-next";
+    /// A restricted key of Stripe, with which references are followed; with the label of the account's signing secret.
+    pub const STRIPE_API_KEY: &str = "stripe-api-key";
+    /// The same for test-mode events.
+    pub const STRIPE_TEST_API_KEY: &str = "stripe-test-api-key";
     /// The API key of the Amplitude project.
     pub const API_KEY: &str = AmplitudeKey::Main.parameter();
     /// The API key of the Amplitude project for test-mode events, if they have one of their own.
@@ -52,6 +59,8 @@ pub struct DeliverySettings {
     test: Option<Destination>,
     /// The parameter `settings`.
     pub settings: Settings,
+    /// Stripe's keys, by the names of their parameters.
+    stripe_keys: BTreeMap<String, SecretString>,
     /// For messages.
     folder: String,
 }
@@ -73,6 +82,37 @@ impl DeliverySettings {
     /// All destinations: the main one, and the one of test-mode events if they have their own.
     pub fn destinations(&self) -> impl Iterator<Item = &Destination> {
         std::iter::once(&self.main).chain(&self.test)
+    }
+
+    /// The name of the parameter with the key of Stripe that reads for an event: exactly the one with the label of the secret
+    /// that matched. There is no fallback, because another account's key would read other objects.
+    pub fn stripe_key_parameter(livemode: Option<bool>, label: Option<&str>) -> String {
+        let name = if livemode == Some(false) { parameter::STRIPE_TEST_API_KEY } else { parameter::STRIPE_API_KEY };
+        label.map_or_else(|| name.to_owned(), |label| format!("{name}/{label}"))
+    }
+
+    /// The key in a parameter.
+    pub fn stripe_key(&self, parameter: &str) -> Option<&SecretString> {
+        self.stripe_keys.get(parameter)
+    }
+
+    /// The names of the parameters that hold a key of Stripe.
+    pub fn stripe_key_parameters(&self) -> impl Iterator<Item = &str> {
+        self.stripe_keys.keys().map(String::as_str)
+    }
+
+    /// The folder of the project's parameters, for messages.
+    pub fn folder(&self) -> &str {
+        &self.folder
+    }
+
+    /// The key of Stripe in a parameter cannot be used for an event.
+    pub fn with_unusable_key(&self, parameter: &str, problem: StripeKeyProblem) -> ConfigurationError {
+        ConfigurationError {
+            folder: self.folder.clone(),
+            name: parameter.to_owned(),
+            problem: Problem::StripeKey(problem),
+        }
     }
 
     /// The settings cannot be used for an event.
@@ -128,6 +168,23 @@ pub enum Problem {
     /// It should hold an API key of Amplitude.
     #[error("holds a key, a secret or an ID of Stripe's; it takes the API key of the Amplitude project")]
     OfStripe,
+    /// It should hold a secret or restricted key of Stripe.
+    #[error(
+        "holds a publishable key of Stripe, which can read nothing; it takes a restricted key, which starts with rk_"
+    )]
+    PublishableKey,
+    /// It should hold a secret or restricted key of Stripe.
+    #[error("holds something else than a key of Stripe's API; it takes a restricted key, which starts with rk_")]
+    NotAStripeKey,
+    /// It should hold a key of test mode.
+    #[error("holds a key of live mode; it takes one of test mode, which starts with rk_test_")]
+    LiveKey,
+    /// It should hold a key of live mode.
+    #[error("holds a key of test mode; it takes one of live mode, which starts with rk_live_")]
+    TestKey,
+    /// The key is what it should be, but an event needs more of it.
+    #[error(transparent)]
+    StripeKey(StripeKeyProblem),
     /// The quotation marks would be part of the value.
     #[error("is in quotation marks; write it without them")]
     Quoted,
@@ -139,6 +196,36 @@ pub enum Problem {
     MissingRate(MissingRate),
 }
 
+/// Why a key of Stripe cannot be used for an event whose references are followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum StripeKeyProblem {
+    /// There is none.
+    #[error(
+        "is missing; references are followed, so create it as a SecureString, with a restricted key of the Stripe account that this event comes from"
+    )]
+    Missing,
+    /// 401.
+    #[error(
+        "is not accepted by Stripe; it was revoked, has expired or is not whole: create a restricted key, and write it"
+    )]
+    Refused,
+    /// 403.
+    #[error("lacks a permission to read the {0}: in Stripe's dashboard, give the restricted key {permissions}", permissions = permissions(*.0))]
+    PermissionMissing(ReferenceKind),
+    /// 403, of a connected account.
+    #[error(
+        "has no access to the connected account that this event comes from; the account may have been disconnected"
+    )]
+    AccountRefused,
+    /// 404.
+    #[error("does not find the {0} of this event: it is the key of another account, or of another mode")]
+    NotFound(ReferenceKind),
+}
+
+fn permissions(kind: ReferenceKind) -> String {
+    kind.permissions().iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
 impl Project {
     /// Reads a project from its parameters. `folder` is for messages.
     pub fn from_parameters(parameters: Vec<Parameter>, folder: &str) -> Self {
@@ -148,9 +235,16 @@ impl Project {
         let mut settings = Settings::default();
         let mut problem = None;
         let mut unknown_parameters = Vec::new();
+        let mut stripe_keys = BTreeMap::new();
         for Parameter { name, value } in parameters {
             let text = value.expose_secret();
             let result = match (name.as_str(), label(&name)) {
+                _ if labelled(&name, parameter::STRIPE_API_KEY).is_some() => {
+                    stripe_key(text, true).map(|key| drop(stripe_keys.insert(name.clone(), key)))
+                }
+                _ if labelled(&name, parameter::STRIPE_TEST_API_KEY).is_some() => {
+                    stripe_key(text, false).map(|key| drop(stripe_keys.insert(name.clone(), key)))
+                }
                 (_, Some(label)) => signing_secret(text).map(|secret| secrets.push((label.map(str::to_owned), secret))),
                 (parameter::API_KEY, _) => amplitude_key(text).map(|key| api_key = Some(key)),
                 (parameter::TEST_API_KEY, _) => amplitude_key(text).map(|key| test_api_key = Some(key)),
@@ -177,7 +271,7 @@ impl Project {
                 let region = settings.amplitude_region;
                 let main = Destination { region, api_key, key: AmplitudeKey::Main };
                 let test = test_api_key.map(|api_key| Destination { region, api_key, key: AmplitudeKey::Test });
-                Ok(DeliverySettings { main, test, settings, folder: folder.to_owned() })
+                Ok(DeliverySettings { main, test, settings, stripe_keys, folder: folder.to_owned() })
             }
         };
         let secrets = secrets.into_iter().map(|(label, secret)| SigningSecret::new(secret, label)).collect();
@@ -192,8 +286,12 @@ impl Project {
 
 /// The label of a signing secret, if it has one, by the name of its parameter. `None` where it is another parameter.
 fn label(name: &str) -> Option<Option<&str>> {
-    let next = name.strip_prefix(parameter::NEXT_SIGNING_SECRET);
-    let rest = next.or_else(|| name.strip_prefix(parameter::SIGNING_SECRET))?;
+    labelled(name, parameter::NEXT_SIGNING_SECRET).or_else(|| labelled(name, parameter::SIGNING_SECRET))
+}
+
+/// The label in the name of a parameter that begins so, if it has one. `None` where it is another parameter.
+fn labelled<'n>(name: &'n str, begin: &str) -> Option<Option<&'n str>> {
+    let rest = name.strip_prefix(begin)?;
     match rest.strip_prefix('/') {
         Some(label) => (!label.is_empty() && !label.contains('/')).then_some(Some(label)),
         None => rest.is_empty().then_some(None),
@@ -223,7 +321,7 @@ pub fn signing_secret(text: &str) -> Result<SecretString, Problem> {
     if begins_with(text, &STRIPE_ENDPOINT_IDS) {
         return Err(Problem::EndpointId);
     }
-    if text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+    if is_amplitude_key(text) {
         return Err(Problem::AmplitudeKey);
     }
     Ok(text.into())
@@ -237,6 +335,30 @@ fn amplitude_key(text: &str) -> Result<SecretString, Problem> {
         return Err(Problem::OfStripe);
     }
     Ok(text.into())
+}
+
+/// Likewise, a key of Stripe's API, of live or of test mode.
+///
+/// # Errors
+/// What the text is instead.
+pub fn stripe_key(text: &str, is_live: bool) -> Result<SecretString, Problem> {
+    let text = value(text)?;
+    if text.starts_with("pk_") {
+        return Err(Problem::PublishableKey);
+    }
+    if begins_with(text, &STRIPE_ENDPOINT_IDS) || text.starts_with(STRIPE_SIGNING_SECRET) || is_amplitude_key(text) {
+        return Err(Problem::NotAStripeKey);
+    }
+    match is_live {
+        true if begins_with(text, &["sk_test_", "rk_test_"]) => Err(Problem::TestKey),
+        false if begins_with(text, &["sk_live_", "rk_live_"]) => Err(Problem::LiveKey),
+        _ => Ok(text.into()),
+    }
+}
+
+/// Amplitude's keys are 32 hexadecimal digits.
+fn is_amplitude_key(text: &str) -> bool {
+    text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// The settings of a project, from the text of their parameter.

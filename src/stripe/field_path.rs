@@ -26,12 +26,14 @@ struct Written {
     later: Vec<(&'static str, String)>,
     /// The same path from `customer_account` on, where it begins with `customer`.
     by_account: Option<String>,
+    /// What stands behind the first name.
+    rest: Option<FieldPath>,
 }
 
 impl FieldPath {
     /// The value there; `None` where something on the way is missing.
     pub fn find<'o, 'b>(&self, object: &'o Object<'b>) -> Option<&'o Json<'b>> {
-        let Written { text, later, by_account } = &*self.0;
+        let Written { text, later, by_account, .. } = &*self.0;
         let found = find(text, object).or_else(|| {
             let kind = |kind: &str| object.get("object").and_then(Json::as_str) == Some(kind);
             later.iter().filter(|(of, _)| kind(of)).find_map(|(_, place)| find(place, object))
@@ -42,9 +44,22 @@ impl FieldPath {
         }
     }
 
+    /// The first name, and the path inside what it leads to.
+    pub fn split_first(&self) -> (&str, Option<&FieldPath>) {
+        let Written { text, rest, .. } = &*self.0;
+        (segments(text).next().unwrap_or_default(), rest.as_ref())
+    }
+
     /// As it is written in the settings.
     pub fn as_str(&self) -> &str {
         &self.0.text
+    }
+
+    /// Of a text that was checked.
+    fn of_checked(text: &str) -> Self {
+        let later = later_places(text).collect();
+        let rest = text.split_once('.').filter(|(first, _)| *first != METADATA).map(|(_, rest)| Self::of_checked(rest));
+        Self(Arc::new(Written { text: text.to_owned(), later, by_account: by_account(text), rest }))
     }
 }
 
@@ -70,8 +85,7 @@ impl FromStr for FieldPath {
         if is_credential || NEVER_IDS.iter().any(|end| names.ends_with(end)) {
             return Err(InvalidPath::Credential);
         }
-        let later = later_places(text).collect();
-        Ok(Self(Arc::new(Written { text: text.to_owned(), later, by_account: by_account(text) })))
+        Ok(Self::of_checked(text))
     }
 }
 

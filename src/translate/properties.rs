@@ -3,14 +3,13 @@
 //! Amplitude charts scalars and arrays of strings; nested objects need a paid plan, and raw amounts are in minor units of
 //! whatever currency. So each amount stands a second time, in major units, under `normalized_…`.
 
-use std::collections::HashSet;
-
+use super::products::Products;
 use super::redaction::{Reason, Redaction};
 use crate::amplitude::properties::{Properties, Property};
 use crate::money::currency::Currency;
 use crate::money::exchange_rate::{Conversion, MissingRate, PreferredCurrency};
 use crate::settings::Settings;
-use crate::stripe::event::{Event, id_of};
+use crate::stripe::event::Event;
 use crate::stripe::field_path::{FieldPath, Path};
 use crate::stripe::json::{Json, Object};
 
@@ -35,7 +34,7 @@ const AMOUNTS: [&str; 16] = [
 ];
 
 /// The properties of an event. `source` is the label of the signing secret that matched, `user_id_from` the path that gave
-/// the user ID; `removed` is told what never leaves, and why.
+/// the user ID, `products` what was read of them; `removed` is told what never leaves, and why.
 ///
 /// # Errors
 /// Where the project wants amounts converted and has no rate for these.
@@ -43,6 +42,7 @@ pub fn properties<'b>(
     event: Event<'b>,
     source: Option<&str>,
     user_id_from: Option<&FieldPath>,
+    products: Option<Products>,
     settings: &Settings,
     removed: &mut impl FnMut(&Path<'_>, Reason),
 ) -> Result<Properties<'b>, MissingRate> {
@@ -54,14 +54,24 @@ pub fn properties<'b>(
     let mut object = event.object;
     redaction.redact(&mut object, removed);
     // Of what is left: a description that the project drops shall not leave as the name of a product.
-    let (names, ids) = products(&object);
+    let Products { mut names, ids, are_incomplete } = products.unwrap_or_else(|| Products::of_object(&object));
+    if names.is_empty() {
+        let description =
+            object.get("description").and_then(Json::as_str).filter(|description| !description.is_empty());
+        names.extend(description.map(str::to_owned));
+    }
+    let list = |texts: Vec<String>| {
+        let texts: Vec<Json<'b>> = texts.into_iter().map(Json::from).collect();
+        (!texts.is_empty()).then(|| Json::from(texts))
+    };
     let mut add = |name: &'static str, value: Option<Json<'b>>| {
         if let Some(value) = value {
             flat.insert(name, Property::Json(value));
         }
     };
-    add("product_names", names);
-    add("product_ids", ids);
+    add("product_names", list(names));
+    add("product_ids", list(ids));
+    add("products_incomplete", are_incomplete.then(|| true.into()));
     add("stripe_livemode", event.livemode.map(Json::from));
     add("stripe_api_version", event.api_version.map(Json::from));
     add("stripe_account", event.account.map(Json::from));
@@ -79,6 +89,15 @@ pub fn properties<'b>(
     let mut properties = Properties::from(object);
     properties.extend(flat);
     Ok(properties)
+}
+
+/// Whether the description of a line may give the name of a product: one that the project drops shall not leave in this
+/// way.
+pub(super) fn names_by_description(settings: &Settings) -> bool {
+    let (lines, redaction) = (Path::key(None, "lines"), Redaction::new(settings));
+    let data = Path::key(Some(&lines), "data");
+    let line = Path::index(&data, 0);
+    !redaction.drops(&Path::key(Some(&line), "description"))
 }
 
 /// Each of these amounts in major units, under `normalized_` and its name. An object without a currency has none.
@@ -134,29 +153,6 @@ fn moved(object: &Object<'_>, name: &str) -> Option<i64> {
     taxes.try_fold(first, |sum, amount| sum.checked_add(amount?))
 }
 
-/// The names and IDs of what was bought: from an invoice's lines, else from the description.
-fn products<'b>(object: &Object<'b>) -> (Option<Json<'b>>, Option<Json<'b>>) {
-    let lines = object.get("lines").and_then(|lines| lines.get("data")).and_then(Json::as_list);
-    let lines = lines.unwrap_or_default();
-    let names = distinct(lines.iter().filter_map(|line| line.get("description")?.as_str()));
-    let ids = distinct(lines.iter().filter_map(product_id));
-    let description = || Some(vec![object.get("description")?.as_str()?.to_owned().into()]);
-    (names.or_else(description).map(Json::from), ids.map(Json::from))
-}
-
-/// `price` and `plan` are on the lines of API versions before 2025, `pricing` on the later ones.
-fn product_id<'l>(line: &'l Json<'_>) -> Option<&'l str> {
-    let price = ["price", "plan"].into_iter().find_map(|name| id_of(line.get(name)?.get("product")));
-    price.or_else(|| id_of(line.get("pricing")?.get("price_details")?.get("product")))
-}
-
-fn distinct<'v, 'b>(values: impl Iterator<Item = &'v str>) -> Option<Vec<Json<'b>>> {
-    let mut known = HashSet::new();
-    let distinct: Vec<Json<'b>> =
-        values.filter(|value| !value.is_empty() && known.insert(*value)).map(|value| value.to_owned().into()).collect();
-    (!distinct.is_empty()).then_some(distinct)
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::{Map, Value, json};
@@ -167,7 +163,7 @@ mod tests {
 
     fn properties_with(settings: &str, envelope: &Value) -> Result<Value, MissingRate> {
         let settings = Settings::parse(settings).unwrap();
-        let properties = properties(event(envelope), Some("eu"), None, &settings, &mut |_, _| {})?;
+        let properties = properties(event(envelope), Some("eu"), None, None, &settings, &mut |_, _| {})?;
         Ok(serde_json::to_value(properties).unwrap())
     }
 
@@ -402,7 +398,7 @@ mod tests {
         }
         let invoice = properties_of(&sample("invoice.paid"));
         assert_eq!(invoice["normalized_amount_paid"], 25);
-        assert_eq!(invoice["product_names"], json!(["1 × Pro plan (at $25.00 / month)"]));
+        assert_eq!(invoice["product_names"], json!(["Pro plan"]));
         assert_eq!(invoice["product_ids"], json!(["prod_QXg1hqf4jFNsqG"]));
         assert_eq!(invoice["lines"]["data"][0]["amount"], 2500);
     }

@@ -6,6 +6,8 @@ use crate::amplitude::limits::LONGEST_STRING;
 use crate::stripe::event::id_of;
 use crate::stripe::field_path::FieldPath;
 use crate::stripe::json::{Json, Object};
+use crate::stripe::purchase::{Name, Objects, Purchase};
+use crate::stripe::reference::Reference;
 
 /// IDs that Amplitude answers with 400, in any case. Source: Amplitude's HTTP V2 documentation.
 const REFUSED_IDS: [&str; 13] = [
@@ -42,19 +44,85 @@ pub struct User {
     pub id: String,
     /// One of the project's.
     pub path: FieldPath,
+    /// The objects of Stripe's API that the path led through.
+    pub through: Vec<Reference>,
 }
 
-/// The user that an object names, if it names one.
-pub fn user(object: &Object<'_>, paths: &[FieldPath]) -> Option<User> {
-    look_up(object, paths).find_map(|(path, id)| Some(User { id: id.ok()?, path: path.clone() }))
+/// The user that an object names, if it names one: at the first path where an acceptable value stands. `skipped` is told
+/// each path before that one, and why it gave none; [`untold`] ignores it.
+///
+/// With `objects`, paths go on through the purchase's other objects, and all of them are tried on the payment of a refund
+/// or dispute first. Paths are tried one by one, so nothing is read that an earlier path makes needless.
+///
+/// # Errors
+/// What has to be read first.
+pub fn user(
+    object: &Object<'_>,
+    objects: Option<&Objects>,
+    paths: &[FieldPath],
+    skipped: &mut impl FnMut(&FieldPath, NotAnId),
+) -> Result<Option<User>, Reference> {
+    let Some(objects) = objects else {
+        return first(paths, skipped, |path| Ok((value(path.find(object)), Vec::new())));
+    };
+    let mut purchase = Purchase::seen_from(object, objects);
+    if let Some(payment) = purchase.payment()?
+        && let Some(mut user) = user_of(payment, objects, paths, skipped)?
+    {
+        user.through.extend_from_slice(purchase.used());
+        return Ok(Some(user));
+    }
+    user_of(object, objects, paths, skipped)
 }
 
-/// What stands at each path: a user ID, or why it is none.
-pub fn look_up<'o>(
-    object: &'o Object<'_>,
-    paths: &'o [FieldPath],
-) -> impl Iterator<Item = (&'o FieldPath, Result<String, NotAnId>)> {
-    paths.iter().map(|path| (path, path.find(object).ok_or(NotAnId::Missing).and_then(acceptable)))
+/// For callers that do not ask which paths gave no user.
+pub fn untold(_: &FieldPath, _: NotAnId) {}
+
+fn user_of(
+    object: &Object<'_>,
+    objects: &Objects,
+    paths: &[FieldPath],
+    skipped: &mut impl FnMut(&FieldPath, NotAnId),
+) -> Result<Option<User>, Reference> {
+    first(paths, skipped, |path| {
+        let mut purchase = Purchase::seen_from(object, objects);
+        Ok((id_at(path, object, &mut purchase)?, purchase.used().to_vec()))
+    })
+}
+
+/// The first path at which `look` finds an ID.
+fn first(
+    paths: &[FieldPath],
+    skipped: &mut impl FnMut(&FieldPath, NotAnId),
+    look: impl Fn(&FieldPath) -> Result<(Result<String, NotAnId>, Vec<Reference>), Reference>,
+) -> Result<Option<User>, Reference> {
+    for path in paths {
+        match look(path)? {
+            (Ok(id), through) => return Ok(Some(User { id, path: path.clone(), through })),
+            (Err(reason), _) => skipped(path, reason),
+        }
+    }
+    Ok(None)
+}
+
+/// What stands at a path that may begin with the name of an object of the purchase.
+fn id_at(
+    path: &FieldPath,
+    object: &Object<'_>,
+    purchase: &mut Purchase<'_>,
+) -> Result<Result<String, NotAnId>, Reference> {
+    let Some((name, rest)) = Name::of(path) else { return Ok(value(path.find(object))) };
+    let Some(rest) = rest else {
+        return Ok(purchase.id(name)?.ok_or(NotAnId::Missing).and_then(acceptable));
+    };
+    if name == Name::Subscription
+        && let Some(key) = rest.as_str().strip_prefix("metadata.")
+        && let Some(metadata) = purchase.snapshot_of_subscription()?
+        && let Ok(id) = value(metadata.get(key))
+    {
+        return Ok(Ok(id));
+    }
+    Ok(value(purchase.object(name)?.and_then(|object| rest.find(object))))
 }
 
 /// Why what stands at a path is no user ID.
@@ -85,24 +153,28 @@ pub enum NotAnId {
 
 /// A value that can be a user ID: text or an integer, or an expanded object, which has an `id`. Amplitude takes only
 /// strings: a number would be answered 200 and vanish.
-fn acceptable(value: &Json<'_>) -> Result<String, NotAnId> {
-    let id = match value {
-        Json::Null => return Err(NotAnId::Null),
-        Json::Text(text) => text.trim().to_owned(),
-        Json::Number(number) if !number.is_f64() => number.to_string(),
-        Json::Object(_) => id_of(Some(value)).ok_or(NotAnId::Kind)?.trim().to_owned(),
-        _ => return Err(NotAnId::Kind),
-    };
+fn value(value: Option<&Json<'_>>) -> Result<String, NotAnId> {
+    match value.ok_or(NotAnId::Missing)? {
+        Json::Null => Err(NotAnId::Null),
+        Json::Text(text) => acceptable(text),
+        Json::Number(number) if !number.is_f64() => acceptable(&number.to_string()),
+        expanded @ Json::Object(_) => acceptable(id_of(Some(expanded)).ok_or(NotAnId::Kind)?),
+        _ => Err(NotAnId::Kind),
+    }
+}
+
+fn acceptable(id: &str) -> Result<String, NotAnId> {
+    let id = id.trim();
     if id.is_empty() {
         Err(NotAnId::Empty)
     } else if REFUSED_IDS.iter().any(|refused| id.eq_ignore_ascii_case(refused)) {
         Err(NotAnId::Refused)
-    } else if is_accident(&id) {
+    } else if is_accident(id) {
         Err(NotAnId::Accident)
     } else if id.chars().count() > LONGEST_STRING {
         Err(NotAnId::TooLong)
     } else {
-        Ok(id)
+        Ok(id.to_owned())
     }
 }
 
@@ -126,7 +198,8 @@ mod tests {
 
     fn user_at(object: &Value, paths: &[&str]) -> Option<(String, String)> {
         let paths: Vec<FieldPath> = paths.iter().map(|path| path.parse().unwrap()).collect();
-        user(&json::tests::object(object), &paths).map(|user| (user.id, user.path.to_string()))
+        let user = user(&json::tests::object(object), None, &paths, &mut untold).unwrap();
+        user.map(|user| (user.id, user.path.to_string()))
     }
 
     fn user_of(object: Value) -> Option<(String, &'static str)> {
@@ -308,11 +381,11 @@ mod tests {
         let object =
             json!({"a": null, "b": true, "c": " ", "d": "NULL", "e": "x".repeat(1025), "f": {"id": 7}, "g": "u"});
         let paths: Vec<FieldPath> = "x a b c d e f g".split(' ').map(|path| path.parse().unwrap()).collect();
-        let found: Vec<_> = look_up(&json::tests::object(&object), &paths).map(|(_, id)| id).collect();
+        let mut skipped = Vec::new();
+        let user = user(&json::tests::object(&object), None, &paths, &mut |_, reason| skipped.push(reason)).unwrap();
         use NotAnId::*;
-        let expected =
-            [Missing, Null, Kind, Empty, Refused, TooLong, Kind].into_iter().map(Err).chain([Ok("u".to_owned())]);
-        assert_eq!(found, expected.collect::<Vec<_>>());
+        assert_eq!(skipped, [Missing, Null, Kind, Empty, Refused, TooLong, Kind]);
+        assert_eq!(user.unwrap().id, "u");
     }
 
     #[test]

@@ -157,7 +157,7 @@ fn tell(story: &Story, number: usize) -> (Vec<Value>, i64) {
 fn deliver(emulator: &Emulator, envelope: &Value, way: usize) {
     let settings = Settings::parse(SETTINGS).unwrap();
     let project = "shop".parse().unwrap();
-    let context = Context { project: &project, source: None, settings: &settings, has_test_key: false };
+    let context = Context { project: &project, source: None, settings: &settings, has_test_key: false, objects: None };
     let body = VerifiedBody::trusted(envelope.to_string().into());
     let event = Event::parse(&body).unwrap();
     // A webhook is received a moment later, a message of the queue days before, and a backfill as if it were a webhook.

@@ -87,9 +87,10 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
     use serde_json::{Value, json};
+    use stripe_amplitude::forward::{Decision, forward, unaudited};
     use stripe_amplitude::settings::Settings;
     use stripe_amplitude::stripe;
-    use stripe_amplitude::translate::{Context, translate};
+    use stripe_amplitude::translate::Context;
 
     use stripe_amplitude::stripe::signature::VerifiedBody;
 
@@ -115,12 +116,11 @@ mod tests {
         let (project, settings) = ("demo".parse().unwrap(), Settings::default());
         let body = VerifiedBody::trusted(body.into());
         let event = stripe::event::Event::parse(&body).unwrap();
-        let translation = translate(
-            event,
-            &Context { project: &project, source: None, settings: &settings, has_test_key: false },
-            &mut |_, _| {},
-        )
-        .unwrap();
+        let context =
+            Context { project: &project, source: None, settings: &settings, has_test_key: false, objects: None };
+        let happened = event.created.try_into().unwrap();
+        let decision = forward(event, &context, happened, &mut unaudited).unwrap();
+        let Decision::Send(translation) = decision else { panic!("it is on the list") };
         assert_eq!(translation.truncated, 0);
         serde_json::to_value(&translation.event).unwrap()
     }

@@ -9,7 +9,7 @@ use stripe_amplitude::stripe::event::Event;
 use stripe_amplitude::stripe::json::{Json, Object};
 use stripe_amplitude::stripe::signature::VerifiedBody;
 use stripe_amplitude::translate::redaction::Reason;
-use stripe_amplitude::translate::{Context, translate};
+use stripe_amplitude::translate::{Context, Resolved, translate};
 
 const HIDDEN: &str = "\"(hidden)\"";
 
@@ -55,10 +55,12 @@ fn by_place(body: &[u8], project: &ProjectName) -> HashSet<String> {
     let mut secrets = HashSet::new();
     let verified = VerifiedBody::trusted(body.to_vec().into());
     let Ok(event) = Event::parse(&verified) else { return secrets };
-    let context = Context { project, source: None, settings: &Settings::default(), has_test_key: false };
+    let context = Context { project, source: None, settings: &Settings::default(), has_test_key: false, objects: None };
     let object = event.object.clone();
     // Without a preferred currency there is no rate that could be missing.
-    let _ = translate(event, &context, &mut |path, reason| {
+    // Credentials are removed whoever the user is.
+    let resolved = Resolved { user: None, products: None };
+    let _ = translate(event, resolved, &context, &mut |path, reason| {
         let path = path.to_string();
         let is_known_by_name = CREDENTIALS.iter().any(|name| path.rsplit('.').next() == Some(name));
         if reason == Reason::Credential

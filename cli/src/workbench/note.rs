@@ -165,7 +165,8 @@ mod tests {
         let body = VerifiedBody::trusted(event.to_owned().into());
         let event = Event::parse(&body).unwrap();
         let (project, settings) = ("demo".parse().unwrap(), Settings::parse(settings).unwrap());
-        let context = Context { project: &project, source: None, settings: &settings, has_test_key: false };
+        let context =
+            Context { project: &project, source: None, settings: &settings, has_test_key: false, objects: None };
         let explanation = Explanation::of(event, &context, 1, 1).unwrap();
         let notes = notes(&explanation).into_iter();
         notes.map(|Note { hop, path, kind, text }| (hop, path.join("."), kind, text)).collect()

@@ -1,0 +1,135 @@
+//! Decides what to do with an event, and reads from Stripe's API what it takes to know that.
+//!
+//! [`forward`] is pure and says which object it needs. The webhook, redelivery, `backfill` and `preview` all read here.
+
+use tokio::time::Instant;
+
+use crate::forward::{Decision, IgnoreReason, forward, unaudited};
+use crate::outcome::Failure;
+use crate::projects::name::ProjectName;
+use crate::projects::parameters::{DeliverySettings, StripeKeyProblem};
+use crate::queue::Message;
+use crate::record::Reads;
+use crate::stripe::event::Event;
+use crate::stripe::purchase::Objects;
+use crate::stripe::reference::Reference;
+use crate::stripe::references::source::{Access, ObjectSource, ReferenceError};
+use crate::stripe::references::{Read, References};
+use crate::translate::{Context, Translation, Unread};
+
+/// What an event is decided by, other than the event itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Received<'r> {
+    /// Whose event it is.
+    pub project: &'r ProjectName,
+    /// The label of the signing secret that matched.
+    pub source: Option<&'r str>,
+    /// When it arrived, in Unix seconds.
+    pub at: u64,
+}
+
+/// What to do with an event, now that all is read that it takes to know.
+pub enum Decided<'b> {
+    /// It is deliberately not forwarded. The translation is there if it was needed to decide.
+    Ignore(IgnoreReason, Option<Box<Translation<'b>>>),
+    /// Send it to Amplitude.
+    Send(Box<Translation<'b>>),
+}
+
+/// Decides what to do with an event of a project, and reads what it takes to know that, until the deadline.
+///
+/// # Errors
+/// Where an object that tells the user cannot be read, or the project's parameters cannot be used for this event.
+pub async fn decide<'b, O: ObjectSource>(
+    mut event: Event<'b>,
+    received: Received<'_>,
+    delivery: &DeliverySettings,
+    references: &References<O>,
+    reads: &mut Reads,
+    deadline: Instant,
+) -> Result<Decided<'b>, Failure> {
+    let parameter = DeliverySettings::stripe_key_parameter(event.livemode, received.source);
+    let key = delivery.stripe_key(&parameter);
+    let follows = delivery.settings.follow();
+    let is_live = event.livemode != Some(false);
+    if follows && !is_live && key.is_none() {
+        reads.missing_test_key = Some(parameter.clone());
+    }
+    let access = key.filter(|_| follows).map(|key| Access {
+        key,
+        parameter: format!("{}/{parameter}", delivery.folder()),
+        account: event.account.as_deref().map(str::to_owned),
+        is_live,
+    });
+    let mut objects = Objects::default();
+    loop {
+        let can_read = follows && (is_live || access.is_some());
+        let context = received.context(delivery, can_read.then_some(&objects));
+        let decision = forward(event, &context, received.at, &mut unaudited);
+        let Unread { reference, is_for_products } = match decision.map_err(|missing| delivery.without_rate(missing))? {
+            Decision::Read(again, unread) => {
+                event = *again;
+                unread
+            }
+            Decision::Send(translation) => {
+                access.iter().for_each(|access| references.keep(access, &translation.user_id_through));
+                return Ok(Decided::Send(translation));
+            }
+            Decision::Ignore(reason, translation) => return Ok(Decided::Ignore(reason, translation)),
+        };
+        let failure = match &access {
+            None => delivery.with_unusable_key(&parameter, StripeKeyProblem::Missing).into(),
+            Some(access) => {
+                let Read { result, was_shared } = reads.time.time(references.read(access, &reference, deadline)).await;
+                *(if was_shared { &mut reads.shared } else { &mut reads.made }) += 1;
+                match result {
+                    Ok(found) => {
+                        objects.insert(reference, found);
+                        continue;
+                    }
+                    Err(error) => failure(error, &reference, &parameter, delivery),
+                }
+            }
+        };
+        reads.failed += 1;
+        if !is_for_products {
+            return Err(failure);
+        }
+        objects.give_up_lines();
+    }
+}
+
+fn failure(error: ReferenceError, reference: &Reference, parameter: &str, delivery: &DeliverySettings) -> Failure {
+    let problem = match error {
+        ReferenceError::KeyRefused => StripeKeyProblem::Refused,
+        ReferenceError::AccountRefused => StripeKeyProblem::AccountRefused,
+        ReferenceError::PermissionMissing(kind) => StripeKeyProblem::PermissionMissing(kind),
+        ReferenceError::NotFound(kind) => StripeKeyProblem::NotFound(kind),
+        ReferenceError::Timeout
+        | ReferenceError::Connection
+        | ReferenceError::TooManyRequests
+        | ReferenceError::Status(_)
+        | ReferenceError::NotStripe(_)
+        | ReferenceError::Rate => return Failure::Reference { kind: reference.kind, error },
+    };
+    delivery.with_unusable_key(parameter, problem).into()
+}
+
+impl<'r> From<&'r Message> for Received<'r> {
+    fn from(message: &'r Message) -> Self {
+        Self { project: &message.project, source: message.source.as_deref(), at: message.received }
+    }
+}
+
+impl<'r> Received<'r> {
+    /// What the pure pipeline needs to know. Without `objects`, nothing can be read.
+    pub fn context(self, delivery: &'r DeliverySettings, objects: Option<&'r Objects>) -> Context<'r> {
+        Context {
+            project: self.project,
+            source: self.source,
+            settings: &delivery.settings,
+            has_test_key: delivery.has_test_key(),
+            objects,
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! A reference to an object of Stripe's API, and where that API has it.
+
+use std::fmt;
+
+/// An object that has to be read from Stripe's API before the event can be translated.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Reference {
+    /// What it is.
+    pub kind: ReferenceKind,
+    /// The ID by which Stripe finds it: its own, or that of the payment or subscription that it belongs to.
+    pub id: String,
+}
+
+/// What can be read. Source of the paths: Stripe's API reference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ReferenceKind {
+    /// A customer, or an account of Accounts v2 that stands in for one.
+    Customer,
+    /// A subscription.
+    Subscription,
+    /// An invoice.
+    Invoice,
+    /// A PaymentIntent.
+    PaymentIntent,
+    /// A charge, where there is no PaymentIntent.
+    Charge,
+    /// A cardholder of Stripe Issuing.
+    Cardholder,
+    /// The checkout session of a PaymentIntent, by the PaymentIntent's ID.
+    SessionOfPayment,
+    /// The checkout session that started a subscription, by the subscription's ID.
+    SessionOfSubscription,
+    /// The lines of an invoice with their products, by the invoice's ID.
+    InvoiceLines,
+    /// What was bought in a checkout session, with the products, by the session's ID.
+    SessionLines,
+}
+
+impl ReferenceKind {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::Customer,
+        Self::Subscription,
+        Self::Invoice,
+        Self::PaymentIntent,
+        Self::Charge,
+        Self::Cardholder,
+        Self::SessionOfPayment,
+        Self::SessionOfSubscription,
+        Self::InvoiceLines,
+        Self::SessionLines,
+    ];
+
+    /// The permissions that a restricted key needs for it, each as Stripe's dashboard and as Stripe's errors name it.
+    pub fn permissions(self) -> &'static [Permission] {
+        use permission::*;
+        match self {
+            Self::Customer => &[CUSTOMERS],
+            Self::Subscription => &[SUBSCRIPTIONS],
+            Self::Invoice => &[INVOICES],
+            Self::PaymentIntent => &[PAYMENT_INTENTS],
+            Self::Charge => &[CHARGES],
+            Self::Cardholder => &[CARDHOLDERS],
+            Self::SessionOfPayment | Self::SessionOfSubscription => &[CHECKOUT_SESSIONS],
+            Self::InvoiceLines => &[INVOICES, PRICES, PRODUCTS],
+            Self::SessionLines => &[CHECKOUT_SESSIONS, PRICES, PRODUCTS],
+        }
+    }
+
+    /// Whether an answer that there is none means that the key is of another account or mode: every event names such an
+    /// object only after it exists, and Stripe does not remove it. A session may be unknown for good reasons.
+    pub fn must_exist(self) -> bool {
+        matches!(self, Self::Customer | Self::PaymentIntent | Self::Charge | Self::Subscription)
+    }
+
+    /// Whether Stripe answers with a list of which the first element counts.
+    pub(crate) fn is_search(self) -> bool {
+        matches!(self, Self::SessionOfPayment | Self::SessionOfSubscription)
+    }
+
+    fn noun(self) -> &'static str {
+        match self {
+            Self::Customer => "customer",
+            Self::Subscription => "subscription",
+            Self::Invoice => "invoice",
+            Self::PaymentIntent => "payment",
+            Self::Charge => "charge",
+            Self::Cardholder => "cardholder",
+            Self::SessionOfPayment | Self::SessionOfSubscription => "checkout session",
+            Self::InvoiceLines => "lines of the invoice",
+            Self::SessionLines => "line items of the checkout session",
+        }
+    }
+}
+
+impl fmt::Display for ReferenceKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.noun())
+    }
+}
+
+impl Reference {
+    /// The path and the query below `https://api.stripe.com`. The ID is escaped: it comes from an event's body.
+    pub fn path(&self) -> String {
+        let id = Escaped(&self.id);
+        match self.kind {
+            ReferenceKind::Customer => format!("/v1/customers/{id}"),
+            ReferenceKind::Subscription => format!("/v1/subscriptions/{id}"),
+            ReferenceKind::Invoice => format!("/v1/invoices/{id}"),
+            ReferenceKind::PaymentIntent => format!("/v1/payment_intents/{id}"),
+            ReferenceKind::Charge => format!("/v1/charges/{id}"),
+            ReferenceKind::Cardholder => format!("/v1/issuing/cardholders/{id}"),
+            ReferenceKind::SessionOfPayment => format!("/v1/checkout/sessions?payment_intent={id}&limit=1"),
+            ReferenceKind::SessionOfSubscription => format!("/v1/checkout/sessions?subscription={id}&limit=1"),
+            ReferenceKind::InvoiceLines => format!("/v1/invoices/{id}/lines?{WITH_PRODUCTS}"),
+            ReferenceKind::SessionLines => format!("/v1/checkout/sessions/{id}/line_items?{WITH_PRODUCTS}"),
+        }
+    }
+}
+
+/// A hundred lines are the most that one page holds.
+const WITH_PRODUCTS: &str = "limit=100&expand%5B%5D=data.price.product";
+
+/// A permission of a restricted key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Permission {
+    /// As in the dashboard, where each is set to "Read".
+    pub resource: &'static str,
+    /// As in Stripe's errors.
+    pub name: &'static str,
+}
+
+impl fmt::Display for Permission {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: Read ({})", self.resource, self.name)
+    }
+}
+
+/// Source: Stripe's documentation, "Restricted API keys", and its errors.
+pub mod permission {
+    use super::Permission;
+
+    /// Customers.
+    pub const CUSTOMERS: Permission = Permission { resource: "Customers", name: "rak_customer_read" };
+    /// Subscriptions.
+    pub const SUBSCRIPTIONS: Permission = Permission { resource: "Subscriptions", name: "rak_subscription_read" };
+    /// Invoices and their lines.
+    pub const INVOICES: Permission = Permission { resource: "Invoices", name: "rak_invoice_read" };
+    /// PaymentIntents.
+    pub const PAYMENT_INTENTS: Permission = Permission { resource: "PaymentIntents", name: "rak_payment_intent_read" };
+    /// Charges and refunds.
+    pub const CHARGES: Permission = Permission { resource: "Charges and Refunds", name: "rak_charge_read" };
+    /// Checkout sessions and their line items.
+    pub const CHECKOUT_SESSIONS: Permission =
+        Permission { resource: "Checkout Sessions", name: "rak_checkout_session_read" };
+    /// Cardholders of Stripe Issuing.
+    pub const CARDHOLDERS: Permission = Permission { resource: "Cardholders", name: "rak_issuing_cardholder_read" };
+    /// Products.
+    pub const PRODUCTS: Permission = Permission { resource: "Products", name: "rak_product_read" };
+    /// Prices, which Stripe's errors call plans.
+    pub const PRICES: Permission = Permission { resource: "Prices", name: "rak_plan_read" };
+}
+
+/// Percent-encoded, except for what Stripe's IDs are made of.
+struct Escaped<'i>(&'i str);
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.bytes().try_for_each(|byte| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'-' => write!(f, "{}", char::from(byte)),
+            byte => write!(f, "%{byte:02X}"),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_cannot_leave_its_place_in_the_path() {
+        for (id, escaped) in [
+            ("cus_A1-b", "cus_A1-b"),
+            ("../accounts", "%2E%2E%2Faccounts"),
+            ("cus_1?expand[]=x", "cus_1%3Fexpand%5B%5D%3Dx"),
+            ("cus_1#", "cus_1%23"),
+            ("é\n", "%C3%A9%0A"),
+        ] {
+            let reference = Reference { kind: ReferenceKind::Customer, id: id.to_owned() };
+            assert_eq!(reference.path(), format!("/v1/customers/{escaped}"));
+        }
+    }
+
+    #[test]
+    fn every_kind_names_its_permissions() {
+        assert!(ReferenceKind::ALL.iter().all(|kind| !kind.permissions().is_empty()));
+    }
+}

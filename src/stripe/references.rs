@@ -1,0 +1,280 @@
+//! Reads the objects that events refer to from Stripe's API: through a cache, within the rates, each once for all who wait.
+//!
+//! What is read serves for user IDs and the names of products. It is not forwarded, not logged, and kept for minutes.
+
+pub mod api;
+mod cache;
+mod rate;
+pub mod source;
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use self::cache::{Cache, Key};
+use self::rate::Rate;
+use self::source::{Access, ObjectSource, ReferenceError};
+use super::purchase::Found;
+use super::reference::Reference;
+
+/// How long one read may take.
+const READ_LIMIT: Duration = Duration::from_millis(1500);
+
+/// Accounts whose rates are remembered. More, and those that were not asked of late are forgotten.
+const MOST_ACCOUNTS: usize = 1000;
+
+/// How fast objects are read.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// Reads a second, of each account and key. Stripe allows 25 for each operation.
+    pub per_second: f64,
+    /// How long a read waits for its turn at the longest.
+    pub longest_wait: Duration,
+}
+
+impl Pace {
+    /// Of the function that Stripe calls: an answer is waited for, so a read that would wait is put off.
+    pub const WEBHOOK: Self = Self { per_second: 5.0, longest_wait: Duration::from_millis(200) };
+
+    /// Of redelivery, of which so many run at once. Together they leave a fifth of what Stripe allows to others.
+    pub fn of_redelivery(batches_at_once: u32) -> Self {
+        Self { per_second: 20.0 / f64::from(batches_at_once.max(1)), longest_wait: Duration::MAX }
+    }
+}
+
+/// The objects of Stripe's API.
+#[derive(Debug)]
+pub struct References<O> {
+    source: O,
+    pace: Pace,
+    cache: Mutex<Cache>,
+    rates: Mutex<HashMap<String, Rate>>,
+}
+
+/// What came of a read.
+#[derive(Debug)]
+pub struct Read {
+    /// What was found.
+    pub result: Result<Found, ReferenceError>,
+    /// Whether no request was made for it: it was in the cache, or somebody else was reading it.
+    pub was_shared: bool,
+}
+
+impl<O: ObjectSource> References<O> {
+    /// Reads from `source`.
+    pub fn new(source: O, pace: Pace) -> Self {
+        Self { source, pace, cache: Mutex::default(), rates: Mutex::default() }
+    }
+
+    /// Reads an object, or takes it from the cache. Those who ask at the same time share one read, and a failure, too.
+    pub async fn read(&self, access: &Access<'_>, reference: &Reference, deadline: Instant) -> Read {
+        let key = Key { scope: access.scope(), reference: reference.clone() };
+        if let Some(found) = lock(&self.cache).get(&key, SystemTime::now()) {
+            return Read { result: Ok(found), was_shared: true };
+        }
+        let under_way = lock(&self.cache).under_way(&key);
+        let mut was_shared = true;
+        let fetch = under_way.get_or_init(|| {
+            was_shared = false;
+            self.fetch(access, reference, &key.scope, deadline)
+        });
+        let result = timeout_at(deadline, fetch).await.cloned().unwrap_or(Err(ReferenceError::Timeout));
+        lock(&self.cache).settle(&key, &under_way, &result, SystemTime::now());
+        Read { result, was_shared }
+    }
+
+    /// Keeps objects for longer, because the user of an event was found through them. Others are soon read again: the app
+    /// may write its ID a few seconds late.
+    pub fn keep(&self, access: &Access<'_>, references: &[Reference]) {
+        let now = SystemTime::now();
+        for reference in references {
+            lock(&self.cache).keep(&Key { scope: access.scope(), reference: reference.clone() }, now);
+        }
+    }
+
+    async fn fetch(
+        &self,
+        access: &Access<'_>,
+        reference: &Reference,
+        scope: &str,
+        deadline: Instant,
+    ) -> Result<Found, ReferenceError> {
+        let latest = Instant::now().checked_add(self.pace.longest_wait).unwrap_or(deadline).min(deadline);
+        let turn = self.with_rate(scope, |rate| rate.turn(Instant::now(), latest)).ok_or(ReferenceError::Rate)?;
+        sleep_until(turn).await;
+        let limit = deadline.min(Instant::now() + READ_LIMIT);
+        let read = async {
+            match self.source.read(access, reference).await {
+                // It most often died while the environment was frozen.
+                Err(ReferenceError::Connection) => self.source.read(access, reference).await,
+                result => result,
+            }
+        };
+        let result = timeout_at(limit, read).await.unwrap_or(Err(ReferenceError::Timeout));
+        if result == Err(ReferenceError::TooManyRequests) {
+            // Between two and four seconds, so that processes do not come back together.
+            let pause = Duration::from_secs(2).mul_f64(1.0 + fastrand::f64());
+            self.with_rate(scope, |rate| rate.pause_until(Instant::now() + pause));
+        }
+        result
+    }
+
+    fn with_rate<T>(&self, scope: &str, use_it: impl FnOnce(&mut Rate) -> T) -> T {
+        let mut rates = lock(&self.rates);
+        if rates.len() >= MOST_ACCOUNTS && !rates.contains_key(scope) {
+            let now = Instant::now();
+            rates.retain(|_, rate| !rate.is_idle(now));
+        }
+        use_it(rates.entry(scope.to_owned()).or_insert_with(|| Rate::new(self.pace.per_second)))
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Neither the cache nor the rates hold anything that a panic could leave half done.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use secrecy::SecretString;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::stripe::json::Json;
+    use crate::stripe::reference::ReferenceKind;
+
+    /// Answers with what it holds, after a while.
+    #[derive(Default)]
+    pub(crate) struct FakeStripe {
+        pub(crate) answers: Mutex<HashMap<String, Result<Found, ReferenceError>>>,
+        pub(crate) reads: AtomicUsize,
+        pub(crate) takes: Duration,
+    }
+
+    impl FakeStripe {
+        pub(crate) fn answer(&self, reference: &Reference, result: Result<Found, ReferenceError>) {
+            lock(&self.answers).insert(reference.path(), result);
+        }
+
+        pub(crate) fn reads(&self) -> usize {
+            self.reads.load(Ordering::Relaxed)
+        }
+    }
+
+    impl ObjectSource for FakeStripe {
+        async fn read(&self, _: &Access<'_>, reference: &Reference) -> Result<Found, ReferenceError> {
+            self.reads.fetch_add(1, Ordering::Relaxed);
+            tokio::time::sleep(self.takes).await;
+            lock(&self.answers).get(&reference.path()).cloned().unwrap_or(Ok(Found::Nothing))
+        }
+    }
+
+    pub(crate) fn found(object: &Value) -> Found {
+        let json: Json<'_> = serde_json::from_str(&object.to_string()).map(Json::into_owned).unwrap();
+        Found::Object(Arc::new(json))
+    }
+
+    pub(crate) fn customer(id: &str) -> Reference {
+        Reference { kind: ReferenceKind::Customer, id: id.to_owned() }
+    }
+
+    fn access(key: &SecretString) -> Access<'_> {
+        Access { key, parameter: "/p/stripe-api-key".to_owned(), account: None, is_live: true }
+    }
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(3)
+    }
+
+    fn references(source: FakeStripe, pace: Pace) -> References<Arc<FakeStripe>> {
+        References::new(Arc::new(source), pace)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_who_ask_at_once_share_one_read_and_its_failure() {
+        let key = "rk_live_1".into();
+        let references =
+            references(FakeStripe { takes: Duration::from_millis(50), ..FakeStripe::default() }, Pace::WEBHOOK);
+        let (access, one, two) = (access(&key), customer("cus_1"), customer("cus_2"));
+        let ask = |reference| references.read(&access, reference, soon());
+        let (first, second) = tokio::join!(ask(&one), ask(&one));
+        assert_eq!((first.was_shared, second.was_shared), (false, true));
+        assert_eq!(references.source.reads(), 1);
+        references.source.answer(&two, Err(ReferenceError::Status(500)));
+        let (first, second) = tokio::join!(ask(&two), ask(&two));
+        assert_eq!((&first.result, &first.result), (&second.result, &Err(ReferenceError::Status(500))));
+        assert_eq!(references.source.reads(), 2);
+        // A failure is not kept.
+        references.source.answer(&two, Ok(found(&json!({"id": "cus_2"}))));
+        assert_eq!(ask(&two).await.result, Ok(found(&json!({"id": "cus_2"}))));
+        assert_eq!((references.source.reads(), ask(&two).await.was_shared), (3, true));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_breaks_costs_a_second_read_and_nothing_else_does() {
+        let key = "rk_live_1".into();
+        for (error, reads) in [
+            (ReferenceError::Connection, 2),
+            (ReferenceError::Status(503), 1),
+            (ReferenceError::TooManyRequests, 1),
+            (ReferenceError::KeyRefused, 1),
+        ] {
+            let references = references(FakeStripe::default(), Pace::WEBHOOK);
+            references.source.answer(&customer("cus_1"), Err(error));
+            let read = references.read(&access(&key), &customer("cus_1"), soon()).await;
+            assert_eq!((read.result, references.source.reads()), (Err(error), reads));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_read_ends_at_its_limit() {
+        let key = "rk_live_1".into();
+        let references =
+            references(FakeStripe { takes: Duration::from_secs(60), ..FakeStripe::default() }, Pace::WEBHOOK);
+        for (time, took) in [(3000, 1500), (700, 700)] {
+            let start = Instant::now();
+            let deadline = start + Duration::from_millis(time);
+            let read = references.read(&access(&key), &customer("cus_1"), deadline).await;
+            assert_eq!(read.result, Err(ReferenceError::Timeout));
+            assert_eq!(start.elapsed(), Duration::from_millis(took));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_webhook_puts_off_what_would_wait_and_redelivery_waits() {
+        let key = "rk_live_1".into();
+        let far = Instant::now() + Duration::from_secs(60);
+        for (pace, read, put_off) in [(Pace::WEBHOOK, 5, 7), (Pace::of_redelivery(5), 12, 0)] {
+            let references = references(FakeStripe::default(), pace);
+            let mut results = Vec::new();
+            for number in 0..12 {
+                let reference = customer(&format!("cus_{number}"));
+                results.push(references.read(&access(&key), &reference, far).await.result);
+            }
+            let rates = results.iter().filter(|result| **result == Err(ReferenceError::Rate)).count();
+            assert_eq!((references.source.reads(), rates), (read, put_off));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_429_nothing_is_read_for_two_to_four_seconds() {
+        let key = "rk_live_1".into();
+        let references = references(FakeStripe::default(), Pace::WEBHOOK);
+        references.source.answer(&customer("cus_1"), Err(ReferenceError::TooManyRequests));
+        let read = |id| {
+            let (references, access) = (&references, access(&key));
+            async move { references.read(&access, &customer(id), soon()).await.result }
+        };
+        assert_eq!(read("cus_1").await, Err(ReferenceError::TooManyRequests));
+        tokio::time::sleep(Duration::from_millis(1790)).await;
+        assert_eq!(read("cus_2").await, Err(ReferenceError::Rate));
+        tokio::time::sleep(Duration::from_millis(2300)).await;
+        assert_eq!(read("cus_2").await, Ok(Found::Nothing));
+        assert_eq!(references.source.reads(), 2);
+    }
+}

@@ -1,0 +1,206 @@
+//! Stripe's API over HTTP.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use secrecy::ExposeSecret as _;
+use serde_json::Value;
+
+use super::source::{Access, ObjectSource, ReferenceError};
+use crate::stripe::event_types::API_VERSION;
+use crate::stripe::json::Json;
+use crate::stripe::purchase::Found;
+use crate::stripe::reference::Reference;
+use crate::stripe::repair;
+
+/// Stripe's own address.
+pub const STRIPE_API_URL: &str = "https://api.stripe.com";
+
+/// What is read of an answer. A hundred lines with their products are far below it.
+const LARGEST_ANSWER: usize = 4 * 1024 * 1024;
+
+/// Reads objects from Stripe's API.
+#[derive(Clone, Debug)]
+pub struct StripeApi {
+    http: reqwest::Client,
+    url: String,
+}
+
+impl StripeApi {
+    /// At another address than Stripe's own, for tests and proxies.
+    pub fn new(http: reqwest::Client, url: Option<String>) -> Self {
+        let url = url.map_or_else(|| STRIPE_API_URL.to_owned(), |url| url.trim_end_matches('/').to_owned());
+        Self { http, url }
+    }
+
+    async fn get(&self, access: &Access<'_>, reference: &Reference) -> Result<(StatusCode, Vec<u8>), reqwest::Error> {
+        let url = format!("{}{}", self.url, reference.path());
+        let mut request = self.http.get(url).bearer_auth(access.key.expose_secret());
+        // In later versions, a payment does not name its invoice.
+        request = request.header("stripe-version", API_VERSION);
+        if let Some(account) = &access.account {
+            request = request.header("stripe-account", account);
+        }
+        let mut answer = request.send().await?;
+        let mut body = Vec::new();
+        while let Some(chunk) = answer.chunk().await? {
+            body.extend_from_slice(&chunk);
+            if body.len() > LARGEST_ANSWER {
+                break;
+            }
+        }
+        Ok((answer.status(), body))
+    }
+}
+
+impl ObjectSource for StripeApi {
+    async fn read(&self, access: &Access<'_>, reference: &Reference) -> Result<Found, ReferenceError> {
+        let (status, body) = self.get(access, reference).await.map_err(|_| ReferenceError::Connection)?;
+        understand(status.as_u16(), &body, reference, access)
+    }
+}
+
+/// Source of the answers: Stripe's API reference, "Errors", and its documentation of restricted keys and of deleted
+/// customers.
+fn understand(status: u16, body: &[u8], reference: &Reference, access: &Access<'_>) -> Result<Found, ReferenceError> {
+    match status {
+        200 => found(body, reference).ok_or(ReferenceError::NotStripe(status)),
+        429 => Err(ReferenceError::TooManyRequests),
+        400 | 401 | 403 | 404 => {
+            let error: Value = serde_json::from_slice(body).unwrap_or_default();
+            let Some(error) = error.get("error").and_then(Value::as_object) else {
+                return Err(ReferenceError::NotStripe(status));
+            };
+            match (status, error.get("code").and_then(Value::as_str)) {
+                (401, _) => Err(ReferenceError::KeyRefused),
+                (403, Some("account_invalid")) => Err(ReferenceError::AccountRefused),
+                (403, _) => Err(ReferenceError::PermissionMissing(reference.kind)),
+                (_, Some("resource_missing")) if access.is_live && reference.kind.must_exist() => {
+                    Err(ReferenceError::NotFound(reference.kind))
+                }
+                (_, Some("resource_missing")) => Ok(Found::Nothing),
+                _ => Err(ReferenceError::Status(status)),
+            }
+        }
+        200..=399 => Err(ReferenceError::NotStripe(status)),
+        status => Err(ReferenceError::Status(status)),
+    }
+}
+
+fn found(body: &[u8], reference: &Reference) -> Option<Found> {
+    let text = std::str::from_utf8(body).ok()?;
+    let repaired;
+    let json: Json<'_> = match serde_json::from_str(text) {
+        Ok(json) => json,
+        Err(_) => {
+            repaired = repair::repaired(text)?;
+            serde_json::from_str(&repaired).ok()?
+        }
+    };
+    let mut object = match json {
+        Json::Object(object) if object.get("object").and_then(Json::as_str).is_some() => object,
+        _ => return None,
+    };
+    if reference.kind.is_search() {
+        let Some(Json::List(sessions)) = object.remove("data") else { return None };
+        return Some(match sessions.into_iter().next() {
+            Some(first @ Json::Object(_)) => Found::Object(Arc::new(first.into_owned())),
+            Some(_) => return None,
+            None => Found::Nothing,
+        });
+    }
+    if object.get("deleted").and_then(Json::as_bool) == Some(true) {
+        return Some(Found::Nothing);
+    }
+    Some(Found::Object(Arc::new(Json::Object(object).into_owned())))
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::SecretString;
+
+    use super::super::tests::found as object;
+    use super::*;
+    use crate::stripe::reference::ReferenceKind;
+    use serde_json::json;
+
+    fn answered(kind: ReferenceKind, is_live: bool, status: u16, body: &str) -> Result<Found, ReferenceError> {
+        let key = SecretString::from("rk_live_hidden");
+        let access = Access { key: &key, parameter: String::new(), account: None, is_live };
+        understand(status, body.as_bytes(), &Reference { kind, id: "x_1".to_owned() }, &access)
+    }
+
+    #[test]
+    fn every_answer_is_understood() {
+        use ReferenceError::*;
+        let customer = json!({"id": "cus_1", "object": "customer", "metadata": {"user_id": "u"}});
+        let session = json!({"id": "cs_1", "object": "checkout.session"});
+        let error = |code: &str| json!({"error": {"code": code, "message": "hidden"}}).to_string();
+        let missing = error("resource_missing");
+        for (kind, is_live, status, body, expected) in [
+            (ReferenceKind::Customer, true, 200, customer.to_string(), Ok(object(&customer))),
+            (
+                ReferenceKind::Customer,
+                true,
+                200,
+                r#"{"id":"cus_1","name":"half \ud83d","object":"customer"}"#.to_owned(),
+                Ok(object(&json!({"id": "cus_1", "object": "customer", "name": "half \u{fffd}"}))),
+            ),
+            (
+                ReferenceKind::Customer,
+                true,
+                200,
+                json!({"id": "cus_1", "object": "customer", "deleted": true}).to_string(),
+                Ok(Found::Nothing),
+            ),
+            (
+                ReferenceKind::SessionOfPayment,
+                true,
+                200,
+                json!({"object": "list", "data": [session]}).to_string(),
+                Ok(object(&session)),
+            ),
+            (
+                ReferenceKind::SessionOfPayment,
+                true,
+                200,
+                json!({"object": "list", "data": []}).to_string(),
+                Ok(Found::Nothing),
+            ),
+            (ReferenceKind::SessionOfPayment, true, 200, session.to_string(), Err(NotStripe(200))),
+            (ReferenceKind::Customer, true, 200, "<html>".to_owned(), Err(NotStripe(200))),
+            (ReferenceKind::Customer, true, 200, "{}".to_owned(), Err(NotStripe(200))),
+            (ReferenceKind::Customer, true, 200, String::new(), Err(NotStripe(200))),
+            (ReferenceKind::Customer, true, 302, String::new(), Err(NotStripe(302))),
+            (ReferenceKind::Customer, true, 204, String::new(), Err(NotStripe(204))),
+            (ReferenceKind::Customer, true, 401, error("api_key_expired"), Err(KeyRefused)),
+            (ReferenceKind::Customer, true, 401, "<html>".to_owned(), Err(NotStripe(401))),
+            (
+                ReferenceKind::Customer,
+                true,
+                403,
+                error("more_permissions_required"),
+                Err(PermissionMissing(ReferenceKind::Customer)),
+            ),
+            (ReferenceKind::Customer, true, 403, error("account_invalid"), Err(AccountRefused)),
+            (ReferenceKind::Customer, true, 403, "<html>".to_owned(), Err(NotStripe(403))),
+            (ReferenceKind::Customer, true, 404, missing.clone(), Err(NotFound(ReferenceKind::Customer))),
+            (ReferenceKind::Subscription, true, 404, missing.clone(), Err(NotFound(ReferenceKind::Subscription))),
+            (ReferenceKind::PaymentIntent, true, 404, missing.clone(), Err(NotFound(ReferenceKind::PaymentIntent))),
+            (ReferenceKind::Charge, true, 404, missing.clone(), Err(NotFound(ReferenceKind::Charge))),
+            (ReferenceKind::Customer, false, 404, missing.clone(), Ok(Found::Nothing)),
+            (ReferenceKind::Invoice, true, 404, missing.clone(), Ok(Found::Nothing)),
+            (ReferenceKind::SessionOfSubscription, true, 400, missing, Ok(Found::Nothing)),
+            (ReferenceKind::Customer, true, 404, error("unknown_url"), Err(Status(404))),
+            (ReferenceKind::Customer, true, 404, "<html>".to_owned(), Err(NotStripe(404))),
+            (ReferenceKind::Customer, true, 400, error("parameter_unknown"), Err(Status(400))),
+            (ReferenceKind::Customer, true, 429, String::new(), Err(TooManyRequests)),
+            (ReferenceKind::Customer, true, 500, "<html>".to_owned(), Err(Status(500))),
+            (ReferenceKind::Customer, true, 503, String::new(), Err(Status(503))),
+        ] {
+            let result = answered(kind, is_live, status, &body);
+            assert_eq!(result, expected, "{status} {body}");
+            assert!(result.err().is_none_or(|error| !error.to_string().contains("hidden")));
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! The objects that were read of late. Pure: the time is an argument.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::OnceCell;
+
+use super::source::ReferenceError;
+use crate::stripe::json::Json;
+use crate::stripe::purchase::Found;
+use crate::stripe::reference::Reference;
+
+/// How long an object is kept that gave the user of an event.
+const LONG: Duration = Duration::from_secs(15 * 60);
+
+/// How long any other answer is kept: the events of one purchase come within seconds.
+const SHORT: Duration = Duration::from_secs(10);
+
+/// Objects, at the most.
+const MOST_OBJECTS: usize = 1000;
+
+/// What they may hold together, in bytes of memory: an eighth of the least that a function has.
+const MOST_BYTES: usize = 16 * 1024 * 1024;
+
+/// An object of an account, as a project's key sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    /// The parameter that holds the key, whose path names the project; and the account.
+    pub(super) scope: String,
+    pub(super) reference: Reference,
+}
+
+/// A read that others may wait for.
+pub(super) type UnderWay = Arc<OnceCell<Result<Found, ReferenceError>>>;
+
+#[derive(Debug, Default)]
+pub(super) struct Cache {
+    entries: HashMap<Key, Entry>,
+    /// The keys of the entries, the oldest first.
+    order: VecDeque<Key>,
+    bytes: usize,
+    under_way: HashMap<Key, UnderWay>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    found: Found,
+    bytes: usize,
+    expires: SystemTime,
+}
+
+impl Cache {
+    pub(super) fn get(&self, key: &Key, now: SystemTime) -> Option<Found> {
+        let entry = self.entries.get(key)?;
+        // A clock that was set back must not keep it for longer.
+        let left = entry.expires.duration_since(now).ok().filter(|left| *left <= LONG && !left.is_zero());
+        left.map(|_| entry.found.clone())
+    }
+
+    pub(super) fn under_way(&mut self, key: &Key) -> UnderWay {
+        Arc::clone(self.under_way.entry(key.clone()).or_default())
+    }
+
+    /// Notes what came of a read. Whoever waited for it may do so, too.
+    pub(super) fn settle(
+        &mut self,
+        key: &Key,
+        under_way: &UnderWay,
+        result: &Result<Found, ReferenceError>,
+        now: SystemTime,
+    ) {
+        let is_ours = self.under_way.get(key).is_some_and(|current| Arc::ptr_eq(current, under_way));
+        if !is_ours {
+            return;
+        }
+        self.under_way.remove(key);
+        if let Ok(found) = result {
+            self.insert(key.clone(), found.clone(), now + SHORT);
+        }
+    }
+
+    pub(super) fn keep(&mut self, key: &Key, now: SystemTime) {
+        if let Some(entry) = self.entries.get_mut(key) {
+            // Not longer than once: an object that is used all the time shall be read again, too.
+            let kept_until = entry.expires + (LONG - SHORT);
+            if entry.expires.duration_since(now).is_ok_and(|left| left <= SHORT) {
+                entry.expires = kept_until;
+            }
+        }
+    }
+
+    fn insert(&mut self, key: Key, found: Found, expires: SystemTime) {
+        self.remove(&key);
+        let bytes =
+            size_of::<Entry>() + 2 * (size_of::<Key>() + key.scope.len() + key.reference.id.len()) + size(&found);
+        if bytes > MOST_BYTES / 8 {
+            return;
+        }
+        self.bytes += bytes;
+        self.order.push_back(key.clone());
+        self.entries.insert(key, Entry { found, bytes, expires });
+        while (self.entries.len() > MOST_OBJECTS || self.bytes > MOST_BYTES)
+            && let Some(oldest) = self.order.front().cloned()
+        {
+            self.remove(&oldest);
+        }
+    }
+
+    fn remove(&mut self, key: &Key) {
+        if let Some(entry) = self.entries.remove(key) {
+            self.bytes -= entry.bytes;
+            self.order.retain(|other| other != key);
+        }
+    }
+}
+
+/// What an object takes of the memory, in bytes.
+fn size(found: &Found) -> usize {
+    match found {
+        Found::Object(json) => size_of_json(json),
+        Found::Nothing => 0,
+    }
+}
+
+fn size_of_json(json: &Json<'_>) -> usize {
+    /// What an allocation costs beyond its length.
+    const ALLOCATION: usize = 16;
+    let inside = match json {
+        Json::Null | Json::Bool(_) | Json::Number(_) => 0,
+        Json::Text(text) => text.len() + ALLOCATION,
+        Json::List(items) => items.iter().map(size_of_json).sum::<usize>() + ALLOCATION,
+        Json::Object(fields) => fields
+            .iter()
+            .map(|(name, value)| size_of::<String>() + name.len() + ALLOCATION + size_of_json(value))
+            .sum::<usize>(),
+    };
+    size_of::<Json<'_>>() + inside
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::tests::{customer, found};
+    use super::*;
+
+    fn key(id: &str) -> Key {
+        Key { scope: "/p/stripe-api-key ".to_owned(), reference: customer(id) }
+    }
+
+    const START: SystemTime = SystemTime::UNIX_EPOCH;
+
+    fn after(seconds: u64) -> SystemTime {
+        START + Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn an_object_is_kept_for_ten_seconds_and_for_fifteen_minutes_where_it_gave_a_user() {
+        let mut cache = Cache::default();
+        for id in ["cus_1", "cus_2"] {
+            cache.insert(key(id), Found::Nothing, START + SHORT);
+        }
+        cache.keep(&key("cus_2"), after(3));
+        let is_there =
+            |cache: &Cache, seconds| ["cus_1", "cus_2"].map(|id| cache.get(&key(id), after(seconds)).is_some());
+        assert_eq!(is_there(&cache, 9), [true, true]);
+        assert_eq!(is_there(&cache, 10), [false, true]);
+        assert_eq!(is_there(&cache, 899), [false, true]);
+        // What is used all the time is read again, too.
+        cache.keep(&key("cus_2"), after(800));
+        assert_eq!(is_there(&cache, 900), [false, false]);
+    }
+
+    #[test]
+    fn the_number_and_the_bytes_are_bounded_and_the_oldest_go_first() {
+        let mut cache = Cache::default();
+        for number in 0..3 * MOST_OBJECTS {
+            cache.insert(key(&format!("cus_{number}")), Found::Nothing, after(10));
+        }
+        assert_eq!((cache.entries.len(), cache.order.len()), (MOST_OBJECTS, MOST_OBJECTS));
+        assert_eq!(cache.get(&key("cus_0"), START), None);
+        let large = found(&json!({"text": "x".repeat(1024 * 1024)}));
+        for number in 0..40 {
+            cache.insert(key(&format!("large_{number}")), large.clone(), after(10));
+        }
+        assert!(cache.bytes <= MOST_BYTES && cache.entries.len() < 20, "{} {}", cache.bytes, cache.entries.len());
+        assert_eq!(cache.bytes, cache.entries.values().map(|entry| entry.bytes).sum::<usize>());
+        cache.insert(key("too large"), found(&json!({"text": "x".repeat(MOST_BYTES)})), after(10));
+        assert_eq!(cache.get(&key("too large"), START), None);
+    }
+}
