@@ -21,7 +21,7 @@ use stripe_amplitude::webhook::{LARGEST_BODY, Request, Webhook};
 use stripe_amplitude_fuzz::abbreviation::expand;
 use stripe_amplitude_fuzz::message::Message;
 use stripe_amplitude_fuzz::reference::{fill_in, is_signed};
-use stripe_amplitude_fuzz::stage::{Queue, Sink, Source, Stage, TOLERANCE, check};
+use stripe_amplitude_fuzz::stage::{Queue, Sink, Source, Stage, Stripe, TOLERANCE, check};
 
 /// Larger than what is taken.
 const LARGEST: usize = LARGEST_BODY + 64 * 1024;
@@ -39,7 +39,7 @@ fuzz_target!(|input: &[u8]| {
     }
 });
 
-fn deliver(stage: &Stage, webhook: &Webhook<Source, Sink, Queue>, message: &Message<'_>, input: &[u8]) {
+fn deliver(stage: &Stage, webhook: &Webhook<Source, Sink, Stripe, Queue>, message: &Message<'_>, input: &[u8]) {
     stage.direct(message);
     let Some((first, headers)) = message.lines.split_first() else { return };
     let first = String::from_utf8_lossy(first);

@@ -114,7 +114,8 @@ impl Stage {
     /// The handler of webhooks; with the queue, or, with `queue_first`, by it.
     pub fn webhook(&self, with_queue: bool, queue_first: bool) -> Webhook<Source, Sink, Stripe, Queue> {
         let projects = Projects::new(Source(self.script.clone()), Duration::from_secs(300));
-        let webhook = Webhook::new(projects, Sink(self.script.clone()), self.references(), Duration::from_secs(TOLERANCE));
+        let webhook =
+            Webhook::new(projects, Sink(self.script.clone()), self.references(), Duration::from_secs(TOLERANCE));
         webhook.with_queue(with_queue.then(|| Queue(self.script.clone())), queue_first)
     }
 
