@@ -1,4 +1,4 @@
-"""Asks the stand-in with Stripe's official library, for stripe_stand_in.rs, and prints what came of it as JSON.
+"""Asks the emulator with Stripe's official library, for stripe.rs, and prints what came of it as JSON.
 
 official_client.py URL SECRET_KEY RESTRICTED_KEY CONNECTED_ACCOUNT
 
