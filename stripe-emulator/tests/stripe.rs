@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 mod client;
+mod shop;
 
 use std::collections::HashSet;
 use std::process::Command;
@@ -647,7 +648,9 @@ async fn an_endpoint_that_is_gone_gets_nothing_more_and_what_it_missed_stays_und
 
 #[tokio::test]
 async fn stripes_official_client_takes_it_for_stripe() {
-    let stripe = Emulator::start().unwrap();
+    let (stripe, _) = shop::shop();
+    stripe.put(json!({"id": "cus_2", "object": "customer"})).unwrap();
+    stripe.delete("cus_2");
     stripe.connect("acct_1Shop");
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     let now = i64::try_from(now).unwrap();
