@@ -11,7 +11,7 @@ use crate::{API_VERSION, lock};
 
 macro_rules! samples {
     ($($event_type:literal),* $(,)?) => {
-        /// The types that have a sample, which are those that the function forwards by default.
+        /// The types that have a sample: those of Amplitude's own source for Stripe.
         pub const SAMPLE_TYPES: &[&str] = &[$($event_type),*];
 
         /// What is in the samples, in the same order.
