@@ -1,11 +1,10 @@
-//! `backfill`, against the stand-in for Stripe and the local Amplitude.
+//! `backfill`, against the local Stripe and the local Amplitude.
 
 // As in the function's `tests/it`: a helper, like a test, stops where it meets what it does not expect.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 mod local_amplitude;
 mod shop;
-mod stand_in;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
@@ -16,7 +15,7 @@ use std::time::{Duration, Instant};
 use amplitude_emulator::{Configuration, Endpoint, Fault as AmplitudeFault, FaultyAnswer};
 use serde_json::{Value, json};
 use shop::{Ended, Shop, ended};
-use stand_in::{Event, Fault, Permission, history, sample};
+use stripe_emulator::{Event, Fault, Permission, history, sample};
 
 const HOUR: i64 = 60 * 60;
 const DAY: i64 = 24 * HOUR;
@@ -540,7 +539,7 @@ async fn what_newer_api_versions_lack_is_told_once_for_each_field() {
         let mut event: Value = serde_json::from_slice(&text).unwrap();
         event["id"] = json!(format!("evt_{index}"));
         event["created"] = json!(world.now - DAY);
-        world.stripe.add([Event::new(event.to_string())]);
+        world.stripe.add([Event::new(event.to_string()).unwrap()]);
     }
     let ended = world.backfill(2, &[]);
     assert_eq!(ended.code, Some(0), "{ended:?}");
@@ -691,7 +690,7 @@ async fn live_and_test_events_go_to_their_own_projects_and_are_looked_up_there()
         .map(|(index, event)| {
             let mut body: Value = serde_json::from_slice(&event.body).unwrap();
             body["livemode"] = json!(index % 2 == 0);
-            Event::new(body.to_string())
+            Event::new(body.to_string()).unwrap()
         })
         .collect();
     world.file("events.ndjson", &events);
@@ -825,7 +824,7 @@ async fn events_over_several_lines_are_sent_and_what_is_none_is_named() {
         assert!(reason.starts_with("line ") && reason.contains(words), "{reason}");
     }
     world.assert_has(
-        &[&events[..], &[Event::new(odd.replace(r"\ud83d", "").replace(r#", "new": 1e400"#, ""))]].concat(),
+        &[&events[..], &[Event::new(odd.replace(r"\ud83d", "").replace(r#", "new": 1e400"#, "")).unwrap()]].concat(),
     );
 }
 
@@ -933,7 +932,7 @@ async fn killed_at_any_moment_it_goes_on_and_in_the_end_all_is_there_once() {
     let unusable: Vec<_> = (0..40).map(|number| json!({
         "id": format!("evt_unusable{number}"), "object": "event", "type": "charge.failed", "data": {"object": "none"},
         "created": world.now - 4 * DAY + number * 7000, "api_version": "2024-06-20", "livemode": false,
-    })).map(|event| Event::new(event.to_string())).collect();
+    })).map(|event| Event::new(event.to_string()).unwrap()).collect();
     world.stripe.add(unusable.clone());
     let since = (world.now - 4 * DAY).to_string();
     let arguments = ["--since", since.as_str(), "--yes", "--rate", "100"];

@@ -1,4 +1,4 @@
-//! `doctor`, against the stand-in for Stripe, the local Amplitude, and the function's handler.
+//! `doctor`, against the local Stripe, the local Amplitude, and the function's handler.
 
 // As in the function's `tests/it`: a helper, like a test, stops where it meets what it does not expect.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
@@ -6,7 +6,6 @@
 mod command_line;
 mod local_amplitude;
 mod shop;
-mod stand_in;
 
 use std::ops::Deref;
 
@@ -14,8 +13,8 @@ use amplitude_emulator::{Configuration, Fault};
 use command_line::Serving;
 use serde_json::{Value, json};
 use shop::{Ended, PROJECTS, Shop, ended};
-use stand_in::{Event, Permission, SECRET_KEY, history, sample};
 use stripe_amplitude::stripe::event_types::TYPES;
+use stripe_emulator::{Event, Permission, SECRET_KEY, history, sample};
 
 const HOUR: i64 = 60 * 60;
 
@@ -137,7 +136,7 @@ async fn property_names_that_use_up_what_amplitude_keeps_are_found_with_their_fa
         for item in 0..20 {
             body["data"]["object"]["metadata"][format!("sku_{}", number * 20 + item)] = json!("1");
         }
-        Event::new(body.to_string())
+        Event::new(body.to_string()).unwrap()
     };
     world.stripe.add((0..60).map(of_cart));
     let ended = world.with_url();
@@ -285,7 +284,7 @@ async fn customers_without_a_user_id_of_the_shop_go_into_a_file_of_the_owners() 
         let object = body["data"]["object"].as_object_mut().unwrap();
         object.insert("metadata".to_owned(), json!({}));
         object.extend(changes.as_object().unwrap().clone());
-        Event::new(body.to_string())
+        Event::new(body.to_string()).unwrap()
     };
     let email = "jenny@example.com";
     let last = charge(3, json!({"customer": "cus_a", "receipt_email": email}));

@@ -5,7 +5,7 @@
 
 mod command_line;
 mod local_amplitude;
-mod stand_in;
+mod localstripe_server;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -13,8 +13,8 @@ use std::time::Duration;
 use amplitude_emulator::Configuration;
 use command_line::{Serving, cli};
 use local_amplitude::LocalAmplitude;
+use localstripe_server::Localstripe;
 use serde_json::Value;
-use stand_in::Localstripe;
 
 /// How many events there are of each type when all is bought. The function forwards payments and invoices by default.
 const EVENTS: [(&str, usize); 9] = [

@@ -1,11 +1,10 @@
-//! `reconcile`, against the stand-in for Stripe and the local Amplitude.
+//! `reconcile`, against the local Stripe and the local Amplitude.
 
 // As in the function's `tests/it`: a helper, like a test, stops where it meets what it does not expect.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 mod local_amplitude;
 mod shop;
-mod stand_in;
 
 use std::collections::BTreeSet;
 use std::ops::Deref;
@@ -15,7 +14,7 @@ use amplitude_emulator::{AcceptedEvent, Configuration, Endpoint};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use shop::{Ended, PROJECTS, Shop, ended};
-use stand_in::{Event, Permission, history, sample};
+use stripe_emulator::{Event, Permission, history, sample};
 
 const DAY: i64 = 24 * 60 * 60;
 
@@ -347,7 +346,7 @@ async fn a_day_in_other_currencies_is_added_up_by_currency() {
         let mut body: Value = serde_json::from_slice(&event.body).unwrap();
         body["data"]["object"]["currency"] = json!(currency);
         body["data"]["object"]["amount_received"] = json!(minor_units);
-        Event::new(body.to_string())
+        Event::new(body.to_string()).unwrap()
     };
     world.stripe.add([
         in_currency(1, "jpy", 500),
@@ -380,7 +379,8 @@ async fn live_and_test_events_are_looked_for_where_each_goes() {
         String::from_utf8(sample("charge.failed", 2, world.day + 200).body.to_vec())
             .unwrap()
             .replace("\"livemode\":false", "\"livemode\":true"),
-    );
+    )
+    .unwrap();
     world.stripe.add([test.clone(), live.clone()]);
     world.forward();
     let keys: BTreeSet<_> = world.amplitude.events().iter().map(|event| event.api_key.clone()).collect();

@@ -1,4 +1,4 @@
-//! `setup`, against the stand-in for Stripe, a real Parameter Store API (moto's server), and the function's handler.
+//! `setup`, against the local Stripe, a real Parameter Store API (moto's server), and the function's handler.
 
 #![cfg(feature = "aws")]
 // As in the function's `tests/it`: a helper, like a test, stops where it meets what it does not expect.
@@ -6,7 +6,6 @@
 
 mod local_amplitude;
 mod moto;
-mod stand_in;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -23,8 +22,8 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use local_amplitude::LocalAmplitude;
 use moto::{CREDENTIALS, Moto};
-use stand_in::{Delivery, Endpoint, Event, Fault, Permission, SECRET_KEY, StripeStandIn, sample};
 use stripe_amplitude::stripe::event_types;
+use stripe_emulator::{Delivery, Emulator, Endpoint, Event, Fault, Permission, SECRET_KEY, sample};
 
 const FOLDER: &str = "/stripe-amplitude/shop";
 const SECRET: &str = "stripe-signing-secret";
@@ -32,7 +31,7 @@ const NEXT_SECRET: &str = "stripe-signing-secret-next";
 
 /// A Stripe, a Parameter Store, the function in front of an Amplitude.
 struct World {
-    stripe: StripeStandIn,
+    stripe: Emulator,
     moto: Moto,
     amplitude: LocalAmplitude,
     function: Child,
@@ -85,7 +84,7 @@ impl World {
         std::thread::spawn(move || lines.for_each(drop));
         let (_, url) = first.split_once("Serving ").unwrap();
         let url = url.split_once("{project}").unwrap().0.to_owned() + "shop";
-        Self { stripe: StripeStandIn::start().await, moto, amplitude, function, url }
+        Self { stripe: Emulator::start().unwrap(), moto, amplitude, function, url }
     }
 
     /// One that was set up.
@@ -435,7 +434,7 @@ async fn a_url_that_leads_elsewhere_is_not_proven() {
 }
 
 /// Events that happen the whole time, until it is told to stop; and all deliveries of them.
-async fn happen(stripe: StripeStandIn, stop: Arc<AtomicBool>) -> (Vec<Event>, Vec<Delivery>) {
+async fn happen(stripe: Emulator, stop: Arc<AtomicBool>) -> (Vec<Event>, Vec<Delivery>) {
     let (mut events, mut deliveries) = (Vec::new(), Vec::new());
     while !stop.load(Ordering::Relaxed) {
         let number = events.len() as u64;

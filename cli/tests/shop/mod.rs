@@ -10,16 +10,16 @@ use std::process::{Command, Output, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use amplitude_emulator::Configuration;
+use stripe_emulator::{Emulator, SECRET_KEY};
 use tempfile::TempDir;
 
 use crate::local_amplitude::LocalAmplitude;
-use crate::stand_in::{SECRET_KEY, StripeStandIn};
 
 /// The file of projects, as it is at first.
 pub const PROJECTS: &str = "[shop]\nstripe-signing-secret = \"whsec_a\"\namplitude-api-key = \"key\"\n";
 
 pub struct Shop {
-    pub stripe: StripeStandIn,
+    pub stripe: Emulator,
     pub amplitude: LocalAmplitude,
     folder: TempDir,
     /// Unix seconds.
@@ -37,7 +37,7 @@ pub struct Ended {
 impl Shop {
     pub async fn open(configuration: Configuration) -> Self {
         let shop = Self {
-            stripe: StripeStandIn::start().await,
+            stripe: Emulator::start().unwrap(),
             amplitude: LocalAmplitude::start(configuration),
             folder: tempfile::tempdir().unwrap(),
             now: SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs().cast_signed(),

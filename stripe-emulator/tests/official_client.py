@@ -1,4 +1,4 @@
-"""Asks the stand-in with Stripe's official library, for stripe_stand_in.rs, and prints what came of it as JSON.
+"""Asks the emulator with Stripe's official library, for stripe.rs, and prints what came of it as JSON.
 
 official_client.py URL SECRET_KEY RESTRICTED_KEY CONNECTED_ACCOUNT
 
@@ -69,6 +69,31 @@ restricted = client(restricted_key)
 assert restricted.events.list().data
 error = refused(stripe.PermissionError, lambda: restricted.webhook_endpoints.list())
 assert "rak_webhook_read" in error.user_message, error.user_message
+
+customer = v1.customers.retrieve("cus_1")
+assert (customer.email, customer.metadata["user_id"]) == ("a@shop.example", "user_1"), customer
+deleted = v1.customers.retrieve("cus_2")
+assert deleted.to_dict() == {"id": "cus_2", "object": "customer", "deleted": True}, deleted
+error = refused(stripe.InvalidRequestError, lambda: v1.customers.retrieve("cus_3"))
+assert (error.http_status, error.code) == (404, "resource_missing"), error.json_body
+payment = v1.payment_intents.retrieve("pi_1", {"expand": ["customer"]}, {"stripe_version": "2024-06-20"})
+assert (payment.invoice, payment.customer.email) == ("in_1", "a@shop.example"), payment
+# In the library's own version, which is a newer one.
+payment = v1.payment_intents.retrieve("pi_1")
+assert "invoice" not in payment and payment.customer == "cus_1", payment
+payments = [payment.id for payment in v1.payment_intents.list({"limit": 1}).auto_paging_iter()]
+assert payments == ["pi_2", "pi_1"], payments
+sessions = v1.checkout.sessions
+assert [session.id for session in sessions.list({"payment_intent": "pi_2"}).data] == ["cs_1"]
+items = [item.id for item in sessions.line_items.list("cs_1", {"limit": 100}).auto_paging_iter()]
+assert items == [f"li_{number}" for number in range(12)], items
+lines = v1.invoices.line_items.list("in_1", {"limit": 10, "expand": ["data.pricing.price_details.price"]})
+assert lines.data[0].pricing.price_details.price.unit_amount == 2500, lines.data[0]
+assert len(list(lines.auto_paging_iter())) == 25
+error = refused(stripe.InvalidRequestError, lambda: v1.payment_intents.retrieve("pi_1", {"expand": ["buyer"]}))
+assert error.user_message == "This property cannot be expanded (buyer).", error.user_message
+error = refused(stripe.PermissionError, lambda: restricted.customers.retrieve("cus_1"))
+assert "rak_customer_read" in error.user_message, error.user_message
 
 json.dump(
     {

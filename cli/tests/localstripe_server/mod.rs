@@ -13,24 +13,24 @@
 //! oldest on, and behind an unknown event from the first. So they are asked for through [`Localstripe::url`], which lists
 //! them as Stripe does and passes everything else on.
 
-use std::io::{self, BufRead as _, BufReader};
+// A helper, like a test, stops where it meets what it does not expect.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(unreachable_pub)]
+
+use std::io::{BufRead as _, BufReader};
 use std::net::{Ipv4Addr, TcpListener};
 use std::process::{Child, Command, Stdio};
 
-use axum::body::Body;
-use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE};
-use hyper::{Method, Request, Response};
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
+use axum::http::{HeaderMap, Method, Uri};
+use axum::response::Response;
 use serde_json::Value;
 use serde_json::value::RawValue;
+use stripe_emulator::{Emulator, Event, SECRET_KEY};
 use tokio::sync::oneshot;
-
-use super::answer::Answer;
-use super::events::{Event, Events};
-use super::parameters::Parameters;
-use super::server::{self, Outcome, pairs};
-use super::unix_now;
 
 /// Serves on a free port of this machine only, which it prints, and keeps nothing: by itself, it would listen everywhere,
 /// and leave what it has in a file for the next one.
@@ -74,10 +74,19 @@ impl Localstripe {
         // Two clients: a connection of the test's own stands still while the test waits for a command.
         let [http, passing_on] = [(); 2].map(|()| stripe_amplitude::http_client::build(None).unwrap());
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        listener.set_nonblocking(true).unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let (running, stopped) = oneshot::channel();
-        let behind = own_url.clone();
-        server::start(listener, stopped, move |request| respond(behind.clone(), passing_on.clone(), request));
+        let front = Front { behind: own_url.clone(), http: passing_on, lists: Emulator::start().unwrap() };
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+                let router = Router::new().fallback(respond).with_state(front);
+                let stopped = async { stopped.await.unwrap_or_default() };
+                axum::serve(listener, router).with_graceful_shutdown(stopped).await.unwrap();
+            });
+        });
         Self { process, own_url, url, http, _running: running }
     }
 
@@ -178,42 +187,50 @@ fn form(parameters: &[(&str, &str)]) -> String {
     form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters).finish()
 }
 
-/// Answers a request in front of localstripe, which is at `behind`.
-async fn respond(behind: String, http: reqwest::Client, request: Request<Incoming>) -> Outcome {
-    let (head, body) = request.into_parts();
-    let is_list = head.method == Method::GET && head.uri.path() == "/v1/events";
+/// What is in front of localstripe.
+#[derive(Clone)]
+struct Front {
+    behind: String,
+    http: reqwest::Client,
+    /// What lists the events as Stripe does.
+    lists: Emulator,
+}
+
+async fn respond(State(front): State<Front>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
+    let is_list = method == Method::GET && uri.path() == "/v1/events";
     // There is no upper bound.
-    let path = if is_list { "/v1/events?limit=1000000" } else { head.uri.path_and_query().unwrap().as_str() };
-    let mut passed_on = http.request(head.method.clone(), format!("{behind}{path}"));
+    let path = if is_list { "/v1/events?limit=1000000" } else { uri.path_and_query().unwrap().as_str() };
+    let mut passed_on = front.http.request(method, format!("{}{path}", front.behind));
     for name in [AUTHORIZATION, CONTENT_TYPE] {
-        if let Some(value) = head.headers.get(&name) {
+        if let Some(value) = headers.get(&name) {
             passed_on = passed_on.header(name, value);
         }
     }
-    let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
-    let answer = passed_on.body(body).send().await.map_err(io::Error::other)?;
-    let status = answer.status();
-    let content_type = answer.headers().get(CONTENT_TYPE).cloned();
-    let body = answer.bytes().await.map_err(io::Error::other)?;
-    if is_list && status.is_success() {
-        return Ok(server::response(list(&body, head.uri.query().unwrap_or_default()), false));
+    let mut answer = passed_on.body(body).send().await.unwrap();
+    if is_list && answer.status().is_success() {
+        let all = answer.bytes().await.unwrap();
+        answer = front.list(&all, uri.query().unwrap_or_default()).await;
     }
-    let mut response = Response::new(Body::from(body));
-    *response.status_mut() = status;
-    response.headers_mut().extend(content_type.map(|value| (CONTENT_TYPE, value)));
-    Ok(response)
+    let mut response = Response::builder().status(answer.status());
+    response
+        .headers_mut()
+        .unwrap()
+        .extend(answer.headers().get(CONTENT_TYPE).cloned().map(|kind| (CONTENT_TYPE, kind)));
+    response.body(Body::from(answer.bytes().await.unwrap())).unwrap()
 }
 
-/// What Stripe would list of all events that there are, which are given from the oldest on.
-fn list(all: &[u8], query: &str) -> Answer {
-    #[derive(serde::Deserialize)]
-    struct List<'a> {
-        #[serde(borrow)]
-        data: Vec<&'a RawValue>,
-    }
+impl Front {
+    /// What Stripe would list of all events that there are, which are given from the oldest on.
+    async fn list(&self, all: &[u8], query: &str) -> reqwest::Response {
+        #[derive(serde::Deserialize)]
+        struct List<'a> {
+            #[serde(borrow)]
+            data: Vec<&'a RawValue>,
+        }
 
-    let all: List<'_> = serde_json::from_slice(all).unwrap();
-    let mut events = Events::default();
-    all.data.into_iter().for_each(|event| events.add(Event::new(event.get().to_owned())));
-    events.list(Parameters::new(&pairs(query.as_bytes())), None, unix_now()).into()
+        let all: List<'_> = serde_json::from_slice(all).unwrap();
+        self.lists.add(all.data.into_iter().map(|event| Event::new(event.get().to_owned()).unwrap()));
+        let url = format!("{}/v1/events?{query}", self.lists.url());
+        self.http.get(url).bearer_auth(SECRET_KEY).send().await.unwrap()
+    }
 }

@@ -2,41 +2,43 @@
 
 use std::collections::BTreeMap;
 
-use super::answer::Refusal;
+use crate::answer::Refusal;
 
 /// Those that nobody has asked for yet. What is left over in the end is unknown.
-pub struct Parameters {
+pub(crate) struct Parameters {
     /// Names and values, as they came.
     left: Vec<(String, String)>,
+    /// The paths of `expand[]`, which every request may have.
+    pub expand: Vec<String>,
 }
 
 impl Parameters {
-    pub fn new(pairs: &[(String, String)]) -> Self {
-        let mut parameters = Self { left: pairs.to_vec() };
-        // Every request may have it. Nothing here can be expanded.
-        parameters.list("expand");
+    pub(crate) fn new(pairs: &[(String, String)]) -> Self {
+        let mut parameters = Self { left: pairs.to_vec(), expand: Vec::new() };
+        parameters.expand = parameters.list("expand");
         parameters
     }
 
     /// The value of a name. If it is given more than once, the last one counts.
-    pub fn one(&mut self, name: &str) -> Option<String> {
+    pub(crate) fn one(&mut self, name: &str) -> Option<String> {
         self.take(|given| given == name).pop().map(|(_, value)| value)
     }
 
     /// The values of `name[]`, or of `name[0]`, `name[1]` and so on.
-    pub fn list(&mut self, name: &str) -> Vec<String> {
+    pub(crate) fn list(&mut self, name: &str) -> Vec<String> {
         let taken =
             self.take(|given| key_in(given, name).is_some_and(|key| key.bytes().all(|byte| byte.is_ascii_digit())));
         taken.into_iter().map(|(_, value)| value).collect()
     }
 
     /// The values of `name[key]`, by key.
-    pub fn map(&mut self, name: &str) -> BTreeMap<String, String> {
+    pub(crate) fn map(&mut self, name: &str) -> BTreeMap<String, String> {
         let taken = self.take(|given| key_in(given, name).is_some_and(|key| !key.is_empty()));
-        taken.into_iter().map(|(given, value)| (key_in(&given, name).unwrap().to_owned(), value)).collect()
+        let with_key = |(given, value): (String, String)| Some((key_in(&given, name)?.to_owned(), value));
+        taken.into_iter().filter_map(with_key).collect()
     }
 
-    pub fn integer(&mut self, name: &str) -> Result<Option<i64>, Refusal> {
+    pub(crate) fn integer(&mut self, name: &str) -> Result<Option<i64>, Refusal> {
         let parse = |value: String| {
             let invalid = || Refusal::of(name, Some("parameter_invalid_integer"), format!("Invalid integer: {value}"));
             value.parse().map_err(|_| invalid())
@@ -44,14 +46,14 @@ impl Parameters {
         self.one(name).map(parse).transpose()
     }
 
-    pub fn boolean(&mut self, name: &str) -> Result<Option<bool>, Refusal> {
+    pub(crate) fn boolean(&mut self, name: &str) -> Result<Option<bool>, Refusal> {
         let parse =
             |value: String| value.parse().map_err(|_| Refusal::of(name, None, format!("Invalid boolean: {value}")));
         self.one(name).map(parse).transpose()
     }
 
     /// How many objects a list shall have.
-    pub fn limit(&mut self) -> Result<usize, Refusal> {
+    pub(crate) fn limit(&mut self) -> Result<usize, Refusal> {
         let limit = self.integer("limit")?.unwrap_or(10);
         let bound = if limit < 1 { "greater than or equal to 1" } else { "less than or equal to 100" };
         let message = || format!("This value must be {bound} (it currently is '{limit}').");
@@ -60,7 +62,7 @@ impl Parameters {
     }
 
     /// Where a list shall go on.
-    pub fn cursor(&mut self) -> Result<Cursor, Refusal> {
+    pub(crate) fn cursor(&mut self) -> Result<Cursor, Refusal> {
         match (self.one("starting_after"), self.one("ending_before")) {
             (None, None) => Ok(Cursor::Start),
             (Some(id), None) => Ok(Cursor::After(id)),
@@ -71,8 +73,20 @@ impl Parameters {
         }
     }
 
+    /// The first and the last second of `created`, `created[gte]` and so on.
+    pub(crate) fn created(&mut self) -> Result<(i64, i64), Refusal> {
+        let mut at = |name: &str| self.integer(name);
+        if let Some(second) = at("created")? {
+            return Ok((second, second));
+        }
+        let first = [at("created[gte]")?, at("created[gt]")?.map(|second| second.saturating_add(1))];
+        let last = [at("created[lte]")?, at("created[lt]")?.map(|second| second.saturating_sub(1))];
+        let first = first.into_iter().flatten().max().unwrap_or(i64::MIN);
+        Ok((first, last.into_iter().flatten().min().unwrap_or(i64::MAX)))
+    }
+
     /// To be asked when all that is known was asked for.
-    pub fn nothing_else(self) -> Result<(), Refusal> {
+    pub(crate) fn nothing_else(self) -> Result<(), Refusal> {
         self.left.first().map_or(Ok(()), |(name, _)| {
             Err(Refusal::of(name, Some("parameter_unknown"), format!("Received unknown parameter: {name}")))
         })
@@ -84,10 +98,38 @@ impl Parameters {
 }
 
 /// A place in a list, by the ID of the object there.
-pub enum Cursor {
+pub(crate) enum Cursor {
     Start,
     After(String),
     Before(String),
+}
+
+impl Cursor {
+    /// The objects at this place of a list, and whether it goes on behind them, in the direction of the cursor.
+    /// `no_such` says that the object of the cursor is not in the list, with the name of the parameter.
+    pub(crate) fn page<'l, T>(
+        &self,
+        list: &'l [T],
+        limit: usize,
+        id_of: impl Fn(&T) -> &str,
+        no_such: impl Fn(&str, &str) -> Refusal,
+    ) -> Result<(&'l [T], bool), Refusal> {
+        let place =
+            |id: &str, name: &str| list.iter().position(|object| id_of(object) == id).ok_or_else(|| no_such(id, name));
+        let (from, to) = match self {
+            Self::Start => (0, list.len().min(limit)),
+            Self::After(id) => {
+                let from = place(id, "starting_after")? + 1;
+                (from, list.len().min(from.saturating_add(limit)))
+            }
+            Self::Before(id) => {
+                let to = place(id, "ending_before")?;
+                (to.saturating_sub(limit), to)
+            }
+        };
+        let has_more = if matches!(self, Self::Before(_)) { from > 0 } else { to < list.len() };
+        Ok((list.get(from..to).unwrap_or_default(), has_more))
+    }
 }
 
 fn key_in<'g>(given: &'g str, name: &str) -> Option<&'g str> {

@@ -6,8 +6,8 @@ use std::ops::Bound;
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::answer::{Answer, Refusal};
-use super::parameters::{Cursor, Parameters};
+use crate::answer::{Answer, Refusal};
+use crate::parameters::{Cursor, Parameters};
 
 /// How long Stripe keeps events, in seconds.
 const KEPT: i64 = 30 * 24 * 60 * 60;
@@ -15,7 +15,9 @@ const KEPT: i64 = 30 * 24 * 60 * 60;
 /// An event. Its body is handed out byte for byte.
 #[derive(Clone, Debug)]
 pub struct Event {
+    /// `evt_…`
     pub id: String,
+    /// For example `charge.failed`.
     pub event_type: String,
     /// In Unix seconds.
     pub created: i64,
@@ -23,28 +25,30 @@ pub struct Event {
     pub account: Option<String>,
     /// Whether every endpoint has taken it.
     pub delivery_success: bool,
+    /// The whole event, as JSON.
     pub body: Bytes,
 }
 
 impl Event {
-    /// One that was delivered, with what its body says of it.
-    pub fn new(body: impl Into<Bytes>) -> Self {
+    /// One that was delivered, with what its body says of it. None if it does not say its ID, its type and its time.
+    pub fn new(body: impl Into<Bytes>) -> Option<Self> {
         let body = body.into();
-        let event: Value = serde_json::from_slice(&body).unwrap();
-        let text = |name: &str| event[name].as_str().map(str::to_owned);
-        Self {
-            id: text("id").unwrap(),
-            event_type: text("type").unwrap(),
-            created: event["created"].as_i64().unwrap(),
+        let event: Value = serde_json::from_slice(&body).ok()?;
+        let text = |name: &str| event.get(name)?.as_str().map(str::to_owned);
+        Some(Self {
+            id: text("id")?,
+            event_type: text("type")?,
+            created: event.get("created")?.as_i64()?,
             account: text("account"),
             delivery_success: true,
             body,
-        }
+        })
     }
 
     /// The same, in a connected account.
     pub fn in_account(mut self, account: &str) -> Self {
-        let rest = self.body.strip_prefix(b"{").unwrap();
+        let fields = self.body.iter().position(|byte| *byte == b'{').map_or(0, |brace| brace + 1);
+        let rest = self.body.get(fields..).unwrap_or_default();
         self.body = [format!(r#"{{"account":"{account}","#).as_bytes(), rest].concat().into();
         self.account = Some(account.to_owned());
         self
@@ -57,9 +61,14 @@ impl Event {
     }
 }
 
+/// The first second of which Stripe still has events.
+fn oldest_kept(now: i64) -> i64 {
+    now.saturating_sub(KEPT)
+}
+
 /// All events. Those of one second are in the order in which they were added.
 #[derive(Default)]
-pub struct Events {
+pub(crate) struct Events {
     added: u64,
     places: HashMap<String, (Option<String>, Place)>,
     by_account: HashMap<Option<String>, BTreeMap<Place, Event>>,
@@ -69,7 +78,7 @@ pub struct Events {
 type Place = (i64, u64);
 
 impl Events {
-    pub fn add(&mut self, event: Event) {
+    pub(crate) fn add(&mut self, event: Event) {
         self.added += 1;
         let place = (event.created, self.added);
         if let Some((account, place)) = self.places.insert(event.id.clone(), (event.account.clone(), place)) {
@@ -78,16 +87,16 @@ impl Events {
         self.by_account.entry(event.account.clone()).or_default().insert(place, event);
     }
 
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.places.len()
     }
 
-    pub fn get(&self, id: &str) -> Option<&Event> {
+    pub(crate) fn get(&self, id: &str) -> Option<&Event> {
         let (account, place) = self.places.get(id)?;
         self.by_account.get(account)?.get(place)
     }
 
-    pub fn set_delivery_success(&mut self, id: &str, success: bool) {
+    pub(crate) fn set_delivery_success(&mut self, id: &str, success: bool) {
         let Some((account, place)) = self.places.get(id) else { return };
         if let Some(event) = self.by_account.get_mut(account).and_then(|events| events.get_mut(place)) {
             event.delivery_success = success;
@@ -95,18 +104,20 @@ impl Events {
     }
 
     /// `GET /v1/events/{id}`
-    pub fn retrieve(&self, id: &str, account: Option<&str>, now: i64) -> Result<Answer, Refusal> {
-        let event = self.get(id).filter(|event| event.account.as_deref() == account && event.created >= now - KEPT);
+    pub(crate) fn retrieve(&self, id: &str, account: Option<&str>, now: i64) -> Result<Answer, Refusal> {
+        let event =
+            self.get(id).filter(|event| event.account.as_deref() == account && event.created >= oldest_kept(now));
         event.map(|event| Answer::ok(event.body.clone())).ok_or_else(|| Refusal::no_such(404, "event", id, "id"))
     }
 
     /// `GET /v1/events`
-    pub fn list(&self, parameters: Parameters, account: Option<&str>, now: i64) -> Result<Answer, Refusal> {
+    pub(crate) fn list(&self, parameters: Parameters, account: Option<&str>, now: i64) -> Result<Answer, Refusal> {
         let query = Query::new(parameters)?;
-        let oldest = (query.created.0.max(now - KEPT), 0);
+        let oldest = (query.created.0.max(oldest_kept(now)), 0);
         let newest = (query.created.1, u64::MAX);
         let place = |id: &str, name: &str| {
-            let event = self.places.get(id).filter(|(of, place)| of.as_deref() == account && place.0 >= now - KEPT);
+            let event =
+                self.places.get(id).filter(|(of, place)| of.as_deref() == account && place.0 >= oldest_kept(now));
             event.map(|(_, place)| *place).ok_or_else(|| Refusal::no_such(400, "event", id, name))
         };
         let (from, to) = match &query.cursor {
@@ -171,7 +182,7 @@ impl Query {
     fn new(mut parameters: Parameters) -> Result<Self, Refusal> {
         let query = Self {
             types: types(&mut parameters)?,
-            created: created(&mut parameters)?,
+            created: parameters.created()?,
             delivery_success: parameters.boolean("delivery_success")?,
             limit: parameters.limit()?,
             cursor: parameters.cursor()?,
@@ -202,15 +213,4 @@ fn types(parameters: &mut Parameters) -> Result<Vec<String>, Refusal> {
         Some(one) => Ok(vec![one]),
         None => Ok(types),
     }
-}
-
-fn created(parameters: &mut Parameters) -> Result<(i64, i64), Refusal> {
-    let mut at = |name: &str| parameters.integer(name);
-    if let Some(second) = at("created")? {
-        return Ok((second, second));
-    }
-    let first = [at("created[gte]")?, at("created[gt]")?.map(|second| second + 1)];
-    let last = [at("created[lte]")?, at("created[lt]")?.map(|second| second - 1)];
-    let first = first.into_iter().flatten().max().unwrap_or(i64::MIN);
-    Ok((first, last.into_iter().flatten().min().unwrap_or(i64::MAX)))
 }

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use hyper::Uri;
 use serde_json::{Value, json};
 
-use super::answer::{Answer, Refusal};
-use super::event_types::EVENT_TYPES;
-use super::parameters::{Cursor, Parameters};
-use super::random;
+use crate::answer::{Answer, Refusal};
+use crate::event_types::EVENT_TYPES;
+use crate::parameters::Parameters;
+use crate::random;
+use crate::versions::ApiVersion;
 
 /// How many an account may have.
 const MOST: usize = 16;
@@ -15,28 +17,34 @@ const MOST: usize = 16;
 /// A webhook endpoint.
 #[derive(Clone, Debug)]
 pub struct Endpoint {
+    /// `we_…`
     pub id: String,
     /// What its deliveries are signed with, which Stripe tells once.
     pub secret: String,
+    /// Where events are posted to.
     pub url: String,
     /// Types, or `*` alone.
     pub enabled_events: Vec<String>,
     /// The account's own, if there is none.
     pub api_version: Option<String>,
+    /// What it is for, in the words of whoever made it.
     pub description: Option<String>,
+    /// Anything, by name.
     pub metadata: BTreeMap<String, String>,
     /// Whether it gets the events of connected accounts, and those alone.
     pub connect: bool,
+    /// Whether it gets nothing at the moment.
     pub disabled: bool,
+    /// Whether it is of live mode.
     pub livemode: bool,
     /// In Unix seconds.
     pub created: i64,
 }
 
 impl Endpoint {
-    pub fn new(url: &str, enabled_events: &[&str], created: i64) -> Self {
+    pub(crate) fn new(url: &str, enabled_events: &[&str], created: i64) -> Self {
         Self {
-            id: format!("we_1StandIn{}", random(17)),
+            id: format!("we_1Emulated{}", random(17)),
             secret: format!("whsec_{}", random(32)),
             url: url.to_owned(),
             enabled_events: enabled_events.iter().map(ToString::to_string).collect(),
@@ -70,52 +78,41 @@ impl Endpoint {
 
 /// All of them, the newest first.
 #[derive(Default)]
-pub struct Endpoints(Vec<Endpoint>);
+pub(crate) struct Endpoints(Vec<Endpoint>);
 
 impl Endpoints {
-    pub fn all(&self) -> &[Endpoint] {
+    pub(crate) fn all(&self) -> &[Endpoint] {
         &self.0
     }
 
-    pub fn get(&self, id: &str) -> Option<&Endpoint> {
+    pub(crate) fn get(&self, id: &str) -> Option<&Endpoint> {
         self.0.iter().find(|endpoint| endpoint.id == id)
     }
 
-    pub fn add(&mut self, endpoint: Endpoint) -> Endpoint {
+    pub(crate) fn add(&mut self, endpoint: Endpoint) -> Endpoint {
         self.0.insert(0, endpoint.clone());
         endpoint
     }
 
     /// `GET /v1/webhook_endpoints`
-    pub fn list(&self, mut parameters: Parameters) -> Result<Answer, Refusal> {
+    pub(crate) fn list(&self, mut parameters: Parameters) -> Result<Answer, Refusal> {
         let (limit, cursor) = (parameters.limit()?, parameters.cursor()?);
         parameters.nothing_else()?;
-        let place = |id: &str, name: &str| {
-            let place = self.0.iter().position(|endpoint| endpoint.id == id);
-            place.ok_or_else(|| Refusal::no_such(400, "webhook endpoint", id, name))
-        };
-        let (data, has_more) = match cursor {
-            Cursor::Start => first(&self.0, limit),
-            Cursor::After(id) => first(&self.0[place(&id, "starting_after")? + 1..], limit),
-            Cursor::Before(id) => {
-                let newer = &self.0[..place(&id, "ending_before")?];
-                let left_out = newer.len().saturating_sub(limit);
-                (&newer[left_out..], left_out > 0)
-            }
-        };
+        let (data, has_more) =
+            cursor.page(&self.0, limit, |endpoint| &endpoint.id, |id, name| no_such(400, id, name))?;
         let data: Vec<_> = data.iter().map(Endpoint::to_json).collect();
         let list = json!({"object": "list", "url": "/v1/webhook_endpoints", "has_more": has_more, "data": data});
         Ok(Answer::json(&list))
     }
 
     /// `GET /v1/webhook_endpoints/{id}`
-    pub fn retrieve(&self, id: &str, parameters: Parameters) -> Result<Answer, Refusal> {
+    pub(crate) fn retrieve(&self, id: &str, parameters: Parameters) -> Result<Answer, Refusal> {
         parameters.nothing_else()?;
         self.get(id).map(|endpoint| Answer::json(&endpoint.to_json())).ok_or_else(|| unknown(id))
     }
 
     /// `POST /v1/webhook_endpoints`
-    pub fn create(&mut self, mut parameters: Parameters, livemode: bool, now: i64) -> Result<Answer, Refusal> {
+    pub(crate) fn create(&mut self, mut parameters: Parameters, livemode: bool, now: i64) -> Result<Answer, Refusal> {
         let url = parameters.one("url").ok_or_else(|| missing("url"))?;
         check_url(&url)?;
         let enabled_events = parameters.list("enabled_events");
@@ -139,12 +136,14 @@ impl Endpoints {
         }
         let endpoint = self.add(endpoint);
         let mut answer = endpoint.to_json();
-        answer["secret"] = endpoint.secret.into();
+        if let Some(answer) = answer.as_object_mut() {
+            answer.insert("secret".to_owned(), endpoint.secret.into());
+        }
         Ok(Answer::json(&answer))
     }
 
     /// `POST /v1/webhook_endpoints/{id}`
-    pub fn update(&mut self, id: &str, mut parameters: Parameters) -> Result<Answer, Refusal> {
+    pub(crate) fn update(&mut self, id: &str, mut parameters: Parameters) -> Result<Answer, Refusal> {
         let endpoint = self.0.iter_mut().find(|endpoint| endpoint.id == id).ok_or_else(|| unknown(id))?;
         // What is refused has changed nothing.
         let mut changed = endpoint.clone();
@@ -174,7 +173,7 @@ impl Endpoints {
     }
 
     /// `DELETE /v1/webhook_endpoints/{id}`
-    pub fn delete(&mut self, id: &str, parameters: Parameters) -> Result<Answer, Refusal> {
+    pub(crate) fn delete(&mut self, id: &str, parameters: Parameters) -> Result<Answer, Refusal> {
         parameters.nothing_else()?;
         let place = self.0.iter().position(|endpoint| endpoint.id == id).ok_or_else(|| unknown(id))?;
         self.0.remove(place);
@@ -182,12 +181,8 @@ impl Endpoints {
     }
 }
 
-fn first(endpoints: &[Endpoint], limit: usize) -> (&[Endpoint], bool) {
-    (&endpoints[..limit.min(endpoints.len())], endpoints.len() > limit)
-}
-
 fn check_url(url: &str) -> Result<(), Refusal> {
-    let is_url = reqwest::Url::parse(url).is_ok_and(|url| ["http", "https"].contains(&url.scheme()));
+    let is_url = url.parse().is_ok_and(|url: Uri| ["http", "https"].contains(&url.scheme_str().unwrap_or_default()));
     if is_url { Ok(()) } else { Err(Refusal::of("url", Some("url_invalid"), "Not a valid URL")) }
 }
 
@@ -202,15 +197,8 @@ fn check_events(enabled_events: &[String]) -> Result<(), Refusal> {
     })
 }
 
-/// `2024-06-20`, or `2024-09-30.acacia`.
 fn check_api_version(version: String) -> Result<String, Refusal> {
-    let (date, name) = version.split_once('.').unwrap_or((&version, "name"));
-    let is_date = date.len() == 10
-        && date
-            .bytes()
-            .enumerate()
-            .all(|(index, byte)| if [4, 7].contains(&index) { byte == b'-' } else { byte.is_ascii_digit() });
-    if is_date && !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase()) {
+    if ApiVersion::parse(&version).is_some() {
         return Ok(version);
     }
     Err(Refusal::of("api_version", None, format!("Invalid Stripe API version: {version}")))
@@ -221,5 +209,9 @@ fn missing(param: &str) -> Refusal {
 }
 
 fn unknown(id: &str) -> Refusal {
-    Refusal::no_such(404, "webhook endpoint", id, "id")
+    no_such(404, id, "id")
+}
+
+fn no_such(status: u16, id: &str, param: &str) -> Refusal {
+    Refusal::no_such(status, "webhook endpoint", id, param)
 }

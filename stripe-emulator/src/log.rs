@@ -1,19 +1,26 @@
 //! What was asked.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use hyper::header::HeaderMap;
 
+use crate::keys::key_of;
+
 /// A request.
 #[derive(Clone, Debug)]
 pub struct Request {
+    /// When its body had arrived.
     pub at: Instant,
+    /// For example `GET`.
     pub method: String,
+    /// Without the query.
     pub path: String,
     /// Names and values, decoded, in their order.
     pub query: Vec<(String, String)>,
     /// The same of the body, if it is a form.
     pub form: Vec<(String, String)>,
+    /// All headers; [`Self::key`], [`Self::version`] and [`Self::account`] read those of Stripe.
     pub headers: HeaderMap,
     /// What was answered, if anything was.
     pub status: Option<u16>,
@@ -30,6 +37,22 @@ impl Request {
         values(&self.form, name)
     }
 
+    /// The key that it came with, valid or not.
+    pub fn key(&self) -> Option<String> {
+        key_of(&self.headers)
+    }
+
+    /// `Stripe-Version`.
+    pub fn version(&self) -> Option<&str> {
+        self.header("stripe-version")
+    }
+
+    /// `Stripe-Account`.
+    pub fn account(&self) -> Option<&str> {
+        self.header("stripe-account")
+    }
+
+    /// The value of a header, if it is text.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())
     }
@@ -41,44 +64,44 @@ fn values<'p>(pairs: &'p [(String, String)], name: &str) -> Vec<&'p str> {
 
 /// All requests, in their order.
 #[derive(Default)]
-pub struct Log {
+pub(crate) struct Log {
     requests: Vec<Request>,
     /// How many were forgotten.
     forgotten: usize,
 }
 
 impl Log {
-    pub fn requests(&self) -> &[Request] {
+    pub(crate) fn requests(&self) -> &[Request] {
         &self.requests
     }
 
     /// Gives a number by which its answer can be told.
-    pub fn add(&mut self, request: Request) -> usize {
+    pub(crate) fn add(&mut self, request: Request) -> usize {
         self.requests.push(request);
         self.forgotten + self.requests.len() - 1
     }
 
-    pub fn set_status(&mut self, number: usize, status: u16) {
+    pub(crate) fn set_status(&mut self, number: usize, status: u16) {
         if let Some(request) = number.checked_sub(self.forgotten).and_then(|index| self.requests.get_mut(index)) {
             request.status = Some(status);
         }
     }
 
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.forgotten += self.requests.len();
         self.requests.clear();
     }
 
     /// The most requests in any time as long as this.
-    pub fn most_within(&self, time: Duration) -> usize {
-        let times: Vec<_> = self.requests.iter().map(|request| request.at).collect();
-        let mut first = 0;
+    pub(crate) fn most_within(&self, time: Duration) -> usize {
+        let mut within = VecDeque::new();
         let mut most = 0;
-        for (index, at) in times.iter().enumerate() {
-            while at.duration_since(times[first]) >= time {
-                first += 1;
+        for request in &self.requests {
+            within.push_back(request.at);
+            while within.front().is_some_and(|first| request.at.duration_since(*first) >= time) {
+                within.pop_front();
             }
-            most = most.max(index + 1 - first);
+            most = most.max(within.len());
         }
         most
     }

@@ -5,25 +5,25 @@ use serde_json::{Map, Value};
 
 /// An answer that has arrived, if nothing happens to it on its way.
 #[derive(Clone)]
-pub struct Answer {
+pub(crate) struct Answer {
     pub status: u16,
     pub content_type: &'static str,
-    /// Besides those of every answer.
+    /// In addition to those of every answer.
     pub headers: Vec<(&'static str, String)>,
     pub body: Bytes,
 }
 
 impl Answer {
-    pub fn ok(body: impl Into<Bytes>) -> Self {
+    pub(crate) fn ok(body: impl Into<Bytes>) -> Self {
         Self { status: 200, content_type: "application/json", headers: Vec::new(), body: body.into() }
     }
 
     /// Indented, as Stripe writes it.
-    pub fn json(value: &Value) -> Self {
-        Self::ok(serde_json::to_vec_pretty(value).unwrap())
+    pub(crate) fn json(value: &Value) -> Self {
+        Self::ok(format!("{value:#}"))
     }
 
-    pub fn html(status: u16) -> Self {
+    pub(crate) fn html(status: u16) -> Self {
         let body = "<html>\n<head><title>Something else</title></head>\n<body>This is not Stripe.</body>\n</html>\n";
         Self { status, content_type: "text/html; charset=utf-8", headers: Vec::new(), body: body.into() }
     }
@@ -37,33 +37,48 @@ impl From<Result<Answer, Refusal>> for Answer {
 
 /// Why a request is refused.
 #[derive(Clone, Debug)]
-pub struct Refusal {
+pub(crate) struct Refusal {
     status: u16,
     kind: &'static str,
     code: Option<&'static str>,
     param: Option<String>,
     message: String,
-    header: Option<(&'static str, &'static str)>,
+    /// The value of `Stripe-Rate-Limited-Reason`.
+    rate_limited_reason: Option<String>,
 }
 
 impl Refusal {
     /// An `invalid_request_error`.
-    pub fn new(status: u16, message: impl Into<String>) -> Self {
+    pub(crate) fn new(status: u16, message: impl Into<String>) -> Self {
         let message = message.into();
-        Self { status, kind: "invalid_request_error", code: None, param: None, message, header: None }
+        Self { status, kind: "invalid_request_error", code: None, param: None, message, rate_limited_reason: None }
     }
 
     /// Of a parameter, with the code of the error, if it has one.
-    pub fn of(param: &str, code: Option<&'static str>, message: impl Into<String>) -> Self {
+    pub(crate) fn of(param: &str, code: Option<&'static str>, message: impl Into<String>) -> Self {
         Self { code, param: Some(param.to_owned()), ..Self::new(400, message) }
     }
 
+    pub(crate) fn with_code(self, code: Option<&'static str>) -> Self {
+        Self { code, ..self }
+    }
+
     /// An object that is named by the path or by a parameter.
-    pub fn no_such(status: u16, object: &str, id: &str, param: &str) -> Self {
+    pub(crate) fn no_such(status: u16, object: &str, id: &str, param: &str) -> Self {
         Self { status, ..Self::of(param, Some("resource_missing"), format!("No such {object}: '{id}'")) }
     }
 
-    pub fn no_access(key: &str, account: &str) -> Self {
+    /// An object that the other mode has.
+    pub(crate) fn of_other_mode(object: &str, id: &str, param: &str, is_live: bool) -> Self {
+        let (has, asked) = if is_live { ("live", "test") } else { ("test", "live") };
+        let message = format!(
+            "No such {object}: '{id}'; a similar object exists in {has} mode, but a {asked} mode key was used to make \
+             this request."
+        );
+        Self { status: 404, ..Self::of(param, Some("resource_missing"), message) }
+    }
+
+    pub(crate) fn no_access(key: &str, account: &str) -> Self {
         let message = format!(
             "The provided key '{key}' does not have access to account '{account}' (or that account does not exist). \
              Application access may have been revoked."
@@ -71,7 +86,7 @@ impl Refusal {
         Self { code: Some("account_invalid"), ..Self::new(403, message) }
     }
 
-    pub fn other_parameters(key: &str) -> Self {
+    pub(crate) fn other_parameters(key: &str) -> Self {
         let message = format!(
             "Keys for idempotent requests can only be used with the same parameters they were first used with. Try \
              using a key other than '{key}' if you meant to execute a different request."
@@ -79,20 +94,21 @@ impl Refusal {
         Self { kind: "idempotency_error", ..Self::new(400, message) }
     }
 
-    pub fn too_many_requests() -> Self {
+    /// Source: docs.stripe.com/rate-limits. There is no `Retry-After`.
+    pub(crate) fn too_many_requests(reason: &str) -> Self {
         let message = "Request rate limit exceeded. You can learn more about rate limits here \
                        https://stripe.com/docs/rate-limits.";
-        let header = Some(("stripe-rate-limited-reason", "global-rate"));
-        Self { code: Some("rate_limit"), header, ..Self::new(429, message) }
+        let rate_limited_reason = Some(reason.to_owned());
+        Self { code: Some("rate_limit"), rate_limited_reason, ..Self::new(429, message) }
     }
 
     /// Stripe's own fault.
-    pub fn of_stripe(status: u16) -> Self {
+    pub(crate) fn of_stripe(status: u16) -> Self {
         let message = "Sorry! There was an error while talking to one of our backends. Support has been notified.";
         Self { kind: "api_error", ..Self::new(status, message) }
     }
 
-    pub fn into_answer(self) -> Answer {
+    pub(crate) fn into_answer(self) -> Answer {
         let mut error = Map::new();
         if let Some(code) = self.code {
             error.insert("code".to_owned(), code.into());
@@ -107,7 +123,7 @@ impl Refusal {
         let mut answer =
             Answer::json(&Value::Object([("error".to_owned(), Value::Object(error))].into_iter().collect()));
         answer.status = self.status;
-        answer.headers.extend(self.header.map(|(name, value)| (name, value.to_owned())));
+        answer.headers.extend(self.rate_limited_reason.map(|reason| ("stripe-rate-limited-reason", reason)));
         if self.status == 401 {
             answer.headers.push(("www-authenticate", "Basic realm=\"Stripe\"".to_owned()));
         }

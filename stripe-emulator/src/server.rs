@@ -5,11 +5,11 @@ use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use axum::body::Body;
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _};
-use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Full, Limited, StreamBody};
+use hyper::body::{Frame, Incoming};
 use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -18,54 +18,60 @@ use hyper_util::rt::TokioIo;
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
-use super::answer::{Answer, Refusal};
-use super::faults::Fault;
-use super::requests::State;
-use super::{lock, log};
+use crate::answer::{Answer, Refusal};
+use crate::faults::Fault;
+use crate::requests::State;
+use crate::{lock, log};
 
 /// How long half an answer is left on its way before the connection ends behind it.
 const CUT_AFTER: Duration = Duration::from_millis(20);
 
+/// No form is as long as that.
+const MAX_BODY_BYTES: usize = 1024 * 1024;
+
+type Body = UnsyncBoxBody<Bytes, io::Error>;
+
 /// What comes of a request. An error ends the connection.
-pub type Outcome = Result<Response<Body>, io::Error>;
+type Outcome = Result<Response<Body>, io::Error>;
 
 /// Serves in a thread of its own, until `stopped` tells.
-pub fn start<F>(
-    listener: TcpListener,
-    stopped: oneshot::Receiver<()>,
-    respond: impl Fn(Request<Incoming>) -> F + Clone + Send + 'static,
-) where
-    F: Future<Output = Outcome> + Send + 'static,
-{
-    listener.set_nonblocking(true).unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    std::thread::spawn(move || {
+pub(crate) fn start(listener: TcpListener, stopped: oneshot::Receiver<()>, state: Arc<Mutex<State>>) -> io::Result<()> {
+    listener.set_nonblocking(true)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let listener = {
+        let _runtime = runtime.enter();
+        tokio::net::TcpListener::from_std(listener)?
+    };
+    let serve = move || {
         runtime.block_on(async {
-            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
             tokio::select! {
                 _ = stopped => {}
-                () = serve(listener, respond) => {}
+                () = serve(listener, state) => {}
             }
         });
-    });
+    };
+    std::thread::Builder::new().name("stripe-emulator".to_owned()).spawn(serve)?;
+    Ok(())
 }
 
-async fn serve<F>(listener: tokio::net::TcpListener, respond: impl Fn(Request<Incoming>) -> F + Clone + Send + 'static)
-where
-    F: Future<Output = Outcome> + Send + 'static,
-{
+async fn serve(listener: tokio::net::TcpListener, state: Arc<Mutex<State>>) {
     loop {
-        let (connection, _) = listener.accept().await.unwrap();
-        let service = service_fn(respond.clone());
+        let Ok((connection, _)) = listener.accept().await else {
+            // The client is gone already, or this process has too many files open.
+            sleep(Duration::from_millis(10)).await;
+            continue;
+        };
+        let state = Arc::clone(&state);
+        let service = service_fn(move |request| respond(Arc::clone(&state), request));
         // It fails where a fault ends it, or where the client goes away.
         tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(connection), service));
     }
 }
 
 /// Answers as Stripe does, or fails as ordered.
-pub async fn respond(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Outcome {
+async fn respond(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Outcome {
     let (head, body) = request.into_parts();
-    let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
+    let body = Limited::new(body, MAX_BODY_BYTES).collect().await.map_err(io::Error::other)?.to_bytes();
     let is_form = head.headers.get(CONTENT_TYPE).is_some_and(|value| value == "application/x-www-form-urlencoded");
     let request = log::Request {
         at: Instant::now(),
@@ -87,7 +93,7 @@ pub async fn respond(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Ou
     let mut state = lock(&state);
     let answer = match fault {
         None | Some(Fault::Hang(_) | Fault::CutHalfWay | Fault::AnswerLost) => state.answer(&request),
-        Some(Fault::TooManyRequests) => state.finish(Refusal::too_many_requests().into_answer(), &request),
+        Some(Fault::TooManyRequests) => state.too_many_requests(&request),
         Some(Fault::InternalError) => state.finish(Refusal::of_stripe(500).into_answer(), &request),
         Some(Fault::Unavailable) => state.finish(Refusal::of_stripe(503).into_answer(), &request),
         Some(Fault::Html(status)) => Answer::html(status),
@@ -97,11 +103,11 @@ pub async fn respond(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Ou
         return Err(cut());
     }
     state.log.set_status(number, answer.status);
-    Ok(response(answer, matches!(fault, Some(Fault::CutHalfWay))))
+    response(answer, matches!(fault, Some(Fault::CutHalfWay)))
 }
 
 /// Names and values of a query or a form.
-pub fn pairs(encoded: &[u8]) -> Vec<(String, String)> {
+fn pairs(encoded: &[u8]) -> Vec<(String, String)> {
     form_urlencoded::parse(encoded).into_owned().collect()
 }
 
@@ -109,7 +115,7 @@ fn cut() -> io::Error {
     io::Error::other("cut on order")
 }
 
-pub fn response(answer: Answer, is_cut: bool) -> Response<Body> {
+fn response(answer: Answer, is_cut: bool) -> Outcome {
     let mut response = Response::builder()
         .status(answer.status)
         .header(CONTENT_TYPE, answer.content_type)
@@ -117,15 +123,19 @@ pub fn response(answer: Answer, is_cut: bool) -> Response<Body> {
     for (name, value) in answer.headers {
         response = response.header(name, value);
     }
-    let body = if is_cut { half_of(answer.body) } else { answer.body.into() };
-    response.body(body).unwrap()
+    let body = if is_cut { half_of(answer.body) } else { whole(answer.body) };
+    response.body(body).map_err(io::Error::other)
 }
 
-fn half_of(body: Bytes) -> Body {
-    let half = body.slice(..body.len() / 2);
+fn whole(body: Bytes) -> Body {
+    Full::new(body).map_err(|never| match never {}).boxed_unsync()
+}
+
+fn half_of(mut body: Bytes) -> Body {
+    body.truncate(body.len() / 2);
     let end = stream::once(async {
         sleep(CUT_AFTER).await;
         Err(cut())
     });
-    Body::from_stream(stream::once(async { Ok(half) }).chain(end))
+    StreamBody::new(stream::once(async { Ok(Frame::data(body)) }).chain(end)).boxed_unsync()
 }

@@ -4,10 +4,49 @@ use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 use serde_json::{Value, json};
-use stripe_amplitude::stripe::event_types;
 
-use super::events::Event;
-use super::lock;
+use crate::event_types::EVENT_TYPES;
+use crate::events::Event;
+use crate::{API_VERSION, lock};
+
+macro_rules! samples {
+    ($($event_type:literal),* $(,)?) => {
+        /// The types that have a sample: those of Amplitude's own source for Stripe.
+        pub const SAMPLE_TYPES: &[&str] = &[$($event_type),*];
+
+        /// What is in the samples, in the same order.
+        const SAMPLES: &[&str] = &[$(include_str!(concat!("../../events/stripe/", $event_type, ".json"))),*];
+    };
+}
+
+samples![
+    "application_fee.created",
+    "application_fee.refund.updated",
+    "application_fee.refunded",
+    "balance.available",
+    "charge.captured",
+    "charge.failed",
+    "charge.refunded",
+    "charge.succeeded",
+    "charge.updated",
+    "checkout.session.async_payment_failed",
+    "checkout.session.async_payment_succeeded",
+    "checkout.session.completed",
+    "invoice.created",
+    "invoice.finalized",
+    "invoice.marked_uncollectible",
+    "invoice.paid",
+    "invoice.payment_failed",
+    "invoice.payment_succeeded",
+    "invoice.sent",
+    "invoice.voided",
+    "payment_intent.amount_capturable_updated",
+    "payment_intent.canceled",
+    "payment_intent.payment_failed",
+    "payment_intent.succeeded",
+    "issuing_authorization.created",
+    "issuing_transaction.created",
+];
 
 /// What stands in a template for what is written there: the number, of a fixed length so that it does not run into what
 /// stands before it; the same as it is; the time. None of them is in any sample.
@@ -43,13 +82,14 @@ pub fn sample(event_type: &str, number: u64, created: i64) -> Event {
     }
 }
 
-/// So many events, evenly from a time to another one, the oldest first: of every type that is forwarded by default, in
-/// turn, as [`sample`] makes them of the numbers from 0 on.
+/// So many events, evenly from a time to another one, the oldest first: of every one of [`SAMPLE_TYPES`], in turn, as
+/// [`sample`] makes them of the numbers from 0 on.
 pub fn history(number: u64, from: i64, to: i64) -> impl Iterator<Item = Event> {
-    let types = event_types::TYPES.into_iter().cycle();
+    let types = SAMPLE_TYPES.iter().cycle();
     let created = move |index: u64| {
         let (index, last) = (i128::from(index), i128::from(number.max(2) - 1));
-        from + i64::try_from(i128::from(to - from) * index / last).unwrap()
+        // It is between both, and so it fits.
+        from + i64::try_from((i128::from(to) - i128::from(from)) * index / last).unwrap_or_default()
     };
     (0..number).zip(types).map(move |(index, event_type)| sample(event_type, index, created(index)))
 }
@@ -71,52 +111,54 @@ fn template_of(event_type: &str) -> Arc<Template> {
 impl Template {
     fn new(event_type: &str) -> Self {
         let mut event = base_of(event_type);
-        let id = format!("evt_1StandIn{:03}{LONG_NUMBER}", place_of(event_type));
+        let id = format!("evt_1Emulated{:03}{LONG_NUMBER}", place_of(event_type));
         number_ids(&mut event);
-        event["id"] = id.clone().into();
-        event["created"] = CREATED.to_string().into();
-        if let Some(created) = event.pointer_mut("/data/object/created") {
-            *created = CREATED.to_string().into();
+        for (path, written) in
+            [("/id", &*id), ("/created", &CREATED.to_string()), ("/data/object/created", &CREATED.to_string())]
+        {
+            if let Some(value) = event.pointer_mut(path) {
+                *value = written.into();
+            }
         }
         // The time is a number, and no text.
         let text = event.to_string().replace(&format!("\"{CREATED}\""), &CREATED.to_string());
         let parts = text.split_inclusive(GAPS).map(|part| {
             let text = part.trim_end_matches(GAPS);
-            (text.to_owned(), part[text.len()..].chars().next())
+            (text.to_owned(), part.strip_prefix(text).and_then(|gap| gap.chars().next()))
         });
         Self { id, parts: parts.collect(), length: text.len() }
     }
 }
 
 fn base_of(event_type: &str) -> Value {
-    let file = format!("{}/../events/stripe/{event_type}.json", env!("CARGO_MANIFEST_DIR"));
-    if let Ok(text) = std::fs::read(file) {
-        return serde_json::from_slice(&text).unwrap();
+    if let Some((_, sample)) = SAMPLE_TYPES.iter().zip(SAMPLES).find(|(known, _)| **known == event_type) {
+        #[allow(clippy::expect_used, reason = "a test reads every sample")]
+        return serde_json::from_str(sample).expect("every sample is JSON");
     }
-    let (object, _) = event_type.rsplit_once('.').unwrap();
+    let object = event_type.rsplit_once('.').map_or(event_type, |(object, _)| object);
     json!({
         "id": null,
         "object": "event",
-        "api_version": event_types::API_VERSION,
+        "api_version": API_VERSION,
         "created": null,
         "data": {"object": {
-            "id": "obj_1StandInStandIn",
+            "id": "obj_1EmulatedObject",
             "object": object,
             "created": null,
-            "customer": "cus_1StandInStandIn",
+            "customer": "cus_1EmulatedObject",
             "livemode": false,
             "metadata": {"user_id": "user_42"},
         }},
         "livemode": false,
         "pending_webhooks": 0,
-        "request": {"id": "req_1StandInStandIn", "idempotency_key": null},
+        "request": {"id": "req_1EmulatedObject", "idempotency_key": null},
         "type": event_type,
     })
 }
 
 /// So that events of one number and different types have different IDs.
 fn place_of(event_type: &str) -> usize {
-    super::EVENT_TYPES.iter().position(|known| *known == event_type).unwrap_or(super::EVENT_TYPES.len())
+    EVENT_TYPES.iter().position(|known| *known == event_type).unwrap_or(EVENT_TYPES.len())
 }
 
 /// Puts the number into every ID. Its beginning stays, so that different objects stay different.
@@ -125,7 +167,8 @@ fn number_ids(value: &mut Value) {
         Value::String(text) if text == "user_42" => *text = format!("user_{NUMBER}"),
         Value::String(text) => {
             if let Some((kind, rest)) = text.rsplit_once('_').filter(|(kind, rest)| is_id(kind, rest)) {
-                *text = format!("{kind}_{}{LONG_NUMBER}", &rest[..rest.len() - 10]);
+                let beginning: String = rest.chars().take(rest.len() - 10).collect();
+                *text = format!("{kind}_{beginning}{LONG_NUMBER}");
             }
         }
         Value::Array(values) => values.iter_mut().for_each(number_ids),

@@ -1,9 +1,10 @@
-//! The stand-in for Stripe does as Stripe is documented to do, over real HTTP.
+//! The emulator does as Stripe is documented to do, over real HTTP.
 
 // As in the function's `tests/it`: a helper, like a test, stops where it meets what it does not expect.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
-mod stand_in;
+mod client;
+mod shop;
 
 use std::collections::HashSet;
 use std::process::Command;
@@ -15,77 +16,22 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
-use reqwest::{Method, Response};
+use client::{Client, assert_refused, json_of};
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use reqwest::Method;
 use serde_json::{Value, json};
-use stand_in::{ACCOUNT, EVENT_TYPES, Event, Fault, Permission, SECRET_KEY, StripeStandIn, history, sample};
-use stripe_amplitude::http_client;
-use stripe_amplitude::stripe::event_types;
-use stripe_amplitude::stripe::signature::{SignatureHeader, SigningSecret, verify};
+use sha2::Sha256;
+use stripe_emulator::{
+    ACCOUNT, API_VERSION, Delivery, EVENT_TYPES, Emulator, Event, Fault, Permission, SAMPLE_TYPES, SECRET_KEY, history,
+    sample,
+};
 
 /// The time by which the tests' events are old.
 const NOW: i64 = 1_721_950_000;
 const DAY: i64 = 24 * 60 * 60;
 
-/// Whoever asks the stand-in.
-struct Client {
-    http: reqwest::Client,
-    url: String,
-    key: String,
-}
-
-impl Client {
-    fn of(stripe: &StripeStandIn) -> Self {
-        Self::with_key(stripe, SECRET_KEY)
-    }
-
-    fn with_key(stripe: &StripeStandIn, key: &str) -> Self {
-        let http = http_client::build(None).unwrap();
-        Self { http, url: stripe.url().to_owned(), key: key.to_owned() }
-    }
-
-    fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
-        self.http.request(method, format!("{}{path}", self.url)).basic_auth(&self.key, Some(""))
-    }
-
-    async fn get(&self, path: &str) -> (u16, Value) {
-        json_of(self.request(Method::GET, path).send().await.unwrap()).await
-    }
-
-    async fn post(&self, path: &str, form: &str) -> (u16, Value) {
-        json_of(self.form(path, form).send().await.unwrap()).await
-    }
-
-    async fn delete(&self, path: &str) -> (u16, Value) {
-        json_of(self.request(Method::DELETE, path).send().await.unwrap()).await
-    }
-
-    fn form(&self, path: &str, form: &str) -> reqwest::RequestBuilder {
-        let request = self.request(Method::POST, path).header("content-type", "application/x-www-form-urlencoded");
-        request.body(form.to_owned())
-    }
-
-    /// The IDs of a list, and whether there are more.
-    async fn list(&self, path: &str) -> (Vec<String>, bool) {
-        let (status, list) = self.get(path).await;
-        assert_eq!((status, &list["object"]), (200, &json!("list")), "{path}: {list}");
-        let ids = list["data"].as_array().unwrap().iter().map(|object| object["id"].as_str().unwrap().to_owned());
-        (ids.collect(), list["has_more"].as_bool().unwrap())
-    }
-}
-
-async fn json_of(response: Response) -> (u16, Value) {
-    let status = response.status().as_u16();
-    (status, serde_json::from_slice(&response.bytes().await.unwrap()).unwrap())
-}
-
-fn assert_refused((status, answer): (u16, Value), expected: u16, code: Option<&str>, words: &str) {
-    assert_eq!((status, answer["error"]["code"].as_str()), (expected, code), "{answer}");
-    assert_eq!(answer["error"]["type"], "invalid_request_error", "{answer}");
-    assert!(answer["error"]["message"].as_str().unwrap().contains(words), "{words}: {answer}");
-}
-
-async fn start() -> (StripeStandIn, Client) {
-    let stripe = StripeStandIn::start().await;
+async fn start() -> (Emulator, Client) {
+    let stripe = Emulator::start().unwrap();
     stripe.set_now(NOW);
     let client = Client::of(&stripe);
     (stripe, client)
@@ -171,7 +117,7 @@ async fn every_answer_has_an_id_and_a_date() {
     for path in ["/v1/events", "/v1/account", "/v1/nothing", "/v1/events?limit=0"] {
         let answer = client.request(Method::GET, path).send().await.unwrap();
         assert_eq!(answer.headers()["date"], "Thu, 25 Jul 2024 23:26:40 GMT");
-        assert_eq!(answer.headers()["stripe-version"], event_types::API_VERSION);
+        assert_eq!(answer.headers()["stripe-version"], API_VERSION);
         assert!(ids.insert(answer.headers()["request-id"].clone()));
     }
     stripe.set_date(NOW + 3_600);
@@ -189,7 +135,8 @@ async fn events_are_listed_from_the_newest_on_and_byte_for_byte() {
     let odd = Event::new(format!(
         "{{ \"id\":\"evt_odd\", \"type\":\"charge.updated\",\n\"created\":{},\"data\":{{\"object\":{{\"amount\":1.0e2,\"ü\":\"\\u00fc\"}}}} }}",
         NOW - 9
-    ));
+    ))
+    .unwrap();
     stripe.add([first.clone(), odd.clone(), second.clone()]);
     let answer = client.request(Method::GET, "/v1/events").send().await.unwrap();
     assert_eq!(answer.headers()["content-type"], "application/json");
@@ -317,7 +264,7 @@ async fn two_hundred_thousand_events_are_paged_through_quickly() {
     assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
 }
 
-/// Reading no more than that keeps the time of the test that of the stand-in.
+/// Reading no more than that keeps the time of the test that of the emulator.
 #[derive(serde::Deserialize)]
 struct Page {
     has_more: bool,
@@ -565,11 +512,11 @@ async fn requests_are_counted_and_remembered() {
 #[test]
 fn samples_have_their_own_ids_times_and_users() {
     let mut ids = HashSet::new();
-    for event_type in event_types::TYPES.into_iter().chain(["customer.subscription.created", "refund.failed"]) {
+    for event_type in SAMPLE_TYPES.iter().copied().chain(["customer.subscription.created", "refund.failed"]) {
         let (one, other) = (sample(event_type, 1, NOW), sample(event_type, 2, NOW + 1));
         let values = [&one, &other].map(|event| serde_json::from_slice::<Value>(&event.body).unwrap());
         for (event, value) in [&one, &other].into_iter().zip(&values) {
-            let read = Event::new(event.body.clone());
+            let read = Event::new(event.body.clone()).unwrap();
             assert_eq!((&read.id, &read.event_type, read.created), (&event.id, &event.event_type, event.created));
             assert_eq!((&*event.event_type, &value["object"]), (event_type, &json!("event")));
             assert!(ids.insert(event.id.clone()), "{}", event.id);
@@ -615,10 +562,13 @@ impl Receiver {
     }
 
     async fn receive(State(receiver): State<Self>, headers: HeaderMap, body: Bytes) -> StatusCode {
-        let secrets = [SigningSecret::new(receiver.secret.lock().unwrap().clone().into(), None)];
-        let signature = SignatureHeader::parse(headers["stripe-signature"].as_bytes()).unwrap();
+        let (time, signature) = headers["stripe-signature"].to_str().unwrap().split_once(",v1=").unwrap();
+        let time = time.strip_prefix("t=").unwrap();
+        let mut mac = Hmac::<Sha256>::new_from_slice(receiver.secret.lock().unwrap().as_bytes()).unwrap();
+        mac.update(format!("{time}.").as_bytes());
+        mac.update(&body);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-        if verify(&signature, body.clone(), &secrets, now, Duration::from_secs(60)).is_err() {
+        if mac.verify_slice(&hex::decode(signature).unwrap()).is_err() || now.abs_diff(time.parse().unwrap()) > 60 {
             return StatusCode::BAD_REQUEST;
         }
         receiver.taken.lock().unwrap().push(body);
@@ -659,9 +609,8 @@ async fn what_an_endpoint_does_not_take_is_delivered_again_until_it_does() {
     }
     receivers[0].status.store(302, Ordering::Relaxed);
     let event = sample("charge.failed", 1, NOW);
-    let statuses = |deliveries: Vec<stand_in::Delivery>| -> Vec<_> {
-        deliveries.into_iter().map(|delivery| delivery.status).collect()
-    };
+    let statuses =
+        |deliveries: Vec<Delivery>| -> Vec<_> { deliveries.into_iter().map(|delivery| delivery.status).collect() };
     let mut delivered = statuses(stripe.deliver(event.clone()).await);
     delivered.sort_unstable();
     assert_eq!(delivered, [Some(200), Some(302)]);
@@ -699,7 +648,9 @@ async fn an_endpoint_that_is_gone_gets_nothing_more_and_what_it_missed_stays_und
 
 #[tokio::test]
 async fn stripes_official_client_takes_it_for_stripe() {
-    let stripe = StripeStandIn::start().await;
+    let (stripe, _) = shop::shop();
+    stripe.put(json!({"id": "cus_2", "object": "customer"})).unwrap();
+    stripe.delete("cus_2");
     stripe.connect("acct_1Shop");
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     let now = i64::try_from(now).unwrap();
@@ -712,7 +663,7 @@ async fn stripes_official_client_takes_it_for_stripe() {
     let restricted = stripe.restricted_key(&[Permission::EventsRead]);
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
     let python = Command::new(format!("{root}/.venv/bin/python"))
-        .arg("cli/tests/stand_in/official_client.py")
+        .arg("stripe-emulator/tests/official_client.py")
         .args([stripe.url(), SECRET_KEY, &restricted, "acct_1Shop"])
         .current_dir(root)
         .output()

@@ -1,0 +1,158 @@
+//! Who may ask what.
+
+use std::collections::HashMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hyper::header::{AUTHORIZATION, HeaderMap};
+
+use crate::answer::Refusal;
+use crate::{ACCOUNT, SECRET_KEY};
+
+/// What a restricted key may be allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Permission {
+    /// The account itself.
+    AccountRead,
+    /// Events.
+    EventsRead,
+    /// Webhook endpoints.
+    WebhookEndpointsRead,
+    /// Whoever may write, may read.
+    WebhookEndpointsWrite,
+    /// Customers.
+    CustomerRead,
+    /// Subscriptions.
+    SubscriptionRead,
+    /// Invoices and their lines.
+    InvoiceRead,
+    /// PaymentIntents.
+    PaymentIntentRead,
+    /// Charges.
+    ChargeRead,
+    /// Checkout sessions and their line items.
+    CheckoutSessionRead,
+    /// Cardholders of Issuing.
+    IssuingCardholderRead,
+    /// Products.
+    ProductRead,
+    /// Prices.
+    PlanRead,
+}
+
+impl Permission {
+    /// All of them.
+    pub const ALL: [Self; 13] = [
+        Self::AccountRead,
+        Self::EventsRead,
+        Self::WebhookEndpointsRead,
+        Self::WebhookEndpointsWrite,
+        Self::CustomerRead,
+        Self::SubscriptionRead,
+        Self::InvoiceRead,
+        Self::PaymentIntentRead,
+        Self::ChargeRead,
+        Self::CheckoutSessionRead,
+        Self::IssuingCardholderRead,
+        Self::ProductRead,
+        Self::PlanRead,
+    ];
+
+    /// As Stripe names it where it is missing. Since 2026 there are names without `rak_`; both ways are to be met here.
+    fn name(self) -> &'static str {
+        match self {
+            Self::AccountRead => "rak_accounts_kyc_basic_read",
+            Self::EventsRead => "rak_event_read",
+            Self::WebhookEndpointsRead => "rak_webhook_read",
+            Self::WebhookEndpointsWrite => "rak_webhook_write",
+            Self::CustomerRead => "rak_customer_read",
+            Self::SubscriptionRead => "rak_subscription_read",
+            Self::InvoiceRead => "rak_invoice_read",
+            Self::PaymentIntentRead => "rak_payment_intent_read",
+            Self::ChargeRead => "rak_charge_read",
+            Self::CheckoutSessionRead => "rak_checkout_session_read",
+            Self::IssuingCardholderRead => "rak_issuing_cardholder_read",
+            Self::ProductRead => "rak_product_read",
+            Self::PlanRead => "plan_read",
+        }
+    }
+
+    /// The code of the error where it is missing: there is one beside the names without `rak_`.
+    fn code(self) -> Option<&'static str> {
+        (self == Self::PlanRead).then_some("more_permissions_required")
+    }
+
+    fn includes(self, other: Self) -> bool {
+        self == other || (self == Self::WebhookEndpointsWrite && other == Self::WebhookEndpointsRead)
+    }
+}
+
+/// The valid keys.
+pub(crate) struct Keys(HashMap<String, Vec<Permission>>);
+
+impl Default for Keys {
+    fn default() -> Self {
+        Self([(SECRET_KEY.to_owned(), Permission::ALL.to_vec())].into())
+    }
+}
+
+impl Keys {
+    pub(crate) fn allow(&mut self, key: &str, permissions: &[Permission]) {
+        self.0.insert(key.to_owned(), permissions.to_vec());
+    }
+
+    pub(crate) fn revoke(&mut self, key: &str) {
+        self.0.remove(key);
+    }
+
+    /// The key of a request, if it is valid.
+    pub(crate) fn of(&self, headers: &HeaderMap) -> Result<String, Refusal> {
+        let key = key_of(headers).filter(|key| !key.is_empty()).ok_or_else(|| {
+            Refusal::new(
+                401,
+                "You did not provide an API key. You need to provide your API key in the Authorization header, using \
+                 Bearer auth (e.g. 'Authorization: Bearer YOUR_SECRET_KEY').",
+            )
+        })?;
+        if !self.0.contains_key(&key) {
+            return Err(Refusal::new(401, format!("Invalid API Key provided: {}", masked(&key))));
+        }
+        Ok(key)
+    }
+
+    /// Refuses what a valid key may not do.
+    pub(crate) fn permit(&self, key: &str, needed: Permission) -> Result<(), Refusal> {
+        if self.0.get(key).is_some_and(|has| has.iter().any(|permission| permission.includes(needed))) {
+            return Ok(());
+        }
+        let message = format!(
+            "The provided key '{}' does not have the required permissions for this endpoint on account '{ACCOUNT}'. \
+             Having the '{}' permission would allow this request to continue.",
+            masked(key),
+            needed.name()
+        );
+        Err(Refusal::new(403, message).with_code(needed.code()))
+    }
+}
+
+/// It is the user name of `Basic`, or what follows `Bearer`.
+pub(crate) fn key_of(headers: &HeaderMap) -> Option<String> {
+    let (scheme, credentials) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    if scheme.eq_ignore_ascii_case("bearer") {
+        return Some(credentials.to_owned());
+    }
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let credentials = String::from_utf8(STANDARD.decode(credentials).ok()?).ok()?;
+    Some(credentials.split_once(':').map_or(&*credentials, |(user, _)| user).to_owned())
+}
+
+/// A key as Stripe shows it: its kind and its last characters.
+pub(crate) fn masked(key: &str) -> String {
+    let kind = key.match_indices('_').nth(1).map_or(0, |(index, _)| index + 1);
+    let (kind, rest) = key.split_at(kind);
+    let hidden = rest.chars().count().saturating_sub(4);
+    let shown: String = rest.chars().skip(hidden).collect();
+    format!("{kind}{}{shown}", "*".repeat(hidden))
+}

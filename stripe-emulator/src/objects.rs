@@ -1,0 +1,235 @@
+//! The objects of purchases, and how they are read.
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+
+use serde_json::{Value, json};
+
+use crate::answer::{Answer, Refusal};
+use crate::keys::Keys;
+use crate::kinds::{KINDS, Kind};
+use crate::parameters::{Cursor, Parameters};
+use crate::versions::ApiVersion;
+use crate::{expansion, shapes};
+
+/// What an object is asked for.
+pub(crate) enum Read<'r> {
+    Retrieve(&'static Kind, &'r str),
+    List(&'static Kind, &'static [&'static str]),
+    /// The lines of an object.
+    Lines(&'static Kind, &'static str, &'r str),
+}
+
+impl<'r> Read<'r> {
+    /// By the segments of the path behind `/v1/`.
+    pub(crate) fn of(segments: &[&'r str]) -> Option<Self> {
+        KINDS.iter().find_map(|kind| match segments.strip_prefix(kind.path)? {
+            [] => Some(Self::List(kind, kind.filters?)),
+            [id] => Some(Self::Retrieve(kind, id)),
+            [id, last] => kind
+                .lines
+                .as_ref()
+                .filter(|lines| lines.segment == *last)
+                .map(|lines| Self::Lines(kind, lines.kind, id)),
+            _ => None,
+        })
+    }
+
+    pub(crate) fn kind(&self) -> &'static Kind {
+        match self {
+            Self::Retrieve(kind, _) | Self::List(kind, _) | Self::Lines(kind, ..) => kind,
+        }
+    }
+}
+
+/// Who reads, and how.
+pub(crate) struct Reader<'r> {
+    pub(crate) keys: &'r Keys,
+    pub(crate) key: &'r str,
+    /// The connected one.
+    pub(crate) account: Option<&'r str>,
+    pub(crate) livemode: bool,
+    pub(crate) version: &'r ApiVersion,
+}
+
+/// All objects, of all accounts and modes, by their IDs.
+#[derive(Default)]
+pub(crate) struct Objects {
+    added: u64,
+    stored: HashMap<String, Stored>,
+}
+
+struct Stored {
+    kind: &'static Kind,
+    account: Option<String>,
+    /// None is of both modes.
+    livemode: Option<bool>,
+    /// Those of one second are in the order in which they were put.
+    number: u64,
+    object: Value,
+}
+
+impl Stored {
+    fn created(&self) -> i64 {
+        self.object.get("created").and_then(Value::as_i64).unwrap_or_default()
+    }
+
+    fn is_in(&self, account: Option<&str>) -> bool {
+        self.account.as_deref() == account
+    }
+
+    fn is_of_mode(&self, livemode: bool) -> bool {
+        self.livemode.is_none_or(|of| of == livemode)
+    }
+}
+
+impl Objects {
+    /// None if it has no ID, or is of a kind that is not known here.
+    pub(crate) fn put(&mut self, account: Option<&str>, object: Value) -> Option<()> {
+        let object = as_customer(object);
+        let id = object.get("id")?.as_str()?.to_owned();
+        let kind = Kind::named(object.get("object")?.as_str()?)?;
+        self.added += 1;
+        let livemode = object.get("livemode").and_then(Value::as_bool);
+        let account = account.map(str::to_owned);
+        self.stored.insert(id, Stored { kind, account, livemode, number: self.added, object });
+        Some(())
+    }
+
+    pub(crate) fn remove(&mut self, id: &str) {
+        self.stored.remove(id);
+    }
+
+    /// Source: docs.stripe.com/api/customers/retrieve, "a deleted customer".
+    pub(crate) fn delete(&mut self, id: &str) {
+        if let Some(stored) = self.stored.get_mut(id) {
+            stored.object = json!({"id": id, "object": stored.kind.object, "deleted": true});
+        }
+    }
+
+    /// The object as it was put, to be changed.
+    pub(crate) fn get_mut(&mut self, id: &str) -> Option<&mut Value> {
+        self.stored.get_mut(id).map(|stored| &mut stored.object)
+    }
+
+    pub(crate) fn read(
+        &self,
+        read: Read<'_>,
+        mut parameters: Parameters,
+        reader: &Reader<'_>,
+    ) -> Result<Answer, Refusal> {
+        let paths = std::mem::take(&mut parameters.expand);
+        let mut answer = match read {
+            Read::Retrieve(kind, id) => {
+                parameters.nothing_else()?;
+                shapes::object(kind, &self.find(kind, id, reader)?.object, reader.version)
+            }
+            Read::List(kind, filters) => self.list(kind, filters, parameters, reader)?,
+            Read::Lines(kind, _, id) => {
+                let (limit, cursor) = (parameters.limit()?, parameters.cursor()?);
+                parameters.nothing_else()?;
+                let object = &self.find(kind, id, reader)?.object;
+                let no_such = |id: &str, param: &str| Refusal::no_such(400, "line item", id, param);
+                let (page, has_more) = cursor.page(shapes::lines(kind, object), limit, id_of, no_such)?;
+                let data = page.iter().map(|line| shapes::line(kind, line, reader.version));
+                list(&shapes::lines_url(kind, object), data.collect(), has_more)
+            }
+        };
+        let root = match read {
+            Read::Retrieve(kind, _) => expansion::Root::Object(kind.object),
+            Read::List(kind, _) => expansion::Root::List(kind.object),
+            Read::Lines(_, line, _) => expansion::Root::List(line),
+        };
+        for path in paths {
+            expansion::check(root, &path, reader)?;
+            expansion::expand(root, &mut answer, &path, self, reader);
+        }
+        Ok(Answer::json(&answer))
+    }
+
+    /// The newest first.
+    fn list(
+        &self,
+        kind: &'static Kind,
+        filters: &[&str],
+        mut parameters: Parameters,
+        reader: &Reader<'_>,
+    ) -> Result<Value, Refusal> {
+        let (limit, cursor, (first, last)) = (parameters.limit()?, parameters.cursor()?, parameters.created()?);
+        let wanted: Vec<_> = filters.iter().filter_map(|name| Some((*name, parameters.one(name)?))).collect();
+        parameters.nothing_else()?;
+        let is_wanted = |stored: &Stored| {
+            // What a list cannot be filtered by without an error at Stripe, an ID that is not there, finds nothing here.
+            let has = |(name, id): &(&str, String)| stored.object.get(name).is_some_and(|value| value == id);
+            (first..=last).contains(&stored.created()) && wanted.iter().all(has)
+        };
+        let mut found: Vec<_> =
+            self.stored.values().filter(|stored| is_seen(stored, kind, reader) && is_wanted(stored)).collect();
+        found.sort_unstable_by_key(|stored| Reverse((stored.created(), stored.number)));
+        let no_such = |id: &str, param: &str| Refusal::no_such(400, kind.object, id, param);
+        let (page, has_more) = page(&found, limit, &cursor, no_such)?;
+        let data = page.iter().map(|stored| shapes::object(kind, &stored.object, reader.version));
+        Ok(list(&format!("/v1/{}", kind.path.join("/")), data.collect(), has_more))
+    }
+
+    fn find(&self, kind: &'static Kind, id: &str, reader: &Reader<'_>) -> Result<&Stored, Refusal> {
+        let in_account = |stored: &&Stored| stored.kind.object == kind.object && stored.is_in(reader.account);
+        let stored = self.stored.get(id).filter(in_account);
+        let stored = stored.ok_or_else(|| Refusal::no_such(404, kind.object, id, kind.param))?;
+        if !stored.is_of_mode(reader.livemode) {
+            return Err(Refusal::of_other_mode(kind.object, id, kind.param, !reader.livemode));
+        }
+        Ok(stored)
+    }
+
+    /// An object that another one names, as the reader sees it.
+    pub(crate) fn named(&self, kind: &str, id: &str, reader: &Reader<'_>) -> Option<Value> {
+        let stored = self.find(Kind::named(kind)?, id, reader).ok()?;
+        Some(shapes::object(stored.kind, &stored.object, reader.version))
+    }
+
+    /// The list of the lines of an object, as far as it stands in the object.
+    pub(crate) fn first_lines(&self, id: &str, reader: &Reader<'_>) -> Option<Value> {
+        let stored = self.stored.get(id)?;
+        Some(shapes::first_lines(stored.kind, &stored.object, reader.version))
+    }
+}
+
+fn is_seen(stored: &Stored, kind: &Kind, reader: &Reader<'_>) -> bool {
+    stored.kind.object == kind.object && stored.is_in(reader.account) && stored.is_of_mode(reader.livemode)
+}
+
+fn page<'l, 's>(
+    found: &'l [&'s Stored],
+    limit: usize,
+    cursor: &Cursor,
+    no_such: impl Fn(&str, &str) -> Refusal,
+) -> Result<(&'l [&'s Stored], bool), Refusal> {
+    cursor.page(found, limit, |stored| id_of(&stored.object), no_such)
+}
+
+fn list(url: &str, data: Vec<Value>, has_more: bool) -> Value {
+    json!({"object": "list", "url": url, "has_more": has_more, "data": data})
+}
+
+fn id_of(object: &Value) -> &str {
+    object.get("id").and_then(Value::as_str).unwrap_or_default()
+}
+
+/// An account of Accounts v2 as the customer that `/v1/customers/` answers. Anything else stays as it is.
+/// Source: docs.stripe.com/connect/use-accounts-as-customers. Decision: the ID is that of the account.
+fn as_customer(object: Value) -> Value {
+    if object.get("object").is_none_or(|kind| kind != "v2.core.account") {
+        return object;
+    }
+    let field = |name: &str| object.get(name).cloned().unwrap_or_default();
+    json!({
+        "id": field("id"),
+        "object": "customer",
+        "created": field("created"),
+        "email": field("contact_email"),
+        "livemode": field("livemode"),
+        "metadata": field("metadata"),
+        "name": field("display_name"),
+    })
+}
