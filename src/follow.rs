@@ -80,8 +80,9 @@ pub async fn decide<'b, O: ObjectSource>(
         let failure = match &access {
             None => delivery.with_unusable_key(&parameter, StripeKeyProblem::Missing).into(),
             Some(access) => {
-                let Read { result, was_shared } = reads.time.time(references.read(access, &reference, deadline)).await;
-                *(if was_shared { &mut reads.shared } else { &mut reads.made }) += 1;
+                let Read { result, requests } = reads.time.time(references.read(access, &reference, deadline)).await;
+                reads.made += requests;
+                reads.shared += u32::from(requests == 0 && result != Err(ReferenceError::Rate));
                 match result {
                     Ok(found) => {
                         objects.insert(reference, found);

@@ -158,7 +158,7 @@ pub mod permission {
     /// Products.
     pub const PRODUCTS: Permission = Permission { resource: "Products", name: "rak_product_read" };
     /// Prices, which Stripe's errors call plans.
-    pub const PRICES: Permission = Permission { resource: "Prices", name: "rak_plan_read" };
+    pub const PRICES: Permission = Permission { resource: "Prices", name: "plan_read" };
 }
 
 /// Percent-encoded, except for what Stripe's IDs are made of.

@@ -58,8 +58,9 @@ pub struct References<O> {
 pub struct Read {
     /// What was found.
     pub result: Result<Found, ReferenceError>,
-    /// Whether no request was made for it: it was in the cache, or somebody else was reading it.
-    pub was_shared: bool,
+    /// The requests that were made for it: none where it was in the cache, where somebody else was reading it, or where it
+    /// had no turn.
+    pub requests: u32,
 }
 
 impl<O: ObjectSource> References<O> {
@@ -72,17 +73,14 @@ impl<O: ObjectSource> References<O> {
     pub async fn read(&self, access: &Access<'_>, reference: &Reference, deadline: Instant) -> Read {
         let key = Key { scope: access.scope(), reference: reference.clone() };
         if let Some(found) = lock(&self.cache).get(&key, SystemTime::now()) {
-            return Read { result: Ok(found), was_shared: true };
+            return Read { result: Ok(found), requests: 0 };
         }
         let under_way = lock(&self.cache).under_way(&key);
-        let mut was_shared = true;
-        let fetch = under_way.get_or_init(|| {
-            was_shared = false;
-            self.fetch(access, reference, &key.scope, deadline)
-        });
+        let mut requests = 0;
+        let fetch = under_way.get_or_init(|| self.fetch(access, reference, &key.scope, deadline, &mut requests));
         let result = timeout_at(deadline, fetch).await.cloned().unwrap_or(Err(ReferenceError::Timeout));
         lock(&self.cache).settle(&key, &under_way, &result, SystemTime::now());
-        Read { result, was_shared }
+        Read { result, requests }
     }
 
     /// Keeps objects for longer, because the user of an event was found through them. Others are soon read again: the app
@@ -100,15 +98,20 @@ impl<O: ObjectSource> References<O> {
         reference: &Reference,
         scope: &str,
         deadline: Instant,
+        requests: &mut u32,
     ) -> Result<Found, ReferenceError> {
         let latest = Instant::now().checked_add(self.pace.longest_wait).unwrap_or(deadline).min(deadline);
         let turn = self.with_rate(scope, |rate| rate.turn(Instant::now(), latest)).ok_or(ReferenceError::Rate)?;
         sleep_until(turn).await;
         let limit = deadline.min(Instant::now() + READ_LIMIT);
         let read = async {
+            *requests += 1;
             match self.source.read(access, reference).await {
                 // It most often died while the environment was frozen.
-                Err(ReferenceError::Connection) => self.source.read(access, reference).await,
+                Err(ReferenceError::Connection) => {
+                    *requests += 1;
+                    self.source.read(access, reference).await
+                }
                 result => result,
             }
         };
@@ -203,7 +206,7 @@ pub(crate) mod tests {
         let (access, one, two) = (access(&key), customer("cus_1"), customer("cus_2"));
         let ask = |reference| references.read(&access, reference, soon());
         let (first, second) = tokio::join!(ask(&one), ask(&one));
-        assert_eq!((first.was_shared, second.was_shared), (false, true));
+        assert_eq!((first.requests, second.requests), (1, 0));
         assert_eq!(references.source.reads(), 1);
         references.source.answer(&two, Err(ReferenceError::Status(500)));
         let (first, second) = tokio::join!(ask(&two), ask(&two));
@@ -212,7 +215,7 @@ pub(crate) mod tests {
         // A failure is not kept.
         references.source.answer(&two, Ok(found(&json!({"id": "cus_2"}))));
         assert_eq!(ask(&two).await.result, Ok(found(&json!({"id": "cus_2"}))));
-        assert_eq!((references.source.reads(), ask(&two).await.was_shared), (3, true));
+        assert_eq!((references.source.reads(), ask(&two).await.requests), (3, 0));
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,6 +1,7 @@
 //! Inputs that once went wrong, in `tests/data/cases`: each with what must hold.
 
 use serde_json::{Value, json};
+use stripe_emulator::{Emulator, Permission};
 
 use crate::harness::amplitude::Amplitude;
 use crate::harness::parameter_store::ParameterStore;
@@ -164,4 +165,60 @@ async fn a_test_event_of_a_connected_account_books_nothing() {
     assert_eq!((answer.status, &answer.body["code"]), (200, &json!("connected_test_event")));
     event["livemode"] = true.into();
     stage.deliver(&event).await.expect_forwarded();
+}
+
+/// The four events of one subscriber, whose app has set its ID everywhere that it can.
+#[tokio::test]
+async fn a_subscription_is_one_users_wherever_its_id_is() {
+    const CASE: &str = "subscription-payment";
+    let stripe = Emulator::start().unwrap();
+    let key = "rk_live_51OfTheSubscription";
+    stripe.allow(key, &Permission::ALL);
+    let metadata = json!({"user_id": "user_7"});
+    let mut session = read(CASE, "checkout")["data"]["object"].clone();
+    session["livemode"] = true.into();
+    let mut objects = vec![session];
+    objects.extend([
+        json!({"id": "cus_A1", "object": "customer", "livemode": true, "metadata": metadata}),
+        json!({"id": "sub_A1", "object": "subscription", "livemode": true, "customer": "cus_A1", "metadata": metadata}),
+    ]);
+    for file in ["event", "invoice.paid"] {
+        let mut object = read(CASE, file)["data"]["object"].clone();
+        object["livemode"] = true.into();
+        objects.push(object);
+    }
+    for object in objects {
+        stripe.put(object).unwrap();
+    }
+    for path in ["customer.metadata.user_id", "subscription.metadata.user_id", "checkout_session.client_reference_id"] {
+        let settings = json!({"references": "follow", "user_id_paths": [path]});
+        let store = ParameterStore::start_with_shop().await;
+        store.put(&format!("{SHOP}/settings"), &settings.to_string()).await;
+        store.put(&format!("{SHOP}/stripe-api-key"), key).await;
+        let stage = Stage::of(store, Amplitude::start().await, &[("STRIPE_API_URL", stripe.url())]).await;
+        for file in ["event", "charge.succeeded", "checkout", "invoice.paid"] {
+            let mut event = event(CASE, file);
+            event["livemode"] = true.into();
+            stage.deliver(&event).await.expect_forwarded();
+            assert_eq!(stage.amplitude.the(&event).event["user_id"], "user_7", "{path} {file}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn lines_that_an_event_does_not_hold_are_told() {
+    let stage = stage(&json!({})).await;
+    let event = event("invoice-of-24-lines", "event");
+    stage.deliver(&event).await.expect_forwarded();
+    let properties = &stage.amplitude.the(&event).event["event_properties"];
+    assert_eq!((&properties["products_incomplete"], &properties["product_ids"][9]), (&json!(true), &json!("prod_9")));
+}
+
+#[tokio::test]
+async fn the_name_of_a_product_does_not_change_with_the_dates_of_a_proration() {
+    let stage = stage(&json!({})).await;
+    let event = event("proration-lines", "event");
+    stage.deliver(&event).await.expect_forwarded();
+    let properties = &stage.amplitude.the(&event).event["event_properties"];
+    assert_eq!(properties["product_names"], json!(["Basic", "Plus"]));
 }

@@ -34,6 +34,7 @@ mod official_signer;
 mod parameter_store_faults;
 mod projects;
 mod redelivery;
+mod references;
 mod refusals;
 mod repeats;
 mod settings;
