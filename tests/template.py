@@ -30,6 +30,8 @@ METRICS = {
     "refused",
     "seconds_behind_stripe",
     "secret_rolling",
+    "stripe_milliseconds",
+    "stripe_reads_failed",
     "unknown_revenue",
     "without_user",
 }
@@ -74,7 +76,7 @@ NOT_OF_THE_TEMPLATE = {
 
 # Variables that one of the two functions does not look at.
 NOT_OF_THE_FUNCTION = {
-    "Function": {"DEAD_LETTER_QUEUE_URL"},
+    "Function": {"BATCHES_AT_ONCE", "DEAD_LETTER_QUEUE_URL"},
     "RedeliveryFunction": {"DELIVERY", "SIGNATURE_TOLERANCE_SECONDS", "WARM_PROJECTS"},
 }
 
@@ -93,6 +95,7 @@ OTHER_NAMES = {
     "balance_transactions",
     "normalized_revenue_unknown",
     "previous_attributes",
+    "products_incomplete",
     "starting_after",
     "stripe_source",
 }
