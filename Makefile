@@ -56,7 +56,7 @@ fuzz: target/tools/bin/cargo-fuzz
 	PATH="$(CURDIR)/target/tools/bin:$$PATH" fuzz/run.sh $(SECONDS)
 
 # The function beside a hello world, and beside what a user would write in JavaScript and in Python instead: into
-# benches/RESULTS.md. ARGS chooses parts, of start, cold, warm, memory, size, throughput, core and cost, and `quick` only
+# benches/RESULTS.md. ARGS chooses parts, of start, cold, warm, references, memory, size, throughput, core and cost, and `quick` only
 # prints. It wants a quiet machine, and root for control groups.
 bench: .venv/ready .venv-bench/ready
 	cargo build --locked --release --package stripe-amplitude --package hello --bins

@@ -50,11 +50,16 @@ impl Aws {
         let url = format!("https://localhost:{}", address.port());
         let aws = Self { url, calls, moto, http, thread };
         for (name, value) in [("stripe-signing-secret", SECRET), ("amplitude-api-key", "amplitude-key-of-the-bench")] {
-            let name = format!("/stripe-amplitude/{PROJECT}/{name}");
-            let parameter = json!({"Name": name, "Value": value, "Type": "SecureString", "Overwrite": true});
-            aws.administer("AmazonSSM.PutParameter", &parameter);
+            aws.put(PROJECT, name, value);
         }
         aws
+    }
+
+    /// Writes a parameter of a project.
+    pub fn put(&self, project: &str, name: &str, value: &str) {
+        let name = format!("/stripe-amplitude/{project}/{name}");
+        let parameter = json!({"Name": name, "Value": value, "Type": "SecureString", "Overwrite": true});
+        self.administer("AmazonSSM.PutParameter", &parameter);
     }
 
     /// How many calls there were by the contestants.

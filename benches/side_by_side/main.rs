@@ -6,7 +6,7 @@
 //! (moto) and the same Amplitude (our emulator), both over TLS. [`stage::Stage`] puts this together, and is where to start
 //! reading.
 //!
-//! Arguments choose parts: `start`, `cold`, `warm`, `memory`, `size`, `throughput`, `core`, `cost`; without any, all are measured.
+//! Arguments choose parts: `start`, `cold`, `warm`, `references`, `memory`, `size`, `throughput`, `core`, `cost`; without any, all are measured.
 //! `quick` measures less often, to see that it works. What is found goes to `benches/RESULTS.md`, each part between marks
 //! of its own; the prose around them survives.
 
@@ -34,6 +34,7 @@ mod memory;
 mod process;
 #[path = "../../tests/it/harness/program.rs"]
 mod program;
+mod references;
 mod report;
 mod runtime_api;
 mod server;
@@ -70,10 +71,11 @@ impl Effort {
 /// Measures something, and says it in Markdown.
 type Part = fn(&Stage, Effort, &mut Report);
 
-const PARTS: [(&str, Part); 8] = [
+const PARTS: [(&str, Part); 9] = [
     ("start", start::measure),
     ("cold", cold::measure),
     ("warm", warm::measure),
+    ("references", references::measure),
     ("memory", memory::measure),
     ("size", size::measure),
     ("throughput", throughput::measure),

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use amplitude_emulator::{Fault as AmplitudeFault, FaultyAnswer};
 use fastrand::Rng;
 use serde_json::json;
+use stripe_emulator::Fault as StripeFault;
 use tokio::time::sleep;
 
 use super::{Setup, Stripe};
@@ -21,6 +22,7 @@ pub struct Chaos<'s> {
     /// When a fault of Parameter Store or of the queue is over, or Amplitude listens again.
     store_until: Option<Instant>,
     queue_until: Option<Instant>,
+    stripe_api_until: Option<Instant>,
     amplitude_until: Option<Instant>,
     refuses_until: Option<Instant>,
 }
@@ -35,6 +37,7 @@ impl<'s> Chaos<'s> {
             counts,
             store_until: None,
             queue_until: None,
+            stripe_api_until: None,
             amplitude_until: None,
             refuses_until: None,
         }
@@ -50,7 +53,8 @@ impl<'s> Chaos<'s> {
         while !delivered.load(Ordering::Relaxed) {
             self.wait().await;
             match self.rng.u32(0..100) {
-                0..70 => self.amplitude(),
+                0..60 => self.amplitude(),
+                60..70 => self.stripe_api(),
                 70..72 => self.amplitude_is_down().await,
                 72 => self.amplitude_refuses(),
                 73..82 => self.parameter_store(),
@@ -83,6 +87,9 @@ impl<'s> Chaos<'s> {
             && let Some(queue) = &self.setup.queue
         {
             queue.recover();
+        }
+        if is_over(&mut self.stripe_api_until) {
+            self.setup.stripe_api.heal();
         }
         if is_over(&mut self.refuses_until) {
             self.setup.amplitude.recover();
@@ -149,6 +156,28 @@ impl<'s> Chaos<'s> {
             };
             self.setup.store.fail(fault);
             self.store_until = Some(self.after(50..600));
+            *self.counts.entry(name).or_default() += 1;
+        }
+    }
+
+    /// For a while, or for one request.
+    fn stripe_api(&mut self) {
+        if self.stripe_api_until.is_none() {
+            let (name, fault) = match self.rng.u32(0..7) {
+                0 => ("Stripe's API answers 429", StripeFault::TooManyRequests),
+                1 => ("Stripe's API answers 500", StripeFault::InternalError),
+                2 => ("Stripe's API is down", StripeFault::Unavailable),
+                3 => ("Stripe's API answers a page", StripeFault::Html(200)),
+                4 => ("Stripe's API cuts", StripeFault::Cut),
+                5 => ("Stripe's API cuts half-way", StripeFault::CutHalfWay),
+                _ => ("Stripe's API hangs", StripeFault::Hang(Duration::from_secs(3))),
+            };
+            if self.rng.bool() {
+                self.setup.stripe_api.fail(1, fault);
+            } else {
+                self.setup.stripe_api.set_outage(Some(fault));
+                self.stripe_api_until = Some(self.after(50..600));
+            }
             *self.counts.entry(name).or_default() += 1;
         }
     }

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
+use stripe_emulator::{Emulator, Permission};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
@@ -28,6 +29,9 @@ use crate::harness::amplitude::Amplitude;
 use crate::harness::lambda::Function;
 use crate::harness::parameter_store::ParameterStore;
 use crate::harness::queue::{self, Handed, Queue};
+
+/// The key of Stripe's API.
+const STRIPE_KEY: &str = "rk_live_of_the_simulation";
 
 /// Longer than any answer takes. What was not answered then never will be.
 const PATIENCE: Duration = Duration::from_secs(8);
@@ -94,6 +98,8 @@ impl Instance {
 pub struct Setup {
     store: ParameterStore,
     amplitude: Amplitude,
+    /// Stripe's API, with the objects that events refer to.
+    stripe_api: Emulator,
     queue: Option<Queue>,
     webhooks: Vec<Instance>,
     redeliveries: Vec<Instance>,
@@ -102,9 +108,17 @@ pub struct Setup {
 }
 
 impl Setup {
-    async fn start(with_queue: bool) -> Self {
+    async fn start(world: &World, with_queue: bool) -> Self {
         let (store, amplitude) = (ParameterStore::start_with_shop().await, Amplitude::start().await);
-        let settings = json!({"refunds": "negative_revenue", "events": {"add": world::ADDED}});
+        let settings = json!({"refunds": "negative_revenue", "events": {"add": world::ADDED}, "references": "follow",
+            "user_id_paths": world::USER_ID_PATHS});
+        let stripe_api = Emulator::start().unwrap();
+        stripe_api.allow(STRIPE_KEY, &Permission::ALL);
+        store.put(&format!("{SHOP}/stripe-api-key"), STRIPE_KEY).await;
+        for (account, object) in &world.objects {
+            stripe_api.connect(account);
+            stripe_api.put_in(account, object.clone()).unwrap();
+        }
         store.put(&format!("{SHOP}/settings"), &settings.to_string()).await;
         let queue = if with_queue { Some(Queue::start(100).await) } else { None };
 
@@ -112,6 +126,7 @@ impl Setup {
             ("PARAMETER_PREFIX", store.prefix()),
             ("AWS_ENDPOINT_URL_SSM", store.url()),
             ("PARAMETER_TTL_SECONDS", "1"),
+            ("STRIPE_API_URL", stripe_api.url()),
         ];
         if let Some(queue) = &queue {
             both.extend([("REDELIVERY_QUEUE_URL", queue.url()), ("AWS_ENDPOINT_URL_SQS", queue.endpoint())]);
@@ -133,14 +148,14 @@ impl Setup {
                 redeliveries.push(Instance::new(function, 1));
             }
         }
-        Self { store, amplitude, queue, webhooks, redeliveries, waiting: Mutex::default() }
+        Self { store, amplitude, stripe_api, queue, webhooks, redeliveries, waiting: Mutex::default() }
     }
 }
 
 /// Lets everything happen, waits until all of it has arrived, and checks that it has.
 pub async fn run(plan: Plan) -> Report {
     let world = World::new(plan.seed, plan.events);
-    let setup = Setup::start(plan.with_queue).await;
+    let setup = Setup::start(&world, plan.with_queue).await;
     let stripe = Stripe::new(&world.events, plan.seed);
     let mut chaos = Chaos::new(&setup, &stripe, plan.seed);
     let start = Instant::now();
@@ -257,6 +272,15 @@ fn check(world: &World, setup: &Setup, stripe: &Stripe, plan: Plan) {
         assert_eq!(found, usize::from(event.wanted), "{insert_id} of {} ({}), {plan:?}", event.id, event.event_type);
     }
     assert!(times.is_empty(), "events that never happened: {times:?}");
+    // One buyer is one user.
+    let owners: HashMap<&str, &str> =
+        world.events.iter().filter_map(|event| Some((&*event.insert_id, event.user.as_deref()?))).collect();
+    for kept in &kept {
+        if let Some(owner) = owners.get(kept.event["insert_id"].as_str().unwrap()) {
+            assert_eq!(kept.event["user_id"], *owner, "{:?}, {plan:?}", kept.event);
+        }
+    }
+    assert!(owners.len() >= 4, "there are subscriptions");
     let types: BTreeSet<_> = kept.iter().map(|kept| kept.event["event_type"].as_str().unwrap()).collect();
     for event_type in ::stripe_amplitude::stripe::event_types::TYPES {
         assert!(types.contains(&*format!("[Stripe] {event_type}")), "{event_type}");
@@ -276,7 +300,8 @@ fn check(world: &World, setup: &Setup, stripe: &Stripe, plan: Plan) {
 
     // What Stripe is not to be bothered with.
     let not_delivered = stripe.counts().not_delivered;
-    let never: &[&str] = if plan.with_queue { &["Amplitude", "other"] } else { &["the queue", "other"] };
+    let never: &[&str] =
+        if plan.with_queue { &["Amplitude", "Stripe's API", "other"] } else { &["the queue", "other"] };
     for cause in never {
         assert_eq!(not_delivered.get(cause), None, "{plan:?} {:?}", stripe.examples());
     }

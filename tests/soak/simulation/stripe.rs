@@ -212,6 +212,7 @@ fn cause(answer: &Answer) -> &'static str {
         // The code is that of the first cause.
         502 if text("reason").contains("the redelivery queue could not take the event") => "the queue",
         502 if code.starts_with("amplitude_") || ["not_amplitude", "deadline"].contains(&code) => "Amplitude",
+        502 if code.starts_with("stripe_") => "Stripe's API",
         // The function could not read the new one.
         400 if code == "signature_mismatch" => "the rolled secret",
         _ => "other",

@@ -16,10 +16,21 @@ pub const ADDED: [&str; 3] = ["refund.created", "charge.dispute.created", "charg
 /// What an endpoint that is subscribed to too much is sent as well.
 const UNSUPPORTED: [&str; 4] = ["customer.created", "payment_method.attached", "transfer.created", "payout.paid"];
 
+/// Where an app may put its ID, in the order in which it is looked for.
+pub const USER_ID_PATHS: [&str; 4] = [
+    "metadata.user_id",
+    "customer.metadata.user_id",
+    "subscription.metadata.user_id",
+    "checkout_session.client_reference_id",
+];
+
 const CURRENCIES: [&str; 5] = ["usd", "eur", "jpy", "kwd", "isk"];
 
 /// From the second one on, Stripe documents `refund.…` events for all refunds.
 const VERSIONS: [&str; 2] = ["2024-06-20", "2024-10-28.acacia"];
+
+/// In which a payment does not name its invoice.
+const LATER_VERSION: &str = "2025-09-30.clover";
 
 /// An event of Stripe's.
 pub struct Event {
@@ -30,6 +41,8 @@ pub struct Event {
     pub body: String,
     /// Whether the project wants it.
     pub wanted: bool,
+    /// Whose it is, where only references tell.
+    pub user: Option<String>,
 }
 
 pub struct World {
@@ -37,6 +50,8 @@ pub struct World {
     pub events: Vec<Event>,
     /// In minor units, by user and currency; without those that came to nothing.
     pub revenue: BTreeMap<(String, String), i128>,
+    /// The objects of Stripe's API that events refer to, with the connected accounts that they are in.
+    pub objects: Vec<(String, Value)>,
 }
 
 impl World {
@@ -48,7 +63,9 @@ impl World {
             users: (events / 20).max(1),
             written: Vec::new(),
             revenue: BTreeMap::new(),
+            objects: Vec::new(),
         };
+        author.subscription();
         // Each type at least once, and then as it comes.
         for event_type in
             TYPES.into_iter().filter(|name| *name != "payment_intent.succeeded" && *name != "charge.refunded")
@@ -59,7 +76,7 @@ impl World {
             author.story();
         }
         author.revenue.retain(|_, minor_units| *minor_units != 0);
-        Self { events: author.written, revenue: author.revenue }
+        Self { events: author.written, revenue: author.revenue, objects: author.objects }
     }
 }
 
@@ -69,6 +86,7 @@ struct Author {
     users: usize,
     written: Vec<Event>,
     revenue: BTreeMap<(String, String), i128>,
+    objects: Vec<(String, Value)>,
 }
 
 /// A payment, as far as its stories need it.
@@ -83,7 +101,7 @@ struct Payment {
 
 impl Author {
     fn story(&mut self) {
-        match self.rng.u32(0..16) {
+        match self.rng.u32(0..18) {
             0..5 => {
                 self.payment(false);
             }
@@ -102,7 +120,8 @@ impl Author {
             9 => self.refund_without_charge(),
             10 => self.dispute(),
             11 => self.cancelled_authorization(),
-            12..15 => {
+            12..14 => self.subscription(),
+            14..17 => {
                 let event_type = TYPES[self.rng.usize(..TYPES.len())];
                 if event_type != "payment_intent.succeeded" && event_type != "charge.refunded" {
                     self.something_else(event_type);
@@ -142,6 +161,85 @@ impl Author {
         let currency = CURRENCIES[self.rng.usize(..CURRENCIES.len())];
         let version = VERSIONS[self.rng.usize(..VERSIONS.len())];
         Payment { number: self.written.len(), user: self.user(), currency, authorized, captured, version }
+    }
+
+    /// A subscription by Checkout, in a connected account of its own, whose reads have a rate of their own. Of all its
+    /// objects, only one tells whose it is. Some of it is refunded, or disputed.
+    fn subscription(&mut self) {
+        let first = self.written.len();
+        let seed = self.seed;
+        let id = |prefix: &str| format!("{prefix}_{seed}_{first}");
+        let (account, user) = (id("acct"), self.user());
+        let place = self.rng.usize(..3);
+        let metadata = |of: usize| if of == place { json!({"user_id": user}) } else { json!({}) };
+        let (amount, currency) = (self.rng.i64(2..2_000_000), CURRENCIES[self.rng.usize(..CURRENCIES.len())]);
+        let is_later = self.rng.bool();
+        let version = if is_later { LATER_VERSION } else { VERSIONS[0] };
+        let common = |object: &str, prefix: &str| json!({"object": object, "id": id(prefix), "livemode": true, "customer": id("cus"), "currency": currency, "metadata": {}});
+        let with = |mut object: Value, fields: Value| {
+            object.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+            object
+        };
+        let payment = with(common("payment_intent", "pi"), json!({"amount_received": amount, "invoice": id("in")}));
+        let charge = with(
+            common("charge", "ch"),
+            json!({"amount": amount, "amount_captured": amount, "payment_intent": id("pi"), "invoice": id("in")}),
+        );
+        let invoice = with(
+            common("invoice", "in"),
+            json!({"amount_paid": amount, "payment_intent": id("pi"), "subscription": id("sub"), "subscription_details": {"metadata": metadata(1)}}),
+        );
+        let session = with(
+            common("checkout.session", "cs"),
+            json!({"subscription": id("sub"), "invoice": id("in"), "payment_intent": null,
+                "client_reference_id": if place == 2 { json!(user) } else { Value::Null }}),
+        );
+        let customer = json!({"object": "customer", "id": id("cus"), "livemode": true, "metadata": metadata(0)});
+        let subscription = with(common("subscription", "sub"), json!({"metadata": metadata(1)}));
+        for object in [&payment, &charge, &invoice, &session, &customer, &subscription] {
+            self.objects.push((account.clone(), object.clone()));
+        }
+
+        let mut events = Vec::new();
+        for (event_type, object) in [
+            ("payment_intent.succeeded", &payment),
+            ("charge.succeeded", &charge),
+            ("invoice.paid", &invoice),
+            ("checkout.session.completed", &session),
+        ] {
+            events.push((event_type, later(object, is_later), Value::Null));
+        }
+        let mut sum = amount;
+        let taken = self.rng.i64(1..=amount);
+        let of_payment =
+            json!({"amount": taken, "payment_intent": id("pi"), "charge": id("ch"), "status": "succeeded"});
+        match self.rng.u32(0..3) {
+            0 => {
+                let refunded = with(later(&charge, is_later), json!({"amount_refunded": taken}));
+                let refund = with(json!({"object": "refund", "id": id("re"), "currency": currency}), of_payment);
+                events.push(("charge.refunded", refunded, json!({"amount_refunded": 0})));
+                events.push(("refund.created", refund, Value::Null));
+                sum -= taken;
+            }
+            1 => {
+                let movements = json!([{"id": "txn_1", "amount": -taken, "currency": currency}]);
+                let dispute = with(json!({"object": "dispute", "id": id("dp"), "currency": currency}), of_payment);
+                let dispute = with(dispute, json!({ "balance_transactions": movements }));
+                events.push(("charge.dispute.funds_withdrawn", dispute, Value::Null));
+                sum -= taken;
+            }
+            _ => {}
+        }
+        for (event_type, object, previous) in events {
+            self.happen(event_type, version, object, previous);
+            if let Some(event) = self.written.last_mut() {
+                let mut body: Value = serde_json::from_str(&event.body).unwrap();
+                body["account"] = account.as_str().into();
+                body["livemode"] = true.into();
+                (event.body, event.user) = (body.to_string(), Some(user.clone()));
+            }
+        }
+        *self.revenue.entry((user, currency.to_uppercase())).or_default() += i128::from(sum);
     }
 
     fn refund_in_steps(&mut self, payment: &Payment, released: i64) {
@@ -293,7 +391,8 @@ impl Author {
         }
         let wanted = [&TYPES[..], &NEGATIVE_REVENUE_TYPES, &ADDED].concat().contains(&event_type);
         let insert_id = id.clone();
-        self.written.push(Event { id, insert_id, event_type: event_type.to_owned(), body: event.to_string(), wanted });
+        let (event_type, body) = (event_type.to_owned(), event.to_string());
+        self.written.push(Event { id, insert_id, event_type, body, wanted, user: None });
     }
 
     fn earned(&mut self, payment: &Payment, minor_units: i64) {
@@ -316,6 +415,23 @@ impl Payment {
     fn id(&self) -> String {
         format!("pi_{}", self.number)
     }
+}
+
+/// An object as later API versions render it.
+fn later(object: &Value, is_later: bool) -> Value {
+    let mut object = object.clone();
+    let fields = object.as_object_mut().unwrap();
+    match fields["object"].as_str() {
+        Some("payment_intent" | "charge") if is_later => drop(fields.remove("invoice")),
+        Some("invoice") if is_later => {
+            fields.remove("payment_intent");
+            let metadata = fields.remove("subscription_details").map(|details| details["metadata"].clone());
+            let details = json!({"metadata": metadata, "subscription": fields.remove("subscription")});
+            fields.insert("parent".to_owned(), json!({ "subscription_details": details }));
+        }
+        _ => {}
+    }
+    object
 }
 
 fn sample(event_type: &str) -> Value {
