@@ -145,7 +145,8 @@ pub fn translate<'b>(
     let event_id = event_id(&event.id);
     let insert_id = limits::short_id(&insert_id(&event, &revenue)).into_owned();
     let device_id = device::device_id(&event, project);
-    let body_length = event.body_length;
+    // What was read is not in the body.
+    let body_length = event.body_length + products.as_ref().map_or(0, Products::length);
 
     let mut event_properties = properties::properties(event, source, user_id_from.as_ref(), products, settings, audit)?;
     if revenue == Revenue::Unknown {

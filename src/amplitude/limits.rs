@@ -39,7 +39,8 @@ pub(crate) fn short_id(id: &str) -> Cow<'_, str> {
     if id.len() <= LONGEST_STRING { id.into() } else { id.chars().take(LONGEST_STRING).collect::<String>().into() }
 }
 
-/// Cuts what is over a limit, and gives how many fields that were. `body_length` is the size of Stripe's body.
+/// Cuts what is over a limit, and gives how many fields that were. `body_length` is the size of Stripe's body, and of what
+/// was read for it.
 pub(crate) fn fit(properties: &mut Properties<'_>, body_length: usize) -> usize {
     let mut truncated = Truncated::default();
     properties.retain(|name, property| match property {

@@ -44,6 +44,11 @@ impl Products {
         })
     }
 
+    /// Bytes of all names and IDs.
+    pub fn length(&self) -> usize {
+        self.names.iter().chain(&self.ids).map(String::len).sum()
+    }
+
     /// The products on the lines of one of Stripe's lists.
     fn of_list(list: &Json<'_>, describes: bool) -> Self {
         let lines = list.get("data").and_then(Json::as_list).unwrap_or_default();

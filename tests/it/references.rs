@@ -483,7 +483,7 @@ async fn a_broken_connection_is_tried_again_at_once_and_nothing_else_is() {
 }
 
 #[tokio::test]
-async fn after_a_429_stripe_has_its_peace() {
+async fn after_a_429_nothing_is_read_for_seconds() {
     let shop = Shop::following(&PATHS).await;
     let purchase = Purchase::new(1, Kind::OneOff, Place::Customer);
     purchase.put(&shop.stripe);
