@@ -5,7 +5,6 @@
 //! lists what that was.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
 use std::io;
 
 use serde::Serialize;
@@ -44,7 +43,10 @@ pub(crate) fn short_id(id: &str) -> Cow<'_, str> {
 pub(crate) fn fit(properties: &mut Properties<'_>, body_length: usize) -> usize {
     let mut truncated = Truncated::default();
     properties.retain(|name, property| match property {
-        Property::Json(value) => fit_value(value, &Path::key(None, name), 2, &mut truncated),
+        Property::Json(value) => {
+            let path = Path::key(None, name);
+            fit_name(name, &path, &mut truncated) && fit_value(value, &path, 2, &mut truncated)
+        }
         Property::Amount(_) | Property::Rate(_) => true,
     });
     if body_length > SURELY_FITS {
@@ -87,7 +89,10 @@ fn fit_value(value: &mut Json<'_>, path: &Path<'_>, layer: usize, truncated: &mu
             truncated.note(|| path.to_string());
         }
         Json::Object(object) => {
-            object.retain(|name, value| fit_value(value, &Path::key(Some(path), name), layer + 1, truncated));
+            object.retain(|name, value| {
+                let path = Path::key(Some(path), name);
+                fit_name(name, &path, truncated) && fit_value(value, &path, layer + 1, truncated)
+            });
         }
         Json::List(items) => {
             let mut index = 0;
@@ -102,6 +107,16 @@ fn fit_value(value: &mut Json<'_>, path: &Path<'_>, layer: usize, truncated: &mu
     true
 }
 
+/// Whether a field of this name may stay. Two names that are cut might be the same one, so a field goes whose name is too
+/// long; none of Stripe's is.
+fn fit_name(name: &str, path: &Path<'_>, truncated: &mut Truncated) -> bool {
+    let stays = !is_too_long(name);
+    if !stays {
+        truncated.note(|| path.to_string());
+    }
+    stays
+}
+
 fn is_too_long(text: &str) -> bool {
     // A character has a byte or more.
     text.len() > LONGEST_STRING && text.chars().nth(LONGEST_STRING).is_some()
@@ -113,90 +128,70 @@ fn cut(text: &mut Cow<'_, str>) {
 }
 
 /// Leaves out nested lists, the largest first, and then whatever is largest.
+///
+/// What may go is known by its place in the walk, and not by its path: a path for each of hundreds of thousands of fields
+/// would take more memory than the event.
 fn fit_size(properties: &mut Properties<'_>, truncated: &mut Truncated) {
-    let mut size = json_size(&*properties);
-    for candidates in [lists, names] {
+    for walk in [retain_lists, retain_properties] {
+        let mut size = json_size(&*properties);
         if size <= LARGEST_PROPERTIES {
             return;
         }
-        let mut candidates = candidates(properties);
-        candidates.sort_unstable_by(|one, other| other.cmp(one));
-        let mut left_out = HashSet::new();
-        for (saved, keys) in candidates {
+        let mut sizes = Vec::new();
+        walk(properties, &mut |_, property_size| {
+            sizes.push(property_size);
+            true
+        });
+        let mut largest_first: Vec<_> = (0..sizes.len()).collect();
+        largest_first.sort_by_key(|place| std::cmp::Reverse(sizes.get(*place)));
+        let mut stays = vec![true; sizes.len()];
+        for place in largest_first {
             if size <= LARGEST_PROPERTIES {
                 break;
             }
-            truncated.note(|| keys.join("."));
-            size -= saved;
-            left_out.insert(keys);
+            if let (Some(stays), Some(saved)) = (stays.get_mut(place), sizes.get(place)) {
+                *stays = false;
+                size -= saved;
+            }
         }
-        leave_out(properties, &left_out);
+        let mut stays = stays.into_iter();
+        walk(properties, &mut |path, _| {
+            let stays = stays.next().unwrap_or(true);
+            if !stays {
+                truncated.note(|| path.to_string());
+            }
+            stays
+        });
     }
 }
 
-/// What could be left out: its size, and the keys that lead there.
-type Candidate = (usize, Vec<String>);
+/// Told each thing that may be left out, with its path and its bytes of JSON, and says whether it stays.
+type Keep<'k> = dyn FnMut(&Path<'_>, usize) -> bool + 'k;
 
-fn names(properties: &Properties<'_>) -> Vec<Candidate> {
-    properties.iter().map(|(name, value)| (json_size(value), vec![name.to_owned()])).collect()
+/// Walks over whole properties.
+fn retain_properties(properties: &mut Properties<'_>, keep: &mut Keep<'_>) {
+    properties.retain(|name, property| keep(&Path::key(None, name), json_size(&*property)));
 }
 
-fn lists(properties: &Properties<'_>) -> Vec<Candidate> {
-    let mut lists = Vec::new();
-    for (name, property) in properties.iter() {
-        if let Property::Json(value) = property {
-            outermost_lists(value, vec![name.to_owned()], &mut lists);
-        }
-    }
-    lists
+/// Walks over the lists that are in no other list. Lists of texts at the top, such as the names of products, are what charts
+/// use: they stay as long as they can.
+fn retain_lists(properties: &mut Properties<'_>, keep: &mut Keep<'_>) {
+    properties.retain(|name, property| match property {
+        Property::Json(Json::List(items)) if !items.iter().any(Json::nests) => true,
+        Property::Json(value) => retain_lists_in(value, &Path::key(None, name), keep),
+        Property::Amount(_) | Property::Rate(_) => true,
+    });
 }
 
-/// The lists that are in no other list, with their sizes and the keys that lead there. Lists of texts at the top, such as
-/// the names of products, are what charts use: they stay as long as they can.
-fn outermost_lists(value: &Json<'_>, keys: Vec<String>, lists: &mut Vec<Candidate>) {
+fn retain_lists_in(value: &mut Json<'_>, path: &Path<'_>, keep: &mut Keep<'_>) -> bool {
     match value {
-        Json::List(items) => {
-            let nested = keys.len() > 1 || items.iter().any(Json::nests);
-            if nested {
-                lists.push((json_size(value), keys));
-            }
-        }
+        Json::List(_) => keep(path, json_size(&*value)),
         Json::Object(object) => {
-            for (name, value) in object.iter() {
-                let mut keys = keys.clone();
-                keys.push(name.to_owned());
-                outermost_lists(value, keys, lists);
-            }
+            object.retain(|name, value| retain_lists_in(value, &Path::key(Some(path), name), keep));
+            true
         }
-        _ => {}
+        _ => true,
     }
-}
-
-/// All at once: one by one, each would be looked for among all.
-fn leave_out(properties: &mut Properties<'_>, left_out: &HashSet<Vec<String>>) {
-    properties.retain(|name, property| {
-        let mut keys = vec![name.to_owned()];
-        if left_out.contains(&keys) {
-            return false;
-        }
-        if let Property::Json(value) = property {
-            leave_out_inside(value, &mut keys, left_out);
-        }
-        true
-    });
-}
-
-fn leave_out_inside(value: &mut Json<'_>, keys: &mut Vec<String>, left_out: &HashSet<Vec<String>>) {
-    let Json::Object(object) = value else { return };
-    object.retain(|name, value| {
-        keys.push(name.to_owned());
-        let stays = !left_out.contains(keys.as_slice());
-        if stays {
-            leave_out_inside(value, keys, left_out);
-        }
-        keys.pop();
-        stays
-    });
 }
 
 /// How many bytes of JSON it is.
@@ -305,6 +300,14 @@ mod tests {
         // Also where the names are as long as the limit leaves them: found by fuzzing.
         let names: Map<_, _> = (0..900).map(|number| (format!("{number:0>1000}"), json!("x".repeat(2000)))).collect();
         fitted(Value::Object(names));
+    }
+
+    #[test]
+    fn a_field_whose_name_is_too_long_goes() {
+        let (long, fits) = ("é".repeat(1025), "é".repeat(1024));
+        let (properties, count) = fitted(json!({"a": {&long: 1, &fits: 2}, &long: 3, &fits: 4}));
+        assert_eq!((&properties["a"], &properties[&fits]), (&json!({&fits: 2}), &json!(4)));
+        assert_eq!((count, properties["stripe_truncated"].as_array().unwrap().len()), (2, 2));
     }
 
     #[test]
