@@ -23,6 +23,12 @@ pub(crate) const STRIPE: Key = Key {
     meaning: "the secret key (sk_…) or a restricted key (rk_…) of the Stripe account",
 };
 
+/// Of Stripe's API, for the function: references are followed with it.
+pub(crate) const STRIPE_RESTRICTED: Key = Key {
+    variable: "STRIPE_RESTRICTED_KEY",
+    meaning: "the restricted key (rk_…) of the Stripe account with which the function reads",
+};
+
 /// Of Amplitude's project, which events are sent with.
 pub(crate) const AMPLITUDE: Key =
     Key { variable: "AMPLITUDE_API_KEY", meaning: "the API key of the Amplitude project (Settings, Projects)" };
@@ -76,10 +82,26 @@ impl Key {
         if !std::io::stdin().is_terminal() {
             return Err(missing());
         }
+        self.typed("")?.ok_or_else(missing)
+    }
+
+    /// The same, where it can do without: `None` where nobody sits at the terminal, or nothing is typed.
+    ///
+    /// # Errors
+    /// A sentence, where it cannot be read.
+    pub(crate) fn offered(self) -> Result<Option<SecretString>, String> {
+        match self.given() {
+            None if std::io::stdin().is_terminal() => self.typed(", or only Enter to do without"),
+            given => Ok(given),
+        }
+    }
+
+    fn typed(self, or: &str) -> Result<Option<SecretString>, String> {
+        let Self { variable, meaning } = self;
         eprintln!("{variable} is not set.");
-        let typed = rpassword::prompt_password(format!("Type or paste {meaning}; it is not shown: "));
+        let typed = rpassword::prompt_password(format!("Type or paste {meaning}{or}; it is not shown: "));
         let typed = typed.map_err(|error| error.to_string())?;
         let typed = typed.trim();
-        if typed.is_empty() { Err(missing()) } else { Ok(typed.into()) }
+        Ok((!typed.is_empty()).then(|| typed.into()))
     }
 }

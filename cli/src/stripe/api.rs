@@ -12,6 +12,7 @@ use reqwest::{Client, Method, RequestBuilder, Response};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use stripe_amplitude::stripe::reference;
 use tokio::time::{Instant, sleep, sleep_until};
 
 /// Another address of Stripe's API, for tests.
@@ -39,15 +40,18 @@ pub(crate) enum Permission {
     ReadEvents,
     ReadEndpoints,
     WriteEndpoints,
+    /// One of those that the function needs to follow references.
+    Follow(reference::Permission),
 }
 
 impl fmt::Display for Permission {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::ReadEvents => "`Events`: Read",
-            Self::ReadEndpoints => "`Webhook Endpoints`: Read",
-            Self::WriteEndpoints => "`Webhook Endpoints`: Write",
-        })
+        match self {
+            Self::ReadEvents => f.write_str("`Events`: Read"),
+            Self::ReadEndpoints => f.write_str("`Webhook Endpoints`: Read"),
+            Self::WriteEndpoints => f.write_str("`Webhook Endpoints`: Write"),
+            Self::Follow(permission) => write!(f, "`{}`: Read", permission.resource),
+        }
     }
 }
 
@@ -64,7 +68,7 @@ pub(crate) struct Api {
 impl Api {
     /// `account` is a connected account that the key's platform looks at.
     pub(crate) fn new(http: Client, key: SecretString, account: Option<String>, rate: u32) -> Self {
-        let url = std::env::var(URL_VARIABLE).ok().filter(|url| !url.is_empty());
+        let url = url_given();
         let url = url.as_deref().unwrap_or(URL).trim_end_matches('/').to_owned();
         Self { http, url, key, account, pace: Pace::new(rate) }
     }
@@ -197,6 +201,11 @@ impl Api {
             }
         }
     }
+}
+
+/// Another address than Stripe's own, if there is one in the environment.
+pub(crate) fn url_given() -> Option<String> {
+    std::env::var(URL_VARIABLE).ok().filter(|url| !url.is_empty())
 }
 
 /// What matters of an answer besides its body.

@@ -17,6 +17,8 @@ pub enum Permission {
     WebhookEndpointsRead,
     /// Whoever may write, may read.
     WebhookEndpointsWrite,
+    /// To read objects of a kind, as Stripe names it.
+    Object(&'static str),
 }
 
 impl Permission {
@@ -30,6 +32,7 @@ impl Permission {
             Self::EventsRead => "rak_event_read",
             Self::WebhookEndpointsRead => "rak_webhook_read",
             Self::WebhookEndpointsWrite => "rak_webhook_write",
+            Self::Object(name) => name,
         }
     }
 
@@ -68,7 +71,8 @@ impl Keys {
         let Some(permissions) = self.0.get(&key) else {
             return Err(Refusal::new(401, format!("Invalid API Key provided: {}", masked(&key))));
         };
-        if !permissions.iter().any(|permission| permission.includes(needed)) {
+        let is_all = key == SECRET_KEY && matches!(needed, Permission::Object(_));
+        if !is_all && !permissions.iter().any(|permission| permission.includes(needed)) {
             let message = format!(
                 "The provided key '{}' does not have the required permissions for this endpoint on account \
                  '{ACCOUNT}'. Having the '{}' permission would allow this request to continue.",

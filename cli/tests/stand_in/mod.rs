@@ -18,6 +18,7 @@ mod faults;
 mod keys;
 mod localstripe;
 mod log;
+mod objects;
 mod parameters;
 mod requests;
 mod samples;
@@ -128,6 +129,13 @@ impl StripeStandIn {
     /// How many events there are, however old.
     pub fn number_of_events(&self) -> usize {
         self.state().events.len()
+    }
+
+    // Objects.
+
+    /// Adds what a `GET` of this path, with its query, is answered with.
+    pub fn add_object(&self, path: &str, answer: serde_json::Value) {
+        self.state().objects.add(path, answer);
     }
 
     // Endpoints.

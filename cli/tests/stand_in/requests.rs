@@ -13,6 +13,7 @@ use super::events::Events;
 use super::faults::Faults;
 use super::keys::{Keys, Permission, masked};
 use super::log::{Log, Request};
+use super::objects::{self, Objects};
 use super::parameters::Parameters;
 use super::{ACCOUNT, random, unix_now};
 
@@ -24,6 +25,7 @@ pub struct State {
     pub accounts: HashSet<String>,
     pub clock: Clock,
     pub events: Events,
+    pub objects: Objects,
     pub owed: Owed,
     pub endpoints: Endpoints,
     pub faults: Faults,
@@ -55,6 +57,12 @@ impl State {
 
     fn perform(&mut self, request: &Request) -> Result<Answer, Refusal> {
         let segments: Vec<_> = request.path.split('/').skip(1).collect();
+        if request.method == "GET"
+            && let Some(name) = objects::permission(&request.path)
+        {
+            self.keys.check(&request.headers, Permission::Object(name))?;
+            return self.objects.get(request);
+        }
         let needed = match (&*request.method, &*segments) {
             ("GET", ["v1", "account"]) => Permission::AccountRead,
             ("GET", ["v1", "events"] | ["v1", "events", _]) => Permission::EventsRead,
