@@ -3,6 +3,7 @@
 mod clocks;
 mod finding;
 mod parameters;
+mod references;
 mod users;
 mod webhook;
 
@@ -39,6 +40,7 @@ use crate::stripe::api::{self, Api, ApiError, Permission};
 use crate::stripe::endpoints;
 use crate::stripe::event_types;
 use crate::stripe::events::{self, Filter, REACH};
+use crate::stripe::restricted_key;
 use crate::terminal::{self, count, say};
 use crate::{clock, http, projects, webhook_url};
 
@@ -118,7 +120,9 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>
         Some(Project { secrets, delivery, .. }) => (secrets, delivery.ok()),
         None => (Vec::new(), None),
     };
-    let mut doctor = Doctor { arguments, name, url, http, secrets: secrets.len(), delivery, report };
+    let labels: Vec<_> = secrets.iter().map(|secret| secret.label().map(str::to_owned)).collect();
+    let mut doctor = Doctor { arguments, name, url, http, labels, delivery, report };
+    doctor.check_references().await?;
     doctor.check_stripe().await?;
     doctor.check_url(secrets).await?;
     doctor.check_amplitude().await?;
@@ -155,8 +159,8 @@ struct Doctor {
     /// As browsers write it.
     url: Option<String>,
     http: Http,
-    /// How many signing secrets the project has.
-    secrets: usize,
+    /// Of the project's signing secrets.
+    labels: Vec<Option<String>>,
     /// `None` where the parameters cannot be used.
     delivery: Option<DeliverySettings>,
     report: Report,
@@ -164,6 +168,22 @@ struct Doctor {
 
 /// Without them, it is not known what the project wants.
 const NO_PARAMETERS: &str = "the parameters of the project cannot be used";
+
+/// The keys with which references are followed.
+impl Doctor {
+    async fn check_references(&mut self) -> Result<(), Box<dyn Error>> {
+        let Some(delivery) = &self.delivery else { return Ok(()) };
+        self.report.tell_all(references::check(delivery, &self.labels))?;
+        let needed = restricted_key::permissions(&delivery.settings);
+        for parameter in references::used(delivery, &self.labels) {
+            let Some(key) = delivery.stripe_key(&parameter) else { continue };
+            let api = Api::new(self.http.clone(), key.clone(), None, self.arguments.rate);
+            let missing = restricted_key::missing(&api, &needed).await;
+            self.report.tell(references::of_permissions(&parameter, &needed, missing))?;
+        }
+        Ok(())
+    }
+}
 
 /// Stripe.
 impl Doctor {
@@ -219,7 +239,7 @@ impl Doctor {
         };
         let types = event_types::of(&delivery.settings.events);
         let wanted =
-            Wanted { project: &self.name, url: self.url.as_deref(), types: &types, secrets: self.secrets, mode };
+            Wanted { project: &self.name, url: self.url.as_deref(), types: &types, secrets: self.labels.len(), mode };
         let found = webhook::of(&all, &wanted);
         let findings = webhook::check(&found, &wanted);
         Ok(self.report.tell_all(findings)?)

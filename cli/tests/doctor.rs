@@ -330,3 +330,47 @@ async fn what_is_undelivered_comes_with_the_command_that_brings_it_in() {
     assert!(warning.contains("2 events of the last three days are pending or failed"), "{ended:?}");
     assert!(warning.contains("`backfill --project shop --since 20") && warning.contains("--undelivered`"), "{ended:?}");
 }
+
+/// What the default paths need where references are followed.
+const FOLLOWED: [Permission; 4] = [
+    Permission::Object("rak_charge_read"),
+    Permission::Object("rak_customer_read"),
+    Permission::Object("rak_invoice_read"),
+    Permission::Object("rak_payment_intent_read"),
+];
+
+#[tokio::test]
+async fn the_key_that_references_are_followed_with_is_asked_for_each_permission() {
+    let world = World::new().await;
+    let follow = |parameters: &str| {
+        world.projects(&format!("{PROJECTS}settings = '{{\"references\": \"follow\"}}'\n{parameters}"));
+        world.doctor(&[], &[])
+    };
+    let ended = follow("");
+    assert_eq!((ended.code, lines(&ended, "problem").len()), (Some(1), 1), "{ended:?}");
+    assert!(lines(&ended, "problem")[0].contains("shop/stripe-api-key is missing"), "{ended:?}");
+
+    let with_live = format!("stripe-api-key = '{}'\n", "rk_live_x");
+    world.stripe.allow("rk_live_x", &FOLLOWED);
+    for (permissions, words) in [
+        (&FOLLOWED[..], None),
+        (
+            &FOLLOWED[..1],
+            Some("Customers: Read (rak_customer_read), Invoices: Read (rak_invoice_read), PaymentIntents"),
+        ),
+    ] {
+        let test = world.stripe.restricted_key(permissions);
+        let ended = follow(&format!("{with_live}stripe-test-api-key = '{test}'\n"));
+        assert!(ended.out.contains("the key in stripe-api-key may read all that the settings need"), "{ended:?}");
+        assert!(!ended.out.contains(&test) && !ended.out.contains("rk_live_x"), "{ended:?}");
+        let problems = lines(&ended, "problem");
+        assert_eq!((ended.code, problems.len()), (Some(i32::from(words.is_some())), words.iter().len()), "{ended:?}");
+        assert!(problems.iter().zip(words).all(|(line, words)| line.contains(words)), "{problems:?}");
+        assert!(lines(&ended, "warning").is_empty(), "{ended:?}");
+    }
+    let ended = follow("stripe-api-key = 'rk_live_unknown'\nstripe-test-api-key = 'rk_test_unknown'\n");
+    assert_eq!(lines(&ended, "problem").len(), 2, "{ended:?}");
+    assert!(lines(&ended, "problem")[0].contains("Stripe does not know the key in stripe-api-key"), "{ended:?}");
+    let ended = follow("stripe-api-key = 'rk_test_x'\n");
+    assert!(lines(&ended, "problem")[0].contains("stripe-api-key holds a key of test mode"), "{ended:?}");
+}
