@@ -2,7 +2,9 @@
 
 mod clocks;
 mod finding;
+mod identity;
 mod parameters;
+mod payments;
 mod references;
 mod users;
 mod webhook;
@@ -26,6 +28,7 @@ use stripe_amplitude::stripe::signature::SigningSecret;
 use tokio::time::Instant;
 
 use self::finding::{Finding, Grade};
+use self::identity::Identity;
 use self::users::Users;
 use self::webhook::Wanted;
 use crate::amplitude::export::{Export, LAG};
@@ -53,11 +56,16 @@ use crate::{clock, http, projects, webhook_url};
 /// Endpoints`: Read. AMPLITUDE_SECRET_KEY has the secret key of the Amplitude project, and AMPLITUDE_TEST_SECRET_KEY that of
 /// the project of test-mode events; both are only needed to see whether the keys fit. None is asked for.
 ///
+/// With --identity, the key is STRIPE_SECRET_KEY or, where it is not set, the project's own `stripe-api-key`. A restricted one
+/// needs `PaymentIntents`, `Customers`, `Invoices`, `Subscriptions`, `Checkout Sessions` and `Events`: Read; what it may not
+/// read is not counted. IDs are masked.
+///
 /// The exit code is 1 if there is a problem.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   cargo cli-aws doctor --project shop --url https://…/stripe/shop
   cargo cli-aws doctor --project shop --recent 5000 --csv customers.csv
+  cargo cli-aws doctor --project shop --identity
   cargo cli doctor --project shop --projects projects.toml")]
 pub(crate) struct Arguments {
     #[command(flatten)]
@@ -71,6 +79,10 @@ pub(crate) struct Arguments {
     /// Where to put the customers whose events have no user ID that you have put there
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
+    /// Look at nothing but where the IDs of buyers are: on some 200 recent payments and what belongs to them, for some
+    /// minutes; and which `user_id_paths` would find them
+    #[arg(long, conflicts_with_all = ["url", "csv"])]
+    identity: bool,
     /// Requests to Stripe in a second, at the most
     #[arg(long, value_name = "NUMBER", default_value_t = api::RATE, value_parser = clap::value_parser!(u32).range(1..=100))]
     rate: u32,
@@ -92,6 +104,9 @@ const LIMIT: Duration = Duration::from_secs(20);
 pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let name = arguments.choice.project.clone();
     let url = arguments.url.as_deref().map(|url| webhook_url::parse(url, &name)).transpose()?;
+    if arguments.identity {
+        return look_for_identity(&arguments).await;
+    }
     let projects = arguments.choice.source()?;
     let http = http::build()?;
     let mut report = Report::default();
@@ -129,6 +144,45 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>
     let Report { problems, warnings } = doctor.report;
     say!("\n{}, {}.", count(problems, "problem"), count(warnings, "warning"))?;
     Ok(if problems == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Where the IDs of buyers are.
+async fn look_for_identity(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
+    let name = &arguments.choice.project;
+    let given = key::STRIPE.given();
+    // Before there is a project, there can be payments.
+    let delivery = match arguments.choice.source() {
+        Ok(projects) => {
+            projects.project(name).await.and_then(|project| project.delivery.map_err(|why| why.to_string()))
+        }
+        Err(why) => Err(why),
+    };
+    let own = delivery.as_ref().ok().and_then(|delivery| {
+        let parameter = delivery.stripe_key_parameters().next()?;
+        Some((delivery.stripe_key(parameter)?.clone(), format!("{}/{parameter}", delivery.folder())))
+    });
+    let given = given.map(|key| (key, key::STRIPE.variable.to_owned()));
+    let Some((key, place)) = given.or(own) else {
+        let Key { variable, meaning } = key::STRIPE;
+        let missing = format!("{variable} is not set; it takes {meaning}");
+        return Err(match delivery {
+            Ok(delivery) => format!("{missing}; and there is no {}/stripe-api-key", delivery.folder()),
+            Err(why) => format!("{missing}; and the project's own key is not to be had: {why}"),
+        }
+        .into());
+    };
+    let payments = payments::read(http::build()?, key, &place, arguments.rate).await.map_err(|error| match error {
+        ApiError::UnknownKey => restricted_key::refusal(&place, &error),
+        error => error.to_string(),
+    })?;
+    let identity = Identity::of(&payments, delivery.as_ref().ok().map(|delivery| &delivery.settings));
+    terminal::print(&identity.to_string())?;
+    let mut report = Report::default();
+    report.tell_all(identity.findings())?;
+    if let Some(line) = identity.line() {
+        say!("\nFor the parameter `settings`, with what else is there:\n{line}")?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// What has been told.

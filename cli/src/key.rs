@@ -8,6 +8,8 @@ use stripe_amplitude::amplitude::AmplitudeKey;
 use stripe_amplitude::projects::parameters;
 use stripe_amplitude::stripe::signature::SigningSecret;
 
+use crate::terminal::wrap;
+
 /// A key that a command needs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Key {
@@ -85,13 +87,17 @@ impl Key {
         self.typed("")?.ok_or_else(missing)
     }
 
-    /// The same, where it can do without: `None` where nobody sits at the terminal, or nothing is typed.
+    /// The same, where the command can do without: `None` where nobody sits at the terminal, or nothing is typed. Whoever
+    /// does is told what the key is for.
     ///
     /// # Errors
     /// A sentence, where it cannot be read.
-    pub(crate) fn offered(self) -> Result<Option<SecretString>, String> {
+    pub(crate) fn offered(self, purpose: &str) -> Result<Option<SecretString>, String> {
         match self.given() {
-            None if std::io::stdin().is_terminal() => self.typed(", or only Enter to do without"),
+            None if std::io::stdin().is_terminal() => {
+                eprint!("{}", wrap("", 0, purpose));
+                self.typed(", or only Enter to do without")
+            }
             given => Ok(given),
         }
     }

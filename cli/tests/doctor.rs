@@ -374,3 +374,82 @@ async fn the_key_that_references_are_followed_with_is_asked_for_each_permission(
     let ended = follow("stripe-api-key = 'rk_test_x'\n");
     assert!(lines(&ended, "problem")[0].contains("stripe-api-key holds a key of test mode"), "{ended:?}");
 }
+
+impl World {
+    /// Payments of subscriptions, whose customers have the user ID, and a one-off payment, whose session has it.
+    fn add_payments(&self) {
+        let payment = |number: u64, invoice: Value, metadata: Value| {
+            json!({"object": "payment_intent", "id": format!("pi_{number}"), "customer": format!("cus_{number}"),
+                "invoice": invoice, "status": "succeeded", "amount_received": 500, "metadata": metadata})
+        };
+        let page =
+            |payments: Vec<Value>, has_more: bool| json!({"object": "list", "data": payments, "has_more": has_more});
+        let first: Vec<_> = (0..3).map(|number| payment(number, json!(format!("in_{number}")), json!({}))).collect();
+        let second = vec![payment(3, Value::Null, json!({"user_id": "hidden_3"}))];
+        self.stripe.add_object("/v1/payment_intents?limit=100", page(first, true));
+        self.stripe.add_object("/v1/payment_intents?limit=100&starting_after=pi_2", page(second, false));
+        for number in 0..4 {
+            let metadata = if number < 3 { json!({"user_id": format!("hidden_{number}")}) } else { json!({}) };
+            let customer = json!({"object": "customer", "id": format!("cus_{number}"), "metadata": metadata});
+            self.stripe.add_object(&format!("/v1/customers/cus_{number}"), customer);
+            let invoice = json!({"object": "invoice", "id": format!("in_{number}"), "subscription": null});
+            self.stripe.add_object(&format!("/v1/invoices/in_{number}"), invoice);
+        }
+        let session = json!({"object": "checkout.session", "id": "cs_3", "client_reference_id": "hidden_3"});
+        self.stripe.add_object("/v1/checkout/sessions?payment_intent=pi_3&limit=1", page(vec![session], false));
+        // It had no metadata yet.
+        let mut event: Value =
+            serde_json::from_slice(&sample("payment_intent.succeeded", 3, self.now - HOUR).body).unwrap();
+        event["data"]["object"]["id"] = json!("pi_3");
+        event["data"]["object"]["metadata"] = json!({});
+        self.stripe.add([Event::new(event.to_string())]);
+    }
+}
+
+#[tokio::test]
+async fn the_places_where_the_ids_of_buyers_are_are_found_with_the_paths_to_them() {
+    let world = World::new().await;
+    world.add_payments();
+    world.stripe.clear_requests();
+    let ended = world.doctor(&["--identity"], &[]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let text = ended.out.split_whitespace().collect::<Vec<_>>().join(" ");
+    for words in [
+        "4 payments, of which 4 bear revenue",
+        "75 % of all, 75 % of revenue customer.metadata.user_id: 3 IDs, such as hi…_0",
+        "checkout_session.client_reference_id: 1 ID, such as hi…_3",
+        "payment_intent.metadata.user_id: 1 payment; of 1 payment that could be compared",
+        "recommended, for 100 % (4) of the payments; by the present settings, 25 %",
+        r#"{"references":"follow","user_id_paths":["customer.metadata.user_id","metadata.user_id","payment_intent.metadata.user_id","customer"]}"#,
+    ] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+    assert!(!text.contains("hidden") && !ended.error.contains("hidden"), "{ended:?}");
+    // A few reads a second: the function may use the same key.
+    let objects = world.stripe.requests().into_iter().filter(|request| request.path.matches('/').count() > 2);
+    assert!(objects.count() > 8 && world.stripe.most_in_a_second() < 10, "{:?}", world.stripe.counts());
+    assert_eq!(world.stripe.count("GET", "/v1/customers/cus_0"), 1);
+}
+
+#[tokio::test]
+async fn what_the_key_may_not_read_is_not_counted_and_the_projects_own_key_does() {
+    let world = World::new().await;
+    world.add_payments();
+    let key = world.stripe.restricted_key(&[FOLLOWED[1], FOLLOWED[3]]);
+    let identity = || world.doctor(&["--identity"], &[("STRIPE_SECRET_KEY", "")]);
+    let ended = identity();
+    assert!(ended.code == Some(1) && ended.error.contains("STRIPE_SECRET_KEY is not set"), "{ended:?}");
+    world.parameter("stripe-test-api-key", &key);
+    let ended = identity();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let skipped = lines(&ended, "skipped").join("\n");
+    for words in ["permission to read Checkout Sessions", "permission to read Invoices", "may not read events"] {
+        assert!(skipped.contains(words), "{words}: {skipped}");
+    }
+    assert!(ended.out.contains("customer.metadata.user_id"), "{ended:?}");
+    let ended = world.doctor(&["--identity"], &[("STRIPE_SECRET_KEY", "wrong")]);
+    assert!(ended.code == Some(1) && ended.error.contains("does not know the key in STRIPE_SECRET_KEY"), "{ended:?}");
+    let other = world.stripe.restricted_key(&[Permission::EventsRead]);
+    let ended = world.doctor(&["--identity"], &[("STRIPE_SECRET_KEY", &other)]);
+    assert!(ended.code == Some(1) && ended.error.contains("`PaymentIntents`: Read"), "{ended:?}");
+}

@@ -153,7 +153,13 @@ impl Setup {
         let Key { variable, .. } = key::STRIPE_RESTRICTED;
         let given = match (stored, settings.follow(), is_new) {
             (None, true, _) => Some(key::STRIPE_RESTRICTED.required()?),
-            (None, false, true) if !self.arguments.yes => key::STRIPE_RESTRICTED.offered()?,
+            (None, false, true) if !self.arguments.yes => {
+                let permissions = restricted_key::permissions(&followed());
+                key::STRIPE_RESTRICTED.offered(&format!(
+                    "A new project follows references if it has a restricted key of Stripe. Create one in Stripe's dashboard (Developers, API keys) with {}.",
+                    restricted_key::in_words(&permissions)
+                ))?
+            }
             (_, true, _) | (_, _, true) => key::STRIPE_RESTRICTED.given(),
             // A key alone changes nothing.
             (_, false, false) => None,

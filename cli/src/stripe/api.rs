@@ -62,6 +62,8 @@ pub(crate) struct Api {
     url: String,
     key: SecretString,
     account: Option<String>,
+    /// In which answers are rendered; the account's own where there is none.
+    version: Option<&'static str>,
     pace: Pace,
 }
 
@@ -70,7 +72,12 @@ impl Api {
     pub(crate) fn new(http: Client, key: SecretString, account: Option<String>, rate: u32) -> Self {
         let url = url_given();
         let url = url.as_deref().unwrap_or(URL).trim_end_matches('/').to_owned();
-        Self { http, url, key, account, pace: Pace::new(rate) }
+        Self { http, url, key, account, version: None, pace: Pace::new(rate) }
+    }
+
+    /// The same, with answers in this API version.
+    pub(crate) fn in_version(self, version: &'static str) -> Self {
+        Self { version: Some(version), ..self }
     }
 
     /// The connected account that is looked at.
@@ -183,6 +190,9 @@ impl Api {
         let mut request = request.basic_auth(self.key.expose_secret(), Some("")).timeout(LIMIT);
         if let Some(account) = &self.account {
             request = request.header("stripe-account", account);
+        }
+        if let Some(version) = self.version {
+            request = request.header("stripe-version", version);
         }
         let answer = request.send().await?;
         let head = Head::of(&answer);
