@@ -331,7 +331,7 @@ impl Doctor {
             Err(error) => return Ok(self.report.tell(Finding::problem(error.to_string()))?),
         };
         let events = newest.iter().map(|event| (&event.body, &event.place));
-        let users = Users::of(events, &self.name, &delivery.settings.user_id_paths);
+        let users = Users::of(events, &self.name, &delivery.settings);
         self.report.tell(users.finding())?;
         terminal::print(&users.to_string())?;
         let translator = Translator::new(self.name.clone(), delivery.clone(), None);

@@ -52,7 +52,7 @@ pub(super) async fn read(http: Http, key: SecretString, place: &str, rate: u32) 
     let mut read = Payments { payments: list(&api).await?, ..Payments::default() };
     read.at_event = at_event(&api).await?;
     let pace = Pace { per_second: f64::from(rate.min(READS_PER_SECOND)), longest_wait: Duration::MAX };
-    let references = References::new(StripeApi::new(http, api::url_given()), pace);
+    let references = References::new(api::objects(http), pace);
     let access = Access { key: &key, parameter: place.to_owned(), account: None, is_live: !api.is_test() };
     let progress = progress_bar(read.payments.len());
     let mut objects = Objects::default();

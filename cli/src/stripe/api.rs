@@ -13,6 +13,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use stripe_amplitude::stripe::reference;
+use stripe_amplitude::stripe::references::api::StripeApi;
 use tokio::time::{Instant, sleep, sleep_until};
 
 /// Another address of Stripe's API, for tests.
@@ -70,7 +71,7 @@ pub(crate) struct Api {
 impl Api {
     /// `account` is a connected account that the key's platform looks at.
     pub(crate) fn new(http: Client, key: SecretString, account: Option<String>, rate: u32) -> Self {
-        let url = url_given();
+        let url = other_url();
         let url = url.as_deref().unwrap_or(URL).trim_end_matches('/').to_owned();
         Self { http, url, key, account, version: None, pace: Pace::new(rate) }
     }
@@ -213,9 +214,13 @@ impl Api {
     }
 }
 
-/// Another address than Stripe's own, if there is one in the environment.
-pub(crate) fn url_given() -> Option<String> {
+fn other_url() -> Option<String> {
     std::env::var(URL_VARIABLE).ok().filter(|url| !url.is_empty())
+}
+
+/// The objects that events refer to, as the function reads them.
+pub(crate) fn objects(http: Client) -> StripeApi {
+    StripeApi::new(http, other_url())
 }
 
 /// What matters of an answer besides its body.
