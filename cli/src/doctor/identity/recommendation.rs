@@ -1,5 +1,6 @@
 //! The paths that find the IDs, and what following them costs.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
 
 use stripe_amplitude::settings::{References, Settings};
@@ -10,7 +11,7 @@ use stripe_amplitude::stripe::reference::Reference;
 use stripe_amplitude::translate::user;
 
 use super::place::Place;
-use super::{Candidate, Payment, ids};
+use super::{Candidate, Payment, Sighting, ids};
 use crate::doctor::users::is_trustworthy;
 use crate::stripe::restricted_key;
 
@@ -71,20 +72,23 @@ fn choose<'c>(candidates: &[Candidate<'c>], payments: &[Payment<'_>]) -> Vec<Can
     let mut chosen: Vec<Candidate<'c>> = Vec::new();
     let mut covered: BTreeSet<usize> = BTreeSet::new();
     loop {
-        let gain = |(place, sightings): &Candidate<'c>| {
+        let gain = |sightings: &[Sighting]| {
             let new: Vec<_> = ids(sightings).into_keys().filter(|payment| !covered.contains(payment)).collect();
             let revenue = new.iter().filter(|index| payments.get(**index).is_some_and(|one| one.bears_revenue)).count();
-            // Of equals, the one whose name says most, then the one that holds for most events.
-            (revenue, new.len(), says_user(place), std::cmp::Reverse(place.holder))
+            (revenue, new.len())
         };
-        let fitting =
-            candidates.iter().filter(|one| chosen.is_empty() || chosen.iter().any(|other| are_alike(one, other)));
-        let Some(best) = fitting.max_by_key(|candidate| gain(candidate)) else { return chosen };
-        if gain(best).1 == 0 {
-            return chosen;
-        }
+        let fits = |one: &&Candidate<'c>| chosen.is_empty() || chosen.iter().any(|other| are_alike(one, other));
+        let gains: Vec<_> = candidates.iter().filter(fits).map(|one| (*one, gain(one.1))).collect();
+        let most = gains.iter().map(|(_, gain)| *gain).max().unwrap_or_default();
+        let best = gains.into_iter().filter(|(_, (_, payments))| *payments > 0).max_by_key(|((place, _), gain)| {
+            // An account can be a company, so a user comes before it even if it covers less. Of equals, the one that holds
+            // for most events.
+            let is_user = says_user(place) && (2 * gain.0, 2 * gain.1) >= most;
+            (is_user, *gain, Reverse(place.holder))
+        });
+        let Some((best, _)) = best else { return chosen };
         covered.extend(ids(best.1).into_keys());
-        chosen.push(*best);
+        chosen.push(best);
     }
 }
 

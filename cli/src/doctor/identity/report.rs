@@ -72,7 +72,7 @@ impl Identity {
                 let places: Vec<_> =
                     late.iter().map(|place| format!("{}: {}", place.place, count(place.late, "payment"))).collect();
                 Finding::warning(format!(
-                    "metadata was written or changed after the event was sent ({}; of {} that could be compared): that event had no such ID, or another one. Write it before the payment is confirmed. {only}",
+                    "metadata was written or changed after the event was sent ({}; of {} that could be compared): that event had no such ID, or another one. Write it before the payment is confirmed; {only}",
                     places.join(", "),
                     count(number, "payment")
                 ))

@@ -128,6 +128,23 @@ fn places_that_disagree_are_told_with_a_payment() {
 }
 
 #[test]
+fn a_user_comes_before_an_account_that_covers_a_little_more() {
+    let mut shop = Shop::default();
+    for number in 0..10 {
+        let customer = format!("cus_{number}");
+        shop.pay(&customer, &json!({}));
+        let mut metadata = json!({"account_id": format!("A-hidden-{number}")});
+        if number > 1 {
+            metadata["user_id"] = json!(format!("hidden_{number}"));
+        }
+        shop.customer(&customer, &metadata);
+    }
+    let (identity, text) = shop.look();
+    assert!(identity.line().unwrap().contains(r#"["customer.metadata.user_id","customer"]"#), "{text}");
+    assert_says(&text, &["recommended, for 80 % (8)", "add nothing: customer.metadata.account_id"]);
+}
+
+#[test]
 fn an_id_that_was_written_late_is_told_where_the_event_says_so() {
     let mut shop = Shop::default();
     for number in 0..4 {
