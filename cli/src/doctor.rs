@@ -2,7 +2,10 @@
 
 mod clocks;
 mod finding;
+mod identity;
 mod parameters;
+mod payments;
+mod references;
 mod users;
 mod webhook;
 
@@ -25,6 +28,7 @@ use stripe_amplitude::stripe::signature::SigningSecret;
 use tokio::time::Instant;
 
 use self::finding::{Finding, Grade};
+use self::identity::Identity;
 use self::users::Users;
 use self::webhook::Wanted;
 use crate::amplitude::export::{Export, LAG};
@@ -39,6 +43,7 @@ use crate::stripe::api::{self, Api, ApiError, Permission};
 use crate::stripe::endpoints;
 use crate::stripe::event_types;
 use crate::stripe::events::{self, Filter, REACH};
+use crate::stripe::restricted_key;
 use crate::terminal::{self, count, say};
 use crate::{clock, http, projects, webhook_url};
 
@@ -51,11 +56,16 @@ use crate::{clock, http, projects, webhook_url};
 /// Endpoints`: Read. AMPLITUDE_SECRET_KEY has the secret key of the Amplitude project, and AMPLITUDE_TEST_SECRET_KEY that of
 /// the project of test-mode events; both are only needed to see whether the keys fit. None is asked for.
 ///
+/// With --identity, the key is STRIPE_SECRET_KEY or, where it is not set, the project's own `stripe-api-key`. A restricted one
+/// needs `PaymentIntents`, `Customers`, `Invoices`, `Subscriptions`, `Checkout Sessions` and `Events`: Read; what it may not
+/// read is not counted. IDs are masked.
+///
 /// The exit code is 1 if there is a problem.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   cargo cli-aws doctor --project shop --url https://…/stripe/shop
   cargo cli-aws doctor --project shop --recent 5000 --csv customers.csv
+  cargo cli-aws doctor --project shop --identity
   cargo cli doctor --project shop --projects projects.toml")]
 pub(crate) struct Arguments {
     #[command(flatten)]
@@ -69,6 +79,10 @@ pub(crate) struct Arguments {
     /// Where to put the customers whose events have no user ID that you have put there
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
+    /// Look at nothing but where the IDs of buyers are: on some 200 recent payments and what belongs to them, for some
+    /// minutes; and which `user_id_paths` would find them
+    #[arg(long, conflicts_with_all = ["url", "csv"])]
+    identity: bool,
     /// Requests to Stripe in a second, at the most
     #[arg(long, value_name = "NUMBER", default_value_t = api::RATE, value_parser = clap::value_parser!(u32).range(1..=100))]
     rate: u32,
@@ -90,6 +104,9 @@ const LIMIT: Duration = Duration::from_secs(20);
 pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let name = arguments.choice.project.clone();
     let url = arguments.url.as_deref().map(|url| webhook_url::parse(url, &name)).transpose()?;
+    if arguments.identity {
+        return look_for_identity(&arguments).await;
+    }
     let projects = arguments.choice.source()?;
     let http = http::build()?;
     let mut report = Report::default();
@@ -118,13 +135,54 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>
         Some(Project { secrets, delivery, .. }) => (secrets, delivery.ok()),
         None => (Vec::new(), None),
     };
-    let mut doctor = Doctor { arguments, name, url, http, secrets: secrets.len(), delivery, report };
+    let labels: Vec<_> = secrets.iter().map(|secret| secret.label().map(str::to_owned)).collect();
+    let mut doctor = Doctor { arguments, name, url, http, labels, delivery, report };
+    doctor.check_references().await?;
     doctor.check_stripe().await?;
     doctor.check_url(secrets).await?;
     doctor.check_amplitude().await?;
     let Report { problems, warnings } = doctor.report;
     say!("\n{}, {}.", count(problems, "problem"), count(warnings, "warning"))?;
     Ok(if problems == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Where the IDs of buyers are.
+async fn look_for_identity(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
+    let name = &arguments.choice.project;
+    let given = key::STRIPE.given();
+    // Before there is a project, there can be payments.
+    let delivery = match arguments.choice.source() {
+        Ok(projects) => {
+            projects.project(name).await.and_then(|project| project.delivery.map_err(|why| why.to_string()))
+        }
+        Err(why) => Err(why),
+    };
+    let own = delivery.as_ref().ok().and_then(|delivery| {
+        let parameter = delivery.stripe_key_parameters().next()?;
+        Some((delivery.stripe_key(parameter)?.clone(), format!("{}/{parameter}", delivery.folder())))
+    });
+    let given = given.map(|key| (key, key::STRIPE.variable.to_owned()));
+    let Some((key, place)) = given.or(own) else {
+        let Key { variable, meaning } = key::STRIPE;
+        let missing = format!("{variable} is not set; it takes {meaning}");
+        return Err(match delivery {
+            Ok(delivery) => format!("{missing}; and there is no {}/stripe-api-key", delivery.folder()),
+            Err(why) => format!("{missing}; and the project's own key is not to be had: {why}"),
+        }
+        .into());
+    };
+    let payments = payments::read(http::build()?, key, &place, arguments.rate).await.map_err(|error| match error {
+        ApiError::UnknownKey => restricted_key::refusal(&place, &error),
+        error => error.to_string(),
+    })?;
+    let identity = Identity::of(&payments, delivery.as_ref().ok().map(|delivery| &delivery.settings));
+    terminal::print(&identity.to_string())?;
+    let mut report = Report::default();
+    report.tell_all(identity.findings())?;
+    if let Some(line) = identity.line() {
+        say!("\nFor the parameter `settings`, with what else is there:\n{line}")?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// What has been told.
@@ -155,8 +213,8 @@ struct Doctor {
     /// As browsers write it.
     url: Option<String>,
     http: Http,
-    /// How many signing secrets the project has.
-    secrets: usize,
+    /// Of the project's signing secrets.
+    labels: Vec<Option<String>>,
     /// `None` where the parameters cannot be used.
     delivery: Option<DeliverySettings>,
     report: Report,
@@ -164,6 +222,22 @@ struct Doctor {
 
 /// Without them, it is not known what the project wants.
 const NO_PARAMETERS: &str = "the parameters of the project cannot be used";
+
+/// The keys with which references are followed.
+impl Doctor {
+    async fn check_references(&mut self) -> Result<(), Box<dyn Error>> {
+        let Some(delivery) = &self.delivery else { return Ok(()) };
+        self.report.tell_all(references::check(delivery, &self.labels))?;
+        let needed = restricted_key::permissions(&delivery.settings);
+        for parameter in references::used(delivery, &self.labels) {
+            let Some(key) = delivery.stripe_key(&parameter) else { continue };
+            let api = Api::new(self.http.clone(), key.clone(), None, self.arguments.rate);
+            let missing = restricted_key::missing(&api, &needed).await;
+            self.report.tell(references::of_permissions(&parameter, &needed, missing))?;
+        }
+        Ok(())
+    }
+}
 
 /// Stripe.
 impl Doctor {
@@ -219,7 +293,7 @@ impl Doctor {
         };
         let types = event_types::of(&delivery.settings.events);
         let wanted =
-            Wanted { project: &self.name, url: self.url.as_deref(), types: &types, secrets: self.secrets, mode };
+            Wanted { project: &self.name, url: self.url.as_deref(), types: &types, secrets: self.labels.len(), mode };
         let found = webhook::of(&all, &wanted);
         let findings = webhook::check(&found, &wanted);
         Ok(self.report.tell_all(findings)?)
@@ -257,7 +331,7 @@ impl Doctor {
             Err(error) => return Ok(self.report.tell(Finding::problem(error.to_string()))?),
         };
         let events = newest.iter().map(|event| (&event.body, &event.place));
-        let users = Users::of(events, &self.name, &delivery.settings.user_id_paths);
+        let users = Users::of(events, &self.name, &delivery.settings);
         self.report.tell(users.finding())?;
         terminal::print(&users.to_string())?;
         let translator = Translator::new(self.name.clone(), delivery.clone(), None);

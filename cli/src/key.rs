@@ -8,6 +8,8 @@ use stripe_amplitude::amplitude::AmplitudeKey;
 use stripe_amplitude::projects::parameters;
 use stripe_amplitude::stripe::signature::SigningSecret;
 
+use crate::terminal::wrap;
+
 /// A key that a command needs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Key {
@@ -21,6 +23,12 @@ pub(crate) struct Key {
 pub(crate) const STRIPE: Key = Key {
     variable: "STRIPE_SECRET_KEY",
     meaning: "the secret key (sk_…) or a restricted key (rk_…) of the Stripe account",
+};
+
+/// Of Stripe's API, for the function: references are followed with it.
+pub(crate) const STRIPE_RESTRICTED: Key = Key {
+    variable: "STRIPE_RESTRICTED_KEY",
+    meaning: "the restricted key (rk_…) of the Stripe account with which the function reads",
 };
 
 /// Of Amplitude's project, which events are sent with.
@@ -76,10 +84,30 @@ impl Key {
         if !std::io::stdin().is_terminal() {
             return Err(missing());
         }
+        self.typed("")?.ok_or_else(missing)
+    }
+
+    /// The same, where the command can do without: `None` where nobody sits at the terminal, or nothing is typed. Whoever
+    /// does is told what the key is for.
+    ///
+    /// # Errors
+    /// A sentence, where it cannot be read.
+    pub(crate) fn offered(self, purpose: &str) -> Result<Option<SecretString>, String> {
+        match self.given() {
+            None if std::io::stdin().is_terminal() => {
+                eprint!("{}", wrap("", 0, purpose));
+                self.typed(", or only Enter to do without")
+            }
+            given => Ok(given),
+        }
+    }
+
+    fn typed(self, or: &str) -> Result<Option<SecretString>, String> {
+        let Self { variable, meaning } = self;
         eprintln!("{variable} is not set.");
-        let typed = rpassword::prompt_password(format!("Type or paste {meaning}; it is not shown: "));
+        let typed = rpassword::prompt_password(format!("Type or paste {meaning}{or}; it is not shown: "));
         let typed = typed.map_err(|error| error.to_string())?;
         let typed = typed.trim();
-        if typed.is_empty() { Err(missing()) } else { Ok(typed.into()) }
+        Ok((!typed.is_empty()).then(|| typed.into()))
     }
 }

@@ -188,6 +188,23 @@ impl Projects {
         }
     }
 
+    /// The same for a parameter that is no secret.
+    ///
+    /// # Errors
+    /// As for [`Self::put`].
+    #[cfg_attr(not(feature = "aws"), allow(unused_variables))]
+    pub(crate) async fn put_text(&self, project: &ProjectName, name: &str, value: &str) -> Result<(), String> {
+        match self {
+            Self::Fixed(_) => Err(READ_ONLY.to_owned()),
+            #[cfg(feature = "aws")]
+            Self::ParameterStore(store) => {
+                let folder = store.folder(project);
+                let result = store.put_text(project, name, value).await;
+                result.map_err(|error| format!("{folder}/{name} cannot be written: {error}"))
+            }
+        }
+    }
+
     /// Deletes a parameter of a project. One that is not there is deleted.
     ///
     /// # Errors

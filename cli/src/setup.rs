@@ -4,6 +4,7 @@
 mod difference;
 mod mark;
 mod proof;
+mod references;
 mod rotation;
 
 use std::error::Error;
@@ -42,6 +43,10 @@ use crate::{clock, http, key, webhook_url};
 /// STRIPE_SECRET_KEY has the key of the Stripe account; a restricted one needs the permission `Webhook Endpoints`: Write,
 /// and to rotate `Events`: Read. AMPLITUDE_API_KEY has the API key of the Amplitude project, where Parameter Store does not
 /// have it yet. Where a variable is not set, the key is asked for.
+///
+/// STRIPE_RESTRICTED_KEY has another key of the same account and mode, with which the function follows references. A new
+/// project follows them if the key is given. Of one that may have received events, the settings stay as they are, because
+/// IDs cannot be merged later. Stripe is asked for each permission that the settings need.
 ///
 /// The credentials and the Region are taken from AWS's own variables. They need ssm:GetParametersByPath and
 /// ssm:PutParameter on the project's parameters, and to rotate ssm:DeleteParameter. The parameters are encrypted with the
@@ -150,6 +155,7 @@ struct Found {
     next: Option<WebhookEndpoint>,
     /// Further ones with the URL that are nobody's, or as good as the one.
     others: Vec<String>,
+    references: references::State,
 }
 
 impl Found {
@@ -182,6 +188,8 @@ impl Setup {
         let found = self.look().await?;
         let amplitude_key = self.new_amplitude_key(&found)?;
         let (work, mut lines) = self.plan(&found)?;
+        let mut references = self.plan_references(&found.references).await?;
+        lines.append(&mut references.lines);
         if amplitude_key.is_some() {
             let (folder, name) = (&self.folder, parameter::API_KEY);
             lines.push(match found.amplitude_key {
@@ -196,6 +204,9 @@ impl Setup {
         }
         for line in lines.iter().flat_map(|line| line.split('\n')) {
             terminal::print(&wrap("  ", 4, line))?;
+        }
+        for note in &references.notes {
+            terminal::print(&wrap("note: ", 6, note))?;
         }
         for id in &found.others {
             terminal::print(&wrap(
@@ -223,6 +234,7 @@ impl Setup {
             self.projects.put(&self.arguments.project, parameter::API_KEY, key).await?;
             say!("The Amplitude API key is in {}/{}.", self.folder, parameter::API_KEY)?;
         }
+        self.write_references(&references).await?;
         let created = match work {
             Work::Nothing => None,
             Work::Create => Some(self.create(&self.names.current, &found.types, self.arguments.connect).await?),
@@ -244,6 +256,7 @@ impl Setup {
             format!("{} does not work yet: {why}. What was created stays; run this again when that is mended", self.url)
         })?;
         say!("Proven: the function is there, and knows the signing secret.")?;
+        self.tell_how_to_follow(&found.references)?;
         Ok(ExitCode::SUCCESS)
     }
 
@@ -294,12 +307,15 @@ impl Setup {
             }
         }
         others.extend(unmarked.map(|endpoint| endpoint.id));
+        let has_endpoint = endpoint.is_some() || next_endpoint.is_some() || !others.is_empty();
+        let region = settings.amplitude_region;
         Ok(Found {
+            references: references::State::of(&parameters, settings, &self.key_name(), has_endpoint),
             amplitude_key: value(&parameters, parameter::API_KEY),
             current_secret: value(&parameters, &names.current).filter(is_signing_secret),
             next_secret: value(&parameters, &names.next).filter(is_signing_secret),
             types,
-            region: settings.amplitude_region,
+            region,
             endpoint,
             next: next_endpoint,
             others,

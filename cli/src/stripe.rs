@@ -4,6 +4,7 @@ pub(crate) mod api;
 pub(crate) mod endpoints;
 pub(crate) mod event_types;
 pub(crate) mod events;
+pub(crate) mod restricted_key;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use stripe_amplitude::stripe::signature;

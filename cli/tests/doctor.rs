@@ -329,3 +329,121 @@ async fn what_is_undelivered_comes_with_the_command_that_brings_it_in() {
     assert!(warning.contains("2 events of the last three days are pending or failed"), "{ended:?}");
     assert!(warning.contains("`backfill --project shop --since 20") && warning.contains("--undelivered`"), "{ended:?}");
 }
+
+/// What the default paths need where references are followed.
+const FOLLOWED: [Permission; 4] =
+    [Permission::ChargeRead, Permission::CustomerRead, Permission::InvoiceRead, Permission::PaymentIntentRead];
+
+#[tokio::test]
+async fn the_key_that_references_are_followed_with_is_asked_for_each_permission() {
+    let world = World::new().await;
+    let follow = |parameters: &str| {
+        world.projects(&format!("{PROJECTS}settings = '{{\"references\": \"follow\"}}'\n{parameters}"));
+        world.doctor(&[], &[])
+    };
+    let ended = follow("");
+    assert_eq!((ended.code, lines(&ended, "problem").len()), (Some(1), 1), "{ended:?}");
+    assert!(lines(&ended, "problem")[0].contains("shop/stripe-api-key is missing"), "{ended:?}");
+
+    let with_live = format!("stripe-api-key = '{}'\n", "rk_live_x");
+    world.stripe.allow("rk_live_x", &FOLLOWED);
+    for (permissions, words) in [
+        (&FOLLOWED[..], None),
+        (
+            &FOLLOWED[..1],
+            Some("Customers: Read (rak_customer_read), Invoices: Read (rak_invoice_read), PaymentIntents"),
+        ),
+    ] {
+        let test = world.stripe.restricted_key(permissions);
+        let ended = follow(&format!("{with_live}stripe-test-api-key = '{test}'\n"));
+        assert!(ended.out.contains("the key in stripe-api-key may read all that the settings need"), "{ended:?}");
+        assert!(!ended.out.contains(&test) && !ended.out.contains("rk_live_x"), "{ended:?}");
+        let problems = lines(&ended, "problem");
+        assert_eq!((ended.code, problems.len()), (Some(i32::from(words.is_some())), words.iter().len()), "{ended:?}");
+        assert!(problems.iter().zip(words).all(|(line, words)| line.contains(words)), "{problems:?}");
+        assert!(lines(&ended, "warning").is_empty(), "{ended:?}");
+    }
+    let ended = follow("stripe-api-key = 'rk_live_unknown'\nstripe-test-api-key = 'rk_test_unknown'\n");
+    assert_eq!(lines(&ended, "problem").len(), 2, "{ended:?}");
+    assert!(lines(&ended, "problem")[0].contains("Stripe does not know the key in stripe-api-key"), "{ended:?}");
+    let ended = follow("stripe-api-key = 'rk_test_x'\n");
+    assert!(lines(&ended, "problem")[0].contains("stripe-api-key holds a key of test mode"), "{ended:?}");
+}
+
+impl World {
+    /// Payments of subscriptions, whose customers have the user ID, and a one-off payment, whose session has it.
+    fn add_payments(&self) {
+        let payment = |number: u64, invoice: Value, metadata: Value| {
+            json!({"object": "payment_intent", "id": format!("pi_{number}"), "customer": format!("cus_{number}"),
+                "invoice": invoice, "status": "succeeded", "amount_received": 500, "metadata": metadata})
+        };
+        for number in 0..3 {
+            self.stripe.put(payment(number, json!(format!("in_{number}")), json!({}))).unwrap();
+        }
+        self.stripe.put(payment(3, Value::Null, json!({"user_id": "hidden_3"}))).unwrap();
+        for number in 0..4 {
+            let metadata = if number < 3 { json!({"user_id": format!("hidden_{number}")}) } else { json!({}) };
+            let customer = json!({"object": "customer", "id": format!("cus_{number}"), "metadata": metadata});
+            self.stripe.put(customer).unwrap();
+            let invoice = json!({"object": "invoice", "id": format!("in_{number}"), "subscription": null});
+            self.stripe.put(invoice).unwrap();
+        }
+        let session = json!({"object": "checkout.session", "id": "cs_3", "payment_intent": "pi_3",
+            "client_reference_id": "hidden_3"});
+        self.stripe.put(session).unwrap();
+        // It had no metadata yet.
+        let mut event: Value =
+            serde_json::from_slice(&sample("payment_intent.succeeded", 3, self.now - HOUR).body).unwrap();
+        event["data"]["object"]["id"] = json!("pi_3");
+        event["data"]["object"]["metadata"] = json!({});
+        self.stripe.add(Event::new(event.to_string()));
+    }
+}
+
+#[tokio::test]
+async fn the_places_where_the_ids_of_buyers_are_are_found_with_the_paths_to_them() {
+    let world = World::new().await;
+    world.add_payments();
+    world.stripe.clear_requests();
+    let ended = world.doctor(&["--identity"], &[]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let text = ended.out.split_whitespace().collect::<Vec<_>>().join(" ");
+    for words in [
+        "4 payments, of which 4 bear revenue",
+        "75 % of all, 75 % of revenue customer.metadata.user_id: 3 IDs, such as hi…_",
+        "checkout_session.client_reference_id: 1 ID, such as hi…_3",
+        "payment_intent.metadata.user_id: 1 payment; of 1 payment that could be compared",
+        "recommended, for 100 % (4) of the payments; by the present settings, 25 %",
+        r#"{"references":"follow","user_id_paths":["customer.metadata.user_id","metadata.user_id","payment_intent.metadata.user_id","customer"]}"#,
+    ] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+    assert!(!text.contains("hidden") && !ended.error.contains("hidden"), "{ended:?}");
+    // A few reads a second: the function may use the same key.
+    let objects = world.stripe.requests().into_iter().filter(|request| request.path.matches('/').count() > 2);
+    assert!(objects.count() > 8 && world.stripe.most_in_a_second() < 10, "{:?}", world.stripe.counts());
+    assert_eq!(world.stripe.count("GET", "/v1/customers/cus_0"), 1);
+}
+
+#[tokio::test]
+async fn what_the_key_may_not_read_is_not_counted_and_the_projects_own_key_does() {
+    let world = World::new().await;
+    world.add_payments();
+    let key = world.stripe.restricted_key(&[FOLLOWED[1], FOLLOWED[3]]);
+    let identity = || world.doctor(&["--identity"], &[("STRIPE_SECRET_KEY", "")]);
+    let ended = identity();
+    assert!(ended.code == Some(1) && ended.error.contains("STRIPE_SECRET_KEY is not set"), "{ended:?}");
+    world.parameter("stripe-test-api-key", &key);
+    let ended = identity();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let skipped = lines(&ended, "skipped").join("\n");
+    for words in ["permission to read Checkout Sessions", "permission to read Invoices", "may not read events"] {
+        assert!(skipped.contains(words), "{words}: {skipped}");
+    }
+    assert!(ended.out.contains("customer.metadata.user_id"), "{ended:?}");
+    let ended = world.doctor(&["--identity"], &[("STRIPE_SECRET_KEY", "wrong")]);
+    assert!(ended.code == Some(1) && ended.error.contains("does not know the key in STRIPE_SECRET_KEY"), "{ended:?}");
+    let other = world.stripe.restricted_key(&[Permission::EventsRead]);
+    let ended = world.doctor(&["--identity"], &[("STRIPE_SECRET_KEY", &other)]);
+    assert!(ended.code == Some(1) && ended.error.contains("`PaymentIntents`: Read"), "{ended:?}");
+}

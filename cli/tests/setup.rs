@@ -624,3 +624,88 @@ async fn an_endpoint_of_connected_accounts_stays_one_and_its_rotation_ends_when_
     world.setup(&["--yes"]).await.assert(0, "all is as it should be");
     assert_eq!(world.parameters().await[SECRET], new.secret);
 }
+
+/// What a new project needs.
+const FOLLOWED: [Permission; 4] =
+    [Permission::ChargeRead, Permission::CustomerRead, Permission::InvoiceRead, Permission::PaymentIntentRead];
+const KEY: &str = "stripe-test-api-key";
+
+impl World {
+    /// With this restricted key.
+    async fn setup_with(&self, key: &str, input: &'static str) -> Ended {
+        let mut command = self.command(if input.is_empty() { &["--yes"] } else { &[] });
+        command.env("STRIPE_RESTRICTED_KEY", key);
+        let ended = ended(command, input).await;
+        assert!(!ended.says(key), "{ended:?}");
+        ended
+    }
+}
+
+#[tokio::test]
+async fn a_new_project_follows_references_with_a_key_that_may_read_what_it_needs() {
+    let world = World::new().await;
+    let key = world.stripe.restricted_key(&FOLLOWED);
+    let weak = world.stripe.restricted_key(&FOLLOWED[2..]);
+    for (key, words) in [
+        (&*weak, "need: Charges and Refunds: Read (rak_charge_read), Customers: Read (rak_customer_read). Edit"),
+        ("rk_test_unknown", "Stripe does not know the key in STRIPE_RESTRICTED_KEY"),
+        ("rk_live_x", "STRIPE_RESTRICTED_KEY holds a key of live mode"),
+        ("pk_test_x", "STRIPE_RESTRICTED_KEY holds a publishable key"),
+        ("whsec_x", "STRIPE_RESTRICTED_KEY holds something else than a key of Stripe's API"),
+    ] {
+        world.setup_with(key, "").await.assert(1, words);
+    }
+    let asked = world.setup_with(&key, "n\n").await;
+    for words in [
+        "settings is written: {\"references\": \"follow\"}",
+        "the restricted key of Stripe goes to /stripe-amplitude/shop/stripe-test-api-key",
+        "following takes the redelivery queue",
+        "Nothing is changed.",
+    ] {
+        asked.assert(1, words);
+    }
+    assert_eq!((world.mutations(), world.parameters().await.len()), (0, 0));
+
+    world.setup_with(&key, "y\n").await.assert(0, "Proven");
+    let parameters = world.moto.parameters(FOLDER).await;
+    assert_eq!(parameters[KEY], ("SecureString".to_owned(), key.clone()));
+    assert_eq!(parameters["settings"], ("String".to_owned(), "{\"references\": \"follow\"}".to_owned()));
+
+    // Neither is asked for again, and Stripe still is.
+    let again = world.setup(&["--yes"]).await;
+    again.assert(0, "all is as it should be Proven");
+    assert!(!again.says("note:"), "{again:?}");
+    world.stripe.allow(&key, &FOLLOWED[1..]);
+    world.setup(&["--yes"]).await.assert(1, "the key in /stripe-amplitude/shop/stripe-test-api-key lacks");
+    let other = world.stripe.restricted_key(&FOLLOWED);
+    let asked = world.setup_with(&other, "n\n").await;
+    asked.assert(1, "stripe-test-api-key has another value than STRIPE_RESTRICTED_KEY, which takes its place");
+    world.setup_with(&other, "").await.assert(0, "Proven");
+    assert_eq!(world.parameters().await[KEY], other);
+    // A secret key is more than is needed.
+    world.setup(&["--yes"]).await.assert(0, "Proven");
+    let mut command = world.command(&[]);
+    command.env("STRIPE_RESTRICTED_KEY", SECRET_KEY);
+    ended(command, "n\n").await.assert(1, "STRIPE_RESTRICTED_KEY holds a secret key (sk_…), which can do everything");
+    world.moto.delete(&format!("{FOLDER}/{KEY}")).await;
+    world.setup(&["--yes"]).await.assert(1, "STRIPE_RESTRICTED_KEY is not set; it takes the restricted key");
+}
+
+#[tokio::test]
+async fn a_project_that_has_received_events_is_told_how_it_would_follow_references_and_stays_as_it_is() {
+    let world = World::new().await;
+    let first = world.setup(&["--yes"]).await;
+    first.assert(0, "this new project does not follow references");
+    first.assert(0, "Decide before the first event: Amplitude cannot merge IDs later.");
+    world.assert_is_complete().await;
+    let key = world.stripe.restricted_key(&FOLLOWED);
+    let second = world.setup_with(&key, "n\n").await;
+    second.assert(0, "this project does not follow references");
+    second.assert(0, "Customers: Read (rak_customer_read)");
+    second.assert(0, "can be another user from then on");
+    world.assert_is_complete().await;
+    assert!(!world.parameters().await.contains_key("settings"));
+    world.moto.put(&format!("{FOLDER}/settings"), "String", r#"{"references": "off"}"#).await;
+    let decided = world.setup(&["--yes"]).await;
+    assert!(decided.code == Some(0) && !decided.says("follow references"), "{decided:?}");
+}

@@ -50,13 +50,26 @@ impl ParameterStore {
     /// # Errors
     /// Where it is not written, or nobody knows.
     pub async fn put(&self, project: &ProjectName, name: &str, value: &SecretString) -> Result<(), ChangeError> {
-        let request = self
-            .client
-            .put_parameter()
-            .name(format!("{}/{name}", self.folder(project)))
-            .r#type(ParameterType::SecureString)
-            .overwrite(true)
-            .value(value.expose_secret());
+        self.write(project, name, ParameterType::SecureString, value.expose_secret()).await
+    }
+
+    /// The same for a parameter that is no secret.
+    ///
+    /// # Errors
+    /// As for [`Self::put`].
+    pub async fn put_text(&self, project: &ProjectName, name: &str, value: &str) -> Result<(), ChangeError> {
+        self.write(project, name, ParameterType::String, value).await
+    }
+
+    async fn write(
+        &self,
+        project: &ProjectName,
+        name: &str,
+        kind: ParameterType,
+        value: &str,
+    ) -> Result<(), ChangeError> {
+        let name = format!("{}/{name}", self.folder(project));
+        let request = self.client.put_parameter().name(name).r#type(kind).overwrite(true).value(value);
         request.send().await.map(drop).map_err(|error| ChangeError::of(&error, "ssm:PutParameter"))
     }
 
@@ -149,7 +162,7 @@ fn change_words(code: &str, action: &str) -> String {
             "the parameter has as many versions as it may have, and its oldest one has a label: remove the label"
         }
         "HierarchyTypeMismatch" | "UnsupportedParameterType" => {
-            "the parameter is there with another type than SecureString: delete it first"
+            "the parameter is there with another type than it should have: delete it first"
         }
         "InvalidKeyId" | "KMSInvalidStateException" => "the KMS key is disabled, deleted or not open to you",
         "UnrecognizedClientException"

@@ -12,7 +12,7 @@ pub struct Reference {
 }
 
 /// What can be read. Source of the paths: Stripe's API reference.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ReferenceKind {
     /// A customer, or an account of Accounts v2 that stands in for one.
     Customer,

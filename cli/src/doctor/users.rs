@@ -5,6 +5,7 @@ use std::fmt;
 
 use bytes::Bytes;
 use stripe_amplitude::projects::name::ProjectName;
+use stripe_amplitude::settings::{References, Settings};
 use stripe_amplitude::stripe::event::{Event, id_of};
 use stripe_amplitude::stripe::field_path::FieldPath;
 use stripe_amplitude::stripe::json::{Json, Object};
@@ -38,6 +39,8 @@ const REMEDIES: [(&str, &str); 6] = [
 /// Recent events, counted.
 #[derive(Debug, Default)]
 pub(super) struct Users {
+    /// Whether the user IDs are also read from Stripe's API, and not here.
+    follows: bool,
     /// By the path that gave the user ID; `None` where none did.
     paths: BTreeMap<Option<String>, usize>,
     /// Those that cannot be trusted, and all.
@@ -65,7 +68,7 @@ pub(super) struct Customer {
 
 /// Whether whoever runs the shop has put the user ID there. An e-mail address changes and is shared, and Stripe's own ID of a
 /// customer is nobody's in the product.
-fn is_trustworthy(path: &str) -> bool {
+pub(super) fn is_trustworthy(path: &str) -> bool {
     let mut segments = path.split('.');
     if segments.clone().any(|segment| segment == "metadata") {
         return true;
@@ -81,11 +84,11 @@ impl Users {
     pub(super) fn of<'e>(
         events: impl IntoIterator<Item = (&'e Bytes, &'e Place)>,
         project: &ProjectName,
-        paths: &[FieldPath],
+        settings: &Settings,
     ) -> Self {
-        let mut users = Self::default();
+        let mut users = Self { follows: settings.references == References::Follow, ..Self::default() };
         for (body, place) in events {
-            users.add(body, place, project, paths);
+            users.add(body, place, project, &settings.user_id_paths);
         }
         // Now that all devices are known.
         for (event_type, device, customer, place) in std::mem::take(&mut users.anonymous) {
@@ -147,6 +150,11 @@ impl Users {
         if all == 0 {
             return Finding::skipped("user IDs: there is no recent event that could have one");
         }
+        if self.follows {
+            return Finding::skipped(
+                "user IDs of the recent events: references are followed, and are not read for this; `doctor --identity` shows where the IDs are",
+            );
+        }
         if untrusted == 0 {
             return Finding::ok(format!(
                 "all of {} have a user ID that you have put there",
@@ -194,6 +202,9 @@ impl fmt::Display for Users {
     /// By path, and by type.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut rows = Vec::new();
+        if self.follows {
+            return Ok(());
+        }
         for (path, number) in &self.paths {
             let path = match path.as_deref() {
                 None => "(none)".to_owned(),
@@ -243,7 +254,6 @@ fn field(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
-    use stripe_amplitude::settings::Settings;
 
     use super::*;
     use crate::doctor::finding::Grade;
@@ -258,7 +268,17 @@ mod tests {
         };
         let events: Vec<_> = events.iter().map(body).collect();
         let events = events.iter().map(|(body, place)| (body, place));
-        Users::of(events, &"shop".parse().unwrap(), &Settings::default().user_id_paths)
+        Users::of(events, &"shop".parse().unwrap(), &Settings::default())
+    }
+
+    #[test]
+    fn where_references_are_followed_the_events_alone_do_not_tell_whose_they_are() {
+        let body = json!({"id": "evt_1", "object": "event", "type": "charge.failed", "created": 1,
+            "data": {"object": {"object": "charge", "customer": "cus_1", "metadata": {}}}});
+        let event = (&Bytes::from(body.to_string()), &Place { created: 1, id: "evt_1".to_owned() });
+        let settings = Settings { references: References::Follow, ..Settings::default() };
+        let users = Users::of([event], &"shop".parse().unwrap(), &settings);
+        assert_eq!((users.finding().grade, users.to_string().as_str()), (Grade::Skipped, ""));
     }
 
     #[test]

@@ -12,6 +12,8 @@ use reqwest::{Client, Method, RequestBuilder, Response};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use stripe_amplitude::stripe::reference;
+use stripe_amplitude::stripe::references::api::StripeApi;
 use tokio::time::{Instant, sleep, sleep_until};
 
 /// Another address of Stripe's API, for tests.
@@ -39,15 +41,18 @@ pub(crate) enum Permission {
     ReadEvents,
     ReadEndpoints,
     WriteEndpoints,
+    /// One of those that the function needs to follow references.
+    Follow(reference::Permission),
 }
 
 impl fmt::Display for Permission {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::ReadEvents => "`Events`: Read",
-            Self::ReadEndpoints => "`Webhook Endpoints`: Read",
-            Self::WriteEndpoints => "`Webhook Endpoints`: Write",
-        })
+        match self {
+            Self::ReadEvents => f.write_str("`Events`: Read"),
+            Self::ReadEndpoints => f.write_str("`Webhook Endpoints`: Read"),
+            Self::WriteEndpoints => f.write_str("`Webhook Endpoints`: Write"),
+            Self::Follow(permission) => write!(f, "`{}`: Read", permission.resource),
+        }
     }
 }
 
@@ -58,15 +63,22 @@ pub(crate) struct Api {
     url: String,
     key: SecretString,
     account: Option<String>,
+    /// In which answers are rendered; the account's own where there is none.
+    version: Option<&'static str>,
     pace: Pace,
 }
 
 impl Api {
     /// `account` is a connected account that the key's platform looks at.
     pub(crate) fn new(http: Client, key: SecretString, account: Option<String>, rate: u32) -> Self {
-        let url = std::env::var(URL_VARIABLE).ok().filter(|url| !url.is_empty());
+        let url = other_url();
         let url = url.as_deref().unwrap_or(URL).trim_end_matches('/').to_owned();
-        Self { http, url, key, account, pace: Pace::new(rate) }
+        Self { http, url, key, account, version: None, pace: Pace::new(rate) }
+    }
+
+    /// The same, with answers in this API version.
+    pub(crate) fn in_version(self, version: &'static str) -> Self {
+        Self { version: Some(version), ..self }
     }
 
     /// The connected account that is looked at.
@@ -180,6 +192,9 @@ impl Api {
         if let Some(account) = &self.account {
             request = request.header("stripe-account", account);
         }
+        if let Some(version) = self.version {
+            request = request.header("stripe-version", version);
+        }
         let answer = request.send().await?;
         let head = Head::of(&answer);
         Ok((head, answer.bytes().await?))
@@ -197,6 +212,15 @@ impl Api {
             }
         }
     }
+}
+
+fn other_url() -> Option<String> {
+    std::env::var(URL_VARIABLE).ok().filter(|url| !url.is_empty())
+}
+
+/// The objects that events refer to, as the function reads them.
+pub(crate) fn objects(http: Client) -> StripeApi {
+    StripeApi::new(http, other_url())
 }
 
 /// What matters of an answer besides its body.

@@ -1,0 +1,141 @@
+//! The key with which the function follows references: what it needs, and whether it has that.
+
+use std::collections::BTreeSet;
+
+use secrecy::{ExposeSecret as _, SecretString};
+use stripe_amplitude::settings::{ProductsFrom, References, Settings};
+use stripe_amplitude::stripe::purchase::Name;
+use stripe_amplitude::stripe::reference::Permission;
+use stripe_amplitude::stripe::reference::permission::{
+    CARDHOLDERS, CHARGES, CHECKOUT_SESSIONS, CUSTOMERS, INVOICES, PAYMENT_INTENTS, PRICES, PRODUCTS, SUBSCRIPTIONS,
+};
+
+use super::api::{self, Api, ApiError};
+
+/// What the settings need in the worst case.
+pub(crate) fn permissions(settings: &Settings) -> BTreeSet<Permission> {
+    let mut permissions = BTreeSet::new();
+    if settings.references == References::Follow {
+        // A refund and a dispute begin with their payment, whatever the paths are.
+        permissions.extend([CHARGES, PAYMENT_INTENTS]);
+        for (name, inside) in settings.user_id_paths.iter().filter_map(Name::of) {
+            if name != Name::Cardholder {
+                // One object is found along others.
+                permissions.insert(INVOICES);
+            }
+            match name {
+                // It is searched, even where only its ID is wanted.
+                Name::CheckoutSession => permissions.insert(CHECKOUT_SESSIONS),
+                Name::Customer if inside.is_some() => permissions.insert(CUSTOMERS),
+                Name::Subscription if inside.is_some() => permissions.insert(SUBSCRIPTIONS),
+                Name::Cardholder if inside.is_some() => permissions.insert(CARDHOLDERS),
+                _ => false,
+            };
+        }
+    }
+    if settings.products == ProductsFrom::References {
+        permissions.extend([INVOICES, CHECKOUT_SESSIONS, PAYMENT_INTENTS, PRICES, PRODUCTS]);
+    }
+    permissions
+}
+
+/// Objects that do not exist: whoever may read such objects is answered 404, and whoever may not 403.
+const NOWHERE: [(Permission, &str); 9] = [
+    (CARDHOLDERS, "/v1/issuing/cardholders/ich_nonexistent"),
+    (CHARGES, "/v1/charges/ch_nonexistent"),
+    (CHECKOUT_SESSIONS, "/v1/checkout/sessions/cs_nonexistent"),
+    (CUSTOMERS, "/v1/customers/cus_nonexistent"),
+    (INVOICES, "/v1/invoices/in_nonexistent"),
+    (PAYMENT_INTENTS, "/v1/payment_intents/pi_nonexistent"),
+    (PRICES, "/v1/prices/price_nonexistent"),
+    (PRODUCTS, "/v1/products/prod_nonexistent"),
+    (SUBSCRIPTIONS, "/v1/subscriptions/sub_nonexistent"),
+];
+
+/// Which of these permissions the key of `api` lacks. Nothing of the account is read.
+///
+/// # Errors
+/// Where Stripe does not know the key, or does not answer.
+pub(crate) async fn missing(api: &Api, needed: &BTreeSet<Permission>) -> Result<Vec<Permission>, ApiError> {
+    let mut missing = Vec::new();
+    for (permission, path) in NOWHERE.into_iter().filter(|(permission, _)| needed.contains(permission)) {
+        match api.get(path, &[], api::Permission::Follow(permission)).await {
+            Err(ApiError::Refused { about, .. }) if about.iter().any(|code| code == "resource_missing") => {}
+            Err(ApiError::Forbidden { .. }) => missing.push(permission),
+            Err(error) => return Err(error),
+            Ok(_) => return Err(ApiError::Unreadable),
+        }
+    }
+    Ok(missing)
+}
+
+/// As the dashboard lists them: `Customers: Read (rak_customer_read), …`.
+pub(crate) fn in_words<'p>(permissions: impl IntoIterator<Item = &'p Permission>) -> String {
+    permissions.into_iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// Why Stripe does not answer with the key in `place`, in words.
+pub(crate) fn refusal(place: &str, error: &ApiError) -> String {
+    match error {
+        ApiError::UnknownKey => format!(
+            "Stripe does not know the key in {place}; it was revoked, has expired or is not whole: create a restricted key (rk_…) in Stripe's dashboard"
+        ),
+        error => format!("whether the key in {place} has its permissions cannot be told: {error}"),
+    }
+}
+
+/// Whether it is a secret key, which can do everything.
+pub(crate) fn is_full(key: &SecretString) -> bool {
+    key.expose_secret().starts_with("sk_")
+}
+
+/// What is to be said of a secret key.
+pub(crate) fn full_in_words(place: &str) -> String {
+    format!(
+        "{place} holds a secret key (sk_…), which can do everything in the Stripe account; a restricted key (rk_…) that may read what is needed is enough"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use stripe_amplitude::stripe::reference::ReferenceKind;
+
+    use super::*;
+
+    fn of(settings: &str) -> Vec<Permission> {
+        permissions(&Settings::parse(settings).unwrap()).into_iter().collect()
+    }
+
+    #[test]
+    fn each_permission_is_needed_only_where_the_settings_need_it() {
+        assert_eq!(of("{}"), []);
+        assert_eq!(of(r#"{"user_id_paths": ["customer.metadata.id"]}"#), []);
+        assert_eq!(of(r#"{"references": "follow"}"#), [CHARGES, CUSTOMERS, INVOICES, PAYMENT_INTENTS]);
+        for (path, permissions) in [
+            ("metadata.user_id", &[CHARGES, PAYMENT_INTENTS][..]),
+            ("customer", &[CHARGES, INVOICES, PAYMENT_INTENTS]),
+            ("payment_intent.metadata.id", &[CHARGES, INVOICES, PAYMENT_INTENTS]),
+            ("subscription.metadata.id", &[CHARGES, INVOICES, PAYMENT_INTENTS, SUBSCRIPTIONS]),
+            ("cardholder.metadata.id", &[CARDHOLDERS, CHARGES, PAYMENT_INTENTS]),
+            ("checkout_session", &[CHARGES, CHECKOUT_SESSIONS, INVOICES, PAYMENT_INTENTS]),
+        ] {
+            let settings = serde_json::json!({"references": "follow", "user_id_paths": [path]}).to_string();
+            assert_eq!(of(&settings), permissions, "{path}");
+        }
+        let products = of(r#"{"products": "follow"}"#);
+        assert!([INVOICES, CHECKOUT_SESSIONS, PRICES, PRODUCTS].iter().all(|needed| products.contains(needed)));
+        assert!(!products.contains(&CUSTOMERS));
+    }
+
+    #[test]
+    fn every_permission_can_be_asked_for() {
+        for permission in ReferenceKind::ALL.into_iter().flat_map(ReferenceKind::permissions) {
+            assert!(NOWHERE.iter().any(|(known, _)| known == permission), "{permission}");
+        }
+    }
+
+    #[test]
+    fn a_secret_key_is_known() {
+        assert!(is_full(&"sk_test_x".into()) && !is_full(&"rk_test_x".into()));
+    }
+}
