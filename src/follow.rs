@@ -96,6 +96,7 @@ pub async fn decide<'b, O: ObjectSource>(
             return Err(failure);
         }
         objects.give_up_lines();
+        reads.without_products = Some(failure);
     }
 }
 

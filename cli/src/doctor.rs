@@ -21,6 +21,7 @@ use stripe_amplitude::amplitude::client::{Client, DeliveryError};
 use stripe_amplitude::projects::name::ProjectName;
 use stripe_amplitude::projects::parameters::{DeliverySettings, Project};
 use stripe_amplitude::projects::source::ProjectSource as _;
+use stripe_amplitude::settings::{ProductsFrom, References};
 use stripe_amplitude::stripe::signature::SigningSecret;
 use tokio::time::Instant;
 
@@ -260,10 +261,13 @@ impl Doctor {
         let users = Users::of(events, &self.name, &delivery.settings.user_id_paths);
         self.report.tell(users.finding())?;
         terminal::print(&users.to_string())?;
-        let translator = Translator::new(self.name.clone(), delivery.clone(), None);
+        // What properties are called does not depend on what is read.
+        let mut delivery = delivery.clone();
+        (delivery.settings.references, delivery.settings.products) = (References::Off, ProductsFrom::Event);
+        let translator = Translator::new(self.name.clone(), delivery, None, api::objects(self.http.clone())?);
         let mut names = PropertyNames::default();
         for event in &newest {
-            if let Fate::Sent(event) = translator.translate(&event.body) {
+            if let Fate::Sent(event) = translator.translate(&event.body).await? {
                 names.add(&event.json);
             }
         }

@@ -12,12 +12,12 @@ use reqwest::{Client, Method, RequestBuilder, Response};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use stripe_amplitude::http_client::secured_url;
+use stripe_amplitude::stripe::references::api::{STRIPE_API_URL, StripeApi};
 use tokio::time::{Instant, sleep, sleep_until};
 
-/// Another address of Stripe's API, for tests.
+/// Another address of Stripe's API, for tests and proxies.
 const URL_VARIABLE: &str = "STRIPE_API_URL";
-
-const URL: &str = "https://api.stripe.com";
 
 /// Requests a second. Stripe takes 25 of a kind, in test mode 25 in all, and the shop asks, too.
 pub(crate) const RATE: u32 = 20;
@@ -26,7 +26,7 @@ pub(crate) const RATE: u32 = 20;
 const LIMIT: Duration = Duration::from_secs(80);
 
 /// Attempts at the most. With the pauses between them, somewhat over two minutes.
-const ATTEMPTS: u32 = 9;
+pub(crate) const ATTEMPTS: u32 = 9;
 
 /// The pause before the second attempt is at most this long, and doubles then; full jitter over its second half.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
@@ -64,8 +64,8 @@ pub(crate) struct Api {
 impl Api {
     /// `account` is a connected account that the key's platform looks at.
     pub(crate) fn new(http: Client, key: SecretString, account: Option<String>, rate: u32) -> Self {
-        let url = std::env::var(URL_VARIABLE).ok().filter(|url| !url.is_empty());
-        let url = url.as_deref().unwrap_or(URL).trim_end_matches('/').to_owned();
+        let url = other_url();
+        let url = url.as_deref().unwrap_or(STRIPE_API_URL).trim_end_matches('/').to_owned();
         Self { http, url, key, account, pace: Pace::new(rate) }
     }
 
@@ -199,6 +199,22 @@ impl Api {
     }
 }
 
+fn other_url() -> Option<String> {
+    std::env::var(URL_VARIABLE).ok().filter(|url| !url.is_empty())
+}
+
+/// The objects that events refer to, as the function reads them.
+///
+/// # Errors
+/// Where the function would not start, because the key would leave in the clear.
+pub(crate) fn objects(http: Client) -> Result<StripeApi, String> {
+    let url = other_url();
+    if url.as_deref().is_some_and(|url| secured_url(url).is_none()) {
+        return Err(format!("{URL_VARIABLE} takes an https URL, or an http URL of this machine or its containers"));
+    }
+    Ok(StripeApi::new(http, url))
+}
+
 /// What matters of an answer besides its body.
 struct Head {
     status: StatusCode,
@@ -243,7 +259,8 @@ fn form(fields: &[(&str, String)]) -> String {
     form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish()
 }
 
-fn pause(attempts: u32) -> Duration {
+/// How long to wait after so many attempts.
+pub(crate) fn pause(attempts: u32) -> Duration {
     let longest = FIRST_PAUSE.saturating_mul(1 << attempts.saturating_sub(1).min(16)).min(LONGEST_PAUSE);
     longest.mul_f64(0.5 + 0.5 * fastrand::f64())
 }
