@@ -23,6 +23,12 @@ pub(crate) const STRIPE: Key = Key {
     meaning: "the secret key (sk_…) or a restricted key (rk_…) of the Stripe account",
 };
 
+/// Of Stripe's API, as a project has it in its parameter `stripe-api-key`.
+pub(crate) const STRIPE_OF_A_PROJECT: Key = Key {
+    variable: "STRIPE_API_KEY",
+    meaning: "the restricted key (rk_…) that the project has, or shall have, in stripe-api-key",
+};
+
 /// Of Amplitude's project, which events are sent with.
 pub(crate) const AMPLITUDE: Key =
     Key { variable: "AMPLITUDE_API_KEY", meaning: "the API key of the Amplitude project (Settings, Projects)" };
