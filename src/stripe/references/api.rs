@@ -82,7 +82,7 @@ fn understand(status: u16, body: &[u8], reference: &Reference, access: &Access<'
                 _ => Err(ReferenceError::Status(status)),
             }
         }
-        200..=399 => Err(ReferenceError::NotStripe(status)),
+        201..=399 => Err(ReferenceError::NotStripe(status)),
         status => Err(ReferenceError::Status(status)),
     }
 }
