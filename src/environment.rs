@@ -1,7 +1,6 @@
 //! The variables of the function. An empty one counts as unset, so that a template can declare them all.
 
 use std::ffi::OsString;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,6 +9,7 @@ use thiserror::Error;
 use tracing::level_filters::LevelFilter;
 
 use crate::aws::Access;
+use crate::http_client::{secured_url, url};
 use crate::projects::name::ProjectName;
 
 /// What the variables say.
@@ -185,30 +185,6 @@ fn parameter_prefix(text: &str) -> Option<String> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
     let mut segments = prefix.strip_prefix('/')?.split('/');
     segments.all(|segment| !segment.is_empty() && segment.bytes().all(allowed)).then(|| prefix.to_owned())
-}
-
-fn url(text: &str) -> Option<String> {
-    let url = reqwest::Url::parse(text).ok()?;
-    (matches!(url.scheme(), "http" | "https") && url.has_host()).then(|| text.to_owned())
-}
-
-/// How containers name the machine that they run on.
-const CONTAINER_HOSTS: [&str; 4] =
-    ["localhost", "host.docker.internal", "host.containers.internal", "gateway.docker.internal"];
-
-/// The first numbers of that machine's address in Docker's own network.
-const DOCKER_HOST: [u8; 2] = [172, 17];
-
-/// A URL that carries a key: not in the clear, except to this machine and to the host of its containers.
-fn secured_url(text: &str) -> Option<String> {
-    let parsed = reqwest::Url::parse(text).ok()?;
-    let host = parsed.host_str()?.trim_matches(['[', ']']);
-    let is_here = match host.parse() {
-        Ok(IpAddr::V4(address)) => address.is_loopback() || address.octets().starts_with(&DOCKER_HOST),
-        Ok(IpAddr::V6(address)) => address.is_loopback(),
-        Err(_) => CONTAINER_HOSTS.contains(&host),
-    };
-    url(text).filter(|_| parsed.scheme() == "https" || is_here)
 }
 
 #[cfg(test)]

@@ -97,23 +97,31 @@ pub async fn decide<'b, O: ObjectSource>(
             return Err(failure);
         }
         objects.give_up_lines();
+        reads.without_products = Some(failure);
     }
 }
 
 fn failure(error: ReferenceError, reference: &Reference, parameter: &str, delivery: &DeliverySettings) -> Failure {
-    let problem = match error {
-        ReferenceError::KeyRefused => StripeKeyProblem::Refused,
-        ReferenceError::AccountRefused => StripeKeyProblem::AccountRefused,
-        ReferenceError::PermissionMissing(kind) => StripeKeyProblem::PermissionMissing(kind),
-        ReferenceError::NotFound(kind) => StripeKeyProblem::NotFound(kind),
+    match key_problem(error) {
+        Some(problem) => delivery.with_unusable_key(parameter, problem).into(),
+        None => Failure::Reference { kind: reference.kind, error },
+    }
+}
+
+/// What is wrong with the key, where an object could not be read because of it.
+pub fn key_problem(error: ReferenceError) -> Option<StripeKeyProblem> {
+    match error {
+        ReferenceError::KeyRefused => Some(StripeKeyProblem::Refused),
+        ReferenceError::AccountRefused => Some(StripeKeyProblem::AccountRefused),
+        ReferenceError::PermissionMissing(kind) => Some(StripeKeyProblem::PermissionMissing(kind)),
+        ReferenceError::NotFound(kind) => Some(StripeKeyProblem::NotFound(kind)),
         ReferenceError::Timeout
         | ReferenceError::Connection
         | ReferenceError::TooManyRequests
         | ReferenceError::Status(_)
         | ReferenceError::NotStripe(_)
-        | ReferenceError::Rate => return Failure::Reference { kind: reference.kind, error },
-    };
-    delivery.with_unusable_key(parameter, problem).into()
+        | ReferenceError::Rate => None,
+    }
 }
 
 impl<'r> From<&'r Message> for Received<'r> {

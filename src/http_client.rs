@@ -1,5 +1,6 @@
 //! The one HTTP and TLS stack, for Amplitude and for AWS: reqwest over rustls on ring, with compiled-in roots.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -59,6 +60,31 @@ pub enum HttpClientError {
     /// reqwest refuses the configuration.
     #[error("the HTTP client cannot be set up: {0}")]
     Http(#[from] reqwest::Error),
+}
+
+/// How containers name the machine that they run on.
+const CONTAINER_HOSTS: [&str; 4] =
+    ["localhost", "host.docker.internal", "host.containers.internal", "gateway.docker.internal"];
+
+/// The first numbers of that machine's address in Docker's own network.
+const DOCKER_HOST: [u8; 2] = [172, 17];
+
+/// A URL that carries a key: not in the clear, except to this machine and to the host of its containers.
+pub fn secured_url(text: &str) -> Option<String> {
+    let parsed = reqwest::Url::parse(text).ok()?;
+    let host = parsed.host_str()?.trim_matches(['[', ']']);
+    let is_here = match host.parse() {
+        Ok(IpAddr::V4(address)) => address.is_loopback() || address.octets().starts_with(&DOCKER_HOST),
+        Ok(IpAddr::V6(address)) => address.is_loopback(),
+        Err(_) => CONTAINER_HOSTS.contains(&host),
+    };
+    url(text).filter(|_| parsed.scheme() == "https" || is_here)
+}
+
+/// A URL of HTTP, as it is written.
+pub(crate) fn url(text: &str) -> Option<String> {
+    let url = reqwest::Url::parse(text).ok()?;
+    (matches!(url.scheme(), "http" | "https") && url.has_host()).then(|| text.to_owned())
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use crate::amplitude::AmplitudeKey;
 use crate::amplitude::client::{Accepted, DeliveryError};
 use crate::code::Code;
 use crate::money::currency::Currency;
-use crate::outcome::{Outcome, Report};
+use crate::outcome::{Failure, Outcome, Report};
 use crate::projects::name::ProjectName;
 use crate::stripe::event::Event;
 use crate::stripe::event_types::API_VERSION;
@@ -267,6 +267,8 @@ pub struct Reads {
     pub time: Stopwatch,
     /// The parameter without which references are not followed: that of a test-mode event whose project has no test key.
     pub missing_test_key: Option<String>,
+    /// Why what was bought is not known as a whole: no event fails for that.
+    pub without_products: Option<Failure>,
 }
 
 impl Reads {
@@ -681,6 +683,7 @@ mod tests {
                 failed: 1,
                 time: Stopwatch(Some(Duration::from_millis(70))),
                 missing_test_key: Some("stripe-test-api-key".to_owned()),
+                without_products: None,
             },
             amplitude: Stopwatch(Some(Duration::from_millis(90))),
             secret_rolling: true,

@@ -401,8 +401,16 @@ fn takes(key: &str, what: impl Into<String>) -> SettingsError {
     SettingsError::Value { key: key.to_owned(), takes: what.into() }
 }
 
-fn unknown(key: String, known: &[&str]) -> SettingsError {
-    SettingsError::UnknownKey { key, known: known.join(", ") }
+fn unknown(key: String, known: &[&'static str]) -> SettingsError {
+    let distance = |other: &str| strsim::levenshtein(&key.to_lowercase(), other);
+    // A few letters: whoever meant something else is not led astray.
+    let nearest = known.iter().copied().min_by_key(|other| distance(other));
+    let nearest = nearest.filter(|other| distance(other) <= other.len() / 3);
+    SettingsError::UnknownKey { key, nearest, known: known.join(", ") }
+}
+
+fn suggestion(nearest: Option<&str>) -> String {
+    nearest.map(|nearest| format!("; perhaps it is {nearest:?}")).unwrap_or_default()
 }
 
 /// What is wrong with the settings.
@@ -428,10 +436,12 @@ pub enum SettingsError {
     #[error("it is not a JSON object")]
     NotAnObject,
     /// A key that is not one of ours.
-    #[error("the key {key:?} is not known; known: {known}")]
+    #[error("the key {key:?} is not known{}; known: {known}", suggestion(*.nearest))]
     UnknownKey {
         /// As it stands there, after the keys that lead to it.
         key: String,
+        /// The known one that was most likely meant.
+        nearest: Option<&'static str>,
         /// Those that are.
         known: String,
     },
@@ -451,6 +461,26 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn the_nearest_known_key_is_suggested_unless_none_is_near() {
+        for (settings, expected) in [
+            (r#"{"user_id_path": []}"#, Some("user_id_paths")),
+            (r#"{"user-id-paths": []}"#, Some("user_id_paths")),
+            (r#"{"Refunds": 1}"#, Some("refunds")),
+            (r#"{"refernces": 1}"#, Some("references")),
+            (r#"{"evnets": 1}"#, Some("events")),
+            (r#"{"events": {"ad": []}}"#, Some("events.add")),
+            (r#"{"preferred_currency": {"rate": 1}}"#, Some("preferred_currency.rates")),
+            (r#"{"x": 1}"#, None),
+            (r#"{"timezone": 1}"#, None),
+        ] {
+            let Err(SettingsError::UnknownKey { nearest, .. }) = Settings::parse(settings) else {
+                panic!("{settings}")
+            };
+            assert_eq!(nearest, expected, "{settings}");
+        }
+    }
 
     #[test]
     fn every_key_is_optional() {
@@ -561,7 +591,7 @@ mod tests {
             ("\"hidden\"", "not a JSON object"),
             (
                 r#"{"amplitude_regoin": "hidden"}"#,
-                "\"amplitude_regoin\" is not known; known: amplitude_region, user_id_paths",
+                "\"amplitude_regoin\" is not known; perhaps it is \"amplitude_region\"; known: amplitude_region, user_id_paths",
             ),
             (r#"{"amplitude_region": "hidden"}"#, "`amplitude_region` has a value"),
             (r#"{"amplitude_region": "EU"}"#, "it takes \"us\" or \"eu\""),
@@ -576,7 +606,10 @@ mod tests {
             (r#"{"user_id_paths": ["hidden[0]"]}"#, "by its index"),
             (r#"{"user_id_paths": ["hidden.*"]}"#, "without *"),
             (r#"{"events": ["hidden.x"]}"#, "`events` has a value that it does not take; it takes an object"),
-            (r#"{"events": {"ad": []}}"#, "\"events.ad\" is not known; known: events.add, events.remove"),
+            (
+                r#"{"events": {"ad": []}}"#,
+                "\"events.ad\" is not known; perhaps it is \"events.add\"; known: events.add, events.remove",
+            ),
             (
                 r#"{"events": {"add": ["charge.pending", "Hidden.x"]}}"#,
                 "`events.add[1]` has a value that it does not take; it takes an event type",

@@ -32,7 +32,7 @@ use crate::interrupt::Interrupt;
 use crate::stripe::api::{self, Api};
 use crate::stripe::event_types;
 use crate::stripe::events::{Filter, REACH};
-use crate::terminal::{self, wrap};
+use crate::terminal::{self, count, wrap};
 use crate::{clock, http, input, key, projects};
 
 /// Send events of the past to Amplitude, as the function would have
@@ -114,7 +114,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>
     let http = http::build()?;
     let amplitude = import::place(delivery.settings.amplitude_region);
     let api = match &arguments.from_file {
-        None => Some(Api::new(http.clone(), key::STRIPE.required()?, arguments.account.clone(), arguments.rate)),
+        None => Some(Api::new(http.clone(), key::STRIPE.required()?, arguments.account.clone(), arguments.rate)?),
         Some(_) => None,
     };
     let until = arguments.until.unwrap_or(if api.is_some() { now } else { i64::MAX });
@@ -144,7 +144,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>
         knowledge,
         rejected: Rejected::open(&rejected, is_resumed.then_some(cursor.progress.rejected_length))?,
         interrupt: Interrupt::listen(),
-        translator: Arc::new(Translator::new(project, delivery, arguments.source.clone())),
+        translator: Arc::new(Translator::new(project, delivery, arguments.source.clone(), api::objects(http.clone())?)),
         source,
         sent_before: cursor.progress.counts.sent,
         has_seen_an_event: false,
@@ -540,10 +540,17 @@ impl Backfill {
     fn show(&self, progress: &ProgressBar, reached: u64) {
         progress.set_position(reached);
         let Counts { sent, .. } = self.cursor.progress.counts;
+        let mut prefix = String::new();
         if sent > self.sent_before {
             let rate = (sent - self.sent_before) as f64 / progress.elapsed().as_secs_f64().max(0.001);
-            progress.set_prefix(format!("{sent} sent, {rate:.0} a second, "));
+            prefix = format!("{sent} sent, {rate:.0} a second, ");
         }
+        let reads = self.translator.reads();
+        if reads > 0 {
+            let reads = count(usize::try_from(reads).unwrap_or(usize::MAX), "object");
+            prefix.push_str(&format!("{reads} read, "));
+        }
+        progress.set_prefix(prefix);
     }
 }
 

@@ -21,9 +21,11 @@ use axum::http::header::DATE;
 use reqwest::Client as Http;
 use stripe_amplitude::amplitude::Region;
 use stripe_amplitude::amplitude::client::{Client, DeliveryError};
+use stripe_amplitude::permissions;
 use stripe_amplitude::projects::name::ProjectName;
 use stripe_amplitude::projects::parameters::{DeliverySettings, Project};
 use stripe_amplitude::projects::source::ProjectSource as _;
+use stripe_amplitude::settings::{ProductsFrom, References};
 use stripe_amplitude::stripe::signature::SigningSecret;
 use tokio::time::Instant;
 
@@ -228,10 +230,10 @@ impl Doctor {
     async fn check_references(&mut self) -> Result<(), Box<dyn Error>> {
         let Some(delivery) = &self.delivery else { return Ok(()) };
         self.report.tell_all(references::check(delivery, &self.labels))?;
-        let needed = restricted_key::permissions(&delivery.settings);
+        let needed = permissions::needed(&delivery.settings).permissions;
         for parameter in references::used(delivery, &self.labels) {
             let Some(key) = delivery.stripe_key(&parameter) else { continue };
-            let api = Api::new(self.http.clone(), key.clone(), None, self.arguments.rate);
+            let api = Api::new(self.http.clone(), key.clone(), None, self.arguments.rate)?;
             let missing = restricted_key::missing(&api, &needed).await;
             self.report.tell(references::of_permissions(&parameter, &needed, missing))?;
         }
@@ -249,7 +251,7 @@ impl Doctor {
             );
             return Ok(self.report.tell(Finding::skipped(words))?);
         };
-        let api = Api::new(self.http.clone(), key, None, self.arguments.rate);
+        let api = Api::new(self.http.clone(), key, None, self.arguments.rate)?;
         let mode = if api.is_test() { "test mode" } else { "live mode" };
         let reads_events = match api.date(&format!("{}?limit=1", events::PATH), Permission::ReadEvents).await {
             Ok(date) => {
@@ -334,10 +336,13 @@ impl Doctor {
         let users = Users::of(events, &self.name, &delivery.settings);
         self.report.tell(users.finding())?;
         terminal::print(&users.to_string())?;
-        let translator = Translator::new(self.name.clone(), delivery.clone(), None);
+        // What properties are called does not depend on what is read.
+        let mut delivery = delivery.clone();
+        (delivery.settings.references, delivery.settings.products) = (References::Off, ProductsFrom::Event);
+        let translator = Translator::new(self.name.clone(), delivery, None, api::objects(self.http.clone())?);
         let mut names = PropertyNames::default();
         for event in &newest {
-            if let Fate::Sent(event) = translator.translate(&event.body) {
+            if let Fate::Sent(event) = translator.translate(&event.body).await? {
                 names.add(&event.json);
             }
         }

@@ -10,17 +10,19 @@ use stripe_amplitude::code::Code;
 use stripe_amplitude::forward::{Decision, IgnoreReason, forward, select};
 use stripe_amplitude::money::exchange_rate::{Conversion, MissingRate, Rate};
 use stripe_amplitude::money::{amount::Amount, currency::Currency};
-use stripe_amplitude::projects::parameters::parameter;
+use stripe_amplitude::projects::parameters::{DeliverySettings, parameter};
+use stripe_amplitude::settings::References;
 use stripe_amplitude::stripe::event::Event;
 use stripe_amplitude::stripe::event_types::{API_VERSION, TYPES};
 use stripe_amplitude::stripe::field_path::FieldPath;
 use stripe_amplitude::stripe::json::Json;
+use stripe_amplitude::stripe::purchase::Purchase;
 use stripe_amplitude::stripe::reference::Reference;
 use stripe_amplitude::translate::device;
 use stripe_amplitude::translate::redaction::Reason;
 use stripe_amplitude::translate::revenue::{NotCounted, Revenue, Rule};
 use stripe_amplitude::translate::user::{self, NotAnId};
-use stripe_amplitude::translate::{Context, Translation};
+use stripe_amplitude::translate::{Context, Translation, Unread};
 
 use crate::money::shown;
 use crate::terminal::{count, wrap};
@@ -41,6 +43,8 @@ pub(crate) struct Explanation<'b> {
     pub(crate) is_too_old_now: bool,
     /// Where the project's events go.
     pub(crate) region: Region,
+    /// What was read from Stripe's API for it.
+    pub(crate) reads: Vec<ReadMade>,
     /// What becomes of it.
     pub(crate) fate: Fate<'b>,
 }
@@ -51,8 +55,8 @@ pub(crate) enum Fate<'b> {
     NotSelected(IgnoreReason),
     /// It is ignored because it names no user.
     WithoutUser(IgnoreReason, Box<Translated<'b>>),
-    /// It cannot be translated before these objects are read from Stripe's API.
-    Unread(Reference),
+    /// It cannot be translated before an object is read from Stripe's API.
+    Unread(Box<Reading>),
     /// It is sent.
     Sent(Box<Translated<'b>>),
 }
@@ -75,8 +79,40 @@ pub(crate) struct Translated<'b> {
     pub(crate) truncated: usize,
 }
 
+/// An object that has to be read first.
+pub(crate) struct Reading {
+    /// Which, and whether only the names of products need it.
+    pub(crate) unread: Unread,
+    /// What it is read for.
+    pub(crate) purpose: Purpose,
+    /// As far as it is known.
+    user: UserId,
+    is_live: bool,
+}
+
+/// What an object is read for.
+#[derive(Clone, PartialEq)]
+pub(crate) enum Purpose {
+    /// All paths are tried on the payment of a refund or dispute first.
+    Payment,
+    /// A path of `user_id_paths`.
+    Path(FieldPath),
+    /// The setting `products`.
+    Products,
+}
+
+/// An object that was read.
+pub(crate) struct ReadMade {
+    pub(crate) reference: Reference,
+    pub(crate) purpose: Purpose,
+    /// Whether there is one; or why that is not known.
+    pub(crate) result: Result<bool, String>,
+}
+
 /// Where the user ID was looked for, and what was there.
 pub(crate) struct UserId {
+    /// How many of the paths that were tried were tried on the payment of a refund or dispute.
+    of_payment: usize,
     /// Paths that gave none, in order, and why.
     pub(crate) passed_over: Vec<(FieldPath, NotAnId)>,
     /// The path that gave one, and the ID.
@@ -137,6 +173,7 @@ impl<'b> Explanation<'b> {
             api_version: event.api_version.as_deref().map(str::to_owned),
             is_too_old_now: matches!(select(&event, context, now), Err(IgnoreReason::TooOld { .. })),
             region: context.settings.amplitude_region,
+            reads: Vec::new(),
             fate: fate(event, context, received)?,
         })
     }
@@ -151,7 +188,8 @@ impl<'b> Explanation<'b> {
 }
 
 fn fate<'b>(event: Event<'b>, context: &Context<'_>, received: u64) -> Result<Fate<'b>, MissingRate> {
-    let user = user_id(&event, &context.settings.user_id_paths);
+    let (user, purpose) = user_id(&event, context);
+    let is_live = event.livemode != Some(false);
     let anchor = device::anchor(&event, context.project);
     let anchor = Anchor { from: anchor.from, id: anchor.id.to_owned(), kind: event.kind().to_owned() };
     let mut removed: BTreeMap<Reason, Vec<String>> = BTreeMap::new();
@@ -160,6 +198,11 @@ fn fate<'b>(event: Event<'b>, context: &Context<'_>, received: u64) -> Result<Fa
         unmatched.retain(|pattern| !pattern.matches(path));
         removed.entry(reason).or_default().push(path.to_string());
     })?;
+    let decision = match decision {
+        Decision::Read(_, unread) => return Ok(Fate::Unread(Box::new(Reading { unread, purpose, user, is_live }))),
+        Decision::Send(translation) => Ok(translation),
+        Decision::Ignore(reason, translation) => Err((reason, translation)),
+    };
     let translated = |translation: Translation<'b>| {
         let money = money(translation.revenue, context)?;
         let Translation { event, truncated, .. } = translation;
@@ -167,18 +210,33 @@ fn fate<'b>(event: Event<'b>, context: &Context<'_>, received: u64) -> Result<Fa
         Ok(Box::new(Translated { event, user, anchor, money, removed, unmatched, truncated }))
     };
     Ok(match decision {
-        Decision::Send(translation) => Fate::Sent(translated(*translation)?),
-        Decision::Ignore(reason, Some(translation)) => Fate::WithoutUser(reason, translated(*translation)?),
-        Decision::Ignore(reason, None) => Fate::NotSelected(reason),
-        Decision::Read(_, unread) => Fate::Unread(unread.reference),
+        Ok(translation) => Fate::Sent(translated(*translation)?),
+        Err((reason, Some(translation))) => Fate::WithoutUser(reason, translated(*translation)?),
+        Err((reason, None)) => Fate::NotSelected(reason),
     })
 }
 
-fn user_id(event: &Event<'_>, paths: &[FieldPath]) -> UserId {
+/// Whose it is, as far as that is known, and what would be read next.
+fn user_id(event: &Event<'_>, context: &Context<'_>) -> (UserId, Purpose) {
+    let paths = &context.settings.user_id_paths;
+    let objects = context.objects.filter(|_| context.settings.references == References::Follow);
+    let payment = objects.map(|objects| Purchase::seen_from(&event.object, objects).payment().map(|it| it.is_some()));
+    let has_payment = matches!(payment, Some(Ok(true)));
     let mut passed_over = Vec::new();
     let skipped = &mut |path: &FieldPath, reason| passed_over.push((path.clone(), reason));
-    let found = user::user(&event.object, None, paths, skipped).ok().flatten();
-    UserId { passed_over, found: found.map(|user| (user.path, user.id)) }
+    let result = user::user(&event.object, objects, paths, skipped);
+    let purpose = match (&result, payment) {
+        (Ok(_), _) => Purpose::Products,
+        (Err(_), Some(Err(_))) => Purpose::Payment,
+        // Each path is either passed over or needs the read, and all of them may be tried twice.
+        (Err(_), _) => passed_over
+            .len()
+            .checked_rem(paths.len())
+            .and_then(|number| paths.get(number))
+            .map_or(Purpose::Payment, |path| Purpose::Path(path.clone())),
+    };
+    let found = result.ok().flatten().map(|user| (user.path, user.id));
+    (UserId { of_payment: if has_payment { paths.len() } else { 0 }, passed_over, found }, purpose)
 }
 
 fn money(revenue: Revenue, context: &Context<'_>) -> Result<Money, MissingRate> {
@@ -201,13 +259,14 @@ impl fmt::Display for Explanation<'_> {
         heading(f, &format!("Event: {}", self.id))?;
         text(f, &self.of_which_kind())?;
         writeln!(f)?;
+        reads(f, &self.reads)?;
         match &self.fate {
             Fate::NotSelected(reason) => ignored(f, reason),
-            Fate::Unread(reference) => unread(f, reference),
+            Fate::Unread(reading) => reading.fmt(f),
             Fate::WithoutUser(reason, translated) => {
                 ignored(f, reason)?;
                 writeln!(f)?;
-                translated.user(f)?;
+                translated.user.fmt(f)?;
                 writeln!(f)?;
                 translated.revenue(f)
             }
@@ -273,14 +332,86 @@ fn ignored(f: &mut fmt::Formatter<'_>, reason: &IgnoreReason) -> fmt::Result {
     )
 }
 
-fn unread(f: &mut fmt::Formatter<'_>, reference: &Reference) -> fmt::Result {
-    heading(f, "Read from Stripe's API first")?;
-    text(f, &format!("GET {}", reference.path()))
+impl fmt::Display for Reading {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { unread: Unread { reference, is_for_products }, purpose, user, is_live } = self;
+        let kind = reference.kind;
+        if *is_for_products {
+            user.fmt(f)?;
+            writeln!(f)?;
+            heading(f, "Products: not known without a read")?;
+        } else {
+            heading(f, "User ID: not known without a read")?;
+            user.paths(f)?;
+        }
+        text(f, &format!("GET {}", reference.path()))?;
+        let permissions: Vec<_> = kind.permissions().iter().map(ToString::to_string).collect();
+        let key = DeliverySettings::stripe_key_parameter(Some(*is_live), None);
+        text(
+            f,
+            &format!(
+                "The function reads the {kind} {purpose}, with the key in the parameter {key}, which needs {}.",
+                permissions.join(", ")
+            ),
+        )?;
+        if !is_live {
+            text(f, "A test-mode event: without that parameter, references are not followed.")?;
+        }
+        text(
+            f,
+            match purpose {
+                Purpose::Payment => {
+                    "A refund or dispute names nobody itself: all paths are tried on its payment first, and then on itself."
+                }
+                Purpose::Path(_) => {
+                    "If there is an acceptable ID, it is the user's, and no other path is tried. Otherwise, the next path is, which may take another read."
+                }
+                Purpose::Products => "The names and IDs of the products on its lines become properties of the event.",
+            },
+        )?;
+        text(
+            f,
+            if *is_for_products {
+                "If it cannot be read, the event is sent all the same, and `products_incomplete` marks it."
+            } else {
+                "If it cannot be read at the moment, no lower path takes its place: the event waits in the redelivery queue, or Stripe delivers it again."
+            },
+        )?;
+        text(f, "Nothing was read for this preview. With --follow, it is.")
+    }
+}
+
+impl fmt::Display for Purpose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Payment => f.write_str("to find the user there"),
+            Self::Path(path) => write!(f, "for the path {path}"),
+            Self::Products => f.write_str("for the setting `products`"),
+        }
+    }
+}
+
+/// What was read, for what, and what was found.
+fn reads(f: &mut fmt::Formatter<'_>, reads: &[ReadMade]) -> fmt::Result {
+    if reads.is_empty() {
+        return Ok(());
+    }
+    heading(f, &format!("Read from Stripe's API: {}", count(reads.len(), "object")))?;
+    for ReadMade { reference, purpose, result } in reads {
+        text(f, &format!("GET {}", reference.path()))?;
+        let found = match result {
+            Ok(true) => "found",
+            Ok(false) => "there is none, or it was deleted",
+            Err(why) => why,
+        };
+        f.write_str(&wrap("    ", 4, &format!("the {}, {purpose}: {found}", reference.kind)))?;
+    }
+    writeln!(f)
 }
 
 impl fmt::Display for Translated<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.user(f)?;
+        self.user.fmt(f)?;
         writeln!(f)?;
         self.device(f)?;
         writeln!(f)?;
@@ -299,21 +430,34 @@ impl fmt::Display for Translated<'_> {
     }
 }
 
-impl Translated<'_> {
-    fn user(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let UserId { passed_over, found } = &self.user;
-        heading(f, &format!("User ID: {}", found.as_ref().map_or("none", |(_, id)| id)))?;
+impl fmt::Display for UserId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        heading(f, &format!("User ID: {}", self.found.as_ref().map_or("none", |(_, id)| id)))?;
+        self.paths(f)
+    }
+}
+
+impl UserId {
+    /// The paths that were tried, and what was there.
+    fn paths(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { of_payment, passed_over, found } = self;
         let paths = passed_over.iter().map(|(path, _)| path).chain(found.iter().map(|(path, _)| path));
         let width = paths.map(|path| path.as_str().chars().count()).max().unwrap_or_default();
-        let mut row = |mark, path: &FieldPath, what: &str| {
-            f.write_str(&wrap(&format!("  {mark} {:width$}  ", path.as_str()), width + 6, what))
-        };
-        for (path, reason) in passed_over {
-            row(' ', path, &reason.to_string())?;
+        let rows = passed_over.iter().map(|(path, reason)| (' ', path, reason.to_string()));
+        let rows = rows.chain(found.iter().map(|(path, id)| ('→', path, id.clone())));
+        for (number, (mark, path, what)) in rows.enumerate() {
+            if *of_payment > 0 && number == 0 {
+                text(f, "On its payment, which is tried first, because a refund or dispute names nobody itself:")?;
+            } else if *of_payment > 0 && number == *of_payment {
+                text(f, "On itself:")?;
+            }
+            f.write_str(&wrap(&format!("  {mark} {:width$}  ", path.as_str()), width + 6, &what))?;
         }
-        found.iter().try_for_each(|(path, id)| row('→', path, id))
+        Ok(())
     }
+}
 
+impl Translated<'_> {
     fn device(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         heading(f, &format!("Device ID: {}", self.event.device_id))?;
         text(f, &format!("Pinned to {}. {}", self.anchor, self.anchor.effect()))?;
@@ -466,10 +610,13 @@ fn spell(number: i64, noun: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use serde_json::{Value, json};
     use stripe_amplitude::forward::unaudited;
     use stripe_amplitude::settings::Settings;
-
+    use stripe_amplitude::stripe::purchase::{Found, Objects};
+    use stripe_amplitude::stripe::reference::ReferenceKind;
     use stripe_amplitude::stripe::signature::VerifiedBody;
 
     use super::*;
@@ -596,6 +743,62 @@ Removed: 24 fields
         }
         let named = told("{}", &sample("payment_intent.succeeded"));
         assert!(!named.contains("customer_email") && !named.contains("names no user, so"), "{named}");
+    }
+
+    /// With what was read so far.
+    fn reading(settings: &str, envelope: &Value, read: &[(Reference, Found)]) -> Option<(Purpose, Reference, String)> {
+        let (project, settings) = ("demo".parse().unwrap(), Settings::parse(settings).unwrap());
+        let mut objects = Objects::default();
+        read.iter().for_each(|(reference, found)| objects.insert(reference.clone(), found.clone()));
+        let context = Context {
+            project: &project,
+            source: None,
+            settings: &settings,
+            has_test_key: false,
+            objects: Some(&objects),
+        };
+        let explanation = Explanation::of(parsed(envelope), &context, 1, NOW).unwrap();
+        let words = explanation.to_string();
+        assert!(words.lines().all(|line| line.chars().count() <= 100), "{words}");
+        let Fate::Unread(reading) = explanation.fate else { return None };
+        Some((reading.purpose, reading.unread.reference, words.split_whitespace().collect::<Vec<_>>().join(" ")))
+    }
+
+    #[test]
+    fn a_read_is_explained_with_the_path_that_needs_it() {
+        let settings = r#"{"references": "follow", "user_id_paths": ["metadata.id", "customer.metadata.id", "invoice.metadata.id"]}"#;
+        let mut refund = sample("charge.refunded");
+        refund["created"] = json!(1);
+        refund["data"]["object"] = json!({"object": "refund", "id": "re_1", "payment_intent": "pi_1"});
+        let of = |kind, id: &str| Reference { kind, id: id.to_owned() };
+        let payment = of(ReferenceKind::PaymentIntent, "pi_1");
+        let customer = of(ReferenceKind::Customer, "cus_1");
+        let object = |value: Value| {
+            let json: Json<'_> = serde_json::from_str(&value.to_string()).map(Json::into_owned).unwrap();
+            Found::Object(Arc::new(json))
+        };
+        let (purpose, reference, words) = reading(settings, &refund, &[]).unwrap();
+        assert!(purpose == Purpose::Payment && reference == payment, "{words}");
+        assert!(words.contains("all paths are tried on its payment first"), "{words}");
+        let found = object(json!({"object": "payment_intent", "id": "pi_1", "customer": "cus_1", "invoice": "in_1"}));
+        let mut read = vec![(payment, found)];
+        let (purpose, reference, words) = reading(settings, &refund, &read).unwrap();
+        assert!(purpose == Purpose::Path("customer.metadata.id".parse().unwrap()) && reference == customer, "{words}");
+        assert!(words.contains("stripe-test-api-key") && words.contains("rak_customer_read"), "{words}");
+        read.push((customer, Found::Nothing));
+        let (purpose, reference, _) = reading(settings, &refund, &read).unwrap();
+        assert!(purpose == Purpose::Path("invoice.metadata.id".parse().unwrap()));
+        read.push((reference, Found::Nothing));
+        assert!(reading(settings, &refund, &read).is_none());
+    }
+
+    #[test]
+    fn a_read_for_products_says_that_the_event_does_not_wait_for_it() {
+        let mut invoice = sample("invoice.paid");
+        invoice["created"] = json!(1);
+        let (purpose, reference, words) = reading(r#"{"products": "follow"}"#, &invoice, &[]).unwrap();
+        assert!(purpose == Purpose::Products && reference.kind == ReferenceKind::InvoiceLines);
+        assert!(words.contains("User ID: ") && words.contains("`products_incomplete`"), "{words}");
     }
 
     #[test]

@@ -101,7 +101,7 @@ async fn run(command: Command) -> ExitCode {
         Command::Serve(arguments) => serve::run(arguments).await,
         Command::Send(arguments) => send::run(arguments).await,
         Command::Generate(arguments) => generate::run(arguments).await,
-        Command::Preview(arguments) => preview::run(arguments),
+        Command::Preview(arguments) => preview::run(arguments).await,
         Command::Settings(arguments) => settings::run(arguments),
         Command::Setup(arguments) => setup::run(arguments).await,
         Command::Invocation(arguments) => invocation::run(arguments),

@@ -3,31 +3,46 @@
 use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
+use secrecy::{ExposeSecret as _, SecretString};
 use stripe_amplitude::amplitude::client::Request;
 use stripe_amplitude::code::Code;
+use stripe_amplitude::follow;
 use stripe_amplitude::outcome::Failure;
 use stripe_amplitude::projects::name::ProjectName;
-use stripe_amplitude::projects::parameters::parameter;
+use stripe_amplitude::projects::parameters::{parameter, stripe_key};
 use stripe_amplitude::settings::Settings;
 use stripe_amplitude::stripe::event::Event;
+use stripe_amplitude::stripe::purchase::{Found, Objects};
+use stripe_amplitude::stripe::reference::Reference;
+use stripe_amplitude::stripe::references::api::StripeApi;
+use stripe_amplitude::stripe::references::source::Access;
+use stripe_amplitude::stripe::references::{Pace, References};
 use stripe_amplitude::stripe::signature::VerifiedBody;
-use stripe_amplitude::translate::Context;
+use stripe_amplitude::translate::{Context, Unread};
 use stripe_amplitude::webhook::LARGEST_BODY;
+use tokio::time::Instant;
 
 use crate::event_file::{self, Created};
-use crate::explanation::Explanation;
+use crate::explanation::{Explanation, Fate, ReadMade, Reading};
 use crate::projects::DEMO;
-use crate::{clock, input, settings, terminal};
+use crate::stripe::api;
+use crate::{clock, http, input, key, settings, terminal};
+
+/// Somebody waits for it.
+const LONGEST_READ: Duration = Duration::from_secs(10);
 
 /// Print the request that the function would send to Amplitude for an event, and explain it
 ///
-/// Nothing is sent, to anybody. The exit code is 1 where the function would refuse the event or fail, and 0 otherwise,
+/// Nothing is sent, to anybody. Where the settings follow references, it says what the function would read from Stripe's API,
+/// and with --follow, it reads that. The exit code is 1 where the function would refuse the event or fail, and 0 otherwise,
 /// also for an event that is ignored.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   stripe-amplitude-cli preview events/stripe/charge.refunded.json
   stripe-amplitude-cli preview events/stripe/charge.refunded.json --settings settings.json
+  STRIPE_RESTRICTED_KEY=rk_live_… stripe-amplitude-cli preview event.json --settings settings.json --follow
   stripe-amplitude-cli preview events/stripe/invoice.paid.json --request | jq '.events[].event_properties'
   stripe events retrieve evt_1… | stripe-amplitude-cli preview -")]
 pub(crate) struct Arguments {
@@ -46,6 +61,10 @@ pub(crate) struct Arguments {
     /// When the event happened
     #[arg(long, value_enum, default_value_t = Created::Keep)]
     created: Created,
+    /// Read from Stripe's API what the settings say, with the key in STRIPE_RESTRICTED_KEY, as the project has it in its parameter
+    /// stripe-api-key (stripe-test-api-key for an event of test mode); nothing is changed there
+    #[arg(long)]
+    follow: bool,
     /// Print the body of the request only, as it is sent
     #[arg(long)]
     request: bool,
@@ -58,7 +77,7 @@ fn label(text: &str) -> Result<String, String> {
     valid.then(|| text.to_owned()).ok_or_else(|| format!("it takes what stands behind {secret}/ in Parameter Store"))
 }
 
-pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
+pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let now = clock::now();
     let file = input::name(&arguments.event);
     let settings = settings(&arguments)?;
@@ -67,18 +86,35 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
         return Err(refused(&file, 413, Code::BodyTooLarge, &Failure::TooLarge).into());
     }
     let body = VerifiedBody::trusted(body.into());
-    let event = Event::parse(&body).map_err(|error| refused(&file, 400, (&error).into(), &error))?;
-    let context = Context {
-        project: &arguments.project,
-        source: arguments.source.as_deref(),
-        settings: &settings,
-        has_test_key: false,
-        objects: None,
-    };
+    let first = Event::parse(&body).map_err(|error| refused(&file, 400, (&error).into(), &error))?;
     // As if it was received at once.
-    let received = u64::try_from(event.created).unwrap_or_default();
-    let explanation = Explanation::of(event, &context, received, now)
-        .map_err(|missing| refused(&file, 500, Code::MissingRate, &missing))?;
+    let received = u64::try_from(first.created).unwrap_or_default();
+    let reader = if arguments.follow { Some(Reader::of(&first, &settings)?) } else { None };
+    let mut objects = Objects::default();
+    let mut reads = Vec::new();
+    let mut explanation = loop {
+        let event = Event::parse(&body).map_err(|error| refused(&file, 400, (&error).into(), &error))?;
+        let context = Context {
+            project: &arguments.project,
+            source: arguments.source.as_deref(),
+            settings: &settings,
+            has_test_key: false,
+            objects: Some(&objects),
+        };
+        let explanation = Explanation::of(event, &context, received, now)
+            .map_err(|missing| refused(&file, 500, Code::MissingRate, &missing))?;
+        let (Fate::Unread(reading), Some(reader)) = (&explanation.fate, &reader) else { break explanation };
+        let Reading { unread: Unread { reference, is_for_products }, purpose, .. } = &**reading;
+        let result = reader.read(reference).await;
+        let what = result.as_ref().map(|found| *found != Found::Nothing).map_err(Clone::clone);
+        reads.push(ReadMade { reference: reference.clone(), purpose: purpose.clone(), result: what });
+        match result {
+            Ok(found) => objects.insert(reference.clone(), found),
+            Err(_) if *is_for_products => objects.give_up_lines(),
+            Err(why) => return Err(format!("{file}: {why}").into()),
+        }
+    };
+    explanation.reads = reads;
     let key = format!("<{}>", parameter::API_KEY);
     let request = explanation.sent().map(|event| Request::new(std::slice::from_ref(event), &key));
     match request {
@@ -94,6 +130,42 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
         None => terminal::print(&explanation.to_string())?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Reads objects with the project's key.
+struct Reader {
+    references: References<StripeApi>,
+    key: SecretString,
+    account: Option<String>,
+    is_live: bool,
+}
+
+impl Reader {
+    /// For an event.
+    fn of(event: &Event<'_>, settings: &Settings) -> Result<Self, Box<dyn Error>> {
+        if !settings.follow() {
+            return Err("--follow is for settings with \"references\" or \"products\": \"follow\"".into());
+        }
+        let is_live = event.livemode != Some(false);
+        let key = key::STRIPE_RESTRICTED;
+        let text = key.required()?;
+        let key = stripe_key(text.expose_secret(), is_live).map_err(|problem| format!("{} {problem}", key.variable))?;
+        let references = References::new(api::objects(http::build()?)?, Pace::WEBHOOK);
+        Ok(Self { references, key, account: event.account.as_deref().map(str::to_owned), is_live })
+    }
+
+    /// # Errors
+    /// A sentence.
+    async fn read(&self, reference: &Reference) -> Result<Found, String> {
+        let parameter = key::STRIPE_RESTRICTED.variable;
+        let Self { references, key, account, is_live } = self;
+        let access = Access { key, parameter: parameter.to_owned(), account: account.clone(), is_live: *is_live };
+        let read = references.read(&access, reference, Instant::now() + LONGEST_READ).await;
+        read.result.map_err(|error| match follow::key_problem(error) {
+            Some(problem) => format!("the key in {parameter} {problem}"),
+            None => Failure::Reference { kind: reference.kind, error }.to_string(),
+        })
+    }
 }
 
 /// What the function would answer instead of sending the event.

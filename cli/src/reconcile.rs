@@ -87,9 +87,9 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>
     let http = http::build()?;
     let project = arguments.choice.project.clone();
     let reconciliation = Reconciliation {
-        api: Api::new(http.clone(), key::STRIPE.required()?, arguments.account.clone(), arguments.rate),
+        api: Api::new(http.clone(), key::STRIPE.required()?, arguments.account.clone(), arguments.rate)?,
         filter: Filter { types: event_types::of(&delivery.settings.events), created, undelivered: false },
-        translator: Translator::new(project.clone(), delivery, arguments.source.clone()),
+        translator: Translator::new(project.clone(), delivery, arguments.source.clone(), api::objects(http.clone())?),
         interrupt: Interrupt::listen(),
         progress: ProgressBar::new_spinner(),
         http,
@@ -165,7 +165,13 @@ const STOPPED: &str = "stopped; nothing is sent";
 impl Reconciliation {
     /// Stripe first: what happens while we look is then in Amplitude at the most too much, and of another day.
     async fn compare(&self, now: i64) -> Result<Comparison, String> {
-        let reached = |reached| self.progress.set_message(format!("Stripe's events, until {}", clock::show(reached)));
+        let reached = |reached| {
+            let reads = match self.translator.reads() {
+                0 => String::new(),
+                reads => format!(", {} read", count(usize::try_from(reads).unwrap_or(usize::MAX), "object")),
+            };
+            self.progress.set_message(format!("Stripe's events, until {}{reads}", clock::show(reached)));
+        };
         let stripe = StripesDay::read(&self.api, self.filter.clone(), &self.translator, reached);
         let stripe = self.interrupt.or(stripe).await.ok_or(STOPPED)??;
         for note in self.translator.take_notes() {
@@ -230,7 +236,8 @@ impl Reconciliation {
             let mut by_key: HashMap<AmplitudeKey, Vec<Translated>> = HashMap::new();
             for event in events.iter().filter(|event| wanted.contains_key(event.place.id.as_str())) {
                 // It was translated before, by the same settings.
-                if let Fate::Sent(event) = self.translator.translate(&event.body) {
+                let fate = self.translator.translate(&event.body).await.map_err(Stopped::Hopeless)?;
+                if let Fate::Sent(event) = fate {
                     by_key.entry(event.key).or_default().push(*event);
                 }
             }

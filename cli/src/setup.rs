@@ -125,7 +125,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>
     }
     let url = webhook_url::parse(url, project)?;
     let projects = Projects::parameter_store()?.patient();
-    let api = Api::new(http::build()?, key::STRIPE.required()?, None, arguments.rate);
+    let api = Api::new(http::build()?, key::STRIPE.required()?, None, arguments.rate)?;
     let names = Names::new(arguments.source.as_deref());
     Setup { folder: projects.folder(project), projects, api, names, url, arguments }.run().await
 }

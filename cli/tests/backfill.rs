@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 mod local_amplitude;
+mod objects;
 mod shop;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,6 +14,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use amplitude_emulator::{Configuration, Endpoint, Fault as AmplitudeFault, FaultyAnswer};
+use objects::Objects;
 use serde_json::{Value, json};
 use shop::{Ended, Shop, ended};
 use stripe_emulator::{Event, Fault, Permission, history, sample};
@@ -963,4 +965,83 @@ async fn killed_at_any_moment_it_goes_on_and_in_the_end_all_is_there_once() {
     let rejected = lines(&world.path("stripe-amplitude-shop.rejected.ndjson"));
     let ids: BTreeSet<_> = rejected.iter().map(|line| line["event"]["id"].as_str().unwrap()).collect();
     assert_eq!((rejected.len(), ids.len()), (40, 40));
+}
+
+/// A payment of a customer, by whose metadata the user is known.
+fn payment_of(number: usize, customer: &str, created: i64) -> Value {
+    json!({"id": format!("evt_{number}"), "object": "event", "type": "payment_intent.succeeded", "created": created,
+        "livemode": false, "data": {"object": {"object": "payment_intent", "id": format!("pi_{number}"),
+            "customer": customer, "invoice": null, "amount_received": 100, "currency": "usd"}}})
+}
+
+/// A shop that follows references, its past in a file, and its objects.
+async fn following(events: &[Value]) -> (World, Objects) {
+    let world = World::new().await;
+    world.parameter("stripe-test-api-key", "rk_test_of_the_project");
+    world.parameter("settings", r#"{"references": "follow", "user_id_paths": ["customer.metadata.id", "customer"]}"#);
+    let lines: Vec<_> = events.iter().map(Value::to_string).collect();
+    std::fs::write(world.path("events.ndjson"), lines.join("\n")).unwrap();
+    (world, Objects::start())
+}
+
+fn customer(id: &str, user: &str) -> (u16, Value) {
+    (200, json!({"id": id, "object": "customer", "metadata": {"id": user}}))
+}
+
+#[tokio::test]
+async fn references_are_followed_with_the_projects_key_and_each_object_is_read_once() {
+    let at = World::new().await.now - DAY;
+    let events: Vec<_> = (0..12).map(|number| payment_of(number, &format!("cus_{}", number % 3), at)).collect();
+    let (world, objects) = following(&events).await;
+    for number in 0..3 {
+        objects.answer(&format!("/v1/customers/cus_{number}"), &[customer("cus", &format!("user_{number}"))]);
+    }
+    // Busy, and not there for a moment.
+    let busy = (429, json!({"error": {"code": "rate_limit"}}));
+    objects.answer("/v1/customers/cus_1", &[busy, (503, json!({})), customer("cus_1", "user_1")]);
+    let run = |arguments: &[&str]| {
+        let mut command = world.command(&[&["--from-file", "events.ndjson"], arguments].concat());
+        ended(command.env("STRIPE_API_URL", &objects.url))
+    };
+    let counted = run(&["--dry-run"]);
+    assert!(counted.code == Some(0) && counted.out.contains("12  customer.metadata.id"), "{counted:?}");
+    assert_eq!(objects.asked().len(), 5, "{:?}", objects.asked());
+    assert!(objects.asked().iter().all(|(_, key)| key == "rk_test_of_the_project"));
+    let sent = run(&["--yes"]);
+    assert_eq!(sent.code, Some(0), "{sent:?}");
+    let users: BTreeSet<_> = world.amplitude.events().iter().map(|event| event.event["user_id"].to_string()).collect();
+    assert_eq!(users, ["user_0", "user_1", "user_2"].map(|user| format!("\"{user}\"")).into());
+    assert_eq!(objects.asked().len(), 8);
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_ends_it_with_the_parameter_and_nothing_goes_to_a_lower_path() {
+    let at = World::new().await.now - DAY;
+    let (world, objects) = following(&[payment_of(1, "cus_1", at)]).await;
+    let run = || {
+        let mut command = world.command(&["--from-file", "events.ndjson", "--yes"]);
+        ended(command.env("STRIPE_API_URL", &objects.url))
+    };
+    for (status, words) in [
+        (403, "/stripe-amplitude/shop/stripe-test-api-key lacks a permission"),
+        (401, "/stripe-amplitude/shop/stripe-test-api-key is not accepted"),
+    ] {
+        objects.answer("/v1/customers/cus_1", &[(status, json!({"error": {"code": "x", "message": "hidden"}}))]);
+        let ended = run();
+        let said = format!("{}{}", ended.out, ended.error);
+        assert!(ended.code == Some(1) && said.contains(words) && !said.contains("hidden"), "{ended:?}");
+        assert!(world.amplitude.events().is_empty());
+    }
+    objects.answer("/v1/customers/cus_1", &[customer("cus_1", "user_1")]);
+    let ended = run();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert_eq!(world.amplitude.events()[0].event["user_id"], "user_1");
+}
+
+#[tokio::test]
+async fn a_key_never_leaves_in_the_clear() {
+    let (world, _) = following(&[]).await;
+    let mut command = world.command(&["--from-file", "events.ndjson", "--yes"]);
+    let ended = ended(command.env("STRIPE_API_URL", "http://stripe.example"));
+    assert!(ended.code == Some(1) && ended.error.contains("STRIPE_API_URL"), "{ended:?}");
 }

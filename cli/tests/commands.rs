@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 mod command_line;
+mod objects;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -12,7 +13,8 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 
 use command_line::{Serving, cli, file, root, run, run_with, sample};
-use serde_json::Value;
+use objects::Objects;
+use serde_json::{Value, json};
 use stripe_amplitude::stripe::signature::{SignatureHeader, SigningSecret, verify};
 
 const EVENT: &str = "events/stripe/payment_intent.succeeded.json";
@@ -333,6 +335,80 @@ fn a_preview_shows_the_request_and_explains_it() {
     assert!(out.starts_with("POST https://api.eu.amplitude.com/2/httpapi\n"), "{out}");
 }
 
+/// A payment whose user is in the metadata of its customer.
+fn following() -> (String, String) {
+    let payment = sample("payment_intent.succeeded", |event| {
+        event["livemode"] = true.into();
+        let object = &mut event["data"]["object"];
+        (object["customer"], object["invoice"], object["metadata"]) = ("cus_1".into(), Value::Null, json!({}));
+    });
+    let settings = r#"{"references": "follow", "user_id_paths": ["metadata.id", "customer.metadata.id", "customer"]}"#;
+    (file("following.json", &payment), file("following-settings.json", settings))
+}
+
+#[test]
+fn a_preview_says_what_would_be_read_and_reads_nothing() {
+    let (event, settings) = following();
+    let (code, out, _) = run(&["preview", &event, "--settings", &settings]);
+    assert_eq!(code, Some(0));
+    for words in [
+        "not known without a read",
+        "metadata.id  not there",
+        "GET /v1/customers/cus_1\n",
+        "for the path customer.metadata.id",
+        "stripe-api-key",
+        "rak_customer_read",
+    ] {
+        assert!(out.contains(words), "{words}: {out}");
+    }
+    assert!(!out.contains("POST "), "{out}");
+}
+
+#[test]
+fn a_preview_that_follows_reads_with_the_key_in_the_environment() {
+    let (event, settings) = following();
+    let objects = Objects::start();
+    let run = |event: &str, key: &str| {
+        let mut command = cli(&["preview", event, "--settings", &settings, "--follow"]);
+        let output = command.env("STRIPE_API_URL", &objects.url).env("STRIPE_RESTRICTED_KEY", key).output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+    objects.answer(
+        "/v1/customers/cus_1",
+        &[(200, json!({"id": "cus_1", "object": "customer", "metadata": {"id": "user_7"}}))],
+    );
+    let (code, out, _) = run(&event, "rk_live_1");
+    assert_eq!(code, Some(0));
+    for words in ["\"user_id\": \"user_7\"", "User ID: user_7", "GET /v1/customers/cus_1\n", ": found\n"] {
+        assert!(out.contains(words), "{words}: {out}");
+    }
+    assert_eq!(objects.asked(), [("/v1/customers/cus_1".to_owned(), "rk_live_1".to_owned())]);
+    // The payment of a refund is read first.
+    let refund = json!({"id": "evt_1", "object": "event", "type": "charge.refunded", "created": 1, "livemode": true,
+        "data": {"object": {"object": "refund", "id": "re_1", "payment_intent": "pi_1"}}});
+    objects.answer(
+        "/v1/payment_intents/pi_1",
+        &[(200, json!({"id": "pi_1", "object": "payment_intent", "customer": "cus_1", "invoice": null}))],
+    );
+    let (code, out, err) = run(&file("following-refund.json", &refund.to_string()), "rk_live_1");
+    assert_eq!(code, Some(0), "{err}");
+    let places = ["GET /v1/payment_intents/pi_1", "GET /v1/customers/cus_1", "On its payment", "User ID: user_7"];
+    assert!(places.iter().all(|words| out.contains(words)), "{out}");
+    for (answer, key, words) in [
+        ((200, json!({})), "rk_test_1", "STRIPE_RESTRICTED_KEY holds a key of test mode"),
+        ((403, json!({"error": {"code": "x"}})), "rk_live_1", "rak_customer_read"),
+        ((503, json!({})), "rk_live_1", "could not be read"),
+        ((404, json!({"error": {"code": "resource_missing"}})), "rk_live_1", "another account"),
+    ] {
+        objects.answer("/v1/customers/cus_1", &[answer]);
+        let (code, _, err) = run(&event, key);
+        assert!(code == Some(1) && err.contains(words) && !err.contains(key), "{words}: {err}");
+    }
+    let (code, _, err) = self::run(&["preview", &event, "--follow"]);
+    assert!(code == Some(1) && err.contains("--follow is for settings"), "{err}");
+}
+
 #[test]
 fn a_request_alone_can_be_piped() {
     let (code, out, _) = run(&["preview", EVENT, "--request"]);
@@ -485,6 +561,8 @@ fn settings_are_told_in_words_with_their_defaults() {
     let expected = [
         "amplitude_region: \"us\"",
         "user_id_paths: 6 paths",
+        "references: \"off\"",
+        "products: \"event\"",
         "events: 26 types",
         "revenue_from: \"payments\"",
         "refunds: \"as_events\"",

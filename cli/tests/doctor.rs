@@ -347,13 +347,7 @@ async fn the_key_that_references_are_followed_with_is_asked_for_each_permission(
 
     let with_live = format!("stripe-api-key = '{}'\n", "rk_live_x");
     world.stripe.allow("rk_live_x", &FOLLOWED);
-    for (permissions, words) in [
-        (&FOLLOWED[..], None),
-        (
-            &FOLLOWED[..1],
-            Some("Customers: Read (rak_customer_read), Invoices: Read (rak_invoice_read), PaymentIntents"),
-        ),
-    ] {
+    for (permissions, words) in [(&FOLLOWED[..], None), (&FOLLOWED[..1], Some("Customers: Read (rak_customer_read)"))] {
         let test = world.stripe.restricted_key(permissions);
         let ended = follow(&format!("{with_live}stripe-test-api-key = '{test}'\n"));
         assert!(ended.out.contains("the key in stripe-api-key may read all that the settings need"), "{ended:?}");

@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use self::cache::{Cache, Key};
+use self::cache::{Cache, Key, Limits};
 use self::rate::Rate;
 use self::source::{Access, ObjectSource, ReferenceError};
 use super::purchase::Found;
@@ -42,6 +42,9 @@ impl Pace {
     pub fn of_redelivery(batches_at_once: u32) -> Self {
         Self { per_second: 20.0 / f64::from(batches_at_once.max(1)), longest_wait: Duration::MAX }
     }
+
+    /// Of a history: it takes no more than half, because the shop and the function ask at the same time.
+    const HISTORY: Self = Self { per_second: 10.0, longest_wait: Duration::MAX };
 }
 
 /// The objects of Stripe's API.
@@ -66,7 +69,16 @@ pub struct Read {
 impl<O: ObjectSource> References<O> {
     /// Reads from `source`.
     pub fn new(source: O, pace: Pace) -> Self {
-        Self { source, pace, cache: Mutex::default(), rates: Mutex::default() }
+        Self::with_limits(source, pace, Limits::FUNCTION)
+    }
+
+    /// For events of the past: slower, and each object is read once where possible.
+    pub fn of_history(source: O) -> Self {
+        Self::with_limits(source, Pace::HISTORY, Limits::HISTORY)
+    }
+
+    fn with_limits(source: O, pace: Pace, limits: Limits) -> Self {
+        Self { source, pace, cache: Mutex::new(Cache::new(limits)), rates: Mutex::default() }
     }
 
     /// Reads an object, or takes it from the cache. Those who ask at the same time share one read, and a failure, too.
@@ -262,6 +274,18 @@ pub(crate) mod tests {
             let rates = results.iter().filter(|result| **result == Err(ReferenceError::Rate)).count();
             assert_eq!((references.source.reads(), rates), (read, put_off));
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_history_reads_ten_a_second_and_each_object_once() {
+        let key = "rk_live_1".into();
+        let references = References::of_history(Arc::new(FakeStripe::default()));
+        let (start, far) = (Instant::now(), Instant::now() + Duration::from_secs(60));
+        for number in 0..42 {
+            let reference = customer(&format!("cus_{}", number % 21));
+            assert!(references.read(&access(&key), &reference, far).await.result.is_ok());
+        }
+        assert_eq!((references.source.reads(), start.elapsed()), (21, Duration::from_secs(2)));
     }
 
     #[tokio::test(start_paused = true)]

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::Deserialize;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::JoinHandle;
 
@@ -55,7 +56,9 @@ pub(crate) struct Chunk {
 }
 
 /// Chunks on their way, each translated on a core that is free, and all in their order.
-pub(crate) struct Chunks(Receiver<Result<JoinHandle<Chunk>, String>>);
+pub(crate) struct Chunks(Receiver<Result<Translating, String>>);
+
+type Translating = JoinHandle<Result<Chunk, String>>;
 
 impl Chunks {
     /// The next one; `None` after the last.
@@ -65,13 +68,13 @@ impl Chunks {
     pub(crate) async fn next(&mut self) -> Option<Result<Chunk, String>> {
         let chunk = self.0.recv().await?;
         Some(match chunk {
-            Ok(translating) => translating.await.map_err(|_| "an event could not be translated".to_owned()),
+            Ok(translating) => translating.await.unwrap_or_else(|_| Err("an event could not be translated".to_owned())),
             Err(why) => Err(why),
         })
     }
 }
 
-type Sending = Sender<Result<JoinHandle<Chunk>, String>>;
+type Sending = Sender<Result<Translating, String>>;
 
 impl Source {
     /// How far it goes, in the measure of [`Chunk::reached`].
@@ -138,13 +141,13 @@ async fn list(
             let last = some.last().map(|event| event.place.created).filter(|_| !is_last);
             let reached = last.unwrap_or(end).abs_diff(start);
             let translator = translator.clone();
-            let translating = tokio::task::spawn_blocking(move || {
-                let item = |Listed { place, body }: Listed| Item {
-                    fate: translator.translate(&body),
-                    position: Position::Place(place),
-                    body,
-                };
-                Chunk { items: some.into_iter().map(item).collect(), reached }
+            let translating = translating(async move {
+                let mut items = Vec::with_capacity(some.len());
+                for Listed { place, body } in some {
+                    let fate = translator.translate(&body).await?;
+                    items.push(Item { position: Position::Place(place), body, fate });
+                }
+                Ok(Chunk { items, reached })
             });
             if sender.send(Ok(translating)).await.is_err() {
                 return Ok(());
@@ -196,19 +199,27 @@ fn documents(
             }
         }
         let (translator, created) = (translator.clone(), created.clone());
-        let translating = tokio::task::spawn_blocking(move || {
-            let items = some.into_iter().filter_map(|Document { line, start, next, text }| {
-                let position = Position::Line { line, start, next, digest: None };
+        let translating = translating(async move {
+            let mut items = Vec::with_capacity(some.len());
+            for Document { line, start, next, text } in some {
                 let body = Bytes::from(event_in(&text).into_owned());
-                let fate = translator.translate_within(&body, &created);
-                (!body.is_empty()).then_some(Item { position, body, fate })
-            });
-            Chunk { items: items.collect(), reached }
+                if !body.is_empty() {
+                    let fate = translator.translate_within(&body, &created).await?;
+                    items.push(Item { position: Position::Line { line, start, next, digest: None }, body, fate });
+                }
+            }
+            Ok(Chunk { items, reached })
         });
         if sender.blocking_send(Ok(translating)).is_err() || is_over {
             return Ok(());
         }
     }
+}
+
+/// On a core that is free. Most events take no read, so that a task for each would cost more than it gains.
+fn translating(chunk: impl Future<Output = Result<Chunk, String>> + Send + 'static) -> Translating {
+    let runtime = Handle::current();
+    tokio::task::spawn_blocking(move || runtime.block_on(chunk))
 }
 
 /// By which an event is known again.

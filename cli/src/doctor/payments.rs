@@ -48,11 +48,11 @@ const PARTS: [Name; 4] = [Name::Customer, Name::Invoice, Name::Subscription, Nam
 /// Where the payments themselves cannot be read, or Stripe does not know the key.
 pub(super) async fn read(http: Http, key: SecretString, place: &str, rate: u32) -> Result<Payments, ApiError> {
     // In later versions, a payment does not name its invoice.
-    let api = Api::new(http.clone(), key.clone(), None, rate).in_version(API_VERSION);
+    let api = Api::new(http.clone(), key.clone(), None, rate)?.in_version(API_VERSION);
     let mut read = Payments { payments: list(&api).await?, ..Payments::default() };
     read.at_event = at_event(&api).await?;
     let pace = Pace { per_second: f64::from(rate.min(READS_PER_SECOND)), longest_wait: Duration::MAX };
-    let references = References::new(api::objects(http), pace);
+    let references = References::new(api::objects(http)?, pace);
     let access = Access { key: &key, parameter: place.to_owned(), account: None, is_live: !api.is_test() };
     let progress = progress_bar(read.payments.len());
     let mut objects = Objects::default();

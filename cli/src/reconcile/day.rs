@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use serde::Deserialize;
 use serde_json::Value;
 use stripe_amplitude::amplitude::AmplitudeKey;
@@ -18,6 +19,9 @@ use crate::clock;
 use crate::history::{Fate, Translator};
 use crate::stripe::api::Api;
 use crate::stripe::events::{Filter, Listed, OldestFirst};
+
+/// Events that are translated at once, so that a read waits for its turn and not for the answer to another one.
+const AT_ONCE: usize = 20;
 
 /// What Stripe lists for a day, as it would be sent with the settings of now.
 #[derive(Default)]
@@ -99,17 +103,20 @@ impl StripesDay {
         let mut day = Self::default();
         let mut spans = OldestFirst::new(api, filter, None);
         while let Some((events, end)) = spans.next().await.map_err(|error| error.to_string())? {
-            for event in events {
-                day.add(event, translator)?;
+            for some in events.chunks(AT_ONCE) {
+                let fates = join_all(some.iter().map(|event| translator.translate(&event.body))).await;
+                for (event, fate) in some.iter().zip(fates) {
+                    day.add(event, fate?)?;
+                }
             }
             reached(end);
         }
         Ok(day)
     }
 
-    fn add(&mut self, event: Listed, translator: &Translator) -> Result<(), String> {
-        let id = event.place.id;
-        match translator.translate(&event.body) {
+    fn add(&mut self, event: &Listed, fate: Fate) -> Result<(), String> {
+        let id = event.place.id.clone();
+        match fate {
             Fate::Sent(translated) => {
                 // Read as what Amplitude has is read, so that nothing but the event itself can make a difference.
                 let lines = line::read(translated.json.get());

@@ -5,10 +5,14 @@ use std::fmt;
 use stripe_amplitude::amplitude::Region;
 use stripe_amplitude::money::currency::Currency;
 use stripe_amplitude::money::exchange_rate::{Conversion, PreferredCurrency};
+use stripe_amplitude::permissions;
 use stripe_amplitude::projects::parameters::parameter;
-use stripe_amplitude::settings::{PersonalData, Refunds, RevenueFrom, Settings, TestEvents, WithoutUser};
+use stripe_amplitude::settings::{
+    PersonalData, ProductsFrom, References, Refunds, RevenueFrom, Settings, TestEvents, WithoutUser,
+};
 use stripe_amplitude::stripe::event_types::{EventTypes, TYPES, TypePattern};
 use stripe_amplitude::stripe::field_path::{FieldPath, FieldPattern};
+use stripe_amplitude::stripe::purchase::Name;
 use stripe_amplitude::translate::redaction::kinds_of_personal_data;
 
 use super::warnings::covers;
@@ -80,7 +84,7 @@ fn item(item: impl Into<String>) -> Line {
 }
 
 /// All keys, in the order of the README.
-pub(super) fn meanings(settings: &Settings) -> [Meaning; 11] {
+pub(super) fn meanings(settings: &Settings) -> [Meaning; 13] {
     let default = Settings::default();
     let meaning = |key, (value, effect), is_default| Meaning { key, value, is_default, effect };
     [
@@ -94,6 +98,8 @@ pub(super) fn meanings(settings: &Settings) -> [Meaning; 11] {
             user_id_paths(&settings.user_id_paths),
             settings.user_id_paths == default.user_id_paths,
         ),
+        meaning("references", references(settings), settings.references == default.references),
+        meaning("products", products(settings), settings.products == default.products),
         meaning("events", events(settings), settings.events == default.events),
         meaning("revenue_from", revenue_from(settings.revenue_from), settings.revenue_from == default.revenue_from),
         meaning("refunds", refunds(settings), settings.refunds == default.refunds),
@@ -137,6 +143,70 @@ fn user_id_paths(paths: &[FieldPath]) -> Told {
         vec![text("The user ID is the first of these inside `data.object` that Amplitude accepts as an ID:")];
     effect.extend(paths.iter().zip(1..).map(|(path, number)| item(format!("{number}. {path}"))));
     (count(paths.len(), "path"), effect)
+}
+
+fn references(settings: &Settings) -> Told {
+    if settings.references == References::Off {
+        let effect = "A path ends where the event's object ends: Stripe's events hold only the IDs of customers, subscriptions and other objects.";
+        return ("\"off\"".to_owned(), vec![text(effect)]);
+    }
+    let names: Vec<_> = Name::ALL.iter().map(|(name, _)| *name).collect();
+    let of_paths = |paths: &[FieldPath]| {
+        let alone = Settings { user_id_paths: paths.to_vec(), products: ProductsFrom::Event, ..settings.clone() };
+        permissions::needed(&alone)
+    };
+    let needed = of_paths(&settings.user_id_paths);
+    // Of any path: they are tried on the payment of a refund or dispute first.
+    let of_refunds = of_paths(&[]);
+    let mut effect = vec![
+        text(format!(
+            "A path may begin with {}, which means that object of the purchase, whatever the event is. What the event does not hold is read from Stripe's API. Refunds and disputes are attributed by their payment: all paths are tried on it first.",
+            names.join(", ")
+        )),
+        text(format!(
+            "That takes a restricted key of the Stripe account in the parameter {}, and for test-mode events in {}; each with a label where the signing secret has one. It needs:",
+            parameter::STRIPE_API_KEY,
+            parameter::STRIPE_TEST_API_KEY
+        )),
+    ];
+    effect.extend(needed.permissions.iter().map(|permission| {
+        let needs = |path: &&FieldPath| of_paths(std::slice::from_ref(*path)).permissions.contains(permission);
+        let paths: Vec<_> = settings.user_id_paths.iter().filter(needs).map(FieldPath::as_str).collect();
+        let reason = if of_refunds.permissions.contains(permission) {
+            "refunds and disputes".to_owned()
+        } else {
+            paths.join(", ")
+        };
+        item(format!("{permission}, for {reason}"))
+    }));
+    effect.push(text(format!("An event takes {} at the most.", count(needed.most_reads, "read"))));
+    effect.push(text(QUEUE));
+    ("\"follow\"".to_owned(), effect)
+}
+
+const QUEUE: &str = "Deploy the redelivery queue with it, which is the template's default: an event waits there while Stripe's API does not answer. Without the queue, Stripe has to deliver it again.";
+
+fn products(settings: &Settings) -> Told {
+    if settings.products == ProductsFrom::Event {
+        let effect = "`product_names` and `product_ids` are those that the event itself has: of an invoice its first ten lines, of a payment most often none.";
+        return ("\"event\"".to_owned(), vec![text(effect)]);
+    }
+    let without = permissions::needed(&Settings { products: ProductsFrom::Event, ..settings.clone() });
+    let alone = permissions::needed(&Settings { references: References::Off, ..settings.clone() });
+    let with = permissions::needed(settings);
+    let more = count(with.most_reads.saturating_sub(without.most_reads), "read");
+    let mut effect = vec![
+        text(
+            "Payments have the products of their invoice or checkout session, and invoices those of a hundred lines, each by the product's own name, read from Stripe's API. An event whose products cannot be read is sent without them, and `products_incomplete` marks it.",
+        ),
+        text(format!("The restricted key in {} needs:", parameter::STRIPE_API_KEY)),
+    ];
+    effect.extend(alone.permissions.iter().map(|permission| item(permission.to_string())));
+    effect.push(text(format!(
+        "An event takes {} at the most, which is {more} more than without `products`.",
+        count(with.most_reads, "read")
+    )));
+    ("\"follow\"".to_owned(), effect)
 }
 
 fn events(settings: &Settings) -> Told {
@@ -479,7 +549,7 @@ mod tests {
     #[test]
     fn what_is_not_the_default_is_not_called_so() {
         let whole = settings(
-            r#"{"amplitude_region": "eu", "user_id_paths": ["a"], "events": {"add": ["refund.created"]},
+            r#"{"amplitude_region": "eu", "user_id_paths": ["a"], "references": "follow", "products": "follow", "events": {"add": ["refund.created"]},
                 "revenue_from": "payment_intents", "refunds": "negative_revenue",
                 "preferred_currency": {"code": "USD"}, "without_user": "ignore", "max_age_days": 30,
                 "test_events": "drop", "personal_data": "keep", "drop_properties": ["a.*"]}"#,
@@ -529,6 +599,35 @@ mod tests {
         let won_only =
             told(r#"{"refunds": "negative_revenue", "events": {"remove": ["charge.dispute.funds_withdrawn"]}}"#);
         assert!(won_only.contains("has nothing to add back"), "{won_only}");
+    }
+
+    #[test]
+    fn a_permission_is_told_with_the_paths_that_need_it() {
+        let settings = r#"{"references": "follow", "user_id_paths": ["metadata.id", "customer.metadata.id", "subscription.metadata.id"]}"#;
+        let told = told(settings, "references");
+        for words in [
+            "rak_customer_read), for customer.metadata.id ",
+            "rak_subscription_read), for subscription.metadata.id ",
+            "rak_payment_intent_read), for refunds and disputes ",
+            "rak_charge_read), for refunds and disputes ",
+            "stripe-api-key",
+            "An event takes 4 reads at the most.",
+            "redelivery queue",
+        ] {
+            assert!(told.contains(words), "{words}: {told}");
+        }
+        assert!(!told.contains("rak_product_read"), "{told}");
+    }
+
+    #[test]
+    fn products_are_told_with_their_own_permissions() {
+        let told = |settings| told(settings, "products");
+        let follow = told(r#"{"products": "follow"}"#);
+        for words in ["rak_product_read", "rak_plan_read", "rak_invoice_read", "`products_incomplete`"] {
+            assert!(follow.contains(words), "{words}: {follow}");
+        }
+        assert!(!follow.contains("rak_customer_read"), "{follow}");
+        assert!(!told("{}").contains("rak_"));
     }
 
     #[test]

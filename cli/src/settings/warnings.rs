@@ -2,9 +2,12 @@
 
 use std::fmt::Display;
 
-use stripe_amplitude::settings::{PersonalData, Refunds, RevenueFrom, Settings, WithoutUser};
+use stripe_amplitude::settings::{
+    PersonalData, References, Refunds, RevenueFrom, Settings, USER_ID_PATHS, WithoutUser,
+};
 use stripe_amplitude::stripe::event_types::{EventTypes, TYPES, TypePattern};
 use stripe_amplitude::stripe::field_path::FieldPath;
+use stripe_amplitude::stripe::purchase::Name;
 
 use super::meaning::{
     CHARGE_CAPTURED, CHARGE_REFUNDED, CHARGE_SUCCEEDED, FEE_CREATED, FEE_REFUNDED, FUNDS_WITHDRAWN, PAYMENT_SUCCEEDED,
@@ -26,6 +29,7 @@ pub(crate) fn warnings(settings: &Settings, length: usize) -> Vec<String> {
     warnings.extend(revenue(settings));
     warnings.extend(age(settings.max_age_days));
     warnings.extend(split_users(&settings.user_id_paths));
+    warnings.extend(unfollowed(settings));
     if settings.personal_data == PersonalData::Keep {
         warnings.push(
             "`personal_data` is \"keep\": names, e-mail addresses, telephone numbers and all else that is listed there leaves for Amplitude".to_owned(),
@@ -144,6 +148,23 @@ fn split_users(paths: &[FieldPath]) -> Vec<String> {
     paths.iter().filter(on_sessions).map(warning).collect()
 }
 
+/// Paths into objects of which an event has only the ID. That of the default list is there for events that somebody expanded.
+fn unfollowed(settings: &Settings) -> Vec<String> {
+    if settings.references == References::Follow {
+        return Vec::new();
+    }
+    let is_unfollowed = |path: &&FieldPath| {
+        Name::of(path).is_some_and(|(_, rest)| rest.is_some()) && !USER_ID_PATHS.contains(&path.as_str())
+    };
+    let warning = |path: &FieldPath| {
+        let name = path.as_str().split('.').next().unwrap_or_default();
+        format!(
+            "`user_id_paths` has {path}, which never finds anything: Stripe's events hold only the ID of the {name}; with \"references\": \"follow\", it is read"
+        )
+    };
+    settings.user_id_paths.iter().filter(is_unfollowed).map(warning).collect()
+}
+
 fn age(days: Option<u32>) -> Option<String> {
     let Some(days) = days else {
         return Some(
@@ -183,6 +204,11 @@ mod tests {
         for (settings, words) in [
             ("{}", &[][..]),
             (r#"{"user_id_paths": ["a", "b", "a", "a"]}"#, &["`user_id_paths` has a more than once"]),
+            (
+                r#"{"user_id_paths": ["customer.metadata.id", "subscription.metadata.id", "customer.email", "invoice"]}"#,
+                &["has customer.metadata.id, which never finds", "the ID of the subscription"],
+            ),
+            (r#"{"user_id_paths": ["customer.metadata.id"], "references": "follow"}"#, &[]),
             (r#"{"events": {"add": ["charge.refunded"]}}"#, &["has charge.refunded, which is on the default list"]),
             (r#"{"events": {"add": ["charge.*", "charge.dispute.created"]}}"#, &[]),
             (r#"{"events": {"add": ["refund.created", "refund.created"]}}"#, &["has refund.created more than once"]),

@@ -4,6 +4,7 @@ use std::error::Error;
 
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
+use stripe_amplitude::permissions;
 use stripe_amplitude::projects::parameters::{DeliverySettings, Parameter, parameter, stripe_key};
 use stripe_amplitude::settings::{References, Settings};
 
@@ -140,7 +141,7 @@ impl Setup {
 
     fn without(&self, what: &str, meaning: &str) -> String {
         let (folder, name) = (&self.folder, self.key_name());
-        let permissions = restricted_key::permissions(&followed());
+        let permissions = permissions::needed(&followed()).permissions;
         format!(
             "{what}: only the event itself tells whose it is, and the payment of a subscription or a refund hardly does. With \"references\": \"follow\" in {folder}/settings and a restricted key of Stripe in {folder}/{name} ({}), the user ID is read from Stripe's API, too; {QUEUE}. {meaning}",
             restricted_key::in_words(&permissions)
@@ -154,7 +155,7 @@ impl Setup {
         let given = match (stored, settings.follow(), is_new) {
             (None, true, _) => Some(key::STRIPE_RESTRICTED.required()?),
             (None, false, true) if !self.arguments.yes => {
-                let permissions = restricted_key::permissions(&followed());
+                let permissions = permissions::needed(&followed()).permissions;
                 key::STRIPE_RESTRICTED.offered(&format!(
                     "A new project follows references if it has a restricted key of Stripe. Create one in Stripe's dashboard (Developers, API keys) with {}.",
                     restricted_key::in_words(&permissions)
@@ -179,8 +180,8 @@ impl Setup {
     /// Asks Stripe for each permission that the settings need.
     async fn check_key(&self, key: &SecretString, place: &str, settings: &Settings) -> Result<(), Box<dyn Error>> {
         self.check_kind(key, place)?;
-        let api = Api::new(http::build()?, key.clone(), None, self.arguments.rate.min(api::RATE));
-        let needed = restricted_key::permissions(settings);
+        let api = Api::new(http::build()?, key.clone(), None, self.arguments.rate.min(api::RATE))?;
+        let needed = permissions::needed(settings).permissions;
         let missing = restricted_key::missing(&api, &needed).await;
         let missing = missing.map_err(|error| restricted_key::refusal(place, &error))?;
         if missing.is_empty() {

@@ -12,14 +12,13 @@ use reqwest::{Client, Method, RequestBuilder, Response};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use stripe_amplitude::http_client::secured_url;
 use stripe_amplitude::stripe::reference;
-use stripe_amplitude::stripe::references::api::StripeApi;
+use stripe_amplitude::stripe::references::api::{STRIPE_API_URL, StripeApi};
 use tokio::time::{Instant, sleep, sleep_until};
 
-/// Another address of Stripe's API, for tests.
+/// Another address of Stripe's API, for tests and proxies.
 const URL_VARIABLE: &str = "STRIPE_API_URL";
-
-const URL: &str = "https://api.stripe.com";
 
 /// Requests a second. Stripe takes 25 of a kind, in test mode 25 in all, and the shop asks, too.
 pub(crate) const RATE: u32 = 20;
@@ -28,7 +27,7 @@ pub(crate) const RATE: u32 = 20;
 const LIMIT: Duration = Duration::from_secs(80);
 
 /// Attempts at the most. With the pauses between them, somewhat over two minutes.
-const ATTEMPTS: u32 = 9;
+pub(crate) const ATTEMPTS: u32 = 9;
 
 /// The pause before the second attempt is at most this long, and doubles then; full jitter over its second half.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
@@ -70,10 +69,13 @@ pub(crate) struct Api {
 
 impl Api {
     /// `account` is a connected account that the key's platform looks at.
-    pub(crate) fn new(http: Client, key: SecretString, account: Option<String>, rate: u32) -> Self {
-        let url = other_url();
-        let url = url.as_deref().unwrap_or(URL).trim_end_matches('/').to_owned();
-        Self { http, url, key, account, version: None, pace: Pace::new(rate) }
+    ///
+    /// # Errors
+    /// Where the key would leave in the clear.
+    pub(crate) fn new(http: Client, key: SecretString, account: Option<String>, rate: u32) -> Result<Self, ApiError> {
+        let url = other_url()?;
+        let url = url.as_deref().unwrap_or(STRIPE_API_URL).trim_end_matches('/').to_owned();
+        Ok(Self { http, url, key, account, version: None, pace: Pace::new(rate) })
     }
 
     /// The same, with answers in this API version.
@@ -214,13 +216,18 @@ impl Api {
     }
 }
 
-fn other_url() -> Option<String> {
-    std::env::var(URL_VARIABLE).ok().filter(|url| !url.is_empty())
+/// The address that the environment names, if it names one.
+fn other_url() -> Result<Option<String>, ApiError> {
+    let url = std::env::var(URL_VARIABLE).ok().filter(|url| !url.is_empty());
+    url.map(|url| secured_url(&url).ok_or(ApiError::Insecure)).transpose()
 }
 
 /// The objects that events refer to, as the function reads them.
-pub(crate) fn objects(http: Client) -> StripeApi {
-    StripeApi::new(http, other_url())
+///
+/// # Errors
+/// Where the key would leave in the clear.
+pub(crate) fn objects(http: Client) -> Result<StripeApi, ApiError> {
+    Ok(StripeApi::new(http, other_url()?))
 }
 
 /// What matters of an answer besides its body.
@@ -267,7 +274,8 @@ fn form(fields: &[(&str, String)]) -> String {
     form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish()
 }
 
-fn pause(attempts: u32) -> Duration {
+/// How long to wait after so many attempts.
+pub(crate) fn pause(attempts: u32) -> Duration {
     let longest = FIRST_PAUSE.saturating_mul(1 << attempts.saturating_sub(1).min(16)).min(LONGEST_PAUSE);
     longest.mul_f64(0.5 + 0.5 * fastrand::f64())
 }
@@ -298,10 +306,18 @@ impl Pace {
 /// Why Stripe has no answer for us, in our own words.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum ApiError {
+    /// Another address of Stripe's API, to which the key would go in the clear.
+    Insecure,
     UnknownKey,
-    Forbidden { permission: Permission, account: Option<String> },
+    Forbidden {
+        permission: Permission,
+        account: Option<String>,
+    },
     TooMany,
-    Refused { status: u16, about: Vec<String> },
+    Refused {
+        status: u16,
+        about: Vec<String>,
+    },
     Unreachable(String),
     Unreadable,
 }
@@ -309,6 +325,9 @@ pub(crate) enum ApiError {
 impl fmt::Display for ApiError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Insecure => {
+                write!(f, "{URL_VARIABLE} takes an https URL, or an http URL of this machine or its containers")
+            }
             Self::UnknownKey => write!(
                 f,
                 "Stripe does not know the key in STRIPE_SECRET_KEY; it takes a secret key (sk_…) or a restricted key (rk_…), not a publishable one (pk_…)"
@@ -338,7 +357,7 @@ mod tests {
     use super::*;
 
     fn api(key: &str) -> Api {
-        Api::new(crate::http::build().unwrap(), key.into(), Some("acct_1".to_owned()), RATE)
+        Api::new(crate::http::build().unwrap(), key.into(), Some("acct_1".to_owned()), RATE).unwrap()
     }
 
     #[test]

@@ -3,41 +3,12 @@
 use std::collections::BTreeSet;
 
 use secrecy::{ExposeSecret as _, SecretString};
-use stripe_amplitude::settings::{ProductsFrom, References, Settings};
-use stripe_amplitude::stripe::purchase::Name;
 use stripe_amplitude::stripe::reference::Permission;
 use stripe_amplitude::stripe::reference::permission::{
     CARDHOLDERS, CHARGES, CHECKOUT_SESSIONS, CUSTOMERS, INVOICES, PAYMENT_INTENTS, PRICES, PRODUCTS, SUBSCRIPTIONS,
 };
 
 use super::api::{self, Api, ApiError};
-
-/// What the settings need in the worst case.
-pub(crate) fn permissions(settings: &Settings) -> BTreeSet<Permission> {
-    let mut permissions = BTreeSet::new();
-    if settings.references == References::Follow {
-        // A refund and a dispute begin with their payment, whatever the paths are.
-        permissions.extend([CHARGES, PAYMENT_INTENTS]);
-        for (name, inside) in settings.user_id_paths.iter().filter_map(Name::of) {
-            if name != Name::Cardholder {
-                // One object is found along others.
-                permissions.insert(INVOICES);
-            }
-            match name {
-                // It is searched, even where only its ID is wanted.
-                Name::CheckoutSession => permissions.insert(CHECKOUT_SESSIONS),
-                Name::Customer if inside.is_some() => permissions.insert(CUSTOMERS),
-                Name::Subscription if inside.is_some() => permissions.insert(SUBSCRIPTIONS),
-                Name::Cardholder if inside.is_some() => permissions.insert(CARDHOLDERS),
-                _ => false,
-            };
-        }
-    }
-    if settings.products == ProductsFrom::References {
-        permissions.extend([INVOICES, CHECKOUT_SESSIONS, PAYMENT_INTENTS, PRICES, PRODUCTS]);
-    }
-    permissions
-}
 
 /// Objects that do not exist: whoever may read such objects is answered 404, and whoever may not 403.
 const NOWHERE: [(Permission, &str); 9] = [
@@ -101,31 +72,6 @@ mod tests {
     use stripe_amplitude::stripe::reference::ReferenceKind;
 
     use super::*;
-
-    fn of(settings: &str) -> Vec<Permission> {
-        permissions(&Settings::parse(settings).unwrap()).into_iter().collect()
-    }
-
-    #[test]
-    fn each_permission_is_needed_only_where_the_settings_need_it() {
-        assert_eq!(of("{}"), []);
-        assert_eq!(of(r#"{"user_id_paths": ["customer.metadata.id"]}"#), []);
-        assert_eq!(of(r#"{"references": "follow"}"#), [CHARGES, CUSTOMERS, INVOICES, PAYMENT_INTENTS]);
-        for (path, permissions) in [
-            ("metadata.user_id", &[CHARGES, PAYMENT_INTENTS][..]),
-            ("customer", &[CHARGES, INVOICES, PAYMENT_INTENTS]),
-            ("payment_intent.metadata.id", &[CHARGES, INVOICES, PAYMENT_INTENTS]),
-            ("subscription.metadata.id", &[CHARGES, INVOICES, PAYMENT_INTENTS, SUBSCRIPTIONS]),
-            ("cardholder.metadata.id", &[CARDHOLDERS, CHARGES, PAYMENT_INTENTS]),
-            ("checkout_session", &[CHARGES, CHECKOUT_SESSIONS, INVOICES, PAYMENT_INTENTS]),
-        ] {
-            let settings = serde_json::json!({"references": "follow", "user_id_paths": [path]}).to_string();
-            assert_eq!(of(&settings), permissions, "{path}");
-        }
-        let products = of(r#"{"products": "follow"}"#);
-        assert!([INVOICES, CHECKOUT_SESSIONS, PRICES, PRODUCTS].iter().all(|needed| products.contains(needed)));
-        assert!(!products.contains(&CUSTOMERS));
-    }
 
     #[test]
     fn every_permission_can_be_asked_for() {

@@ -11,17 +11,37 @@ use crate::stripe::json::Json;
 use crate::stripe::purchase::Found;
 use crate::stripe::reference::Reference;
 
-/// How long an object is kept that gave the user of an event.
-const LONG: Duration = Duration::from_secs(15 * 60);
+/// How much is kept, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// An object that gave the user of an event.
+    pub(super) long: Duration,
+    /// Any other answer.
+    pub(super) short: Duration,
+    /// Objects, at the most.
+    pub(super) objects: usize,
+    /// What they may hold together, in bytes of memory.
+    pub(super) bytes: usize,
+}
 
-/// How long any other answer is kept: the events of one purchase come within seconds.
-const SHORT: Duration = Duration::from_secs(10);
+impl Limits {
+    /// Of the function: the events of one purchase come within seconds, and the bytes are an eighth of the least memory that
+    /// a function has.
+    pub(super) const FUNCTION: Self = Self {
+        long: Duration::from_secs(15 * 60),
+        short: Duration::from_secs(10),
+        objects: 1000,
+        bytes: 16 * 1024 * 1024,
+    };
 
-/// Objects, at the most.
-const MOST_OBJECTS: usize = 1000;
-
-/// What they may hold together, in bytes of memory: an eighth of the least that a function has.
-const MOST_BYTES: usize = 16 * 1024 * 1024;
+    /// Of a history: its purchases are over, and the events of one customer lie far apart in it.
+    pub(super) const HISTORY: Self = Self {
+        long: Duration::from_secs(60 * 60),
+        short: Duration::from_secs(60 * 60),
+        objects: 100_000,
+        bytes: 256 * 1024 * 1024,
+    };
+}
 
 /// An object of an account, as a project's key sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -34,8 +54,9 @@ pub(super) struct Key {
 /// A read that others may wait for.
 pub(super) type UnderWay = Arc<OnceCell<Result<Found, ReferenceError>>>;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Cache {
+    limits: Limits,
     entries: HashMap<Key, Entry>,
     /// The keys of the entries, the oldest first.
     order: VecDeque<Key>,
@@ -51,10 +72,14 @@ struct Entry {
 }
 
 impl Cache {
+    pub(super) fn new(limits: Limits) -> Self {
+        Self { limits, entries: HashMap::new(), order: VecDeque::new(), bytes: 0, under_way: HashMap::new() }
+    }
+
     pub(super) fn get(&self, key: &Key, now: SystemTime) -> Option<Found> {
         let entry = self.entries.get(key)?;
         // A clock that was set back must not keep it for longer.
-        let left = entry.expires.duration_since(now).ok().filter(|left| *left <= LONG && !left.is_zero());
+        let left = entry.expires.duration_since(now).ok().filter(|left| *left <= self.limits.long && !left.is_zero());
         left.map(|_| entry.found.clone())
     }
 
@@ -76,15 +101,16 @@ impl Cache {
         }
         self.under_way.remove(key);
         if let Ok(found) = result {
-            self.insert(key.clone(), found.clone(), now + SHORT);
+            self.insert(key.clone(), found.clone(), now + self.limits.short);
         }
     }
 
     pub(super) fn keep(&mut self, key: &Key, now: SystemTime) {
+        let Limits { long, short, .. } = self.limits;
         if let Some(entry) = self.entries.get_mut(key) {
             // Not longer than once: an object that is used all the time shall be read again, too.
-            let kept_until = entry.expires + (LONG - SHORT);
-            if entry.expires.duration_since(now).is_ok_and(|left| left <= SHORT) {
+            let kept_until = entry.expires + (long - short);
+            if entry.expires.duration_since(now).is_ok_and(|left| left <= short) {
                 entry.expires = kept_until;
             }
         }
@@ -94,13 +120,13 @@ impl Cache {
         self.remove(&key);
         let bytes =
             size_of::<Entry>() + 2 * (size_of::<Key>() + key.scope.len() + key.reference.id.len()) + size(&found);
-        if bytes > MOST_BYTES / 8 {
+        if bytes > self.limits.bytes / 8 {
             return;
         }
         self.bytes += bytes;
         self.order.push_back(key.clone());
         self.entries.insert(key, Entry { found, bytes, expires });
-        while (self.entries.len() > MOST_OBJECTS || self.bytes > MOST_BYTES)
+        while (self.entries.len() > self.limits.objects || self.bytes > self.limits.bytes)
             && let Some(oldest) = self.order.front().cloned()
         {
             self.remove(&oldest);
@@ -157,9 +183,9 @@ mod tests {
 
     #[test]
     fn an_object_is_kept_for_ten_seconds_and_for_fifteen_minutes_where_it_gave_a_user() {
-        let mut cache = Cache::default();
+        let mut cache = Cache::new(Limits::FUNCTION);
         for id in ["cus_1", "cus_2"] {
-            cache.insert(key(id), Found::Nothing, START + SHORT);
+            cache.insert(key(id), Found::Nothing, START + Limits::FUNCTION.short);
         }
         cache.keep(&key("cus_2"), after(3));
         let is_there =
@@ -174,19 +200,24 @@ mod tests {
 
     #[test]
     fn the_number_and_the_bytes_are_bounded_and_the_oldest_go_first() {
-        let mut cache = Cache::default();
-        for number in 0..3 * MOST_OBJECTS {
+        let mut cache = Cache::new(Limits::FUNCTION);
+        for number in 0..3 * Limits::FUNCTION.objects {
             cache.insert(key(&format!("cus_{number}")), Found::Nothing, after(10));
         }
-        assert_eq!((cache.entries.len(), cache.order.len()), (MOST_OBJECTS, MOST_OBJECTS));
+        assert_eq!((cache.entries.len(), cache.order.len()), (Limits::FUNCTION.objects, Limits::FUNCTION.objects));
         assert_eq!(cache.get(&key("cus_0"), START), None);
         let large = found(&json!({"text": "x".repeat(1024 * 1024)}));
         for number in 0..40 {
             cache.insert(key(&format!("large_{number}")), large.clone(), after(10));
         }
-        assert!(cache.bytes <= MOST_BYTES && cache.entries.len() < 20, "{} {}", cache.bytes, cache.entries.len());
+        assert!(
+            cache.bytes <= Limits::FUNCTION.bytes && cache.entries.len() < 20,
+            "{} {}",
+            cache.bytes,
+            cache.entries.len()
+        );
         assert_eq!(cache.bytes, cache.entries.values().map(|entry| entry.bytes).sum::<usize>());
-        cache.insert(key("too large"), found(&json!({"text": "x".repeat(MOST_BYTES)})), after(10));
+        cache.insert(key("too large"), found(&json!({"text": "x".repeat(Limits::FUNCTION.bytes)})), after(10));
         assert_eq!(cache.get(&key("too large"), START), None);
     }
 }

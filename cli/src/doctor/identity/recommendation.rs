@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
 
+use stripe_amplitude::permissions;
 use stripe_amplitude::settings::{References, Settings};
 use stripe_amplitude::stripe::field_path::FieldPath;
 use stripe_amplitude::stripe::json::Object;
@@ -60,7 +61,7 @@ impl Recommendation {
             covered: covered(listed, found, &settings),
             reads: reads.iter().sum(),
             most_reads: reads.into_iter().max().unwrap_or(0),
-            permissions: restricted_key::in_words(&restricted_key::permissions(&settings)),
+            permissions: restricted_key::in_words(&permissions::needed(&settings).permissions),
             others: others.map(|(place, _)| place.to_string()).collect(),
         })
     }
