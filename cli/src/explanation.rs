@@ -88,6 +88,8 @@ pub(crate) struct Reading {
     /// As far as it is known.
     user: UserId,
     is_live: bool,
+    /// The parameter that holds the key for it.
+    parameter: String,
 }
 
 /// What an object is read for.
@@ -190,6 +192,7 @@ impl<'b> Explanation<'b> {
 fn fate<'b>(event: Event<'b>, context: &Context<'_>, received: u64) -> Result<Fate<'b>, MissingRate> {
     let (user, purpose) = user_id(&event, context);
     let is_live = event.livemode != Some(false);
+    let parameter = DeliverySettings::stripe_key_parameter(event.livemode, context.source);
     let anchor = device::anchor(&event, context.project);
     let anchor = Anchor { from: anchor.from, id: anchor.id.to_owned(), kind: event.kind().to_owned() };
     let mut removed: BTreeMap<Reason, Vec<String>> = BTreeMap::new();
@@ -199,7 +202,9 @@ fn fate<'b>(event: Event<'b>, context: &Context<'_>, received: u64) -> Result<Fa
         removed.entry(reason).or_default().push(path.to_string());
     })?;
     let decision = match decision {
-        Decision::Read(_, unread) => return Ok(Fate::Unread(Box::new(Reading { unread, purpose, user, is_live }))),
+        Decision::Read(_, unread) => {
+            return Ok(Fate::Unread(Box::new(Reading { unread, purpose, user, is_live, parameter })));
+        }
         Decision::Send(translation) => Ok(translation),
         Decision::Ignore(reason, translation) => Err((reason, translation)),
     };
@@ -334,7 +339,7 @@ fn ignored(f: &mut fmt::Formatter<'_>, reason: &IgnoreReason) -> fmt::Result {
 
 impl fmt::Display for Reading {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { unread: Unread { reference, is_for_products }, purpose, user, is_live } = self;
+        let Self { unread: Unread { reference, is_for_products }, purpose, user, is_live, parameter } = self;
         let kind = reference.kind;
         if *is_for_products {
             user.fmt(f)?;
@@ -346,11 +351,10 @@ impl fmt::Display for Reading {
         }
         text(f, &format!("GET {}", reference.path()))?;
         let permissions: Vec<_> = kind.permissions().iter().map(ToString::to_string).collect();
-        let key = DeliverySettings::stripe_key_parameter(Some(*is_live), None);
         text(
             f,
             &format!(
-                "The function reads the {kind} {purpose}, with the key in the parameter {key}, which needs {}.",
+                "The function reads the {kind} {purpose}, with the key in the parameter {parameter}, which needs {}.",
                 permissions.join(", ")
             ),
         )?;
