@@ -603,7 +603,7 @@ mod tests {
 
     #[test]
     fn a_permission_is_told_with_the_paths_that_need_it() {
-        let settings = r#"{"references": "follow", "user_id_paths": ["metadata.id", "customer.metadata.id", "subscription.metadata.id"]}"#;
+        let settings = r#"{"references": "follow", "refunds": "negative_revenue", "user_id_paths": ["metadata.id", "customer.metadata.id", "subscription.metadata.id"]}"#;
         let told = told(settings, "references");
         for words in [
             "rak_customer_read), for customer.metadata.id ",
@@ -623,7 +623,7 @@ mod tests {
     fn products_are_told_with_their_own_permissions() {
         let told = |settings| told(settings, "products");
         let follow = told(r#"{"products": "follow"}"#);
-        for words in ["rak_product_read", "rak_plan_read", "rak_invoice_read", "`products_incomplete`"] {
+        for words in ["rak_product_read", "(plan_read)", "rak_invoice_read", "`products_incomplete`"] {
             assert!(follow.contains(words), "{words}: {follow}");
         }
         assert!(!follow.contains("rak_customer_read"), "{follow}");

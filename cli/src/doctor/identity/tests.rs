@@ -79,7 +79,7 @@ fn the_ids_of_subscriptions_are_found_on_the_customer() {
             "customer.metadata.user_id: 10 IDs, such as hi…_0; looks like",
             "recommended, for 100 % (10) of the payments; by the present settings, 0 %",
             "It takes 1.0 reads for the event of a payment on average, 1 at the most",
-            "The key needs Charges and Refunds: Read (rak_charge_read), Customers: Read",
+            "The key needs Customers: Read",
         ],
     );
     assert!(Settings::parse(identity.line().unwrap()).is_ok());
