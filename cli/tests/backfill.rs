@@ -4,7 +4,6 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 mod local_amplitude;
-mod objects;
 mod shop;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,7 +13,6 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use amplitude_emulator::{Configuration, Endpoint, Fault as AmplitudeFault, FaultyAnswer};
-use objects::Objects;
 use serde_json::{Value, json};
 use shop::{Ended, Shop, ended};
 use stripe_emulator::{Event, Fault, Permission, history, sample};
@@ -974,65 +972,67 @@ fn payment_of(number: usize, customer: &str, created: i64) -> Value {
             "customer": customer, "invoice": null, "amount_received": 100, "currency": "usd"}}})
 }
 
-/// A shop that follows references, its past in a file, and its objects.
-async fn following(events: &[Value]) -> (World, Objects) {
+/// The key of the project.
+const PROJECT_KEY: &str = "rk_test_of_the_project";
+
+/// A shop that follows references, with its past in a file.
+async fn following(events: &[Value]) -> World {
     let world = World::new().await;
-    world.parameter("stripe-test-api-key", "rk_test_of_the_project");
+    world.parameter("stripe-test-api-key", PROJECT_KEY);
     world.parameter("settings", r#"{"references": "follow", "user_id_paths": ["customer.metadata.id", "customer"]}"#);
     let lines: Vec<_> = events.iter().map(Value::to_string).collect();
     std::fs::write(world.path("events.ndjson"), lines.join("\n")).unwrap();
-    (world, Objects::start())
+    world.stripe.allow(PROJECT_KEY, &[Permission::CustomerRead]);
+    world
 }
 
-fn customer(id: &str, user: &str) -> (u16, Value) {
-    (200, json!({"id": id, "object": "customer", "metadata": {"id": user}}))
+fn customer(id: &str, user: &str) -> Value {
+    json!({"id": id, "object": "customer", "metadata": {"id": user}})
 }
 
 #[tokio::test]
 async fn references_are_followed_with_the_projects_key_and_each_object_is_read_once() {
     let at = World::new().await.now - DAY;
     let events: Vec<_> = (0..12).map(|number| payment_of(number, &format!("cus_{}", number % 3), at)).collect();
-    let (world, objects) = following(&events).await;
+    let world = following(&events).await;
     for number in 0..3 {
-        objects.answer(&format!("/v1/customers/cus_{number}"), &[customer("cus", &format!("user_{number}"))]);
+        world.stripe.put(customer(&format!("cus_{number}"), &format!("user_{number}"))).unwrap();
     }
     // Busy, and not there for a moment.
-    let busy = (429, json!({"error": {"code": "rate_limit"}}));
-    objects.answer("/v1/customers/cus_1", &[busy, (503, json!({})), customer("cus_1", "user_1")]);
-    let run = |arguments: &[&str]| {
-        let mut command = world.command(&[&["--from-file", "events.ndjson"], arguments].concat());
-        ended(command.env("STRIPE_API_URL", &objects.url))
-    };
-    let counted = run(&["--dry-run"]);
+    world.stripe.fail_at("/v1/customers/cus_1", 1, Fault::TooManyRequests);
+    world.stripe.fail_at("/v1/customers/cus_1", 1, Fault::Unavailable);
+    let counted = world.run(&["--from-file", "events.ndjson", "--dry-run"]);
     assert!(counted.code == Some(0) && counted.out.contains("12  customer.metadata.id"), "{counted:?}");
-    assert_eq!(objects.asked().len(), 5, "{:?}", objects.asked());
-    assert!(objects.asked().iter().all(|(_, key)| key == "rk_test_of_the_project"));
-    let sent = run(&["--yes"]);
+    let asked = world.stripe.requests();
+    assert_eq!(asked.len(), 5, "{:?}", world.stripe.counts());
+    assert!(asked.iter().all(|request| request.key().as_deref() == Some(PROJECT_KEY)));
+    let sent = world.run(&["--from-file", "events.ndjson", "--yes"]);
     assert_eq!(sent.code, Some(0), "{sent:?}");
     let users: BTreeSet<_> = world.amplitude.events().iter().map(|event| event.event["user_id"].to_string()).collect();
     assert_eq!(users, ["user_0", "user_1", "user_2"].map(|user| format!("\"{user}\"")).into());
-    assert_eq!(objects.asked().len(), 8);
+    assert_eq!(world.stripe.requests().len(), 8);
 }
 
 #[tokio::test]
 async fn what_cannot_be_read_ends_it_with_the_parameter_and_nothing_goes_to_a_lower_path() {
     let at = World::new().await.now - DAY;
-    let (world, objects) = following(&[payment_of(1, "cus_1", at)]).await;
-    let run = || {
-        let mut command = world.command(&["--from-file", "events.ndjson", "--yes"]);
-        ended(command.env("STRIPE_API_URL", &objects.url))
-    };
-    for (status, words) in [
-        (403, "/stripe-amplitude/shop/stripe-test-api-key lacks a permission"),
-        (401, "/stripe-amplitude/shop/stripe-test-api-key is not accepted"),
+    let world = following(&[payment_of(1, "cus_1", at)]).await;
+    world.stripe.put(customer("cus_1", "user_1")).unwrap();
+    let run = || world.run(&["--from-file", "events.ndjson", "--yes"]);
+    for (permissions, words) in [
+        (Some(&[][..]), "/stripe-amplitude/shop/stripe-test-api-key lacks a permission"),
+        (None, "/stripe-amplitude/shop/stripe-test-api-key is not accepted"),
     ] {
-        objects.answer("/v1/customers/cus_1", &[(status, json!({"error": {"code": "x", "message": "hidden"}}))]);
+        match permissions {
+            Some(permissions) => world.stripe.allow(PROJECT_KEY, permissions),
+            None => world.stripe.revoke(PROJECT_KEY),
+        }
         let ended = run();
         let said = format!("{}{}", ended.out, ended.error);
-        assert!(ended.code == Some(1) && said.contains(words) && !said.contains("hidden"), "{ended:?}");
+        assert!(ended.code == Some(1) && said.contains(words) && !said.contains(PROJECT_KEY), "{ended:?}");
         assert!(world.amplitude.events().is_empty());
     }
-    objects.answer("/v1/customers/cus_1", &[customer("cus_1", "user_1")]);
+    world.stripe.allow(PROJECT_KEY, &[Permission::CustomerRead]);
     let ended = run();
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert_eq!(world.amplitude.events()[0].event["user_id"], "user_1");
@@ -1040,7 +1040,7 @@ async fn what_cannot_be_read_ends_it_with_the_parameter_and_nothing_goes_to_a_lo
 
 #[tokio::test]
 async fn a_key_never_leaves_in_the_clear() {
-    let (world, _) = following(&[]).await;
+    let world = following(&[]).await;
     let mut command = world.command(&["--from-file", "events.ndjson", "--yes"]);
     let ended = ended(command.env("STRIPE_API_URL", "http://stripe.example"));
     assert!(ended.code == Some(1) && ended.error.contains("STRIPE_API_URL"), "{ended:?}");

@@ -4,7 +4,6 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 mod command_line;
-mod objects;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -13,9 +12,9 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 
 use command_line::{Serving, cli, file, root, run, run_with, sample};
-use objects::Objects;
 use serde_json::{Value, json};
 use stripe_amplitude::stripe::signature::{SignatureHeader, SigningSecret, verify};
+use stripe_emulator::{Emulator, Fault, Permission};
 
 const EVENT: &str = "events/stripe/payment_intent.succeeded.json";
 
@@ -367,44 +366,41 @@ fn a_preview_says_what_would_be_read_and_reads_nothing() {
 #[test]
 fn a_preview_that_follows_reads_with_the_key_in_the_environment() {
     let (event, settings) = following();
-    let objects = Objects::start();
+    let stripe = Emulator::start().unwrap();
+    let key = "rk_live_51OfThePreview";
+    stripe.allow(key, &Permission::ALL);
     let run = |event: &str, key: &str| {
         let mut command = cli(&["preview", event, "--settings", &settings, "--follow"]);
-        let output = command.env("STRIPE_API_URL", &objects.url).env("STRIPE_RESTRICTED_KEY", key).output().unwrap();
+        let output = command.env("STRIPE_API_URL", stripe.url()).env("STRIPE_RESTRICTED_KEY", key).output().unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
         (output.status.code(), text(output.stdout), text(output.stderr))
     };
-    objects.answer(
-        "/v1/customers/cus_1",
-        &[(200, json!({"id": "cus_1", "object": "customer", "metadata": {"id": "user_7"}}))],
-    );
-    let (code, out, _) = run(&event, "rk_live_1");
+    stripe.put(json!({"id": "cus_1", "object": "customer", "metadata": {"id": "user_7"}})).unwrap();
+    let (code, out, _) = run(&event, key);
     assert_eq!(code, Some(0));
     for words in ["\"user_id\": \"user_7\"", "User ID: user_7", "GET /v1/customers/cus_1\n", ": found\n"] {
         assert!(out.contains(words), "{words}: {out}");
     }
-    assert_eq!(objects.asked(), [("/v1/customers/cus_1".to_owned(), "rk_live_1".to_owned())]);
+    assert_eq!(stripe.counts(), [("GET /v1/customers/cus_1".to_owned(), 1)].into());
     // The payment of a refund is read first.
     let refund = json!({"id": "evt_1", "object": "event", "type": "charge.refunded", "created": 1, "livemode": true,
         "data": {"object": {"object": "refund", "id": "re_1", "payment_intent": "pi_1"}}});
-    objects.answer(
-        "/v1/payment_intents/pi_1",
-        &[(200, json!({"id": "pi_1", "object": "payment_intent", "customer": "cus_1", "invoice": null}))],
-    );
-    let (code, out, err) = run(&file("following-refund.json", &refund.to_string()), "rk_live_1");
+    stripe.put(json!({"id": "pi_1", "object": "payment_intent", "customer": "cus_1", "invoice": null})).unwrap();
+    let (code, out, err) = run(&file("following-refund.json", &refund.to_string()), key);
     assert_eq!(code, Some(0), "{err}");
     let places = ["GET /v1/payment_intents/pi_1", "GET /v1/customers/cus_1", "On its payment", "User ID: user_7"];
     assert!(places.iter().all(|words| out.contains(words)), "{out}");
-    for (answer, key, words) in [
-        ((200, json!({})), "rk_test_1", "STRIPE_RESTRICTED_KEY holds a key of test mode"),
-        ((403, json!({"error": {"code": "x"}})), "rk_live_1", "rak_customer_read"),
-        ((503, json!({})), "rk_live_1", "could not be read"),
-        ((404, json!({"error": {"code": "resource_missing"}})), "rk_live_1", "another account"),
-    ] {
-        objects.answer("/v1/customers/cus_1", &[answer]);
+    let fails = |key: &str, words: &str| {
         let (code, _, err) = run(&event, key);
         assert!(code == Some(1) && err.contains(words) && !err.contains(key), "{words}: {err}");
-    }
+    };
+    fails("rk_test_1", "STRIPE_RESTRICTED_KEY holds a key of test mode");
+    stripe.allow("rk_live_51Weak", &[Permission::PaymentIntentRead]);
+    fails("rk_live_51Weak", "rak_customer_read");
+    stripe.fail(1, Fault::Unavailable);
+    fails(key, "could not be read");
+    stripe.remove("cus_1");
+    fails(key, "another account");
     let (code, _, err) = self::run(&["preview", &event, "--follow"]);
     assert!(code == Some(1) && err.contains("--follow is for settings"), "{err}");
 }
