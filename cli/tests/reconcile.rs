@@ -469,3 +469,23 @@ async fn what_cannot_be_compared_is_refused_in_words() {
     let ended = world.reconcile(&["--json", "--repair"]);
     assert!(ended.code == Some(1) && ended.error.contains("--yes"), "{ended:?}");
 }
+
+#[tokio::test]
+async fn references_are_followed_so_that_a_repair_is_of_the_same_user() {
+    let world = World::new().await;
+    let key = world.stripe.restricted_key(&[Permission::CustomerRead]);
+    world.parameter("stripe-test-api-key", &key);
+    world.parameter("settings", r#"{"references": "follow"}"#);
+    let payment = json!({"id": "evt_1", "object": "event", "type": "payment_intent.succeeded", "created": world.day + 60,
+        "livemode": false, "data": {"object": {"object": "payment_intent", "id": "pi_1", "customer": "cus_1",
+            "invoice": null, "amount_received": 100, "currency": "usd"}}});
+    world.stripe.add(Event::new(payment.to_string()));
+    world.stripe.put(json!({"id": "cus_1", "object": "customer", "metadata": {"user_id": "user_7"}})).unwrap();
+    let ended = world.reconcile(&["--repair", "--yes"]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert_eq!(world.amplitude.events()[0].event["user_id"], "user_7");
+    assert_eq!(world.reconcile(&[]).code, Some(0));
+    world.stripe.revoke(&key);
+    let ended = world.reconcile(&[]);
+    assert!(ended.code == Some(1) && ended.error.contains("stripe-test-api-key is not accepted"), "{ended:?}");
+}
