@@ -96,6 +96,30 @@ impl Objects {
         Some(())
     }
 
+    /// An object of an event: its fields in the place of those that are known, and what it names, if that is not known.
+    /// Decision: what Stripe never removes is there as soon as an event names it, with nothing but its ID.
+    pub(crate) fn learn(&mut self, account: Option<&str>, livemode: Option<bool>, object: &Value) {
+        for name in ["customer", "subscription", "payment_intent", "charge"] {
+            if let Some(id) = object.get(name).and_then(Value::as_str)
+                && !self.stored.contains_key(id)
+            {
+                self.put(account, json!({"id": id, "object": name, "livemode": livemode, "metadata": {}}));
+            }
+        }
+        let known = object.get("id").and_then(Value::as_str).and_then(|id| self.stored.get(id));
+        let mut learned = known.map_or_else(|| json!({}), |stored| stored.object.clone());
+        let lines = known.map_or(&[][..], |stored| shapes::lines(stored.kind, &stored.object)).len();
+        if let (Some(learned), Some(told)) = (learned.as_object_mut(), object.as_object()) {
+            for (name, value) in told {
+                let shown = value.get("data").and_then(Value::as_array).map_or(0, Vec::len);
+                if name != "lines" || shown >= lines {
+                    learned.insert(name.clone(), value.clone());
+                }
+            }
+        }
+        self.put(account, learned);
+    }
+
     pub(crate) fn remove(&mut self, id: &str) {
         self.stored.remove(id);
     }
