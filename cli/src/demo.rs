@@ -12,7 +12,7 @@ use crate::money::shown;
 use crate::projects::{DEMO, DEMO_SECRET, Projects};
 use crate::samples::{SAMPLES, Sample};
 use crate::terminal::say;
-use crate::workbench::{Amplitude, Workbench};
+use crate::workbench::{Amplitude, Stripe, Workbench};
 use crate::{clock, event_file, server};
 
 /// Send one signed event of every type through the function's handler into a local Amplitude, and show what landed
@@ -33,7 +33,7 @@ pub(crate) struct Arguments {
 /// Succeeds only if every event landed as expected.
 pub(crate) async fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let listener = server::listen(arguments.port).await?;
-    let workbench = Workbench::new(Projects::built_in(), Amplitude::Emulator, None).await?;
+    let workbench = Workbench::new(Projects::built_in(), Amplitude::Emulator, Stripe::Local, None).await?;
     let (emulator, amplitude_url) = workbench.emulator().ok_or("there is no local Amplitude")?;
     let address = listener.local_addr()?;
     let url = format!("http://{address}/stripe/{DEMO}");
@@ -93,7 +93,7 @@ async fn send_samples(url: &str, emulator: &Emulator) -> Result<usize, Box<dyn E
 }
 
 fn row([event_type, status, user, from, revenue]: [&str; 5]) -> io::Result<()> {
-    say!("{event_type:<41} {status:<6}  {user:<19} {from:<32} {revenue:<7}")
+    say!("{event_type:<41} {status:<6}  {user:<19} {from:<36} {revenue:<7}")
 }
 
 /// What a chart in Amplitude sees of an event.

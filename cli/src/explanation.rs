@@ -19,8 +19,8 @@ use stripe_amplitude::stripe::reference::Reference;
 use stripe_amplitude::translate::device;
 use stripe_amplitude::translate::redaction::Reason;
 use stripe_amplitude::translate::revenue::{NotCounted, Revenue, Rule};
-use stripe_amplitude::translate::user::{self, NotAnId};
-use stripe_amplitude::translate::{Context, Translation};
+use stripe_amplitude::translate::user::NotAnId;
+use stripe_amplitude::translate::{Context, Translation, resolve};
 
 use crate::money::shown;
 use crate::terminal::{count, wrap};
@@ -151,7 +151,7 @@ impl<'b> Explanation<'b> {
 }
 
 fn fate<'b>(event: Event<'b>, context: &Context<'_>, received: u64) -> Result<Fate<'b>, MissingRate> {
-    let user = user_id(&event, &context.settings.user_id_paths);
+    let user = user_id(&event, context);
     let anchor = device::anchor(&event, context.project);
     let anchor = Anchor { from: anchor.from, id: anchor.id.to_owned(), kind: event.kind().to_owned() };
     let mut removed: BTreeMap<Reason, Vec<String>> = BTreeMap::new();
@@ -174,10 +174,10 @@ fn fate<'b>(event: Event<'b>, context: &Context<'_>, received: u64) -> Result<Fa
     })
 }
 
-fn user_id(event: &Event<'_>, paths: &[FieldPath]) -> UserId {
+fn user_id(event: &Event<'_>, context: &Context<'_>) -> UserId {
     let mut passed_over = Vec::new();
     let skipped = &mut |path: &FieldPath, reason| passed_over.push((path.clone(), reason));
-    let found = user::user(&event.object, None, paths, skipped).ok().flatten();
+    let found = resolve(event, context, skipped).ok().and_then(|resolved| resolved.user);
     UserId { passed_over, found: found.map(|user| (user.path, user.id)) }
 }
 

@@ -72,7 +72,9 @@ impl<O: ObjectSource> References<O> {
     pub async fn read(&self, access: &Access<'_>, reference: &Reference, deadline: Instant) -> Read {
         let key = Key { scope: access.scope(), reference: reference.clone() };
         if let Some(found) = lock(&self.cache).get(&key, SystemTime::now()) {
-            return Read { result: Ok(found), was_shared: true };
+            let result = Ok(found);
+            self.source.shared(reference, &result);
+            return Read { result, was_shared: true };
         }
         let under_way = lock(&self.cache).under_way(&key);
         let mut was_shared = true;
@@ -82,6 +84,9 @@ impl<O: ObjectSource> References<O> {
         });
         let result = timeout_at(deadline, fetch).await.cloned().unwrap_or(Err(ReferenceError::Timeout));
         lock(&self.cache).settle(&key, &under_way, &result, SystemTime::now());
+        if was_shared {
+            self.source.shared(reference, &result);
+        }
         Read { result, was_shared }
     }
 
