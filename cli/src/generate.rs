@@ -5,6 +5,7 @@ mod delivery;
 mod event;
 mod life;
 mod market;
+mod objects;
 mod product;
 mod purchase;
 mod seed;
@@ -13,10 +14,14 @@ mod summary;
 
 use std::error::Error;
 use std::fmt;
+use std::fs::File;
+use std::io::{self, BufWriter, Write as _};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::value_parser;
 use indicatif::{HumanDuration, ProgressBar, ProgressState, ProgressStyle};
+use serde_json::Value;
 
 use self::delivery::Tally;
 use self::event::Templates;
@@ -50,6 +55,9 @@ pub(crate) struct Arguments {
     /// Which of all such shops
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     seed: u64,
+    /// A file for Stripe's objects, one in each line, for `stripe-emulator --objects`; `serve` gets them in any case
+    #[arg(long, value_name = "FILE")]
+    objects: Option<PathBuf>,
     /// The webhook's URL
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:3000/stripe/demo")]
     to: String,
@@ -63,11 +71,15 @@ const AGAIN: &str =
 
 /// Succeeds only if every event was answered 2xx.
 pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
-    let Arguments { users, weeks, seed, to, secret } = arguments;
+    let Arguments { users, weeks, seed, objects, to, secret } = arguments;
     let templates = Templates::new()?;
     let shop = Shop::new(Size { users, weeks, seed }, i64::try_from(clock::now())?);
     let events = shop.events();
 
+    if let Some(file) = objects {
+        write_objects(&file, shop.objects(&templates)).map_err(|error| format!("{}: {error}", file.display()))?;
+    }
+    delivery::hand_over(&to, shop.objects(&templates)).await?;
     let endpoint = Endpoint::with_secret(to, key::signing_secret(&secret)?)?;
     let progress = progress_bar(events.len() as u64)?;
     let tally = Tally::default();
@@ -92,6 +104,14 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>
     let why = if interrupted { "; you stopped it" } else { "" };
     terminal::print(&wrap("", 0, &format!("{sent}{why}. {AGAIN}")))?;
     Ok(ExitCode::FAILURE)
+}
+
+fn write_objects(file: &Path, objects: impl Iterator<Item = Value>) -> io::Result<()> {
+    let mut file = BufWriter::new(File::create(file)?);
+    for object in objects {
+        writeln!(file, "{object}")?;
+    }
+    file.flush()
 }
 
 /// On standard error, where it is a terminal.

@@ -27,6 +27,7 @@ const DEMO_SETTINGS: &str = r#"{
         "customer.metadata.amplitude_id",
         "customer.metadata.user_id",
         "subscription.metadata.user_id",
+        "invoice.metadata.user_id",
         "checkout_session.client_reference_id",
         "checkout_session.metadata.user_id",
         "customer.email",
