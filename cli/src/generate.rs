@@ -26,6 +26,8 @@ use serde_json::Value;
 use self::delivery::Tally;
 use self::event::Templates;
 use self::shop::{Shop, Size};
+
+pub(crate) use self::shop::Subscriber;
 use crate::endpoint::Endpoint;
 use crate::projects::DEMO_SECRET;
 use crate::terminal::wrap;
@@ -34,7 +36,9 @@ use crate::{clock, key, terminal};
 /// Sign the events of a made-up shop and post them as Stripe would
 ///
 /// The shop has subscriptions and single orders, refunds, payments that fail, guests and four currencies, so that every
-/// chart has something to show. What happened in it depends on --users, --weeks, --seed and today's date: it ends when
+/// chart has something to show. It sells by Checkout and by Stripe's API, and writes its user IDs on one object only, as
+/// apps do: on the checkout session, the subscription, the invoice, the payment or the customer. `serve` is handed those
+/// objects, so that it finds the users by reference. What happened in it depends on --users, --weeks, --seed and today's date: it ends when
 /// today began, in UTC. So the same command sends the same events all day, byte for byte; and on every day they have
 /// the same IDs, so that what has landed within seven days is not counted twice. Another seed is another shop; its
 /// users have the same user IDs.
@@ -68,6 +72,15 @@ pub(crate) struct Arguments {
 
 const AGAIN: &str =
     "The same command sends them all once more; those that have landed are not counted twice, for seven days.";
+
+/// A buyer of a small shop whose ID is on a checkout session alone.
+///
+/// # Errors
+/// Where a sample is not JSON, or there is no such buyer.
+pub(crate) fn subscriber() -> Result<Subscriber, Box<dyn Error>> {
+    let shop = Shop::new(Size { users: 100, weeks: 8, seed: 1 }, i64::try_from(clock::now())?);
+    Ok(shop.subscriber(&Templates::new()?).ok_or("nobody in the shop subscribes by Checkout")?)
+}
 
 /// Succeeds only if every event was answered 2xx.
 pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {

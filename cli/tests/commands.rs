@@ -20,7 +20,9 @@ const EVENT: &str = "events/stripe/payment_intent.succeeded.json";
 #[test]
 fn demo_succeeds_with_all_events() {
     let (code, out, _) = run(&["demo", "--port", "0"]);
-    assert!(out.ends_with("26 of 26 landed as expected.\n"), "{out}");
+    assert!(out.contains("\n26 of 26 landed as expected.\n"), "{out}");
+    let last = out.lines().last().unwrap();
+    assert!(last.contains(" are on user_") && last.contains("references are followed"), "{out}");
     assert_eq!(code, Some(0));
 }
 

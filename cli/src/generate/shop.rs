@@ -66,6 +66,26 @@ impl Shop {
         objects::of_catalogue().into_iter().chain(of_buyers)
     }
 
+    /// A buyer who has subscribed by Checkout, so that their ID is on the checkout session alone.
+    pub(crate) fn subscriber(&self, templates: &Templates) -> Option<Subscriber> {
+        self.buyers.iter().find_map(|(buyer, purchases)| {
+            let user_id = buyer.user_id_by(Habit::Checkout)?;
+            let of_subscription: Vec<_> = purchases.iter().filter(|purchase| purchase.period().is_some()).collect();
+            of_subscription.iter().find(|purchase| purchase.is_renewal() && purchase.paid().is_some())?;
+            let objects = of_subscription.iter().flat_map(|one| objects::of_purchase(buyer, one, templates));
+            let events = of_subscription.iter().flat_map(|one| Event::all_of(buyer, one));
+            Some(Subscriber {
+                user_id,
+                objects: objects::of_catalogue()
+                    .into_iter()
+                    .chain(objects::of_buyer(buyer, purchases))
+                    .chain(objects)
+                    .collect(),
+                events: events.map(|event| event.body(templates)).collect(),
+            })
+        })
+    }
+
     pub(crate) fn summary(&self) -> Summary {
         let mut summary = Summary::default();
         for (buyer, purchases) in &self.buyers {
@@ -73,6 +93,16 @@ impl Shop {
         }
         summary
     }
+}
+
+/// A buyer with a subscription.
+pub(crate) struct Subscriber {
+    /// The app's own ID of them.
+    pub(crate) user_id: String,
+    /// Stripe's objects of them.
+    pub(crate) objects: Vec<Value>,
+    /// The subscription's events, as Stripe would sign and send them.
+    pub(crate) events: Vec<Vec<u8>>,
 }
 
 fn visit(buyer: Buyer, season: &Range<i64>, life: fn(&Buyer, Range<i64>) -> Vec<Purchase>) -> (Buyer, Vec<Purchase>) {

@@ -251,7 +251,8 @@ impl Replay {
         let reads = reads.iter().enumerate().map(|(place, read)| {
             let purpose = self.purposes.iter().find(|purpose| purpose.read == place);
             let path = purpose.map(|purpose| purpose.path.as_ref().map_or("product_names", FieldPath::as_str));
-            let found = purpose.zip(translated).map(|(purpose, translated)| found(purpose, translated));
+            let known = purpose.filter(|_| read.object.is_some()).zip(translated);
+            let found = known.map(|(purpose, translated)| self.found(purpose, translated));
             json!({
                 "path": read.path,
                 "cached": read.cached,
@@ -266,33 +267,120 @@ impl Replay {
         });
         reads.collect()
     }
+
+    /// What was found at the paths that lead into an object: a value, or why there is none.
+    fn found(&self, purpose: &Purpose, translated: &Translated<'_>) -> Vec<Value> {
+        let names: &[&str] = match purpose.kind {
+            ReferenceKind::Customer => &["customer"],
+            ReferenceKind::Subscription => &["subscription"],
+            // It shows a snapshot of the subscription's metadata, which is enough where it has the value.
+            ReferenceKind::Invoice if !self.has_read(ReferenceKind::Subscription) => &["invoice", "subscription"],
+            ReferenceKind::Invoice => &["invoice"],
+            ReferenceKind::PaymentIntent | ReferenceKind::Charge => &["payment_intent"],
+            ReferenceKind::Cardholder => &["cardholder"],
+            ReferenceKind::SessionOfPayment | ReferenceKind::SessionOfSubscription => &["checkout_session"],
+            ReferenceKind::InvoiceLines | ReferenceKind::SessionLines => {
+                let names = match translated.event.event_properties.get("product_names") {
+                    Some(Property::Json(Json::List(names))) => names.iter().filter_map(Json::as_str).collect(),
+                    _ => Vec::new(),
+                };
+                return vec![json!({"at": "product_names", "value": names.join(", ")})];
+            }
+        };
+        let leads_there = |path: &FieldPath| {
+            let (first, rest) = path.split_first();
+            names.contains(&first) && rest.is_some()
+        };
+        let user = &translated.user;
+        let passed_over = user.passed_over.iter().filter(|(path, _)| leads_there(path));
+        let passed_over = passed_over.map(|(path, reason)| json!({"at": path.as_str(), "not": reason.to_string()}));
+        let given = user.found.iter().filter(|(path, _)| leads_there(path));
+        let given = given.map(|(path, id)| json!({"at": path.as_str(), "value": id}));
+        let mut found: Vec<_> = passed_over.chain(given).collect();
+        // Every path is tried on a refund's payment and on the refund.
+        found.dedup();
+        found
+    }
+
+    fn has_read(&self, kind: ReferenceKind) -> bool {
+        self.purposes.iter().any(|purpose| purpose.kind == kind)
+    }
 }
 
-/// What was found at the paths that lead into an object: a value, or why there is none.
-fn found(purpose: &Purpose, translated: &Translated<'_>) -> Vec<Value> {
-    let name = match purpose.kind {
-        ReferenceKind::Customer => "customer",
-        ReferenceKind::Subscription => "subscription",
-        ReferenceKind::Invoice => "invoice",
-        ReferenceKind::PaymentIntent | ReferenceKind::Charge => "payment_intent",
-        ReferenceKind::Cardholder => "cardholder",
-        ReferenceKind::SessionOfPayment | ReferenceKind::SessionOfSubscription => "checkout_session",
-        ReferenceKind::InvoiceLines | ReferenceKind::SessionLines => {
-            let names = match translated.event.event_properties.get("product_names") {
-                Some(Property::Json(Json::List(names))) => names.iter().filter_map(Json::as_str).collect(),
-                _ => Vec::new(),
-            };
-            return vec![json!({"at": "product_names", "value": names.join(", ")})];
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use stripe_amplitude::projects::parameters::{Parameter, Project};
+    use stripe_amplitude::stripe::signature::VerifiedBody;
+
+    use super::*;
+
+    const SETTINGS: &str = r#"{"references": "follow", "products": "follow", "max_age_days": 0,
+        "user_id_paths": ["metadata.user_id", "subscription.metadata.user_id", "checkout_session.client_reference_id"]}"#;
+
+    fn read(path: &str, object: Option<Value>) -> Read {
+        Read {
+            path: path.to_owned(),
+            cached: false,
+            after_milliseconds: 1.0,
+            milliseconds: 2.0,
+            status: Some(200),
+            problem: None,
+            object: object.map(|object| object.to_string()),
         }
-    };
-    let leads_there = |path: &FieldPath| path.split_first().0 == name && path.split_first().1.is_some();
-    let user = &translated.user;
-    let passed_over = user.passed_over.iter().filter(|(path, _)| leads_there(path));
-    let passed_over = passed_over.map(|(path, reason)| json!({"at": path.as_str(), "not": reason.to_string()}));
-    let given = user.found.iter().filter(|(path, _)| leads_there(path));
-    let given = given.map(|(path, id)| json!({"at": path.as_str(), "value": id}));
-    let mut found: Vec<_> = passed_over.chain(given).collect();
-    // Every path is tried on a refund's payment and on the refund.
-    found.dedup();
-    found
+    }
+
+    /// The reads as the page shows them, and the user.
+    fn shown(object: &Value, reads: &[Read]) -> (Vec<Value>, Option<String>) {
+        let parameter = |name: &str, value: &str| Parameter { name: name.to_owned(), value: value.into() };
+        let parameters = vec![
+            parameter("stripe-signing-secret", "whsec_a"),
+            parameter("amplitude-api-key", "key"),
+            parameter("stripe-api-key", "rk_live_1"),
+            parameter("settings", SETTINGS),
+        ];
+        let delivery = Project::from_parameters(parameters, "/p").delivery.unwrap();
+        let event = json!({"id": "evt_1", "object": "event", "type": "payment_intent.succeeded", "created": 1,
+                           "livemode": true, "data": {"object": object}});
+        let body = VerifiedBody::trusted(event.to_string().into());
+        let (event, project) = (Event::parse(&body).unwrap(), "demo".parse().unwrap());
+        let mut context = Context {
+            project: &project,
+            source: None,
+            settings: &delivery.settings,
+            has_test_key: false,
+            objects: None,
+        };
+        let replay = Replay::of(reads, &event, &delivery, &context).unwrap();
+        context.objects = Some(&replay.objects);
+        let explanation = Explanation::of(event, &context, 1, 1).unwrap();
+        let user = explanation.sent().and_then(|event| event.user_id.clone());
+        (replay.shown(reads, &explanation), user)
+    }
+
+    #[test]
+    fn each_read_says_what_it_was_for_and_shows_the_value_at_the_path_alone() {
+        let payment = json!({"id": "pi_1", "object": "payment_intent", "customer": "cus_1", "invoice": "in_1"});
+        let hidden = json!({"id": "in_1", "object": "invoice", "subscription": "sub_1", "customer_email": "a@example.com",
+                            "subscription_details": {"metadata": {"user_id": "user_1"}}});
+        let lines = json!({"object": "list", "data": [{"price": {"product": {"id": "prod_1", "name": "Plan"}}}]});
+        let lines_path = "/v1/invoices/in_1/lines?limit=100&expand%5B%5D=data.price.product";
+        let reads = [read("/v1/invoices/in_1", Some(hidden)), read(lines_path, Some(lines))];
+        let (shown, user) = shown(&payment, &reads);
+        assert_eq!(user.as_deref(), Some("user_1"));
+        assert_eq!(shown[0]["served"], "subscription.metadata.user_id");
+        assert_eq!(shown[0]["found"], json!([{"at": "subscription.metadata.user_id", "value": "user_1"}]));
+        assert_eq!(shown[1]["found"], json!([{"at": "product_names", "value": "Plan"}]));
+        assert!(!json!(shown).to_string().contains("a@example.com"), "{shown:?}");
+    }
+
+    #[test]
+    fn what_could_not_be_read_ends_the_replay_where_it_ended_the_run() {
+        let payment = json!({"id": "pi_1", "object": "payment_intent", "invoice": null});
+        let mut failed = read("/v1/checkout/sessions?payment_intent=pi_1&limit=1", None);
+        (failed.status, failed.problem) = (Some(500), Some("500".to_owned()));
+        let (shown, user) = shown(&payment, &[failed]);
+        assert_eq!((shown[0]["served"].as_str(), user), (Some("checkout_session.client_reference_id"), None));
+        assert_eq!((&shown[0]["found"], &shown[0]["problem"]), (&json!([]), &json!("500")));
+    }
 }
