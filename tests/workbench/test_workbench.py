@@ -137,6 +137,8 @@ class Workbench(unittest.TestCase):
         self.see(f'{read} [data-at="checkout_session.client_reference_id"]', "user_0007")
         self.see('#reads [data-served="customer.metadata.amplitude_id"]', "from the cache")
         self.see("#timeline", "Stripe’s API: 200")
+        line = '[data-hop="stripe"] [data-path="data.object.checkout_session.client_reference_id"]'
+        self.see(line, "found by reference")
         self.see("#explanation", "→ checkout_session.client_reference_id")
         self.see('[data-hop="amplitude"] [data-path="events.0.user_id"]', "user_0007")
         whole = json.dumps(self.serving.get("/workbench/deliveries/2"))

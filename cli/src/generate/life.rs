@@ -165,7 +165,7 @@ impl<'b> Life<'b> {
             products.insert(0, &RIDE);
         }
         let number = if generous { 2 } else { 1 } + usize::from(self.chance(45)) + usize::from(self.chance(15));
-        let mut lines: Vec<_> = products.into_iter().take(number).map(|product| one(product)).collect();
+        let mut lines: Vec<_> = products.into_iter().take(number).map(one).collect();
         if let Some(line) = lines.last_mut().filter(|_| self.rng.u32(0..100) < 20) {
             line.quantity = 2;
         }

@@ -63,8 +63,8 @@ const NOT_SUBTRACTED: &str = "To know: refunds and disputes are events of other 
 const STILL_COUNTED: &str = "To know: refunds are events of other types, so that a refunded purchase still counts";
 const EACH_PRODUCT: &str = "To know: a purchase of several products counts whole under each of them, so that the products add \
                             up to more than there is; refunds are not subtracted";
-const FOLLOWED: &str = "To know: payments of invoices and of checkout sessions have product_names with the setting products: \
-                        \"follow\"; without it, they count under (none)";
+const FOLLOWED: &str = "To know: with the setting products: \"follow\", payments have the products of their invoice or \
+                        checkout session; without it, the description of the payment";
 const WHOLE_UNDER_EACH: &str = "A purchase of several products counts whole under each of them.";
 
 /// What has no value is grouped so.

@@ -99,7 +99,7 @@ pub fn understand(
                 _ => Err(ReferenceError::Status(status)),
             }
         }
-        200..=399 => Err(ReferenceError::NotStripe(status)),
+        201..=399 => Err(ReferenceError::NotStripe(status)),
         status => Err(ReferenceError::Status(status)),
     }
 }

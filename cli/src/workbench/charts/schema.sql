@@ -42,9 +42,9 @@ WITH RECURSIVE back (week) AS (
 )
 SELECT week FROM back;
 
--- The products of each purchase. Payments have `product_names` with the setting `products`: "follow"; without it, those
--- that have no invoice have their description. Grouped by an array of strings, Amplitude counts an event under each of its
--- values, and under each once; under (none) where there are none.
+-- The products of each purchase: with the setting `products`: "follow", those of its invoice or checkout session, else the
+-- description of the payment. Grouped by an array of strings, Amplitude counts an event under each of its values, and under
+-- each once; under (none) where there are none.
 CREATE VIEW ordered_product AS
 SELECT DISTINCT
   event.rowid AS purchase,
