@@ -89,6 +89,16 @@ async fn objects_are_learned_from_events_and_what_is_known_of_them_stays() {
     stripe.learn(&event(json!(null), refund));
     assert_eq!(client.get("/v1/charges/ch_9").await.0, 200);
     assert_eq!(client.get("/v1/payment_intents/pi_9").await.0, 200);
+    // The same sample is sent in both modes.
+    let live = Client::with_key(&stripe, "rk_live_shop");
+    stripe.allow("rk_live_shop", &Permission::ALL);
+    assert_eq!(live.get("/v1/charges/ch_9").await.0, 404);
+    let charge = json!({"id": "ch_8", "object": "charge", "charge": "ch_9", "livemode": false});
+    stripe.learn(&json!({"livemode": true, "data": {"object": charge}}));
+    for client in [&live, &client] {
+        assert_eq!(client.get("/v1/charges/ch_9").await.0, 200);
+    }
+    assert_eq!(live.get("/v1/charges/ch_8").await.0, 200);
     // The account of an event is connected.
     stripe.learn(&event(json!("acct_1Other"), json!({"id": "cus_9", "object": "customer", "email": "d@shop.example"})));
     assert_eq!(client.get("/v1/customers/cus_9").await.0, 404);
