@@ -63,6 +63,11 @@ pub(crate) fn show(seconds: i64) -> String {
     in_utc(seconds, "%Y-%m-%d %H:%M:%S")
 }
 
+/// The day of Unix seconds as Stripe writes it into a description: `12 Oct 2026`.
+pub(crate) fn show_day(seconds: i64) -> String {
+    in_utc(seconds, "%-d %b %Y")
+}
+
 /// Unix seconds by `strftime`'s format.
 pub(crate) fn in_utc(seconds: i64, format: &str) -> String {
     let time = Timestamp::from_second(seconds).unwrap_or(if seconds < 0 { Timestamp::MIN } else { Timestamp::MAX });

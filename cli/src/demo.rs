@@ -1,5 +1,6 @@
 //! `demo`: one signed event of every type, through the handler, into a local Amplitude.
 
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::io;
 use std::process::ExitCode;
@@ -8,11 +9,12 @@ use amplitude_emulator::{AcceptedEvent, Emulator};
 use serde_json::Value;
 
 use crate::endpoint::Endpoint;
+use crate::generate::{self, Subscriber};
 use crate::money::shown;
 use crate::projects::{DEMO, DEMO_SECRET, Projects};
 use crate::samples::{SAMPLES, Sample};
 use crate::terminal::say;
-use crate::workbench::{Amplitude, Workbench};
+use crate::workbench::{Amplitude, Stripe, Workbench};
 use crate::{clock, event_file, server};
 
 /// Send one signed event of every type through the function's handler into a local Amplitude, and show what landed
@@ -33,7 +35,7 @@ pub(crate) struct Arguments {
 /// Succeeds only if every event landed as expected.
 pub(crate) async fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let listener = server::listen(arguments.port).await?;
-    let workbench = Workbench::new(Projects::built_in(), Amplitude::Emulator, None).await?;
+    let workbench = Workbench::new(Projects::built_in(), Amplitude::Emulator, Stripe::Local, None).await?;
     let (emulator, amplitude_url) = workbench.emulator().ok_or("there is no local Amplitude")?;
     let address = listener.local_addr()?;
     let url = format!("http://{address}/stripe/{DEMO}");
@@ -43,6 +45,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error
     let serving = tokio::spawn(server::serve(listener, workbench.clone()));
     let as_expected = send_samples(&url, emulator).await?;
     say!("\n{as_expected} of {} landed as expected.", SAMPLES.len())?;
+    let is_one_user = send_subscriber(&url, &workbench, emulator).await?;
 
     if arguments.keep_serving {
         say!("\nServing until Ctrl-C. All of it in the browser: http://{address}/")?;
@@ -51,7 +54,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error
             interrupted = tokio::signal::ctrl_c() => interrupted?,
         }
     }
-    Ok(if as_expected == SAMPLES.len() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if as_expected == SAMPLES.len() && is_one_user { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Prints a row for each event, and counts those that landed as expected.
@@ -92,8 +95,32 @@ async fn send_samples(url: &str, emulator: &Emulator) -> Result<usize, Box<dyn E
     Ok(as_expected)
 }
 
+/// Sends all events of a subscription whose buyer's ID is on a checkout session alone, and tells on how many users they landed.
+async fn send_subscriber(url: &str, workbench: &Workbench, emulator: &Emulator) -> Result<bool, Box<dyn Error>> {
+    let Subscriber { user_id, objects, events } = generate::subscriber()?;
+    let stripe = workbench.stripe().ok_or("there is no local Stripe")?;
+    objects.into_iter().try_for_each(|object| stripe.put(object))?;
+    let endpoint = Endpoint::new(url.to_owned(), DEMO_SECRET.to_owned())?;
+    let before = emulator.events().len();
+    let number = events.len();
+    for event in events {
+        endpoint.deliver(event).await?.bytes().await?;
+    }
+    let landed = emulator.events().split_off(before);
+    let users: BTreeSet<_> = landed.iter().filter_map(|event| event.attributed_user_id.as_deref()).collect();
+    let is_one_user = landed.len() == number && users == BTreeSet::from([&*user_id]);
+    if is_one_user {
+        say!(
+            "All {number} events of one more buyer are on {user_id}, an ID that only the checkout session has: references are followed."
+        )?;
+    } else {
+        say!("NOT AS EXPECTED: {} of {number} events of {user_id} landed, on {users:?}", landed.len())?;
+    }
+    Ok(is_one_user)
+}
+
 fn row([event_type, status, user, from, revenue]: [&str; 5]) -> io::Result<()> {
-    say!("{event_type:<41} {status:<6}  {user:<19} {from:<32} {revenue:<7}")
+    say!("{event_type:<41} {status:<6}  {user:<19} {from:<36} {revenue:<7}")
 }
 
 /// What a chart in Amplitude sees of an event.

@@ -5,6 +5,7 @@ mod delivery;
 mod event;
 mod life;
 mod market;
+mod objects;
 mod product;
 mod purchase;
 mod seed;
@@ -13,14 +14,20 @@ mod summary;
 
 use std::error::Error;
 use std::fmt;
+use std::fs::File;
+use std::io::{self, BufWriter, Write as _};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::value_parser;
 use indicatif::{HumanDuration, ProgressBar, ProgressState, ProgressStyle};
+use serde_json::Value;
 
 use self::delivery::Tally;
 use self::event::Templates;
 use self::shop::{Shop, Size};
+
+pub(crate) use self::shop::Subscriber;
 use crate::endpoint::Endpoint;
 use crate::projects::DEMO_SECRET;
 use crate::terminal::wrap;
@@ -29,7 +36,9 @@ use crate::{clock, key, terminal};
 /// Sign the events of a made-up shop and post them as Stripe would
 ///
 /// The shop has subscriptions and single orders, refunds, payments that fail, guests and four currencies, so that every
-/// chart has something to show. What happened in it depends on --users, --weeks, --seed and today's date: it ends when
+/// chart has something to show. It sells by Checkout and by Stripe's API, and writes its user IDs on one object only, as
+/// apps do: on the checkout session, the subscription, the invoice, the payment or the customer. `serve` is handed those
+/// objects, so that it finds the users by reference. What happened in it depends on --users, --weeks, --seed and today's date: it ends when
 /// today began, in UTC. So the same command sends the same events all day, byte for byte; and on every day they have
 /// the same IDs, so that what has landed within seven days is not counted twice. Another seed is another shop; its
 /// users have the same user IDs.
@@ -50,6 +59,9 @@ pub(crate) struct Arguments {
     /// Which of all such shops
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     seed: u64,
+    /// A file for Stripe's objects, one in each line, for `stripe-emulator --objects`; `serve` gets them in any case
+    #[arg(long, value_name = "FILE")]
+    objects: Option<PathBuf>,
     /// The webhook's URL
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:3000/stripe/demo")]
     to: String,
@@ -61,13 +73,26 @@ pub(crate) struct Arguments {
 const AGAIN: &str =
     "The same command sends them all once more; those that have landed are not counted twice, for seven days.";
 
+/// A buyer of a small shop whose ID is on a checkout session alone.
+///
+/// # Errors
+/// Where a sample is not JSON, or there is no such buyer.
+pub(crate) fn subscriber() -> Result<Subscriber, Box<dyn Error>> {
+    let shop = Shop::new(Size { users: 100, weeks: 8, seed: 1 }, i64::try_from(clock::now())?);
+    Ok(shop.subscriber(&Templates::new()?).ok_or("nobody in the shop subscribes by Checkout")?)
+}
+
 /// Succeeds only if every event was answered 2xx.
 pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
-    let Arguments { users, weeks, seed, to, secret } = arguments;
+    let Arguments { users, weeks, seed, objects, to, secret } = arguments;
     let templates = Templates::new()?;
     let shop = Shop::new(Size { users, weeks, seed }, i64::try_from(clock::now())?);
     let events = shop.events();
 
+    if let Some(file) = objects {
+        write_objects(&file, shop.objects(&templates)).map_err(|error| format!("{}: {error}", file.display()))?;
+    }
+    delivery::hand_over(&to, shop.objects(&templates)).await?;
     let endpoint = Endpoint::with_secret(to, key::signing_secret(&secret)?)?;
     let progress = progress_bar(events.len() as u64)?;
     let tally = Tally::default();
@@ -92,6 +117,14 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>
     let why = if interrupted { "; you stopped it" } else { "" };
     terminal::print(&wrap("", 0, &format!("{sent}{why}. {AGAIN}")))?;
     Ok(ExitCode::FAILURE)
+}
+
+fn write_objects(file: &Path, objects: impl Iterator<Item = Value>) -> io::Result<()> {
+    let mut file = BufWriter::new(File::create(file)?);
+    for object in objects {
+        writeln!(file, "{object}")?;
+    }
+    file.flush()
 }
 
 /// On standard error, where it is a terminal.

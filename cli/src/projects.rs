@@ -17,6 +17,26 @@ pub(crate) const DEMO: &str = "demo";
 /// The signing secret of the built-in project. It protects nothing.
 pub(crate) const DEMO_SECRET: &str = "whsec_demo";
 
+const DEMO_SETTINGS: &str = r#"{
+    "max_age_days": 0,
+    "references": "follow",
+    "products": "follow",
+    "user_id_paths": [
+        "metadata.amplitude_id",
+        "metadata.user_id",
+        "customer.metadata.amplitude_id",
+        "customer.metadata.user_id",
+        "subscription.metadata.user_id",
+        "invoice.metadata.user_id",
+        "checkout_session.client_reference_id",
+        "checkout_session.metadata.user_id",
+        "customer.email",
+        "customer_email",
+        "receipt_email",
+        "customer"
+    ]
+}"#;
+
 const READ_ONLY: &str = "the projects of a file are written by hand";
 
 /// Which project a command is about.
@@ -77,14 +97,17 @@ pub(crate) enum Projects {
 }
 
 impl Projects {
-    /// The project `demo`, whose events go to an Amplitude that takes any key.
+    /// The project `demo`, whose events go to an Amplitude that takes any key, and whose references are read from a Stripe that
+    /// does, too. What an app wrote for its user comes before an address, on whichever object it is.
     pub(crate) fn built_in() -> Self {
         let parameter = |name: &str, value: &str| Parameter { name: name.to_owned(), value: value.into() };
         let parameters = vec![
             parameter("stripe-signing-secret", DEMO_SECRET),
             parameter("amplitude-api-key", "demo"),
+            parameter("stripe-api-key", "rk_live_demo"),
+            parameter("stripe-test-api-key", "rk_test_demo"),
             // Samples and the made-up shop tell of the past, and the Amplitude here has no window of seven days to be over.
-            parameter("settings", r#"{"max_age_days": 0}"#),
+            parameter("settings", DEMO_SETTINGS),
         ];
         let projects: HashMap<_, _> = DEMO.parse().into_iter().map(|name| (name, parameters.clone())).collect();
         Self::Fixed(projects.into())

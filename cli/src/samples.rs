@@ -40,7 +40,7 @@ pub(crate) const SAMPLES: [Sample; 26] = samples! {
     "charge.captured": Some("jenny-amp-1"), Some("metadata.amplitude_id"), None;
     "checkout.session.completed": Some("user_42"), METADATA, None;
     "checkout.session.async_payment_succeeded": Some("user_42"), METADATA, None;
-    "checkout.session.async_payment_failed": Some("cus_QXg1o8vcGmoR32"), Some("customer"), None;
+    "checkout.session.async_payment_failed": Some("user_42"), Some("checkout_session.client_reference_id"), None;
     "invoice.created": Some("user_42"), METADATA, None;
     "invoice.finalized": Some("user_42"), METADATA, None;
     "invoice.sent": Some("user_42"), METADATA, None;

@@ -12,7 +12,7 @@ use tracing::level_filters::LevelFilter;
 use crate::projects::{DEMO_SECRET, Projects};
 use crate::server;
 use crate::terminal::say;
-use crate::workbench::{Amplitude, Workbench, without_user};
+use crate::workbench::{Amplitude, Stripe, Workbench, without_user};
 
 /// Serve the function's handler on this machine, and show in the browser what lands in Amplitude, and why
 #[derive(clap::Args)]
@@ -39,6 +39,10 @@ pub(crate) struct Arguments {
     /// Where the events go: `emulator`, which serves on this machine, `real`, or the URL of an ingestion endpoint
     #[arg(long, value_name = "WHERE", default_value = "emulator")]
     amplitude: Amplitude,
+    /// Where the objects are read that events refer to: `local`, which serves on this machine and learns them from the events,
+    /// `real`, or the URL of an API like Stripe's
+    #[arg(long, value_name = "WHERE", default_value = "local")]
+    stripe: Stripe,
     /// A file for the deliveries, so that they survive a restart; it is made where it is not there. Customers' data is in it
     #[arg(long, value_name = "FILE")]
     data: Option<PathBuf>,
@@ -51,12 +55,27 @@ impl FromStr for Amplitude {
         match text {
             "emulator" => Ok(Self::Emulator),
             "real" => Ok(Self::Real),
-            url if url.parse().is_ok_and(|url: Url| matches!(url.scheme(), "http" | "https")) => {
-                Ok(Self::Url(url.to_owned()))
-            }
+            url if is_http(url) => Ok(Self::Url(url.to_owned())),
             _ => Err("it takes `emulator`, `real` or a URL"),
         }
     }
+}
+
+impl FromStr for Stripe {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "local" => Ok(Self::Local),
+            "real" => Ok(Self::Real),
+            url if is_http(url) => Ok(Self::Url(url.to_owned())),
+            _ => Err("it takes `local`, `real` or a URL"),
+        }
+    }
+}
+
+fn is_http(text: &str) -> bool {
+    text.parse().is_ok_and(|url: Url| matches!(url.scheme(), "http" | "https"))
 }
 
 pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
@@ -69,20 +88,26 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>
     let address = format!("http://{}", listener.local_addr()?);
     let url = format!("{address}/stripe/");
     let names: Vec<String> = projects.names().into_iter().map(str::to_owned).collect();
-    let workbench = Workbench::new(projects, arguments.amplitude.clone(), arguments.data.as_deref()).await?;
+    let Arguments { amplitude, stripe, data, .. } = &arguments;
+    let workbench = Workbench::new(projects, amplitude.clone(), stripe.clone(), data.as_deref()).await?;
     match &*names {
         [] => say!("Serving {url}{{project}} for every project of Parameter Store.")?,
         names => names.iter().try_for_each(|name| say!("Serving {url}{name}"))?,
     }
     say!("What lands in Amplitude, and why, is on {address}/")?;
     let example = names.first().map_or("{project}", String::as_str);
-    match &arguments.amplitude {
+    match amplitude {
         Amplitude::Emulator => {
             let (_, amplitude) = workbench.emulator().ok_or("there is no local Amplitude")?;
             say!("Events go to a local Amplitude; what it has: curl {amplitude}/emulator/events")?;
         }
         Amplitude::Real => say!("Events go to Amplitude, each to the region of its project.")?,
         Amplitude::Url(url) => say!("Events go to {}", without_user(url))?,
+    }
+    match (stripe, workbench.stripe()) {
+        (_, Some(local)) => say!("References are read from a local Stripe, {}", local.url())?,
+        (Stripe::Url(url), _) => say!("References are read from {}", without_user(url))?,
+        _ => say!("References are read from Stripe itself, with the keys of the projects.")?,
     }
     say!("To get the events of your Stripe account: stripe listen --forward-to {url}{example}")?;
     if arguments.projects.is_none() && !arguments.parameter_store {

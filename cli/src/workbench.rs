@@ -5,6 +5,7 @@
 //!
 //! - `signed`: events that the workbench sends itself.
 //! - `exchange`: what goes between the handler and Amplitude.
+//! - `reads`: what the handler reads from Stripe's API.
 //! - `log`: all deliveries.
 //! - `note`: what the explanation of an event says of single fields.
 //! - `credential`: what of an event nobody shall see.
@@ -19,6 +20,7 @@ mod guard;
 mod log;
 mod note;
 mod page;
+mod reads;
 mod signed;
 
 use std::convert::Infallible;
@@ -38,7 +40,6 @@ use stripe_amplitude::http_client;
 use stripe_amplitude::projects;
 use stripe_amplitude::projects::name::ProjectName;
 use stripe_amplitude::stripe::event::Event;
-use stripe_amplitude::stripe::references::api::StripeApi;
 use stripe_amplitude::stripe::references::{Pace, References};
 use stripe_amplitude::stripe::signature;
 use stripe_amplitude::stripe::signature::VerifiedBody;
@@ -50,6 +51,7 @@ use tokio::task::JoinSet;
 use self::exchange::{Exchange, Line, Upstream};
 use self::log::{Entry, Log, Sent, Summary};
 use self::note::Note;
+use self::reads::{Reader, Replay};
 use self::signed::{Mistake, Signed, secret_of};
 use crate::clock;
 use crate::explanation::Explanation;
@@ -83,16 +85,31 @@ pub(crate) enum Amplitude {
     Url(String),
 }
 
+/// Where the objects are read that events refer to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Stripe {
+    /// In a local Stripe, which learns them from the events.
+    Local,
+    /// At Stripe itself.
+    Real,
+    /// At this URL.
+    Url(String),
+}
+
+/// The local Stripe is nobody else's: nothing has to wait for its turn.
+const UNHURRIED: Pace = Pace { per_second: 100_000.0, ..Pace::WEBHOOK };
+
 /// The handler and all that it has done. Its clones are the same one.
 #[derive(Clone)]
 pub(crate) struct Workbench(Arc<Inner>);
 
 struct Inner {
-    webhook: Webhook<Projects, Line, StripeApi, Infallible>,
+    webhook: Webhook<Projects, Line, Reader, Infallible>,
     projects: Projects,
     /// The local Amplitude, and its address.
     emulator: Option<(Emulator, String)>,
     line: Line,
+    reader: Reader,
     log: Log,
     kept_in: Option<String>,
     last: AtomicU64,
@@ -122,6 +139,16 @@ struct Noted {
     kept: Result<(), String>,
 }
 
+/// What became of an event, and why.
+pub(crate) struct Explained {
+    /// In words.
+    pub(crate) text: String,
+    /// The same at single fields.
+    pub(crate) notes: Vec<Note>,
+    /// What was read from Stripe's API, and what for.
+    pub(crate) reads: Vec<Value>,
+}
+
 /// A delivery that the workbench made.
 #[derive(Serialize)]
 pub(crate) struct Delivered {
@@ -132,7 +159,7 @@ pub(crate) struct Delivered {
 }
 
 impl Workbench {
-    /// A handler for these projects. Deliveries are kept in `file`, if there is one, and so is what the local Amplitude
+    /// A handler for these projects. Their keys of Stripe are all valid for a local one. Deliveries are kept in `file`, if there is one, and so is what the local Amplitude
     /// has.
     ///
     /// # Errors
@@ -140,6 +167,7 @@ impl Workbench {
     pub(crate) async fn new(
         projects: Projects,
         amplitude: Amplitude,
+        stripe: Stripe,
         file: Option<&Path>,
     ) -> Result<Self, Box<dyn Error>> {
         let log = Log::open(file)?;
@@ -150,7 +178,14 @@ impl Workbench {
             (_, Some((_, address))) => Upstream::Local(format!("{address}{HTTP_V2}")),
             _ => Upstream::Real,
         };
-        let references = References::new(StripeApi::new(http.clone(), None), Pace::WEBHOOK);
+        let (local, url) = match stripe {
+            Stripe::Local => (Some(local_stripe(&log)?), None),
+            Stripe::Url(url) => (None, Some(url)),
+            Stripe::Real => (None, None),
+        };
+        let pace = if local.is_some() { UNHURRIED } else { Pace::WEBHOOK };
+        let reader = Reader::new(http.clone(), local, url);
+        let references = References::new(reader.clone(), pace);
         let line = Line::open(http, upstream).await?;
         let loaded = projects::Projects::new(projects.clone(), DEFAULT);
         Ok(Self(Arc::new(Inner {
@@ -158,6 +193,7 @@ impl Workbench {
             projects,
             emulator,
             line,
+            reader,
             last: AtomicU64::new(log.last()?),
             log,
             kept_in: file.map(|file| file.display().to_string()),
@@ -168,6 +204,11 @@ impl Workbench {
     /// The local Amplitude, and its address, where there is one.
     pub(crate) fn emulator(&self) -> Option<(&Emulator, &str)> {
         self.0.emulator.as_ref().map(|(emulator, address)| (emulator, &**address))
+    }
+
+    /// The local Stripe, where there is one.
+    pub(crate) fn stripe(&self) -> Option<&stripe_emulator::Emulator> {
+        self.0.reader.local()
     }
 
     /// Answers a request as the function would, and notes it if it is a delivery.
@@ -198,6 +239,7 @@ impl Workbench {
         let number = inner.last.fetch_add(1, Ordering::Relaxed) + 1;
         let (received, start) = (clock::now_milliseconds(), Instant::now());
         inner.line.watch(number, instead.as_ref().map(|failing| failing.url.clone()));
+        inner.reader.watch(number, body.clone());
         let request = Request {
             method: &Method::POST,
             path: &path,
@@ -210,11 +252,13 @@ impl Workbench {
         let answer = exchange::DELIVERY.scope(number, inner.webhook.handle(request)).await;
         let milliseconds = exchange::milliseconds(start);
         let exchanges = inner.line.take(number);
+        let reads = inner.reader.take(number, is_signed(answer.status()));
         // What nobody here knows, or is too large, may be anybody's, and would fill the disk.
         let is_kept = !matches!(answer.status(), StatusCode::NOT_FOUND | StatusCode::PAYLOAD_TOO_LARGE);
         let body = if is_kept { body.to_vec() } else { Vec::new() };
         let stripe = Sent { path, headers: of_stripe(&headers), body };
-        let entry = entry(number, received, milliseconds, stripe, &answer, exchanges);
+        let mut entry = entry(number, received, milliseconds, stripe, &answer, exchanges);
+        entry.reads = reads;
         let kept = inner.log.add(&entry).map_err(|error| error.to_string());
         match &kept {
             // Nobody looks, if it cannot be sent.
@@ -256,9 +300,9 @@ impl Workbench {
         Ok(Delivered { number, status, body: answer.into_body(), milliseconds })
     }
 
-    /// What becomes of an event, and why, with the settings as they are now. None where there is nothing to say: what was
+    /// What becomes of an event, and why, with the settings as they are now and the objects that were read then. None where there is nothing to say: what was
     /// refused has its reason in the answer.
-    async fn explain(&self, entry: &Entry) -> Option<(String, Vec<Note>)> {
+    async fn explain(&self, entry: &Entry) -> Option<Explained> {
         if entry.summary.outcome == REFUSED {
             return None;
         }
@@ -268,10 +312,15 @@ impl Workbench {
         let now = entry.summary.received / 1000;
         let body = VerifiedBody::trusted(entry.stripe.body.clone().into());
         let settings = &delivery.settings;
-        let context =
-            Context { project: &name, source: None, settings, has_test_key: delivery.has_test_key(), objects: None };
-        let explanation = Explanation::of(Event::parse(&body).ok()?, &context, now, now).ok()?;
-        Some((explanation.to_string(), note::notes(&explanation)))
+        let has_test_key = delivery.has_test_key();
+        let mut context = Context { project: &name, source: None, settings, has_test_key, objects: None };
+        let event = Event::parse(&body).ok()?;
+        let replay = Replay::of(&entry.reads, &event, delivery, &context);
+        context.objects = replay.as_ref().map(|replay| &replay.objects);
+        let explanation = Explanation::of(event, &context, now, now).ok()?;
+        let reads = replay.as_ref().map(|replay| replay.shown(&entry.reads, &explanation));
+        let (text, notes) = (explanation.to_string(), note::notes(&explanation));
+        Some(Explained { text, notes, reads: reads.unwrap_or_default() })
     }
 
     /// What the local Amplitude has of a project. Where test events have a key of their own, they are another project in
@@ -311,6 +360,23 @@ async fn local_amplitude(log: &Log) -> Result<(Emulator, String), Box<dyn Error>
     let (listener, address) = listen_anywhere().await?;
     tokio::spawn(emulator.clone().serve(listener));
     Ok((emulator, address))
+}
+
+/// The local Stripe, for which all keys are valid, with what is in the events of before.
+fn local_stripe(log: &Log) -> Result<stripe_emulator::Emulator, Box<dyn Error>> {
+    let stripe = stripe_emulator::Emulator::start()?;
+    stripe.allow_any_key();
+    log.signed_events(|event| {
+        if let Ok(event) = serde_json::from_slice(event) {
+            stripe.learn(&event);
+        }
+    })?;
+    Ok(stripe)
+}
+
+/// Whether an answer tells that the event was signed. Of others, somebody may have made it up.
+fn is_signed(status: StatusCode) -> bool {
+    matches!(status, StatusCode::OK | StatusCode::BAD_GATEWAY)
 }
 
 /// The headers that are Stripe's. What a tunnel or a proxy adds is theirs, and may be secret.
@@ -367,7 +433,7 @@ fn entry(
         repeat,
         milliseconds,
     };
-    Entry { summary, stripe, answer: answer.body().clone(), exchanges }
+    Entry { summary, stripe, answer: answer.body().clone(), exchanges, reads: Vec::new() }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 
 mod command_line;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
@@ -21,7 +21,9 @@ const EVENT: &str = "events/stripe/payment_intent.succeeded.json";
 #[test]
 fn demo_succeeds_with_all_events() {
     let (code, out, _) = run(&["demo", "--port", "0"]);
-    assert!(out.ends_with("26 of 26 landed as expected.\n"), "{out}");
+    assert!(out.contains("\n26 of 26 landed as expected.\n"), "{out}");
+    let last = out.lines().last().unwrap();
+    assert!(last.contains(" are on user_") && last.contains("references are followed"), "{out}");
     assert_eq!(code, Some(0));
 }
 
@@ -82,6 +84,7 @@ fn mistakes_are_told_on_standard_error_with_what_to_do() {
         (&["generate", "--users", "1", "--to", "nonsense"], 1, "nonsense is not a URL"),
         (&["serve", "--projects", "no-such-file.toml"], 1, "no-such-file.toml"),
         (&["serve", "--amplitude", "there"], 2, "`emulator`, `real` or a URL"),
+        (&["serve", "--stripe", "there"], 2, "`local`, `real` or a URL"),
         (&["serve", "--parameter-store"], 1, if cfg!(feature = "aws") { "AWS_REGION" } else { "cli-aws" }),
         (&["invocation", EVENT, "--project", "a/b"], 2, "1 to 64"),
         (&["invocation", EVENT, "--rest", "--function-url"], 2, "--function-url"),
@@ -200,10 +203,68 @@ fn a_generated_shop_lands_once_with_the_figures_of_its_summary() {
     });
     assert_eq!(told.collect::<BTreeMap<_, _>>(), revenue);
 
+    // Most users are found by reference; an address is only a guest's.
+    let users: BTreeSet<_> = accepted.iter().filter_map(|accepted| accepted["event"]["user_id"].as_str()).collect();
+    assert!(
+        users.len() >= 10 && !users.iter().any(|user| user.starts_with("user_") && user.contains('@')),
+        "{users:?}"
+    );
+
     // Once more: all repeats.
     let (code, again, _) = run(&shop);
     assert_eq!((code, again.split_once("\n\n").unwrap().1), (Some(0), out.split_once("\n\n").unwrap().1));
     assert_eq!(serving.accepted(&amplitude).len(), accepted.len());
+}
+
+#[test]
+fn the_objects_of_a_generated_shop_are_in_the_local_stripe_of_serve_and_in_a_file() {
+    let serving = Serving::start(&[]);
+    let file = std::env::temp_dir().join(format!("stripe-amplitude-objects-{}.ndjson", std::process::id()));
+    let path = file.to_str().unwrap();
+    let shop = ["generate", "--users", "12", "--weeks", "3", "--objects", path, "--to", &serving.url];
+    let (code, out, _) = run(&shop);
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::remove_file(&file).unwrap();
+    assert_eq!(code, Some(0), "{out}");
+    let objects: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let kinds: BTreeSet<_> = objects.iter().map(|object| object["object"].as_str().unwrap()).collect();
+    for kind in ["charge", "checkout.session", "customer", "invoice", "payment_intent", "product", "subscription"] {
+        assert!(kinds.contains(kind), "{kinds:?}");
+    }
+}
+
+#[test]
+fn references_are_read_where_serve_is_told_to() {
+    let stripe = stripe_emulator::Emulator::start().unwrap();
+    stripe.allow("rk_test_of_shop", &stripe_emulator::Permission::ALL);
+    stripe
+        .put(json!({"id": "cus_1", "object": "customer", "livemode": false, "metadata": {"user_id": "user_7"}}))
+        .unwrap();
+    let projects = file(
+        "stripe",
+        r#"
+        [shop]
+        stripe-signing-secret = "whsec_demo"
+        stripe-test-api-key = "rk_test_of_shop"
+        amplitude-api-key = "key"
+        settings = { references = "follow", max_age_days = 0 }
+        "#,
+    );
+    let mut event: Value = serde_json::from_str(&std::fs::read_to_string(root().join(EVENT)).unwrap()).unwrap();
+    event["data"]["object"]["metadata"] = json!({});
+    event["data"]["object"]["customer"] = json!("cus_1");
+    let event = file("by-reference", &event.to_string());
+    let user_id_from = |stripe: &str| {
+        let mut serving = Serving::start(&["--projects", &projects, "--stripe", stripe]);
+        run(&["send", &event, "--to", &serving.url]);
+        let line: Value = serde_json::from_str(&serving.line_with(r#""outcome""#)).unwrap();
+        line["user_id_from"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(user_id_from(stripe.url()), "customer.metadata.user_id");
+    assert_eq!(stripe.count("GET", "/v1/customers/cus_1"), 1);
+    // The local one has no more of the customer than the event tells.
+    assert_eq!(user_id_from("local"), "receipt_email");
+    assert_eq!(stripe.count("GET", "/v1/customers/cus_1"), 1);
 }
 
 #[test]

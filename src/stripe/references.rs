@@ -85,13 +85,18 @@ impl<O: ObjectSource> References<O> {
     pub async fn read(&self, access: &Access<'_>, reference: &Reference, deadline: Instant) -> Read {
         let key = Key { scope: access.scope(), reference: reference.clone() };
         if let Some(found) = lock(&self.cache).get(&key, SystemTime::now()) {
-            return Read { result: Ok(found), requests: 0 };
+            let result = Ok(found);
+            self.source.shared(reference, &result);
+            return Read { result, requests: 0 };
         }
         let under_way = lock(&self.cache).under_way(&key);
         let mut requests = 0;
         let fetch = under_way.get_or_init(|| self.fetch(access, reference, &key.scope, deadline, &mut requests));
         let result = timeout_at(deadline, fetch).await.cloned().unwrap_or(Err(ReferenceError::Timeout));
         lock(&self.cache).settle(&key, &under_way, &result, SystemTime::now());
+        if requests == 0 {
+            self.source.shared(reference, &result);
+        }
         Read { result, requests }
     }
 

@@ -88,21 +88,25 @@ impl Permission {
 }
 
 /// The valid keys.
-pub(crate) struct Keys(HashMap<String, Vec<Permission>>);
+pub(crate) struct Keys {
+    known: HashMap<String, Vec<Permission>>,
+    /// Those that are not known are valid, too, with every permission.
+    pub(crate) any: bool,
+}
 
 impl Default for Keys {
     fn default() -> Self {
-        Self([(SECRET_KEY.to_owned(), Permission::ALL.to_vec())].into())
+        Self { known: [(SECRET_KEY.to_owned(), Permission::ALL.to_vec())].into(), any: false }
     }
 }
 
 impl Keys {
     pub(crate) fn allow(&mut self, key: &str, permissions: &[Permission]) {
-        self.0.insert(key.to_owned(), permissions.to_vec());
+        self.known.insert(key.to_owned(), permissions.to_vec());
     }
 
     pub(crate) fn revoke(&mut self, key: &str) {
-        self.0.remove(key);
+        self.known.remove(key);
     }
 
     /// The key of a request, if it is valid.
@@ -114,7 +118,7 @@ impl Keys {
                  Bearer auth (e.g. 'Authorization: Bearer YOUR_SECRET_KEY').",
             )
         })?;
-        if !self.0.contains_key(&key) {
+        if !self.any && !self.known.contains_key(&key) {
             return Err(Refusal::new(401, format!("Invalid API Key provided: {}", masked(&key))));
         }
         Ok(key)
@@ -122,7 +126,8 @@ impl Keys {
 
     /// Refuses what a valid key may not do.
     pub(crate) fn permit(&self, key: &str, needed: Permission) -> Result<(), Refusal> {
-        if self.0.get(key).is_some_and(|has| has.iter().any(|permission| permission.includes(needed))) {
+        let known = self.known.get(key);
+        if known.map_or(self.any, |has| has.iter().any(|permission| permission.includes(needed))) {
             return Ok(());
         }
         let message = format!(

@@ -117,6 +117,11 @@ impl Emulator {
         self.state().keys.allow(key, permissions);
     }
 
+    /// Makes all keys valid. Those that are not made known otherwise have every permission.
+    pub fn allow_any_key(&self) {
+        self.state().keys.any = true;
+    }
+
     /// A new restricted key with these permissions.
     pub fn restricted_key(&self, permissions: &[Permission]) -> String {
         let key = format!("rk_test_51Emulated{}", random(24));
@@ -210,6 +215,18 @@ impl Emulator {
         self.state().objects.put(Some(account), object).ok_or(UnknownObject)
     }
 
+    /// Learns from an event, whoever made it, what it tells of Stripe's objects: its own, if it is of a kind that is kept
+    /// here, and that those exist that it names. What is known of them otherwise stays: an event shows ten lines of an
+    /// invoice at most, and later versions do not show the invoice of a payment.
+    pub fn learn(&self, event: &Value) {
+        let mut state = self.state();
+        let account = event.get("account").and_then(Value::as_str).filter(|account| *account != ACCOUNT);
+        state.accounts.extend(account.map(str::to_owned));
+        if let Some(object) = event.pointer("/data/object") {
+            state.objects.learn(account, event.get("livemode").and_then(Value::as_bool), object);
+        }
+    }
+
     /// Puts the line items of a checkout session that is there, in the place of those that it has.
     pub fn put_line_items(&self, session: &str, line_items: Vec<Value>) {
         self.update(session, |session| {
@@ -271,9 +288,9 @@ impl Emulator {
 
     // What was asked.
 
-    /// All requests, in their order.
+    /// The newest 10,000 requests, in their order. What is counted below is counted among them.
     pub fn requests(&self) -> Vec<Request> {
-        self.state().log.requests().to_vec()
+        self.state().log.requests().iter().cloned().collect()
     }
 
     /// How many requests there were of this method and path.

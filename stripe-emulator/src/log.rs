@@ -62,22 +62,29 @@ fn values<'p>(pairs: &'p [(String, String)], name: &str) -> Vec<&'p str> {
     pairs.iter().filter(|(given, _)| given == name).map(|(_, value)| &**value).collect()
 }
 
-/// All requests, in their order.
+/// So many requests are kept. Whoever runs for days shall not grow.
+const MOST: usize = 10_000;
+
+/// The newest requests, in their order.
 #[derive(Default)]
 pub(crate) struct Log {
-    requests: Vec<Request>,
+    requests: VecDeque<Request>,
     /// How many were forgotten.
     forgotten: usize,
 }
 
 impl Log {
-    pub(crate) fn requests(&self) -> &[Request] {
+    pub(crate) fn requests(&self) -> &VecDeque<Request> {
         &self.requests
     }
 
     /// Gives a number by which its answer can be told.
     pub(crate) fn add(&mut self, request: Request) -> usize {
-        self.requests.push(request);
+        if self.requests.len() == MOST {
+            self.requests.pop_front();
+            self.forgotten += 1;
+        }
+        self.requests.push_back(request);
         self.forgotten + self.requests.len() - 1
     }
 
@@ -104,5 +111,31 @@ impl Log {
             most = most.max(within.len());
         }
         most
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_requests_are_kept_and_their_answers_find_them() {
+        let request = |number: usize| Request {
+            at: Instant::now(),
+            method: "GET".to_owned(),
+            path: format!("/v1/customers/cus_{number}"),
+            query: Vec::new(),
+            form: Vec::new(),
+            headers: HeaderMap::new(),
+            status: None,
+        };
+        let mut log = Log::default();
+        for number in 0..MOST + 2 {
+            assert_eq!(log.add(request(number)), number);
+        }
+        assert_eq!((log.requests().len(), &*log.requests()[0].path), (MOST, "/v1/customers/cus_2"));
+        log.set_status(1, 500);
+        log.set_status(2, 200);
+        assert_eq!((log.requests()[0].status, log.requests()[1].status), (Some(200), None));
     }
 }

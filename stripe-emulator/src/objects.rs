@@ -96,6 +96,39 @@ impl Objects {
         Some(())
     }
 
+    /// An object of an event: its fields in the place of those that are known, and what it names, if that is not known.
+    /// Decision: what Stripe never removes is there as soon as an event names it, with nothing but its ID. An event that was
+    /// made up from another mode's or account's is taken at its word.
+    pub(crate) fn learn(&mut self, account: Option<&str>, livemode: Option<bool>, object: &Value) {
+        for name in ["customer", "subscription", "payment_intent", "charge"] {
+            if let Some(id) = object.get(name).and_then(Value::as_str) {
+                self.learn_one(account, livemode, id, &json!({"id": id, "object": name}));
+            }
+        }
+        if let Some(id) = object.get("id").and_then(Value::as_str) {
+            self.learn_one(account, livemode, id, object);
+        }
+    }
+
+    fn learn_one(&mut self, account: Option<&str>, livemode: Option<bool>, id: &str, told: &Value) {
+        let known = self.stored.get(id);
+        let known_mode = known.map(|stored| stored.livemode);
+        let known_lines = known.map_or(0, |stored| shapes::lines(stored.kind, &stored.object).len());
+        let mut object = known.map_or_else(|| json!({}), |stored| stored.object.clone());
+        let (Some(fields), Some(told)) = (object.as_object_mut(), told.as_object()) else { return };
+        for (name, value) in told {
+            let shown = value.get("data").and_then(Value::as_array).map_or(0, Vec::len);
+            if name != "lines" || shown >= known_lines {
+                fields.insert(name.clone(), value.clone());
+            }
+        }
+        self.put(account, object);
+        if let Some(stored) = self.stored.get_mut(id) {
+            // The same in both modes is in both.
+            stored.livemode = if known_mode.is_none_or(|known| known == livemode) { livemode } else { None };
+        }
+    }
+
     pub(crate) fn remove(&mut self, id: &str) {
         self.stored.remove(id);
     }

@@ -72,6 +72,52 @@ async fn an_object_changes_is_deleted_and_is_gone() {
 }
 
 #[tokio::test]
+async fn objects_are_learned_from_events_and_what_is_known_of_them_stays() {
+    let (stripe, client) = shop();
+    let event =
+        |account: Value, object: Value| json!({"account": account, "livemode": false, "data": {"object": object}});
+    // Later versions do not tell a payment's invoice, and no event tells more than ten lines.
+    stripe.learn(&event(json!(null), json!({"id": "pi_1", "object": "payment_intent", "status": "succeeded"})));
+    let (_, payment) = client.get("/v1/payment_intents/pi_1").await;
+    assert_eq!((&payment["status"], &payment["invoice"]), (&json!("succeeded"), &json!("in_1")));
+    let lines = json!({"data": [{"id": "il_0"}], "has_more": true});
+    stripe.learn(&event(json!(null), json!({"id": "in_1", "object": "invoice", "status": "paid", "lines": lines})));
+    let (_, invoice) = client.get("/v1/invoices/in_1").await;
+    assert_eq!((&invoice["status"], &invoice["lines"]["total_count"]), (&json!("paid"), &json!(25)));
+    // What an event names exists.
+    let refund = json!({"id": "re_1", "object": "refund", "charge": "ch_9", "payment_intent": "pi_9"});
+    stripe.learn(&event(json!(null), refund));
+    assert_eq!(client.get("/v1/charges/ch_9").await.0, 200);
+    assert_eq!(client.get("/v1/payment_intents/pi_9").await.0, 200);
+    // The same sample is sent in both modes.
+    let live = Client::with_key(&stripe, "rk_live_shop");
+    stripe.allow("rk_live_shop", &Permission::ALL);
+    assert_eq!(live.get("/v1/charges/ch_9").await.0, 404);
+    let charge = json!({"id": "ch_8", "object": "charge", "charge": "ch_9", "livemode": false});
+    stripe.learn(&json!({"livemode": true, "data": {"object": charge}}));
+    for client in [&live, &client] {
+        assert_eq!(client.get("/v1/charges/ch_9").await.0, 200);
+    }
+    assert_eq!(live.get("/v1/charges/ch_8").await.0, 200);
+    // The account of an event is connected.
+    stripe.learn(&event(json!("acct_1Other"), json!({"id": "cus_9", "object": "customer", "email": "d@shop.example"})));
+    assert_eq!(client.get("/v1/customers/cus_9").await.0, 404);
+    let of_other = client.request(Method::GET, "/v1/customers/cus_9").header("stripe-account", "acct_1Other");
+    assert_eq!(json_of(of_other.send().await.unwrap()).await.1["email"], "d@shop.example");
+}
+
+#[tokio::test]
+async fn any_key_is_valid_where_that_is_allowed() {
+    let (stripe, _) = shop();
+    let client = Client::with_key(&stripe, "rk_test_of_somebody");
+    assert_eq!(client.get("/v1/customers/cus_1").await.0, 401);
+    stripe.allow_any_key();
+    assert_eq!(client.get("/v1/customers/cus_1").await.0, 200);
+    stripe.allow("rk_test_of_somebody", &[Permission::ChargeRead]);
+    assert_eq!(client.get("/v1/customers/cus_1").await.0, 403);
+}
+
+#[tokio::test]
 async fn an_account_is_read_as_a_customer() {
     let (stripe, client) = shop();
     stripe

@@ -14,7 +14,7 @@ PICTURES = ROOT / "docs" / "pictures"
 # What each shows: its address, its height, and what has to be there first.
 VIEWS = {
     "deliveries": ("deliveries", 620, "#deliveries-rows tr:nth-child(8)"),
-    "delivery": ("deliveries/{payment}", 1250, '[data-hop="answer"] [data-path="code"]'),
+    "delivery": ("deliveries/{payment}", 1500, '[data-hop="answer"] [data-path="code"]'),
     "send": ("send", 1000, "#send-event-hint"),
     "charts": ("charts", 1500, '[data-chart="big_spenders"] table'),
 }
@@ -36,6 +36,16 @@ def take(page, serving, payment):
         print(PICTURES / f"{name}.png")
 
 
+def by_reference(serving):
+    """The newest payment whose user was found on the customer, and its products on the invoice."""
+    for payment in serving.get("/workbench/deliveries?type=payment_intent.succeeded")["deliveries"]:
+        reads = serving.get(f"/workbench/deliveries/{payment['number']}")["references"]["reads"]
+        values = [found["at"] for read in reads for found in read["found"] if "value" in found]
+        if values == ["customer.metadata.user_id", "product_names"]:
+            return payment["number"]
+    raise LookupError("no payment has its user by reference")
+
+
 def main():
     PICTURES.mkdir(exist_ok=True)
     with Serving() as serving:
@@ -46,10 +56,10 @@ def main():
             serving.deliver(sample(event_type, created=now))
         serving.deliver(sample("payment_intent.succeeded", created=now))
         serving.deliver({**sample("charge.failed", created=now), "type": "customer.created"})
-        listed = serving.get("/workbench/deliveries?type=payment_intent.succeeded&user=user_42")["deliveries"]
+        payment = by_reference(serving)
         page = browser.start()
         try:
-            take(page, serving, listed[-1]["number"])
+            take(page, serving, payment)
         finally:
             page.quit()
 

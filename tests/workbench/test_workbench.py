@@ -116,6 +116,38 @@ class Workbench(unittest.TestCase):
         self.see('[data-hop="answer"] [data-path="events_ingested"]', "0")
         self.assertTrue(self.browser.current_url.endswith("#deliveries/2"))
 
+    def test_a_user_found_by_a_reference_shows_what_was_read(self):
+        session = {"subscription": "sub_0007", "payment_intent": None, "customer": "cus_0007", "metadata": {}}
+        self.serving.deliver(sample("checkout.session.completed", client_reference_id="user_0007", **session))
+        status, answer = self.serving.deliver(
+            sample(
+                "invoice.paid",
+                subscription="sub_0007",
+                customer="cus_0007",
+                customer_email=None,
+                metadata={},
+                subscription_details={"metadata": {}},
+            )
+        )
+        self.assertEqual((status, answer["user_id_from"]), (200, "checkout_session.client_reference_id"))
+        self.open("deliveries/2")
+        read = '#reads [data-served="checkout_session.client_reference_id"]'
+        self.see(read, "GET /v1/checkout/sessions?subscription=sub_0007")
+        self.see(read, "200 in")
+        self.see(f'{read} [data-at="checkout_session.client_reference_id"]', "user_0007")
+        self.see('#reads [data-served="customer.metadata.amplitude_id"]', "from the cache")
+        self.see("#timeline", "Stripe’s API: 200")
+        line = '[data-hop="stripe"] [data-path="data.object.checkout_session.client_reference_id"]'
+        self.see(line, "found by reference")
+        self.see("#explanation", "→ checkout_session.client_reference_id")
+        self.see('[data-hop="amplitude"] [data-path="events.0.user_id"]', "user_0007")
+        whole = json.dumps(self.serving.get("/workbench/deliveries/2"))
+        for hidden in ("rk_test_demo", "rk_live_demo"):
+            self.assertNotIn(hidden, whole)
+        # What was read is not shown but for the values at the paths.
+        reads = json.dumps(self.serving.get("/workbench/deliveries/2")["references"])
+        self.assertNotIn("jenny", reads)
+
     def test_what_was_removed_and_what_counts_follow_the_settings(self):
         projects = pathlib.Path(tempfile.mkdtemp()) / "projects.toml"
         projects.write_text(
@@ -163,8 +195,14 @@ class Workbench(unittest.TestCase):
             entry = self.find(f"#send-{field}")
             entry.clear()
             entry.send_keys(value, Keys.TAB)
-        self.find("#send-live").click()
+        # In test mode, and then the same in live mode.
         self.find("#send-button").click()
+        self.see("#answer-status", "200")
+        self.find("#send-live").click()
+        self.find("#send-user").clear()
+        self.find("#send-user").send_keys("user_0042", Keys.TAB)
+        self.find("#send-button").click()
+        self.until("the second answer", lambda: self.find("#send-answer").get_attribute("data-number") == "2")
         self.see("#answer-status", "200")
         self.find("#answer-delivery").click()
         self.see('[data-hop="amplitude"] [data-path="events.0.revenue"]', "1234")
@@ -309,33 +347,38 @@ def at(day, hour=12):
     return int(datetime.datetime(2026, 9, day, hour, tzinfo=datetime.timezone.utc).timestamp())
 
 
-def purchase(number, day, name, amount, currency="usd"):
+def purchase(number, day, name, amount, currency="usd", **fields):
     return sample(
         "payment_intent.succeeded",
         **{"id": f"evt_payment_{number}", "created": at(day), "metadata": user(name)},
         amount=amount,
         amount_received=amount,
         currency=currency,
+        description="Tea",
+        **fields,
     )
 
 
 def invoice(number, day, name, amount, *products):
+    """Its payment has no products but by reference."""
     lines = [{"object": "line_item", "description": product} for product in products]
-    return sample(
+    paid = sample(
         "invoice.payment_succeeded",
         **{"id": f"evt_invoice_{number}", "created": at(day), "metadata": user(name)},
         amount_paid=amount,
         currency="usd",
         lines={"object": "list", "data": lines},
     )
+    paid["data"]["object"]["id"] = f"in_{number}"
+    return paid
 
 
 SHOP = [
-    purchase(1, 7, "user_0001", 5000),
     invoice(1, 7, "user_0001", 5000, "Coffee"),
+    purchase(1, 7, "user_0001", 5000, invoice="in_1"),
     purchase(2, 8, "user_0002", 3000, "eur"),
-    purchase(3, 10, "user_0001", 6000),
     invoice(3, 10, "user_0001", 6000, "Coffee", "Mug"),
+    purchase(3, 10, "user_0001", 6000, invoice="in_3"),
     purchase(4, 15, "user_0003", 10000),
     purchase(5, 22, "user_0001", 1000),
     purchase(6, 24, "user_0003", 500),
@@ -359,9 +402,9 @@ CHARTS = {
     # Of three, user_0003 came back in the week after the first, user_0001 in the one after that. Later weeks follow, as
     # many as are over by now.
     "retention": [["Week 0", "100"], ["Week 1", "33.3"], ["Week 2", "33.3"], ["Week 3", "0"]],
-    # The invoice of 60 counts for both of its products.
-    "revenue_by_product": [["Coffee", "110"], ["Mug", "60"]],
-    "orders_by_product": [["Coffee", "2"], ["Mug", "1"]],
+    # The payment of 60 counts for both of its products; 100, 10 and 5 dollars, and 30 euros, are for tea.
+    "revenue_by_product": [["Tea", "115"], ["Coffee", "110"], ["Mug", "60"]],
+    "orders_by_product": [["Tea", "4"], ["Coffee", "2"], ["Mug", "1"]],
     # 110 in the first seven days; user_0003's 100 are not more than 100.
     "big_spenders": [["user_0001", "110"]],
 }

@@ -11,6 +11,7 @@ pub(crate) struct Buyer {
     /// From 1; customers and guests are counted apart.
     pub(crate) number: u32,
     pub(crate) identity: Identity,
+    pub(crate) habit: Habit,
     pub(crate) market: Market,
 }
 
@@ -25,6 +26,18 @@ pub(crate) enum Identity {
     GuestWithEmail,
     /// Nothing.
     Guest,
+}
+
+/// How the app sells to a buyer, and where it writes its own ID of a user. Stripe copies it to few other objects: from a
+/// payment to its charges, and from a subscription to its invoices' `subscription_details`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Habit {
+    /// By Stripe's Checkout: on the checkout session alone.
+    Checkout,
+    /// By Stripe's API: on the subscription, on the invoice, or on a payment without an invoice.
+    Api,
+    /// By Stripe's API: on the customer alone, once.
+    Customer,
 }
 
 impl Buyer {
@@ -52,7 +65,12 @@ impl Buyer {
         }
     }
 
-    /// Whom Amplitude counts the buyer as, by the default settings of a project. A guest of whom nothing is known is as
+    /// The user ID, where the app writes it there.
+    pub(crate) fn user_id_by(&self, habit: Habit) -> Option<String> {
+        self.user_id().filter(|_| self.habit == habit)
+    }
+
+    /// Whom Amplitude counts the buyer as, by the settings of the project `demo`. A guest of whom nothing is known is as
     /// many anonymous users as there are payments.
     #[cfg(test)]
     pub(crate) fn user_in_amplitude(&self) -> Option<String> {

@@ -5,11 +5,17 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use indicatif::ProgressBar;
-use reqwest::StatusCode;
+use reqwest::{StatusCode, Url};
+use serde_json::Value;
+use stripe_amplitude::http_client::HttpClientError;
 use tokio::time::sleep;
 
 use super::event::{Event, Templates};
 use crate::endpoint::Endpoint;
+use crate::http;
+
+/// So many objects go in one request, of some five kilobytes each.
+const BATCH: usize = 500;
 
 /// So many events are on their way at once.
 const LANES: u32 = 8;
@@ -67,6 +73,29 @@ impl Tally {
         let mut reasons = self.reasons.borrow_mut();
         if reasons.len() < REASONS && !reasons.contains(&reason) {
             reasons.push(reason);
+        }
+    }
+}
+
+/// Hands the objects that the events name over to the local Stripe of `serve`, if it is `serve` that has this webhook: on this
+/// machine, and with a workbench. Anybody else gets the events alone.
+///
+/// # Errors
+/// Where there is no HTTP client to be had.
+pub(crate) async fn hand_over(webhook: &str, mut objects: impl Iterator<Item = Value>) -> Result<(), HttpClientError> {
+    let Ok(url) = webhook.parse::<Url>() else { return Ok(()) };
+    let is_here = matches!(url.host_str(), Some("127.0.0.1" | "localhost" | "[::1]"));
+    let Some(url) = url.join("/workbench/objects").ok().filter(|_| is_here) else { return Ok(()) };
+    let http = http::build()?;
+    loop {
+        let batch: Vec<_> = objects.by_ref().take(BATCH).collect();
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let request = http.post(url.clone()).header("content-type", "application/json");
+        let answer = request.body(Value::Array(batch).to_string()).send().await;
+        if !answer.is_ok_and(|answer| answer.status().is_success()) {
+            return Ok(());
         }
     }
 }

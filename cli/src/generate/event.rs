@@ -4,12 +4,15 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
 
-use super::buyer::Buyer;
+use super::buyer::{Buyer, Habit};
+use super::market::Market;
+use super::product::Product;
 use super::purchase::{Invoice, Line, Purchase, Step};
+use crate::clock::DAY;
 use crate::samples::SAMPLES;
 
 /// When the shop made its prices, in Unix seconds: at the beginning of 2024.
-const PRICED: i64 = 1_704_067_200;
+pub(crate) const PRICED: i64 = 1_704_067_200;
 
 /// Something that happened.
 #[derive(Clone, Copy, Debug)]
@@ -34,7 +37,7 @@ impl Templates {
         SAMPLES.iter().map(|sample| Ok((sample.event_type, read(sample.json)?))).collect::<Result<_, _>>().map(Self)
     }
 
-    fn of(&self, event_type: &str) -> Value {
+    pub(crate) fn of(&self, event_type: &str) -> Value {
         self.0.get(event_type).cloned().unwrap_or_default()
     }
 }
@@ -60,6 +63,14 @@ impl<'s> Event<'s> {
         self.buyer.number % lanes
     }
 
+    /// The object that it is about, as it is then.
+    pub(crate) fn object(&self, templates: &Templates) -> Value {
+        let mut event = templates.of(self.event_type());
+        let mut object = event.pointer_mut("/data/object").map(Value::take).unwrap_or_default();
+        self.write(&mut object);
+        object
+    }
+
     /// What Stripe would sign and send.
     pub(crate) fn body(&self, templates: &Templates) -> Vec<u8> {
         let mut event = templates.of(self.event_type());
@@ -81,9 +92,7 @@ impl<'s> Event<'s> {
 
     /// What Stripe does by itself has none.
     fn request(&self) -> Value {
-        let subscription = self.purchase.invoice.as_ref().and_then(|invoice| invoice.subscription);
-        let by_itself = subscription.is_some_and(|period| !period.is_first);
-        let id = (!by_itself).then(|| self.purchase.seed.derive(self.index as u64).id("req"));
+        let id = (!self.purchase.is_renewal()).then(|| self.purchase.seed.derive(self.index as u64).id("req"));
         json!({"id": id, "idempotency_key": null})
     }
 
@@ -101,6 +110,7 @@ impl<'s> Event<'s> {
             Step::ChargeFailed { attempt } | Step::ChargeSucceeded { attempt } => {
                 self.write_charge(object, attempt, 0);
             }
+            Step::SessionCompleted { .. } => write_session(object, self.buyer, self.purchase),
             Step::Refunded { attempt, amount, before } => self.write_charge(object, attempt, before + amount),
             Step::PaymentFailed { attempt } | Step::PaymentSucceeded { attempt } => {
                 self.write_payment(object, attempt);
@@ -162,8 +172,9 @@ impl<'s> Event<'s> {
         set(object, "customer", self.buyer.customer());
         set(object, "description", self.purchase.description(self.buyer.market));
         set(object, "invoice", self.purchase.invoice.as_ref().map(|_| self.purchase.invoice_id()));
-        set(object, "metadata", self.metadata());
-        set(object, "receipt_email", self.buyer.email());
+        set(object, "metadata", self.metadata_of_payment());
+        let by_app = self.purchase.invoice.is_none() && !self.purchase.by_checkout;
+        set(object, "receipt_email", self.buyer.email().filter(|_| by_app));
     }
 
     fn write_card(&self, method: &mut Value) {
@@ -195,7 +206,8 @@ impl<'s> Event<'s> {
         set(object, "customer", self.buyer.customer());
         set(object, "customer_email", self.buyer.email());
         set(object, "customer_name", Value::Null);
-        set(object, "metadata", self.metadata());
+        let user = self.buyer.user_id_by(Habit::Api).filter(|_| invoice.subscription.is_none());
+        set(object, "metadata", metadata([("user_id", user)]));
         set(object, "webhooks_delivered_at", (self.step != Step::InvoiceCreated).then_some(invoice.created));
         self.write_invoice_state(object, invoice);
         self.write_subscription(object, invoice);
@@ -248,7 +260,7 @@ impl<'s> Event<'s> {
         set(object, "period_start", before.unwrap_or(invoice.created));
         set(object, "period_end", invoice.created);
         set(object, "subscription", period.map(|period| period.subscription_id()));
-        set(object, "subscription_details", period.map(|_| json!({"metadata": self.metadata()})));
+        set(object, "subscription_details", period.map(|_| json!({"metadata": metadata_of_subscription(self.buyer)})));
     }
 
     fn line(&self, mut line: Value, index: usize, sold: &Line, invoice: &Invoice) -> Value {
@@ -260,33 +272,26 @@ impl<'s> Event<'s> {
         set(&mut line, "amount", sold.amount(market));
         set(&mut line, "amount_excluding_tax", sold.amount(market));
         set(&mut line, "currency", market.code());
-        set(&mut line, "description", product.description(sold.quantity, market));
+        set(&mut line, "description", sold.description(market));
         set(&mut line, "invoice", self.purchase.invoice_id());
-        set(&mut line, "metadata", self.metadata());
-        let (start, end) = period.map_or((invoice.created, invoice.created), |period| (period.start, period.end));
+        set(&mut line, "metadata", period.map_or_else(Map::new, |_| metadata_of_subscription(self.buyer)));
+        let (start, end) = sold
+            .proration
+            .map(|proration| (proration.at, proration.end))
+            .unwrap_or_else(|| period.map_or((invoice.created, invoice.created), |period| (period.start, period.end)));
+        let is_item = period.is_none() || sold.proration.is_some();
         set(&mut line, "period", json!({"end": end, "start": start}));
         set(&mut line, "quantity", sold.quantity);
         set(&mut line, "subscription", period.map(|period| period.subscription_id()));
         set(&mut line, "subscription_item", period.map(|period| period.item_id()));
-        if period.is_none() {
+        if is_item {
             set(&mut line, "invoice_item", id("ii"));
         }
-        set(&mut line, "type", if period.is_some() { "subscription" } else { "invoiceitem" });
+        set(&mut line, "type", if is_item { "invoiceitem" } else { "subscription" });
+        set(&mut line, "proration", sold.proration.is_some());
         set(&mut line, "unit_amount_excluding_tax", unit_amount.to_string());
         if let Some(price) = line.get_mut("price") {
-            set(price, "id", product.price_id(market));
-            set(price, "created", PRICED);
-            set(price, "currency", market.code());
-            set(price, "product", product.id);
-            set(price, "unit_amount", unit_amount);
-            set(price, "unit_amount_decimal", unit_amount.to_string());
-            match (product.interval, price.get_mut("recurring")) {
-                (Some(interval), Some(recurring)) => set(recurring, "interval", interval.name()),
-                _ => {
-                    set(price, "recurring", Value::Null);
-                    set(price, "type", "one_time");
-                }
-            }
+            write_price(price, product, market);
         }
         line
     }
@@ -301,16 +306,74 @@ impl<'s> Event<'s> {
         seed.id("pm")
     }
 
-    /// What the shop writes on everything that it sells: whose it is, and without an invoice also which order.
-    fn metadata(&self) -> Map<String, Value> {
-        let order = self.purchase.invoice.is_none().then(|| ("order_id", self.purchase.seed.id("order")));
-        let user = self.buyer.user_id().map(|user| ("user_id", user));
-        [order, user].into_iter().flatten().map(|(name, value)| (name.to_owned(), value.into())).collect()
+    /// What the app writes on a payment that it makes itself, and Stripe copies to its charges. Stripe makes those of invoices
+    /// and of checkout sessions, without any.
+    fn metadata_of_payment(&self) -> Map<String, Value> {
+        if self.purchase.invoice.is_some() || self.purchase.by_checkout {
+            return Map::new();
+        }
+        let order = Some(self.purchase.seed.id("order"));
+        metadata([("order_id", order), ("user_id", self.buyer.user_id_by(Habit::Api))])
+    }
+}
+
+/// What the app writes on a subscription, of which its invoices show a snapshot.
+pub(crate) fn metadata_of_subscription(buyer: &Buyer) -> Map<String, Value> {
+    metadata([("user_id", buyer.user_id_by(Habit::Api))])
+}
+
+pub(crate) fn metadata<const N: usize>(values: [(&str, Option<String>); N]) -> Map<String, Value> {
+    values.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.into()))).collect()
+}
+
+/// The checkout session of a purchase, as it is in the end.
+pub(crate) fn write_session(session: &mut Value, buyer: &Buyer, purchase: &Purchase) {
+    let amount = purchase.amount(buyer.market);
+    let (period, started, user) = (purchase.period(), purchase.started(), buyer.user_id_by(Habit::Checkout));
+    let paid = purchase.paid().is_some();
+    set(session, "id", purchase.session_id());
+    set(session, "amount_subtotal", amount);
+    set(session, "amount_total", amount);
+    set(session, "created", started - 60);
+    set(session, "currency", buyer.market.code());
+    set(session, "customer", buyer.customer());
+    if let Some(details) = session.get_mut("customer_details") {
+        set(details, "email", buyer.email());
+        set(details, "name", Value::Null);
+    }
+    set(session, "expires_at", started - 60 + DAY);
+    set(session, "invoice", period.map(|_| purchase.invoice_id()));
+    set(session, "mode", if period.is_some() { "subscription" } else { "payment" });
+    set(session, "payment_intent", period.is_none().then(|| purchase.payment_id()));
+    set(session, "payment_status", if paid { "paid" } else { "unpaid" });
+    set(session, "status", if paid { "complete" } else { "expired" });
+    set(session, "subscription", period.map(|period| period.subscription_id()));
+    // Apps pass a subscription on by `client_reference_id`, and an order by metadata, which Stripe copies nowhere.
+    let order = period.is_none().then(|| purchase.seed.id("order"));
+    set(session, "metadata", metadata([("order_id", order), ("user_id", user.clone().filter(|_| period.is_none()))]));
+    set(session, "client_reference_id", user.filter(|_| period.is_some()));
+}
+
+/// The price of a product.
+pub(crate) fn write_price(price: &mut Value, product: &Product, market: Market) {
+    let unit_amount = product.price(market);
+    set(price, "id", product.price_id(market));
+    set(price, "created", PRICED);
+    set(price, "currency", market.code());
+    set(price, "product", product.id);
+    set(price, "unit_amount", unit_amount);
+    set(price, "unit_amount_decimal", unit_amount.to_string());
+    match (product.interval, price.get_mut("recurring")) {
+        (Some(interval), Some(recurring)) => set(recurring, "interval", interval.name()),
+        _ => {
+            set(price, "recurring", Value::Null);
+            set(price, "type", "one_time");
+        }
     }
 }
 
 /// The field of an object, which may be new.
-fn set(object: &mut Value, name: &str, value: impl Into<Value>) {
+pub(crate) fn set(object: &mut Value, name: &str, value: impl Into<Value>) {
     if let Some(object) = object.as_object_mut() {
         object.insert(name.to_owned(), value.into());
     }

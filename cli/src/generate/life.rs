@@ -4,9 +4,9 @@ use std::ops::Range;
 
 use fastrand::Rng;
 
-use super::buyer::Buyer;
+use super::buyer::{Buyer, Habit};
 use super::product::{GLOVES, GOGGLES, HELMET, PILOT_PLAN, Product, RIDE, STICKERS, WEEK_PASS};
-use super::purchase::{Attempt, Invoice, Line, Period, Purchase, Refund};
+use super::purchase::{Attempt, Invoice, Line, Period, Proration, Purchase, Refund};
 use super::seed::Seed;
 use crate::clock::{DAY, WEEK};
 
@@ -105,14 +105,28 @@ impl<'b> Life<'b> {
         let subscription = self.next_seed().derive(0);
         let interval = plan.interval.map_or(WEEK, |interval| interval.seconds());
         let mut start = first;
+        let mut quantity = 1;
+        let mut prorations = Vec::new();
         while start <= self.last() {
             let is_first = start == first;
             let period = Period { subscription, start, end: start + interval, is_first };
-            let line = Line { product: plan, quantity: 1 };
+            let mut lines = vec![Line { product: plan, quantity, proration: None }];
+            lines.append(&mut prorations);
             let failures = if is_first { AT_THE_SCREEN } else { OF_A_RENEWAL };
-            let paid = self.pay_invoice(start, vec![line], Some(period), &failures, 2);
+            let paid = self.pay_invoice(start, lines, Some(period), &failures, 2);
             if !paid || self.chance(cancelled_percent) {
                 break;
+            }
+            // Some take a second one within the period; the next invoice settles it.
+            if quantity == 1 && self.chance(6) {
+                let left = self.rng.i64(100..900);
+                let (at, end) = (period.end - interval * left / 1000, period.end);
+                let line = |quantity, is_credit| {
+                    let proration = Proration { at, end, left, is_credit };
+                    Line { product: plan, quantity, proration: Some(proration) }
+                };
+                prorations = vec![line(1, true), line(2, false)];
+                quantity = 2;
             }
             start += interval;
         }
@@ -151,17 +165,20 @@ impl<'b> Life<'b> {
             products.insert(0, &RIDE);
         }
         let number = if generous { 2 } else { 1 } + usize::from(self.chance(45)) + usize::from(self.chance(15));
-        let mut lines: Vec<_> =
-            products.into_iter().take(number).map(|product| Line { product, quantity: 1 }).collect();
+        let mut lines: Vec<_> = products.into_iter().take(number).map(one).collect();
         if let Some(line) = lines.last_mut().filter(|_| self.rng.u32(0..100) < 20) {
             line.quantity = 2;
+        }
+        if self.buyer.habit == Habit::Checkout {
+            let attempts = self.attempts(at, &AT_THE_SCREEN);
+            return self.add(lines, None, attempts, 5);
         }
         self.pay_invoice(at, lines, None, &AT_THE_SCREEN, 5);
     }
 
     /// Without an invoice.
     fn buy_one_thing(&mut self, at: i64, products: &[&'static Product]) {
-        let lines = self.rng.choice(products).map(|&product| Line { product, quantity: 1 });
+        let lines = self.rng.choice(products).map(|product| one(product));
         let attempts = self.attempts(at, &AT_THE_SCREEN);
         self.add(lines.into_iter().collect(), None, attempts, 5);
     }
@@ -188,7 +205,8 @@ impl<'b> Life<'b> {
 
     fn add(&mut self, lines: Vec<Line>, invoice: Option<Invoice>, attempts: Vec<Attempt>, refunded_percent: u32) {
         let seed = self.next_seed();
-        let mut purchase = Purchase { seed, lines, invoice, attempts, refunds: Vec::new() };
+        let by_checkout = self.buyer.habit == Habit::Checkout;
+        let mut purchase = Purchase { seed, lines, invoice, by_checkout, attempts, refunds: Vec::new() };
         if let Some(paid) = purchase.paid().filter(|_| self.rng.u32(0..100) < refunded_percent) {
             purchase.refunds = self.refunds(paid, purchase.amount(self.buyer.market));
         }
@@ -231,6 +249,10 @@ impl<'b> Life<'b> {
     }
 }
 
+fn one(product: &'static Product) -> Line {
+    Line { product, quantity: 1, proration: None }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -242,7 +264,8 @@ mod tests {
     fn lives(weeks: i64) -> impl Iterator<Item = (Buyer, Vec<Purchase>)> {
         (1..=400).map(move |number| {
             let seed = Seed::new(7).derive(number.into());
-            let buyer = Buyer { seed, number, identity: Identity::User, market: Market::Jpy };
+            let habit = if number % 2 == 0 { Habit::Checkout } else { Habit::Api };
+            let buyer = Buyer { seed, number, identity: Identity::User, habit, market: Market::Jpy };
             let purchases = of_customer(&buyer, START..START + weeks * WEEK);
             (buyer, purchases)
         })
@@ -274,7 +297,11 @@ mod tests {
                     before += refund.amount;
                 }
                 assert!(before <= purchase.amount(buyer.market), "{purchase:?}");
-                assert!(purchase.invoice.is_some() || purchase.lines.len() == 1, "{purchase:?}");
+                assert!(
+                    purchase.invoice.is_some() || purchase.by_checkout || purchase.lines.len() == 1,
+                    "{purchase:?}"
+                );
+                assert!(purchase.amount(buyer.market) > 0, "{purchase:?}");
             }
         }
     }
@@ -301,6 +328,7 @@ mod tests {
         assert!(count(|purchase| purchase.paid().is_none()) > 5);
         assert!(count(|purchase| purchase.refunds.len() == 1) > 10);
         assert!(count(|purchase| purchase.refunds.len() == 2) > 1);
+        assert!(count(|purchase| purchase.lines.iter().any(|line| line.proration.is_some())) > 5);
         assert!(count(|purchase| purchase.invoice.is_none()) > 100);
         assert!(count(|purchase| purchase.lines.len() > 1) > 50);
         assert!(all.iter().filter(|purchases| purchases.len() == 1).count() > 80);

@@ -75,6 +75,9 @@ impl Product {
     }
 }
 
+/// All that there are.
+pub(crate) static PRODUCTS: [&Product; 7] = [&WEEK_PASS, &PILOT_PLAN, &STICKERS, &GLOVES, &GOGGLES, &HELMET, &RIDE];
+
 pub(crate) static WEEK_PASS: Product = Product {
     id: "prod_DemoWeekPass",
     name: "Week pass",

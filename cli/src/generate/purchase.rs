@@ -3,6 +3,7 @@
 use super::market::Market;
 use super::product::Product;
 use super::seed::Seed;
+use crate::clock;
 
 /// What somebody buys, or tries to. Times are in Unix seconds, amounts in minor units of the buyer's currency.
 #[derive(Clone, Debug)]
@@ -10,8 +11,10 @@ pub(crate) struct Purchase {
     /// Its IDs come from it.
     pub(crate) seed: Seed,
     pub(crate) lines: Vec<Line>,
-    /// A payment without an invoice has one line only.
+    /// A payment without an invoice has one line only, unless it is by Checkout.
     pub(crate) invoice: Option<Invoice>,
+    /// Whether it is made in a checkout session, or is for a subscription that was.
+    pub(crate) by_checkout: bool,
     /// The first one, and further ones after those that failed. Only the last may have succeeded.
     pub(crate) attempts: Vec<Attempt>,
     pub(crate) refunds: Vec<Refund>,
@@ -21,6 +24,20 @@ pub(crate) struct Purchase {
 pub(crate) struct Line {
     pub(crate) product: &'static Product,
     pub(crate) quantity: i64,
+    pub(crate) proration: Option<Proration>,
+}
+
+/// A part of the price, because the quantity of a subscription changed within a period.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Proration {
+    /// When it changed.
+    pub(crate) at: i64,
+    /// When the period ended.
+    pub(crate) end: i64,
+    /// How much of the period was left then, in thousandths.
+    pub(crate) left: i64,
+    /// Whether it gives back what was paid for the time before the change.
+    pub(crate) is_credit: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -69,6 +86,7 @@ pub(crate) enum Step {
     PaymentSucceeded { attempt: usize },
     InvoicePaid { attempt: usize },
     InvoicePaymentSucceeded { attempt: usize },
+    SessionCompleted { attempt: usize },
     Refunded { attempt: usize, amount: i64, before: i64 },
 }
 
@@ -85,6 +103,7 @@ impl Step {
             Self::PaymentSucceeded { .. } => "payment_intent.succeeded",
             Self::InvoicePaid { .. } => "invoice.paid",
             Self::InvoicePaymentSucceeded { .. } => "invoice.payment_succeeded",
+            Self::SessionCompleted { .. } => "checkout.session.completed",
             Self::Refunded { .. } => "charge.refunded",
         }
     }
@@ -131,6 +150,9 @@ impl Purchase {
                 (Some(_), false) => steps.push((at + 1, Step::InvoicePaymentFailed { attempt, next })),
                 (None, _) => {}
             }
+            if succeeded && self.session_seed().is_some() && !self.is_renewal() {
+                steps.push((at + 3, Step::SessionCompleted { attempt }));
+            }
         }
         let attempt = self.attempts.len().saturating_sub(1);
         for &Refund { at, amount, before } in &self.refunds {
@@ -148,25 +170,60 @@ impl Purchase {
         self.seed.derive(attempt as u64).id("ch")
     }
 
+    /// The period of the subscription that it is for.
+    pub(crate) fn period(&self) -> Option<Period> {
+        self.invoice.as_ref()?.subscription
+    }
+
+    /// Whether Stripe makes it on its own, without anybody in front of the screen.
+    pub(crate) fn is_renewal(&self) -> bool {
+        self.period().is_some_and(|period| !period.is_first)
+    }
+
+    /// The checkout session in which it was bought: for a renewal, that of the subscription.
+    pub(crate) fn session_id(&self) -> Option<String> {
+        self.session_seed().map(|seed| seed.id("cs_test"))
+    }
+
+    fn session_seed(&self) -> Option<Seed> {
+        let seed = self.period().map_or(self.seed, |period| period.subscription);
+        self.by_checkout.then_some(seed)
+    }
+
     pub(crate) fn invoice_id(&self) -> String {
         self.seed.id("in")
     }
 
-    /// What Stripe writes on the payment; without an invoice, it is what is bought.
+    /// What Stripe writes on the payment; without an invoice, the app does, with what is bought.
     pub(crate) fn description(&self, market: Market) -> Option<String> {
         match &self.invoice {
             Some(Invoice { subscription: Some(period), .. }) => {
                 Some(if period.is_first { "Subscription creation" } else { "Subscription update" }.to_owned())
             }
             Some(Invoice { subscription: None, .. }) => Some("Payment for Invoice".to_owned()),
-            None => self.lines.first().map(|line| line.product.description(line.quantity, market)),
+            None if self.by_checkout => None,
+            None => self.lines.first().map(|line| line.description(market)),
         }
     }
 }
 
 impl Line {
     pub(crate) fn amount(&self, market: Market) -> i64 {
-        self.quantity * self.product.price(market)
+        let whole = self.quantity * self.product.price(market);
+        match self.proration {
+            None => whole,
+            Some(Proration { left, is_credit, .. }) => whole * left / 1000 * if is_credit { -1 } else { 1 },
+        }
+    }
+
+    /// As Stripe generates it.
+    pub(crate) fn description(&self, market: Market) -> String {
+        let Some(Proration { at, is_credit, .. }) = self.proration else {
+            return self.product.description(self.quantity, market);
+        };
+        let what = if is_credit { "Unused" } else { "Remaining" };
+        let quantity = if self.quantity == 1 { String::new() } else { format!("{} × ", self.quantity) };
+        format!("{what} time on {quantity}{} after {}", self.product.name, clock::show_day(at))
     }
 }
 
@@ -183,12 +240,17 @@ impl Period {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::generate::product::{GLOVES, HELMET};
+    use crate::generate::product::{GLOVES, HELMET, PILOT_PLAN};
+
+    fn line(product: &'static Product, quantity: i64) -> Line {
+        Line { product, quantity, proration: None }
+    }
 
     fn purchase(invoice: bool, attempts: &[(i64, bool)], refunds: &[(i64, i64, i64)]) -> Purchase {
         Purchase {
             seed: Seed::new(1),
-            lines: vec![Line { product: &HELMET, quantity: 1 }, Line { product: &GLOVES, quantity: 2 }],
+            lines: vec![line(&HELMET, 1), line(&GLOVES, 2)],
+            by_checkout: false,
             invoice: invoice.then_some(Invoice { number: 1, created: 100, finalized: 101, subscription: None }),
             attempts: attempts.iter().map(|&(at, succeeded)| Attempt { at, succeeded }).collect(),
             refunds: refunds.iter().map(|&(at, amount, before)| Refund { at, amount, before }).collect(),
@@ -229,6 +291,33 @@ mod tests {
         assert_ne!(direct.charge_id(0), direct.charge_id(1));
         let refunded = Step::Refunded { attempt: 1, amount: 100, before: 500 };
         assert_eq!(direct.steps().last(), Some(&(950, refunded)));
+    }
+
+    #[test]
+    fn a_line_is_described_as_stripe_does() {
+        assert_eq!(line(&PILOT_PLAN, 2).description(Market::Usd), "2 × Pilot plan (at $29.00 / month)");
+        let prorated = |quantity, is_credit| Line {
+            proration: Some(Proration { at: 1_791_763_200, end: 1_792_972_800, left: 500, is_credit }),
+            ..line(&PILOT_PLAN, quantity)
+        };
+        assert_eq!(prorated(1, true).description(Market::Usd), "Unused time on Pilot plan after 12 Oct 2026");
+        assert_eq!(prorated(2, false).description(Market::Usd), "Remaining time on 2 × Pilot plan after 12 Oct 2026");
+        assert_eq!((prorated(1, true).amount(Market::Usd), prorated(2, false).amount(Market::Usd)), (-1450, 2900));
+    }
+
+    #[test]
+    fn a_checkout_session_ends_once_and_renewals_have_none_of_their_own() {
+        let subscription = |start: i64, is_first| {
+            let period = Period { subscription: Seed::new(2), start, end: start + 100, is_first };
+            let invoice = Invoice { number: 1, created: start, finalized: start, subscription: Some(period) };
+            Purchase { invoice: Some(invoice), by_checkout: true, ..purchase(true, &[(start, true)], &[]) }
+        };
+        let (first, renewal) = (subscription(100, true), subscription(200, false));
+        assert_eq!(told(&first).last(), Some(&(103, "checkout.session.completed")));
+        assert_eq!(told(&renewal).last(), Some(&(202, "invoice.payment_succeeded")));
+        assert!(first.session_id().is_some() && first.session_id() == renewal.session_id());
+        let order = Purchase { by_checkout: true, ..purchase(false, &[(100, false)], &[]) };
+        assert_eq!(told(&order).len(), 2, "the session is not complete");
     }
 
     #[test]

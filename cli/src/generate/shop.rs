@@ -2,10 +2,13 @@
 
 use std::ops::Range;
 
-use super::buyer::{Buyer, Identity};
-use super::event::Event;
+use serde_json::Value;
+
+use super::buyer::{Buyer, Habit, Identity};
+use super::event::{Event, Templates};
 use super::life;
 use super::market::Market;
+use super::objects;
 use super::purchase::Purchase;
 use super::seed::Seed;
 use super::summary::Summary;
@@ -54,6 +57,35 @@ impl Shop {
         events
     }
 
+    /// All objects that the events are about and name, as they are in the end.
+    pub(crate) fn objects<'s>(&'s self, templates: &'s Templates) -> impl Iterator<Item = Value> + 's {
+        let of_buyers = self.buyers.iter().flat_map(move |(buyer, purchases)| {
+            let of_purchases = purchases.iter().flat_map(move |one| objects::of_purchase(buyer, one, templates));
+            objects::of_buyer(buyer, purchases).into_iter().chain(of_purchases)
+        });
+        objects::of_catalogue().into_iter().chain(of_buyers)
+    }
+
+    /// A buyer who has subscribed by Checkout, so that their ID is on the checkout session alone.
+    pub(crate) fn subscriber(&self, templates: &Templates) -> Option<Subscriber> {
+        self.buyers.iter().find_map(|(buyer, purchases)| {
+            let user_id = buyer.user_id_by(Habit::Checkout)?;
+            let of_subscription: Vec<_> = purchases.iter().filter(|purchase| purchase.period().is_some()).collect();
+            of_subscription.iter().find(|purchase| purchase.is_renewal() && purchase.paid().is_some())?;
+            let objects = of_subscription.iter().flat_map(|one| objects::of_purchase(buyer, one, templates));
+            let events = of_subscription.iter().flat_map(|one| Event::all_of(buyer, one));
+            Some(Subscriber {
+                user_id,
+                objects: objects::of_catalogue()
+                    .into_iter()
+                    .chain(objects::of_buyer(buyer, purchases))
+                    .chain(objects)
+                    .collect(),
+                events: events.map(|event| event.body(templates)).collect(),
+            })
+        })
+    }
+
     pub(crate) fn summary(&self) -> Summary {
         let mut summary = Summary::default();
         for (buyer, purchases) in &self.buyers {
@@ -61,6 +93,16 @@ impl Shop {
         }
         summary
     }
+}
+
+/// A buyer with a subscription.
+pub(crate) struct Subscriber {
+    /// The app's own ID of them.
+    pub(crate) user_id: String,
+    /// Stripe's objects of them.
+    pub(crate) objects: Vec<Value>,
+    /// The subscription's events, as Stripe would sign and send them.
+    pub(crate) events: Vec<Vec<u8>>,
 }
 
 fn visit(buyer: Buyer, season: &Range<i64>, life: fn(&Buyer, Range<i64>) -> Vec<Purchase>) -> (Buyer, Vec<Purchase>) {
@@ -72,30 +114,41 @@ fn customer(shop: Seed, number: u32) -> Buyer {
     let seed = shop.derive(0).derive(number.into());
     let mut rng = seed.derive(0).rng();
     let identity = if rng.u32(0..100) < 6 { Identity::Customer } else { Identity::User };
-    Buyer { seed, number, identity, market: Market::of_somebody(&mut rng) }
+    let market = Market::of_somebody(&mut rng);
+    let habit = match rng.u32(0..100) {
+        0..40 => Habit::Checkout,
+        40..75 => Habit::Api,
+        _ => Habit::Customer,
+    };
+    Buyer { seed, number, identity, habit, market }
 }
 
 fn guest(shop: Seed, number: u32) -> Buyer {
     let seed = shop.derive(1).derive(number.into());
     let mut rng = seed.derive(0).rng();
     let identity = if rng.u32(0..100) < 60 { Identity::GuestWithEmail } else { Identity::Guest };
-    Buyer { seed, number, identity, market: Market::of_somebody(&mut rng) }
+    Buyer { seed, number, identity, habit: Habit::Api, market: Market::of_somebody(&mut rng) }
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+    use std::time::Duration;
 
-    use serde_json::{Value, json};
-    use stripe_amplitude::forward::{Decision, forward, unaudited};
-    use stripe_amplitude::settings::Settings;
+    use serde_json::json;
+    use stripe_amplitude::follow::{Decided, Received, decide};
+    use stripe_amplitude::projects::name::ProjectName;
+    use stripe_amplitude::projects::parameters::DeliverySettings;
+    use stripe_amplitude::record::Reads;
     use stripe_amplitude::stripe;
-    use stripe_amplitude::translate::Context;
-
+    use stripe_amplitude::stripe::references::api::StripeApi;
+    use stripe_amplitude::stripe::references::{Pace, References};
     use stripe_amplitude::stripe::signature::VerifiedBody;
+    use stripe_emulator::Emulator;
+    use tokio::time::Instant;
 
     use super::*;
-    use crate::generate::event::Templates;
+    use crate::projects::{DEMO, Projects};
     use crate::samples::SAMPLES;
 
     /// A day at noon.
@@ -111,18 +164,38 @@ mod tests {
         bodies(size, NOW).iter().map(|body| serde_json::from_slice(body).unwrap()).collect()
     }
 
-    /// What the function sends to Amplitude, by the settings that a project has without any.
-    fn translated(body: Vec<u8>) -> Value {
-        let (project, settings) = ("demo".parse().unwrap(), Settings::default());
-        let body = VerifiedBody::trusted(body.into());
-        let event = stripe::event::Event::parse(&body).unwrap();
-        let context =
-            Context { project: &project, source: None, settings: &settings, has_test_key: false, objects: None };
-        let happened = event.created.try_into().unwrap();
-        let decision = forward(event, &context, happened, &mut unaudited).unwrap();
-        let Decision::Send(translation) = decision else { panic!("it is on the list") };
-        assert_eq!(translation.truncated, 0);
-        serde_json::to_value(&translation.event).unwrap()
+    /// The function with the project `demo`, and a Stripe that has the shop's objects.
+    struct Function {
+        project: ProjectName,
+        delivery: DeliverySettings,
+        references: References<StripeApi>,
+        stripe: Emulator,
+    }
+
+    impl Function {
+        async fn of(shop: &Shop) -> Self {
+            let stripe = Emulator::start().unwrap();
+            stripe.allow_any_key();
+            shop.objects(&Templates::new().unwrap()).for_each(|object| stripe.put(object).unwrap());
+            let project: ProjectName = DEMO.parse().unwrap();
+            let delivery = Projects::built_in().project(&project).await.unwrap().delivery.unwrap();
+            let api = StripeApi::new(crate::http::build().unwrap(), Some(stripe.url().to_owned()));
+            let pace = Pace { per_second: 100_000.0, ..Pace::WEBHOOK };
+            Self { project, delivery, references: References::new(api, pace), stripe }
+        }
+
+        /// What is sent to Amplitude.
+        async fn translated(&self, body: Vec<u8>) -> Value {
+            let body = VerifiedBody::trusted(body.into());
+            let event = stripe::event::Event::parse(&body).unwrap();
+            let received = Received { project: &self.project, source: None, at: event.created.try_into().unwrap() };
+            let deadline = Instant::now() + Duration::from_secs(30);
+            let reads = &mut Reads::default();
+            let decided = decide(event, received, &self.delivery, &self.references, reads, deadline).await;
+            let Ok(Decided::Send(translation)) = decided else { panic!("it is on the list") };
+            assert_eq!(translation.truncated, 0);
+            serde_json::to_value(&translation.event).unwrap()
+        }
     }
 
     /// The decimals of a number of major units are gone.
@@ -166,11 +239,15 @@ mod tests {
         }
     }
 
-    #[test]
-    fn what_lands_in_amplitude_is_what_the_summary_says() {
+    #[tokio::test]
+    async fn what_lands_in_amplitude_is_what_the_summary_says() {
         let shop = Shop::new(SMALL, NOW);
         let templates = Templates::new().unwrap();
-        let events: Vec<_> = shop.events().iter().map(|event| translated(event.body(&templates))).collect();
+        let function = Function::of(&shop).await;
+        let mut events = Vec::new();
+        for event in shop.events() {
+            events.push(function.translated(event.body(&templates)).await);
+        }
         let of_type =
             |name: &'static str| events.iter().filter(move |event| event["event_type"] == format!("[Stripe] {name}"));
         let user = |event: &Value| event.get("user_id").unwrap_or(&event["device_id"]).as_str().unwrap().to_owned();
@@ -215,16 +292,18 @@ mod tests {
         assert_eq!(counted("user_") + counted("cus_"), 64);
     }
 
-    #[test]
-    fn every_event_lands_on_its_buyer_with_what_was_bought() {
+    #[tokio::test]
+    async fn every_event_lands_on_its_buyer_with_what_was_bought() {
         let templates = Templates::new().unwrap();
-        let shop = Shop::new(Size { users: 40, weeks: 6, seed: 3 }, NOW);
+        let shop = Shop::new(Size { users: 60, weeks: 8, seed: 3 }, NOW);
+        let function = Function::of(&shop).await;
+        let mut found_by = BTreeSet::new();
         for (buyer, purchases) in &shop.buyers {
             for purchase in purchases {
                 let names: BTreeSet<_> = purchase.lines.iter().map(|line| line.product.name.to_owned()).collect();
                 let ids: BTreeSet<_> = purchase.lines.iter().map(|line| line.product.id.to_owned()).collect();
                 for event in Event::all_of(buyer, purchase) {
-                    let landed = translated(event.body(&templates));
+                    let landed = function.translated(event.body(&templates)).await;
                     assert_eq!(landed["event_type"], format!("[Stripe] {}", event.event_type()));
                     assert_eq!(
                         (&landed["time"], &landed["insert_id"]),
@@ -238,14 +317,65 @@ mod tests {
                     let texts = |name: &str| -> BTreeSet<String> {
                         serde_json::from_value(landed["event_properties"][name].clone()).unwrap_or_default()
                     };
-                    if event.event_type().starts_with("invoice.") {
-                        assert_eq!((texts("product_names"), texts("product_ids")), (names.clone(), ids.clone()));
-                    } else if purchase.invoice.is_none() {
+                    // A payment without an invoice or a session has nothing but its description.
+                    if purchase.invoice.is_some() || purchase.by_checkout {
+                        let of_session = event.event_type() == "checkout.session.completed";
+                        assert!(
+                            of_session
+                                || (texts("product_names"), texts("product_ids")) == (names.clone(), ids.clone())
+                        );
+                    } else {
                         assert_eq!(texts("product_names"), names);
                     }
+                    found_by.extend(landed["event_properties"]["stripe_user_id_from"].as_str().map(str::to_owned));
                 }
             }
         }
+        for path in [
+            "metadata.user_id",
+            "customer.metadata.user_id",
+            "subscription.metadata.user_id",
+            "invoice.metadata.user_id",
+            "checkout_session.client_reference_id",
+            "checkout_session.metadata.user_id",
+            "receipt_email",
+            "customer",
+        ] {
+            assert!(found_by.contains(path), "{path}: {found_by:?}");
+        }
+        assert!(function.stripe.counts().keys().all(|request| request.starts_with("GET /v1/")));
+    }
+
+    #[test]
+    fn metadata_stands_where_the_app_puts_it_and_where_stripe_copies_it() {
+        let templates = Templates::new().unwrap();
+        let shop = Shop::new(SMALL, NOW);
+        let user_in = |object: &Value, pointer: &str| object.pointer(pointer).is_some_and(Value::is_string);
+        let mut prorations = 0;
+        for object in shop.objects(&templates).chain(parsed(SMALL).iter().map(|event| event["data"]["object"].clone()))
+        {
+            let has_invoice = object["invoice"].is_string();
+            let user = user_in(&object, "/metadata/user_id");
+            match object["object"].as_str().unwrap() {
+                // Of a subscription, not even the receipt's address.
+                "payment_intent" | "charge" if has_invoice => {
+                    assert_eq!((&object["metadata"], &object["receipt_email"]), (&json!({}), &Value::Null));
+                }
+                "invoice" if object["subscription"].is_string() => {
+                    assert_eq!(object["metadata"], json!({}));
+                    let description = |line: &Value| line["description"].as_str().unwrap().to_owned();
+                    let lines = object["lines"]["data"].as_array().unwrap();
+                    let prorated = lines.iter().filter(|line| description(line).contains(" time on "));
+                    prorations += prorated.filter(|line| line["proration"] == true).count();
+                }
+                "invoice" => assert_eq!(object["subscription_details"], Value::Null),
+                "checkout.session" => {
+                    assert!(!(user && user_in(&object, "/client_reference_id")), "{object}");
+                }
+                _ => {}
+            }
+        }
+        assert!(prorations > 0);
     }
 
     #[test]
@@ -269,7 +399,7 @@ mod tests {
                     assert_eq!((&object["refunded"], previous.get("refunded").is_some()), (&json!(whole), whole));
                     (payment("payment_intent"), integer("amount"))
                 }
-                "invoice.created" => continue,
+                "invoice.created" | "checkout.session.completed" => continue,
                 _ => {
                     assert_eq!(integer("amount_paid") + integer("amount_remaining"), integer("amount_due"));
                     let lines = object["lines"]["data"].as_array().unwrap();

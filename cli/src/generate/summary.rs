@@ -76,7 +76,7 @@ fn amounts(amounts: &BTreeMap<Market, i64>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::generate::buyer::Identity;
+    use crate::generate::buyer::{Habit, Identity};
     use crate::generate::product::{HELMET, RIDE};
     use crate::generate::purchase::{Attempt, Line, Refund};
     use crate::generate::seed::Seed;
@@ -84,15 +84,16 @@ mod tests {
     fn direct(product: &'static super::super::product::Product, at: i64, succeeded: bool) -> Purchase {
         Purchase {
             seed: Seed::new(1),
-            lines: vec![Line { product, quantity: 1 }],
+            lines: vec![Line { product, quantity: 1, proration: None }],
             invoice: None,
+            by_checkout: false,
             attempts: vec![Attempt { at, succeeded }],
             refunds: Vec::new(),
         }
     }
 
     fn buyer(identity: Identity, market: Market) -> Buyer {
-        Buyer { seed: Seed::new(1), number: 1, identity, market }
+        Buyer { seed: Seed::new(1), number: 1, identity, habit: Habit::Api, market }
     }
 
     #[test]

@@ -66,6 +66,7 @@ pub(crate) fn router(workbench: Workbench, port: u16) -> Router {
         .route("/workbench/deliveries/{number}", get(delivery))
         .route("/workbench/deliveries/{number}/again", post(again))
         .route("/workbench/live", get(live))
+        .route("/workbench/objects", post(objects))
         .route("/workbench/samples", get(samples))
         .route("/workbench/send", post(send))
         .route("/workbench/charts", get(charts))
@@ -95,6 +96,7 @@ async fn about(State(workbench): State<Workbench>) -> Json<Value> {
     Json(json!({
         "projects": inner.projects.names(),
         "amplitude": amplitude,
+        "stripe": inner.reader.local().map_or(inner.reader.url(), |_| "local"),
         "kept_in": inner.kept_in,
         "version": env!("CARGO_PKG_VERSION"),
     }))
@@ -117,7 +119,9 @@ async fn delivery(State(workbench): State<Workbench>, Path(number): Path<u64>) -
         // It never was a delivery to a project.
         Err(_) => String::new(),
     };
-    let explanation = workbench.explain(&entry).await.map(|(text, notes)| json!({"text": text, "notes": notes}));
+    let explained = workbench.explain(&entry).await;
+    let reads = explained.as_ref().map(|explained| explained.reads.clone()).unwrap_or_default();
+    let explanation = explained.map(|explained| json!({"text": explained.text, "notes": explained.notes}));
     Ok(Json(json!({
         "summary": entry.summary,
         "stripe": {
@@ -126,6 +130,7 @@ async fn delivery(State(workbench): State<Workbench>, Path(number): Path<u64>) -
             "body": body,
         },
         "answer": {"status": entry.summary.status, "body": entry.answer},
+        "references": {"url": workbench.0.reader.url(), "reads": reads},
         "amplitude": entry.exchanges,
         "explanation": explanation,
     })))
@@ -204,6 +209,14 @@ async fn send(State(workbench): State<Workbench>, Json(to_send): Json<ToSend>) -
     let project = ProjectName::from_str(&project).map_err(|error| bad(format!("{project}: {error}")))?;
     let fault = fault.map(OrderedFault::fault);
     Ok(Json(workbench.send(&project, event.into_bytes(), mistake, fault).await.map_err(bad)?))
+}
+
+/// Objects for the local Stripe.
+async fn objects(State(workbench): State<Workbench>, Json(objects): Json<Vec<Value>>) -> Answer<Value> {
+    let stripe = workbench.stripe().ok_or_else(|| bad("there is no local Stripe; start with --stripe local"))?;
+    let put = objects.into_iter().try_for_each(|object| stripe.put(object));
+    put.map_err(bad)?;
+    Ok(Json(json!({})))
 }
 
 #[derive(Deserialize)]

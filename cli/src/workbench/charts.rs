@@ -53,7 +53,6 @@ const BIG_SPENDER: Money = Money::whole(100);
 const LAST_BUCKET: u32 = 10;
 
 const PURCHASE: &str = "Event: [Stripe] payment_intent.succeeded";
-const INVOICE: &str = "Event: [Stripe] invoice.payment_succeeded";
 const ALL_USERS: &str = "Segment: All Users";
 const WEEKLY: &str = "Shown as: Line chart, Weekly";
 const BARS: &str = "Shown as: Bar chart, over all the time there is";
@@ -62,14 +61,17 @@ const TIME_ZONE: &str = "In the project's settings: Time Zone UTC";
 const NOT_SUBTRACTED: &str = "To know: refunds and disputes are events of other types, so that they are not subtracted \
                               here, even where they carry negative revenue";
 const STILL_COUNTED: &str = "To know: refunds are events of other types, so that a refunded purchase still counts";
-const EACH_PRODUCT: &str =
-    "To know: an invoice for several products counts under each of them, and refunds do not change it";
+const EACH_PRODUCT: &str = "To know: a purchase of several products counts whole under each of them, so that the products add \
+                            up to more than there is; refunds are not subtracted";
+const FOLLOWED: &str = "To know: with the setting products: \"follow\", payments have the products of their invoice or \
+                        checkout session; without it, the description of the payment";
+const WHOLE_UNDER_EACH: &str = "A purchase of several products counts whole under each of them.";
+
+/// What has no value is grouped so.
+const NONE: &str = "(none)";
 
 const NO_PURCHASE: &str = "No purchase has landed yet. Send a payment_intent.succeeded, or let a whole shop trade: \
                            stripe-amplitude-cli generate";
-const NO_INVOICE: &str = "No paid invoice has landed yet. Send an invoice.payment_succeeded, or let a whole shop \
-                          trade: stripe-amplitude-cli generate";
-
 impl Charts {
     /// Reads events of one project, so that equal user IDs are one user.
     ///
@@ -108,11 +110,10 @@ impl Charts {
         Ok(Report { events, currency, currencies, charts })
     }
 
-    /// Those of revenue and of invoices.
+    /// Those of revenue.
     fn currencies(&self) -> Result<Vec<String>, ChartsError> {
-        let query =
-            "SELECT currency FROM event WHERE currency IS NOT NULL AND COALESCE(revenue, amount_paid) IS NOT NULL
-            GROUP BY currency ORDER BY COUNT(revenue) DESC, currency";
+        let query = "SELECT currency FROM event WHERE currency IS NOT NULL AND revenue IS NOT NULL
+            GROUP BY currency ORDER BY COUNT(*) DESC, currency";
         let rows: Vec<(String,)> = self.rows(query, &[])?;
         Ok(rows.into_iter().map(|(currency,)| currency).collect())
     }
@@ -259,31 +260,32 @@ impl Charts {
     fn revenue_by_product(&self, currency: &str) -> Result<Chart, ChartsError> {
         let rows: Vec<(String, Money)> =
             self.rows(include_str!("charts/revenue_by_product.sql"), named_params! {":currency": currency})?;
-        let first = rows.first().map(|(product, sum)| format!("{product}, with {}", shown(sum, currency)));
+        let figures: Vec<_> = rows.iter().map(|(product, sum)| (&**product, shown(sum, currency))).collect();
         let empty = match self.number("SELECT COUNT(*) FROM ordered_product")? {
-            0 => NO_INVOICE.to_owned(),
-            _ => format!("No paid invoice is in {currency}. Choose another currency."),
+            0 => NO_PURCHASE.to_owned(),
+            _ => format!("No purchase is in {currency}. Choose another currency."),
         };
         Ok(Chart {
             name: "revenue_by_product",
             title: "Revenue by product".to_owned(),
             in_amplitude: [
                 "Chart: Event Segmentation",
-                INVOICE,
+                PURCHASE,
                 &format!("Filter by: normalized_currency = {currency}"),
-                "Measured as: Property Sum of normalized_amount_paid",
+                "Measured as: Property Sum of $revenue",
                 "Grouped by: product_names",
                 ALL_USERS,
                 BARS,
                 TIME_ZONE,
                 EACH_PRODUCT,
+                FOLLOWED,
             ]
             .map(str::to_owned)
             .into(),
             kind: Kind::Bars,
             columns: vec!["Product", "Revenue"],
             unit: Some(currency.to_owned()),
-            summary: leader(first, rows.len(), &format!("No paid invoice in {currency} yet.")),
+            summary: leader(&figures, &format!("No purchase in {currency} yet.")),
             empty: rows.is_empty().then_some(empty),
             rows: rows.into_iter().map(|(product, sum)| vec![product.into(), sum.into()]).collect(),
         })
@@ -291,14 +293,14 @@ impl Charts {
 
     fn orders_by_product(&self) -> Result<Chart, ChartsError> {
         let rows: Vec<(String, u32)> = self.rows(include_str!("charts/orders_by_product.sql"), &[])?;
-        let first =
-            rows.first().map(|(product, orders)| format!("{product}, with {}", count(*orders as usize, "order")));
+        let figures: Vec<_> =
+            rows.iter().map(|(product, orders)| (&**product, count(*orders as usize, "order"))).collect();
         Ok(Chart {
             name: "orders_by_product",
             title: "Number of orders by product".to_owned(),
             in_amplitude: steps([
                 "Chart: Event Segmentation",
-                INVOICE,
+                PURCHASE,
                 "Measured as: Event Totals",
                 "Grouped by: product_names",
                 ALL_USERS,
@@ -306,12 +308,13 @@ impl Charts {
                 TIME_ZONE,
                 "To know: Amplitude's guide measures as Uniques, which counts each user once, however often they order",
                 EACH_PRODUCT,
+                FOLLOWED,
             ]),
             kind: Kind::Bars,
             columns: vec!["Product", "Orders"],
             unit: None,
-            summary: leader(first, rows.len(), "No paid invoice yet."),
-            empty: rows.is_empty().then(|| NO_INVOICE.to_owned()),
+            summary: leader(&figures, "No purchase yet."),
+            empty: rows.is_empty().then(|| NO_PURCHASE.to_owned()),
             rows: rows.into_iter().map(|(product, orders)| vec![product.into(), Cell::Count(orders)]).collect(),
         })
     }
@@ -370,8 +373,8 @@ impl Charts {
     }
 }
 
-const INSERTION: &str = "INSERT INTO event (event_type, user, time, revenue, amount_paid, currency, product_names)
-    VALUES (:event_type, :user, :time, :revenue, :amount_paid, :currency, :product_names)";
+const INSERTION: &str = "INSERT INTO event (event_type, user, time, revenue, currency, product_names)
+    VALUES (:event_type, :user, :time, :revenue, :currency, :product_names)";
 
 fn insert(insertion: &mut Statement<'_>, accepted: &AcceptedEvent) -> Result<(), ChartsError> {
     let AcceptedEvent { event, attributed_user_id, upload_time, .. } = accepted;
@@ -384,7 +387,6 @@ fn insert(insertion: &mut Statement<'_>, accepted: &AcceptedEvent) -> Result<(),
         // Amplitude, too, takes the time of the upload for one that was not sent.
         ":time": event.get("time").and_then(Value::as_i64).unwrap_or(*upload_time),
         ":revenue": event.get("revenue").and_then(Money::of),
-        ":amount_paid": property("normalized_amount_paid").and_then(Money::of),
         // The same in both places; a project may drop the property.
         ":currency": text("currency").or_else(|| property("normalized_currency")?.as_str()),
         ":product_names": property("product_names").and_then(strings),
@@ -422,12 +424,13 @@ fn enumeration(items: impl Iterator<Item = String>) -> String {
     }
 }
 
-/// What the first of some products has.
-fn leader(first: Option<String>, products: usize, otherwise: &str) -> String {
-    match first {
-        Some(first) => format!("The first of {} is {first}.", count(products, "product")),
-        None => otherwise.to_owned(),
-    }
+/// What the first of some products has. Those without a name are none.
+fn leader(figures: &[(&str, String)], otherwise: &str) -> String {
+    let mut products = figures.iter().filter(|(product, _)| *product != NONE);
+    let (Some((first, figure)), rest) = (products.next(), products.count()) else {
+        return if figures.is_empty() { otherwise } else { "No purchase names a product." }.to_owned();
+    };
+    format!("The first of {} is {first}, with {figure}. {WHOLE_UNDER_EACH}", count(1 + rest, "product"))
 }
 
 impl Window {
@@ -527,6 +530,13 @@ mod tests {
         revenue(user, time, PAYMENT, amount, currency)
     }
 
+    /// A purchase with what was bought.
+    fn order(user: &str, time: i64, amount: Value, currency: &str, names: Value) -> AcceptedEvent {
+        let mut order = purchase(user, time, amount, currency);
+        order.event["event_properties"]["product_names"] = names;
+        order
+    }
+
     fn invoice(user: &str, time: i64, event_type: &str, amount: Value, currency: &str, names: Value) -> AcceptedEvent {
         let mut properties = json!({"normalized_amount_paid": amount, "normalized_currency": currency});
         if !names.is_null() {
@@ -541,25 +551,25 @@ mod tests {
             // $60 and $40 in the first seven days, which is $100 and not more; then $25, an hour more than seven days
             // after the first event, and an hour less than seven days after the first purchase.
             accepted("user_0001", at(0, 8, 0), "invoice.created", json!({})),
-            purchase("user_0001", at(0, 10, 0), json!(60), "USD"),
+            order("user_0001", at(0, 10, 0), json!(60), "USD", json!(["Basic plan"])),
             invoice("user_0001", at(0, 10, 0), PAID, json!(60), "USD", json!(["Basic plan"])),
-            // Sent for the same invoice, and not to be counted a second time.
+            // Of the same purchase, like the one above, and not to be counted a second time.
             invoice("user_0001", at(0, 10, 0), "invoice.paid", json!(60), "USD", json!(["Basic plan"])),
-            purchase("user_0001", at(5, 10, 0), json!(40), "USD"),
+            order("user_0001", at(5, 10, 0), json!(40), "USD", json!(["Basic plan"])),
             invoice("user_0001", at(5, 10, 0), PAID, json!(40), "USD", json!(["Basic plan"])),
             purchase("user_0001", at(7, 9, 0), json!(25), "USD"),
             // $80 in the first seven days; $30 exactly seven days after the first event, which is too late.
             accepted("user_0002", at(1, 9, 0), "charge.failed", json!({})),
-            purchase("user_0002", at(2, 9, 0), json!(80), "USD"),
+            order("user_0002", at(2, 9, 0), json!(80), "USD", json!(["Basic plan", "Extra seats"])),
             invoice("user_0002", at(2, 9, 0), PAID, json!(80), "USD", json!(["Basic plan", "Extra seats"])),
             purchase("user_0002", at(8, 9, 0), json!(30), "USD"),
             purchase("user_0002", at(17, 9, 0), json!(10), "USD"),
             // 150 euros, of which 50 are refunded, as negative revenue.
-            purchase("user_0003", at(3, 9, 0), json!(150), "EUR"),
+            order("user_0003", at(3, 9, 0), json!(150), "EUR", json!(["Team plan"])),
             invoice("user_0003", at(3, 9, 0), PAID, json!(150), "EUR", json!(["Team plan"])),
             revenue("user_0003", at(4, 9, 0), "charge.refunded", json!(-50), "EUR"),
             // 12,000 yen, and a cent more than $100.
-            purchase("user_0004", at(9, 12, 0), json!(12000), "JPY"),
+            order("user_0004", at(9, 12, 0), json!(12000), "JPY", json!(["Extra seats"])),
             invoice("user_0004", at(9, 12, 0), PAID, json!(12000), "JPY", json!(["Extra seats"])),
             purchase("user_0004", at(9, 12, 1), json!(100.01), "USD"),
             invoice("user_0004", at(9, 12, 1), PAID, json!(100.01), "USD", json!(null)),
@@ -750,28 +760,34 @@ mod tests {
     }
 
     #[test]
-    fn revenue_by_product_is_of_paid_invoices_in_one_currency() {
-        // Basic plan: $60 + $40 of user 1, and $80 of user 2, which count under Extra seats, too. $100.01 have no
+    fn revenue_by_product_is_of_purchases_in_one_currency() {
+        // Basic plan: $60 + $40 of user 1, and $80 of user 2, which count under Extra seats, too. The others name no
         // product.
         let chart = of_the_shop("revenue_by_product", None);
-        assert_eq!(chart["rows"], json!([["Basic plan", 180], ["(none)", 100.01], ["Extra seats", 80]]));
-        assert_eq!(chart["summary"], "The first of 3 products is Basic plan, with 180.00 USD.");
+        assert_eq!(chart["rows"], json!([["(none)", 190.3], ["Basic plan", 180], ["Extra seats", 80]]));
+        assert_eq!(
+            chart["summary"],
+            format!("The first of 2 products is Basic plan, with 180.00 USD. {WHOLE_UNDER_EACH}")
+        );
         assert_eq!((&chart["kind"], &chart["unit"]), (&json!("bars"), &json!("USD")));
         assert_eq!(of_the_shop("revenue_by_product", Some("EUR"))["rows"], json!([["Team plan", 150]]));
         assert_eq!(of_the_shop("revenue_by_product", Some("JPY"))["rows"], json!([["Extra seats", 12000]]));
         let none = of_the_shop("revenue_by_product", Some("GBP"));
         assert_eq!(
             (&none["rows"], none["empty"].as_str().unwrap()),
-            (&json!([]), "No paid invoice is in GBP. Choose another currency.")
+            (&json!([]), "No purchase is in GBP. Choose another currency.")
         );
     }
 
     #[test]
-    fn orders_by_product_are_paid_invoices_and_not_users() {
+    fn orders_by_product_are_purchases_and_not_users() {
         let chart = of_the_shop("orders_by_product", Some("EUR"));
         // Basic plan: user 1 twice and user 2. Extra seats: user 2, and user 4 in yen.
-        assert_eq!(chart["rows"], json!([["Basic plan", 3], ["Extra seats", 2], ["(none)", 1], ["Team plan", 1]]));
-        assert_eq!(chart["summary"], "The first of 4 products is Basic plan, with 3 orders.");
+        assert_eq!(chart["rows"], json!([["(none)", 8], ["Basic plan", 3], ["Extra seats", 2], ["Team plan", 1]]));
+        assert_eq!(
+            chart["summary"],
+            format!("The first of 3 products is Basic plan, with 3 orders. {WHOLE_UNDER_EACH}")
+        );
     }
 
     #[test]
@@ -823,8 +839,11 @@ mod tests {
         let [euro, yen] =
             [("EUR", 1), ("JPY", 2)].map(|(code, day)| purchase("user_0001", at(day, 0, 0), json!(1), code));
         assert_eq!(currency(&[euro.clone(), yen.clone(), yen.clone()]), "JPY");
-        let dollars_of_an_invoice = invoice("user_0001", at(0, 0, 0), PAID, json!(1), "USD", json!(["Basic plan"]));
-        assert_eq!(currency(&[euro, yen, dollars_of_an_invoice]), "USD");
+        let dollars = purchase("user_0001", at(0, 0, 0), json!(1), "USD");
+        assert_eq!(currency(&[euro.clone(), yen.clone(), yen, dollars]), "USD");
+        // An invoice is no revenue.
+        let invoice = invoice("user_0001", at(0, 0, 0), PAID, json!(1), "USD", json!(["Basic plan"]));
+        assert_eq!(currency(&[euro, invoice]), "EUR");
     }
 
     #[test]
@@ -835,14 +854,14 @@ mod tests {
             purchase("user_0001", at(1, 0, 0), json!(1e300), "USD"),
             // Out of any calendar.
             purchase("user_0001", i64::MAX - 1000, json!(1), "USD"),
-            // A product twice on one invoice is one order of it, and no list is none.
-            invoice("user_0001", at(0, 0, 0), PAID, json!(1), "USD", json!(["Basic plan", "Basic plan"])),
-            invoice("user_0001", at(0, 0, 0), PAID, json!(1), "USD", json!([{"name": "Basic plan"}])),
-            invoice("user_0001", at(0, 0, 0), PAID, json!(1), "USD", json!([])),
+            // A product twice in one purchase is one order of it, and no list is none.
+            order("user_0001", at(0, 0, 0), json!(1), "USD", json!(["Basic plan", "Basic plan"])),
+            order("user_0001", at(0, 0, 0), json!(1), "USD", json!([{"name": "Basic plan"}])),
+            order("user_0001", at(0, 0, 0), json!(1), "USD", json!([])),
         ];
         let report = report_of(&events, None, Window::Last30Days, now());
-        assert_eq!(chart(&report, "average_purchases")["rows"], json!([["2026-09-07", 2.0]]));
-        assert_eq!(chart(&report, "orders_by_product")["rows"], json!([["(none)", 2], ["Basic plan", 1]]));
+        assert_eq!(chart(&report, "average_purchases")["rows"], json!([["2026-09-07", 5.0]]));
+        assert_eq!(chart(&report, "orders_by_product")["rows"], json!([["(none)", 5], ["Basic plan", 1]]));
     }
 
     #[test]
@@ -874,8 +893,8 @@ mod tests {
         let rows = |name| chart(&report, name)["rows"].clone();
         // The samples are of Thursday, 25 July 2024; the refund among them is not subtracted.
         assert_eq!(rows("total_revenue"), json!([["2024-07-22", "USD", 20]]));
-        assert_eq!(rows("revenue_by_product"), json!([["Pro plan", 25]]));
-        assert_eq!(rows("orders_by_product"), json!([["Pro plan", 1]]));
+        assert_eq!(rows("revenue_by_product"), json!([["Order 6735", 20]]));
+        assert_eq!(rows("orders_by_product"), json!([["Order 6735", 1]]));
         assert_eq!(rows("purchase_frequency"), json!([["1", 1]]));
     }
 

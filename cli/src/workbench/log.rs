@@ -8,12 +8,13 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, Row, na
 use serde::{Deserialize, Serialize};
 
 use super::exchange::Exchange;
+use super::reads::Read;
 
 /// So many stand on a page of the list.
 pub(crate) const PAGE: usize = 100;
 
 /// Renewed where the table changes; a file of another version is refused.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 
 /// What SQLite files of the workbench are marked with; others are left alone.
 const APPLICATION: i64 = 0x5374_416d;
@@ -37,7 +38,8 @@ const TABLE: &str = "
         headers text not null,
         body blob not null,
         answer text not null,
-        exchanges text not null
+        exchanges text not null,
+        reads text not null
     ) strict;
 ";
 
@@ -82,6 +84,8 @@ pub(crate) struct Entry {
     pub(crate) answer: String,
     /// With Amplitude: one for each attempt.
     pub(crate) exchanges: Vec<Exchange>,
+    /// From Stripe's API, in the order in which they were needed.
+    pub(crate) reads: Vec<Read>,
 }
 
 /// What Stripe sent.
@@ -151,11 +155,11 @@ impl Log {
 
     /// Adds a delivery.
     pub(crate) fn add(&self, entry: &Entry) -> rusqlite::Result<()> {
-        let Entry { summary, stripe, answer, exchanges } = entry;
+        let Entry { summary, stripe, answer, exchanges, reads } = entry;
         let connection = self.connection();
         let mut statement = connection.prepare_cached(
             "insert into delivery values (:number, :received, :project, :event, :type, :outcome, :status, :code, :reason,
-                :user, :revenue, :repeat, :milliseconds, :path, :headers, :body, :answer, :exchanges)",
+                :user, :revenue, :repeat, :milliseconds, :path, :headers, :body, :answer, :exchanges, :reads)",
         )?;
         statement.execute(named_params! {
             ":number": summary.number,
@@ -176,6 +180,7 @@ impl Log {
             ":body": stripe.body,
             ":answer": answer,
             ":exchanges": json(exchanges),
+            ":reads": json(reads),
         })?;
         Ok(())
     }
@@ -225,6 +230,18 @@ impl Log {
             for exchange in exchanges.iter().filter(|exchange| exchange.local && exchange.status == Some(200)) {
                 take(summary.received + exchange.after_milliseconds as u64, &exchange.request);
             }
+        }
+        Ok(())
+    }
+
+    /// Hands over the events that were signed: those that were not refused.
+    pub(crate) fn signed_events(&self, mut take: impl FnMut(&[u8])) -> rusqlite::Result<()> {
+        let connection = self.connection();
+        let mut statement =
+            connection.prepare("select body from delivery where status in (200, 502) order by number")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            take(row.get_ref(0)?.as_blob()?);
         }
         Ok(())
     }
@@ -285,7 +302,7 @@ fn summary(row: &Row<'_>) -> rusqlite::Result<Summary> {
 }
 
 fn entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
-    let [headers, exchanges]: [String; 2] = [row.get("headers")?, row.get("exchanges")?];
+    let [headers, exchanges, reads]: [String; 3] = [row.get("headers")?, row.get("exchanges")?, row.get("reads")?];
     Ok(Entry {
         summary: summary(row)?,
         stripe: Sent {
@@ -295,6 +312,7 @@ fn entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
         },
         answer: row.get("answer")?,
         exchanges: serde_json::from_str(&exchanges).unwrap_or_default(),
+        reads: serde_json::from_str(&reads).unwrap_or_default(),
     })
 }
 
@@ -341,6 +359,15 @@ mod tests {
                     problem: None,
                 })
                 .to_vec(),
+            reads: vec![Read {
+                path: "/v1/customers/cus_1".to_owned(),
+                cached: false,
+                after_milliseconds: 0.5,
+                milliseconds: 1.25,
+                status: Some(200),
+                problem: None,
+                object: Some("{}".to_owned()),
+            }],
         }
     }
 

@@ -29,7 +29,7 @@ macro_rules! files {
     };
 }
 
-const FILES: [(&str, &str, &[u8]); 25] = files! {
+const FILES: [(&str, &str, &[u8]); 26] = files! {
     "about.js": "text/javascript";
     "address.js": "text/javascript";
     "announcer.js": "text/javascript";
@@ -50,6 +50,7 @@ const FILES: [(&str, &str, &[u8]); 25] = files! {
     "money.js": "text/javascript";
     "outcome.js": "text/javascript";
     "plot.js": "text/javascript";
+    "reads.js": "text/javascript";
     "send.js": "text/javascript";
     "series.js": "text/javascript";
     "style.css": "text/css";

@@ -33,7 +33,15 @@ impl StripeApi {
         Self { http, url }
     }
 
-    async fn get(&self, access: &Access<'_>, reference: &Reference) -> Result<(StatusCode, Vec<u8>), reqwest::Error> {
+    /// An answer as it came: its status and its body.
+    ///
+    /// # Errors
+    /// Where there is no connection, or it broke.
+    pub async fn get(
+        &self,
+        access: &Access<'_>,
+        reference: &Reference,
+    ) -> Result<(StatusCode, Vec<u8>), reqwest::Error> {
         let url = format!("{}{}", self.url, reference.path());
         let mut request = self.http.get(url).bearer_auth(access.key.expose_secret());
         // In later versions, a payment does not name its invoice.
@@ -60,9 +68,18 @@ impl ObjectSource for StripeApi {
     }
 }
 
+/// What an answer means.
 /// Source of the answers: Stripe's API reference, "Errors", and its documentation of restricted keys and of deleted
 /// customers.
-fn understand(status: u16, body: &[u8], reference: &Reference, access: &Access<'_>) -> Result<Found, ReferenceError> {
+///
+/// # Errors
+/// Where the object could not be read.
+pub fn understand(
+    status: u16,
+    body: &[u8],
+    reference: &Reference,
+    access: &Access<'_>,
+) -> Result<Found, ReferenceError> {
     match status {
         200 => found(body, reference).ok_or(ReferenceError::NotStripe(status)),
         429 => Err(ReferenceError::TooManyRequests),

@@ -18,6 +18,10 @@ pub trait ObjectSource: Send + Sync {
         access: &Access<'_>,
         reference: &Reference,
     ) -> impl Future<Output = Result<Found, ReferenceError>> + Send;
+
+    /// Told of what was answered without a read of its own: from the cache, or by a read that somebody else began. For whoever
+    /// shows what an event took.
+    fn shared(&self, _: &Reference, _: &Result<Found, ReferenceError>) {}
 }
 
 /// Whose objects are read, and with what.
@@ -85,5 +89,9 @@ impl ObjectSource for Infallible {
 impl<O: ObjectSource> ObjectSource for Arc<O> {
     async fn read(&self, access: &Access<'_>, reference: &Reference) -> Result<Found, ReferenceError> {
         O::read(self, access, reference).await
+    }
+
+    fn shared(&self, reference: &Reference, result: &Result<Found, ReferenceError>) {
+        O::shared(self, reference, result);
     }
 }

@@ -1,4 +1,4 @@
--- Number of orders by product: how many paid invoices, in any currency, have the product on them.
+-- Number of orders by product: how many purchases, in any currency, the product is in.
 --
 -- Amplitude's "Event Totals", grouped by the array `product_names`. Its guide has "Uniques" here, which counts users:
 -- one who orders a product every month would be one order. Of the groups, Amplitude keeps the first 100.

@@ -13,8 +13,7 @@ CREATE TABLE event (
   -- Money is an integer in thousandths of the currency's major unit. None of Stripe's currencies has more than three
   -- decimals, so that every amount is exact, and so is every sum; sums of floats are not.
   revenue INTEGER,
-  amount_paid INTEGER,
-  -- Of both: `normalized_currency` in Amplitude.
+  -- `normalized_currency` in Amplitude.
   currency TEXT,
   -- A JSON array of strings, if the event has it. No chart reads any other property; with all of them, loading takes
   -- five times as long.
@@ -43,15 +42,16 @@ WITH RECURSIVE back (week) AS (
 )
 SELECT week FROM back;
 
--- The products of each paid invoice. Grouped by an array of strings, Amplitude counts an event under each of its
--- values, and under each once; under (none) where there are none.
+-- The products of each purchase: with the setting `products`: "follow", those of its invoice or checkout session, else the
+-- description of the payment. Grouped by an array of strings, Amplitude counts an event under each of its values, and under
+-- each once; under (none) where there are none.
 CREATE VIEW ordered_product AS
 SELECT DISTINCT
-  event.rowid AS invoice,
+  event.rowid AS purchase,
   event.user,
-  event.amount_paid,
+  event.revenue,
   COALESCE(event.currency, '(none)') AS currency,
   COALESCE(product.value, '(none)') AS product
 FROM event
 LEFT JOIN json_each(event.product_names) AS product
-WHERE event_type = '[Stripe] invoice.payment_succeeded';
+WHERE event_type = '[Stripe] payment_intent.succeeded';

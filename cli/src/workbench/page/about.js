@@ -32,7 +32,7 @@ export function projectField(about, id) {
   return element("select", { id }, ...about.projects.map((project) => element("option", {}, project)));
 }
 
-function describe({ projects, amplitude, kept_in, version }) {
+function describe({ projects, amplitude, stripe, kept_in, version }) {
   byId("version").textContent = version;
   byId("amplitude").textContent = `→ ${destination(amplitude)}`;
   byId("amplitude").dataset.amplitude = amplitude === "emulator" ? "emulator" : "other";
@@ -45,4 +45,5 @@ function describe({ projects, amplitude, kept_in, version }) {
   for (const place of document.querySelectorAll("[data-fill=amplitude]")) {
     place.textContent = `events go to ${destination(amplitude)}`;
   }
+  byId("amplitude").title = `References are read from ${stripe === "local" ? "a local Stripe" : stripe}.`;
 }

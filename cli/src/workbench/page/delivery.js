@@ -4,7 +4,8 @@ import { get, post } from "./api.js";
 import { neighbours } from "./deliveries.js";
 import { button, byId, element, marked, tell } from "./dom.js";
 import { jsonView } from "./json_view.js";
-import { badge, OUTCOMES, REPEAT, whatStripeDoes } from "./outcome.js";
+import { badge, OUTCOMES, REPEAT, status, whatStripeDoes } from "./outcome.js";
+import { reads } from "./reads.js";
 import { edit } from "./send.js";
 import { timeline } from "./timeline.js";
 import { count, duration, fullMoment } from "./words.js";
@@ -48,13 +49,14 @@ function lead(number) {
   }
 }
 
-function parts({ summary, stripe, answer, amplitude, explanation }) {
+function parts({ summary, stripe, answer, references, amplitude, explanation }) {
   const notes = (hop) => (explanation?.notes ?? []).filter((note) => note.hop === hop);
   const made = [
     facts(summary),
     actions(summary, stripe),
     element("h2", {}, "Time of each step"),
-    timeline(summary.milliseconds, amplitude),
+    timeline(summary.milliseconds, references.reads, amplitude),
+    ...reads(references),
     element("h2", {}, "Hops"),
     element(
       "div",
@@ -183,8 +185,4 @@ function hop(name, order, title, content) {
   const id = `hop-${name}`;
   const heading = element("h3", { id }, element("span", { class: "order", "aria-hidden": "true" }, order), ` ${title}`);
   return element("section", { class: "hop", "data-hop": name, "aria-labelledby": id }, heading, ...content);
-}
-
-function status(code) {
-  return element("span", { class: "code-of-status", "data-good": String(code >= 200 && code < 300) }, `${code}`);
 }

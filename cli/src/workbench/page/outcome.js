@@ -29,3 +29,8 @@ export function whatStripeDoes(status) {
   if (status >= 200 && status < 300) return "Stripe takes the event for delivered, and does not send it again.";
   return "Not 2xx: Stripe shows this answer beside the failed delivery, and delivers the event again, with growing pauses, for three days.";
 }
+
+/** An HTTP status, in the colour of its kind. */
+export function status(code) {
+  return element("span", { class: "code-of-status", "data-good": String(code >= 200 && code < 300) }, `${code}`);
+}

@@ -3,13 +3,23 @@
 import { element } from "./dom.js";
 import { duration } from "./words.js";
 
-/** The steps of a delivery that took so many milliseconds, with its attempts at Amplitude: `{words, kind, from, to}`. */
-function stepsOf(milliseconds, attempts) {
+/**
+ * The steps of a delivery that took so many milliseconds, with its reads from Stripe's API and its attempts at Amplitude:
+ * `{words, kind, from, to}`.
+ */
+function stepsOf(milliseconds, reads, attempts) {
   const steps = [];
   let now = 0;
+  for (const { after_milliseconds: from, milliseconds: took, status, problem } of reads.filter(({ cached }) => !cached)) {
+    if (from > now && now === 0) steps.push({ words: "Project read, signature verified", kind: "here", from: 0, to: from });
+    steps.push({ words: `Stripe’s API: ${status ?? problem}`, kind: problem ? "bad" : "good", from, to: from + took });
+    now = from + took;
+  }
+  const wasRead = now > 0;
   attempts.forEach((attempt, index) => {
     const { after_milliseconds: from, milliseconds: took, status, problem } = attempt;
-    const before = index === 0 ? "Project read, signature verified, event translated" : "Waited before trying again";
+    const first = wasRead ? "Event translated" : "Project read, signature verified, event translated";
+    const before = index === 0 ? first : "Waited before trying again";
     if (from > now) steps.push({ words: before, kind: index === 0 ? "here" : "pause", from: now, to: from });
     const which = attempts.length > 1 ? `Attempt ${index + 1} at Amplitude` : "Amplitude";
     const answered = status !== null && status >= 200 && status < 300;
@@ -26,8 +36,8 @@ function stepsOf(milliseconds, attempts) {
   return steps;
 }
 
-export function timeline(milliseconds, attempts) {
-  const steps = stepsOf(milliseconds, attempts);
+export function timeline(milliseconds, reads, attempts) {
+  const steps = stepsOf(milliseconds, reads, attempts);
   const whole = Math.max(...steps.map(({ to }) => to), 0.001);
   const list = element("ol", { class: "timeline", id: "timeline" });
   for (const { words, kind, from, to } of steps) {

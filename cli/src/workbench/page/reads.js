@@ -1,0 +1,36 @@
+// What was read from Stripe's API for a delivery: each request, what it was for, and what was found.
+
+import { element } from "./dom.js";
+import { status } from "./outcome.js";
+import { duration } from "./words.js";
+
+/** A heading and the reads, or nothing where nothing was read. */
+export function reads({ url, reads: all }) {
+  if (all.length === 0) return [];
+  return [
+    element("h2", { id: "reads-heading" }, "Read from Stripe’s API"),
+    element("p", { class: "hint" }, `From ${url}. Only what the paths lead to is shown.`),
+    element("ol", { class: "reads", id: "reads", "aria-labelledby": "reads-heading" }, ...all.map(read)),
+  ];
+}
+
+function read({ path, cached, status: code, milliseconds, problem, is_there: isThere, served, found }) {
+  const how = cached
+    ? [element("span", { class: "from-cache" }, "from the cache")]
+    : [code === null ? "no answer" : status(code), ` in ${duration(milliseconds)}`];
+  const nothing = !problem && !isThere ? "There is none." : null;
+  return element(
+    "li",
+    { "data-cached": String(cached), "data-served": served ?? "" },
+    element("p", { class: "request" }, `GET ${path}`),
+    element("p", {}, ...how, served ? " for " : "", served ? element("code", {}, served) : null),
+    problem ? element("p", { class: "notice" }, problem) : null,
+    nothing ? element("p", { class: "hint" }, nothing) : null,
+    found.length > 0 ? element("dl", { class: "found" }, ...found.flatMap(pair)) : null,
+  );
+}
+
+function pair({ at, value, not }) {
+  const what = value === undefined ? element("span", { class: "hint" }, not) : element("code", {}, value);
+  return [element("dt", {}, element("code", {}, at)), element("dd", { "data-at": at }, what)];
+}
