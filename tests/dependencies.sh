@@ -2,7 +2,7 @@
 # Checks what the function's tree of crates promises: one HTTP stack, one TLS stack, no C library for TLS; and that the
 # command line does not compile the AWS SDK.
 set -euo pipefail
-most_crates=170
+most_crates=171
 
 crates() {
   cargo tree --locked --edges normal --prefix none --no-dedupe --format '{p}' "$@" | cut -d ' ' -f 1,2 | sort -u
