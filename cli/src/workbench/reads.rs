@@ -86,7 +86,8 @@ impl Reader {
         self.under().insert(delivery, Under { began: Instant::now(), event, reads: Vec::new() });
     }
 
-    /// What was read for this delivery, which is answered now. The local Stripe learns from its event, if it is `signed`.
+    /// What was read for this delivery, which is answered now. The local Stripe learns from its event, if it is
+    /// `signed`.
     pub(crate) fn take(&self, delivery: u64, signed: bool) -> Vec<Read> {
         if signed {
             self.learn(delivery);
@@ -241,8 +242,8 @@ impl Replay {
         }
     }
 
-    /// The reads as the page shows them: with what each was for, and with the values that were found at paths, but not the
-    /// objects, in which is more than anybody looked at.
+    /// The reads as the page shows them: with what each was for, and with the values that were found at paths, but not
+    /// the objects, in which is more than anybody looked at.
     pub(crate) fn shown(&self, reads: &[Read], explanation: &Explanation<'_>) -> Vec<Value> {
         let translated = match &explanation.fate {
             Fate::WithoutUser(_, translated) | Fate::Sent(translated) => Some(&**translated),
