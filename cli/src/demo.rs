@@ -95,7 +95,8 @@ async fn send_samples(url: &str, emulator: &Emulator) -> Result<usize, Box<dyn E
     Ok(as_expected)
 }
 
-/// Sends all events of a subscription whose buyer's ID is on a checkout session alone, and tells on how many users they landed.
+/// Sends all events of a subscription whose buyer's ID is on a checkout session alone, and tells on how many users they
+/// landed.
 async fn send_subscriber(url: &str, workbench: &Workbench, emulator: &Emulator) -> Result<bool, Box<dyn Error>> {
     let Subscriber { user_id, objects, events } = generate::subscriber()?;
     let stripe = workbench.stripe().ok_or("there is no local Stripe")?;

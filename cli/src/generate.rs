@@ -36,12 +36,12 @@ use crate::{clock, key, terminal};
 /// Sign the events of a made-up shop and post them as Stripe would
 ///
 /// The shop has subscriptions and single orders, refunds, payments that fail, guests and four currencies, so that every
-/// chart has something to show. It sells by Checkout and by Stripe's API, and writes its user IDs on one object only, as
-/// apps do: on the checkout session, the subscription, the invoice, the payment or the customer. `serve` is handed those
-/// objects, so that it finds the users by reference. What happened in it depends on --users, --weeks, --seed and today's date: it ends when
-/// today began, in UTC. So the same command sends the same events all day, byte for byte; and on every day they have
-/// the same IDs, so that what has landed within seven days is not counted twice. Another seed is another shop; its
-/// users have the same user IDs.
+/// chart has something to show. It sells by Checkout and by Stripe's API, and writes its user IDs on one object only,
+/// as apps do: on the checkout session, the subscription, the invoice, the payment or the customer. `serve` is handed
+/// those objects, so that it finds the users by reference. What happened in the shop depends on --users, --weeks, --seed and
+/// today's date: it ends when today began, in UTC. So the same command sends the same events all day, byte for byte;
+/// and on every day they have the same IDs, so that what has landed within seven days is not counted twice. Another
+/// seed is another shop; its users have the same user IDs.
 ///
 /// The exit code is 0 only if all events were answered 2xx.
 #[derive(clap::Args)]

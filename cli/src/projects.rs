@@ -97,8 +97,8 @@ pub(crate) enum Projects {
 }
 
 impl Projects {
-    /// The project `demo`, whose events go to an Amplitude that takes any key, and whose references are read from a Stripe that
-    /// does, too. What an app wrote for its user comes before an address, on whichever object it is.
+    /// The project `demo`, whose events go to an Amplitude that takes any key, and whose references are read from a
+    /// Stripe that does, too. What an app wrote for its user comes before an address, on whichever object it is.
     pub(crate) fn built_in() -> Self {
         let parameter = |name: &str, value: &str| Parameter { name: name.to_owned(), value: value.into() };
         let parameters = vec![
@@ -106,7 +106,8 @@ impl Projects {
             parameter("amplitude-api-key", "demo"),
             parameter("stripe-api-key", "rk_live_demo"),
             parameter("stripe-test-api-key", "rk_test_demo"),
-            // Samples and the made-up shop tell of the past, and the Amplitude here has no window of seven days to be over.
+            // Samples and the made-up shop tell of the past, and the Amplitude here has no window of seven days to be
+            // over.
             parameter("settings", DEMO_SETTINGS),
         ];
         let projects: HashMap<_, _> = DEMO.parse().into_iter().map(|name| (name, parameters.clone())).collect();

@@ -39,11 +39,13 @@ pub(crate) struct Arguments {
     /// Where the events go: `emulator`, which serves on this machine, `real`, or the URL of an ingestion endpoint
     #[arg(long, value_name = "WHERE", default_value = "emulator")]
     amplitude: Amplitude,
-    /// Where the objects are read that events refer to: `local`, which serves on this machine and learns them from the events,
+    /// Where the objects are read that events refer to: `local`, which serves on this machine and learns them from the
+    /// events,
     /// `real`, or the URL of an API like Stripe's
     #[arg(long, value_name = "WHERE", default_value = "local")]
     stripe: Stripe,
-    /// A file for the deliveries, so that they survive a restart; it is made where it is not there. Customers' data is in it
+    /// A file for the deliveries, so that they survive a restart; it is made where it is not there. Customers' data is
+    /// in it
     #[arg(long, value_name = "FILE")]
     data: Option<PathBuf>,
 }

@@ -159,8 +159,8 @@ pub(crate) struct Delivered {
 }
 
 impl Workbench {
-    /// A handler for these projects. Their keys of Stripe are all valid for a local one. Deliveries are kept in `file`, if there is one, and so is what the local Amplitude
-    /// has.
+    /// A handler for these projects. Their keys of Stripe are all valid for a local one. Deliveries are kept in `file`,
+    /// if there is one, and so is what the local Amplitude has.
     ///
     /// # Errors
     /// Where the file cannot be used, or there is no port or no HTTP client to be had.
@@ -272,7 +272,8 @@ impl Workbench {
     /// wanted.
     ///
     /// # Errors
-    /// A sentence, where the project has no signing secret, there is no local Amplitude, or the delivery cannot be kept.
+    /// A sentence, where the project has no signing secret, there is no local Amplitude, or the delivery cannot be
+    /// kept.
     async fn send(
         &self,
         project: &ProjectName,
@@ -300,8 +301,8 @@ impl Workbench {
         Ok(Delivered { number, status, body: answer.into_body(), milliseconds })
     }
 
-    /// What becomes of an event, and why, with the settings as they are now and the objects that were read then. None where there is nothing to say: what was
-    /// refused has its reason in the answer.
+    /// What becomes of an event, and why, with the settings as they are now and the objects that were read then. None
+    /// where there is nothing to say: what was refused has its reason in the answer.
     async fn explain(&self, entry: &Entry) -> Option<Explained> {
         if entry.summary.outcome == REFUSED {
             return None;
@@ -323,8 +324,8 @@ impl Workbench {
         Some(Explained { text, notes, reads: reads.unwrap_or_default() })
     }
 
-    /// What the local Amplitude has of a project. Where test events have a key of their own, they are another project in
-    /// Amplitude, with charts of its own: those are shown as long as there are no live events.
+    /// What the local Amplitude has of a project. Where test events have a key of their own, they are another project
+    /// in Amplitude, with charts of its own: those are shown as long as there are no live events.
     ///
     /// # Errors
     /// A sentence, where the project cannot be used.

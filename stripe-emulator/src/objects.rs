@@ -97,8 +97,8 @@ impl Objects {
     }
 
     /// An object of an event: its fields in the place of those that are known, and what it names, if that is not known.
-    /// Decision: what Stripe never removes is there as soon as an event names it, with nothing but its ID. An event that was
-    /// made up from another mode's or account's is taken at its word.
+    /// Decision: what Stripe never removes is there as soon as an event names it, with nothing but its ID. An event
+    /// that was made up from another mode's or account's is taken at its word.
     pub(crate) fn learn(&mut self, account: Option<&str>, livemode: Option<bool>, object: &Value) {
         for name in ["customer", "subscription", "payment_intent", "charge"] {
             if let Some(id) = object.get(name).and_then(Value::as_str) {
@@ -192,7 +192,8 @@ impl Objects {
         let wanted: Vec<_> = filters.iter().filter_map(|name| Some((*name, parameters.one(name)?))).collect();
         parameters.nothing_else()?;
         let is_wanted = |stored: &Stored| {
-            // What a list cannot be filtered by without an error at Stripe, an ID that is not there, finds nothing here.
+            // What a list cannot be filtered by without an error at Stripe, an ID that is not there, finds nothing
+            // here.
             let has = |(name, id): &(&str, String)| stored.object.get(name).is_some_and(|value| value == id);
             (first..=last).contains(&stored.created()) && wanted.iter().all(has)
         };

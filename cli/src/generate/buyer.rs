@@ -28,8 +28,8 @@ pub(crate) enum Identity {
     Guest,
 }
 
-/// How the app sells to a buyer, and where it writes its own ID of a user. Stripe copies it to few other objects: from a
-/// payment to its charges, and from a subscription to its invoices' `subscription_details`.
+/// How the app sells to a buyer, and where it writes its own ID of a user. Stripe copies it to few other objects: from
+/// a payment to its charges, and from a subscription to its invoices' `subscription_details`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Habit {
     /// By Stripe's Checkout: on the checkout session alone.
@@ -70,8 +70,8 @@ impl Buyer {
         self.user_id().filter(|_| self.habit == habit)
     }
 
-    /// Whom Amplitude counts the buyer as, by the settings of the project `demo`. A guest of whom nothing is known is as
-    /// many anonymous users as there are payments.
+    /// Whom Amplitude counts the buyer as, by the settings of the project `demo`. A guest of whom nothing is known is
+    /// as many anonymous users as there are payments.
     #[cfg(test)]
     pub(crate) fn user_in_amplitude(&self) -> Option<String> {
         self.user_id().or_else(|| self.email()).or_else(|| self.customer())

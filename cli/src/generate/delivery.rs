@@ -77,8 +77,8 @@ impl Tally {
     }
 }
 
-/// Hands the objects that the events name over to the local Stripe of `serve`, if it is `serve` that has this webhook: on this
-/// machine, and with a workbench. Anybody else gets the events alone.
+/// Hands the objects that the events name over to the local Stripe of `serve`, if it is `serve` that has this webhook:
+/// on this machine, and with a workbench. Anybody else gets the events alone.
 ///
 /// # Errors
 /// Where there is no HTTP client to be had.

@@ -306,8 +306,8 @@ impl<'s> Event<'s> {
         seed.id("pm")
     }
 
-    /// What the app writes on a payment that it makes itself, and Stripe copies to its charges. Stripe makes those of invoices
-    /// and of checkout sessions, without any.
+    /// What the app writes on a payment that it makes itself, and Stripe copies to its charges. Stripe makes those of
+    /// invoices and of checkout sessions, without any.
     fn metadata_of_payment(&self) -> Map<String, Value> {
         if self.purchase.invoice.is_some() || self.purchase.by_checkout {
             return Map::new();

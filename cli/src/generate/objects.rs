@@ -27,8 +27,8 @@ pub(crate) fn of_buyer(buyer: &Buyer, purchases: &[Purchase]) -> Option<Value> {
                 "email": buyer.email(), "livemode": false, "metadata": metadata, "name": null}))
 }
 
-/// Of a purchase: the subscription, the checkout session with what was bought, the invoice with all of its lines, the payment
-/// and its charges.
+/// Of a purchase: the subscription, the checkout session with what was bought, the invoice with all of its lines, the
+/// payment and its charges.
 pub(crate) fn of_purchase(buyer: &Buyer, purchase: &Purchase, templates: &Templates) -> Vec<Value> {
     let mut objects: Vec<Value> = Vec::new();
     let mut places: HashMap<String, usize> = HashMap::new();

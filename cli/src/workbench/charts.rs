@@ -735,8 +735,8 @@ mod tests {
             json!([
                 // All six, by their first purchase.
                 ["Week 0", 100.0],
-                // Over for users 1 to 4. User 1 purchased on day 7, the first of week 1, although it was not yet seven times
-                // 24 hours later; user 4 seven days after day 9. User 2's day 8 is the last of week 0. 2 / 4.
+                // Over for users 1 to 4. User 1 purchased on day 7, the first of week 1, although it was not yet seven
+                // times 24 hours later; user 4 seven days after day 9. User 2's day 8 is the last of week 0. 2 / 4.
                 ["Week 1", 50.0],
                 // Over for users 1, 2 and 3. User 2 purchased on day 17, which is the fifteenth after day 2. 1 / 3.
                 ["Week 2", 33.3],

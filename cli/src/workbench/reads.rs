@@ -86,7 +86,8 @@ impl Reader {
         self.under().insert(delivery, Under { began: Instant::now(), event, reads: Vec::new() });
     }
 
-    /// What was read for this delivery, which is answered now. The local Stripe learns from its event, if it is `signed`.
+    /// What was read for this delivery, which is answered now. The local Stripe learns from its event, if it is
+    /// `signed`.
     pub(crate) fn take(&self, delivery: u64, signed: bool) -> Vec<Read> {
         if signed {
             self.learn(delivery);
@@ -241,8 +242,8 @@ impl Replay {
         }
     }
 
-    /// The reads as the page shows them: with what each was for, and with the values that were found at paths, but not the
-    /// objects, in which is more than anybody looked at.
+    /// The reads as the page shows them: with what each was for, and with the values that were found at paths, but not
+    /// the objects, in which is more than anybody looked at.
     pub(crate) fn shown(&self, reads: &[Read], explanation: &Explanation<'_>) -> Vec<Value> {
         let translated = match &explanation.fate {
             Fate::WithoutUser(_, translated) | Fate::Sent(translated) => Some(&**translated),
@@ -372,6 +373,42 @@ mod tests {
         assert_eq!(shown[0]["found"], json!([{"at": "subscription.metadata.user_id", "value": "user_1"}]));
         assert_eq!(shown[1]["found"], json!([{"at": "product_names", "value": "Plan"}]));
         assert!(!json!(shown).to_string().contains("a@example.com"), "{shown:?}");
+    }
+
+    #[test]
+    fn the_local_stripe_learns_from_signed_events_only() {
+        let local = Emulator::start().unwrap();
+        let reader = Reader::new(crate::http::build().unwrap(), Some(local.clone()), None);
+        let event = r#"{"data": {"object": {"id": "cus_1", "object": "customer"}}}"#;
+        for (delivery, signed) in [(1, false), (2, true)] {
+            reader.watch(delivery, Bytes::from(event));
+            assert_eq!(reader.take(delivery, signed), []);
+            let mut is_known = false;
+            local.update("cus_1", |_| is_known = true);
+            assert_eq!(is_known, signed);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_read_is_noted_with_its_delivery_and_without_the_key() {
+        let local = Emulator::start().unwrap();
+        local.put(json!({"id": "cus_1", "object": "customer", "metadata": {"user_id": "user_1"}})).unwrap();
+        let reader = Reader::new(crate::http::build().unwrap(), Some(local), None);
+        let key = "rk_test_hidden".into();
+        let access =
+            Access { key: &key, parameter: "/p/stripe-test-api-key".to_owned(), account: None, is_live: false };
+        let reference = Reference { kind: ReferenceKind::Customer, id: "cus_1".to_owned() };
+        reader.watch(1, Bytes::new());
+        let refused = DELIVERY.scope(1, reader.read(&access, &reference)).await;
+        assert_eq!(refused, Err(ReferenceError::KeyRefused));
+        reader.local().unwrap().allow_any_key();
+        let read = DELIVERY.scope(1, reader.read(&access, &reference)).await;
+        DELIVERY.scope(1, async { reader.shared(&reference, &read) }).await;
+        let reads = reader.take(1, true);
+        let told: Vec<_> = reads.iter().map(|read| (read.status, read.cached, read.object.is_some())).collect();
+        assert_eq!(told, [(Some(401), false, false), (Some(200), false, true), (None, true, true)]);
+        assert!(reads.iter().all(|read| read.path == "/v1/customers/cus_1"));
+        assert!(!json!(reads).to_string().contains("rk_test_hidden"), "{reads:?}");
     }
 
     #[test]
