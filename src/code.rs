@@ -39,6 +39,8 @@ codes! {
     UnreadableRequest = "unreadable_request",
     /// The body is over 4 MiB.
     BodyTooLarge = "body_too_large",
+    /// The body has more than 500,000 JSON values.
+    TooManyValues = "too_many_values",
     /// No `Stripe-Signature` header.
     SignatureMissing = "signature_missing",
     /// A `Stripe-Signature` header of another form than Stripe's.

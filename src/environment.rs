@@ -73,12 +73,8 @@ impl Environment {
                 })?
                 .unwrap_or_default(),
             signature_tolerance: variables.seconds("SIGNATURE_TOLERANCE_SECONDS")?.unwrap_or(Duration::from_secs(300)),
-            amplitude_url: variables.parse("AMPLITUDE_URL", "an http or https URL", url)?,
-            stripe_api_url: variables.parse(
-                "STRIPE_API_URL",
-                "an https URL, or an http URL of this machine or its containers",
-                secured_url,
-            )?,
+            amplitude_url: variables.parse("AMPLITUDE_URL", SECURED_URL, secured_url)?,
+            stripe_api_url: variables.parse("STRIPE_API_URL", SECURED_URL, secured_url)?,
             batches_at_once: variables
                 .parse("BATCHES_AT_ONCE", "a whole number, 1 or more", |text| {
                     text.parse().ok().filter(|number| *number > 0)
@@ -106,6 +102,8 @@ impl Environment {
         })
     }
 }
+
+const SECURED_URL: &str = "an https URL, or an http URL of this machine or its containers";
 
 /// The log level: `RUST_LOG`, or Lambda's own `AWS_LAMBDA_LOG_LEVEL`, or `info`.
 ///

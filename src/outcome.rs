@@ -250,6 +250,7 @@ impl From<&EventError> for Code {
             EventError::List | EventError::Several => Self::EventList,
             EventError::BareObject { .. } => Self::BareObject,
             EventError::Utf16 => Self::Utf16Body,
+            EventError::TooManyValues => Self::TooManyValues,
         }
     }
 }

@@ -523,6 +523,7 @@ mod tests {
             "method_not_allowed",
             "unreadable_request",
             "body_too_large",
+            "too_many_values",
             "signature_missing",
             "signature_malformed",
             "signature_without_v1",

@@ -10,6 +10,7 @@ use crate::code::Code;
 use crate::outcome::{Failure, Outcome, Report, Success};
 use crate::projects::Unavailable;
 use crate::record::Record;
+use crate::stripe::event::EventError;
 use crate::stripe::field_path::FieldPath;
 
 /// Writes the log line of a delivery, and gives its answer.
@@ -35,7 +36,7 @@ fn status_of_failure(failure: &Failure) -> StatusCode {
             StatusCode::NOT_FOUND
         }
         Failure::Method => StatusCode::METHOD_NOT_ALLOWED,
-        Failure::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Failure::TooLarge | Failure::Event(EventError::TooManyValues) => StatusCode::PAYLOAD_TOO_LARGE,
         Failure::Unreadable | Failure::Signature(_) | Failure::Event(_) => StatusCode::BAD_REQUEST,
         Failure::Configuration(_) | Failure::Panic => StatusCode::INTERNAL_SERVER_ERROR,
         Failure::Delivery { .. } | Failure::Reference { .. } | Failure::Deadline => StatusCode::BAD_GATEWAY,

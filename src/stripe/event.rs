@@ -6,7 +6,7 @@ use std::fmt;
 use serde::de::IgnoredAny;
 use thiserror::Error;
 
-use super::json::{Json, Object};
+use super::json::{self, Json, Object, Unread};
 use super::signature::VerifiedBody;
 
 /// A snapshot event, of any API version, in the body that it came in. Unknown keys of the envelope are left out; of a key
@@ -117,14 +117,16 @@ fn read(body: &VerifiedBody) -> Result<Json<'_>, EventError> {
         let error = serde_json::from_slice::<Json<'_>>(body.as_bytes()).err();
         return Err(EventError::of_malformed(body.as_bytes(), error));
     };
-    let error = match serde_json::from_str(text) {
+    let error = match json::read(text) {
         Ok(json) => return Ok(json),
-        Err(error) => error,
+        Err(Unread::TooManyValues) => return Err(EventError::TooManyValues),
+        Err(Unread::Malformed(error)) => error,
     };
-    let error = match body.repaired().map(serde_json::from_str) {
+    let error = match body.repaired().map(json::read) {
         Some(Ok(json)) => return Ok(json),
+        Some(Err(Unread::TooManyValues)) => return Err(EventError::TooManyValues),
         // The repair moves a place by two columns for each number before it.
-        Some(Err(error)) => error,
+        Some(Err(Unread::Malformed(error))) => error,
         None => error,
     };
     Err(EventError::of_malformed(text.as_bytes(), Some(error)))
@@ -142,6 +144,9 @@ pub enum EventError {
         /// From 1.
         column: usize,
     },
+    /// More JSON values than any event of Stripe's has.
+    #[error("not a Stripe event: it has more than 500,000 JSON values")]
+    TooManyValues,
     /// The body is UTF-16, as some editors and shells on Windows write it.
     #[error("not a Stripe event: the text is UTF-16, and JSON is UTF-8; convert it")]
     Utf16,
@@ -181,7 +186,7 @@ impl EventError {
     /// What the body holds, where that is known by its form: for whoever expected something else than an event.
     pub fn noun(&self) -> Option<&'static str> {
         match self {
-            Self::Json { .. } | Self::NotAnEvent(_) => None,
+            Self::Json { .. } | Self::NotAnEvent(_) | Self::TooManyValues => None,
             Self::Utf16 => Some("UTF-16 text"),
             Self::Several => Some("several JSON objects, one after the other"),
             Self::List => Some("a list of Stripe events"),
