@@ -107,6 +107,9 @@ CHOICES = {
     "Alarms": ["Enabled", "Disabled"],
     "AlarmEmail": ["", "who@example.com"],
     "AlarmTopicArn": ["", "arn:aws:sns:eu-central-1:123456789012:alarms"],
+    "OperatorRoles": [[], ["arn:aws:iam::*:role/operators/*", "arn:aws:iam::123456789012:role/on-call"]],
+    "QueueKeyArn": ["", "arn:aws:kms:eu-central-1:123456789012:key/0a1b2c3d"],
+    "Tracing": ["Disabled", "Active"],
     "Dashboard": ["Enabled", "Disabled"],
 }
 
@@ -280,11 +283,14 @@ def check(stack: Stack) -> None:
             case "AWS::CloudWatch::Dashboard":
                 check_dashboard(properties["DashboardBody"], stack)
         for policy in properties.get("Policies", []):
-            check_policy(name, policy)
+            check_policy(name, policy["PolicyDocument"])
+        if resource["Type"] == "AWS::Serverless::Function" and not str(properties.get("Role", "")).endswith("Role.Arn"):
+            mistake(f"{name} has no role of its own: SAM's may write every log of the account")
         if "PolicyDocument" in properties:
             check_policy(name, properties["PolicyDocument"])
     if "Queue" in stack.resources:
         check_queues({name: resource.get("Properties", {}) for name, resource in stack.resources.items()})
+        check_senders(stack)
 
 
 def check_metric(where: str, namespace: str, metric: str, dimensions: dict[str, str], stack: Stack) -> None:
@@ -377,7 +383,9 @@ def check_policy(name: str, policy: dict) -> None:
         for key in ("Action", "Resource", "NotAction", "NotResource"):
             values = statement.get(key, [])
             for value in [values] if isinstance(values, str) else values:
-                if value == "*" or key.startswith("Not"):
+                # X-Ray has no resources.
+                is_trace = key == "Resource" and statement.get("Sid") == "Trace"
+                if (value == "*" and not is_trace) or key.startswith("Not"):
                     mistake(f"{what}: {key} {value} is too wide")
                 if key == "Action" and statement["Effect"] == "Allow" and "*" in value:
                     mistake(f"{what}: it allows {value}; name the actions")
@@ -395,6 +403,18 @@ def check_queues(resources: dict[str, dict]) -> None:
         mistake("DeadLetterQueue: it does not take all that Queue takes")
     if not dead_letters["RedriveAllowPolicy"]["sourceQueueArns"][0].endswith(":" + queue["QueueName"]):
         mistake("DeadLetterQueue: its RedriveAllowPolicy does not name Queue")
+
+
+def check_senders(stack: Stack) -> None:
+    """Messages come from our functions, and from the operators that are named."""
+    for queue, role in (("Queue", "FunctionRole.Arn"), ("DeadLetterQueue", "RedeliveryFunctionRole.Arn")):
+        statements = stack.resources[f"{queue}Policy"]["Properties"]["PolicyDocument"]["Statement"]
+        denied = [each for each in statements if each.get("Action") == "sqs:SendMessage"]
+        expected = [role, *stack.parameters["OperatorRoles"]]
+        if [each["Condition"] for each in denied] != [{"ArnNotLike": {"aws:PrincipalArn": expected}}]:
+            mistake(f"{queue}Policy does not deny sqs:SendMessage to all but {expected}: {denied}")
+        if any(each["Effect"] != "Deny" or each["Principal"] != "*" for each in statements):
+            mistake(f"{queue}Policy allows something, or denies it to some only")
 
 
 # What does not depend on parameters.

@@ -61,7 +61,7 @@ mod with_aws {
     use stripe_amplitude::environment::Environment;
     use stripe_amplitude::http_client;
     use stripe_amplitude::queue::sqs::{Letter, Sqs};
-    use stripe_amplitude::queue::{Cause, EventQueue as _};
+    use stripe_amplitude::queue::{Cause, EventQueue as _, QueueError};
     use stripe_amplitude::stripe::event::Event;
 
     use super::Arguments;
@@ -111,13 +111,23 @@ mod with_aws {
             let Some(message) = letter.message.as_ref().filter(|_| chosen(&kind(letter))) else { return Ok(false) };
             let code = letter.code.as_deref();
             let reason = letter.reason.as_deref().unwrap_or("sent again");
-            queue.put(message, Cause { code, reason }).await?;
+            queue.put(message, Cause { code, reason }).await.map_err(explained)?;
             sent += 1;
             Ok(true)
         })
         .await?;
         say!("{sent} of {total} are in the queue again.")?;
         Ok(if sent == total { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+
+    /// The queue takes messages from the webhook's function and from the operators that the stack names.
+    fn explained(error: QueueError) -> String {
+        match &error {
+            QueueError::Refused { code, .. } if code.starts_with("AccessDenied") => format!(
+                "{error}; the queue takes messages from the roles in the stack's parameter OperatorRoles only: deploy with the ARN of your role in it (aws sts get-caller-identity shows yours). Nothing is lost: the letters stay where they are"
+            ),
+            _ => error.to_string(),
+        }
     }
 
     /// Shows each letter, page by page, so that any number of them fits into memory. One that is done with is deleted
