@@ -14,10 +14,10 @@ use crate::stripe::event::Event;
 use crate::stripe::purchase::Objects;
 use crate::stripe::reference::Reference;
 use crate::stripe::references::source::{Access, ObjectSource, ReferenceError};
-use crate::stripe::references::{Read, References};
+use crate::stripe::references::{Read, References, Turn};
 use crate::translate::{Context, Translation, Unread};
 
-/// What an event is decided by, other than the event itself.
+/// What is known of an event beside its body.
 #[derive(Clone, Copy, Debug)]
 pub struct Received<'r> {
     /// Whose event it is.
@@ -62,6 +62,7 @@ pub async fn decide<'b, O: ObjectSource>(
         is_live,
     });
     let mut objects = Objects::default();
+    let mut place = None;
     loop {
         let can_read = follows && (is_live || access.is_some());
         let context = received.context(delivery, can_read.then_some(&objects));
@@ -77,27 +78,51 @@ pub async fn decide<'b, O: ObjectSource>(
             }
             Decision::Ignore(reason, translation) => return Ok(Decided::Ignore(reason, translation)),
         };
-        let failure = match &access {
-            None => delivery.with_unusable_key(&parameter, StripeKeyProblem::Missing).into(),
-            Some(access) => {
-                let Read { result, requests } = reads.time.time(references.read(access, &reference, deadline)).await;
-                reads.made += requests;
-                reads.shared += u32::from(requests == 0 && result != Err(ReferenceError::Rate));
-                match result {
-                    Ok(found) => {
-                        objects.insert(reference, found);
-                        continue;
-                    }
-                    Err(error) => failure(error, &reference, &parameter, delivery),
-                }
-            }
+        let Some(access) = &access else {
+            let unread = delivery.with_unusable_key(&parameter, StripeKeyProblem::Missing).into();
+            reads.give_up(&mut objects, is_for_products, unread)?;
+            continue;
         };
-        reads.failed += 1;
+        let turn = match place {
+            _ if is_for_products => Turn::Spare,
+            None => Turn::First,
+            Some(_) => Turn::Later,
+        };
+        let mut stopwatch = reads.time;
+        let read = stopwatch.time(async {
+            // It is held until the event is decided: of many that wait, one after the other gets all of its reads.
+            if place.is_none() {
+                place = Some(references.place(access, deadline).await?);
+            }
+            let Read { result, requests } = references.read(access, &reference, turn, deadline).await;
+            reads.made += requests;
+            reads.shared += u32::from(requests == 0 && result.is_ok());
+            result
+        });
+        let result = read.await;
+        reads.time = stopwatch;
+        match result {
+            Ok(found) => objects.insert(reference, found),
+            // Nothing is wrong with the key, nor with Stripe.
+            Err(ReferenceError::Rate) if is_for_products => objects.give_up_lines(),
+            Err(error) => {
+                let unread = failure(error, &reference, &parameter, delivery);
+                reads.give_up(&mut objects, is_for_products, unread)?;
+            }
+        }
+    }
+}
+
+impl Reads {
+    /// An event fails for an object that tells its user, and not for the names of its products.
+    fn give_up(&mut self, objects: &mut Objects, is_for_products: bool, unread: Failure) -> Result<(), Failure> {
+        self.failed += 1;
         if !is_for_products {
-            return Err(failure);
+            return Err(unread);
         }
         objects.give_up_lines();
-        reads.without_products = Some(failure);
+        self.without_products = Some(unread);
+        Ok(())
     }
 }
 

@@ -1,6 +1,6 @@
 //! The one HTTP and TLS stack, for Amplitude and for AWS: reqwest over rustls on ring, with compiled-in roots.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -66,15 +66,15 @@ pub enum HttpClientError {
 const CONTAINER_HOSTS: [&str; 4] =
     ["localhost", "host.docker.internal", "host.containers.internal", "gateway.docker.internal"];
 
-/// The first numbers of that machine's address in Docker's own network.
-const DOCKER_HOST: [u8; 2] = [172, 17];
+/// That machine's address in Docker's own network.
+const DOCKER_HOST: Ipv4Addr = Ipv4Addr::new(172, 17, 0, 1);
 
 /// A URL that carries a key: not in the clear, except to this machine and to the host of its containers.
 pub fn secured_url(text: &str) -> Option<String> {
     let parsed = reqwest::Url::parse(text).ok()?;
     let host = parsed.host_str()?.trim_matches(['[', ']']);
     let is_here = match host.parse() {
-        Ok(IpAddr::V4(address)) => address.is_loopback() || address.octets().starts_with(&DOCKER_HOST),
+        Ok(IpAddr::V4(address)) => address.is_loopback() || address == DOCKER_HOST,
         Ok(IpAddr::V6(address)) => address.is_loopback(),
         Err(_) => CONTAINER_HOSTS.contains(&host),
     };

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use crate::projects::name::ProjectName;
 use crate::settings::Settings;
 use crate::stripe::event::Event;
+use crate::stripe::event_types::TypePattern;
 use crate::stripe::json::Json;
 use crate::stripe::purchase::{Found, Objects};
 use crate::stripe::reference::{Permission, Reference, ReferenceKind};
@@ -32,10 +33,13 @@ pub fn needed(settings: &Settings) -> Needed {
     if !settings.follow() {
         return needed;
     }
-    for (kind, fields, types) in EVENT_OBJECTS {
-        if !types.iter().any(|event_type| settings.events.contains(event_type)) {
-            continue;
-        }
+    let is_wanted = |types: &[&str]| types.iter().any(|event_type| settings.events.contains(event_type));
+    let is_known =
+        |added: &TypePattern| EVENT_OBJECTS.iter().any(|(.., types)| types.iter().any(|it| added.matches(it)));
+    let has_others = settings.events.add.iter().any(|added| !is_known(added));
+    let others = has_others.then_some(OTHER_OBJECT);
+    let objects = EVENT_OBJECTS.iter().filter(|(.., types)| is_wanted(types)).map(|(kind, fields, _)| (*kind, *fields));
+    for (kind, fields) in objects.chain(others) {
         for purchase in Purchase::all() {
             let reads = purchase.reads(kind, fields, settings);
             needed.most_reads = needed.most_reads.max(reads.len());
@@ -65,6 +69,10 @@ const EVENT_OBJECTS: [(&str, &[&str], &[&str]); 16] = [
     ("invoiceitem", &["customer", "invoice", "subscription"], &["invoiceitem.created", "invoiceitem.deleted"]),
     ("review", &["charge", "payment_intent"], &["review.opened", "review.closed"]),
 ];
+
+/// An object of a type that is not among them, which may have any of the links.
+const OTHER_OBJECT: (&str, &[&str]) =
+    ("other", &["customer", "invoice", "payment_intent", "subscription", "charge", "cardholder"]);
 
 const PAYMENTS: [&str; 5] = [
     "payment_intent.succeeded",
@@ -242,6 +250,8 @@ mod tests {
             (&["invoice.metadata.id"], &[], &[INVOICES, PAYMENT_INTENTS], 2),
             (&["subscription.metadata.id"], &[], &[INVOICES, PAYMENT_INTENTS, SUBSCRIPTIONS], 3),
             (&["cardholder.metadata.id"], &[], &[CARDHOLDERS], 1),
+            // A type that may have any object.
+            (&["customer.metadata.id"], &["quote.accepted"], &[CUSTOMERS], 1),
         ] {
             assert_eq!(of_paths(paths, events), (permissions.to_vec(), most_reads), "{paths:?} {events:?}");
         }
@@ -282,7 +292,8 @@ mod tests {
     fn no_event_takes_more_than_six_reads_for_its_user() {
         let paths = ["cardholder", "checkout_session", "customer", "invoice", "payment_intent", "subscription"];
         let all = paths.map(|name| format!("{name}.metadata.id"));
-        let (permissions, most_reads) = of_paths(&all.each_ref().map(String::as_str), &["refund.*", "customer.*"]);
+        let (permissions, most_reads) =
+            of_paths(&all.each_ref().map(String::as_str), &["refund.*", "customer.*", "quote.accepted"]);
         assert_eq!(permissions.len(), 7);
         assert_eq!(most_reads, 6);
     }

@@ -9,8 +9,8 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use futures_util::future::join_all;
-use futures_util::{FutureExt as _, StreamExt as _, stream};
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::time::Instant;
@@ -48,8 +48,13 @@ const FIRST_DELAY: Duration = Duration::from_secs(30);
 /// How long it waits at the most, so that an outage is made good within an hour of its end.
 const LONGEST_DELAY: Duration = Duration::from_secs(60 * 60);
 
-/// Messages that are read for and translated at the same time: as many as may wait for an object of Stripe's API.
-const PREPARED_AT_ONCE: usize = 32;
+/// How long it waits at the most where the reads from Stripe's API were used up. The queue gives a message up after 100
+/// times, and those shall take a day.
+const LONGEST_DELAY_FOR_A_TURN: Duration = Duration::from_secs(15 * 60);
+
+/// How long the events of a batch are read for. What has no turn until then is put off, and the rest is sent: a busy account
+/// shall not hold up others.
+const READS_LIMIT: Duration = Duration::from_secs(6);
 
 /// What Amplitude refuses for its content is a dead letter when it was refused so often: an answer may be a mistake.
 const REFUSALS_TO_DIE: u32 = 3;
@@ -194,17 +199,16 @@ impl<S: ProjectSource, A: BatchSink, O: ObjectSource, Q: EventQueue> Redelivery<
         let deadline = Instant::now() + time;
         let projects = self.projects_of(&batch, deadline).await;
 
-        // Messages one after the other in their order, except that those whose reads take time do not hold up others.
-        let read_until = before_amplitude(deadline);
-        let items = batch.records.into_iter().map(|queued| self.item(queued, invocation));
-        let prepare = |mut item: Item| async {
+        // At the same time, so that those that wait for Stripe's API do not hold up others.
+        let read_until = deadline.min(Instant::now() + READS_LIMIT);
+        let prepared = batch.records.into_iter().map(|queued| async {
+            let mut item = self.item(queued, invocation);
             let ready = self.prepare(&mut item, &projects, read_until).await;
             (item, ready)
-        };
-        let mut prepared = stream::iter(items.map(prepare)).buffered(PREPARED_AT_ONCE);
+        });
         let mut settled = Vec::new();
         let mut groups: BTreeMap<(String, AmplitudeKey), Group> = BTreeMap::new();
-        while let Some((item, ready)) = prepared.next().await {
+        for (item, ready) in join_all(prepared).await {
             match ready {
                 Ok(Ready { message, event, destination }) => {
                     let group = groups.entry((message.project.to_string(), destination.key)).or_insert_with(|| Group {
@@ -365,18 +369,12 @@ impl QueuedMessage {
     }
 }
 
-/// When reads end, so that there is time for Amplitude: a third of what is left.
-fn before_amplitude(deadline: Instant) -> Instant {
-    let now = Instant::now();
-    now + deadline.saturating_duration_since(now) * 2 / 3
-}
-
 /// How long a message waits that was handed out so often, a little less at random, so that what failed together does not
-/// come back together. One that had no turn to read from Stripe's API has done nothing wrong, and does not wait longer
-/// each time.
+/// come back together. One that had no turn to read from Stripe's API has done nothing wrong, and waits less.
 fn delay(code: Option<Code>, receive_count: u32) -> Duration {
-    let doublings = if code == Some(Code::StripeRate) { 0 } else { receive_count.saturating_sub(1).min(16) };
-    let delay = FIRST_DELAY.saturating_mul(1 << doublings).min(LONGEST_DELAY);
+    let longest = if code == Some(Code::StripeRate) { LONGEST_DELAY_FOR_A_TURN } else { LONGEST_DELAY };
+    let doublings = receive_count.saturating_sub(1).min(16);
+    let delay = FIRST_DELAY.saturating_mul(1 << doublings).min(longest);
     delay.mul_f64(0.75 + 0.25 * fastrand::f64())
 }
 
@@ -393,6 +391,7 @@ mod tests {
     use crate::projects::tests::Fake;
     use crate::queue::QueueError;
     use crate::stripe::event::tests::sample;
+    use crate::stripe::reference::{Reference, ReferenceKind};
     use crate::stripe::references::Pace;
     use crate::stripe::references::source::ReferenceError;
     use crate::stripe::references::tests::{FakeStripe, customer, found};
@@ -471,6 +470,7 @@ mod tests {
         source: Arc<Fake>,
         amplitude: Arc<FakeAmplitude>,
         stripe: Arc<FakeStripe>,
+        pace: Pace,
         queue: Arc<FakeQueue>,
         dead_letters: Arc<FakeQueue>,
     }
@@ -485,6 +485,7 @@ mod tests {
                 source: Arc::new(Fake::new(parameters)),
                 amplitude: Arc::new(amplitude),
                 stripe: Arc::default(),
+                pace: Pace::of_redelivery(1),
                 queue: Arc::default(),
                 dead_letters: Arc::default(),
             }
@@ -493,7 +494,7 @@ mod tests {
         async fn handle(&self, messages: Vec<Value>) -> Vec<String> {
             let projects = Projects::new(Arc::clone(&self.source), Duration::from_secs(300));
             let (queue, dead_letters) = (Some(Arc::clone(&self.queue)), Some(Arc::clone(&self.dead_letters)));
-            let references = References::new(Arc::clone(&self.stripe), Pace::of_redelivery(1));
+            let references = References::new(Arc::clone(&self.stripe), self.pace);
             let redelivery = Redelivery::new(projects, Arc::clone(&self.amplitude), references, queue, dead_letters);
             let batch = serde_json::from_value(json!({ "Records": messages })).unwrap();
             let invocation = Invocation { request_id: None, function: None, time_left: None };
@@ -579,12 +580,50 @@ mod tests {
     }
 
     #[test]
-    fn what_had_no_turn_to_read_does_not_wait_longer_each_time() {
-        for receive_count in [1, 5, 50] {
-            let wait = delay(Some(Code::StripeRate), receive_count);
-            assert!(wait <= FIRST_DELAY && wait >= FIRST_DELAY.mul_f64(0.75), "{wait:?}");
+    fn what_had_no_turn_to_read_waits_less_and_a_hundred_times_take_most_of_a_day() {
+        let whole: Duration = (1..=100).map(|count| delay(Some(Code::StripeRate), count)).sum();
+        assert!(whole > Duration::from_secs(17 * 60 * 60) && whole < Duration::from_secs(25 * 60 * 60), "{whole:?}");
+        assert!(delay(Some(Code::StripeRate), 50) <= LONGEST_DELAY_FOR_A_TURN);
+        assert!(delay(Some(Code::StripeUnavailable), 50) > LONGEST_DELAY_FOR_A_TURN);
+    }
+
+    /// Each in its turn gets all of its reads, instead of all of them some.
+    #[tokio::test(start_paused = true)]
+    async fn a_batch_delivers_what_its_reads_suffice_for_and_holds_nobody_up() {
+        let paths = r#"["subscription.metadata.id", "customer.metadata.id", "invoice.metadata.id", "checkout_session.metadata.id", "customer"]"#;
+        let settings = format!(r#"{{"references": "follow", "user_id_paths": {paths}, "max_age_days": 0}}"#);
+        let parameters = [COMPLETE[0], COMPLETE[1], ("stripe-api-key", "rk_live_1"), ("settings", &*settings)];
+        for batches in [1, 5, 20, 100] {
+            let setup = Setup {
+                stripe: Arc::new(FakeStripe { takes: Duration::from_millis(100), ..FakeStripe::default() }),
+                pace: Pace::of_redelivery(batches),
+                ..Setup::new(&parameters, FakeAmplitude::default())
+            };
+            let of_buyer = |number: usize| {
+                let mut event = event(&format!("evt_{number}"));
+                let object = event["data"]["object"].as_object_mut().unwrap();
+                object.extend([
+                    ("id".to_owned(), json!(format!("pi_{number}"))),
+                    ("customer".to_owned(), json!(format!("cus_{number}"))),
+                    ("metadata".to_owned(), json!({})),
+                ]);
+                object.remove("invoice");
+                event["livemode"] = json!(true);
+                event
+            };
+            for number in 0..200 {
+                let id = format!("pi_{number}");
+                let payment = json!({"id": id, "object": "payment_intent", "invoice": format!("in_{number}")});
+                let reference = Reference { kind: ReferenceKind::PaymentIntent, id };
+                setup.stripe.answer(&reference, Ok(found(&payment)));
+            }
+            let messages = (0..200).map(|number| message(&number.to_string(), "shop", 1, &of_buyer(number)));
+            let start = Instant::now();
+            let failed = setup.handle(messages.collect()).await;
+            let (sent, took) = (200 - failed.len(), start.elapsed());
+            assert!(sent >= 1 && took < READS_LIMIT + Duration::from_secs(2), "{batches}: {sent} in {took:?}");
+            println!("{batches} batches at once: {sent} of 200 events with several reads, in {took:?}");
         }
-        assert!(delay(Some(Code::StripeUnavailable), 5) > FIRST_DELAY.saturating_mul(11));
     }
 
     #[tokio::test]

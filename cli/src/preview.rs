@@ -18,7 +18,7 @@ use stripe_amplitude::stripe::purchase::{Found, Objects};
 use stripe_amplitude::stripe::reference::Reference;
 use stripe_amplitude::stripe::references::api::StripeApi;
 use stripe_amplitude::stripe::references::source::Access;
-use stripe_amplitude::stripe::references::{Pace, References};
+use stripe_amplitude::stripe::references::{Pace, References, Turn};
 use stripe_amplitude::stripe::signature::VerifiedBody;
 use stripe_amplitude::translate::{Context, Unread};
 use stripe_amplitude::webhook::LARGEST_BODY;
@@ -160,7 +160,7 @@ impl Reader {
         let parameter = key::STRIPE_RESTRICTED.variable;
         let Self { references, key, account, is_live } = self;
         let access = Access { key, parameter: parameter.to_owned(), account: account.clone(), is_live: *is_live };
-        let read = references.read(&access, reference, Instant::now() + LONGEST_READ).await;
+        let read = references.read(&access, reference, Turn::Later, Instant::now() + LONGEST_READ).await;
         read.result.map_err(|error| match follow::key_problem(error) {
             Some(problem) => format!("the key in {parameter} {problem}"),
             None => Failure::Reference { kind: reference.kind, error }.to_string(),

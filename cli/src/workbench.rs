@@ -97,7 +97,7 @@ pub(crate) enum Stripe {
 }
 
 /// The local Stripe is nobody else's: nothing has to wait for its turn.
-const UNHURRIED: Pace = Pace { per_second: 100_000.0, ..Pace::WEBHOOK };
+const UNHURRIED: Pace = Pace::patient(100_000);
 
 /// The handler and all that it has done. Its clones are the same one.
 #[derive(Clone)]

@@ -167,7 +167,7 @@ impl<'p> Purchase<'p> {
     /// What has to be read first.
     pub fn id(&mut self, name: Name) -> Step<Option<&'p str>> {
         Ok(match self.locate(name)? {
-            Link::Object(object) => object.get("id").and_then(Json::as_str),
+            Link::Object(object) => id_in(object),
             Link::Id(id) => Some(id),
             Link::Nothing | Link::Unknown => None,
         })
@@ -210,6 +210,10 @@ impl<'p> Purchase<'p> {
     pub fn lines(&mut self) -> Step<Lines> {
         if self.objects.lines_are_unreadable {
             return Ok(Lines::Unreadable);
+        }
+        // An invoice that is yet to be made has no ID, and is part of no other purchase.
+        if kind(self.seen_from) == Name::Invoice.object() && self.seen_from.get("id").is_none() {
+            return Ok(Lines::None);
         }
         let (kind, id) = match self.id(Name::Invoice)? {
             Some(invoice) => (ReferenceKind::InvoiceLines, invoice),
@@ -261,7 +265,7 @@ impl<'p> Purchase<'p> {
         let id = match link(self.seen_from, first) {
             Link::Id(id) => Some(id),
             Link::Object(object) => match link(object, name) {
-                Link::Unknown => object.get("id").and_then(Json::as_str),
+                Link::Unknown => id_in(object),
                 known => return Ok(known),
             },
             Link::Nothing | Link::Unknown => None,
@@ -329,8 +333,18 @@ fn followed<'p>(field: Option<&'p Json<'p>>) -> Link<'p> {
     match field {
         None => Link::Unknown,
         Some(Json::Object(expanded)) => Link::Object(expanded),
-        field => id_of(field).map_or(Link::Nothing, Link::Id),
+        field => id_of(field).filter(|id| is_id(id)).map_or(Link::Nothing, Link::Id),
     }
+}
+
+fn id_in<'p>(object: &'p Object<'p>) -> Option<&'p str> {
+    object.get("id").and_then(Json::as_str).filter(|id| is_id(id))
+}
+
+/// Whether it can be an ID of Stripe's, and so a part of a path.
+fn is_id(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+    !text.is_empty() && text.bytes().all(allowed)
 }
 
 fn kind<'o>(object: &'o Object<'_>) -> &'o str {

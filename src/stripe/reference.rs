@@ -67,10 +67,24 @@ impl ReferenceKind {
         }
     }
 
-    /// Whether an answer that there is none means that the key is of another account or mode: every event names such an
-    /// object only after it exists, and Stripe does not remove it. A session may be unknown for good reasons.
+    /// Whether an answer that there is no such object means that the key is of another account or mode: an event names such
+    /// an object only after it exists, and Stripe does not remove it. A search for a session is refused only where the
+    /// payment or subscription is unknown; otherwise its answer is an empty list.
     pub fn must_exist(self) -> bool {
-        matches!(self, Self::Customer | Self::PaymentIntent | Self::Charge | Self::Subscription)
+        self.is_search() || matches!(self, Self::Customer | Self::PaymentIntent | Self::Charge | Self::Subscription)
+    }
+
+    /// What the answer is, as its field `object` says.
+    pub(crate) fn object(self) -> &'static str {
+        match self {
+            Self::Customer => "customer",
+            Self::Subscription => "subscription",
+            Self::Invoice => "invoice",
+            Self::PaymentIntent => "payment_intent",
+            Self::Charge => "charge",
+            Self::Cardholder => "issuing.cardholder",
+            Self::SessionOfPayment | Self::SessionOfSubscription | Self::InvoiceLines | Self::SessionLines => "list",
+        }
     }
 
     /// Whether Stripe answers with a list of which the first element counts.
@@ -86,7 +100,8 @@ impl ReferenceKind {
             Self::PaymentIntent => "payment",
             Self::Charge => "charge",
             Self::Cardholder => "cardholder",
-            Self::SessionOfPayment | Self::SessionOfSubscription => "checkout session",
+            Self::SessionOfPayment => "checkout session of the payment",
+            Self::SessionOfSubscription => "checkout session of the subscription",
             Self::InvoiceLines => "lines of the invoice",
             Self::SessionLines => "line items of the checkout session",
         }

@@ -8,9 +8,10 @@ mod rate;
 pub mod source;
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use self::cache::{Cache, Key, Limits};
@@ -22,29 +23,65 @@ use super::reference::Reference;
 /// How long one read may take.
 const READ_LIMIT: Duration = Duration::from_millis(1500);
 
-/// Accounts whose rates are remembered. More, and those that were not asked of late are forgotten.
+/// The most accounts whose rates are remembered. Where there are more, those that were not asked of late are forgotten.
 const MOST_ACCOUNTS: usize = 1000;
 
 /// How fast objects are read.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
-    /// Reads a second, of each account and key. Stripe allows 25 for each operation.
-    pub per_second: f64,
-    /// How long a read waits for its turn at the longest.
+    /// Reads within a time, at the most, of each account. Stripe allows 25 a second for each operation.
+    pub reads: usize,
+    /// The time.
+    pub within: Duration,
+    /// How long the first read of an event waits for its turn.
     pub longest_wait: Duration,
+    /// Events of an account that may be read for at the same time. Where many wait, each shall get all of its reads before
+    /// the next gets its first; otherwise none might be ready in the end.
+    pub events_at_once: Option<usize>,
 }
 
-impl Pace {
-    /// Of the function that Stripe calls: an answer is waited for, so a read that would wait is put off.
-    pub const WEBHOOK: Self = Self { per_second: 5.0, longest_wait: Duration::from_millis(200) };
+/// More reads than this take no event. `permissions::needed` says why.
+const MOST_READS_OF_AN_EVENT: usize = 6;
 
-    /// Of redelivery, of which so many run at once. Together they leave a fifth of what Stripe allows to others.
-    pub fn of_redelivery(batches_at_once: u32) -> Self {
-        Self { per_second: 20.0 / f64::from(batches_at_once.max(1)), longest_wait: Duration::MAX }
+impl Pace {
+    /// Of the function that Stripe calls: an answer is waited for, so an event that would wait is put off.
+    pub const WEBHOOK: Self = Self {
+        reads: 5,
+        within: Duration::from_secs(1),
+        longest_wait: Duration::from_millis(200),
+        events_at_once: None,
+    };
+
+    /// So many reads a second, for whoever can wait.
+    pub const fn patient(per_second: usize) -> Self {
+        let within = Duration::from_secs(1);
+        Self { reads: per_second, within, longest_wait: Duration::MAX, events_at_once: None }
     }
 
-    /// Of a history: it takes no more than half, because the shop and the function ask at the same time.
-    const HISTORY: Self = Self { per_second: 10.0, longest_wait: Duration::MAX };
+    /// Of redelivery, of which so many run at the same time. Together they make 20 reads a second, and leave a fifth of what
+    /// Stripe allows to others. One event can be read for without a pause, however many they are.
+    pub fn of_redelivery(batches_at_once: u32) -> Self {
+        let batches = batches_at_once.max(1) as usize;
+        let reads = (20 / batches).max(MOST_READS_OF_AN_EVENT);
+        let seconds = (reads * batches) as f64 / 20.0;
+        Self {
+            reads,
+            within: Duration::from_secs_f64(seconds),
+            longest_wait: Duration::MAX,
+            events_at_once: Some(reads / MOST_READS_OF_AN_EVENT),
+        }
+    }
+}
+
+/// When a read may be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// The first of an event, which waits only for a while.
+    First,
+    /// A later one of the same event, which has waited already.
+    Later,
+    /// One that the event can do without.
+    Spare,
 }
 
 /// The objects of Stripe's API.
@@ -53,7 +90,23 @@ pub struct References<O> {
     source: O,
     pace: Pace,
     cache: Mutex<Cache>,
-    rates: Mutex<HashMap<String, Rate>>,
+    accounts: Mutex<HashMap<String, Account>>,
+}
+
+/// Of a history: it takes no more than half, because the shop and the function ask at the same time.
+const HISTORY: Pace = Pace::patient(10);
+
+/// How often an account was asked of late.
+#[derive(Debug)]
+struct Account {
+    rate: Rate,
+    places: Option<Arc<Semaphore>>,
+}
+
+/// The right to be read for. The next event has its turn when this is dropped.
+#[derive(Debug)]
+pub struct Place {
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
 /// What came of a read.
@@ -74,38 +127,61 @@ impl<O: ObjectSource> References<O> {
 
     /// For events of the past: slower, and each object is read once where possible.
     pub fn of_history(source: O) -> Self {
-        Self::with_limits(source, Pace::HISTORY, Limits::HISTORY)
+        Self::with_limits(source, HISTORY, Limits::HISTORY)
     }
 
     fn with_limits(source: O, pace: Pace, limits: Limits) -> Self {
-        Self { source, pace, cache: Mutex::new(Cache::new(limits)), rates: Mutex::default() }
+        Self { source, pace, cache: Mutex::new(Cache::new(limits)), accounts: Mutex::default() }
+    }
+
+    /// Waits until an event of this account may be read for.
+    ///
+    /// # Errors
+    /// [`ReferenceError::Rate`] where that would be too late.
+    pub async fn place(&self, access: &Access<'_>, deadline: Instant) -> Result<Place, ReferenceError> {
+        let places = self.with_account(access, |account| account.places.clone());
+        let Some(places) = places else { return Ok(Place { _permit: None }) };
+        match timeout_at(self.latest(deadline), places.acquire_owned()).await {
+            // It is never closed.
+            Ok(permit) => Ok(Place { _permit: permit.ok() }),
+            Err(_) => Err(ReferenceError::Rate),
+        }
     }
 
     /// Reads an object, or takes it from the cache. Those who ask at the same time share one read, and a failure, too.
-    pub async fn read(&self, access: &Access<'_>, reference: &Reference, deadline: Instant) -> Read {
+    pub async fn read(&self, access: &Access<'_>, reference: &Reference, turn: Turn, deadline: Instant) -> Read {
         let key = Key { scope: access.scope(), reference: reference.clone() };
-        if let Some(found) = lock(&self.cache).get(&key, SystemTime::now()) {
-            let result = Ok(found);
-            self.source.shared(reference, &result);
-            return Read { result, requests: 0 };
+        loop {
+            if let Some(found) = lock(&self.cache).get(&key, SystemTime::now()) {
+                let result = Ok(found);
+                self.source.shared(reference, &result);
+                return Read { result, requests: 0 };
+            }
+            let under_way = lock(&self.cache).under_way(&key);
+            let (mut requests, mut is_ours) = (0, false);
+            let fetch = under_way.get_or_init(|| {
+                is_ours = true;
+                self.fetch(access, reference, turn, deadline, &mut requests)
+            });
+            let result = timeout_at(deadline, fetch).await.cloned().unwrap_or(Err(ReferenceError::Timeout));
+            if is_ours {
+                lock(&self.cache).settle(&key, &under_way, &result, SystemTime::now());
+            } else if result == Err(ReferenceError::Timeout) && Instant::now() < deadline {
+                // It was somebody else's deadline.
+                continue;
+            }
+            if requests == 0 {
+                self.source.shared(reference, &result);
+            }
+            return Read { result, requests };
         }
-        let under_way = lock(&self.cache).under_way(&key);
-        let mut requests = 0;
-        let fetch = under_way.get_or_init(|| self.fetch(access, reference, &key.scope, deadline, &mut requests));
-        let result = timeout_at(deadline, fetch).await.cloned().unwrap_or(Err(ReferenceError::Timeout));
-        lock(&self.cache).settle(&key, &under_way, &result, SystemTime::now());
-        if requests == 0 {
-            self.source.shared(reference, &result);
-        }
-        Read { result, requests }
     }
 
     /// Keeps objects for longer, because the user of an event was found through them. Others are soon read again: the app
     /// may write its ID a few seconds late.
     pub fn keep(&self, access: &Access<'_>, references: &[Reference]) {
-        let now = SystemTime::now();
         for reference in references {
-            lock(&self.cache).keep(&Key { scope: access.scope(), reference: reference.clone() }, now);
+            lock(&self.cache).keep(&Key { scope: access.scope(), reference: reference.clone() });
         }
     }
 
@@ -113,13 +189,28 @@ impl<O: ObjectSource> References<O> {
         &self,
         access: &Access<'_>,
         reference: &Reference,
-        scope: &str,
+        turn: Turn,
         deadline: Instant,
         requests: &mut u32,
     ) -> Result<Found, ReferenceError> {
-        let latest = Instant::now().checked_add(self.pace.longest_wait).unwrap_or(deadline).min(deadline);
-        let turn = self.with_rate(scope, |rate| rate.turn(Instant::now(), latest)).ok_or(ReferenceError::Rate)?;
-        sleep_until(turn).await;
+        let now = Instant::now();
+        if now >= deadline {
+            return Err(ReferenceError::Timeout);
+        }
+        let latest = if turn == Turn::First { self.latest(deadline) } else { deadline };
+        let can_wait = self.pace.longest_wait == Duration::MAX;
+        let begin = self.with_account(access, |account| match turn {
+            Turn::Spare if !can_wait => account.rate.spare_turn(now),
+            _ => account.rate.turn(now, latest),
+        });
+        sleep_until(begin.ok_or(ReferenceError::Rate)?).await;
+        // Somebody else may have been answered 429 in the meantime.
+        while let Some(end) = self.with_account(access, |account| account.rate.pause(Instant::now())) {
+            if end > latest {
+                return Err(ReferenceError::Rate);
+            }
+            sleep_until(end).await;
+        }
         let limit = deadline.min(Instant::now() + READ_LIMIT);
         let read = async {
             *requests += 1;
@@ -136,18 +227,26 @@ impl<O: ObjectSource> References<O> {
         if result == Err(ReferenceError::TooManyRequests) {
             // Between two and four seconds, so that processes do not come back together.
             let pause = Duration::from_secs(2).mul_f64(1.0 + fastrand::f64());
-            self.with_rate(scope, |rate| rate.pause_until(Instant::now() + pause));
+            self.with_account(access, |account| account.rate.pause_until(Instant::now() + pause));
         }
         result
     }
 
-    fn with_rate<T>(&self, scope: &str, use_it: impl FnOnce(&mut Rate) -> T) -> T {
-        let mut rates = lock(&self.rates);
-        if rates.len() >= MOST_ACCOUNTS && !rates.contains_key(scope) {
+    fn latest(&self, deadline: Instant) -> Instant {
+        Instant::now().checked_add(self.pace.longest_wait).map_or(deadline, |latest| latest.min(deadline))
+    }
+
+    fn with_account<T>(&self, access: &Access<'_>, use_it: impl FnOnce(&mut Account) -> T) -> T {
+        let name = access.account_asked();
+        let mut accounts = lock(&self.accounts);
+        if accounts.len() >= MOST_ACCOUNTS && !accounts.contains_key(&name) {
             let now = Instant::now();
-            rates.retain(|_, rate| !rate.is_idle(now));
+            accounts.retain(|_, account| !account.rate.is_idle(now));
         }
-        use_it(rates.entry(scope.to_owned()).or_insert_with(|| Rate::new(self.pace.per_second)))
+        use_it(accounts.entry(name).or_insert_with(|| Account {
+            rate: Rate::new(self.pace.reads, self.pace.within),
+            places: self.pace.events_at_once.map(|events| Arc::new(Semaphore::new(events.max(1)))),
+        }))
     }
 }
 
@@ -158,7 +257,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use secrecy::SecretString;
@@ -221,7 +319,7 @@ pub(crate) mod tests {
         let references =
             references(FakeStripe { takes: Duration::from_millis(50), ..FakeStripe::default() }, Pace::WEBHOOK);
         let (access, one, two) = (access(&key), customer("cus_1"), customer("cus_2"));
-        let ask = |reference| references.read(&access, reference, soon());
+        let ask = |reference| references.read(&access, reference, Turn::First, soon());
         let (first, second) = tokio::join!(ask(&one), ask(&one));
         assert_eq!((first.requests, second.requests), (1, 0));
         assert_eq!(references.source.reads(), 1);
@@ -246,7 +344,7 @@ pub(crate) mod tests {
         ] {
             let references = references(FakeStripe::default(), Pace::WEBHOOK);
             references.source.answer(&customer("cus_1"), Err(error));
-            let read = references.read(&access(&key), &customer("cus_1"), soon()).await;
+            let read = references.read(&access(&key), &customer("cus_1"), Turn::First, soon()).await;
             assert_eq!((read.result, references.source.reads()), (Err(error), reads));
         }
     }
@@ -259,7 +357,7 @@ pub(crate) mod tests {
         for (time, took) in [(3000, 1500), (700, 700)] {
             let start = Instant::now();
             let deadline = start + Duration::from_millis(time);
-            let read = references.read(&access(&key), &customer("cus_1"), deadline).await;
+            let read = references.read(&access(&key), &customer("cus_1"), Turn::First, deadline).await;
             assert_eq!(read.result, Err(ReferenceError::Timeout));
             assert_eq!(start.elapsed(), Duration::from_millis(took));
         }
@@ -274,7 +372,7 @@ pub(crate) mod tests {
             let mut results = Vec::new();
             for number in 0..12 {
                 let reference = customer(&format!("cus_{number}"));
-                results.push(references.read(&access(&key), &reference, far).await.result);
+                results.push(references.read(&access(&key), &reference, Turn::First, far).await.result);
             }
             let rates = results.iter().filter(|result| **result == Err(ReferenceError::Rate)).count();
             assert_eq!((references.source.reads(), rates), (read, put_off));
@@ -288,7 +386,7 @@ pub(crate) mod tests {
         let (start, far) = (Instant::now(), Instant::now() + Duration::from_secs(60));
         for number in 0..42 {
             let reference = customer(&format!("cus_{}", number % 21));
-            assert!(references.read(&access(&key), &reference, far).await.result.is_ok());
+            assert!(references.read(&access(&key), &reference, Turn::First, far).await.result.is_ok());
         }
         assert_eq!((references.source.reads(), start.elapsed()), (21, Duration::from_secs(2)));
     }
@@ -300,7 +398,7 @@ pub(crate) mod tests {
         references.source.answer(&customer("cus_1"), Err(ReferenceError::TooManyRequests));
         let read = |id| {
             let (references, access) = (&references, access(&key));
-            async move { references.read(&access, &customer(id), soon()).await.result }
+            async move { references.read(&access, &customer(id), Turn::First, soon()).await.result }
         };
         assert_eq!(read("cus_1").await, Err(ReferenceError::TooManyRequests));
         tokio::time::sleep(Duration::from_millis(1790)).await;

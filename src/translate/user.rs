@@ -44,7 +44,8 @@ pub struct User {
     pub id: String,
     /// One of the project's.
     pub path: FieldPath,
-    /// The objects of Stripe's API that the path led through.
+    /// The objects of Stripe's API that will give this ID for a while: those that the path led through. An object is not
+    /// among them where an earlier path found no ID of the app in it yet.
     pub through: Vec<Reference>,
 }
 
@@ -96,13 +97,28 @@ fn first(
     skipped: &mut impl FnMut(&FieldPath, NotAnId),
     look: impl Fn(&FieldPath) -> Result<(Result<String, NotAnId>, Vec<Reference>), Reference>,
 ) -> Result<Option<User>, Reference> {
+    let mut without_id = Vec::new();
     for path in paths {
         match look(path)? {
-            (Ok(id), through) => return Ok(Some(User { id, path: path.clone(), through })),
-            (Err(reason), _) => skipped(path, reason),
+            (Ok(id), mut through) => {
+                if !is_of_the_app(path) {
+                    through.retain(|reference| !without_id.contains(reference));
+                }
+                return Ok(Some(User { id, path: path.clone(), through }));
+            }
+            (Err(reason), through) => {
+                without_id.extend(through);
+                skipped(path, reason);
+            }
         }
     }
     Ok(None)
+}
+
+/// Whether an app writes there, and Stripe does not.
+fn is_of_the_app(path: &FieldPath) -> bool {
+    let inside = Name::of(path).and_then(|(_, rest)| rest).unwrap_or(path).as_str();
+    inside.starts_with("metadata.") || inside == "client_reference_id"
 }
 
 /// What stands at a path that may begin with the name of an object of the purchase.

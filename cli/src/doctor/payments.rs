@@ -13,7 +13,7 @@ use stripe_amplitude::stripe::purchase::{Found, Name, Objects, Purchase};
 use stripe_amplitude::stripe::reference::{Reference, permission};
 use stripe_amplitude::stripe::references::api::StripeApi;
 use stripe_amplitude::stripe::references::source::{Access, ReferenceError};
-use stripe_amplitude::stripe::references::{Pace, References};
+use stripe_amplitude::stripe::references::{Pace, References, Turn};
 use stripe_amplitude::stripe::signature::VerifiedBody;
 use tokio::time::{Instant, sleep};
 
@@ -51,7 +51,7 @@ pub(super) async fn read(http: Http, key: SecretString, place: &str, rate: u32) 
     let api = Api::new(http.clone(), key.clone(), None, rate)?.in_version(API_VERSION);
     let mut read = Payments { payments: list(&api).await?, ..Payments::default() };
     read.at_event = at_event(&api).await?;
-    let pace = Pace { per_second: f64::from(rate.min(READS_PER_SECOND)), longest_wait: Duration::MAX };
+    let pace = Pace::patient(rate.min(READS_PER_SECOND) as usize);
     let references = References::new(api::objects(http)?, pace);
     let access = Access { key: &key, parameter: place.to_owned(), account: None, is_live: !api.is_test() };
     let progress = progress_bar(read.payments.len());
@@ -132,7 +132,7 @@ async fn patiently(
 ) -> Result<Found, ReferenceError> {
     let mut attempts = 1;
     loop {
-        let result = references.read(access, reference, Instant::now() + READ_LIMIT).await.result;
+        let result = references.read(access, reference, Turn::Later, Instant::now() + READ_LIMIT).await.result;
         let is_passing = matches!(
             result,
             Err(ReferenceError::Timeout

@@ -180,7 +180,7 @@ mod tests {
             let project: ProjectName = DEMO.parse().unwrap();
             let delivery = Projects::built_in().project(&project).await.unwrap().delivery.unwrap();
             let api = StripeApi::new(crate::http::build().unwrap(), Some(stripe.url().to_owned()));
-            let pace = Pace { per_second: 100_000.0, ..Pace::WEBHOOK };
+            let pace = Pace::patient(100_000);
             Self { project, delivery, references: References::new(api, pace), stripe }
         }
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::source::{Access, ObjectSource, ReferenceError};
 use crate::stripe::event_types::API_VERSION;
-use crate::stripe::json::Json;
+use crate::stripe::json::{self, Json, Object};
 use crate::stripe::purchase::Found;
 use crate::stripe::reference::Reference;
 use crate::stripe::repair;
@@ -16,8 +16,11 @@ use crate::stripe::repair;
 /// Stripe's own address.
 pub const STRIPE_API_URL: &str = "https://api.stripe.com";
 
-/// What is read of an answer. A hundred lines with their products are far below it.
-const LARGEST_ANSWER: usize = 4 * 1024 * 1024;
+/// What is read of an answer with one object. Stripe's are far below it.
+const LARGEST_OBJECT: usize = 1024 * 1024;
+
+/// What is read of an answer with a hundred lines and their products.
+const LARGEST_LIST: usize = 2 * 1024 * 1024;
 
 /// Reads objects from Stripe's API.
 #[derive(Clone, Debug)]
@@ -50,10 +53,11 @@ impl StripeApi {
             request = request.header("stripe-account", account);
         }
         let mut answer = request.send().await?;
+        let largest = if reference.kind.object() == "list" { LARGEST_LIST } else { LARGEST_OBJECT };
         let mut body = Vec::new();
         while let Some(chunk) = answer.chunk().await? {
             body.extend_from_slice(&chunk);
-            if body.len() > LARGEST_ANSWER {
+            if body.len() > largest {
                 break;
             }
         }
@@ -68,8 +72,7 @@ impl ObjectSource for StripeApi {
     }
 }
 
-/// What an answer means.
-/// Source of the answers: Stripe's API reference, "Errors", and its documentation of restricted keys and of deleted
+/// What an answer means. Source of the answers: Stripe's API reference, "Errors", and its documentation of restricted keys and of deleted
 /// customers.
 ///
 /// # Errors
@@ -104,32 +107,44 @@ pub fn understand(
     }
 }
 
+/// What Stripe answers 200. It has to be the object that was asked for: whatever answers everything alike would put all
+/// events on one user.
 fn found(body: &[u8], reference: &Reference) -> Option<Found> {
     let text = std::str::from_utf8(body).ok()?;
     let repaired;
-    let json: Json<'_> = match serde_json::from_str(text) {
+    let json = match json::read(text) {
         Ok(json) => json,
         Err(_) => {
             repaired = repair::repaired(text)?;
-            serde_json::from_str(&repaired).ok()?
+            json::read(&repaired).ok()?
         }
     };
-    let mut object = match json {
-        Json::Object(object) if object.get("object").and_then(Json::as_str).is_some() => object,
-        _ => return None,
-    };
+    let Json::Object(mut object) = json else { return None };
+    let is = |object: &Object<'_>, name: &str, value: &str| object.get(name).and_then(Json::as_str) == Some(value);
+    if !is(&object, "object", reference.kind.object()) {
+        return None;
+    }
     if reference.kind.is_search() {
         let Some(Json::List(sessions)) = object.remove("data") else { return None };
-        return Some(match sessions.into_iter().next() {
-            Some(first @ Json::Object(_)) => Found::Object(Arc::new(first.into_owned())),
-            Some(_) => return None,
-            None => Found::Nothing,
-        });
+        return match sessions.into_iter().next() {
+            Some(Json::Object(first)) if is(&first, "object", "checkout.session") => Some(whole(first)),
+            Some(_) => None,
+            None => Some(Found::Nothing),
+        };
+    }
+    // An account of Accounts v2 may be answered as the customer that it stands in for.
+    let is_account = reference.id.starts_with("acct_");
+    if reference.kind.object() != "list" && !is_account && !is(&object, "id", &reference.id) {
+        return None;
     }
     if object.get("deleted").and_then(Json::as_bool) == Some(true) {
         return Some(Found::Nothing);
     }
-    Some(Found::Object(Arc::new(Json::Object(object).into_owned())))
+    Some(whole(object))
+}
+
+fn whole(object: Object<'_>) -> Found {
+    Found::Object(Arc::new(Json::Object(object).into_owned()))
 }
 
 #[cfg(test)]
@@ -144,7 +159,7 @@ mod tests {
     fn answered(kind: ReferenceKind, is_live: bool, status: u16, body: &str) -> Result<Found, ReferenceError> {
         let key = SecretString::from("rk_live_hidden");
         let access = Access { key: &key, parameter: String::new(), account: None, is_live };
-        understand(status, body.as_bytes(), &Reference { kind, id: "x_1".to_owned() }, &access)
+        understand(status, body.as_bytes(), &Reference { kind, id: "cus_1".to_owned() }, &access)
     }
 
     #[test]
@@ -185,6 +200,30 @@ mod tests {
                 Ok(Found::Nothing),
             ),
             (ReferenceKind::SessionOfPayment, true, 200, session.to_string(), Err(NotStripe(200))),
+            // Not what was asked for.
+            (ReferenceKind::Invoice, true, 200, customer.to_string(), Err(NotStripe(200))),
+            (
+                ReferenceKind::Customer,
+                true,
+                200,
+                json!({"object": "list", "data": [customer]}).to_string(),
+                Err(NotStripe(200)),
+            ),
+            (
+                ReferenceKind::Customer,
+                true,
+                200,
+                json!({"id": "cus_2", "object": "customer"}).to_string(),
+                Err(NotStripe(200)),
+            ),
+            (
+                ReferenceKind::SessionOfPayment,
+                true,
+                200,
+                json!({"object": "list", "data": [customer]}).to_string(),
+                Err(NotStripe(200)),
+            ),
+            (ReferenceKind::Customer, true, 200, format!("[{}1]", "1,".repeat(600_000)), Err(NotStripe(200))),
             (ReferenceKind::Customer, true, 200, "<html>".to_owned(), Err(NotStripe(200))),
             (ReferenceKind::Customer, true, 200, "{}".to_owned(), Err(NotStripe(200))),
             (ReferenceKind::Customer, true, 200, String::new(), Err(NotStripe(200))),
@@ -207,7 +246,14 @@ mod tests {
             (ReferenceKind::Charge, true, 404, missing.clone(), Err(NotFound(ReferenceKind::Charge))),
             (ReferenceKind::Customer, false, 404, missing.clone(), Ok(Found::Nothing)),
             (ReferenceKind::Invoice, true, 404, missing.clone(), Ok(Found::Nothing)),
-            (ReferenceKind::SessionOfSubscription, true, 400, missing, Ok(Found::Nothing)),
+            (
+                ReferenceKind::SessionOfSubscription,
+                true,
+                400,
+                missing.clone(),
+                Err(NotFound(ReferenceKind::SessionOfSubscription)),
+            ),
+            (ReferenceKind::SessionOfSubscription, false, 400, missing, Ok(Found::Nothing)),
             (ReferenceKind::Customer, true, 404, error("unknown_url"), Err(Status(404))),
             (ReferenceKind::Customer, true, 404, "<html>".to_owned(), Err(NotStripe(404))),
             (ReferenceKind::Customer, true, 400, error("parameter_unknown"), Err(Status(400))),

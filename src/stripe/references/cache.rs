@@ -58,8 +58,9 @@ pub(super) type UnderWay = Arc<OnceCell<Result<Found, ReferenceError>>>;
 pub(super) struct Cache {
     limits: Limits,
     entries: HashMap<Key, Entry>,
-    /// The keys of the entries, the oldest first.
-    order: VecDeque<Key>,
+    /// The keys of the entries with their numbers, the oldest first. An entry that was read again has a later number, too.
+    order: VecDeque<(Key, u64)>,
+    inserted: u64,
     bytes: usize,
     under_way: HashMap<Key, UnderWay>,
 }
@@ -69,11 +70,21 @@ struct Entry {
     found: Found,
     bytes: usize,
     expires: SystemTime,
+    /// It gave a user, and stays for longer: once, so that an object that is used all the time is read again, too.
+    is_kept: bool,
+    number: u64,
 }
 
 impl Cache {
     pub(super) fn new(limits: Limits) -> Self {
-        Self { limits, entries: HashMap::new(), order: VecDeque::new(), bytes: 0, under_way: HashMap::new() }
+        Self {
+            limits,
+            entries: HashMap::new(),
+            order: VecDeque::new(),
+            inserted: 0,
+            bytes: 0,
+            under_way: HashMap::new(),
+        }
     }
 
     pub(super) fn get(&self, key: &Key, now: SystemTime) -> Option<Found> {
@@ -87,7 +98,7 @@ impl Cache {
         Arc::clone(self.under_way.entry(key.clone()).or_default())
     }
 
-    /// Notes what came of a read. Whoever waited for it may do so, too.
+    /// Notes what came of a read.
     pub(super) fn settle(
         &mut self,
         key: &Key,
@@ -95,48 +106,55 @@ impl Cache {
         result: &Result<Found, ReferenceError>,
         now: SystemTime,
     ) {
-        let is_ours = self.under_way.get(key).is_some_and(|current| Arc::ptr_eq(current, under_way));
-        if !is_ours {
-            return;
+        if self.under_way.get(key).is_some_and(|current| Arc::ptr_eq(current, under_way)) {
+            self.under_way.remove(key);
         }
-        self.under_way.remove(key);
         if let Ok(found) = result {
-            self.insert(key.clone(), found.clone(), now + self.limits.short);
+            self.insert(key.clone(), found.clone(), now);
         }
     }
 
-    pub(super) fn keep(&mut self, key: &Key, now: SystemTime) {
+    pub(super) fn keep(&mut self, key: &Key) {
         let Limits { long, short, .. } = self.limits;
-        if let Some(entry) = self.entries.get_mut(key) {
-            // Not longer than once: an object that is used all the time shall be read again, too.
-            let kept_until = entry.expires + (long - short);
-            if entry.expires.duration_since(now).is_ok_and(|left| left <= short) {
-                entry.expires = kept_until;
-            }
+        if let Some(entry) = self.entries.get_mut(key).filter(|entry| !entry.is_kept) {
+            entry.is_kept = true;
+            entry.expires += long.saturating_sub(short);
         }
     }
 
-    fn insert(&mut self, key: Key, found: Found, expires: SystemTime) {
-        self.remove(&key);
+    fn insert(&mut self, key: Key, found: Found, now: SystemTime) {
         let bytes =
             size_of::<Entry>() + 2 * (size_of::<Key>() + key.scope.len() + key.reference.id.len()) + size(&found);
         if bytes > self.limits.bytes / 8 {
             return;
         }
-        self.bytes += bytes;
-        self.order.push_back(key.clone());
-        self.entries.insert(key, Entry { found, bytes, expires });
-        while (self.entries.len() > self.limits.objects || self.bytes > self.limits.bytes)
-            && let Some(oldest) = self.order.front().cloned()
-        {
-            self.remove(&oldest);
+        self.inserted += 1;
+        let (number, expires) = (self.inserted, now + self.limits.short);
+        let entry = Entry { found, bytes, expires, is_kept: false, number };
+        if let Some(before) = self.entries.insert(key.clone(), entry) {
+            self.bytes -= before.bytes;
         }
+        self.bytes += bytes;
+        self.order.push_back((key, number));
+        self.make_room(now);
     }
 
-    fn remove(&mut self, key: &Key) {
-        if let Some(entry) = self.entries.remove(key) {
-            self.bytes -= entry.bytes;
-            self.order.retain(|other| other != key);
+    /// Removes the oldest, while there is no room or they are over.
+    fn make_room(&mut self, now: SystemTime) {
+        while let Some((key, number)) = self.order.front() {
+            let entry = self.entries.get(key).filter(|entry| entry.number == *number);
+            let is_full = self.entries.len() > self.limits.objects || self.bytes > self.limits.bytes;
+            match entry {
+                Some(entry) if is_full || entry.expires <= now => {
+                    self.bytes -= entry.bytes;
+                    self.entries.remove(key);
+                }
+                // It is in use.
+                Some(_) => return,
+                // It was read again, and stands further behind.
+                None => {}
+            }
+            self.order.pop_front();
         }
     }
 }
@@ -185,30 +203,32 @@ mod tests {
     fn an_object_is_kept_for_ten_seconds_and_for_fifteen_minutes_where_it_gave_a_user() {
         let mut cache = Cache::new(Limits::FUNCTION);
         for id in ["cus_1", "cus_2"] {
-            cache.insert(key(id), Found::Nothing, START + Limits::FUNCTION.short);
+            cache.insert(key(id), Found::Nothing, START);
         }
-        cache.keep(&key("cus_2"), after(3));
+        cache.keep(&key("cus_2"));
         let is_there =
             |cache: &Cache, seconds| ["cus_1", "cus_2"].map(|id| cache.get(&key(id), after(seconds)).is_some());
         assert_eq!(is_there(&cache, 9), [true, true]);
         assert_eq!(is_there(&cache, 10), [false, true]);
         assert_eq!(is_there(&cache, 899), [false, true]);
         // What is used all the time is read again, too.
-        cache.keep(&key("cus_2"), after(800));
+        cache.keep(&key("cus_2"));
         assert_eq!(is_there(&cache, 900), [false, false]);
+        cache.keep(&key("cus_2"));
+        assert_eq!(is_there(&cache, 901), [false, false]);
     }
 
     #[test]
     fn the_number_and_the_bytes_are_bounded_and_the_oldest_go_first() {
         let mut cache = Cache::new(Limits::FUNCTION);
         for number in 0..3 * Limits::FUNCTION.objects {
-            cache.insert(key(&format!("cus_{number}")), Found::Nothing, after(10));
+            cache.insert(key(&format!("cus_{number}")), Found::Nothing, START);
         }
         assert_eq!((cache.entries.len(), cache.order.len()), (Limits::FUNCTION.objects, Limits::FUNCTION.objects));
         assert_eq!(cache.get(&key("cus_0"), START), None);
         let large = found(&json!({"text": "x".repeat(1024 * 1024)}));
         for number in 0..40 {
-            cache.insert(key(&format!("large_{number}")), large.clone(), after(10));
+            cache.insert(key(&format!("large_{number}")), large.clone(), START);
         }
         assert!(
             cache.bytes <= Limits::FUNCTION.bytes && cache.entries.len() < 20,
@@ -217,7 +237,10 @@ mod tests {
             cache.entries.len()
         );
         assert_eq!(cache.bytes, cache.entries.values().map(|entry| entry.bytes).sum::<usize>());
-        cache.insert(key("too large"), found(&json!({"text": "x".repeat(Limits::FUNCTION.bytes)})), after(10));
+        cache.insert(key("too large"), found(&json!({"text": "x".repeat(Limits::FUNCTION.bytes)})), START);
         assert_eq!(cache.get(&key("too large"), START), None);
+        // What is over does not stay until the room is needed.
+        cache.insert(key("later"), Found::Nothing, after(11));
+        assert_eq!((cache.entries.len(), cache.order.len()), (1, 1));
     }
 }

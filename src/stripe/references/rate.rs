@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Lets through so many reads within any second, and none during a pause.
+/// Of any window, this many turns are for reads that an event waits for.
+const KEPT: usize = 4;
+
+/// Gives out turns: at most so many within any window, and none during a pause.
 #[derive(Debug)]
 pub(super) struct Rate {
     /// The turns that were given out within the last window, which may lie ahead.
@@ -16,16 +19,8 @@ pub(super) struct Rate {
 }
 
 impl Rate {
-    /// Fewer than one a second are one in a longer time.
-    pub(super) fn new(per_second: f64) -> Self {
-        let most = per_second.floor().max(1.0);
-        Self {
-            turns: VecDeque::new(),
-            // A whole number, far below the largest.
-            most: most as usize,
-            window: Duration::from_secs_f64(most / per_second),
-            paused_until: None,
-        }
+    pub(super) fn new(most: usize, window: Duration) -> Self {
+        Self { turns: VecDeque::new(), most: most.max(1), window, paused_until: None }
     }
 
     /// When the next read may go. `None` where that would be later than `latest`, and then it has no turn.
@@ -43,6 +38,17 @@ impl Rate {
         }
         self.turns.push_back(turn);
         Some(turn)
+    }
+
+    /// A turn at once, where enough are left for others.
+    pub(super) fn spare_turn(&mut self, now: Instant) -> Option<Instant> {
+        let used = self.turns.iter().filter(|turn| **turn + self.window > now).count();
+        if used + KEPT <= self.most { self.turn(now, now) } else { None }
+    }
+
+    /// The end of the pause, where there is one.
+    pub(super) fn pause(&self, now: Instant) -> Option<Instant> {
+        self.paused_until.filter(|end| *end > now)
     }
 
     pub(super) fn pause_until(&mut self, end: Instant) {
@@ -65,8 +71,8 @@ mod tests {
     proptest! {
         /// Whenever reads are asked for.
         #[test]
-        fn no_window_has_more_than_the_rate(pauses in prop::collection::vec(0..400_u64, 1..60), rate in 1..30_u32) {
-            let (start, mut rate_of_it) = (Instant::now(), Rate::new(f64::from(rate)));
+        fn no_window_has_more_than_the_rate(pauses in prop::collection::vec(0..400_u64, 1..60), rate in 1..30_usize) {
+            let (start, mut rate_of_it) = (Instant::now(), Rate::new(rate, Duration::from_secs(1)));
             let mut now = start;
             let mut turns = Vec::new();
             for pause in pauses {
@@ -75,14 +81,24 @@ mod tests {
             }
             for (index, turn) in turns.iter().enumerate() {
                 let within = turns.iter().skip(index).take_while(|later| **later < *turn + Duration::from_secs(1));
-                prop_assert!(within.count() <= rate as usize);
+                prop_assert!(within.count() <= rate);
             }
         }
     }
 
     #[test]
+    fn what_can_be_done_without_leaves_turns_to_others() {
+        let (now, mut rate) = (Instant::now(), Rate::new(5, Duration::from_secs(1)));
+        assert_eq!(rate.turn(now, now), Some(now));
+        assert_eq!(rate.spare_turn(now), Some(now));
+        assert_eq!(rate.spare_turn(now), None);
+        assert!((0..3).all(|_| rate.turn(now, now) == Some(now)));
+        assert_eq!(rate.spare_turn(now + Duration::from_secs(1)), Some(now + Duration::from_secs(1)));
+    }
+
+    #[test]
     fn a_slow_rate_is_one_read_in_a_longer_time() {
-        let (now, mut rate) = (Instant::now(), Rate::new(0.02));
+        let (now, mut rate) = (Instant::now(), Rate::new(1, Duration::from_secs(50)));
         let far = now + Duration::from_secs(1000);
         assert_eq!(rate.turn(now, far), Some(now));
         assert_eq!(rate.turn(now, far), Some(now + Duration::from_secs(50)));

@@ -3,7 +3,8 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
+use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
 use crate::stripe::purchase::Found;
@@ -74,6 +75,12 @@ pub enum ReferenceError {
 }
 
 impl Access<'_> {
+    /// Whose rate a read counts against: the connected account's, or that of the key's own.
+    pub(super) fn account_asked(&self) -> String {
+        let of_the_key = || Sha256::digest(self.key.expose_secret()).iter().map(|byte| format!("{byte:02x}")).collect();
+        self.account.clone().unwrap_or_else(of_the_key)
+    }
+
     pub(super) fn scope(&self) -> String {
         format!("{} {}", self.parameter, self.account.as_deref().unwrap_or_default())
     }
