@@ -295,6 +295,7 @@ mod tests {
     use crate::projects::source::LoadError;
     use crate::projects::tests::Fake;
     use crate::queue::QueueError;
+    use crate::stripe::reference::{Reference, ReferenceKind};
     use crate::stripe::references::Pace;
     use crate::stripe::references::source::ReferenceError;
     use crate::stripe::references::tests::{FakeStripe, customer, found};
@@ -449,8 +450,8 @@ mod tests {
             (Rate, 502, "stripe_rate"),
             (KeyRefused, 500, "stripe_key_refused"),
             (AccountRefused, 500, "stripe_key_refused"),
-            (PermissionMissing(crate::stripe::reference::ReferenceKind::Customer), 500, "stripe_permission_missing"),
-            (NotFound(crate::stripe::reference::ReferenceKind::Customer), 500, "stripe_object_not_found"),
+            (PermissionMissing(ReferenceKind::Customer), 500, "stripe_permission_missing"),
+            (NotFound(ReferenceKind::Customer), 500, "stripe_object_not_found"),
         ] {
             let setup = Setup::new(&FOLLOWING, FakeAmplitude::default());
             setup.stripe.answer(&customer("cus_1"), Err(error));
@@ -540,6 +541,42 @@ mod tests {
         let (status, answer) = setup.deliver(&event.to_string(), "whsec_a").await;
         assert_eq!((status, &answer["code"], setup.stripe.reads()), (502, &json!("stripe_unavailable"), 2));
         assert_eq!(start.elapsed(), STRIPE_LIMIT);
+    }
+
+    /// A charge of API version 2025, and the session that started its subscription: with all of these paths, six reads.
+    #[tokio::test(start_paused = true)]
+    async fn an_event_of_six_reads_is_delivered_directly() {
+        let settings = r#"{"references": "follow", "user_id_paths": ["metadata.user_id", "customer.metadata.user_id",
+            "subscription.metadata.user_id", "checkout_session.client_reference_id", "customer"]}"#;
+        let parameters = [COMPLETE[0], COMPLETE[1], FOLLOWING[2], ("settings", settings)];
+        for takes in [20, 100, 150, 200] {
+            let (source, amplitude) = (Arc::new(Fake::new(&parameters)), Arc::new(FakeAmplitude::default()));
+            let projects = Projects::new(Arc::clone(&source), Duration::from_secs(300));
+            let stripe = Arc::new(FakeStripe { takes: Duration::from_millis(takes), ..FakeStripe::default() });
+            for (kind, id, object) in [
+                (ReferenceKind::Customer, "cus_1", json!({"object": "customer", "metadata": {}})),
+                (ReferenceKind::PaymentIntent, "pi_1", json!({"object": "payment_intent", "invoice": "in_1"})),
+                (ReferenceKind::Invoice, "in_1", json!({"object": "invoice", "subscription": "sub_1"})),
+                (ReferenceKind::Subscription, "sub_1", json!({"object": "subscription", "metadata": {}})),
+                (
+                    ReferenceKind::SessionOfSubscription,
+                    "sub_1",
+                    json!({"object": "checkout.session", "client_reference_id": "user_7"}),
+                ),
+            ] {
+                stripe.answer(&Reference { kind, id: id.to_owned() }, Ok(found(&object)));
+            }
+            let references = References::new(Arc::clone(&stripe), Pace::WEBHOOK);
+            let webhook = Webhook::new(projects, Arc::clone(&amplitude), references, Duration::from_secs(300));
+            let setup = Setup { source, amplitude, stripe, webhook };
+            let mut event = sample("charge.succeeded");
+            event["livemode"] = json!(true);
+            event["data"]["object"] = json!({"object": "charge", "id": "ch_1", "amount": 100, "currency": "usd",
+                "customer": "cus_1", "payment_intent": "pi_1", "metadata": {}});
+            let (status, answer) = setup.deliver(&event.to_string(), "whsec_a").await;
+            assert_eq!((status, setup.stripe.reads()), (200, 6), "{takes} ms: {answer}");
+            assert_eq!(answer["user_id_from"], "checkout_session.client_reference_id");
+        }
     }
 
     /// Remembers what was put, with the code.

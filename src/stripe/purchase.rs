@@ -534,4 +534,14 @@ mod tests {
             assert!(reads <= 6, "{reads} for {object}");
         }
     }
+
+    #[test]
+    fn what_is_no_id_of_stripes_leads_nowhere() {
+        for id in [".", "..", "../accounts", "cus 1", "cus_1?expand", ""] {
+            let object = json!({"object": "charge", "id": "ch_1", "customer": id, "payment_intent": {"id": id}});
+            for name in [Name::Customer, Name::Invoice, Name::CheckoutSession] {
+                assert_eq!(read(&object, name), (None, vec![]), "{id}");
+            }
+        }
+    }
 }

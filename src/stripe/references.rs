@@ -407,4 +407,84 @@ pub(crate) mod tests {
         assert_eq!(read("cus_2").await, Ok(Found::Nothing));
         assert_eq!(references.source.reads(), 2);
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_429_turns_that_were_given_out_wait_too() {
+        let key = "rk_live_1".into();
+        let source = FakeStripe { takes: Duration::from_millis(10), ..FakeStripe::default() };
+        let references = references(source, Pace::patient(4));
+        references.source.answer(&customer("cus_0"), Err(ReferenceError::TooManyRequests));
+        let (access, far) = (access(&key), Instant::now() + Duration::from_secs(60));
+        let all = (0..32).map(|number| {
+            let (references, access) = (&references, &access);
+            async move { references.read(access, &customer(&format!("cus_{number}")), Turn::First, far).await.result }
+        });
+        let during = async {
+            tokio::time::sleep(Duration::from_millis(1900)).await;
+            references.source.reads()
+        };
+        let (reads, results) = tokio::join!(during, futures_util::future::join_all(all));
+        assert_eq!(reads, 4);
+        assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 31);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_read_shares_its_answer_and_no_deadline() {
+        let key = "rk_live_1".into();
+        let source = FakeStripe { takes: Duration::from_millis(500), ..FakeStripe::default() };
+        let references = references(source, Pace::WEBHOOK);
+        let (access, early, late) = (access(&key), Instant::now() + Duration::from_millis(100), soon());
+        for (number, order) in [[early, late], [late, early]].into_iter().enumerate() {
+            let customer = customer(&format!("cus_{number}"));
+            let [one, other] = order.map(|deadline| references.read(&access, &customer, Turn::First, deadline));
+            let (one, other) = tokio::join!(one, other);
+            let (of_early, of_late) = if order[0] == early { (one, other) } else { (other, one) };
+            let results = (of_early.result, of_late.result);
+            // The second time, the early deadline is over before anything is asked.
+            assert_eq!(results, (Err(ReferenceError::Timeout), Ok(Found::Nothing)), "{number}");
+            assert_eq!(references.read(&access, &customer, Turn::First, late).await.requests, 0, "it is in the cache");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_time_left_is_not_the_rate() {
+        let (key, references) = ("rk_live_1".into(), references(FakeStripe::default(), Pace::WEBHOOK));
+        let read = references.read(&access(&key), &customer("cus_1"), Turn::First, Instant::now()).await;
+        assert_eq!((read.result, read.requests), (Err(ReferenceError::Timeout), 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_account_is_asked_so_often_by_all_projects_together() {
+        let (key, references) = ("rk_live_1".into(), references(FakeStripe::default(), Pace::WEBHOOK));
+        for account in [None, Some("acct_1".to_owned())] {
+            let before = references.source.reads();
+            for project in ["one", "two", "three"] {
+                let parameter = format!("/p/{project}/stripe-api-key");
+                let access = Access { key: &key, parameter, account: account.clone(), is_live: true };
+                for number in 0..4 {
+                    let customer = customer(&format!("cus_{number}"));
+                    references.read(&access, &customer, Turn::First, soon()).await;
+                }
+            }
+            assert_eq!(references.source.reads() - before, 5);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_leaves_nothing_locked() {
+        use futures_util::FutureExt as _;
+        struct Panics(AtomicUsize);
+        impl ObjectSource for Panics {
+            async fn read(&self, _: &Access<'_>, _: &Reference) -> Result<Found, ReferenceError> {
+                assert!(self.0.fetch_add(1, Ordering::Relaxed) > 0);
+                Ok(Found::Nothing)
+            }
+        }
+        let key = "rk_live_1".into();
+        let references = References::new(Panics(AtomicUsize::new(0)), Pace::WEBHOOK);
+        let (access, one) = (access(&key), customer("cus_1"));
+        let read = references.read(&access, &one, Turn::First, soon());
+        assert!(std::panic::AssertUnwindSafe(read).catch_unwind().await.is_err());
+        assert_eq!(references.read(&access, &one, Turn::First, soon()).await.result, Ok(Found::Nothing));
+    }
 }

@@ -127,6 +127,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::stripe::event::tests::{event, sample};
     use crate::stripe::json;
 
     fn of_lines(lines: Value) -> Products {
@@ -200,5 +201,14 @@ mod tests {
         assert!(of_lines(json!({"data": [{"description": "Item"}], "has_more": true})).are_incomplete);
         assert_eq!(of_lines(json!(null)), Products::default());
         assert_eq!(Products::of_object(&Object::default()), Products::default());
+    }
+
+    /// It has no ID, and its lines are on the event.
+    #[test]
+    fn an_upcoming_invoice_has_its_own_lines() {
+        let mut envelope = sample("invoice.created");
+        envelope["data"]["object"] = json!({"object": "invoice", "subscription": "sub_1", "customer": "cus_1",
+            "lines": {"object": "list", "has_more": false, "data": [{"description": "1 × Pro (at $9.00 / month)"}]}});
+        assert_eq!(Products::followed(&event(&envelope), &Objects::default(), true), Ok(None));
     }
 }

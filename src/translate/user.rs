@@ -211,6 +211,8 @@ mod tests {
     use crate::stripe::event::tests::sample;
     use crate::stripe::event_types;
     use crate::stripe::json;
+    use crate::stripe::reference::ReferenceKind;
+    use crate::stripe::references::tests::found;
 
     fn user_at(object: &Value, paths: &[&str]) -> Option<(String, String)> {
         let paths: Vec<FieldPath> = paths.iter().map(|path| path.parse().unwrap()).collect();
@@ -415,6 +417,25 @@ mod tests {
                 _ => Some(("user_42".to_owned(), "metadata.user_id")),
             };
             assert_eq!(user_of(sample(event_type)["data"]["object"].clone()), expected, "{event_type}");
+        }
+    }
+
+    /// The customer has an e-mail address, and the app may yet write its ID there.
+    #[test]
+    fn an_object_is_kept_only_where_it_will_give_the_same_id() {
+        let object = json::tests::object(&json!({"object": "charge", "id": "ch_1", "customer": "cus_1"}));
+        let reference = Reference { kind: ReferenceKind::Customer, id: "cus_1".to_owned() };
+        for (paths, customer, from, is_kept) in [
+            (&["customer.metadata.user_id", "customer.email"][..], json!({"email": "a@example.com"}), 1, false),
+            (&["customer.email"], json!({"email": "a@example.com"}), 0, true),
+            (&["customer.metadata.uid", "customer.metadata.user_id"], json!({"metadata": {"user_id": "u"}}), 1, true),
+            (&["customer.metadata.user_id", "customer"], json!({}), 1, false),
+        ] {
+            let mut objects = Objects::default();
+            objects.insert(reference.clone(), found(&customer));
+            let parsed: Vec<FieldPath> = paths.iter().map(|path| path.parse().unwrap()).collect();
+            let user = user(&object, Some(&objects), &parsed, &mut untold).unwrap().unwrap();
+            assert_eq!((user.path.as_str(), user.through.contains(&reference)), (paths[from], is_kept), "{paths:?}");
         }
     }
 }
