@@ -49,22 +49,26 @@ pub async fn decide<'b, O: ObjectSource>(
     deadline: Instant,
 ) -> Result<Decided<'b>, Failure> {
     let parameter = DeliverySettings::stripe_key_parameter(event.livemode, received.source);
-    let key = delivery.stripe_key(&parameter);
     let follows = delivery.settings.follow();
     let is_live = event.livemode != Some(false);
-    if follows && !is_live && key.is_none() {
+    // A key that cannot be used concerns only the events that need it.
+    let key = delivery.stripe_key(&parameter);
+    if follows && !is_live && matches!(key, Ok(None)) {
         reads.missing_test_key = Some(parameter.clone());
     }
-    let access = key.filter(|_| follows).map(|key| Access {
-        key,
-        parameter: format!("{}/{parameter}", delivery.folder()),
-        account: event.account.as_deref().map(str::to_owned),
-        is_live,
+    let can_read = follows && reads.missing_test_key.is_none();
+    let access = key.and_then(|key| {
+        let missing = || delivery.with_unusable_key(&parameter, StripeKeyProblem::Missing);
+        Ok(Access {
+            key: key.ok_or_else(missing)?,
+            parameter: format!("{}/{parameter}", delivery.folder()),
+            account: event.account.as_deref().map(str::to_owned),
+            is_live,
+        })
     });
     let mut objects = Objects::default();
     let mut place = None;
     loop {
-        let can_read = follows && (is_live || access.is_some());
         let context = received.context(delivery, can_read.then_some(&objects));
         let decision = forward(event, &context, received.at, &mut unaudited);
         let Unread { reference, is_for_products } = match decision.map_err(|missing| delivery.without_rate(missing))? {
@@ -78,10 +82,12 @@ pub async fn decide<'b, O: ObjectSource>(
             }
             Decision::Ignore(reason, translation) => return Ok(Decided::Ignore(reason, translation)),
         };
-        let Some(access) = &access else {
-            let unread = delivery.with_unusable_key(&parameter, StripeKeyProblem::Missing).into();
-            reads.give_up(&mut objects, is_for_products, unread)?;
-            continue;
+        let access = match &access {
+            Ok(access) => access,
+            Err(error) => {
+                reads.give_up(&mut objects, is_for_products, error.clone().into())?;
+                continue;
+            }
         };
         let turn = match place {
             _ if is_for_products => Turn::Spare,

@@ -477,6 +477,23 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_key_that_cannot_be_used_concerns_only_the_events_that_need_it() {
+        let parameters = [FOLLOWING[0], FOLLOWING[1], ("stripe-api-key", "pk_live_1"), FOLLOWING[3]];
+        let setup = Setup::new(&parameters, FakeAmplitude::default());
+        let (status, answer) = setup.deliver(&payment().to_string(), "whsec_a").await;
+        assert_eq!((status, &answer["code"]), (500, &json!("parameter_mixed_up")));
+        assert!(answer["reason"].as_str().unwrap().contains("/stripe-amplitude/demo/stripe-api-key "), "{answer}");
+        let mut named = payment();
+        named["data"]["object"]["metadata"]["user_id"] = json!("u");
+        assert_eq!(setup.deliver(&named.to_string(), "whsec_a").await.0, 200);
+        // One of another label or mode, and one that nobody needs.
+        for unused in ["stripe-api-key/eu", "stripe-test-api-key"] {
+            let setup = Setup::new(&[FOLLOWING[0], FOLLOWING[1], (unused, "pk_live_1")], FakeAmplitude::default());
+            assert_eq!(setup.deliver(&payment().to_string(), "whsec_a").await.0, 200);
+        }
+    }
+
+    #[tokio::test]
     async fn a_key_alone_changes_nothing() {
         let setup = Setup::new(&[COMPLETE[0], COMPLETE[1], FOLLOWING[2]], FakeAmplitude::default());
         let (status, answer) = setup.deliver(&payment().to_string(), "whsec_a").await;

@@ -161,7 +161,7 @@ async fn look_for_identity(arguments: &Arguments) -> Result<ExitCode, Box<dyn Er
     };
     let own = delivery.as_ref().ok().and_then(|delivery| {
         let parameter = delivery.stripe_key_parameters().next()?;
-        Some((delivery.stripe_key(parameter)?.clone(), format!("{}/{parameter}", delivery.folder())))
+        Some((delivery.stripe_key(parameter).ok()??.clone(), format!("{}/{parameter}", delivery.folder())))
     });
     let given = given.map(|key| (key, key::STRIPE.variable.to_owned()));
     let Some((key, place)) = given.or(own) else {
@@ -232,7 +232,7 @@ impl Doctor {
         self.report.tell_all(references::check(delivery, &self.labels))?;
         let needed = permissions::needed(&delivery.settings).permissions;
         for parameter in references::used(delivery, &self.labels) {
-            let Some(key) = delivery.stripe_key(&parameter) else { continue };
+            let Ok(Some(key)) = delivery.stripe_key(&parameter) else { continue };
             let api = Api::new(self.http.clone(), key.clone(), None, self.arguments.rate)?;
             let missing = restricted_key::missing(&api, &needed).await;
             self.report.tell(references::of_permissions(&parameter, &needed, missing))?;

@@ -59,8 +59,8 @@ pub struct DeliverySettings {
     test: Option<Destination>,
     /// The parameter `settings`.
     pub settings: Settings,
-    /// Stripe's keys, by the names of their parameters.
-    stripe_keys: BTreeMap<String, SecretString>,
+    /// Stripe's keys, by the names of their parameters. One that cannot be used concerns only the events that need it.
+    stripe_keys: BTreeMap<String, Result<SecretString, Problem>>,
     /// For messages.
     folder: String,
 }
@@ -91,9 +91,17 @@ impl DeliverySettings {
         label.map_or_else(|| name.to_owned(), |label| format!("{name}/{label}"))
     }
 
-    /// The key in a parameter.
-    pub fn stripe_key(&self, parameter: &str) -> Option<&SecretString> {
-        self.stripe_keys.get(parameter)
+    /// The key in a parameter, where there is one.
+    ///
+    /// # Errors
+    /// Where the parameter holds something else.
+    pub fn stripe_key(&self, parameter: &str) -> Result<Option<&SecretString>, ConfigurationError> {
+        let key = self.stripe_keys.get(parameter).map(Result::as_ref).transpose();
+        key.map_err(|problem| ConfigurationError {
+            folder: self.folder.clone(),
+            name: parameter.to_owned(),
+            problem: problem.clone(),
+        })
     }
 
     /// The names of the parameters that hold a key of Stripe.
@@ -240,10 +248,12 @@ impl Project {
             let text = value.expose_secret();
             let result = match (name.as_str(), label(&name)) {
                 _ if labelled(&name, parameter::STRIPE_API_KEY).is_some() => {
-                    stripe_key(text, true).map(|key| drop(stripe_keys.insert(name.clone(), key)))
+                    stripe_keys.insert(name.clone(), stripe_key(text, true));
+                    Ok(())
                 }
                 _ if labelled(&name, parameter::STRIPE_TEST_API_KEY).is_some() => {
-                    stripe_key(text, false).map(|key| drop(stripe_keys.insert(name.clone(), key)))
+                    stripe_keys.insert(name.clone(), stripe_key(text, false));
+                    Ok(())
                 }
                 (_, Some(label)) => signing_secret(text).map(|secret| secrets.push((label.map(str::to_owned), secret))),
                 (parameter::API_KEY, _) => amplitude_key(text).map(|key| api_key = Some(key)),

@@ -20,26 +20,29 @@ pub(super) fn used(delivery: &DeliverySettings, labels: &[Option<String>]) -> Ve
         .flat_map(|livemode| labels.iter().map(move |label| (livemode, label.as_deref())))
         .map(|(livemode, label)| DeliverySettings::stripe_key_parameter(livemode, label))
         .collect();
-    used.into_iter().filter(|name| delivery.stripe_key(name).is_some()).collect()
+    used.into_iter().filter(|name| matches!(delivery.stripe_key(name), Ok(Some(_)))).collect()
 }
 
 /// Which keys are there, and which are missing or not used.
 pub(super) fn check(delivery: &DeliverySettings, labels: &[Option<String>]) -> Vec<Finding> {
     let (folder, settings) = (delivery.folder(), &delivery.settings);
+    let unusable = delivery.stripe_key_parameters().filter_map(|name| delivery.stripe_key(name).err());
+    let unusable = unusable.map(|error| Finding::problem(error.to_string()));
     if !settings.follow() {
         let unused = delivery.stripe_key_parameters().map(|name| {
             Finding::ok(format!(
                 "{folder}/{name} is not used: a key alone changes nothing; \"references\": \"follow\" in the settings follows references with it"
             ))
         });
-        return unused.collect();
+        return unusable.chain(unused).collect();
     }
-    let mut findings = Vec::new();
+    let mut findings: Vec<_> = unusable.collect();
     // In a rotation, two secrets have the same label.
     let labels: BTreeSet<_> = labels.iter().map(Option::as_deref).collect();
     for label in &labels {
         let [live, test] = [true, false].map(|is_live| DeliverySettings::stripe_key_parameter(Some(is_live), *label));
-        let (has_live, has_test) = (delivery.stripe_key(&live).is_some(), delivery.stripe_key(&test).is_some());
+        // One that cannot be used is told above.
+        let [has_live, has_test] = [&live, &test].map(|name| !matches!(delivery.stripe_key(name), Ok(None)));
         if !has_live {
             let missing = format!("{folder}/{live} is missing, and the settings follow references");
             findings.push(match settings.references {
@@ -70,7 +73,7 @@ pub(super) fn check(delivery: &DeliverySettings, labels: &[Option<String>]) -> V
                 label.map(|label| format!("/{label}")).unwrap_or_default()
             )));
         }
-        if delivery.stripe_key(name).is_some_and(restricted_key::is_full) {
+        if delivery.stripe_key(name).is_ok_and(|key| key.is_some_and(restricted_key::is_full)) {
             findings.push(Finding::warning(restricted_key::full_in_words(&format!("{folder}/{name}"))));
         }
     }
