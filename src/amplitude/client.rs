@@ -205,7 +205,9 @@ pub(super) fn understand(status: StatusCode, body: &[u8]) -> Result<Accepted, De
         (400, Some(Answer { error: Value::String(error), .. })) if error.starts_with("Invalid API key") => {
             Err(DeliveryError::InvalidApiKey)
         }
-        (400, answer) => Err(DeliveryError::InvalidRequest(answer.unwrap_or_default().complaint())),
+        (400, Some(answer)) if answer.code == 400 => Err(DeliveryError::InvalidRequest(answer.complaint())),
+        // A page of something in between says nothing about the event, which must not become a dead letter by it.
+        (400, _) => Err(DeliveryError::NotAmplitude { status: 400 }),
         (403, _) => Err(DeliveryError::Forbidden),
         (413, _) => Err(DeliveryError::TooLarge),
         (429, _) => Err(DeliveryError::Throttled),
@@ -315,7 +317,7 @@ pub enum DeliveryError {
         /// The code.
         status: u16,
     },
-    /// A 2xx that is not Amplitude's.
+    /// A 2xx or a 400 that is not Amplitude's.
     #[error(
         "{status}, but not from Amplitude: something else answers at this address; look at AMPLITUDE_URL and at proxies"
     )]
@@ -558,8 +560,9 @@ mod tests {
             ),
             (400, r#"{"code":400,"silenced_devices":["hidden"]}"#, Err(InvalidRequest(Complaint::Silenced))),
             complaint(r#"{"code":400,"error":"hidden"}"#),
-            complaint("hidden"),
-            complaint(""),
+            (400, "<html>hidden", Err(NotAmplitude { status: 400 })),
+            (400, "", Err(NotAmplitude { status: 400 })),
+            (400, r#"{"message":"hidden"}"#, Err(NotAmplitude { status: 400 })),
             (403, "", Err(Forbidden)),
             (404, "", Err(Unexpected { status: 404 })),
             (413, "", Err(TooLarge)),

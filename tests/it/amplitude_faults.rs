@@ -88,7 +88,7 @@ async fn what_amplitude_refuses_for_good_is_sent_once_and_answered_502() {
         (bad_request("silenced_devices", json!(["hidden"])), 400, "amplitude_silenced", "400"),
         (bad_request("silenced_events", json!([0])), 400, "amplitude_silenced", "400"),
         (bad_request("hidden", json!(true)), 400, "amplitude_rejected", "Amplitude did not say what"),
-        (answer_with_text(400, "hidden"), 400, "amplitude_rejected", "Amplitude did not say what"),
+        (answer_with_text(400, "<html>hidden"), 400, "not_amplitude", "400"),
         (Fault::answer(403), 403, "amplitude_forbidden", "403"),
         (Fault::answer(413), 413, "amplitude_too_large", "413"),
         // Amplitude asks for 30 s of patience, which Stripe has.
