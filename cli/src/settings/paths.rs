@@ -82,10 +82,10 @@ fn split_users(path: &FieldPath, settings: &Settings) -> Option<String> {
     let has = |other: &str| settings.user_id_paths.iter().any(|path| path.as_str() == other);
     let path = path.as_str();
     let on_session = format!("checkout_session.{path}");
-    if !ONLY_ON_CHECKOUT_SESSIONS.iter().any(|start| path.starts_with(start)) || has(&on_session) {
+    let follows = settings.references == References::Follow;
+    if !ONLY_ON_CHECKOUT_SESSIONS.iter().any(|start| path.starts_with(start)) || follows && has(&on_session) {
         return None;
     }
-    let follows = settings.references == References::Follow;
     let with = with_references(settings);
     if has("customer") {
         return Some(format!(
@@ -380,6 +380,9 @@ mod tests {
             let warnings = warned(references, &["client_reference_id", "customer"]);
             assert!(warnings.len() == 1 && warnings[0].ends_with(end), "{warnings:?}");
         }
+        // Without following, the path of the session finds nothing.
+        let paths = ["client_reference_id", "checkout_session.client_reference_id", "customer"];
+        assert_eq!((warned("off", &paths).len(), warned("follow", &paths).len()), (2, 0));
     }
 
     #[test]
