@@ -405,7 +405,7 @@ impl Backfill {
                 "",
                 0,
                 &format!(
-                    "Those that were rejected are in {place}, each with the reason. When that is mended, --from-file takes them from there."
+                    "Those that were rejected are in {place}, each with the reason. When that is fixed, --from-file takes them from there."
                 ),
             ));
         }
@@ -417,7 +417,7 @@ impl Backfill {
                 Ok(ExitCode::FAILURE)
             }
             Err(Stopped::Hopeless(why) | Stopped::Refused(why)) => {
-                Err(format!("{why}. When that is mended, the same command goes on from here").into())
+                Err(format!("{why}. When that is fixed, the same command goes on from here").into())
             }
         }
     }

@@ -151,7 +151,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>
 /// Where the IDs of buyers are.
 async fn look_for_identity(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let name = &arguments.choice.project;
-    let given = key::STRIPE.given();
+    let given = key::STRIPE.given_and_checked()?;
     // Before there is a project, there can be payments.
     let delivery = match arguments.choice.source() {
         Ok(projects) => {
@@ -244,7 +244,11 @@ impl Doctor {
 /// Stripe.
 impl Doctor {
     async fn check_stripe(&mut self) -> Result<(), Box<dyn Error>> {
-        let Some(key) = key::STRIPE.given() else {
+        let given = match key::STRIPE.given_and_checked() {
+            Ok(given) => given,
+            Err(words) => return Ok(self.report.tell(Finding::problem(words))?),
+        };
+        let Some(key) = given else {
             let Key { variable, meaning } = key::STRIPE;
             let words = format!(
                 "Stripe's endpoints, recent events and what is undelivered: {variable} is not set; it takes {meaning}"
@@ -362,7 +366,7 @@ impl Doctor {
 impl Doctor {
     async fn check_url(&mut self, secrets: Vec<SigningSecret>) -> Result<(), Box<dyn Error>> {
         let Some(url) = &self.url else {
-            let words = "the function itself: with --url https://…, a signed event is delivered that no project wants";
+            let words = "the function itself: --url is not given; with --url https://…, a signed event is delivered that no project wants";
             return Ok(self.report.tell(Finding::skipped(words))?);
         };
         let Some(secret) = secrets.into_iter().next() else {

@@ -233,7 +233,7 @@ fn user_id(event: &Event<'_>, context: &Context<'_>) -> (UserId, Purpose) {
     let purpose = match (&result, payment) {
         (Ok(_), _) => Purpose::Products,
         (Err(_), Some(Err(_))) => Purpose::Payment,
-        // Each path is either passed over or needs the read, and all of them may be tried twice.
+        // Each path is either skipped or needs the read, and all of them may be tried twice.
         (Err(_), _) => passed_over
             .len()
             .checked_rem(paths.len())
@@ -470,7 +470,7 @@ impl Translated<'_> {
         }
         text(
             f,
-            "This event names no user, so it falls to the last user of its device; as long as there is none, to an anonymous user, which counts towards Amplitude's billing.",
+            "This event names no user, so it is attributed to the last user of its device; as long as there is none, to an anonymous user, which counts towards Amplitude's billing.",
         )
     }
 
@@ -558,13 +558,13 @@ impl Anchor {
     fn effect(&self) -> String {
         let what = if self.from == "id" { self.kind() } else { self.from };
         let share = |what: &str| format!("All events of this {what} have this device ID, and so has every repeat");
-        let falls = "an event that names no user falls to";
+        let attributed = "an event that names no user is attributed to";
         match what {
-            "payment_intent" => format!("{}: {falls} the payer.", share("payment")),
-            "charge" => format!("{}: {falls} the payer.", share("charge")),
-            "customer" | "cardholder" => format!("{}: {falls} the last user of the {what}.", share(what)),
+            "payment_intent" => format!("{}: {attributed} the payer.", share("payment")),
+            "charge" => format!("{}: {attributed} the payer.", share("charge")),
+            "customer" | "cardholder" => format!("{}: {attributed} the last user of the {what}.", share(what)),
             // An account that stands in for the customer.
-            "customer_account" => format!("{}: {falls} the last user of the customer.", share("customer")),
+            "customer_account" => format!("{}: {attributed} the last user of the customer.", share("customer")),
             "account" | "the event's account" => format!("{}.", share("account")),
             "the project" => {
                 "Nothing in the event says to what it belongs, so all such events of the project share it.".to_owned()
@@ -716,7 +716,7 @@ User ID: user_42
 
 Device ID: stripe-pi_3PgafuB7WZ01zgkW1kJo3Sjx
   Pinned to `id` of the payment_intent, pi_3PgafuB7WZ01zgkW1kJo3Sjx. All events of this payment have
-  this device ID, and so has every repeat: an event that names no user falls to the payer.
+  this device ID, and so has every repeat: an event that names no user is attributed to the payer.
 
 Revenue: 20.00 USD
   What the payment received: `amount_received`.
@@ -741,7 +741,7 @@ Removed: 24 fields
             "metadata.amplitude_id not there",
             "metadata.user_id on Amplitude's list of refused IDs",
             "receipt_email null",
-            "names no user, so it falls to the last user of its device",
+            "names no user, so it is attributed to the last user of its device",
         ] {
             assert!(guest.contains(words), "{words}: {guest}");
         }
@@ -823,7 +823,7 @@ Removed: 24 fields
             for words in [named, "Ignored: nothing is sent", &code] {
                 assert!(told.contains(words), "{words}: {told}");
             }
-            assert!(!told.contains("falls to"), "{told}");
+            assert!(!told.contains("is attributed to"), "{told}");
         }
     }
 
@@ -892,10 +892,13 @@ Removed: 24 fields
                 "`charge` of the refund, ch_1. All events of this charge",
             ),
             (json!({"object": "charge", "id": "ch_1"}), "`id` of the charge, ch_1. All events of this charge"),
-            (json!({"object": "invoice", "id": "in_1", "customer": "cus_1"}), "falls to the last user of the customer"),
+            (
+                json!({"object": "invoice", "id": "in_1", "customer": "cus_1"}),
+                "is attributed to the last user of the customer",
+            ),
             (
                 json!({"object": "invoice", "id": "in_1", "customer": null, "customer_account": "acct_1"}),
-                "`customer_account` of the invoice, acct_1. All events of this customer have this device ID, and so has every repeat: an event that names no user falls to the last user of the customer.",
+                "`customer_account` of the invoice, acct_1. All events of this customer have this device ID, and so has every repeat: an event that names no user is attributed to the last user of the customer.",
             ),
             (json!({"object": "customer", "id": "cus_1"}), "`id` of the customer, cus_1. All events of this customer"),
             (json!({"object": "issuing.card", "id": "ic_1", "cardholder": "ich_1"}), "the last user of the cardholder"),

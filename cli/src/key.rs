@@ -3,7 +3,7 @@
 
 use std::io::IsTerminal as _;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use stripe_amplitude::amplitude::AmplitudeKey;
 use stripe_amplitude::projects::parameters;
 use stripe_amplitude::stripe::signature::SigningSecret;
@@ -18,6 +18,12 @@ pub(crate) struct Key {
     /// What it is, for whoever is asked for it.
     pub(crate) meaning: &'static str,
 }
+
+/// What is easily taken for a key of Stripe's API, by how it begins.
+const MISTAKEN_FOR_A_KEY: [(&str, &str); 2] = [
+    ("pk_", "a publishable key (pk_…), which may not read anything"),
+    ("whsec_", "the signing secret of a webhook endpoint (whsec_…), which is no key of Stripe's API"),
+];
 
 /// Of Stripe's API.
 pub(crate) const STRIPE: Key = Key {
@@ -71,20 +77,39 @@ impl Key {
         (!text.is_empty()).then(|| text.into())
     }
 
+    /// The same, where what is easily taken for it is refused before it goes anywhere.
+    ///
+    /// # Errors
+    /// A sentence that names what it is. It does not hold the text.
+    pub(crate) fn given_and_checked(self) -> Result<Option<SecretString>, String> {
+        self.given().map(|key| self.checked(key)).transpose()
+    }
+
+    fn checked(self, key: SecretString) -> Result<SecretString, String> {
+        let Self { variable, meaning } = self;
+        let text = key.expose_secret();
+        let is_of_stripe = [STRIPE.variable, STRIPE_RESTRICTED.variable].contains(&variable);
+        let is = match MISTAKEN_FOR_A_KEY.iter().find(|(start, _)| is_of_stripe && text.starts_with(start)) {
+            Some((_, is)) => is,
+            None => return Ok(key),
+        };
+        Err(format!("{variable} holds {is}; it takes {meaning}"))
+    }
+
     /// From the environment, or from whoever sits at the terminal.
     ///
     /// # Errors
-    /// A sentence, where there is neither.
+    /// A sentence, where there is neither, or something else than a key.
     pub(crate) fn required(self) -> Result<SecretString, String> {
         let Self { variable, meaning } = self;
         if let Some(key) = self.given() {
-            return Ok(key);
+            return self.checked(key);
         }
         let missing = || format!("{variable} is not set; it takes {meaning}");
         if !std::io::stdin().is_terminal() {
             return Err(missing());
         }
-        self.typed("")?.ok_or_else(missing)
+        self.typed("")?.ok_or_else(missing).and_then(|key| self.checked(key))
     }
 
     /// The same, where the command can do without: `None` where nobody sits at the terminal, or nothing is typed. Whoever
@@ -109,5 +134,23 @@ impl Key {
         let typed = typed.map_err(|error| error.to_string())?;
         let typed = typed.trim();
         Ok((!typed.is_empty()).then(|| typed.into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_taken_for_a_key_of_stripes_is_named_and_not_shown() {
+        let checked = |key: Key, text: &str| key.checked(text.into()).map(drop);
+        for (text, words) in [("pk_live_hidden", "a publishable key (pk_…)"), ("whsec_hidden", "the signing secret")]
+        {
+            let error = checked(STRIPE, text).unwrap_err();
+            let start = format!("STRIPE_SECRET_KEY holds {words}");
+            assert!(error.starts_with(&start) && error.contains("sk_…") && !error.contains("hidden"), "{error}");
+            assert!(checked(AMPLITUDE, text).is_ok());
+        }
+        assert!(checked(STRIPE, "sk_test_x").is_ok() && checked(STRIPE, "rk_live_x").is_ok());
     }
 }

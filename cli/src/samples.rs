@@ -6,7 +6,7 @@ pub(crate) struct Sample {
     pub(crate) json: &'static str,
     /// The user that it counts for, if anybody.
     pub(crate) user: Option<&'static str>,
-    /// The path that gave the user ID. Without one, the event falls to the last user of its device.
+    /// The path that gave the user ID. Without one, the event is attributed to the last user of its device.
     pub(crate) user_id_from: Option<&'static str>,
     /// In major units, with the currency.
     pub(crate) revenue: Option<&'static str>,

@@ -1,6 +1,7 @@
 //! `settings`: what a project's settings mean.
 
 mod meaning;
+mod paths;
 mod warnings;
 
 use std::error::Error;

@@ -174,7 +174,7 @@ impl Found {
 enum Work {
     Nothing,
     Create,
-    /// Mend what differs.
+    /// Fix what differs.
     Update,
     /// Put another one into its place, or go on with that.
     Replace {
@@ -253,7 +253,7 @@ impl Setup {
             return Err(format!("{}/{} is not there any more", self.folder, self.names.current).into());
         };
         proof::prove(&self.url, secret).await.map_err(|why| {
-            format!("{} does not work yet: {why}. What was created stays; run this again when that is mended", self.url)
+            format!("{} does not work yet: {why}. What was created stays; run this again when that is fixed", self.url)
         })?;
         say!("Proven: the function is there, and knows the signing secret.")?;
         self.tell_how_to_follow(&found.references)?;
@@ -468,7 +468,7 @@ impl Setup {
         Ok(secret)
     }
 
-    /// Mends what can be changed.
+    /// Fixes what can be changed.
     async fn update(&self, found: &Found) -> Result<(), Box<dyn Error>> {
         let Some(endpoint) = &found.endpoint else { return Ok(()) };
         let mut fields = vec![("disabled", "false".to_owned()), ("url", self.url.clone())];
@@ -478,7 +478,7 @@ impl Setup {
         if !endpoint.is_enabled() {
             let project = &self.arguments.project;
             let text = format!(
-                "what happened while {} was disabled does not come by itself; this brings it, after the setup: cargo cli-aws backfill --project {project} --since …",
+                "what happened while {} was disabled does not come automatically; this brings it, after the setup: cargo cli-aws backfill --project {project} --since …",
                 endpoint.id
             );
             terminal::print(&wrap("note: ", 6, &text))?;
@@ -532,7 +532,7 @@ impl Setup {
                 }
                 Step::Open { id, secret } => {
                     proof::prove(&self.url, &secret.into()).await.map_err(|why| {
-                        format!("the function does not know the new signing secret yet: {why}. The old one works as before; run this again when that is mended")
+                        format!("the function does not know the new signing secret yet: {why}. The old one works as before; run this again when that is fixed")
                     })?;
                     // If it was open before, it was closed meanwhile: it gets every event from now on, and not from then on.
                     let mut fields = vec![("disabled", "false".to_owned()), mark::forget_complete_since()];

@@ -364,7 +364,7 @@ async fn what_amplitude_refuses_is_written_down_with_the_reason_and_the_rest_is_
     assert_eq!(ids, [&events[3].id, &events[50].id]);
     assert!(found[0]["reason"].as_str().unwrap().starts_with("400: the event is not accepted"), "{found:?}");
 
-    // Now that the reason is mended.
+    // Now that the reason is fixed.
     let same = ["--from-file", "stripe-amplitude-shop.rejected.ndjson", "--yes"];
     let ended = world.run(&same);
     assert!(ended.error.contains("choose another one with --rejected"), "{ended:?}");
@@ -442,6 +442,7 @@ async fn keys_are_named_with_what_they_need() {
     for (key, words) in [
         ("sk_test_unknown", "does not know the key"),
         (&world.stripe.restricted_key(&[Permission::WebhookEndpointsWrite]), "the permission `Events`: Read"),
+        ("pk_test_x", "STRIPE_SECRET_KEY holds a publishable key"),
         ("", "STRIPE_SECRET_KEY is not set"),
     ] {
         let ended = with(key);

@@ -156,7 +156,7 @@ async fn without_keys_the_rest_is_looked_at() {
     let ended = world.doctor(&[], &[("STRIPE_SECRET_KEY", ""), ("AMPLITUDE_SECRET_KEY", "")]);
     assert_eq!(ended.code, Some(0), "{ended:?}");
     let skipped = lines(&ended, "skipped").join("\n");
-    for words in ["STRIPE_SECRET_KEY is not set", "--url", "AMPLITUDE_SECRET_KEY is not set"] {
+    for words in ["STRIPE_SECRET_KEY is not set", "--url is not given; with", "AMPLITUDE_SECRET_KEY is not set"] {
         assert!(skipped.contains(words), "{skipped}");
     }
     assert!(ended.out.contains("does not refuse the key"), "{ended:?}");
@@ -245,13 +245,23 @@ async fn a_key_that_may_too_little_or_is_wrong_is_found() {
         assert!(lines(&ended, "problem")[0].contains(words), "{ended:?}");
     }
     for (variable, words) in [
-        ("STRIPE_SECRET_KEY", "Stripe does not know the key"),
+        ("STRIPE_SECRET_KEY", "Stripe does not know the key in STRIPE_SECRET_KEY: it was revoked, has expired"),
         ("AMPLITUDE_SECRET_KEY", "AMPLITUDE_SECRET_KEY takes the secret key of the same project"),
     ] {
         let ended = world.doctor(&[], &[(variable, "wrong")]);
         assert_eq!((ended.code, lines(&ended, "problem").len()), (Some(1), 1), "{ended:?}");
         assert!(lines(&ended, "problem")[0].contains(words), "{ended:?}");
     }
+    // Refused by their names, and not sent to Stripe.
+    world.stripe.clear_requests();
+    for (key, words) in [("pk_test_x", "STRIPE_SECRET_KEY holds a publishable key"), ("whsec_x", "the signing secret")]
+    {
+        let ended = world.doctor(&[], &[("STRIPE_SECRET_KEY", key)]);
+        assert!(ended.code == Some(1) && lines(&ended, "problem")[0].contains(words), "{ended:?}");
+        let ended = world.doctor(&["--identity"], &[("STRIPE_SECRET_KEY", key)]);
+        assert!(ended.code == Some(1) && ended.error.contains(words) && !ended.error.contains(key), "{ended:?}");
+    }
+    assert!(world.stripe.requests().is_empty());
     world.projects(&format!("{PROJECTS}amplitude-test-api-key = \"wrong\"\n"));
     let ended = world.doctor(&[], &[("AMPLITUDE_TEST_SECRET_KEY", "test-secret")]);
     assert_eq!(lines(&ended, "problem").len(), 1, "{ended:?}");
@@ -435,8 +445,15 @@ async fn what_the_key_may_not_read_is_not_counted_and_the_projects_own_key_does(
         assert!(skipped.contains(words), "{words}: {skipped}");
     }
     assert!(ended.out.contains("customer.metadata.user_id"), "{ended:?}");
+    let text = ended.out.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        text.contains("cannot be told, and nothing is recommended: the key lacks Checkout Sessions: Read"),
+        "{text}"
+    );
+    assert!(!text.contains("user_id_paths") && !text.contains("no place holds"), "{text}");
     let ended = world.doctor(&["--identity"], &[("STRIPE_SECRET_KEY", "wrong")]);
-    assert!(ended.code == Some(1) && ended.error.contains("does not know the key in STRIPE_SECRET_KEY"), "{ended:?}");
+    let words = "does not know the key in STRIPE_SECRET_KEY: it was revoked, has expired or is not complete";
+    assert!(ended.code == Some(1) && ended.error.contains(words), "{ended:?}");
     let other = world.stripe.restricted_key(&[Permission::EventsRead]);
     let ended = world.doctor(&["--identity"], &[("STRIPE_SECRET_KEY", &other)]);
     assert!(ended.code == Some(1) && ended.error.contains("`PaymentIntents`: Read"), "{ended:?}");

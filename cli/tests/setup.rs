@@ -295,7 +295,7 @@ async fn what_differs_is_shown_and_mended_when_somebody_says_yes() {
     assert!(world.endpoint().disabled);
     let enabled = world.setup(&["--yes"]).await;
     enabled.assert(0, "Proven");
-    assert!(enabled.says("was disabled does not come by itself") && enabled.says("backfill"), "{enabled:?}");
+    assert!(enabled.says("was disabled does not come automatically") && enabled.says("backfill"), "{enabled:?}");
 
     let mut command = world.command(&[]);
     command.env("AMPLITUDE_API_KEY", "another-key");
@@ -703,6 +703,9 @@ async fn a_project_that_has_received_events_is_told_how_it_would_follow_referenc
     second.assert(0, "this project does not follow references");
     second.assert(0, "Customers: Read (rak_customer_read)");
     second.assert(0, "can be another user from then on");
+    second.assert(0, "note: the key in STRIPE_RESTRICTED_KEY is not used, and not written");
+    second.assert(0, "write \"references\": \"follow\" into /stripe-amplitude/shop/settings, and run this again");
+    assert!(!first.says("is not used"), "{first:?}");
     world.assert_is_complete().await;
     assert!(!world.parameters().await.contains_key("settings"));
     world.moto.put(&format!("{FOLDER}/settings"), "String", r#"{"references": "off"}"#).await;

@@ -1,4 +1,4 @@
-//! What could not be sent, in a file, each event with the reason: `backfill --from-file` takes it when that is mended.
+//! What could not be sent, in a file, each event with the reason: `backfill --from-file` takes it when that is fixed.
 
 use std::borrow::Cow;
 use std::collections::HashSet;

@@ -12,7 +12,7 @@ use stripe_amplitude::stripe::event::id_of;
 use stripe_amplitude::stripe::field_path::FieldPath;
 use stripe_amplitude::stripe::json::{Json, Object};
 use stripe_amplitude::stripe::purchase::{Found, Name, Objects, Purchase};
-use stripe_amplitude::stripe::reference::{Reference, ReferenceKind};
+use stripe_amplitude::stripe::reference::{Permission, Reference, ReferenceKind};
 use stripe_amplitude::translate::user::{self, NotAnId};
 
 use self::mask::masked;
@@ -22,6 +22,8 @@ use self::recommendation::Recommendation;
 /// Recent payments, and what was read around them.
 #[derive(Debug, Default)]
 pub(super) struct Payments {
+    /// Whether they are of test mode.
+    pub(super) is_test: bool,
     /// PaymentIntents, as Stripe lists them.
     pub(super) payments: Vec<Json<'static>>,
     /// The objects that they lead to.
@@ -37,6 +39,7 @@ pub(super) struct Payments {
 /// What was found.
 #[derive(Debug)]
 pub(super) struct Identity {
+    is_test: bool,
     payments: usize,
     /// Payments that bear revenue.
     revenue: usize,
@@ -51,7 +54,7 @@ pub(super) struct Identity {
     recommendation: Option<Recommendation>,
     /// How many payments have a user ID of the app's by the present settings, if there are any.
     at_present: Option<usize>,
-    forbidden: Vec<&'static str>,
+    forbidden: BTreeSet<Permission>,
     failed: usize,
 }
 
@@ -131,6 +134,7 @@ impl Identity {
         let compared = read.at_event.as_ref();
         let compared = compared.map(|events| payments.iter().filter(|payment| events.contains_key(payment.id)).count());
         Self {
+            is_test: read.is_test,
             payments: payments.len(),
             revenue: payments.iter().filter(|payment| payment.bears_revenue).count(),
             disagreements,
@@ -139,18 +143,11 @@ impl Identity {
             no_paths,
             recommendation,
             at_present,
-            forbidden: forbidden(&read.forbidden),
+            forbidden: read.forbidden.iter().flat_map(|kind| kind.permissions()).copied().collect(),
             failed: read.failed,
             places,
         }
     }
-}
-
-/// The resources of the dashboard, each once.
-fn forbidden(kinds: &BTreeSet<ReferenceKind>) -> Vec<&'static str> {
-    let resources: BTreeSet<_> =
-        kinds.iter().flat_map(|kind| kind.permissions()).map(|permission| permission.resource).collect();
-    resources.into_iter().collect()
 }
 
 fn payment<'p>(object: &'p Object<'static>, objects: &'p Objects) -> Payment<'p> {

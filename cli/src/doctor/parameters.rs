@@ -39,7 +39,7 @@ pub(super) fn check(parameters: &[Parameter], project: &Project, folder: &str) -
     }
     findings.extend(project.unknown_parameters().iter().map(|name| {
         Finding::warning(format!(
-            "{name} is no parameter that this version knows, and is passed over: look at the spelling, or delete it"
+            "{name} is no parameter that this version knows, and is ignored: look at the spelling, or delete it"
         ))
     }));
     findings

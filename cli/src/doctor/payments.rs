@@ -49,7 +49,7 @@ const PARTS: [Name; 4] = [Name::Customer, Name::Invoice, Name::Subscription, Nam
 pub(super) async fn read(http: Http, key: SecretString, place: &str, rate: u32) -> Result<Payments, ApiError> {
     // In later versions, a payment does not name its invoice.
     let api = Api::new(http.clone(), key.clone(), None, rate)?.in_version(API_VERSION);
-    let mut read = Payments { payments: list(&api).await?, ..Payments::default() };
+    let mut read = Payments { is_test: api.is_test(), payments: list(&api).await?, ..Payments::default() };
     read.at_event = at_event(&api).await?;
     let pace = Pace::patient(rate.min(READS_PER_SECOND) as usize);
     let references = References::new(api::objects(http)?, pace);

@@ -88,6 +88,7 @@ pub(super) fn of_permissions(
 ) -> Finding {
     match missing {
         Err(error) => Finding::problem(restricted_key::refusal(name, &error)),
+        Ok(_) if needed.is_empty() => Finding::ok(format!("the settings need no permission of the key in {name}")),
         Ok(missing) if missing.is_empty() => Finding::ok(format!(
             "the key in {name} may read all that the settings need: {}",
             needed.iter().map(|permission| permission.resource).collect::<Vec<_>>().join(", ")
@@ -180,6 +181,8 @@ mod tests {
         let needed = [CHARGES, CUSTOMERS].into();
         let of = |missing| of_permissions("stripe-api-key", &needed, missing);
         assert_eq!(of(Ok(vec![])).grade, Grade::Ok);
+        let none = of_permissions("stripe-api-key", &BTreeSet::new(), Ok(vec![]));
+        assert_eq!(none, Finding::ok("the settings need no permission of the key in stripe-api-key"));
         let missing = of(Ok(vec![CUSTOMERS]));
         assert!(missing.grade == Grade::Problem && missing.words.contains("Customers: Read (rak_customer_read)"));
         let unknown = of(Err(ApiError::UnknownKey));

@@ -53,7 +53,7 @@ pub(super) struct Users {
     devices: HashSet<String>,
     /// Events that name nobody: their types, devices, customers and places.
     anonymous: Vec<(String, String, Option<String>, Place)>,
-    /// Of those, how many fall to the user of another event of the same device: a refund, for example, to the payer.
+    /// Of those, how many are attributed to the user of another event of the same device: a refund, for example, to the payer.
     by_device: usize,
 }
 
@@ -162,7 +162,7 @@ impl Users {
             ));
         }
         let mut words = format!(
-            "{untrusted} of {} ({:.1} %) have no user ID that you have put there, but an e-mail address, Stripe's ID of the customer, or nothing, and no recent event of the same payment or customer that has one: they do not fall to your users. Put the user ID into",
+            "{untrusted} of {} ({:.1} %) have no user ID that you have put there, but an e-mail address, Stripe's ID of the customer, or nothing, and no recent event of the same payment or customer that has one: they are not attributed to your users. Put the user ID into",
             count(all, "recent event"),
             100.0 * untrusted as f64 / all as f64
         );
@@ -216,7 +216,7 @@ impl fmt::Display for Users {
         if self.by_device > 0 {
             rows.push((
                 self.by_device.to_string(),
-                "(none, but they fall to the user of the same payment or customer)".to_owned(),
+                "(none, but they are attributed to the user of the same payment or customer)".to_owned(),
             ));
         }
         for (event_type, (untrusted, all)) in self.types.iter().filter(|(_, (untrusted, _))| *untrusted > 0) {
@@ -342,7 +342,7 @@ cus_2,1,customer.email,evt_4,1970-01-01T00:00:04Z
         let (payment, refund) = (object("charge", Some("user_1")), object("refund", None));
         let users = users(&[("refund.created", 2, refund.clone()), ("charge.succeeded", 1, payment)]);
         assert_eq!((users.finding().grade, users.by_device), (Grade::Ok, 1));
-        assert!(users.to_string().contains("fall to the user of the same payment"), "{users}");
+        assert!(users.to_string().contains("attributed to the user of the same payment"), "{users}");
         assert_eq!(super::Users::finding(&self::users(&[("refund.created", 2, refund)])).grade, Grade::Warning);
     }
 

@@ -64,7 +64,7 @@ pub(super) fn check(endpoints: &[&WebhookEndpoint], wanted: &Wanted<'_>) -> Vec<
 
 fn check_one(endpoint: &WebhookEndpoint, wanted: &Wanted<'_>) -> Vec<Finding> {
     let WebhookEndpoint { id, url, api_version, .. } = endpoint;
-    let repair = format!("`setup --project {} --url {url}` mends it", wanted.project);
+    let repair = format!("`setup --project {} --url {url}` fixes it", wanted.project);
     let mut findings = Vec::new();
     if !endpoint.is_enabled() {
         findings.push(Finding::problem(format!(

@@ -46,7 +46,7 @@ impl Kind {
                 "--repair sends them; what was delivered or repaired within the last three hours, the export does not have yet",
             ),
             Self::CannotBeSent => {
-                ("Missing in Amplitude, and cannot be sent", "when the reason is mended, --repair sends them")
+                ("Missing in Amplitude, and cannot be sent", "when the reason is fixed, --repair sends them")
             }
             Self::NotAddedBack => (
                 "Missing in Amplitude, and perhaps rightly",

@@ -142,6 +142,12 @@ fn user_id_paths(paths: &[FieldPath]) -> Told {
     let mut effect =
         vec![text("The user ID is the first of these inside `data.object` that Amplitude accepts as an ID:")];
     effect.extend(paths.iter().zip(1..).map(|(path, number)| item(format!("{number}. {path}"))));
+    let is_of_stripe = |path: &FieldPath| path.as_str() == "customer" || path.as_str().ends_with("email");
+    if !paths.iter().any(is_of_stripe) {
+        effect.push(text(
+            "Neither `customer` nor an e-mail address is among them, so an event without such an ID has no user; see `without_user`.",
+        ));
+    }
     (count(paths.len(), "path"), effect)
 }
 
@@ -164,11 +170,19 @@ fn references(settings: &Settings) -> Told {
             names.join(", ")
         )),
         text(format!(
-            "That takes a restricted key of the Stripe account in the parameter {}, and for test-mode events in {}; each with a label where the signing secret has one. It needs:",
+            "That takes a restricted key of the Stripe account in the parameter {}, and for test-mode events in {}; each with a label where the signing secret has one. {}",
             parameter::STRIPE_API_KEY,
-            parameter::STRIPE_TEST_API_KEY
+            parameter::STRIPE_TEST_API_KEY,
+            if needed.permissions.is_empty() {
+                "It needs no permission: no path leads beyond the event."
+            } else {
+                "It needs:"
+            }
         )),
     ];
+    if needed.permissions.is_empty() {
+        return ("\"follow\"".to_owned(), effect);
+    }
     effect.extend(needed.permissions.iter().map(|permission| {
         let needs = |path: &&FieldPath| of_paths(std::slice::from_ref(*path)).permissions.contains(permission);
         let paths: Vec<_> = settings.user_id_paths.iter().filter(needs).map(FieldPath::as_str).collect();
@@ -413,7 +427,7 @@ fn without_user(without_user: WithoutUser) -> Told {
     let (name, effect) = match without_user {
         WithoutUser::Forward => (
             "\"forward\"",
-            "An event that names no user is forwarded. It falls to the last user of the same payment or customer, by its device ID; as long as there is none, to an anonymous user, which counts towards Amplitude's billing.",
+            "An event that names no user is forwarded. It is attributed to the last user of the same payment or customer, by its device ID; as long as there is none, to an anonymous user, which counts towards Amplitude's billing.",
         ),
         WithoutUser::RevenueOnly => (
             "\"revenue_only\"",
@@ -490,7 +504,7 @@ fn drop_properties(patterns: &[FieldPattern]) -> Told {
         let effect = [Some(text("Nothing else is removed from the event properties.")), names];
         return ("none".to_owned(), effect.into_iter().flatten().collect());
     }
-    let mut effect = vec![text("These are removed from the event properties besides, with all that is below them:")];
+    let mut effect = vec![text("These are also removed from the event properties, with all that is below them:")];
     effect.extend(patterns.iter().map(|pattern| item(pattern.to_string())));
     if patterns.iter().any(|pattern| pattern.to_string().contains('*')) {
         effect.push(text("A * stands for any one key, or any one element of a list."));
@@ -617,6 +631,33 @@ mod tests {
             assert!(told.contains(words), "{words}: {told}");
         }
         assert!(!told.contains("rak_product_read"), "{told}");
+    }
+
+    #[test]
+    fn no_permission_is_told_where_no_path_takes_one() {
+        let told = |paths: &str| {
+            told(
+                &format!(
+                    r#"{{"references": "follow", "user_id_paths": {paths}, "events": {{"remove": ["charge.*"]}}}}"#
+                ),
+                "references",
+            )
+        };
+        let none = told(r#"["metadata.user_id"]"#);
+        assert!(none.ends_with("It needs no permission: no path leads beyond the event."), "{none}");
+        assert!(!none.contains("It needs:") && told(r#"["customer.email"]"#).contains("It needs: "));
+    }
+
+    #[test]
+    fn a_list_without_an_id_of_stripes_says_that_there_may_be_no_user() {
+        for (paths, is_told) in [
+            (r#"["subscription.metadata.user_id"]"#, true),
+            (r#"["metadata.user_id", "customer"]"#, false),
+            (r#"["metadata.user_id", "receipt_email"]"#, false),
+        ] {
+            let told = told(&format!(r#"{{"references": "follow", "user_id_paths": {paths}}}"#), "user_id_paths");
+            assert_eq!(told.contains("has no user; see `without_user`"), is_told, "{told}");
+        }
     }
 
     #[test]

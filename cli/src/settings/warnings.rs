@@ -2,18 +2,14 @@
 
 use std::fmt::Display;
 
-use stripe_amplitude::settings::{
-    PersonalData, References, Refunds, RevenueFrom, Settings, USER_ID_PATHS, WithoutUser,
-};
+use stripe_amplitude::settings::{PersonalData, Refunds, RevenueFrom, Settings, WithoutUser};
 use stripe_amplitude::stripe::event_types::{EventTypes, TYPES, TypePattern};
-use stripe_amplitude::stripe::field_path::FieldPath;
-use stripe_amplitude::stripe::purchase::Name;
 
 use super::meaning::{
     CHARGE_CAPTURED, CHARGE_REFUNDED, CHARGE_SUCCEEDED, FEE_CREATED, FEE_REFUNDED, FUNDS_WITHDRAWN, PAYMENT_SUCCEEDED,
     REFUND_TYPES,
 };
-use super::{ADVANCED_TIER, STANDARD_TIER};
+use super::{ADVANCED_TIER, STANDARD_TIER, paths};
 
 /// Amplitude drops repeats for so long. Source: Amplitude's HTTP V2 documentation, "Event deduplication".
 const REPEATS_ARE_DROPPED_FOR_DAYS: u32 = 7;
@@ -28,8 +24,7 @@ pub(crate) fn warnings(settings: &Settings, length: usize) -> Vec<String> {
     warnings.extend(event_types(&settings.events));
     warnings.extend(revenue(settings));
     warnings.extend(age(settings.max_age_days));
-    warnings.extend(split_users(&settings.user_id_paths));
-    warnings.extend(unfollowed(settings));
+    warnings.extend(paths::warnings(settings));
     if settings.personal_data == PersonalData::Keep {
         warnings.push(
             "`personal_data` is \"keep\": names, e-mail addresses, telephone numbers and all else that is listed there leaves for Amplitude".to_owned(),
@@ -128,41 +123,6 @@ fn fees(settings: &Settings) -> Vec<String> {
         );
     }
     warnings
-}
-
-/// Fields that only checkout sessions have.
-const ONLY_ON_CHECKOUT_SESSIONS: [&str; 2] = ["client_reference_id", "customer_details."];
-
-/// Paths by which a buyer becomes two users: one on the checkout session, and another on everything that follows.
-fn split_users(paths: &[FieldPath]) -> Vec<String> {
-    if !paths.iter().any(|path| path.as_str() == "customer") {
-        return Vec::new();
-    }
-    let on_sessions =
-        |path: &&FieldPath| ONLY_ON_CHECKOUT_SESSIONS.iter().any(|start| path.as_str().starts_with(start));
-    let warning = |path: &FieldPath| {
-        format!(
-            "`user_id_paths` has {path} and customer: `{path}` is only on checkout sessions, so the payments, invoices and refunds of the same buyer become another user, whom `customer` names; Amplitude cannot merge them later"
-        )
-    };
-    paths.iter().filter(on_sessions).map(warning).collect()
-}
-
-/// Paths into objects of which an event has only the ID. That of the default list is there for events that somebody expanded.
-fn unfollowed(settings: &Settings) -> Vec<String> {
-    if settings.references == References::Follow {
-        return Vec::new();
-    }
-    let is_unfollowed = |path: &&FieldPath| {
-        Name::of(path).is_some_and(|(_, rest)| rest.is_some()) && !USER_ID_PATHS.contains(&path.as_str())
-    };
-    let warning = |path: &FieldPath| {
-        let name = path.as_str().split('.').next().unwrap_or_default();
-        format!(
-            "`user_id_paths` has {path}, which never finds anything: Stripe's events hold only the ID of the {name}; with \"references\": \"follow\", it is read"
-        )
-    };
-    settings.user_id_paths.iter().filter(is_unfollowed).map(warning).collect()
 }
 
 fn age(days: Option<u32>) -> Option<String> {

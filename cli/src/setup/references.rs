@@ -79,6 +79,11 @@ impl Setup {
                     "this new project does not follow references",
                     "Decide before the first event: Amplitude cannot merge IDs later.",
                 ));
+            } else if key::STRIPE_RESTRICTED.given().is_some() {
+                plan.notes.push(format!(
+                    "the key in {variable} is not used, and not written: the settings of this project follow no references, and a key alone changes nothing. To follow them, write \"references\": \"follow\" into {folder}/{}, and run this again",
+                    parameter::SETTINGS
+                ));
             }
             return Ok(plan);
         };

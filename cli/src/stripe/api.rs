@@ -17,6 +17,9 @@ use stripe_amplitude::stripe::reference;
 use stripe_amplitude::stripe::references::api::{STRIPE_API_URL, StripeApi};
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::restricted_key;
+use crate::key;
+
 /// Another address of Stripe's API, for tests and proxies.
 const URL_VARIABLE: &str = "STRIPE_API_URL";
 
@@ -328,10 +331,7 @@ impl fmt::Display for ApiError {
             Self::Insecure => {
                 write!(f, "{URL_VARIABLE} takes an https URL, or an http URL of this machine or its containers")
             }
-            Self::UnknownKey => write!(
-                f,
-                "Stripe does not know the key in STRIPE_SECRET_KEY; it takes a secret key (sk_…) or a restricted key (rk_…), not a publishable one (pk_…)"
-            ),
+            Self::UnknownKey => f.write_str(&restricted_key::unknown(key::STRIPE.variable)),
             Self::Forbidden { permission, account } => {
                 write!(f, "Stripe refuses (403): a restricted key needs the permission {permission}")?;
                 match account {
@@ -376,7 +376,7 @@ mod tests {
         };
         let body = r#"{"error": {"type": "invalid_request_error", "message": "sk_***hidden", "code": "parameter_unknown", "param": "created[gte]"}}"#;
         for (status, body, words) in [
-            (401, body, "does not know the key"),
+            (401, body, "does not know the key in STRIPE_SECRET_KEY: it was revoked, has expired or is not complete"),
             (403, body, "the permission `Events`: Read, and acct_1 has to be connected"),
             (429, body, "--rate"),
             (400, body, "Stripe answers 400 (parameter_unknown, created[gte])"),

@@ -48,11 +48,16 @@ pub(crate) fn in_words<'p>(permissions: impl IntoIterator<Item = &'p Permission>
 /// Why Stripe does not answer with the key in `place`, in words.
 pub(crate) fn refusal(place: &str, error: &ApiError) -> String {
     match error {
-        ApiError::UnknownKey => format!(
-            "Stripe does not know the key in {place}; it was revoked, has expired or is not whole: create a restricted key (rk_…) in Stripe's dashboard"
-        ),
+        ApiError::UnknownKey => unknown(place),
         error => format!("whether the key in {place} has its permissions cannot be told: {error}"),
     }
+}
+
+/// What is to be said of a key that Stripe does not know.
+pub(crate) fn unknown(place: &str) -> String {
+    format!(
+        "Stripe does not know the key in {place}: it was revoked, has expired or is not complete; create a restricted key (rk_…) in Stripe's dashboard"
+    )
 }
 
 /// Whether it is a secret key, which can do everything.

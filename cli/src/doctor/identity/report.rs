@@ -2,8 +2,14 @@
 
 use std::fmt;
 
+use stripe_amplitude::stripe::reference::Permission;
+use stripe_amplitude::stripe::reference::permission::{
+    CHECKOUT_SESSIONS, CUSTOMERS, INVOICES, PAYMENT_INTENTS, SUBSCRIPTIONS,
+};
+
 use super::{Disagreement, HANDFUL, Identity, Statistics};
 use crate::doctor::finding::Finding;
+use crate::stripe::restricted_key;
 use crate::terminal::{count, wrap};
 
 /// Rows of the table. Further keys are rare ones.
@@ -12,16 +18,21 @@ const MOST_ROWS: usize = 30;
 /// Disagreements that are told.
 const MOST_TOLD: usize = 5;
 
+/// What is read, if the key may.
+const READ: [Permission; 5] = [PAYMENT_INTENTS, CUSTOMERS, INVOICES, SUBSCRIPTIONS, CHECKOUT_SESSIONS];
+
 impl Identity {
     /// What is to be done, or good to know.
     pub(in crate::doctor) fn findings(&self) -> Vec<Finding> {
         if self.payments == 0 {
-            return vec![Finding::skipped("IDs of buyers: there is no payment yet")];
+            let mode = if self.is_test { " in test mode" } else { "" };
+            return vec![Finding::skipped(format!("IDs of buyers: there is no payment yet{mode}"))];
         }
         let mut findings = Vec::new();
-        for resource in &self.forbidden {
+        for permission in &self.forbidden {
             findings.push(Finding::skipped(format!(
-                "the key lacks a permission to read {resource}, so what is there, and what it leads to, is not counted"
+                "the key lacks a permission to read {}, so what is there, and what it leads to, is not counted",
+                permission.resource
             )));
         }
         if self.failed > 0 {
@@ -81,6 +92,13 @@ impl Identity {
     }
 
     fn recommendation_finding(&self) -> Finding {
+        if !self.forbidden.is_empty() {
+            return Finding::skipped(format!(
+                "where the IDs of buyers are cannot be told, and nothing is recommended: the key lacks {}. Add that in Stripe's dashboard (Developers, API keys), and run this again. In all, it reads {}",
+                restricted_key::in_words(&self.forbidden),
+                READ.map(|permission| permission.resource).join(", ")
+            ));
+        }
         let Some(recommendation) = &self.recommendation else {
             return Finding::warning(
                 "no place holds what looks like the ID of a person. Write the ID that the app sends to Amplitude into the customer's metadata (`user_id`), before the first payment; with Checkout, into `client_reference_id`, too",
@@ -111,7 +129,8 @@ impl Identity {
 
     /// For the parameter `settings`, ready to be written.
     pub(in crate::doctor) fn line(&self) -> Option<&str> {
-        self.recommendation.as_ref().map(|recommendation| recommendation.line.as_str())
+        let recommendation = self.recommendation.as_ref().filter(|_| self.forbidden.is_empty());
+        recommendation.map(|recommendation| recommendation.line.as_str())
     }
 }
 
@@ -176,7 +195,7 @@ impl Statistics {
         }
         let reasons: Vec<_> = self.refused.iter().map(|(reason, number)| format!("{number} {reason}")).collect();
         Some(Finding::warning(format!(
-            "{}: values that are no user IDs are passed over: {}",
+            "{}: values that are no user IDs are skipped: {}",
             self.place,
             reasons.join(", ")
         )))

@@ -2,7 +2,7 @@ use serde_json::{Value, json};
 use stripe_amplitude::stripe::reference::ReferenceKind::{Customer, Invoice, SessionOfPayment, Subscription};
 
 use super::*;
-use crate::doctor::finding::Grade;
+use crate::doctor::finding::Finding;
 
 fn owned(value: &Value) -> Json<'static> {
     serde_json::from_str::<Json<'_>>(&value.to_string()).unwrap().into_owned()
@@ -202,7 +202,7 @@ fn ways_of_writing_and_refused_values_are_told() {
         &text,
         &[
             "2 IDs are written in more than one way, which differ only by case or by the space around them (`Hi…_1` and `hi…_1`)",
-            "payment_intent.metadata.user_id: values that are no user IDs are passed over: 1 an accident of the program that wrote it, 1 on Amplitude's list of refused IDs",
+            "payment_intent.metadata.user_id: values that are no user IDs are skipped: 1 an accident of the program that wrote it, 1 on Amplitude's list of refused IDs",
             "with names that no path can lead to",
         ],
     );
@@ -224,12 +224,25 @@ fn an_order_is_no_person_and_an_address_is_masked() {
 #[test]
 fn what_could_not_be_read_is_said() {
     let mut shop = Shop::default();
-    assert_eq!(shop.look().0.findings()[0].grade, Grade::Skipped);
-    shop.pay("cus_1", &json!({}));
+    assert_eq!(shop.look().0.findings(), [Finding::skipped("IDs of buyers: there is no payment yet")]);
+    shop.0.is_test = true;
+    assert_eq!(shop.look().0.findings(), [Finding::skipped("IDs of buyers: there is no payment yet in test mode")]);
+    shop.pay("cus_1", &json!({"metadata": {"user_id": "hidden_1"}}));
+    assert!(shop.look().0.line().is_some());
     shop.0.forbidden = [SessionOfPayment, ReferenceKind::SessionOfSubscription].into();
     shop.0.failed = 2;
+    let (identity, text) = shop.look();
     assert_says(
-        &shop.look().1,
-        &["lacks a permission to read Checkout Sessions", "2 reads failed again and again", "no place holds"],
+        &text,
+        &[
+            "lacks a permission to read Checkout Sessions",
+            "2 reads failed again and again",
+            "Skipped: where the IDs of buyers are cannot be told, and nothing is recommended: the key lacks Checkout Sessions: Read (rak_checkout_session_read). Add",
+            "it reads PaymentIntents, Customers, Invoices, Subscriptions, Checkout Sessions",
+        ],
+    );
+    assert!(
+        identity.line().is_none() && !text.contains("no place holds") && !text.contains("recommended, for"),
+        "{text}"
     );
 }
