@@ -259,6 +259,22 @@ fn a_generated_shop_lands_once_with_the_figures_of_its_summary() {
 }
 
 #[test]
+fn a_generated_shop_tells_from_where_its_user_ids_are() {
+    let serving = Serving::start(&[]);
+    let (_, followed, _) = run(&["generate", "--users", "5", "--weeks", "2", "--to", &serving.url]);
+    assert!(
+        followed.contains("\nUser IDs: ") && followed.contains("checkout_session.client_reference_id"),
+        "{followed}"
+    );
+    let shop = "[demo]\nstripe-signing-secret = \"whsec_demo\"\namplitude-api-key = \"key\"\nsettings = { max_age_days = 0 }\n";
+    let serving = Serving::start(&["--projects", &file("not-followed.toml", shop)]);
+    let (code, out, err) = run(&["generate", "--users", "5", "--weeks", "2", "--to", &serving.url]);
+    assert!(code == Some(0) && err.is_empty(), "{err}");
+    let line = out.split_once("\nUser IDs: ").unwrap().1;
+    assert!(line.contains(" from customer,") && line.contains("settings decide"), "{out}");
+}
+
+#[test]
 fn the_objects_of_a_generated_shop_are_in_the_local_stripe_of_serve_and_in_a_file() {
     let serving = Serving::start(&[]);
     let file = std::env::temp_dir().join(format!("stripe-amplitude-objects-{}.ndjson", std::process::id()));
@@ -464,6 +480,9 @@ fn a_preview_says_what_would_be_read_and_reads_nothing() {
         assert!(out.contains(words), "{words}: {out}");
     }
     assert!(!out.contains("POST "), "{out}");
+    assert!(out.starts_with("The request cannot be shown without a read") && out.contains("--follow"), "{out}");
+    let (code, out, err) = run(&["preview", &event, "--settings", &settings, "--request"]);
+    assert!(code == Some(0) && out.is_empty() && err.starts_with("The request cannot be shown"), "{err}");
 }
 
 #[test]
@@ -505,7 +524,10 @@ fn a_preview_that_follows_reads_with_the_key_in_the_environment() {
     stripe.remove("cus_1");
     fails(key, "another account");
     let (code, _, err) = self::run(&["preview", &event, "--follow"]);
-    assert!(code == Some(1) && err.contains("--follow is for settings"), "{err}");
+    assert!(code == Some(1) && err.contains("--follow is for settings") && !err.contains("warning: "), "{err}");
+    let off = file("not-following.json", r#"{"user_id_paths": ["customer.metadata.id", "customer"]}"#);
+    let (code, _, err) = self::run(&["preview", &event, "--settings", &off, "--follow"]);
+    assert!(code == Some(1) && err.contains("warning: `user_id_paths` has customer.metadata.id"), "{err}");
 }
 
 #[test]
