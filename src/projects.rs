@@ -29,12 +29,10 @@ const REFRESH_LIMIT: Duration = Duration::from_millis(500);
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Unavailable {
     /// There are no parameters.
-    #[error(
-        "no such project: there are no parameters under {folder}/ in this account and Region; after creating them, wait a minute"
-    )]
+    #[error("no such project: {why}")]
     Unknown {
-        /// Where they would be.
-        folder: String,
+        /// Where they would be, and what to do.
+        why: String,
     },
     /// They could not be read, and no old ones are at hand.
     #[error("Parameter Store could not be read: {0}")]
@@ -153,7 +151,7 @@ impl<S: ProjectSource> Projects<S> {
         result: Result<Arc<Project>, cache::Absent>,
     ) -> Result<Arc<Project>, Unavailable> {
         result.map_err(|absent| match absent {
-            cache::Absent::Unknown => Unavailable::Unknown { folder: self.source.folder(name) },
+            cache::Absent::Unknown => Unavailable::Unknown { why: self.source.absence(name) },
             cache::Absent::Unreadable(error) => Unavailable::Unreadable(error),
             cache::Absent::Exhausted => Unavailable::Exhausted,
         })

@@ -130,7 +130,7 @@ mod tests {
         let reference = |error| Failure::Reference { kind: ReferenceKind::Customer, error };
         let delivery = |error| Failure::Delivery { error, key: AmplitudeKey::Main };
         let unreadable = |error| Failure::Project(Unavailable::Unreadable(error));
-        let unknown = Unavailable::Unknown { folder: "/stripe-amplitude/demo".to_owned() };
+        let unknown = Unavailable::Unknown { why: "there are no parameters".to_owned() };
         let aws = || "Code".to_owned();
         let not_deferred =
             Failure::NotDeferred { failure: Box::new(delivery(DeliveryError::Timeout)), error: QueueError::Timeout };

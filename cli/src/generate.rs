@@ -105,7 +105,8 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>
     let delivered = tally.delivered();
     let sent = format!("{delivered} of {} events sent in {}", events.len(), HumanDuration(progress.elapsed()));
     if delivered == events.len() {
-        terminal::print(&format!("{sent}.\n\n{}", shop.summary()))?;
+        let landed = landed(&tally.paths());
+        terminal::print(&format!("{sent}.\n\n{}{landed}", shop.summary()))?;
         return Ok(ExitCode::SUCCESS);
     }
     if delivered == 0 && tally.is_unreachable() {
@@ -117,6 +118,20 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>
     let why = if interrupted { "; you stopped it" } else { "" };
     terminal::print(&wrap("", 0, &format!("{sent}{why}. {AGAIN}")))?;
     Ok(ExitCode::FAILURE)
+}
+
+/// On which IDs the events landed, if the answers told.
+fn landed(paths: &[(Option<String>, usize)]) -> String {
+    if paths.is_empty() {
+        return String::new();
+    }
+    let on = |(path, number): &(Option<String>, usize)| match path {
+        Some(path) => format!("{number} from {path}"),
+        None => format!("{number} without one"),
+    };
+    let paths: Vec<_> = paths.iter().map(on).collect();
+    let line = format!("{}. The project's settings decide it: user_id_paths, references.", paths.join(", "));
+    wrap("User IDs:      ", 15, &line)
 }
 
 fn write_objects(file: &Path, objects: impl Iterator<Item = Value>) -> io::Result<()> {

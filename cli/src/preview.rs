@@ -12,7 +12,7 @@ use stripe_amplitude::follow;
 use stripe_amplitude::outcome::Failure;
 use stripe_amplitude::projects::name::ProjectName;
 use stripe_amplitude::projects::parameters::{parameter, stripe_key};
-use stripe_amplitude::settings::Settings;
+use stripe_amplitude::settings::{References as FollowReferences, Settings};
 use stripe_amplitude::stripe::event::Event;
 use stripe_amplitude::stripe::purchase::{Found, Objects};
 use stripe_amplitude::stripe::reference::Reference;
@@ -29,6 +29,8 @@ use crate::explanation::{Explanation, Fate, ReadMade, Reading};
 use crate::projects::DEMO;
 use crate::stripe::api;
 use crate::{clock, http, input, key, settings, terminal};
+
+const UNREAD: &str = "The request cannot be shown without a read from Stripe's API. To read, add --follow, and put a restricted key of Stripe into the environment: STRIPE_RESTRICTED_KEY.";
 
 /// Somebody waits for it.
 const LONGEST_READ: Duration = Duration::from_secs(10);
@@ -116,6 +118,16 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>
     };
     explanation.reads = reads;
     let key = format!("<{}>", parameter::API_KEY);
+    if let Fate::Unread(_) = explanation.fate {
+        let unread = format!("{}\n{explanation}", terminal::wrap("", 0, UNREAD));
+        // With --request, the output is the request's alone.
+        if arguments.request {
+            eprint!("{unread}");
+        } else {
+            terminal::print(&unread)?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
     let request = explanation.sent().map(|event| Request::new(std::slice::from_ref(event), &key));
     match request {
         Some(request) if arguments.request => terminal::print(&format!("{}\n", serde_json::to_string(&request)?))?,
@@ -144,7 +156,7 @@ impl Reader {
     /// For an event.
     fn of(event: &Event<'_>, settings: &Settings) -> Result<Self, Box<dyn Error>> {
         if !settings.follow() {
-            return Err("--follow is for settings with \"references\" or \"products\": \"follow\"".into());
+            return Err(unfollowed(settings).into());
         }
         let is_live = event.livemode != Some(false);
         let key = key::STRIPE_RESTRICTED;
@@ -166,6 +178,17 @@ impl Reader {
             None => Failure::Reference { kind: reference.kind, error }.to_string(),
         })
     }
+}
+
+/// Why nothing is read, and which paths lead nowhere for it.
+fn unfollowed(settings: &Settings) -> String {
+    let followed = Settings { references: FollowReferences::Follow, ..settings.clone() };
+    let anyway = settings::warnings(&followed, 0);
+    let mut words = "--follow is for settings with \"references\" or \"products\": \"follow\"".to_owned();
+    for warning in settings::warnings(settings, 0).iter().filter(|warning| !anyway.contains(warning)) {
+        words.push_str(&format!("\nwarning: {warning}"));
+    }
+    words
 }
 
 /// What the function would answer instead of sending the event.

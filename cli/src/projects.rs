@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use secrecy::SecretString;
 use stripe_amplitude::projects::name::ProjectName;
-use stripe_amplitude::projects::parameters::{DeliverySettings, Parameter, Project};
+use stripe_amplitude::projects::parameters::{DeliverySettings, Parameter, Problem, Project};
 use stripe_amplitude::projects::source::{LoadError, ProjectSource};
 use stripe_amplitude::stripe::signature::SigningSecret;
 use toml::{Table, Value};
@@ -90,10 +90,75 @@ impl Choice {
 #[derive(Clone, Debug)]
 pub(crate) enum Projects {
     /// The built-in one, or those of a file.
-    Fixed(Arc<HashMap<ProjectName, Vec<Parameter>>>),
+    Fixed(Arc<Fixed>),
     /// Those of AWS.
     #[cfg(feature = "aws")]
     ParameterStore(stripe_amplitude::projects::parameter_store::ParameterStore),
+}
+
+/// Projects that stay what they are.
+#[derive(Debug)]
+pub(crate) struct Fixed {
+    /// The file that they are in; the built-in one is in none.
+    file: Option<PathBuf>,
+    projects: HashMap<ProjectName, Vec<Parameter>>,
+}
+
+impl Fixed {
+    /// Where they are, for messages.
+    fn place(&self) -> String {
+        self.file.as_ref().map_or_else(|| "serve".to_owned(), |file| file.display().to_string())
+    }
+
+    fn names(&self) -> Vec<&str> {
+        let mut names: Vec<_> = self.projects.keys().map(ProjectName::as_str).collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// # Errors
+    /// What is wrong with a project, with the name of the parameter and what it takes.
+    fn check(&self, name: &ProjectName) -> Result<(), String> {
+        let parameters = self.projects.get(name).cloned().unwrap_or_default();
+        let place = self.place();
+        if let Some(unknown) = parameters.iter().find(|parameter| !is_known(&parameter.name)) {
+            return Err(format!("{place}: [{name}] has {}", not_a_parameter(&unknown.name)));
+        }
+        let checked = Project::from_parameters(parameters, &place).delivery.map(drop);
+        checked.map_err(|error| {
+            let what = match error.problem() {
+                // Elsewhere, it says how AWS keeps it.
+                Problem::Missing => "is missing; write it below the project's name".to_owned(),
+                problem => problem.to_string(),
+            };
+            format!("{place}: `{}` of [{name}] {what}", error.parameter())
+        })
+    }
+}
+
+/// Whether a parameter has this name, with a label or without.
+fn is_known(name: &str) -> bool {
+    Project::from_parameters(vec![Parameter { name: name.to_owned(), value: "".into() }], "")
+        .unknown_parameters()
+        .is_empty()
+}
+
+/// What somebody wrote who meant a parameter, and which one that probably was.
+fn not_a_parameter(name: &str) -> String {
+    let (written, label) = name.split_once('/').map_or((name, None), |(written, label)| (written, Some(label)));
+    let written = written.to_lowercase().replace('_', "-");
+    let distance = |known: &&str| strsim::levenshtein(&written, known);
+    let nearest = Project::PARAMETERS.into_iter().min_by_key(distance).filter(|known| distance(known) <= 4);
+    match nearest {
+        Some(known) => {
+            let label = label.map(|label| format!("/{label}")).unwrap_or_default();
+            format!("`{name}`, which is no parameter; did you mean `{known}{label}`?")
+        }
+        None => format!(
+            "`{name}`, which is no parameter; the parameters are {}, and all else stands in `settings`",
+            Project::PARAMETERS.join(", ")
+        ),
+    }
 }
 
 impl Projects {
@@ -111,7 +176,7 @@ impl Projects {
             parameter("settings", DEMO_SETTINGS),
         ];
         let projects: HashMap<_, _> = DEMO.parse().into_iter().map(|name| (name, parameters.clone())).collect();
-        Self::Fixed(projects.into())
+        Self::Fixed(Arc::new(Fixed { file: None, projects }))
     }
 
     /// The projects of a TOML file: a table for each, with the names of the parameters. `settings` may be a table.
@@ -120,35 +185,36 @@ impl Projects {
     /// A sentence that says what is wrong, and where.
     pub(crate) fn from_file(path: &Path) -> Result<Self, String> {
         let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
-        Self::parse(&text).map_err(|error| format!("{}: {error}", path.display()))
+        let projects = parse(&text).map_err(|error| format!("{}: {error}", path.display()))?;
+        Ok(Self::Fixed(Arc::new(Fixed { file: Some(path.to_owned()), projects })))
     }
 
-    fn parse(text: &str) -> Result<Self, String> {
-        let mut projects = HashMap::new();
-        for (name, project) in text.parse::<Table>().map_err(|error| error.to_string())? {
-            let Value::Table(project) = project else {
-                return Err(format!("`{name}` is not a table; write [{name}] above the parameters of a project"));
-            };
-            let name: ProjectName = name.parse().map_err(|error| format!("[{name}]: {error}"))?;
-            let parameters: Result<_, String> = project
-                .into_iter()
-                .map(|(parameter, value)| {
-                    let value = match value {
-                        Value::String(text) => text,
-                        Value::Table(settings) if parameter == "settings" => {
-                            serde_json::to_string(&settings).map_err(|error| error.to_string())?
-                        }
-                        _ => return Err(format!("`{parameter}` of [{name}] is not text in quotation marks")),
-                    };
-                    Ok(Parameter { name: parameter, value: value.into() })
-                })
-                .collect();
-            projects.insert(name, parameters?);
+    /// Finds what is wrong with any of the projects, where they are known.
+    ///
+    /// # Errors
+    /// A sentence with the project, the parameter and what it takes.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        match self {
+            Self::Fixed(fixed) => {
+                let mut names: Vec<_> = fixed.projects.keys().collect();
+                names.sort_unstable_by_key(|name| name.as_str());
+                names.into_iter().try_for_each(|name| fixed.check(name))
+            }
+            #[cfg(feature = "aws")]
+            Self::ParameterStore(_) => Ok(()),
         }
-        if projects.is_empty() {
-            return Err("it names no project; write [demo], and the parameters below it".to_owned());
+    }
+
+    /// Whether a project is known that follows references.
+    pub(crate) fn any_follows(&self) -> bool {
+        match self {
+            Self::Fixed(fixed) => fixed.projects.values().any(|parameters| {
+                let project = Project::from_parameters(parameters.clone(), "");
+                project.delivery.is_ok_and(|delivery| delivery.settings.follow())
+            }),
+            #[cfg(feature = "aws")]
+            Self::ParameterStore(_) => false,
         }
-        Ok(Self::Fixed(projects.into()))
     }
 
     /// Those of Parameter Store, which PARAMETER_PREFIX, EXTRA_CA_FILE and AWS's own variables say how to reach.
@@ -181,7 +247,11 @@ impl Projects {
         let folder = self.folder(name);
         let parameters = self.load(name).await.map_err(|error| format!("{folder} cannot be read: {error}"))?;
         if parameters.is_empty() {
-            return Err(format!("there is no project {name}: nothing is under {folder}/"));
+            return Err(match self {
+                Self::Fixed(_) => format!("there is no project {name}: {}", self.absence(name)),
+                #[cfg(feature = "aws")]
+                Self::ParameterStore(_) => format!("there is no project {name}: nothing is under {folder}/"),
+            });
         }
         Ok(Project::from_parameters(parameters, &folder))
     }
@@ -249,30 +319,62 @@ impl Projects {
     /// The names, where they are known.
     pub(crate) fn names(&self) -> Vec<&str> {
         match self {
-            Self::Fixed(projects) => {
-                let mut names: Vec<_> = projects.keys().map(ProjectName::as_str).collect();
-                names.sort_unstable();
-                names
-            }
+            Self::Fixed(fixed) => fixed.names(),
             #[cfg(feature = "aws")]
             Self::ParameterStore(_) => Vec::new(),
         }
     }
 }
 
+fn parse(text: &str) -> Result<HashMap<ProjectName, Vec<Parameter>>, String> {
+    let mut projects = HashMap::new();
+    for (name, project) in text.parse::<Table>().map_err(|error| error.to_string())? {
+        let Value::Table(project) = project else {
+            return Err(format!("`{name}` is not a table; write [{name}] above the parameters of a project"));
+        };
+        let name: ProjectName = name.parse().map_err(|error| format!("[{name}]: {error}"))?;
+        let parameters: Result<_, String> = project
+            .into_iter()
+            .map(|(parameter, value)| {
+                let value = match value {
+                    Value::String(text) => text,
+                    Value::Table(settings) if parameter == "settings" => {
+                        serde_json::to_string(&settings).map_err(|error| error.to_string())?
+                    }
+                    _ if !is_known(&parameter) => return Err(format!("[{name}] has {}", not_a_parameter(&parameter))),
+                    _ => return Err(format!("`{parameter}` of [{name}] is not text in quotation marks")),
+                };
+                Ok(Parameter { name: parameter, value: value.into() })
+            })
+            .collect();
+        projects.insert(name, parameters?);
+    }
+    if projects.is_empty() {
+        return Err("it names no project; write [demo], and the parameters below it".to_owned());
+    }
+    Ok(projects)
+}
+
 impl ProjectSource for Projects {
     fn folder(&self, project: &ProjectName) -> String {
         match self {
-            // The names are those of Parameter Store, so that messages read alike.
-            Self::Fixed(_) => format!("/stripe-amplitude/{project}"),
+            Self::Fixed(fixed) => format!("{}/{project}", fixed.place()),
             #[cfg(feature = "aws")]
             Self::ParameterStore(store) => store.folder(project),
         }
     }
 
+    fn absence(&self, project: &ProjectName) -> String {
+        match self {
+            Self::Fixed(fixed) => format!("{} has no [{project}]; it has {}", fixed.place(), fixed.names().join(", ")),
+            #[cfg(feature = "aws")]
+            Self::ParameterStore(store) => store.absence(project),
+        }
+    }
+
     async fn load(&self, project: &ProjectName) -> Result<Vec<Parameter>, LoadError> {
         match self {
-            Self::Fixed(projects) => Ok(projects.get(project).cloned().unwrap_or_default()),
+            Self::Fixed(fixed) => Ok(fixed.projects.get(project).cloned().unwrap_or_default()),
             #[cfg(feature = "aws")]
             Self::ParameterStore(store) => store.load(project).await,
         }
@@ -287,7 +389,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_file_has_a_table_for_each_project_with_the_names_of_the_parameters() {
-        let projects = Projects::parse(
+        let projects = parse(
             r#"
             [shop]
             stripe-signing-secret = "whsec_a"
@@ -299,6 +401,7 @@ mod tests {
             "#,
         )
         .unwrap();
+        let projects = Projects::Fixed(Arc::new(Fixed { file: None, projects }));
         assert_eq!(projects.names(), ["other", "shop"]);
         let parameters = projects.load(&"shop".parse().unwrap()).await.unwrap();
         let project = Project::from_parameters(parameters, "/stripe-amplitude/shop");
@@ -314,10 +417,42 @@ mod tests {
             ("stripe-signing-secret = \"whsec_a\"", "write [stripe-signing-secret]"),
             ("[\"a b\"]", "[a b]: a project's name"),
             ("[shop]\namplitude-api-key = 7", "`amplitude-api-key` of [shop]"),
+            ("[shop]\nreferences = true", "[shop] has `references`, which is no parameter; the parameters are"),
             ("", "names no project"),
         ] {
-            let error = Projects::parse(text).unwrap_err();
+            let error = parse(text).unwrap_err();
             assert!(error.contains(words), "{error}");
         }
+    }
+
+    #[test]
+    fn each_project_is_checked_and_what_is_wrong_is_told_with_what_it_takes() {
+        for (more, words) in [
+            ("amplitude-api-key = \"key\"", None),
+            ("", Some("f.toml: `amplitude-api-key` of [shop] is missing; write it below")),
+            ("amplitude-api-key = \"key\"\nstripe_api_key = \"x\"", Some("did you mean `stripe-api-key`?")),
+            ("stripe-signing-secrets = \"x\"", Some("did you mean `stripe-signing-secret`?")),
+            ("\"stripe_signing_secret/eu\" = \"x\"", Some("did you mean `stripe-signing-secret/eu`?")),
+            ("references = \"follow\"", Some("all else stands in `settings`")),
+            ("stripe-api-key = \"pk_live_x\"", Some("`stripe-api-key` of [shop] holds a publishable key")),
+            ("settings = { references = true }", Some("`settings` of [shop] cannot be used: `references`")),
+        ] {
+            let projects = parse(&format!("[shop]\nstripe-signing-secret = \"whsec_a\"\n{more}")).unwrap();
+            let projects = Projects::Fixed(Arc::new(Fixed { file: Some("f.toml".into()), projects }));
+            let error = projects.check().err();
+            match words {
+                None => assert_eq!(error, None),
+                Some(words) => assert!(error.as_ref().is_some_and(|error| error.contains(words)), "{more}: {error:?}"),
+            }
+        }
+        assert_eq!(Projects::built_in().check(), Ok(()));
+    }
+
+    #[tokio::test]
+    async fn a_project_that_a_file_does_not_have_is_told_with_those_that_it_has() {
+        let projects = parse("[shop]\n[other]").unwrap();
+        let projects = Projects::Fixed(Arc::new(Fixed { file: Some("f.toml".into()), projects }));
+        let error = projects.project(&"shp".parse().unwrap()).await.unwrap_err();
+        assert_eq!(error, "there is no project shp: f.toml has no [shp]; it has other, shop");
     }
 }

@@ -14,6 +14,9 @@ use crate::server;
 use crate::terminal::say;
 use crate::workbench::{Amplitude, Stripe, Workbench, without_user};
 
+const KNOWS_LITTLE: &str =
+    "The local Stripe knows only what its events told it; --objects FILE adds objects, --stripe real asks your account";
+
 /// Serve the function's handler on this machine, and show in the browser what lands in Amplitude, and why
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
@@ -44,6 +47,10 @@ pub(crate) struct Arguments {
     /// `real`, or the URL of an API like Stripe's
     #[arg(long, value_name = "WHERE", default_value = "local")]
     stripe: Stripe,
+    /// A file with an object of Stripe's in each line, for the local Stripe, in the shape of API version 2024-06-20 (may be
+    /// repeated)
+    #[arg(long, value_name = "FILE")]
+    objects: Vec<PathBuf>,
     /// A file for the deliveries, so that they survive a restart; it is made where it is not there. Customers' data is
     /// in it
     #[arg(long, value_name = "FILE")]
@@ -86,18 +93,26 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>
         None if arguments.parameter_store => Projects::parameter_store()?,
         None => Projects::built_in(),
     };
+    projects.check()?;
+    if !arguments.objects.is_empty() && arguments.stripe != Stripe::Local {
+        return Err("--objects is for the local Stripe, --stripe local".into());
+    }
     let listener = server::listen(arguments.port).await?;
     let address = format!("http://{}", listener.local_addr()?);
     let url = format!("{address}/stripe/");
     let names: Vec<String> = projects.names().into_iter().map(str::to_owned).collect();
+    let follows = projects.any_follows();
     let Arguments { amplitude, stripe, data, .. } = &arguments;
     let workbench = Workbench::new(projects, amplitude.clone(), stripe.clone(), data.as_deref()).await?;
+    if let Some(local) = workbench.stripe() {
+        arguments.objects.iter().try_for_each(|file| local.load(file))?;
+    }
     match &*names {
-        [] => say!("Serving {url}{{project}} for every project of Parameter Store.")?,
+        [] => say!("Serving {url}NAME, for every project NAME of Parameter Store.")?,
         names => names.iter().try_for_each(|name| say!("Serving {url}{name}"))?,
     }
     say!("What lands in Amplitude, and why, is on {address}/")?;
-    let example = names.first().map_or("{project}", String::as_str);
+    let example = names.first().map_or("NAME", String::as_str);
     match amplitude {
         Amplitude::Emulator => {
             let (_, amplitude) = workbench.emulator().ok_or("there is no local Amplitude")?;
@@ -107,7 +122,12 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>
         Amplitude::Url(url) => say!("Events go to {}", without_user(url))?,
     }
     match (stripe, workbench.stripe()) {
-        (_, Some(local)) => say!("References are read from a local Stripe, {}", local.url())?,
+        (_, Some(local)) => {
+            say!("References are read from a local Stripe, {}", local.url())?;
+            if follows {
+                say!("{KNOWS_LITTLE}")?;
+            }
+        }
         (Stripe::Url(url), _) => say!("References are read from {}", without_user(url))?,
         _ => say!("References are read from Stripe itself, with the keys of the projects.")?,
     }
@@ -117,7 +137,17 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>
             "(with the secret that it prints as stripe-signing-secret in a file for --projects; `demo` has {DEMO_SECRET})"
         )?;
     }
-    say!("To send a sample: stripe-amplitude-cli send events/stripe/invoice.paid.json --to {url}{example}\n")?;
+    // The secret stays where it is.
+    let secret = match &arguments.projects {
+        Some(file) => format!(" --projects {}", file.display()),
+        None if arguments.parameter_store => " --secret whsec_…".to_owned(),
+        None => String::new(),
+    };
+    say!("To send a sample: stripe-amplitude-cli send events/stripe/invoice.paid.json --to {url}{example}{secret}")?;
+    if arguments.parameter_store {
+        say!("(with the project's name for NAME, and its stripe-signing-secret for whsec_…)")?;
+    }
+    say!("")?;
 
     log::start(LevelFilter::INFO);
     tokio::select! {

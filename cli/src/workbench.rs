@@ -320,7 +320,8 @@ impl Workbench {
         context.objects = replay.as_ref().map(|replay| &replay.objects);
         let explanation = Explanation::of(event, &context, now, now).ok()?;
         let reads = replay.as_ref().map(|replay| replay.shown(&entry.reads, &explanation));
-        let (text, notes) = (explanation.to_string(), note::notes(&explanation));
+        let text = format!("{}{explanation}", reads::little_known(&entry.reads));
+        let notes = note::notes(&explanation);
         Some(Explained { text, notes, reads: reads.unwrap_or_default() })
     }
 

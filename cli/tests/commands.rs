@@ -69,6 +69,48 @@ fn projects_come_from_a_file() {
 }
 
 #[test]
+fn the_sample_that_serve_prints_works_for_a_project_of_a_file() {
+    let shop = "[shop]\nstripe-signing-secret = \"whsec_shop\"\namplitude-api-key = \"key\"\n";
+    let path = file("sample.toml", shop);
+    let mut serving = Serving::start(&["--projects", &path]);
+    let line = serving.line_with("To send a sample: ");
+    let command: Vec<_> = line.strip_prefix("To send a sample: stripe-amplitude-cli ").unwrap().split(' ').collect();
+    let (code, out, err) = run(&command);
+    assert_eq!(code, Some(0), "{line}: {out}{err}");
+    // A project that is not in it is told with those that are.
+    let other = serving.url.replace("/shop", "/shp");
+    let (_, out, _) = run(&["send", EVENT, "--to", &other]);
+    assert!(out.contains("no such project: ") && out.contains("sample.toml has no [shp]; it has shop"), "{out}");
+    // So is a URL without a project.
+    let (code, _, err) = run(&["send", EVENT, "--to", &serving.url.replace("stripe/shop", "")]);
+    assert!(code == Some(1) && err.contains("/stripe/demo, for example"), "{err}");
+}
+
+#[test]
+fn serve_does_not_start_with_a_project_that_cannot_be_used() {
+    let path = file("wrong.toml", "[shop]\nstripe-signing-secret = \"whsec_shop\"\nstripe_api_key = \"rk_live_1\"\n");
+    let (code, out, err) = run(&["serve", "--port", "0", "--projects", &path]);
+    assert_eq!((code, &*out), (Some(1), ""));
+    assert!(err.contains("wrong.toml: [shop] has `stripe_api_key`") && err.contains("`stripe-api-key`?"), "{err}");
+}
+
+#[test]
+fn objects_of_a_file_are_in_the_local_stripe_of_serve() {
+    let (event, _) = following();
+    let customer = json!({"id": "cus_1", "object": "customer", "metadata": {"user_id": "user_9"}});
+    let objects = file("objects-for-serve.ndjson", &format!("{customer}\n"));
+    let mut serving = Serving::start(&["--objects", &objects]);
+    serving.line_with("The local Stripe knows only what its events told it; --objects FILE");
+    let (code, out, _) = run(&["send", &event, "--to", &serving.url]);
+    assert!(code == Some(0) && out.contains("\"user_id_from\":\"customer.metadata.user_id\""), "{out}");
+    let broken = file("no-objects.ndjson", "{}\n");
+    let (code, _, err) = run(&["serve", "--port", "0", "--objects", &broken]);
+    assert!(code == Some(1) && err.contains("no-objects.ndjson, line 1: "), "{err}");
+    let (code, _, err) = run(&["serve", "--port", "0", "--objects", &objects, "--stripe", "real"]);
+    assert!(code == Some(1) && err.contains("--stripe local"), "{err}");
+}
+
+#[test]
 fn mistakes_are_told_on_standard_error_with_what_to_do() {
     for (arguments, code, words) in [
         (&["send", "no-such-file.json"][..], 1, "no-such-file.json"),
@@ -214,6 +256,22 @@ fn a_generated_shop_lands_once_with_the_figures_of_its_summary() {
     let (code, again, _) = run(&shop);
     assert_eq!((code, again.split_once("\n\n").unwrap().1), (Some(0), out.split_once("\n\n").unwrap().1));
     assert_eq!(serving.accepted(&amplitude).len(), accepted.len());
+}
+
+#[test]
+fn a_generated_shop_tells_from_where_its_user_ids_are() {
+    let serving = Serving::start(&[]);
+    let (_, followed, _) = run(&["generate", "--users", "5", "--weeks", "2", "--to", &serving.url]);
+    assert!(
+        followed.contains("\nUser IDs: ") && followed.contains("checkout_session.client_reference_id"),
+        "{followed}"
+    );
+    let shop = "[demo]\nstripe-signing-secret = \"whsec_demo\"\namplitude-api-key = \"key\"\nsettings = { max_age_days = 0 }\n";
+    let serving = Serving::start(&["--projects", &file("not-followed.toml", shop)]);
+    let (code, out, err) = run(&["generate", "--users", "5", "--weeks", "2", "--to", &serving.url]);
+    assert!(code == Some(0) && err.is_empty(), "{err}");
+    let line = out.split_once("\nUser IDs: ").unwrap().1;
+    assert!(line.contains(" from customer,") && line.contains("settings decide"), "{out}");
 }
 
 #[test]
@@ -422,6 +480,9 @@ fn a_preview_says_what_would_be_read_and_reads_nothing() {
         assert!(out.contains(words), "{words}: {out}");
     }
     assert!(!out.contains("POST "), "{out}");
+    assert!(out.starts_with("The request cannot be shown without a read") && out.contains("--follow"), "{out}");
+    let (code, out, err) = run(&["preview", &event, "--settings", &settings, "--request"]);
+    assert!(code == Some(0) && out.is_empty() && err.starts_with("The request cannot be shown"), "{err}");
 }
 
 #[test]
@@ -463,7 +524,10 @@ fn a_preview_that_follows_reads_with_the_key_in_the_environment() {
     stripe.remove("cus_1");
     fails(key, "another account");
     let (code, _, err) = self::run(&["preview", &event, "--follow"]);
-    assert!(code == Some(1) && err.contains("--follow is for settings"), "{err}");
+    assert!(code == Some(1) && err.contains("--follow is for settings") && !err.contains("warning: "), "{err}");
+    let off = file("not-following.json", r#"{"user_id_paths": ["customer.metadata.id", "customer"]}"#);
+    let (code, _, err) = self::run(&["preview", &event, "--settings", &off, "--follow"]);
+    assert!(code == Some(1) && err.contains("warning: `user_id_paths` has customer.metadata.id"), "{err}");
 }
 
 #[test]

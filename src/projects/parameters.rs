@@ -143,6 +143,11 @@ pub struct ConfigurationError {
 }
 
 impl ConfigurationError {
+    /// The name of the parameter, below the project's folder.
+    pub fn parameter(&self) -> &str {
+        &self.name
+    }
+
     /// What is wrong with the parameter.
     pub fn problem(&self) -> &Problem {
         &self.problem
@@ -287,6 +292,17 @@ impl Project {
         let secrets = secrets.into_iter().map(|(label, secret)| SigningSecret::new(secret, label)).collect();
         Self { secrets, delivery, unknown_parameters }
     }
+
+    /// The names of all parameters; those of Stripe's take a label behind them, after a slash.
+    pub const PARAMETERS: [&str; 7] = [
+        parameter::SIGNING_SECRET,
+        parameter::NEXT_SIGNING_SECRET,
+        parameter::API_KEY,
+        parameter::TEST_API_KEY,
+        parameter::STRIPE_API_KEY,
+        parameter::STRIPE_TEST_API_KEY,
+        parameter::SETTINGS,
+    ];
 
     /// The full names of parameters that this version does not know, and passes over.
     pub fn unknown_parameters(&self) -> &[String] {

@@ -10,6 +10,14 @@ pub trait ProjectSource: Send + Sync {
     /// The folder of the project's parameters, for messages: `/stripe-amplitude/demo`.
     fn folder(&self, project: &ProjectName) -> String;
 
+    /// Why there is no such project, and what to do: goes on after `no such project: `.
+    fn absence(&self, project: &ProjectName) -> String {
+        let folder = self.folder(project);
+        format!(
+            "there are no parameters under {folder}/ in this account and Region; after creating them, wait a minute"
+        )
+    }
+
     /// All parameters of a project; none where there is no such project.
     fn load(&self, project: &ProjectName) -> impl Future<Output = Result<Vec<Parameter>, LoadError>> + Send;
 }

@@ -47,6 +47,7 @@ mod versions;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, TcpListener};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use std::{fmt, io};
@@ -213,6 +214,24 @@ impl Emulator {
     /// Where it has no ID, or is of another kind.
     pub fn put_in(&self, account: &str, object: Value) -> Result<(), UnknownObject> {
         self.state().objects.put(Some(account), object).ok_or(UnknownObject)
+    }
+
+    /// Puts the objects of a file, one in each line, as [`put`](Self::put) does.
+    ///
+    /// # Errors
+    /// Where it cannot be read, or a line is no object that can be put; it names the file and the line.
+    pub fn load(&self, file: &Path) -> io::Result<()> {
+        let name = file.display();
+        let text =
+            std::fs::read_to_string(file).map_err(|error| io::Error::new(error.kind(), format!("{name}: {error}")))?;
+        for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+            let wrong = |error: &dyn fmt::Display| {
+                io::Error::new(io::ErrorKind::InvalidData, format!("{name}, line {}: {error}", index + 1))
+            };
+            let object = serde_json::from_str(line).map_err(|error| wrong(&error))?;
+            self.put(object).map_err(|error| wrong(&error))?;
+        }
+        Ok(())
     }
 
     /// Learns from an event, whoever made it, what it tells of Stripe's objects: its own, if it is of a kind that is kept

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write as _};
 use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -50,7 +50,7 @@ fn run(options: &Options) -> io::Result<std::convert::Infallible> {
     let stripe = Emulator::start_on(listener)?;
     stripe.set_default_version(&options.api_version);
     options.key.iter().for_each(|key| stripe.allow(key, &Permission::ALL));
-    options.objects.iter().try_for_each(|file| load(&stripe, file))?;
+    options.objects.iter().try_for_each(|file| stripe.load(file))?;
 
     let mut stdout = io::stdout();
     writeln!(stdout, "stripe-emulator listening on {}, with the key {SECRET_KEY}", stripe.url())?;
@@ -59,17 +59,6 @@ fn run(options: &Options) -> io::Result<std::convert::Infallible> {
     loop {
         std::thread::park();
     }
-}
-
-fn load(stripe: &Emulator, file: &Path) -> io::Result<()> {
-    let name = file.display().to_string();
-    let text = std::fs::read_to_string(file).map_err(|error| named(&name, error))?;
-    for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-        let place = format!("{name}, line {}", index + 1);
-        let object = serde_json::from_str(line).map_err(|error| named(&place, error.into()))?;
-        stripe.put(object).map_err(|error| named(&place, io::Error::other(error)))?;
-    }
-    Ok(())
 }
 
 fn named(what: &str, error: io::Error) -> io::Error {

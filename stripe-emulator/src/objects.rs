@@ -97,16 +97,31 @@ impl Objects {
     }
 
     /// An object of an event: its fields in the place of those that are known, and what it names, if that is not known.
+    /// What stands in it expanded is an object of its own. The metadata of its subscription, which an invoice shows, is
+    /// older than what the subscription's own events tell, so it counts only where they told nothing.
     /// Decision: what Stripe never removes is there as soon as an event names it, with nothing but its ID. An event
     /// that was made up from another mode's or account's is taken at its word.
     pub(crate) fn learn(&mut self, account: Option<&str>, livemode: Option<bool>, object: &Value) {
+        let mut object = shapes::as_kept(object);
+        for value in object.as_object_mut().into_iter().flat_map(|fields| fields.values_mut()) {
+            if let (Some(id), Some(_)) = (value.get("id").and_then(Value::as_str).map(str::to_owned), kind_of(value)) {
+                self.learn(account, livemode, value);
+                *value = id.into();
+            }
+        }
         for name in ["customer", "subscription", "payment_intent", "charge"] {
             if let Some(id) = object.get(name).and_then(Value::as_str) {
                 self.learn_one(account, livemode, id, &json!({"id": id, "object": name}));
             }
         }
+        let metadata = object.pointer("/subscription_details/metadata").filter(|metadata| metadata.is_object());
+        if let (Some(metadata), Some(id)) = (metadata, object.get("subscription").and_then(Value::as_str))
+            && self.stored.get(id).is_some_and(|stored| stored.object.get("metadata").is_none())
+        {
+            self.learn_one(account, livemode, id, &json!({"id": id, "object": "subscription", "metadata": metadata}));
+        }
         if let Some(id) = object.get("id").and_then(Value::as_str) {
-            self.learn_one(account, livemode, id, object);
+            self.learn_one(account, livemode, id, &object);
         }
     }
 
@@ -244,6 +259,10 @@ fn page<'l, 's>(
 
 fn list(url: &str, data: Vec<Value>, has_more: bool) -> Value {
     json!({"object": "list", "url": url, "has_more": has_more, "data": data})
+}
+
+fn kind_of(object: &Value) -> Option<&'static Kind> {
+    Kind::named(object.get("object")?.as_str()?)
 }
 
 fn id_of(object: &Value) -> &str {

@@ -28,6 +28,21 @@ pub(crate) fn object(kind: &Kind, object: &Value, version: &ApiVersion) -> Value
     shown
 }
 
+/// An object of any version, in the shape of [`API_VERSION`](crate::API_VERSION) as far as its subscription goes, which
+/// later invoices name in `parent` only.
+pub(crate) fn as_kept(object: &Value) -> Value {
+    let mut kept = object.clone();
+    let details = object.pointer("/parent/subscription_details").and_then(Value::as_object);
+    if let (Some(details), Some(fields)) = (details, kept.as_object_mut())
+        && fields.get("object").is_some_and(|kind| kind == "invoice")
+    {
+        let detail = |name: &str| details.get(name).cloned().unwrap_or_default();
+        fields.entry("subscription").or_insert_with(|| detail("subscription"));
+        fields.entry("subscription_details").or_insert_with(|| json!({"metadata": detail("metadata")}));
+    }
+    kept
+}
+
 /// The list of an object's lines, as far as it stands in the object.
 pub(crate) fn first_lines(kind: &Kind, object: &Value, version: &ApiVersion) -> Value {
     let all = lines(kind, object);

@@ -107,6 +107,30 @@ async fn objects_are_learned_from_events_and_what_is_known_of_them_stays() {
 }
 
 #[tokio::test]
+async fn what_stands_in_an_object_of_an_event_is_learned() {
+    let (stripe, client) = shop();
+    let learn = |object: Value| stripe.learn(&json!({"livemode": false, "data": {"object": object}}));
+    let customer = json!({"id": "cus_8", "object": "customer", "metadata": {"user_id": "user_8"}});
+    learn(json!({"id": "pi_8", "object": "payment_intent", "customer": customer}));
+    assert_eq!(client.get("/v1/customers/cus_8").await.1["metadata"]["user_id"], "user_8");
+    assert_eq!(client.get("/v1/payment_intents/pi_8").await.1["customer"], "cus_8");
+    // The metadata of a subscription, in invoices of earlier and of later versions.
+    let details = json!({"metadata": {"user_id": "user_7"}});
+    learn(json!({"id": "in_7", "object": "invoice", "subscription": "sub_7", "subscription_details": details}));
+    let details = json!({"subscription": "sub_8", "metadata": {"user_id": "user_8"}});
+    learn(json!({"id": "in_8", "object": "invoice", "parent": {"subscription_details": details}}));
+    for (id, user) in [("sub_7", "user_7"), ("sub_8", "user_8")] {
+        assert_eq!(client.get(&format!("/v1/subscriptions/{id}")).await.1["metadata"]["user_id"], user);
+    }
+    assert_eq!(client.get("/v1/invoices/in_8").await.1["subscription"], "sub_8");
+    // What the subscription's own event told is newer.
+    learn(json!({"id": "sub_7", "object": "subscription", "metadata": {}}));
+    learn(json!({"id": "in_9", "object": "invoice", "subscription": "sub_7",
+                 "subscription_details": {"metadata": {"user_id": "old"}}}));
+    assert_eq!(client.get("/v1/subscriptions/sub_7").await.1["metadata"], json!({}));
+}
+
+#[tokio::test]
 async fn any_key_is_valid_where_that_is_allowed() {
     let (stripe, _) = shop();
     let client = Client::with_key(&stripe, "rk_test_of_somebody");

@@ -148,6 +148,14 @@ class Workbench(unittest.TestCase):
         reads = json.dumps(self.serving.get("/workbench/deliveries/2")["references"])
         self.assertNotIn("jenny", reads)
 
+    def test_what_the_local_stripe_does_not_know_is_no_fact_about_the_customer(self):
+        self.serving.deliver(sample("payment_intent.succeeded", customer="cus_0008", metadata={}, receipt_email=None))
+        self.open("deliveries/1")
+        read = '#reads [data-served="customer.metadata.amplitude_id"]'
+        self.see(read, "The local Stripe does not know more of it.")
+        self.see(f'{read} [data-at="customer.metadata.amplitude_id"]', "the local Stripe does not know more of it")
+        self.see("#explanation", "Read, but the local Stripe does not know more of it")
+
     def test_what_was_removed_and_what_counts_follow_the_settings(self):
         projects = pathlib.Path(tempfile.mkdtemp()) / "projects.toml"
         projects.write_text(

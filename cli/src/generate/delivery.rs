@@ -1,6 +1,8 @@
 //! Events on their way to an endpoint, each again until it is safe, as Stripe does it, but within seconds.
 
 use std::cell::{Cell, RefCell};
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -45,6 +47,8 @@ pub(crate) struct Tally {
     /// Nobody is there.
     unreachable: Cell<bool>,
     reasons: RefCell<Vec<String>>,
+    /// How many of the delivered ones got their user ID from which path, as the answers say; without a path, from none.
+    paths: RefCell<BTreeMap<Option<String>, usize>>,
 }
 
 impl Tally {
@@ -61,6 +65,21 @@ impl Tally {
     /// Why others are not; the first ones, each once.
     pub(crate) fn reasons(&self) -> Vec<String> {
         self.reasons.borrow().clone()
+    }
+
+    /// From where the user IDs are of those that are safe, the most frequent path first. Empty where no answer told.
+    pub(crate) fn paths(&self) -> Vec<(Option<String>, usize)> {
+        let mut paths: Vec<_> = self.paths.borrow().clone().into_iter().collect();
+        paths.sort_by_key(|(_, number)| Reverse(*number));
+        paths
+    }
+
+    /// Notes what the answer to a delivered event says.
+    fn note_path(&self, answer: &str) {
+        let answer: Value = serde_json::from_str(answer).unwrap_or_default();
+        if let Some(path) = answer.get("user_id_from") {
+            *self.paths.borrow_mut().entry(path.as_str().map(str::to_owned)).or_default() += 1;
+        }
     }
 
     fn is_hopeless(&self) -> bool {
@@ -129,7 +148,7 @@ pub(crate) async fn deliver(
 async fn deliver_one(endpoint: &Endpoint, body: Vec<u8>, tally: &Tally) -> Result<(), String> {
     let mut pauses = PAUSES.iter();
     loop {
-        let result = attempt(endpoint, body.clone()).await;
+        let result = attempt(endpoint, body.clone(), tally).await;
         let error = match result {
             Ok(()) => return Ok(()),
             Err(error) => error,
@@ -159,13 +178,14 @@ enum NotTaken {
     Refused(String),
 }
 
-async fn attempt(endpoint: &Endpoint, body: Vec<u8>) -> Result<(), NotTaken> {
+async fn attempt(endpoint: &Endpoint, body: Vec<u8>, tally: &Tally) -> Result<(), NotTaken> {
     let unreachable = |error: reqwest::Error| NotTaken::Unreachable(endpoint.explain(&error));
     let answer = endpoint.deliver(body).await.map_err(unreachable)?;
     let status = answer.status();
     // To the end, or the connection could not be used again.
     let body = answer.text().await.map_err(unreachable)?;
     if status.is_success() {
+        tally.note_path(&body);
         return Ok(());
     }
     let body: String = body.trim_end().chars().take(LONGEST_REASON).collect();

@@ -366,6 +366,7 @@ mod tests {
                 milliseconds: 1.25,
                 status: Some(200),
                 problem: None,
+                only_named: false,
                 object: Some("{}".to_owned()),
             }],
         }

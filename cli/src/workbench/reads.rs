@@ -23,6 +23,21 @@ use stripe_emulator::Emulator;
 use super::exchange::{DELIVERY, milliseconds, without_user};
 use crate::explanation::{Explanation, Fate, Translated};
 
+const KNOWS_NO_MORE: &str = "the local Stripe does not know more of it";
+
+/// What the local Stripe knew too little of, in words for the beginning of an explanation. Empty where that is nothing.
+pub(crate) fn little_known(reads: &[Read]) -> String {
+    let mut paths: Vec<_> = reads.iter().filter(|read| read.only_named).map(|read| &*read.path).collect();
+    paths.dedup();
+    if paths.is_empty() {
+        return String::new();
+    }
+    let paths: String = paths.into_iter().map(|path| format!("  GET {path}\n")).collect();
+    format!(
+        "Read, but {KNOWS_NO_MORE}:\n{paths}  What an event did not tell is not there. --objects FILE adds objects, --stripe real asks\n  your account.\n\n"
+    )
+}
+
 /// One object that an event needed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Read {
@@ -38,6 +53,9 @@ pub(crate) struct Read {
     pub(crate) status: Option<u16>,
     /// Why it was not read.
     pub(crate) problem: Option<String>,
+    /// The local Stripe has no more of it than its ID, if that. A file of earlier versions does not tell.
+    #[serde(default)]
+    pub(crate) only_named: bool,
     /// The object as JSON, so that what became of the event can still be explained.
     pub(crate) object: Option<String>,
 }
@@ -124,6 +142,7 @@ impl Reader {
             milliseconds: 0.0,
             status: None,
             problem: None,
+            only_named: false,
             object: None,
         });
         Some(reads.len() - 1)
@@ -143,6 +162,7 @@ impl Reader {
             read.milliseconds = milliseconds(*began) - read.after_milliseconds;
         }
         read.status = status;
+        read.only_named = self.0.local.is_some() && is_only_named(result);
         match result {
             Ok(Found::Object(object)) => read.object = serde_json::to_string(object.as_ref()).ok(),
             Ok(Found::Nothing) => {}
@@ -169,6 +189,23 @@ impl ObjectSource for Reader {
         let delivery = delivery();
         let place = self.note(delivery, reference, true);
         self.note_result(delivery, place, None, result);
+    }
+}
+
+/// Whether what was found tells nothing that an ID does not.
+fn is_only_named(result: &Result<Found, ReferenceError>) -> bool {
+    match result {
+        Ok(Found::Nothing) | Err(ReferenceError::NotFound(_)) => true,
+        Err(_) => false,
+        Ok(Found::Object(object)) => {
+            let object = serde_json::to_value(object.as_ref()).unwrap_or_default();
+            let says_nothing = |(name, value): (&String, &Value)| match name.as_str() {
+                "id" | "object" | "url" | "has_more" => true,
+                "data" => value.as_array().is_some_and(Vec::is_empty),
+                _ => false,
+            };
+            object.as_object().is_some_and(|fields| fields.iter().all(says_nothing))
+        }
     }
 }
 
@@ -253,7 +290,7 @@ impl Replay {
             let purpose = self.purposes.iter().find(|purpose| purpose.read == place);
             let path = purpose.map(|purpose| purpose.path.as_ref().map_or("product_names", FieldPath::as_str));
             let known = purpose.filter(|_| read.object.is_some()).zip(translated);
-            let found = known.map(|(purpose, translated)| self.found(purpose, translated));
+            let found = known.map(|(purpose, translated)| self.found(purpose, translated, read.only_named));
             json!({
                 "path": read.path,
                 "cached": read.cached,
@@ -261,6 +298,7 @@ impl Replay {
                 "milliseconds": read.milliseconds,
                 "status": read.status,
                 "problem": read.problem,
+                "only_named": read.only_named,
                 "is_there": read.object.is_some(),
                 "served": path,
                 "found": found.unwrap_or_default(),
@@ -270,7 +308,7 @@ impl Replay {
     }
 
     /// What was found at the paths that lead into an object: a value, or why there is none.
-    fn found(&self, purpose: &Purpose, translated: &Translated<'_>) -> Vec<Value> {
+    fn found(&self, purpose: &Purpose, translated: &Translated<'_>, only_named: bool) -> Vec<Value> {
         let names: &[&str] = match purpose.kind {
             ReferenceKind::Customer => &["customer"],
             ReferenceKind::Subscription => &["subscription"],
@@ -294,7 +332,10 @@ impl Replay {
         };
         let user = &translated.user;
         let passed_over = user.passed_over.iter().filter(|(path, _)| leads_there(path));
-        let passed_over = passed_over.map(|(path, reason)| json!({"at": path.as_str(), "not": reason.to_string()}));
+        let passed_over = passed_over.map(|(path, reason)| {
+            let why = if only_named { KNOWS_NO_MORE.to_owned() } else { reason.to_string() };
+            json!({"at": path.as_str(), "not": why})
+        });
         let given = user.found.iter().filter(|(path, _)| leads_there(path));
         let given = given.map(|(path, id)| json!({"at": path.as_str(), "value": id}));
         let mut found: Vec<_> = passed_over.chain(given).collect();
@@ -327,6 +368,7 @@ mod tests {
             milliseconds: 2.0,
             status: Some(200),
             problem: None,
+            only_named: false,
             object: object.map(|object| object.to_string()),
         }
     }
@@ -387,6 +429,49 @@ mod tests {
             local.update("cus_1", |_| is_known = true);
             assert_eq!(is_known, signed);
         }
+    }
+
+    #[tokio::test]
+    async fn what_the_local_stripe_has_only_the_id_of_is_marked() {
+        let local = Emulator::start().unwrap();
+        local.allow_any_key();
+        local.learn(&json!({"livemode": true, "data": {"object": {"id": "pi_1", "object": "payment_intent",
+                                                                  "customer": "cus_1"}}}));
+        local.put(json!({"id": "cus_2", "object": "customer", "metadata": {}})).unwrap();
+        let reader = Reader::new(crate::http::build().unwrap(), Some(local), None);
+        let key = "rk_live_1".into();
+        let access = Access { key: &key, parameter: "/p/stripe-api-key".to_owned(), account: None, is_live: true };
+        reader.watch(1, Bytes::new());
+        for (kind, id) in [
+            (ReferenceKind::Customer, "cus_1"),
+            (ReferenceKind::Customer, "cus_2"),
+            (ReferenceKind::Invoice, "in_1"),
+            (ReferenceKind::SessionOfPayment, "pi_1"),
+        ] {
+            let reference = Reference { kind, id: id.to_owned() };
+            let _ = DELIVERY.scope(1, reader.read(&access, &reference)).await;
+        }
+        let reads = reader.take(1, true);
+        let marks: Vec<_> = reads.iter().map(|read| read.only_named).collect();
+        assert_eq!(marks, [true, false, true, true]);
+        let words = little_known(&reads);
+        assert!(words.contains("\n  GET /v1/customers/cus_1\n") && !words.contains("cus_2"), "{words}");
+        assert_eq!(little_known(&reads[1..2]), "");
+    }
+
+    #[test]
+    fn what_is_not_known_is_no_fact_about_the_object() {
+        let payment = json!({"id": "pi_1", "object": "payment_intent", "invoice": "in_1"});
+        let invoice = json!({"id": "in_1", "object": "invoice", "subscription": "sub_1"});
+        let mut subscription = read("/v1/subscriptions/sub_1", Some(json!({"id": "sub_1", "object": "subscription"})));
+        subscription.only_named = true;
+        let sessions = read("/v1/checkout/sessions?subscription=sub_1&limit=1", None);
+        let of_payment = read("/v1/checkout/sessions?payment_intent=pi_1&limit=1", None);
+        let lines = read("/v1/invoices/in_1/lines?limit=100&expand%5B%5D=data.price.product", None);
+        let reads = [read("/v1/invoices/in_1", Some(invoice)), subscription, sessions, of_payment, lines];
+        let (shown, _) = shown(&payment, &reads);
+        assert_eq!(shown[1]["only_named"], true);
+        assert_eq!(shown[1]["found"], json!([{"at": "subscription.metadata.user_id", "not": KNOWS_NO_MORE}]));
     }
 
     #[tokio::test]

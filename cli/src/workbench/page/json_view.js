@@ -8,7 +8,7 @@ const MOST_LINES = 4000;
 
 const KINDS = {
   user_id: "User ID",
-  passed_over: "Passed over",
+  passed_over: "Skipped",
   device_id: "Device ID",
   revenue: "Revenue",
   removed: "Removed",

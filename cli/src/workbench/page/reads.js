@@ -14,11 +14,12 @@ export function reads({ url, reads: all }) {
   ];
 }
 
-function read({ path, cached, status: code, milliseconds, problem, is_there: isThere, served, found }) {
+function read({ path, cached, status: code, milliseconds, problem, only_named: onlyNamed, is_there: isThere, served, found }) {
   const how = cached
     ? [element("span", { class: "from-cache" }, "from the cache")]
     : [code === null ? "no answer" : status(code), ` in ${duration(milliseconds)}`];
-  const nothing = !problem && !isThere ? "There is none." : null;
+  const none = !problem && !isThere ? "There is none." : null;
+  const nothing = onlyNamed ? "The local Stripe does not know more of it." : none;
   return element(
     "li",
     { "data-cached": String(cached), "data-served": served ?? "" },
