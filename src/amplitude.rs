@@ -1,6 +1,7 @@
 //! What this project knows of Amplitude.
 
 pub mod batch;
+pub mod breaker;
 pub mod client;
 pub mod event;
 pub mod limits;

@@ -137,6 +137,8 @@ codes! {
     AmplitudeUnexpected = "amplitude_unexpected",
     /// Something else than Amplitude answers.
     NotAmplitude = "not_amplitude",
+    /// Amplitude has not answered of late, and is left alone for a while.
+    BreakerOpen = "breaker_open",
     /// No time was left to send the event.
     Deadline = "deadline",
     /// The event cannot be written as JSON.

@@ -23,14 +23,14 @@ fn main() -> ExitCode {
 async fn run(environment: Environment) -> Result<(), Error> {
     let http = http_client::build(environment.extra_ca_file.as_deref())?;
     let source = ParameterStore::new(&environment.access, http.clone(), environment.parameter_prefix);
-    let projects = Projects::new(source, environment.parameter_ttl);
+    let projects = Projects::new(source, environment.parameter_ttl).with_warm(environment.warm_projects);
     let queue = environment.redelivery_queue_url.map(|url| Sqs::new(&environment.access, http.clone(), url));
     let stripe = StripeApi::new(http.clone(), environment.stripe_api_url);
     let references = References::new(stripe, Pace::WEBHOOK);
     let amplitude = Client::new(http, environment.amplitude_url);
     let webhook = Webhook::new(projects, amplitude, references, environment.signature_tolerance);
     let webhook = Arc::new(webhook.with_queue(queue, environment.queue_first));
-    webhook.warm_up(&environment.warm_projects).await;
+    webhook.warm_up().await;
 
     gateway::run_concurrent(service_fn(move |request: Request| {
         let webhook = Arc::clone(&webhook);

@@ -18,12 +18,16 @@ use self::cache::{Cache, EarlyRefresh, Lookup};
 use self::name::ProjectName;
 use self::parameters::Project;
 use self::source::{LoadError, ProjectSource};
+use crate::clock::Clock;
 
 /// The longest time to wait for parameters where none are at hand.
 const FIRST_LOAD_LIMIT: Duration = Duration::from_millis(1500);
 
 /// The longest time to wait for parameters where old ones are at hand.
 const REFRESH_LIMIT: Duration = Duration::from_millis(500);
+
+/// So much of the time to live is left to chance: processes that were started together must not read again together.
+const RANDOM_PART: f64 = 0.2;
 
 /// Why there is no project to a name.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -46,6 +50,8 @@ pub enum Unavailable {
 #[derive(Debug)]
 pub struct Projects<S> {
     source: S,
+    warm: Option<Vec<ProjectName>>,
+    clock: Clock,
     cache: Mutex<Cache>,
 }
 
@@ -59,9 +65,29 @@ pub struct Found {
 }
 
 impl<S: ProjectSource> Projects<S> {
-    /// `ttl` is how long a project is used before it is read again.
+    /// `ttl` is how long a project is used before it is read again, at the most: up to a fifth less by chance.
     pub fn new(source: S, ttl: Duration) -> Self {
-        Self { source, cache: Mutex::new(Cache::new(ttl)) }
+        let cache = Mutex::new(Cache::new(shortened(ttl, fastrand::f64())));
+        Self { source, warm: None, clock: SystemTime::now, cache }
+    }
+
+    /// With the projects that are loaded before anybody asks for them, and that strangers cannot keep out of a process that
+    /// has just started.
+    #[must_use]
+    pub fn with_warm(self, names: Vec<ProjectName>) -> Self {
+        Self { warm: Some(names), ..self }
+    }
+
+    /// With another clock than the system's, for simulations.
+    #[must_use]
+    pub fn with_clock(self, clock: fn() -> SystemTime) -> Self {
+        Self { clock, ..self }
+    }
+
+    /// Whether the project is one of those of [`Self::with_warm`]. `None` where there is no such list, because nothing here
+    /// is started again and again.
+    pub fn is_warm(&self, name: &ProjectName) -> Option<bool> {
+        self.warm.as_ref().map(|warm| warm.contains(name))
     }
 
     /// The project of this name.
@@ -69,13 +95,14 @@ impl<S: ProjectSource> Projects<S> {
     /// # Errors
     /// Where there is none, or where that cannot be found out now.
     pub async fn get(&self, name: &ProjectName, deadline: Instant) -> Result<Found, Unavailable> {
-        let lookup = self.cache().lookup(name, SystemTime::now());
+        let is_warm = self.is_warm(name).unwrap_or_default();
+        let lookup = self.cache().lookup(name, is_warm, self.now());
         match lookup {
             Lookup::Known(result) => self.explain(name, result).map(|project| Found { project, just_loaded: false }),
             Lookup::Load(ticket) => {
                 let limit = if ticket.has_old_value { REFRESH_LIMIT } else { FIRST_LOAD_LIMIT };
                 self.load(name, &ticket, deadline.min(Instant::now() + limit)).await;
-                let result = self.cache().result(name, SystemTime::now());
+                let result = self.cache().result(name, self.now());
                 self.explain(name, result).map(|project| Found { project, just_loaded: true })
             }
         }
@@ -85,7 +112,7 @@ impl<S: ProjectSource> Projects<S> {
     /// `None` where that brings nothing new.
     pub async fn refresh(&self, name: &ProjectName, seen: &Arc<Project>, deadline: Instant) -> Option<Arc<Project>> {
         let limit = deadline.min(Instant::now() + REFRESH_LIMIT);
-        let refresh = self.cache().early_refresh(name, seen, SystemTime::now());
+        let refresh = self.cache().early_refresh(name, seen, self.now());
         match refresh {
             EarlyRefresh::Newer(project) => return Some(project),
             EarlyRefresh::Load(ticket) => self.load(name, &ticket, limit).await,
@@ -94,20 +121,14 @@ impl<S: ProjectSource> Projects<S> {
                 let _ = timeout_at(limit, gate.lock()).await;
             }
         }
-        self.cache().newer(name, seen, SystemTime::now())
+        self.cache().newer(name, seen, self.now())
     }
 
-    /// Loads these projects at the same time, before anybody asks for them, and gives those that are there.
-    pub async fn warm(
-        &self,
-        names: &[ProjectName],
-        deadline: Instant,
-    ) -> Vec<(ProjectName, Result<Arc<Project>, Unavailable>)> {
-        join_all(names.iter().map(|name| async move {
-            let ticket = self.cache().warm(name);
-            self.load(name, &ticket, deadline).await;
-            let result = self.cache().result(name, SystemTime::now());
-            (name.clone(), self.explain(name, result))
+    /// Loads the projects of [`Self::with_warm`] at the same time, and gives what came of each.
+    pub async fn warm_up(&self, deadline: Instant) -> Vec<(ProjectName, Result<Arc<Project>, Unavailable>)> {
+        join_all(self.warm.iter().flatten().map(|name| async move {
+            let found = self.get(name, deadline).await;
+            (name.clone(), found.map(|found| found.project))
         }))
         .await
     }
@@ -132,7 +153,7 @@ impl<S: ProjectSource> Projects<S> {
                 Err(error) => Err(error),
             };
             let error = loaded.as_ref().err().cloned();
-            let now = SystemTime::now();
+            let now = self.now();
             self.cache().record(name, loaded, now);
             // Where there is no old value, the answer says what is wrong.
             if let Some(error) = error
@@ -157,10 +178,19 @@ impl<S: ProjectSource> Projects<S> {
         })
     }
 
+    fn now(&self) -> SystemTime {
+        (self.clock)()
+    }
+
     fn cache(&self) -> MutexGuard<'_, Cache> {
         // The cache holds nothing that a panic could leave half done.
         self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A time to live, less the part that is left to chance: a number from 0 to 1.
+fn shortened(ttl: Duration, chance: f64) -> Duration {
+    ttl.mul_f64(1.0 - RANDOM_PART * chance)
 }
 
 #[cfg(test)]
@@ -262,5 +292,38 @@ pub(crate) mod tests {
         let now = projects.get(&name(), soon()).await.unwrap().project;
         assert!(projects.refresh(&name(), &now, soon()).await.is_none(), "it is too early for another one");
         assert_eq!(source.loads(), 2);
+    }
+
+    #[test]
+    fn processes_that_were_started_together_do_not_read_again_together() {
+        let ttl = Duration::from_secs(300);
+        let mut reads = std::collections::BTreeMap::<u64, u32>::new();
+        for process in 0..1000 {
+            let time = shortened(ttl, f64::from(process) / 1000.0);
+            assert!(time <= ttl, "never longer than it is said to be");
+            *reads.entry(time.as_secs()).or_default() += 1;
+        }
+        assert!(reads.values().all(|reads| *reads <= 20), "of a thousand, in one second: {reads:?}");
+    }
+
+    /// Half a minute before the end of the time, about half of the processes have read again.
+    #[tokio::test(start_paused = true)]
+    async fn each_process_has_a_time_to_live_of_its_own() {
+        thread_local! { static TIME: std::cell::Cell<u64> = const { std::cell::Cell::new(0) } }
+        let clock = || SystemTime::UNIX_EPOCH + Duration::from_secs(1_720_000_000 + TIME.get());
+        fastrand::seed(7);
+        let source = Arc::new(Fake::new(&COMPLETE));
+        let processes: Vec<_> =
+            (0..100).map(|_| Projects::new(Arc::clone(&source), Duration::from_secs(300)).with_clock(clock)).collect();
+        let mut loads = Vec::new();
+        for time in [0, 239, 270, 300] {
+            TIME.set(time);
+            for projects in &processes {
+                projects.get(&name(), soon()).await.unwrap();
+            }
+            loads.push(source.loads());
+        }
+        assert_eq!((loads[0], loads[1], loads[3]), (100, 100, 200), "{loads:?}");
+        assert!((125..=175).contains(&loads[2]), "{loads:?}");
     }
 }

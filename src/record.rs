@@ -37,6 +37,8 @@ pub struct Record {
     pub amplitude: Stopwatch,
     /// Whether Stripe signs with several secrets.
     pub secret_rolling: bool,
+    /// Whether the project that signed is one of `WARM_PROJECTS`. Only the answer says it, and only to who can sign.
+    pub is_warm: Option<bool>,
     /// How often the queue has handed the message out.
     pub receive_count: Option<u32>,
     /// How many events of the request Amplitude accepted and did not count. A request with many events has them in the
@@ -86,6 +88,7 @@ impl Record {
             stripe: Reads::default(),
             amplitude: Stopwatch::default(),
             secret_rolling: false,
+            is_warm: None,
             receive_count: None,
             not_ingested: 0,
             function: function.map(str::to_owned),
@@ -567,6 +570,7 @@ mod tests {
             "amplitude_untrusted",
             "amplitude_unexpected",
             "not_amplitude",
+            "breaker_open",
             "deadline",
             "unserializable",
             "stripe_unavailable",
@@ -688,6 +692,7 @@ mod tests {
             },
             amplitude: Stopwatch(Some(Duration::from_millis(90))),
             secret_rolling: true,
+            is_warm: Some(false),
             receive_count: Some(1),
             not_ingested: 7,
             function: Some("function".to_owned()),

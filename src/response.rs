@@ -53,6 +53,7 @@ fn response(status: StatusCode, report: &Report, record: &Record) -> Response<St
         event: record.event_id(),
         event_type: record.event_type(),
         user_id_from: (report.outcome == Outcome::Forwarded).then_some(record.user_id_from()),
+        in_warm_projects: record.is_warm.filter(|is_warm| !is_warm),
     };
     let mut response = Response::new(serde_json::to_string(&body).unwrap_or_default());
     *response.status_mut() = status;
@@ -77,6 +78,9 @@ struct Body<'r> {
     /// For a forwarded event always there: `null` says that no path gave a user ID.
     #[serde(skip_serializing_if = "Option::is_none")]
     user_id_from: Option<Option<&'r FieldPath>>,
+    /// `false` where strangers can keep the project out of a process that has just started; `doctor` warns of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    in_warm_projects: Option<bool>,
 }
 
 #[cfg(test)]
@@ -100,6 +104,36 @@ mod tests {
         assert_eq!(answer.headers()[header::CONTENT_TYPE], "application/json");
         assert_eq!(answer.headers().contains_key(header::ALLOW), status == StatusCode::METHOD_NOT_ALLOWED);
         (status.as_u16(), serde_json::from_str(answer.body()).unwrap())
+    }
+
+    /// Scripts and `doctor` rely on these names. A change here is one of the contract: tell it in CHANGELOG.md.
+    #[test]
+    fn the_fields_that_others_rely_on() {
+        let body = Body {
+            outcome: "forwarded",
+            code: Some(Code::Deadline),
+            reason: Some("x"),
+            event: Some("evt_1"),
+            event_type: Some("charge.failed"),
+            user_id_from: Some(None),
+            in_warm_projects: Some(false),
+        };
+        let body = serde_json::to_value(body).unwrap();
+        let names: Vec<_> = body.as_object().unwrap().keys().map(String::as_str).collect();
+        let mut expected = ["outcome", "code", "reason", "event", "type", "user_id_from", "in_warm_projects"];
+        expected.sort_unstable();
+        assert_eq!(names, expected);
+    }
+
+    #[test]
+    fn a_project_that_is_not_warm_is_told_and_one_that_is_needs_no_word() {
+        for (is_warm, told) in [(None, None), (Some(true), None), (Some(false), Some(&json!(false)))] {
+            let mut record = Record::new(None, None, false);
+            record.is_warm = is_warm;
+            let answer = respond(Ok(Success::Forwarded), &record);
+            let body: Value = serde_json::from_str(answer.body()).unwrap();
+            assert_eq!(body.get("in_warm_projects"), told);
+        }
     }
 
     #[test]

@@ -2,8 +2,8 @@
 
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
@@ -12,8 +12,9 @@ use http::{HeaderMap, Method, Response};
 use tokio::time::{Instant, timeout_at};
 
 use crate::amplitude::Region;
+use crate::amplitude::breaker::{Breaker, Way};
 use crate::amplitude::client::{Delivery, EventSink};
-use crate::clock::now;
+use crate::clock::{Clock, unix_seconds};
 use crate::code::Code;
 use crate::follow::{Decided, Received, decide};
 use crate::forward::select;
@@ -45,11 +46,15 @@ const STRIPE_LIMIT: Duration = Duration::from_millis(1500);
 /// What has to be left for Amplitude, or it is not asked.
 const AMPLITUDE_RESERVE: Duration = Duration::from_secs(1);
 
-/// How long the queue is waited for where every event goes by it; then the event is delivered directly.
+/// The time that a probe of Amplitude may take: that of one attempt. While Amplitude does not answer, each probe holds a
+/// process.
+const PROBE_LIMIT: Duration = Duration::from_secs(2);
+
+/// How long the queue is waited for where Amplitude is not asked; then the event is delivered directly.
 const QUEUE_FIRST_LIMIT: Duration = Duration::from_millis(1500);
 
 /// The time that a warm-up may take in all.
-const WARM_UP_WITHIN: Duration = Duration::from_secs(3);
+const WARM_UP_WITHIN: Duration = Duration::from_millis(1500);
 
 /// The largest body that is taken.
 pub const LARGEST_BODY: usize = 4 * 1024 * 1024;
@@ -81,21 +86,38 @@ pub struct Webhook<S, A, O, Q> {
     references: References<O>,
     queue: Option<Q>,
     queue_first: bool,
+    breaker: Mutex<Breaker>,
     signature_tolerance: Duration,
+    clock: Clock,
     cold_start: ColdStart,
 }
 
 impl<S: ProjectSource, A: EventSink, O: ObjectSource> Webhook<S, A, O, Infallible> {
     /// A handler without a redelivery queue. `signature_tolerance` is the allowed clock difference, in both directions.
     pub fn new(projects: Projects<S>, amplitude: A, references: References<O>, signature_tolerance: Duration) -> Self {
-        let cold_start = ColdStart::default();
-        Self { projects, amplitude, references, queue: None, queue_first: false, signature_tolerance, cold_start }
+        Self {
+            projects,
+            amplitude,
+            references,
+            queue: None,
+            queue_first: false,
+            breaker: Mutex::default(),
+            signature_tolerance,
+            clock: SystemTime::now,
+            cold_start: ColdStart::default(),
+        }
     }
 
     /// The same with a queue, for what cannot be delivered; or, with `queue_first`, for everything.
     pub fn with_queue<Q: EventQueue>(self, queue: Option<Q>, queue_first: bool) -> Webhook<S, A, O, Q> {
-        let Self { projects, amplitude, references, signature_tolerance, cold_start, .. } = self;
-        Webhook { projects, amplitude, references, queue, queue_first, signature_tolerance, cold_start }
+        let Self { projects, amplitude, references, breaker, signature_tolerance, clock, cold_start, .. } = self;
+        Webhook { projects, amplitude, references, queue, queue_first, breaker, signature_tolerance, clock, cold_start }
+    }
+
+    /// With another clock than the system's, for simulations.
+    #[must_use]
+    pub fn with_clock(self, clock: fn() -> SystemTime) -> Self {
+        Self { clock, ..self }
     }
 }
 
@@ -116,7 +138,8 @@ impl<S: ProjectSource, A: EventSink, O: ObjectSource, Q: EventQueue> Webhook<S, 
         let project = record.parameter_store.time(self.projects.get(&name, deadline)).await?;
         let (body, project, source) = self.verify(&name, &header, request, project, deadline, record).await?;
         record.secret_rolling = header.is_rolling();
-        let message = Message { project: name, source, received: now(), body };
+        record.is_warm = self.projects.is_warm(&name);
+        let message = Message { project: name, source, received: unix_seconds(self.now()), body };
         let event = Event::parse(&message.body)?;
         record.event(&event, message.source.as_deref(), message.received);
         match self.deliver(event, &message, &project, deadline, record).await {
@@ -135,17 +158,15 @@ impl<S: ProjectSource, A: EventSink, O: ObjectSource, Q: EventQueue> Webhook<S, 
         record: &mut Record,
     ) -> Result<Success, Failure> {
         let delivery_settings = project.delivery.as_ref().map_err(Clone::clone)?;
-        if let Some(queue) = self.queue.as_ref().filter(|_| self.queue_first) {
+        let mut pass = None;
+        if let Some(queue) = &self.queue {
             let context = Received::from(message).context(delivery_settings, None);
             if let Err(reason) = select(&event, &context, message.received) {
                 return Ok(Success::Ignored(reason));
             }
-            let limit = deadline.min(Instant::now() + QUEUE_FIRST_LIMIT);
-            let cause =
-                Cause { code: Some(Code::DeliveryQueue.as_str()), reason: "every event goes to the queue first" };
-            match in_time(limit, queue.put(message, cause)).await {
-                Ok(()) => return Ok(Success::Queued),
-                Err(error) => tracing::warn!(%error, "the queue could not take the event; it is delivered directly"),
+            let pass = pass.insert(self.breaker().pass(self.now()));
+            if let Some(success) = self.bypass(queue, message, pass.way, deadline).await {
+                return Ok(success);
             }
         }
         let destination = delivery_settings.destination(event.livemode);
@@ -165,10 +186,38 @@ impl<S: ProjectSource, A: EventSink, O: ObjectSource, Q: EventQueue> Webhook<S, 
         if self.queue.is_some() && Instant::now() + AMPLITUDE_RESERVE > deadline {
             return Err(Failure::Deadline);
         }
+        let is_probe = pass.as_ref().is_some_and(|pass| pass.way == Way::Probe);
+        let deadline = if is_probe { deadline.min(Instant::now() + PROBE_LIMIT) } else { deadline };
         let delivery = self.amplitude.send(&translation.event, destination, deadline);
         let Delivery { attempts, result } = record.amplitude.time(delivery).await;
+        if let Some(pass) = pass {
+            self.breaker().record(&pass, &result, self.now(), fastrand::f64());
+        }
         record.delivery(destination.key, attempts, &result);
         result.map(|_| Success::Forwarded).map_err(|error| Failure::Delivery { error, key: destination.key })
+    }
+
+    /// Puts the event into the queue without asking Amplitude, where all events go this way or Amplitude does not answer.
+    /// `None` where the event is to be delivered directly, also because the queue does not take it.
+    async fn bypass(&self, queue: &Q, message: &Message, way: Way, deadline: Instant) -> Option<Success> {
+        let (success, code, reason) = match way {
+            _ if self.queue_first => (Success::Queued, Code::DeliveryQueue, "every event goes to the queue first"),
+            Way::Queue => {
+                let (code, reason) =
+                    (Code::BreakerOpen, "Amplitude has not answered of late, and is left alone for up to a minute");
+                (Success::Deferred { code, reason: reason.to_owned() }, code, reason)
+            }
+            Way::Direct | Way::Probe => return None,
+        };
+        let cause = Cause { code: Some(code.as_str()), reason };
+        let limit = deadline.min(Instant::now() + QUEUE_FIRST_LIMIT);
+        match in_time(limit, queue.put(message, cause)).await {
+            Ok(()) => Some(success),
+            Err(error) => {
+                tracing::warn!(%error, "the queue could not take the event; it is delivered directly");
+                None
+            }
+        }
     }
 
     /// Puts what could not be delivered into the queue, if there is one.
@@ -200,8 +249,13 @@ impl<S: ProjectSource, A: EventSink, O: ObjectSource, Q: EventQueue> Webhook<S, 
             {
                 return Err(Failure::Configuration(error.clone()));
             }
-            let result =
-                signature::verify(header, request.body.clone(), &project.secrets, now(), self.signature_tolerance);
+            let result = signature::verify(
+                header,
+                request.body.clone(),
+                &project.secrets,
+                unix_seconds(self.now()),
+                self.signature_tolerance,
+            );
             let (body, secret) = result?;
             let label = secret.label().map(str::to_owned);
             Ok((body, project, label))
@@ -219,12 +273,12 @@ impl<S: ProjectSource, A: EventSink, O: ObjectSource, Q: EventQueue> Webhook<S, 
         }
     }
 
-    /// Loads projects and opens the connections to Amplitude before the first delivery. What fails is logged, and done
-    /// again when it is needed.
-    pub async fn warm_up(&self, names: &[ProjectName]) {
+    /// Loads the warm projects and opens the connections to Amplitude before the first delivery. What fails is logged, and
+    /// done again when it is needed.
+    pub async fn warm_up(&self) {
         let deadline = Instant::now() + WARM_UP_WITHIN;
         let mut regions: Vec<Region> = Vec::new();
-        for (name, project) in self.projects.warm(names, deadline).await {
+        for (name, project) in self.projects.warm_up(deadline).await {
             let failed =
                 |error: &dyn std::fmt::Display| tracing::warn!(project = name.as_str(), %error, "warm-up failed");
             match project.as_ref().map(|project| project.delivery.as_ref()) {
@@ -246,6 +300,15 @@ impl<S: ProjectSource, A: EventSink, O: ObjectSource, Q: EventQueue> Webhook<S, 
             }
         }))
         .await;
+    }
+
+    fn breaker(&self) -> MutexGuard<'_, Breaker> {
+        // A panic leaves nothing half done in it.
+        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> SystemTime {
+        (self.clock)()
     }
 }
 
@@ -291,6 +354,7 @@ mod tests {
     use super::*;
     use crate::amplitude::Destination;
     use crate::amplitude::client::{Accepted, DeliveryError};
+    use crate::clock::now;
     use crate::projects::parameters::tests::COMPLETE;
     use crate::projects::source::LoadError;
     use crate::projects::tests::Fake;
@@ -305,8 +369,16 @@ mod tests {
     #[derive(Default)]
     struct FakeAmplitude {
         sent: Mutex<Vec<(Value, String)>>,
-        fails: Option<DeliveryError>,
+        /// How long each might have taken.
+        times: Mutex<Vec<Duration>>,
+        fails: Mutex<Option<DeliveryError>>,
         panics: bool,
+    }
+
+    impl FakeAmplitude {
+        fn that_fails(error: impl Into<Option<DeliveryError>>) -> Self {
+            Self { fails: Mutex::new(error.into()), ..Self::default() }
+        }
     }
 
     impl EventSink for Arc<FakeAmplitude> {
@@ -314,13 +386,14 @@ mod tests {
             &self,
             event: &crate::amplitude::event::Event<'_>,
             destination: &Destination,
-            _: Instant,
+            deadline: Instant,
         ) -> Delivery {
             assert!(!self.panics, "whsec_hidden");
+            self.times.lock().unwrap().push(deadline - Instant::now());
             let event = serde_json::to_value(event).unwrap();
             self.sent.lock().unwrap().push((event, destination.api_key.expose_secret().to_owned()));
-            let result = self.fails.clone().map_or(Ok(Accepted { events_ingested: Some(1) }), Err);
-            Delivery { attempts: 1, result }
+            let fails = self.fails.lock().unwrap().clone();
+            Delivery { attempts: 1, result: fails.map_or(Ok(Accepted { events_ingested: Some(1) }), Err) }
         }
 
         async fn connect(&self, _: Region) -> Result<(), DeliveryError> {
@@ -600,13 +673,13 @@ mod tests {
     #[derive(Default)]
     struct FakeQueue {
         put: Mutex<Vec<(Vec<u8>, String)>>,
-        fails: Option<QueueError>,
+        fails: Mutex<Option<QueueError>>,
     }
 
     impl EventQueue for Arc<FakeQueue> {
         async fn put(&self, message: &Message, cause: Cause<'_>) -> Result<(), QueueError> {
             assert_eq!(message.project.as_str(), "demo");
-            if let Some(error) = self.fails.clone() {
+            if let Some(error) = self.fails.lock().unwrap().clone() {
                 return Err(error);
             }
             self.put.lock().unwrap().push((message.body.as_bytes().to_vec(), cause.code.unwrap().to_owned()));
@@ -626,8 +699,8 @@ mod tests {
         queue_first: bool,
         event_type: &str,
     ) -> (u16, Value, Vec<(Vec<u8>, String)>, usize) {
-        let amplitude = Arc::new(FakeAmplitude { fails: amplitude_fails, ..FakeAmplitude::default() });
-        let queue = Arc::new(FakeQueue { fails: queue_fails, ..FakeQueue::default() });
+        let amplitude = Arc::new(FakeAmplitude::that_fails(amplitude_fails));
+        let queue = Arc::new(FakeQueue { fails: Mutex::new(queue_fails), ..FakeQueue::default() });
         let projects = Projects::new(Arc::new(Fake::new(parameters)), Duration::from_secs(300));
         let references = References::new(Arc::new(FakeStripe::default()), Pace::WEBHOOK);
         let webhook = Webhook::new(projects, Arc::clone(&amplitude), references, Duration::from_secs(300));
@@ -688,6 +761,146 @@ mod tests {
         assert_eq!((status, sent), (200, 1));
         let (status, answer, put, sent) = deliver_with_queue(&COMPLETE, None, None, true, "customer.created").await;
         assert_eq!((status, &answer["outcome"], put.len(), sent), (200, &json!("ignored"), 0, 0));
+    }
+
+    thread_local! {
+        /// Seconds since the beginning of a test whose clock is its own.
+        static TIME: std::cell::Cell<f64> = const { std::cell::Cell::new(0.0) };
+    }
+
+    fn clock() -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs_f64(1_720_000_000.0 + TIME.get())
+    }
+
+    /// A handler whose Amplitude and queue can be told to fail, and whose clock is [`clock`].
+    struct Outage {
+        amplitude: Arc<FakeAmplitude>,
+        queue: Arc<FakeQueue>,
+        webhook: Webhook<Arc<Fake>, Arc<FakeAmplitude>, Arc<FakeStripe>, Arc<FakeQueue>>,
+    }
+
+    impl Outage {
+        fn new(parameters: &[(&str, &str)], has_queue: bool) -> Self {
+            TIME.set(0.0);
+            let (amplitude, queue) = (Arc::new(FakeAmplitude::default()), Arc::new(FakeQueue::default()));
+            let projects = Projects::new(Arc::new(Fake::new(parameters)), Duration::from_secs(300)).with_clock(clock);
+            let stripe = Arc::new(FakeStripe::default());
+            stripe.answer(&customer("cus_1"), Err(ReferenceError::Timeout));
+            let references = References::new(stripe, Pace::WEBHOOK);
+            let webhook = Webhook::new(projects, Arc::clone(&amplitude), references, Duration::from_secs(300));
+            let webhook = webhook.with_clock(clock).with_queue(has_queue.then(|| Arc::clone(&queue)), false);
+            Self { amplitude, queue, webhook }
+        }
+
+        /// Amplitude fails like this from now on, or works.
+        fn amplitude(&self, fails: impl Into<Option<DeliveryError>>) {
+            *self.amplitude.fails.lock().unwrap() = fails.into();
+        }
+
+        /// Delivers an event so many seconds after the beginning: the status, the code, and whether Amplitude was asked.
+        async fn deliver_at(&self, seconds: f64, event_type: &str) -> (u16, String, bool) {
+            TIME.set(seconds);
+            let mut event = payment();
+            event["created"] = json!(unix_seconds(clock()));
+            event["type"] = json!(event_type);
+            let body = event.to_string();
+            let header = sign(&SigningSecret::new("whsec_a".into(), None), unix_seconds(clock()), body.as_bytes());
+            let headers =
+                HeaderMap::from_iter([(http::HeaderName::from_static(signature::HEADER), header.parse().unwrap())]);
+            let request = Request {
+                method: &Method::POST,
+                path: "/stripe/demo",
+                headers: &headers,
+                body: body.into(),
+                request_id: None,
+                function: None,
+                time_left: None,
+            };
+            let before = self.amplitude.sent.lock().unwrap().len();
+            let answer = self.webhook.handle(request).await;
+            let body: Value = serde_json::from_str(answer.body()).unwrap();
+            let code = body["code"].as_str().unwrap_or("forwarded").to_owned();
+            (answer.status().as_u16(), code, self.amplitude.sent.lock().unwrap().len() > before)
+        }
+
+        async fn expect_at(&self, seconds: f64, status: u16, code: &str, is_asked: bool) {
+            let got = self.deliver_at(seconds, "payment_intent.succeeded").await;
+            assert_eq!(got, (status, code.to_owned(), is_asked), "after {seconds} s");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_delivery_that_failed_the_next_ones_go_straight_to_the_queue_and_one_probes() {
+        let outage = Outage::new(&COMPLETE, true);
+        outage.expect_at(0.0, 200, "forwarded", true).await;
+        outage.amplitude(DeliveryError::Timeout);
+        outage.expect_at(1.0, 202, "amplitude_timeout", true).await;
+        for seconds in [1.0, 2.0, 4.7] {
+            outage.expect_at(seconds, 202, "breaker_open", false).await;
+        }
+        // What is ignored needs no probe.
+        assert_eq!(outage.deliver_at(6.0, "customer.created").await, (200, "type_not_selected".to_owned(), false));
+        outage.expect_at(6.0, 202, "amplitude_timeout", true).await;
+        outage.expect_at(6.0, 202, "breaker_open", false).await;
+        outage.expect_at(13.4, 202, "breaker_open", false).await;
+        outage.amplitude(None);
+        outage.expect_at(16.0, 200, "forwarded", true).await;
+        outage.expect_at(16.0, 200, "forwarded", true).await;
+        let put: Vec<_> = outage.queue.put.lock().unwrap().iter().map(|(_, code)| code.clone()).collect();
+        let mut expected = vec!["breaker_open"; 7];
+        (expected[0], expected[4]) = ("amplitude_timeout", "amplitude_timeout");
+        assert_eq!(put, expected);
+        let times = outage.amplitude.times.lock().unwrap();
+        let whole = ANSWER_WITHIN - QUEUE_RESERVE;
+        assert_eq!(*times, [whole, whole, PROBE_LIMIT, PROBE_LIMIT, whole], "a probe has the time of one attempt");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_queue_does_not_take_is_tried_directly_also_when_amplitude_is_left_alone() {
+        let outage = Outage::new(&COMPLETE, true);
+        outage.amplitude(DeliveryError::Unavailable { status: 503 });
+        outage.expect_at(0.0, 202, "amplitude_unavailable", true).await;
+        *outage.queue.fails.lock().unwrap() = Some(QueueError::TooLarge);
+        outage.expect_at(1.0, 502, "amplitude_unavailable", true).await;
+        outage.amplitude(None);
+        outage.expect_at(2.0, 200, "forwarded", true).await;
+        *outage.queue.fails.lock().unwrap() = None;
+        outage.expect_at(2.0, 200, "forwarded", true).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_a_queue_amplitude_is_always_asked() {
+        let outage = Outage::new(&COMPLETE, false);
+        outage.amplitude(DeliveryError::Timeout);
+        for _ in 0..3 {
+            outage.expect_at(0.0, 502, "amplitude_timeout", true).await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_not_an_outage_of_amplitude_leaves_it_in_use() {
+        for (error, code) in [
+            (DeliveryError::Throttled, "amplitude_throttled"),
+            (DeliveryError::InvalidApiKey, "amplitude_invalid_key"),
+            (DeliveryError::TooLarge, "amplitude_too_large"),
+            (DeliveryError::NotAmplitude { status: 200 }, "not_amplitude"),
+        ] {
+            let outage = Outage::new(&COMPLETE, true);
+            outage.amplitude(error);
+            for _ in 0..3 {
+                outage.expect_at(0.0, 202, code, true).await;
+            }
+        }
+        // Stripe's API cannot be read, or the parameters cannot be used: Amplitude is not asked.
+        for (parameters, code) in [
+            (&FOLLOWING[..], "stripe_unavailable"),
+            (&[COMPLETE[0], COMPLETE[1], ("settings", "[]")], "settings_invalid"),
+        ] {
+            let outage = Outage::new(parameters, true);
+            for _ in 0..3 {
+                outage.expect_at(0.0, 202, code, false).await;
+            }
+        }
     }
 
     #[tokio::test]
@@ -816,7 +1029,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_amplitude_does_not_take_is_answered_502() {
-        let amplitude = FakeAmplitude { fails: Some(DeliveryError::InvalidApiKey), ..FakeAmplitude::default() };
+        let amplitude = FakeAmplitude::that_fails(DeliveryError::InvalidApiKey);
         let setup = Setup::new(&COMPLETE, amplitude);
         let (status, answer) = setup.deliver(&body("charge.succeeded"), "whsec_a").await;
         assert_eq!((status, &answer["outcome"]), (502, &json!("failed")));
@@ -856,8 +1069,9 @@ mod tests {
 
     #[tokio::test]
     async fn warm_projects_need_no_load_at_their_first_delivery() {
-        let setup = Setup::new(&COMPLETE, FakeAmplitude::default());
-        setup.webhook.warm_up(&["demo".parse().unwrap()]).await;
+        let mut setup = Setup::new(&COMPLETE, FakeAmplitude::default());
+        setup.webhook.projects = setup.webhook.projects.with_warm(vec!["demo".parse().unwrap()]);
+        setup.webhook.warm_up().await;
         assert_eq!(setup.source.loads(), 1);
         assert_eq!(setup.deliver(&body("charge.succeeded"), "whsec_a").await.0, 200);
         assert_eq!(setup.source.loads(), 1);

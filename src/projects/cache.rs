@@ -114,7 +114,9 @@ impl Cache {
         Self { ttl, entries: HashMap::new(), first_loads: TokenBucket::default() }
     }
 
-    pub(super) fn lookup(&mut self, name: &ProjectName, now: SystemTime) -> Lookup {
+    /// `is_warm` says whether the project is one of `WARM_PROJECTS`: strangers cannot keep those out, however many other
+    /// projects they ask for.
+    pub(super) fn lookup(&mut self, name: &ProjectName, is_warm: bool, now: SystemTime) -> Lookup {
         match self.entries.get(name) {
             Some(entry) => match &entry.state {
                 State::Loading => return Lookup::Load(entry.ticket(false)),
@@ -127,6 +129,7 @@ impl Cache {
                 }
                 State::Unknown { .. } | State::Unreadable(_) => {}
             },
+            None if is_warm => {}
             None => {
                 self.make_room(now);
                 if self.entries.len() >= MOST_ENTRIES {
@@ -134,7 +137,7 @@ impl Cache {
                 }
             }
         }
-        if !self.first_loads.take(now) {
+        if !is_warm && !self.first_loads.take(now) {
             // Why this project's own last load failed says more.
             let absent = match self.entries.get(name).map(|entry| &entry.state) {
                 Some(State::Unreadable(error)) => Absent::Unreadable(error.clone()),
@@ -143,11 +146,6 @@ impl Cache {
             return Lookup::Known(Err(absent));
         }
         Lookup::Load(self.entries.entry(name.clone()).or_default().ticket(false))
-    }
-
-    /// A ticket for a load that nobody asked for from outside: it takes no token.
-    pub(super) fn warm(&mut self, name: &ProjectName) -> Ticket {
-        self.entries.entry(name.clone()).or_default().ticket(false)
     }
 
     pub(super) fn early_refresh(&mut self, name: &ProjectName, seen: &Arc<Project>, now: SystemTime) -> EarlyRefresh {
@@ -291,7 +289,7 @@ mod tests {
 
     /// What a request at this time sees, without a load.
     fn known(cache: &mut Cache, now: SystemTime) -> Option<Result<Arc<Project>, Absent>> {
-        match cache.lookup(&name("p"), now) {
+        match cache.lookup(&name("p"), false, now) {
             Lookup::Known(result) => Some(result),
             Lookup::Load(_) => None,
         }
@@ -309,7 +307,7 @@ mod tests {
     fn a_project_is_used_for_its_time_and_then_read_again() {
         let (mut cache, project) = loaded(at(0.0));
         assert!(Arc::ptr_eq(&known(&mut cache, at(299.9)).unwrap().unwrap(), &project));
-        let Lookup::Load(ticket) = cache.lookup(&name("p"), at(300.0)) else { panic!("not read again") };
+        let Lookup::Load(ticket) = cache.lookup(&name("p"), false, at(300.0)) else { panic!("not read again") };
         assert!(ticket.has_old_value);
     }
 
@@ -364,13 +362,13 @@ mod tests {
     #[test]
     fn those_who_wait_share_one_load_and_later_ones_load_again() {
         let mut cache = Cache::new(TTL);
-        let Lookup::Load(first) = cache.lookup(&name("p"), at(0.0)) else { panic!("nothing is known yet") };
-        let Lookup::Load(second) = cache.lookup(&name("p"), at(0.1)) else { panic!("nothing is known yet") };
+        let Lookup::Load(first) = cache.lookup(&name("p"), false, at(0.0)) else { panic!("nothing is known yet") };
+        let Lookup::Load(second) = cache.lookup(&name("p"), false, at(0.1)) else { panic!("nothing is known yet") };
         assert!(Arc::ptr_eq(&first.gate, &second.gate));
         assert!(!cache.is_settled(&name("p"), &first));
         cache.record(&name("p"), Err(LoadError::Connection), at(0.2));
         assert!(cache.is_settled(&name("p"), &second), "also a failure is shared");
-        let Lookup::Load(third) = cache.lookup(&name("p"), at(0.3)) else { panic!("it failed") };
+        let Lookup::Load(third) = cache.lookup(&name("p"), false, at(0.3)) else { panic!("it failed") };
         assert!(!cache.is_settled(&name("p"), &third));
     }
 
@@ -379,7 +377,7 @@ mod tests {
         let (mut cache, _) = loaded(at(0.0));
         let loads = |cache: &mut Cache, now: SystemTime, names: std::ops::Range<u32>| {
             names
-                .filter(|number| match cache.lookup(&name(&format!("x{number}")), now) {
+                .filter(|number| match cache.lookup(&name(&format!("x{number}")), false, now) {
                     Lookup::Load(_) => true,
                     Lookup::Known(result) => {
                         assert_eq!(result.unwrap_err(), Absent::Exhausted);
@@ -394,7 +392,6 @@ mod tests {
         assert_eq!(loads(&mut cache, at(1_000.0), 300..400), 20);
         assert!(known(&mut cache, at(100.0)).unwrap().is_ok());
         assert!(known(&mut cache, at(1_000.0)).is_none(), "a refresh takes no token");
-        assert_eq!(cache.warm(&name("w")).loads, 0, "nor does a warm-up");
     }
 
     #[test]
@@ -407,7 +404,7 @@ mod tests {
         // No further load, and the reason is its own; a project of which nothing is known has to wait for a token, too.
         let reason = known(&mut cache, at(0.0)).unwrap().err();
         assert_eq!(reason, Some(Absent::Unreadable(LoadError::Connection)));
-        let stranger = cache.lookup(&name("stranger"), at(0.0));
+        let stranger = cache.lookup(&name("stranger"), false, at(0.0));
         assert!(matches!(stranger, Lookup::Known(Err(Absent::Exhausted))), "{stranger:?}");
         assert!(known(&mut cache, at(1.0)).is_none(), "a second later there is a token");
     }
@@ -418,11 +415,38 @@ mod tests {
         for number in 0..10_000 {
             let now = at(f64::from(number));
             let stranger = name(&format!("x{number}"));
-            assert!(matches!(cache.lookup(&stranger, now), Lookup::Load(_)), "a name a second is within bounds");
+            assert!(matches!(cache.lookup(&stranger, false, now), Lookup::Load(_)), "a name a second is within bounds");
             cache.record(&stranger, Ok(None), now);
             assert!(cache.entries.len() <= MOST_ENTRIES);
         }
         assert!(cache.entries.contains_key(&name("p")));
+    }
+
+    #[test]
+    fn a_warm_project_needs_neither_a_token_nor_room() {
+        let mut cache = Cache::new(TTL);
+        let warm = name("warm");
+        let mut strangers = 0..;
+        let mut stranger = move || name(&format!("x{}", strangers.next().unwrap()));
+        let is_known = |lookup: Lookup| matches!(lookup, Lookup::Known(_));
+        while !is_known(cache.lookup(&stranger(), false, at(0.0))) {}
+        for _ in 0..50 {
+            assert!(!is_known(cache.lookup(&warm, true, at(0.0))), "each load that failed is tried again");
+            cache.record(&warm, Err(LoadError::Timeout), at(0.0));
+        }
+        // Nor does it take the others' tokens.
+        assert!(is_known(cache.lookup(&stranger(), false, at(0.4))));
+        assert!(!is_known(cache.lookup(&stranger(), false, at(0.5))));
+        // A set of names that is full of loads under way.
+        let mut cache = Cache::new(TTL);
+        let tickets: Vec<_> =
+            (0..MOST_ENTRIES).map(|number| cache.lookup(&stranger(), false, at(number as f64))).collect();
+        let now = at(MOST_ENTRIES as f64);
+        assert!(is_known(cache.lookup(&stranger(), false, now)), "{} are under way", tickets.len());
+        assert!(!is_known(cache.lookup(&warm, true, now)));
+        // One that is not there is remembered as any other.
+        cache.record(&warm, Ok(None), now);
+        assert!(is_known(cache.lookup(&warm, true, now)));
     }
 
     #[test]
@@ -431,18 +455,18 @@ mod tests {
         for number in 0..MOST_ENTRIES {
             let now = at(number as f64);
             let stranger = name(&format!("x{number}"));
-            assert!(matches!(cache.lookup(&stranger, now), Lookup::Load(_)));
+            assert!(matches!(cache.lookup(&stranger, false, now), Lookup::Load(_)));
             cache.record(&stranger, Err(LoadError::Connection), now);
         }
         assert_eq!(cache.entries.len(), MOST_ENTRIES);
-        assert!(matches!(cache.lookup(&name("x7"), at(2_000.0)), Lookup::Load(_)));
+        assert!(matches!(cache.lookup(&name("x7"), false, at(2_000.0)), Lookup::Load(_)));
     }
 
     #[test]
     fn a_load_that_was_given_up_is_forgotten_when_there_is_no_room() {
         let mut cache = Cache::new(TTL);
         for number in 0..2 * MOST_ENTRIES {
-            let lookup = cache.lookup(&name(&format!("x{number}")), at(number as f64));
+            let lookup = cache.lookup(&name(&format!("x{number}")), false, at(number as f64));
             assert!(matches!(lookup, Lookup::Load(_)), "{number}");
         }
     }

@@ -2,7 +2,9 @@
 
 use tokio::time::Instant;
 
+use crate::harness::amplitude::Amplitude;
 use crate::harness::gateway::Request;
+use crate::harness::parameter_store::{Fault, ParameterStore};
 use crate::harness::{API_KEY, SECRET, SHOP, Stage, eventually, stripe};
 
 #[tokio::test]
@@ -57,6 +59,29 @@ async fn strangers_cannot_make_the_function_call_parameter_store_without_bound()
     assert!(exhausted > 0);
     assert_eq!(stage.store.calls(), 1 + usize::try_from(unknown).unwrap());
     stage.deliver(&stripe::new_event("charge.succeeded")).await.expect_forwarded();
+}
+
+/// The worst case: the warm-up has failed, and strangers have emptied the token bucket before the first delivery.
+#[tokio::test]
+async fn strangers_cannot_keep_a_warm_project_out_of_a_cold_process() {
+    let store = ParameterStore::start_with_shop().await;
+    store.fail(Fault::Down);
+    let stage = Stage::of(store, Amplitude::start().await, &[("WARM_PROJECTS", SHOP)]).await;
+    stage.function.line_with("warm-up failed").await;
+    let stranger = async |number: usize| {
+        let name = format!("stranger-{number}-{}", stripe::now());
+        stage.send(&Request::with_signature(&name, "t=1,v1=00", "{}")).await.status
+    };
+    // Parameter Store still fails, so that each of these takes a token and none is remembered as unknown.
+    for number in 0..30 {
+        assert_eq!(stranger(number).await, 503);
+    }
+    stage.store.recover();
+    for number in 30..60 {
+        stranger(number).await;
+        stage.deliver(&stripe::new_event("charge.succeeded")).await.expect_forwarded();
+    }
+    assert_eq!(stage.amplitude.events().len(), 30);
 }
 
 #[tokio::test]

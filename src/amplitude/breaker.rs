@@ -1,0 +1,281 @@
+//! When Amplitude is left alone because it does not answer: a circuit breaker. Pure: `now` is an argument.
+//!
+//! A delivery that Amplitude does not answer takes seconds. While many come, each would hold a process for that long, and
+//! Lambda would start a process for each. So after one delivery that failed with all its retries, the next events go
+//! straight to the queue, and at the end of each pause one of them probes.
+//!
+//! Time is that of the wall clock: a monotonic clock may stand still while the environment is frozen, and a pause of a
+//! minute would then last for thousands of deliveries.
+
+use std::time::{Duration, SystemTime};
+
+use super::client::DeliveryError;
+
+/// The first pause. It doubles with each probe that fails.
+const FIRST_PAUSE: Duration = Duration::from_secs(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// So much of a pause is left to chance: processes whose deliveries failed at the same time must not probe at the same
+/// time, because each probe holds a process.
+const RANDOM_PART: f64 = 0.25;
+
+/// Decides where an event goes. One for each process.
+#[derive(Debug, Default)]
+pub struct Breaker {
+    /// The present pause; `None` while all is well.
+    pause: Option<Pause>,
+    /// How often Amplitude has answered.
+    answers: u64,
+}
+
+#[derive(Debug)]
+struct Pause {
+    since: SystemTime,
+    /// Before chance shortens it.
+    whole: Duration,
+    length: Duration,
+}
+
+/// Where an event goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// To Amplitude.
+    Direct,
+    /// To Amplitude, to see whether it answers again.
+    Probe,
+    /// To the queue.
+    Queue,
+}
+
+/// Where an event goes, and when that was decided.
+#[derive(Debug)]
+pub struct Pass {
+    /// Where it goes.
+    pub way: Way,
+    at: SystemTime,
+    answers: u64,
+}
+
+impl Breaker {
+    /// Where the next event goes.
+    pub fn pass(&mut self, now: SystemTime) -> Pass {
+        let way = match &mut self.pause {
+            None => Way::Direct,
+            Some(pause) if pause.lasts(now) => Way::Queue,
+            Some(pause) => {
+                // The others wait for as long again. If nothing is ever heard of this probe, another one follows.
+                pause.since = now;
+                Way::Probe
+            }
+        };
+        Pass { way, at: now, answers: self.answers }
+    }
+
+    /// Notes how the delivery of an event went that had this pass. `chance` is a random number from 0 to 1.
+    pub fn record<T>(&mut self, pass: &Pass, result: &Result<T, DeliveryError>, now: SystemTime, chance: f64) {
+        match result {
+            Err(error) if error.is_transient() => self.failed(pass, now, chance),
+            // Also an error is an answer, and did not take long: it says nothing of availability.
+            Ok(_) | Err(_) => {
+                self.pause = None;
+                self.answers += 1;
+            }
+        }
+    }
+
+    fn failed(&mut self, pass: &Pass, now: SystemTime, chance: f64) {
+        if pass.answers != self.answers {
+            // Amplitude has answered another event since this one was sent.
+            return;
+        }
+        let (since, whole) = match &self.pause {
+            None => (now, FIRST_PAUSE),
+            // The pause after a probe has begun with it.
+            Some(pause) if pass.way == Way::Probe && pass.at == pause.since => {
+                (pause.since, (pause.whole * 2).min(LONGEST_PAUSE))
+            }
+            // One of those that were under way when the first one failed, or an old probe.
+            Some(_) => return,
+        };
+        let length = whole.mul_f64(1.0 - RANDOM_PART * chance.clamp(0.0, 1.0));
+        self.pause = Some(Pause { since, whole, length });
+    }
+}
+
+impl Pause {
+    /// A clock that was set back ends the pause; otherwise it might last for ever.
+    fn lasts(&self, now: SystemTime) -> bool {
+        now.duration_since(self.since).is_ok_and(|elapsed| elapsed < self.length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const DOWN: Result<(), DeliveryError> = Err(DeliveryError::Timeout);
+
+    fn at(seconds: f64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs_f64(1_720_000_000.0 + seconds)
+    }
+
+    /// After one delivery that failed at this time.
+    fn open(seconds: f64) -> Breaker {
+        let mut breaker = Breaker::default();
+        let pass = breaker.pass(at(seconds));
+        assert_eq!(pass.way, Way::Direct);
+        breaker.record(&pass, &DOWN, at(seconds), 0.0);
+        breaker
+    }
+
+    #[test]
+    fn a_failure_sends_the_next_events_to_the_queue_with_growing_pauses_and_one_probe_after_each() {
+        let mut breaker = open(0.0);
+        let mut now = 0.0;
+        for pause in [5.0, 10.0, 20.0, 40.0, 60.0, 60.0] {
+            assert_eq!(breaker.pass(at(now)).way, Way::Queue);
+            assert_eq!(breaker.pass(at(now + pause - 0.1)).way, Way::Queue);
+            now += pause;
+            let probe = breaker.pass(at(now));
+            assert_eq!(probe.way, Way::Probe, "after {pause} s");
+            assert_eq!(breaker.pass(at(now)).way, Way::Queue, "one event is enough");
+            breaker.record(&probe, &DOWN, at(now + 1.0), 0.0);
+        }
+    }
+
+    #[test]
+    fn a_probe_that_is_answered_ends_it() {
+        let mut breaker = open(0.0);
+        let probe = breaker.pass(at(5.0));
+        breaker.record(&probe, &Ok(()), at(5.1), 0.0);
+        assert_eq!(breaker.pass(at(5.1)).way, Way::Direct);
+        // And the next outage begins with the first pause again.
+        let pass = breaker.pass(at(6.0));
+        breaker.record(&pass, &DOWN, at(6.0), 0.0);
+        assert_eq!(breaker.pass(at(11.0)).way, Way::Probe);
+    }
+
+    #[test]
+    fn only_an_amplitude_that_is_not_available_opens_it() {
+        use DeliveryError::*;
+        for (error, opens) in [
+            (Timeout, true),
+            (Connect, true),
+            (Broken, true),
+            (Unavailable { status: 503 }, true),
+            (Throttled, false),
+            (InvalidApiKey, false),
+            (InvalidRequest(crate::amplitude::client::Complaint::Silenced), false),
+            (Forbidden, false),
+            (TooLarge, false),
+            (Tls, false),
+            (NotAmplitude { status: 200 }, false),
+            (Redirect { status: 307 }, false),
+            (Unexpected { status: 418 }, false),
+            (Unserializable, false),
+        ] {
+            let mut breaker = Breaker::default();
+            let pass = breaker.pass(at(0.0));
+            breaker.record(&pass, &Err::<(), _>(error.clone()), at(0.0), 0.0);
+            assert_eq!(breaker.pass(at(0.0)).way == Way::Queue, opens, "{error:?}");
+        }
+    }
+
+    #[test]
+    fn many_at_once_that_fail_are_one_failure() {
+        let mut breaker = Breaker::default();
+        let passes: Vec<_> = (0..64).map(|_| breaker.pass(at(0.0))).collect();
+        for pass in &passes {
+            breaker.record(pass, &DOWN, at(3.5), 0.0);
+        }
+        assert_eq!(breaker.pass(at(8.4)).way, Way::Queue);
+        assert_eq!(breaker.pass(at(8.5)).way, Way::Probe, "the first pause, not the last");
+    }
+
+    #[test]
+    fn an_answer_to_any_event_ends_it_and_what_was_sent_before_cannot_open_it_again() {
+        let mut breaker = Breaker::default();
+        let [failing, slow, good] = [0.0; 3].map(|seconds| breaker.pass(at(seconds)));
+        breaker.record(&failing, &DOWN, at(3.5), 0.0);
+        breaker.record(&good, &Ok(()), at(3.6), 0.0);
+        assert_eq!(breaker.pass(at(3.6)).way, Way::Direct);
+        breaker.record(&slow, &DOWN, at(3.7), 0.0);
+        assert_eq!(breaker.pass(at(3.7)).way, Way::Direct);
+    }
+
+    #[test]
+    fn a_probe_of_which_nothing_is_heard_is_followed_by_another_one() {
+        let mut breaker = open(0.0);
+        assert_eq!(breaker.pass(at(5.0)).way, Way::Probe);
+        assert_eq!(breaker.pass(at(9.9)).way, Way::Queue);
+        assert_eq!(breaker.pass(at(10.0)).way, Way::Probe);
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_ends_a_pause() {
+        let mut breaker = open(0.0);
+        assert_eq!(breaker.pass(at(-3600.0)).way, Way::Probe);
+        assert_eq!(breaker.pass(at(-3599.0)).way, Way::Queue);
+    }
+
+    #[test]
+    fn processes_that_failed_together_do_not_probe_together() {
+        // A thousand processes, which try ten times a second.
+        let mut probes = [0; 60];
+        for process in 0..1000 {
+            let mut breaker = Breaker::default();
+            let pass = breaker.pass(at(0.0));
+            breaker.record(&pass, &DOWN, at(0.0), f64::from(process) / 1000.0);
+            let tenth = (0..60).find(|tenth| breaker.pass(at(f64::from(*tenth) / 10.0)).way == Way::Probe);
+            probes[usize::try_from(tenth.unwrap()).unwrap()] += 1;
+        }
+        assert!(probes.iter().all(|probes| *probes <= 100), "{probes:?}");
+    }
+
+    proptest! {
+        /// Whatever happens: no event goes to Amplitude within a pause, there is one probe for each pause and no pause is
+        /// longer than a minute, and after an answer all events are direct.
+        #[test]
+        fn it_leaves_amplitude_alone_and_never_for_ever(
+            steps in prop::collection::vec((0.0..20.0_f64, 0..3_u8, 0.0..=1.0_f64), 1..200),
+        ) {
+            let mut breaker = Breaker::default();
+            let mut now = 0.0;
+            let mut under_way: Vec<Pass> = Vec::new();
+            let mut last_probe: Option<f64> = None;
+            let mut to_the_queue_since: Option<f64> = None;
+            for (pause, what, chance) in steps {
+                now += pause;
+                let pass = breaker.pass(at(now));
+                match pass.way {
+                    Way::Queue => {
+                        let since = *to_the_queue_since.get_or_insert(now);
+                        prop_assert!(now - since < LONGEST_PAUSE.as_secs_f64(), "{since} {now}");
+                        continue;
+                    }
+                    Way::Probe => {
+                        prop_assert!(last_probe.is_none_or(|last| now - last >= 3.75), "{last_probe:?} {now}");
+                        last_probe = Some(now);
+                    }
+                    Way::Direct => last_probe = None,
+                }
+                to_the_queue_since = None;
+                under_way.push(pass);
+                match what {
+                    0 => {}
+                    1 => {
+                        let pass = under_way.swap_remove(0);
+                        breaker.record(&pass, &DOWN, at(now), chance);
+                    }
+                    _ => {
+                        let pass = under_way.swap_remove(0);
+                        breaker.record(&pass, &Ok(()), at(now), chance);
+                        prop_assert_eq!(breaker.pass(at(now)).way, Way::Direct);
+                    }
+                }
+            }
+        }
+    }
+}
