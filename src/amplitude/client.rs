@@ -113,34 +113,42 @@ impl EventSink for Client {
         };
         let body = Bytes::from(body);
 
-        let mut attempts = 0;
-        let mut counted = 0;
-        let mut broken_connection_is_free = true;
-        loop {
-            attempts += 1;
-            let start = Instant::now();
-            let limit = deadline.min(start + ATTEMPT_LIMIT);
-            let result = timeout_at(limit, self.attempt(url, body.clone())).await;
-            let error = match result.unwrap_or(Err(DeliveryError::Timeout)) {
-                Ok(accepted) => return Delivery { attempts, result: Ok(accepted) },
-                Err(error) => error,
-            };
-            if broken_connection_is_free && error.is_broken_connection() && start.elapsed() < EARLY {
-                broken_connection_is_free = false;
-                continue;
-            }
-            counted += 1;
-            let pause = FIRST_PAUSE.mul_f64(f64::from(counted) * fastrand::f64());
-            if !error.is_transient() || counted == ATTEMPTS || Instant::now() + pause >= deadline {
-                return Delivery { attempts, result: Err(error) };
-            }
-            sleep(pause).await;
-        }
+        with_retries(deadline, || self.attempt(url, body.clone())).await
     }
 
     async fn connect(&self, region: Region) -> Result<(), DeliveryError> {
         let answer = self.http.get(self.url(region)).send().await?;
         read(answer).await.map(drop)
+    }
+}
+
+/// Makes attempts until one is accepted, or another one is of no use or no longer in time.
+pub async fn with_retries<F>(deadline: Instant, mut attempt: impl FnMut() -> F) -> Delivery
+where
+    F: Future<Output = Result<Accepted, DeliveryError>>,
+{
+    let mut attempts = 0;
+    let mut counted = 0;
+    let mut broken_connection_is_free = true;
+    loop {
+        attempts += 1;
+        let start = Instant::now();
+        let limit = deadline.min(start + ATTEMPT_LIMIT);
+        let result = timeout_at(limit, attempt()).await;
+        let error = match result.unwrap_or(Err(DeliveryError::Timeout)) {
+            Ok(accepted) => return Delivery { attempts, result: Ok(accepted) },
+            Err(error) => error,
+        };
+        if broken_connection_is_free && error.is_broken_connection() && start.elapsed() < EARLY {
+            broken_connection_is_free = false;
+            continue;
+        }
+        counted += 1;
+        let pause = FIRST_PAUSE.mul_f64(f64::from(counted) * fastrand::f64());
+        if !error.is_transient() || counted == ATTEMPTS || Instant::now() + pause >= deadline {
+            return Delivery { attempts, result: Err(error) };
+        }
+        sleep(pause).await;
     }
 }
 

@@ -14,8 +14,10 @@
 
 #[path = "../it/harness/mod.rs"]
 mod harness;
+mod outage;
 mod simulation;
 
+use crate::outage::{Mode, Outage, Scenario};
 use crate::simulation::Plan;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -28,4 +30,22 @@ async fn without_the_queue_everything_arrives_by_stripes_retries() {
 async fn with_the_queue_stripe_does_not_notice_amplitude() {
     let plan = Plan::of_environment(20_000, true);
     println!("{}", simulation::run(plan).await);
+}
+
+#[test]
+fn probe() {
+    let rates: Vec<u32> = std::env::var("RATES").unwrap().split(',').map(|r| r.parse().unwrap()).collect();
+    for rate in rates {
+        for outage in [Outage::Silence, Outage::Errors] {
+            for mode in Mode::ALL {
+                let start = std::time::Instant::now();
+                let report = Scenario::new(mode, outage, rate).run();
+                println!("{rate} {outage:?} {mode:?} {:?}", start.elapsed());
+                for phase in [&report.settling, &report.outage, &report.after] {
+                    println!("    {:?} warm503 {} env {} p50 {:?} p99 {:?} max {:?}", phase.statuses, phase.warm_503, phase.environments, phase.percentile(0.5), phase.percentile(0.99), phase.percentile(1.0));
+                }
+                println!("    last failure {:?} recovered {:?} lost {} unsafe {}", report.last_failure, report.recovered_after, report.lost, report.unsafe_events);
+            }
+        }
+    }
 }

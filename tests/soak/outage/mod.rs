@@ -1,0 +1,141 @@
+//! An outage of Amplitude, with as many processes as Lambda starts for it: a model in simulated time.
+//!
+//! The function is the real one: each process is a [`Webhook`] of its own, with its cache of projects, its deadlines and its
+//! breaker, behind the same traits as in production. The model is what is around it: [`edges`] has Amplitude, Parameter
+//! Store and the queue, [`lambda`] the environments. Nothing is measured here but the consequences of the numbers at the top
+//! of those files.
+//!
+//! [`Webhook`]: stripe_amplitude::webhook::Webhook
+
+mod edges;
+mod lambda;
+mod report;
+
+use std::cell::Cell;
+use std::time::{Duration, SystemTime};
+
+use tokio::time::{Instant, sleep_until};
+
+use self::edges::Edges;
+use self::lambda::Lambda;
+pub use self::report::{Phase, Report};
+
+/// How events are delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Directly, and where that fails through the queue.
+    Direct,
+    /// The same without the breaker. There is no such setting: the model's Amplitude calls its outage 429, which never
+    /// opens it.
+    DirectWithoutBreaker,
+    /// Directly, without a queue.
+    WithoutQueue,
+    /// `DELIVERY=queue`.
+    QueueFirst,
+}
+
+impl Mode {
+    pub const ALL: [Self; 4] = [Self::Direct, Self::DirectWithoutBreaker, Self::WithoutQueue, Self::QueueFirst];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::DirectWithoutBreaker => "direct, without the breaker",
+            Self::WithoutQueue => "direct, without a queue",
+            Self::QueueFirst => "`DELIVERY=queue`",
+        }
+    }
+}
+
+/// What Amplitude does in its outage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outage {
+    /// It takes requests and does not answer.
+    Silence,
+    /// It answers 503 as fast as it would answer otherwise.
+    Errors,
+}
+
+/// What is to happen: all processes start at once, as after a deployment; then there is time to settle; then Amplitude
+/// fails for a while, and works again.
+#[derive(Clone, Copy, Debug)]
+pub struct Scenario {
+    pub mode: Mode,
+    pub outage: Outage,
+    /// Deliveries a second on average; they arrive at random.
+    pub rate: u32,
+    pub settle: Duration,
+    pub fails_for: Duration,
+    pub then: Duration,
+}
+
+impl Scenario {
+    /// A minute to settle, two minutes of outage.
+    pub fn new(mode: Mode, outage: Outage, rate: u32) -> Self {
+        let seconds = Duration::from_secs;
+        Self { mode, outage, rate, settle: seconds(60), fails_for: seconds(120), then: seconds(70) }
+    }
+
+    /// Plays it, in simulated time.
+    pub fn run(self) -> Report {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        fastrand::seed(1);
+        runtime.block_on(tokio::task::LocalSet::new().run_until(self.play()))
+    }
+
+    async fn play(self) -> Report {
+        let start = Instant::now();
+        BEGINNING.set(Some(start));
+        let outage = start + self.settle..start + self.settle + self.fails_for;
+        let end = outage.end + self.then;
+        let edges = Edges::new(self.outage, outage.clone());
+        let lambda = Lambda::new(self.mode, edges.clone());
+        let report = report::Shared::new(outage);
+        // A tick is what tokio's timers can tell apart.
+        let tick = Duration::from_millis(1);
+        let (mut now, mut next) = (start, 0.0);
+        while now < end {
+            sleep_until(now).await;
+            now += tick;
+            // A Poisson process: the times between arrivals are exponential.
+            while start + Duration::from_secs_f64(next) < now {
+                next -= fastrand::f64().max(f64::MIN_POSITIVE).ln() / f64::from(self.rate);
+                let (lambda, report) = (lambda.clone(), report.clone());
+                tokio::task::spawn_local(async move {
+                    let arrived = Instant::now();
+                    let seen = lambda.deliver().await;
+                    report.answered(arrived, &seen);
+                    if !seen.is_safe() {
+                        report.waits_for_stripe();
+                        // Stripe delivers again, after minutes and hours. That is compressed here.
+                        loop {
+                            sleep_until(end + Duration::from_secs_f64(60.0 * fastrand::f64())).await;
+                            if lambda.deliver().await.is_safe() {
+                                break;
+                            }
+                            sleep_until(Instant::now() + Duration::from_secs(10)).await;
+                        }
+                        report.is_safe_at_last();
+                    }
+                });
+            }
+            report.environments(lambda.environments());
+        }
+        // Longer than any answer and all of the compressed attempts take.
+        sleep_until(end + Duration::from_secs(200)).await;
+        report.finish(&edges)
+    }
+}
+
+thread_local! {
+    static BEGINNING: Cell<Option<Instant>> = const { Cell::new(None) };
+}
+
+/// When the simulations begin, in Unix seconds.
+const EPOCH: u64 = 1_720_000_000;
+
+/// The wall clock of a simulation.
+fn clock() -> SystemTime {
+    let elapsed = BEGINNING.get().map(|beginning| beginning.elapsed()).unwrap_or_default();
+    SystemTime::UNIX_EPOCH + Duration::from_secs(EPOCH) + elapsed
+}

@@ -1,0 +1,143 @@
+//! What came of a simulation.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::edges::Edges;
+use super::lambda::Seen;
+
+/// What Stripe saw of the deliveries that arrived in a part of the scenario.
+#[derive(Clone, Debug, Default)]
+pub struct Phase {
+    /// How many were answered with each status. 429 is Lambda's own.
+    pub statuses: BTreeMap<u16, u64>,
+    /// How many of the 503 came from a process that had answered 2xx before.
+    pub warm_503: u64,
+    /// The deliveries that were answered after so many milliseconds. Those that Lambda turned away are not among them.
+    milliseconds: Vec<u64>,
+    /// The most environments that there were, idle ones included.
+    pub environments: usize,
+}
+
+impl Phase {
+    fn add(&mut self, seen: &Seen) {
+        *self.statuses.entry(seen.status).or_default() += 1;
+        self.warm_503 += u64::from(seen.status == 503 && !seen.is_cold);
+        if seen.status != 429 {
+            let milliseconds = usize::try_from(seen.after.as_millis()).unwrap();
+            if self.milliseconds.len() <= milliseconds {
+                self.milliseconds.resize(milliseconds + 1, 0);
+            }
+            self.milliseconds[milliseconds] += 1;
+        }
+    }
+
+    pub fn count(&self, status: u16) -> u64 {
+        self.statuses.get(&status).copied().unwrap_or_default()
+    }
+
+    /// Deliveries that Stripe has to make again.
+    pub fn failed(&self) -> u64 {
+        self.statuses.iter().filter(|(status, _)| **status >= 300).map(|(_, count)| count).sum()
+    }
+
+    /// So much of the deliveries (1 is all) was answered within this time.
+    pub fn percentile(&self, part: f64) -> Duration {
+        let all: u64 = self.milliseconds.iter().sum();
+        let mut left = (all as f64 * part).ceil();
+        for (milliseconds, count) in self.milliseconds.iter().enumerate() {
+            left -= *count as f64;
+            if left <= 0.0 {
+                return Duration::from_millis(u64::try_from(milliseconds).unwrap());
+            }
+        }
+        Duration::ZERO
+    }
+}
+
+/// What came of a simulation.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// From the start of all processes on.
+    pub settling: Phase,
+    pub outage: Phase,
+    pub after: Phase,
+    /// The last failed delivery of the outage: so long after its beginning.
+    pub last_failure: Option<Duration>,
+    /// So long after the end of the outage, a delivery was answered for the last time with anything but what it was
+    /// answered with before the outage.
+    pub recovered_after: Duration,
+    /// Deliveries that were never answered 2xx, also not when Stripe made them again.
+    pub lost: u64,
+    /// Events that were answered 2xx, and are neither in Amplitude nor in the queue.
+    pub unsafe_events: u64,
+}
+
+#[derive(Clone)]
+pub(super) struct Shared(Rc<RefCell<State>>);
+
+struct State {
+    outage: Range<Instant>,
+    report: Report,
+    /// What a delivery is answered with when all is well.
+    usual: Option<u16>,
+    waiting: u64,
+    safe: u64,
+}
+
+impl Shared {
+    pub(super) fn new(outage: Range<Instant>) -> Self {
+        Self(Rc::new(RefCell::new(State { outage, report: Report::default(), usual: None, waiting: 0, safe: 0 })))
+    }
+
+    pub(super) fn answered(&self, arrived: Instant, seen: &Seen) {
+        let State { outage, report, usual, safe, .. } = &mut *self.0.borrow_mut();
+        *safe += u64::from(seen.is_safe());
+        if arrived < outage.start {
+            report.settling.add(seen);
+            *usual = usual.or(seen.is_safe().then_some(seen.status));
+        } else if arrived < outage.end {
+            report.outage.add(seen);
+            if !seen.is_safe() {
+                report.last_failure = report.last_failure.max(Some(arrived - outage.start));
+            }
+        } else {
+            report.after.add(seen);
+            if Some(seen.status) != *usual {
+                report.recovered_after = report.recovered_after.max(arrived - outage.end);
+            }
+        }
+    }
+
+    pub(super) fn environments(&self, number: usize) {
+        let State { outage, report, .. } = &mut *self.0.borrow_mut();
+        let now = Instant::now();
+        let phase = match now {
+            _ if now < outage.start => &mut report.settling,
+            _ if now < outage.end => &mut report.outage,
+            _ => &mut report.after,
+        };
+        phase.environments = phase.environments.max(number);
+    }
+
+    pub(super) fn waits_for_stripe(&self) {
+        self.0.borrow_mut().waiting += 1;
+    }
+
+    pub(super) fn is_safe_at_last(&self) {
+        let mut state = self.0.borrow_mut();
+        state.waiting -= 1;
+        state.safe += 1;
+    }
+
+    pub(super) fn finish(&self, edges: &Edges) -> Report {
+        let state = self.0.borrow();
+        let (accepted, taken) = edges.events();
+        Report { lost: state.waiting, unsafe_events: state.safe.saturating_sub(accepted + taken), ..state.report.clone() }
+    }
+}
