@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::amplitude::Region;
 use crate::amplitude::breaker::{Breaker, Way};
-use crate::amplitude::client::{Delivery, EventSink};
+use crate::amplitude::client::{Delivery, DeliveryError, EventSink};
 use crate::clock::{Clock, unix_seconds};
 use crate::code::Code;
 use crate::follow::{Decided, Received, decide};
@@ -55,6 +55,9 @@ const QUEUE_FIRST_LIMIT: Duration = Duration::from_millis(1500);
 
 /// The time that a warm-up may take in all.
 const WARM_UP_WITHIN: Duration = Duration::from_millis(1500);
+
+/// How long a warm-up waits for Amplitude. Whoever does not answer within this is not waited for again at once.
+const CONNECT_LIMIT: Duration = AMPLITUDE_RESERVE;
 
 /// The largest body that is taken.
 pub const LARGEST_BODY: usize = 4 * 1024 * 1024;
@@ -292,11 +295,19 @@ impl<S: ProjectSource, A: EventSink, O: ObjectSource, Q: EventQueue> Webhook<S, 
                 Err(error) => failed(error),
             }
         }
+        let deadline = deadline.min(Instant::now() + CONNECT_LIMIT);
         join_all(regions.into_iter().map(|region| async move {
             match timeout_at(deadline, self.amplitude.connect(region)).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => tracing::warn!(%error, "warm-up of the connection to Amplitude failed"),
-                Err(_) => tracing::warn!("warm-up of the connection to Amplitude took too long"),
+                Err(_) => {
+                    tracing::warn!("warm-up of the connection to Amplitude took too long");
+                    // Most processes that start in an outage start because of it. The first delivery of each would be held
+                    // for seconds, and that many more would start.
+                    let (mut breaker, now) = (self.breaker(), self.now());
+                    let pass = breaker.pass(now);
+                    breaker.record::<()>(&pass, &Err(DeliveryError::Timeout), now, fastrand::f64());
+                }
             }
         }))
         .await;
@@ -353,7 +364,7 @@ mod tests {
 
     use super::*;
     use crate::amplitude::Destination;
-    use crate::amplitude::client::{Accepted, DeliveryError};
+    use crate::amplitude::client::Accepted;
     use crate::clock::now;
     use crate::projects::parameters::tests::COMPLETE;
     use crate::projects::source::LoadError;
@@ -372,6 +383,8 @@ mod tests {
         /// How long each might have taken.
         times: Mutex<Vec<Duration>>,
         fails: Mutex<Option<DeliveryError>>,
+        /// Whether it never answers a connection.
+        is_silent: bool,
         panics: bool,
     }
 
@@ -397,7 +410,10 @@ mod tests {
         }
 
         async fn connect(&self, _: Region) -> Result<(), DeliveryError> {
-            Ok(())
+            if self.is_silent {
+                std::future::pending::<()>().await;
+            }
+            self.fails.lock().unwrap().clone().map_or(Ok(()), Err)
         }
     }
 
@@ -781,9 +797,15 @@ mod tests {
 
     impl Outage {
         fn new(parameters: &[(&str, &str)], has_queue: bool) -> Self {
+            Self::with(FakeAmplitude::default(), parameters, has_queue)
+        }
+
+        fn with(amplitude: FakeAmplitude, parameters: &[(&str, &str)], has_queue: bool) -> Self {
             TIME.set(0.0);
-            let (amplitude, queue) = (Arc::new(FakeAmplitude::default()), Arc::new(FakeQueue::default()));
-            let projects = Projects::new(Arc::new(Fake::new(parameters)), Duration::from_secs(300)).with_clock(clock);
+            let (amplitude, queue) = (Arc::new(amplitude), Arc::new(FakeQueue::default()));
+            let projects = Projects::new(Arc::new(Fake::new(parameters)), Duration::from_secs(300))
+                .with_clock(clock)
+                .with_warm(vec!["demo".parse().unwrap()]);
             let stripe = Arc::new(FakeStripe::default());
             stripe.answer(&customer("cus_1"), Err(ReferenceError::Timeout));
             let references = References::new(stripe, Pace::WEBHOOK);
@@ -853,6 +875,36 @@ mod tests {
         let times = outage.amplitude.times.lock().unwrap();
         let whole = ANSWER_WITHIN - QUEUE_RESERVE;
         assert_eq!(*times, [whole, whole, PROBE_LIMIT, PROBE_LIMIT, whole], "a probe has the time of one attempt");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_process_that_starts_while_amplitude_is_silent_puts_its_first_events_into_the_queue() {
+        let silent = || FakeAmplitude { is_silent: true, ..FakeAmplitude::default() };
+        let start = Instant::now();
+        let outage = Outage::with(silent(), &COMPLETE, true);
+        outage.webhook.warm_up().await;
+        assert_eq!(start.elapsed(), CONNECT_LIMIT);
+        outage.expect_at(0.0, 202, "breaker_open", false).await;
+        outage.expect_at(5.0, 200, "forwarded", true).await;
+        // Without a queue there is nowhere else to go.
+        let outage = Outage::with(silent(), &COMPLETE, false);
+        outage.webhook.warm_up().await;
+        outage.expect_at(0.0, 200, "forwarded", true).await;
+        // What fails at once holds nothing.
+        let outage = Outage::with(FakeAmplitude::that_fails(DeliveryError::Connect), &COMPLETE, true);
+        outage.webhook.warm_up().await;
+        outage.expect_at(0.0, 202, "amplitude_unreachable", true).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_warm_up_takes_a_second_and_a_half_at_the_most() {
+        let source = Arc::new(Fake { takes: Duration::from_secs(60), ..Fake::new(&COMPLETE) });
+        let projects = Projects::new(source, Duration::from_secs(300)).with_warm(vec!["demo".parse().unwrap()]);
+        let references = References::new(Arc::new(FakeStripe::default()), Pace::WEBHOOK);
+        let webhook = Webhook::new(projects, Arc::<FakeAmplitude>::default(), references, Duration::from_secs(300));
+        let start = Instant::now();
+        webhook.warm_up().await;
+        assert_eq!(start.elapsed(), WARM_UP_WITHIN);
     }
 
     #[tokio::test(start_paused = true)]

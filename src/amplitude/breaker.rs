@@ -1,8 +1,9 @@
 //! When Amplitude is left alone because it does not answer: a circuit breaker. Pure: `now` is an argument.
 //!
 //! A delivery that Amplitude does not answer takes seconds. While many come, each would hold a process for that long, and
-//! Lambda would start a process for each. So after one delivery that failed with all its retries, the next events go
-//! straight to the queue, and at the end of each pause one of them probes.
+//! Lambda would start a process for each. So after one delivery that failed with all its retries, or where the process was
+//! started while Amplitude was silent, the next events go straight to the queue, and at the end of each pause one of them
+//! probes.
 //!
 //! Time is that of the wall clock: a monotonic clock may stand still while the environment is frozen, and a pause of a
 //! minute would then last for thousands of deliveries.

@@ -29,9 +29,11 @@ const PARAMETER_STORE: Duration = Duration::from_millis(15);
 /// Calls a second that Parameter Store takes of an account in a Region. The same number at once is an assumption.
 const PARAMETER_STORE_RATE: f64 = 40.0;
 
-/// The attempts of AWS's SDK, and its pauses: at most this long, then twice as long; full jitter. `src/aws.rs` sets them.
-const ATTEMPTS: u32 = 3;
+/// The attempts of AWS's SDK, and its pauses: at most this long, then twice as long each time, up to a limit; full jitter.
+/// `src/aws.rs` sets them.
+const ATTEMPTS: u32 = 5;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_millis(400);
 
 /// A call of SQS.
 const QUEUE: Duration = Duration::from_millis(10);
@@ -98,11 +100,13 @@ impl ProjectSource for Edges {
             sleep(PARAMETER_STORE).await;
             if self.0.parameter_store.lock().unwrap().take() {
                 let parameters = [("stripe-signing-secret", SECRET), ("amplitude-api-key", "key")];
-                return Ok(parameters.map(|(name, value)| Parameter { name: name.to_owned(), value: value.into() }).into());
+                return Ok(parameters
+                    .map(|(name, value)| Parameter { name: name.to_owned(), value: value.into() })
+                    .into());
             }
             if attempt < ATTEMPTS {
                 sleep(pause.mul_f64(fastrand::f64())).await;
-                pause *= 2;
+                pause = (pause * 2).min(LONGEST_PAUSE);
             }
         }
         Err(LoadError::Throttled { code: "ThrottlingException".to_owned() })

@@ -125,8 +125,7 @@ impl Lambda {
         }
         environments.set(environments.get() + 1);
         sleep(START).await;
-        let projects =
-            Projects::new(edges.clone(), TTL).with_warm(vec!["shop".parse().unwrap()]).with_clock(clock);
+        let projects = Projects::new(edges.clone(), TTL).with_warm(vec!["shop".parse().unwrap()]).with_clock(clock);
         let references = References::new(edges.clone(), Pace::WEBHOOK);
         let amplitude = Amplitude { edges: edges.clone(), opens_breakers: *mode != Mode::DirectWithoutBreaker };
         let queue = (*mode != Mode::WithoutQueue).then(|| edges.clone());

@@ -138,6 +138,10 @@ impl Shared {
     pub(super) fn finish(&self, edges: &Edges) -> Report {
         let state = self.0.borrow();
         let (accepted, taken) = edges.events();
-        Report { lost: state.waiting, unsafe_events: state.safe.saturating_sub(accepted + taken), ..state.report.clone() }
+        Report {
+            lost: state.waiting,
+            unsafe_events: state.safe.saturating_sub(accepted + taken),
+            ..state.report.clone()
+        }
     }
 }
