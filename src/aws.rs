@@ -38,12 +38,10 @@ impl Access {
             .credentials_provider(SharedCredentialsProvider::new(self.credentials.clone()))
             .http_client(Adapter(http))
             .sleep_impl(SharedAsyncSleep::new(TokioSleep::new()))
-            // Five attempts, with jitter, take half of the 1.5 s that a first load may take, and rarely more than all of it.
-            // Many processes that start at once get their turn in Parameter Store one after the other
-            // (tests/soak/outage): the later ones need the patience.
+            // Three attempts, with jitter, fit into the 1.5 s that a first load may take.
             .retry_config(
                 RetryConfig::standard()
-                    .with_max_attempts(5)
+                    .with_max_attempts(3)
                     .with_initial_backoff(Duration::from_millis(100))
                     .with_max_backoff(Duration::from_millis(400)),
             )

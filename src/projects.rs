@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::future::join_all;
 use thiserror::Error;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use self::cache::{Cache, EarlyRefresh, Lookup};
 use self::name::ProjectName;
@@ -25,6 +25,10 @@ const FIRST_LOAD_LIMIT: Duration = Duration::from_millis(1500);
 
 /// The longest time to wait for parameters where old ones are at hand.
 const REFRESH_LIMIT: Duration = Duration::from_millis(500);
+
+/// The longest pause before a first load that Parameter Store throttled is tried again. Where many processes start at once,
+/// they get their turn one after the other.
+const THROTTLED_PAUSE: Duration = Duration::from_millis(600);
 
 /// So much of the time to live is left to chance: processes that were started together must not read again together.
 const RANDOM_PART: f64 = 0.2;
@@ -140,7 +144,12 @@ impl<S: ProjectSource> Projects<S> {
             if self.cache().is_settled(name, ticket) {
                 return;
             }
-            let result = timeout_at(limit, self.source.load(name)).await.unwrap_or(Err(LoadError::Timeout));
+            let load = async || timeout_at(limit, self.source.load(name)).await.unwrap_or(Err(LoadError::Timeout));
+            let mut result = load().await;
+            if !ticket.has_old_value && matches!(result, Err(LoadError::Throttled { .. })) {
+                sleep(THROTTLED_PAUSE.mul_f64(fastrand::f64())).await;
+                result = load().await;
+            }
             let loaded = match result {
                 Ok(parameters) if parameters.is_empty() => Ok(None),
                 Ok(parameters) => {
@@ -280,6 +289,26 @@ pub(crate) mod tests {
         source.set(Err(LoadError::Connection));
         assert!(projects.get(&name(), soon()).await.is_ok());
         assert_eq!(source.loads(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_a_first_load_that_is_throttled_is_tried_once_more() {
+        let throttled = || LoadError::Throttled { code: "ThrottlingException".to_owned() };
+        let source = Arc::new(Fake::new(&COMPLETE));
+        let projects = Projects::new(Arc::clone(&source), Duration::ZERO);
+        source.set(Err(throttled()));
+        let start = Instant::now();
+        assert_eq!(projects.get(&name(), soon()).await.unwrap_err(), Unavailable::Unreadable(throttled()));
+        assert!(start.elapsed() <= THROTTLED_PAUSE);
+        assert_eq!(source.loads(), 2);
+        source.set(Err(LoadError::Connection));
+        projects.get(&name(), soon()).await.unwrap_err();
+        assert_eq!(source.loads(), 3);
+        source.set(Ok(&COMPLETE));
+        projects.get(&name(), soon()).await.unwrap();
+        source.set(Err(throttled()));
+        projects.get(&name(), soon()).await.unwrap();
+        assert_eq!(source.loads(), 5, "whoever has an old value needs no patience");
     }
 
     #[tokio::test]

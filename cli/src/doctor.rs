@@ -375,7 +375,7 @@ impl Doctor {
                 .tell(Finding::skipped("the function itself: there is no signing secret to sign with"))?);
         };
         let endpoint = Endpoint::with_secret(url.clone(), secret)?;
-        let Attempt { verdict, date } = proof::attempt(&endpoint, EVENT_TYPE).await;
+        let Attempt { verdict, date, is_not_warm } = proof::attempt(&endpoint, EVENT_TYPE).await;
         let now = clock::now().cast_signed();
         self.report.tell(match verdict {
             Verdict::Proven => Finding::ok(format!(
@@ -386,6 +386,9 @@ impl Doctor {
             )),
             Verdict::Failed(why) => Finding::problem(format!("{url} does not work: {why}")),
         })?;
+        if is_not_warm {
+            self.report.tell(webhook::not_warm(&self.name))?;
+        }
         if date.is_some() {
             self.report.tell(clocks::check("the gateway's", date, now))?;
         }

@@ -22,6 +22,14 @@ pub(crate) struct Attempt {
     pub(crate) verdict: Verdict,
     /// The clock of whoever answered, in Unix seconds.
     pub(crate) date: Option<i64>,
+    /// Whether the function says that the project is not in `WARM_PROJECTS`.
+    pub(crate) is_not_warm: bool,
+}
+
+impl Attempt {
+    fn without_answer(verdict: Verdict) -> Self {
+        Self { verdict, date: None, is_not_warm: false }
+    }
 }
 
 /// Delivers an event of this type, which is on no list, and in no family that a project can name by mistake.
@@ -33,12 +41,11 @@ pub(crate) async fn attempt(endpoint: &Endpoint, event_type: &str) -> Attempt {
         Ok::<_, reqwest::Error>((status, date, answer.bytes().await?))
     });
     match answer.await {
-        Ok(Ok((status, date, body))) => Attempt { verdict: judge(status, &body), date },
-        Ok(Err(error)) => Attempt { verdict: Verdict::Failed(endpoint.unreachable(&error)), date: None },
-        Err(_) => {
-            let verdict = Verdict::NotYet(format!("no answer within {} s", LIMIT.as_secs()));
-            Attempt { verdict, date: None }
+        Ok(Ok((status, date, body))) => {
+            Attempt { verdict: judge(status, &body), date, is_not_warm: says_not_warm(&body) }
         }
+        Ok(Err(error)) => Attempt::without_answer(Verdict::Failed(endpoint.unreachable(&error))),
+        Err(_) => Attempt::without_answer(Verdict::NotYet(format!("no answer within {} s", LIMIT.as_secs()))),
     }
 }
 
@@ -74,10 +81,17 @@ struct Answer {
     code: String,
     #[serde(default)]
     reason: String,
+    /// The function says it only where it is `false`.
+    #[serde(default)]
+    in_warm_projects: Option<bool>,
+}
+
+fn says_not_warm(body: &[u8]) -> bool {
+    serde_json::from_slice::<Answer>(body).is_ok_and(|answer| answer.in_warm_projects == Some(false))
 }
 
 fn judge(status: u16, body: &[u8]) -> Verdict {
-    let Ok(Answer { outcome, code, reason }) = serde_json::from_slice(body) else {
+    let Ok(Answer { outcome, code, reason, .. }) = serde_json::from_slice(body) else {
         // Somebody else's text may hold anything.
         return match status {
             429 | 500.. => Verdict::NotYet(format!("{status}, from a gateway or another server, and not from the function")),
@@ -120,6 +134,18 @@ mod tests {
         let body = VerifiedBody::trusted(event("stripe_amplitude.test").into());
         let event = Event::parse(&body).unwrap();
         assert!(!EventTypes::default().contains(&event.event_type));
+    }
+
+    #[test]
+    fn only_the_function_itself_says_that_a_project_is_not_warm() {
+        for (body, is_not_warm) in [
+            (json!({"outcome": "ignored", "in_warm_projects": false}), true),
+            (json!({"outcome": "ignored", "in_warm_projects": true}), false),
+            (json!({"outcome": "ignored"}), false),
+            (json!({"in_warm_projects": false}), false),
+        ] {
+            assert_eq!(says_not_warm(body.to_string().as_bytes()), is_not_warm, "{body}");
+        }
     }
 
     #[test]

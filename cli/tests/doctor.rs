@@ -7,13 +7,27 @@ mod command_line;
 mod local_amplitude;
 mod shop;
 
+use std::net::Ipv4Addr;
 use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Duration;
 
 use amplitude_emulator::{Configuration, Fault};
+use axum::Router;
+use axum::body::Bytes;
+use axum::http::{HeaderMap, Method, Uri};
 use command_line::Serving;
 use serde_json::{Value, json};
 use shop::{Ended, PROJECTS, Shop, ended};
+use stripe_amplitude::amplitude::client::Client;
+use stripe_amplitude::projects::Projects;
+use stripe_amplitude::projects::name::ProjectName;
+use stripe_amplitude::projects::parameters::Parameter;
+use stripe_amplitude::projects::source::{LoadError, ProjectSource};
 use stripe_amplitude::stripe::event_types::TYPES;
+use stripe_amplitude::stripe::references::api::StripeApi;
+use stripe_amplitude::stripe::references::{Pace, References};
+use stripe_amplitude::webhook::{Request, Webhook};
 use stripe_emulator::{Event, Permission, SECRET_KEY, history, sample};
 
 const HOUR: i64 = 60 * 60;
@@ -124,6 +138,57 @@ async fn all_is_well() {
         "\n0 problems, 0 warnings.\n",
     ] {
         assert!(ended.out.contains(words), "{words}: {}", ended.out);
+    }
+}
+
+/// The parameters of [`PROJECTS`].
+struct Parameters;
+
+impl ProjectSource for Parameters {
+    fn folder(&self, project: &ProjectName) -> String {
+        format!("/stripe-amplitude/{project}")
+    }
+
+    async fn load(&self, _: &ProjectName) -> Result<Vec<Parameter>, LoadError> {
+        let parameters = [("stripe-signing-secret", "whsec_a"), ("amplitude-api-key", "key")];
+        Ok(parameters.map(|(name, value)| Parameter { name: name.to_owned(), value: value.into() }).into())
+    }
+}
+
+/// The function's handler as it is deployed, with these projects in `WARM_PROJECTS`; its URL.
+fn deployed(warm: &[&str]) -> String {
+    let warm = warm.iter().map(|name| name.parse().unwrap()).collect();
+    let projects = Projects::new(Parameters, Duration::from_secs(300)).with_warm(warm);
+    let http = stripe_amplitude::http_client::build(None).unwrap();
+    let references = References::new(StripeApi::new(http.clone(), None), Pace::WEBHOOK);
+    let webhook = Arc::new(Webhook::new(projects, Client::new(http, None), references, Duration::from_secs(300)));
+    let answer = async move |method: Method, url: Uri, headers: HeaderMap, body: Bytes| {
+        let (path, request_id, function, time_left) = (url.path(), None, None, None);
+        let request = Request { method: &method, path, headers: &headers, body, request_id, function, time_left };
+        webhook.handle(request).await
+    };
+    let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let url = format!("http://{}/stripe/shop", listener.local_addr().unwrap());
+    // A thread of its own: the command is waited for in that of the test.
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async move {
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+            axum::serve(listener, Router::new().fallback(answer)).await
+        })
+    });
+    url
+}
+
+#[tokio::test]
+async fn a_project_that_is_not_warm_is_warned_of() {
+    let world = World::new().await;
+    for (warm, is_warned) in [(&[][..], true), (&["other"], true), (&["other", "shop"], false)] {
+        let ended = world.doctor(&["--url", &deployed(warm)], &[]);
+        let warning = lines(&ended, "warning").join("\n");
+        assert_eq!(warning.contains("WarmProjects=shop"), is_warned, "{warm:?}: {}", ended.out);
+        assert!(ended.out.contains("is the function, and knows the signing secret"), "{}", ended.out);
     }
 }
 

@@ -63,7 +63,7 @@ async fn every_type_arrives_through_a_function_url() {
 /// With bodies as text, and then with bodies in Base64.
 async fn every_type_arrives(gateway: Gateway) {
     for base64 in [false, true] {
-        let stage = Stage::start().await;
+        let stage = Stage::with(&[("WARM_PROJECTS", SHOP)]).await;
         for (number, (event_type, user, device)) in EXPECTED.into_iter().enumerate() {
             let context = format!("{event_type} through {gateway:?}, in Base64: {base64}");
             // As it is in the file, with its white space: the signature is over bytes.

@@ -16,11 +16,14 @@
 )]
 
 mod harness;
+#[path = "../soak/outage/mod.rs"]
+mod outage;
 #[path = "../soak/simulation/mod.rs"]
 mod simulation;
 
 mod amplitude_faults;
 mod architecture;
+mod breaker;
 mod cases;
 mod concurrency;
 mod connections;

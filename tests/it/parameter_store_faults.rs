@@ -10,7 +10,7 @@ use crate::harness::{SHOP, Stage, eventually, stripe};
 
 /// Each fault, its code, what tells it from others of this code, and how many calls it costs.
 const FAULTS: [(Fault, &str, &str, usize); 5] = [
-    (Fault::Throttled, "parameter_store_throttled", "ThrottlingException", 3),
+    (Fault::Throttled, "parameter_store_throttled", "ThrottlingException", 6),
     (Fault::Denied, "parameter_store_denied", "ssm:GetParametersByPath", 1),
     (Fault::Undecryptable, "parameter_store_unavailable", "a parameter cannot be decrypted", 1),
     (Fault::Hang, "parameter_store_unavailable", "no answer in time", 2),
@@ -20,9 +20,9 @@ const FAULTS: [(Fault, &str, &str, usize); 5] = [
 #[tokio::test]
 async fn a_throttled_call_is_made_again_within_the_delivery() {
     let stage = Stage::start().await;
-    stage.store.fail_next(Fault::Throttled, 2);
+    stage.store.fail_next(Fault::Throttled, 5);
     stage.deliver(&stripe::new_event("charge.succeeded")).await.expect_forwarded();
-    assert_eq!(stage.store.calls(), 3);
+    assert_eq!(stage.store.calls(), 6);
 }
 
 #[tokio::test]

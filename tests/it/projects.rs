@@ -1,5 +1,6 @@
 //! How projects are read from Parameter Store: what strangers can cause, new secrets, labels, and many parameters.
 
+use serde_json::json;
 use tokio::time::Instant;
 
 use crate::harness::amplitude::Amplitude;
@@ -82,6 +83,25 @@ async fn strangers_cannot_keep_a_warm_project_out_of_a_cold_process() {
         stage.deliver(&stripe::new_event("charge.succeeded")).await.expect_forwarded();
     }
     assert_eq!(stage.amplitude.events().len(), 30);
+}
+
+#[tokio::test]
+async fn whoever_can_sign_is_told_that_a_project_is_not_warm() {
+    let stage = Stage::with(&[("WARM_PROJECTS", "warm,other")]).await;
+    stage.store.put_project("warm", "whsec_warm", API_KEY).await;
+    let mut ignored = stripe::new_event("charge.succeeded");
+    ignored["type"] = "customer.created".into();
+    for event in [stripe::new_event("charge.succeeded"), ignored, json!({"object": "charge"})] {
+        let answer = stage.deliver(&event).await;
+        assert_eq!(answer.body["in_warm_projects"], false, "{}", answer.body);
+        let answer = stage.deliver_to("warm", "whsec_warm", &event).await;
+        assert_eq!(answer.body.get("in_warm_projects"), None, "{}", answer.body);
+    }
+    let event = stripe::new_event("charge.succeeded");
+    for (project, secret) in [(SHOP, "whsec_wrong"), ("warm", "whsec_wrong"), ("elsewhere", SECRET)] {
+        let answer = stage.deliver_to(project, secret, &event).await;
+        assert_eq!(answer.body.get("in_warm_projects"), None, "{}", answer.body);
+    }
 }
 
 #[tokio::test]

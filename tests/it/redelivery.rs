@@ -75,6 +75,8 @@ async fn what_amplitude_does_not_take_is_deferred_in_time_and_arrives_once() {
     ] {
         stage.amplitude.fail(fault);
         for (project, secret) in [(SHOP, SECRET), ("other", "whsec_other")] {
+            // Each by a process that has not met the outage yet.
+            stage.function.kill_and_start_again();
             let event = stripe::new_event("payment_intent.succeeded");
             let start = Instant::now();
             let answer = stage.deliver_to(project, secret, &event).await;
@@ -119,6 +121,8 @@ async fn a_message_is_the_signed_body_with_whose_it_is_when_it_came_and_why() {
     event["data"]["object"]["description"] = "Schnürsenkel 👟".into();
     let body = serde_json::to_string_pretty(&event).unwrap();
     for (secret, source) in [(SECRET, None), ("whsec_germany", Some("germany"))] {
+        // A process that has not met the outage yet.
+        setup.stage.function.kill_and_start_again();
         let before = stripe::now();
         let request = crate::harness::gateway::Request::signed(SHOP, secret, body.clone());
         let answer = setup.stage.send(&request).await;
@@ -211,6 +215,8 @@ async fn where_the_queue_is_down_too_stripe_delivers_again() {
             assert!(!answer.body.to_string().contains("arn:"), "{}", answer.body);
             setup.queue.recover();
             stage.amplitude.recover();
+            // One that did not meet the outage.
+            stage.function.kill_and_start_again();
             stage.deliver(&event).await.expect_forwarded();
             stage.amplitude.the(&event);
         }

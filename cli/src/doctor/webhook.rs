@@ -62,6 +62,13 @@ pub(super) fn check(endpoints: &[&WebhookEndpoint], wanted: &Wanted<'_>) -> Vec<
     findings
 }
 
+/// What is to be said of a function that does not have the project in `WARM_PROJECTS`.
+pub(super) fn not_warm(project: &ProjectName) -> Finding {
+    Finding::warning(format!(
+        "{project} is not in WARM_PROJECTS: by asking for other projects, strangers can keep its events out of a process that has just started, which then answers 503. Deploy again with the stack's parameter WarmProjects={project}, beside the projects that it names already, or with `cargo lambda deploy --env-var WARM_PROJECTS={project}`"
+    ))
+}
+
 fn check_one(endpoint: &WebhookEndpoint, wanted: &Wanted<'_>) -> Vec<Finding> {
     let WebhookEndpoint { id, url, api_version, .. } = endpoint;
     let repair = format!("`setup --project {} --url {url}` fixes it", wanted.project);
@@ -155,6 +162,15 @@ mod tests {
             assert_eq!(findings.len(), 1, "{findings:?}");
             assert_eq!(findings[0].grade, grade);
             assert!(findings[0].words.contains(words), "{findings:?}");
+        }
+    }
+
+    #[test]
+    fn a_project_that_strangers_can_keep_out_is_warned_of_with_the_remedy() {
+        let finding = not_warm(&"shop".parse().unwrap());
+        assert_eq!(finding.grade, Grade::Warning);
+        for remedy in ["WarmProjects=shop", "WARM_PROJECTS=shop"] {
+            assert!(finding.words.contains(remedy), "{finding:?}");
         }
     }
 

@@ -26,14 +26,9 @@ const AMPLITUDE: Duration = Duration::from_millis(100);
 /// A call of Parameter Store, with KMS behind it.
 const PARAMETER_STORE: Duration = Duration::from_millis(15);
 
-/// Calls a second that Parameter Store takes of an account in a Region. The same number at once is an assumption.
-const PARAMETER_STORE_RATE: f64 = 40.0;
-
-/// The attempts of AWS's SDK, and its pauses: at most this long, then twice as long each time, up to a limit; full jitter.
-/// `src/aws.rs` sets them.
-const ATTEMPTS: u32 = 5;
+/// The attempts of AWS's SDK, and its pauses: at most this long, then twice as long; full jitter. `src/aws.rs` sets them.
+const ATTEMPTS: u32 = 3;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_millis(400);
 
 /// A call of SQS.
 const QUEUE: Duration = Duration::from_millis(10);
@@ -52,8 +47,10 @@ struct Inner {
 }
 
 impl Edges {
-    pub fn new(kind: Outage, outage: Range<Instant>) -> Self {
-        let parameter_store = Mutex::new(Bucket::new(PARAMETER_STORE_RATE, PARAMETER_STORE_RATE));
+    /// Parameter Store takes so many calls a second. It is an assumption that it takes as many at once, and that those it
+    /// turns away do not count.
+    pub fn new(kind: Outage, outage: Range<Instant>, reads: u32) -> Self {
+        let parameter_store = Mutex::new(Bucket::new(reads.into(), reads.into()));
         let (accepted, taken) = (AtomicU64::new(0), AtomicU64::new(0));
         Self(Arc::new(Inner { kind, outage, parameter_store, accepted, taken }))
     }
@@ -106,7 +103,7 @@ impl ProjectSource for Edges {
             }
             if attempt < ATTEMPTS {
                 sleep(pause.mul_f64(fastrand::f64())).await;
-                pause = (pause * 2).min(LONGEST_PAUSE);
+                pause *= 2;
             }
         }
         Err(LoadError::Throttled { code: "ThrottlingException".to_owned() })
@@ -118,6 +115,9 @@ pub struct Amplitude {
     pub edges: Edges,
     pub opens_breakers: bool,
 }
+
+/// As long as the function waits for Amplitude when it starts.
+const SILENT_CONNECTION: Duration = Duration::from_millis(999);
 
 impl Amplitude {
     async fn attempt(&self) -> Result<Accepted, DeliveryError> {
@@ -147,6 +147,10 @@ impl EventSink for Amplitude {
     async fn connect(&self, _: Region) -> Result<(), DeliveryError> {
         let Inner { kind, outage, .. } = &*self.edges.0;
         if outage.contains(&Instant::now()) && *kind == Outage::Silence {
+            if !self.opens_breakers {
+                sleep(SILENT_CONNECTION).await;
+                return Err(DeliveryError::Throttled);
+            }
             std::future::pending::<()>().await;
         }
         sleep(AMPLITUDE).await;

@@ -12,13 +12,16 @@ mod lambda;
 mod report;
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use tokio::time::{Instant, sleep_until};
 
 use self::edges::Edges;
 use self::lambda::Lambda;
-pub use self::report::{Phase, Report};
+pub use self::report::Report;
 
 /// How events are delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,22 +67,53 @@ pub struct Scenario {
     pub outage: Outage,
     /// Deliveries a second on average; they arrive at random.
     pub rate: u32,
+    /// Calls a second that Parameter Store takes of the account in the Region: 40, or 100 with higher throughput.
+    pub reads: u32,
     pub settle: Duration,
     pub fails_for: Duration,
     pub then: Duration,
+    /// Of all random numbers.
+    pub seed: u64,
 }
 
 impl Scenario {
     /// A minute to settle, two minutes of outage.
     pub fn new(mode: Mode, outage: Outage, rate: u32) -> Self {
         let seconds = Duration::from_secs;
-        Self { mode, outage, rate, settle: seconds(60), fails_for: seconds(120), then: seconds(70) }
+        let (settle, fails_for, then) = (seconds(60), seconds(120), seconds(70));
+        Self { mode, outage, rate, reads: 40, settle, fails_for, then, seed: 1 }
+    }
+
+    /// Nothing but the beginning of an outage, which is the worst of it.
+    pub fn short(self) -> Self {
+        let seconds = Duration::from_secs;
+        Self { settle: seconds(20), fails_for: seconds(25), then: seconds(5), ..self }
+    }
+
+    /// Plays many at the same time, and gives what came of each, in their order.
+    pub fn run_all(scenarios: &[Self]) -> Vec<Report> {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let next = AtomicUsize::new(0);
+        let reports: Mutex<BTreeMap<usize, Report>> = Mutex::default();
+        std::thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(|| {
+                    while let Some((number, scenario)) =
+                        Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|next| Some((next, scenarios.get(next)?)))
+                    {
+                        let report = scenario.run();
+                        reports.lock().unwrap().insert(number, report);
+                    }
+                });
+            }
+        });
+        reports.into_inner().unwrap().into_values().collect()
     }
 
     /// Plays it, in simulated time.
     pub fn run(self) -> Report {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-        fastrand::seed(1);
+        fastrand::seed(self.seed);
         runtime.block_on(tokio::task::LocalSet::new().run_until(self.play()))
     }
 
@@ -88,7 +122,7 @@ impl Scenario {
         BEGINNING.set(Some(start));
         let outage = start + self.settle..start + self.settle + self.fails_for;
         let end = outage.end + self.then;
-        let edges = Edges::new(self.outage, outage.clone());
+        let edges = Edges::new(self.outage, outage.clone(), self.reads);
         let lambda = Lambda::new(self.mode, edges.clone());
         let report = report::Shared::new(outage);
         // A tick is what tokio's timers can tell apart.

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::ops::Range;
 use std::rc::Rc;
 use std::time::Duration;
@@ -76,6 +77,35 @@ pub struct Report {
     pub lost: u64,
     /// Events that were answered 2xx, and are neither in Amplitude nor in the queue.
     pub unsafe_events: u64,
+}
+
+impl Report {
+    /// What promise 1 of the README says: what was answered 2xx is safe, and nothing is lost.
+    pub fn expect_nothing_lost(&self) {
+        assert_eq!((self.lost, self.unsafe_events), (0, 0), "{self}");
+    }
+
+    /// The heads of the columns of [`Report`]'s `Display`.
+    pub const COLUMNS: &str = "200 | 202 | 502 | 503 | 429 of Lambda | last failure after | processes | p50 | p99 | longest | recovered after";
+}
+
+/// The outage, as a row of a table.
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Phase { environments, .. } = self.outage;
+        for status in [200, 202, 502, 503, 429] {
+            write!(f, "{} | ", self.outage.count(status))?;
+        }
+        match self.last_failure {
+            Some(after) => write!(f, "{:.1} s", after.as_secs_f64())?,
+            None => write!(f, "-")?,
+        }
+        write!(f, " | {environments}")?;
+        for part in [0.5, 0.99, 1.0] {
+            write!(f, " | {:.2} s", self.outage.percentile(part).as_secs_f64())?;
+        }
+        write!(f, " | {:.0} s", self.recovered_after.as_secs_f64())
+    }
 }
 
 #[derive(Clone)]
