@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use http::{HeaderMap, Method, Response};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout};
 
 use crate::amplitude::Region;
 use crate::amplitude::breaker::{Breaker, Way};
@@ -295,18 +295,20 @@ impl<S: ProjectSource, A: EventSink, O: ObjectSource, Q: EventQueue> Webhook<S, 
                 Err(error) => failed(error),
             }
         }
-        let deadline = deadline.min(Instant::now() + CONNECT_LIMIT);
+        let limit = deadline.saturating_duration_since(Instant::now()).min(CONNECT_LIMIT);
         join_all(regions.into_iter().map(|region| async move {
-            match timeout_at(deadline, self.amplitude.connect(region)).await {
+            match timeout(limit, self.amplitude.connect(region)).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => tracing::warn!(%error, "warm-up of the connection to Amplitude failed"),
                 Err(_) => {
                     tracing::warn!("warm-up of the connection to Amplitude took too long");
                     // Most processes that start in an outage start because of it. The first delivery of each would be held
-                    // for seconds, and that many more would start.
-                    let (mut breaker, now) = (self.breaker(), self.now());
-                    let pass = breaker.pass(now);
-                    breaker.record::<()>(&pass, &Err(DeliveryError::Timeout), now, fastrand::f64());
+                    // for seconds, and that many more would start. Where Parameter Store took the time, Amplitude may be well.
+                    if limit == CONNECT_LIMIT {
+                        let (mut breaker, now) = (self.breaker(), self.now());
+                        let pass = breaker.pass(now);
+                        breaker.record::<()>(&pass, &Err(DeliveryError::Timeout), now, fastrand::f64());
+                    }
                 }
             }
         }))
@@ -888,6 +890,13 @@ mod tests {
         outage.expect_at(5.0, 200, "forwarded", true).await;
         // Without a queue there is nowhere else to go.
         let outage = Outage::with(silent(), &COMPLETE, false);
+        outage.webhook.warm_up().await;
+        outage.expect_at(0.0, 200, "forwarded", true).await;
+        // Parameter Store took the time.
+        let mut outage = Outage::with(silent(), &COMPLETE, true);
+        let slow = Arc::new(Fake { takes: Duration::from_secs(1), ..Fake::new(&COMPLETE) });
+        outage.webhook.projects =
+            Projects::new(slow, Duration::from_secs(300)).with_clock(clock).with_warm(vec!["demo".parse().unwrap()]);
         outage.webhook.warm_up().await;
         outage.expect_at(0.0, 200, "forwarded", true).await;
         // What fails at once holds nothing.
