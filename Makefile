@@ -46,7 +46,8 @@ artefact: .venv/ready .venv-check/ready
 	tests/node-signer.sh
 
 # A simulated Stripe against the functions while everything around them fails, without the queue and with it. SEED=n
-# repeats a run, EVENTS=n makes it shorter or longer than 20,000 events.
+# repeats a run, EVENTS=n makes it shorter or longer than 20,000 events. And an outage of Amplitude at 10 to 5,000
+# deliveries a second, with as many processes as Lambda starts: the tables of docs/scale.md.
 soak: .venv/ready
 	$(if $(SEED),SEED=$(SEED)) $(if $(EVENTS),EVENTS=$(EVENTS)) cargo test --locked --package stripe-amplitude --test soak -- --nocapture --test-threads 1
 

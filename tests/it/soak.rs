@@ -1,7 +1,7 @@
 //! A few hundred events of a simulated Stripe, while everything fails; and the beginning of an outage with many processes,
 //! in simulated time. `make soak` is the long run of both.
 
-use crate::outage::{Mode, Outage, Scenario};
+use crate::outage::{Mode, Outage, Report, Scenario};
 use crate::simulation::{self, Plan};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -16,13 +16,16 @@ async fn a_simulated_stripe_with_the_queue() {
 
 #[test]
 fn an_outage_of_amplitude_with_many_processes() {
-    let scenarios = Mode::ALL.map(|mode| Scenario::new(mode, Outage::Silence, 100).short());
+    let short = |outage| Mode::ALL.map(|mode| Scenario::new(mode, outage, 100).short());
+    let scenarios = [Outage::Silence, Outage::Errors].map(short).concat();
+    println!("{}", Report::COLUMNS);
     for (scenario, report) in scenarios.iter().zip(Scenario::run_all(&scenarios)) {
-        println!("{}: {report}", scenario.mode.name());
+        let context = format!("{:?}, {}: {report}", scenario.outage, scenario.mode.name());
+        println!("{context}");
         report.expect_nothing_lost();
-        assert_eq!(report.outage.warm_503, 0, "{}: {report}", scenario.mode.name());
+        assert_eq!(report.outage.warm_503, 0, "{context}");
         if scenario.mode == Mode::QueueFirst {
-            assert_eq!(report.outage.failed(), 0, "{report}");
+            assert_eq!(report.outage.failed(), 0, "{context}");
         }
     }
 }

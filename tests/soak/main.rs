@@ -1,5 +1,6 @@
 //! A simulated Stripe against the functions while everything around them fails, for minutes: `make soak`. The variable
-//! `SEED` repeats a run, `EVENTS` says how many events happen.
+//! `SEED` repeats a run, `EVENTS` says how many events happen. And an outage of Amplitude with thousands of processes, in
+//! simulated time.
 
 // As in `tests/it`, whose harness this uses, though not all of it.
 #![allow(
@@ -46,15 +47,16 @@ fn an_outage_of_amplitude_at_volume() {
     // The long ones first, so that no thread is left alone with one of them.
     scenarios.sort_by_key(|scenario| std::cmp::Reverse(scenario.rate));
     let reports = Scenario::run_all(&scenarios);
-    let all: Vec<_> = scenarios.iter().zip(&reports).collect();
+    let mut all: Vec<_> = scenarios.iter().zip(&reports).collect();
+    all.sort_by_key(|(scenario, _)| scenario.rate);
     for outage in [Outage::Silence, Outage::Errors] {
         println!("\n{outage:?}\n| a second | | {} |", Report::COLUMNS);
-        for (scenario, report) in all.iter().rev().filter(|(scenario, _)| scenario.outage == outage) {
+        for (scenario, report) in all.iter().filter(|(scenario, _)| scenario.outage == outage) {
             println!("| {} | {} | {report} |", scenario.rate, scenario.mode.name());
         }
     }
     println!("\nAll processes new\n| a second | | 503 | 429 of Lambda | processes |");
-    for (scenario, report) in all.iter().rev().filter(|(scenario, _)| scenario.outage == Outage::Silence) {
+    for (scenario, report) in all.iter().filter(|(scenario, _)| scenario.outage == Outage::Silence) {
         let start = &report.settling;
         let (unserved, throttled) = (start.count(503), start.count(429));
         println!(
