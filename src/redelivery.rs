@@ -56,9 +56,6 @@ const LONGEST_DELAY_FOR_A_TURN: Duration = Duration::from_secs(15 * 60);
 /// shall not hold up others.
 const READS_LIMIT: Duration = Duration::from_secs(6);
 
-/// What Amplitude refuses for its content is a dead letter when it was refused so often: an answer may be a mistake.
-const REFUSALS_TO_DIE: u32 = 3;
-
 /// A batch of the queue's messages, as Lambda hands it over. Source: AWS Lambda's documentation, "Using Lambda with
 /// Amazon SQS".
 #[derive(Clone, Debug, Deserialize)]
@@ -312,7 +309,8 @@ impl<S: ProjectSource, A: BatchSink, O: ObjectSource, Q: EventQueue> Redelivery<
             item.record.redelivery(destination.key, &result);
             let disposition = match result {
                 Ok(()) => Disposition::Done(Report::forwarded()),
-                Err(error) if error.is_about_the_event() && item.receive_count >= REFUSALS_TO_DIE => {
+                // Once is enough: a dead letter can be sent again.
+                Err(error) if error.is_refusal() => {
                     Disposition::DeadLetter(Box::new(message), (&error).into(), error.to_string())
                 }
                 Err(error) => Disposition::retry(Failure::Delivery { error, key: destination.key }),
@@ -647,13 +645,29 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_amplitude_will_never_take_is_a_dead_letter_the_third_time() {
+    async fn a_refused_event_is_a_dead_letter_at_once_and_an_outage_or_a_page_kills_nothing() {
         use crate::amplitude::client::Complaint;
-        let fails = HashMap::from([("evt_1".to_owned(), DeliveryError::InvalidRequest(Complaint::InvalidField))]);
+        let fails = [
+            ("evt_1", DeliveryError::InvalidRequest(Complaint::InvalidField)),
+            ("evt_2", DeliveryError::Forbidden { is_page: false }),
+            ("evt_3", DeliveryError::TooLarge { is_page: false }),
+            ("evt_4", DeliveryError::Forbidden { is_page: true }),
+            ("evt_5", DeliveryError::TooLarge { is_page: true }),
+            ("evt_6", DeliveryError::NotAmplitude { status: 400 }),
+            ("evt_7", DeliveryError::Throttled),
+            ("evt_8", DeliveryError::InvalidApiKey),
+            ("evt_9", DeliveryError::Unavailable { status: 503 }),
+        ];
+        let fails = fails.map(|(id, error)| (id.to_owned(), error)).into();
         let setup = Setup::new(&COMPLETE, FakeAmplitude { fails, ..FakeAmplitude::default() });
-        assert_eq!(setup.handle(vec![message("a", "shop", 2, &event("evt_1"))]).await, ["a"]);
-        assert_eq!(setup.handle(vec![message("a", "shop", 3, &event("evt_1"))]).await, [""; 0]);
-        assert_eq!(*setup.dead_letters.put.lock().unwrap(), ["amplitude_rejected"]);
+        let messages = (1..10).map(|number| message(&number.to_string(), "shop", 1, &event(&format!("evt_{number}"))));
+        assert_eq!(setup.handle(messages.collect()).await, ["4", "5", "6", "7", "8", "9"]);
+        let dead = setup.dead_letters.put.lock().unwrap().clone();
+        assert_eq!(dead, ["amplitude_rejected", "amplitude_forbidden", "amplitude_too_large"]);
+        for (number, count) in [(4, 50), (9, 99)] {
+            let old = message("old", "shop", count, &event(&format!("evt_{number}")));
+            assert_eq!(setup.handle(vec![old]).await, ["old"]);
+        }
     }
 
     #[tokio::test]
