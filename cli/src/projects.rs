@@ -71,8 +71,10 @@ impl Choice {
     pub(crate) async fn delivery(&self, label: Option<&str>) -> Result<DeliverySettings, String> {
         let source = self.source()?;
         let project = source.project(&self.project).await?;
-        if let Projects::Fixed(fixed) = &source {
-            fixed.check(&self.project)?;
+        match &source {
+            Projects::Fixed(fixed) => fixed.check(&self.project)?,
+            #[cfg(feature = "aws")]
+            Projects::ParameterStore(_) => {}
         }
         let delivery = project.delivery.map_err(|error| error.to_string())?;
         let labels: Vec<_> = project.secrets.iter().map(SigningSecret::label).collect();
