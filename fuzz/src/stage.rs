@@ -347,4 +347,8 @@ impl EventQueue for Queue {
         assert!(receipts.iter().all(|(_, delay)| *delay <= Duration::from_secs(12 * 60 * 60)));
         if self.0.get().queue == "refused" { Err(QueueError::Connection) } else { Ok(()) }
     }
+
+    async fn delete(&self, _: Vec<String>) -> Result<(), QueueError> {
+        if self.0.get().queue == "refused" { Err(QueueError::Connection) } else { Ok(()) }
+    }
 }
