@@ -56,6 +56,17 @@ impl Sqs {
         Ok(count.unwrap_or_default())
     }
 
+    /// The queue's policy, as JSON, if it has one.
+    ///
+    /// # Errors
+    /// Where SQS cannot be asked.
+    pub async fn policy(&self) -> Result<Option<String>, QueueError> {
+        let request = self.client().get_queue_attributes().queue_url(&self.url);
+        let answer = request.attribute_names(QueueAttributeName::Policy).send().await;
+        let attributes = answer.map_err(|error| understand(&error))?.attributes;
+        Ok(attributes.and_then(|mut attributes| attributes.remove(&QueueAttributeName::Policy)))
+    }
+
     /// Up to ten messages; nobody else sees them for so long. None where there are no more.
     ///
     /// # Errors
