@@ -148,7 +148,7 @@ impl Queues {
 
     fn send(&mut self, input: &Value, now: Duration) -> Result<Value, AwsError> {
         let body = text(input, "MessageBody")?.to_owned();
-        let attributes = input["MessageAttributes"].as_object().cloned().unwrap_or_default();
+        let attributes = input.get("MessageAttributes").and_then(Value::as_object).cloned().unwrap_or_default();
         let size =
             body.len() + attributes.iter().map(|(name, value)| name.len() + attribute_size(value)).sum::<usize>();
         if body.is_empty() || size > LARGEST_MESSAGE || attributes.len() > 10 {
@@ -174,14 +174,17 @@ impl Queues {
     }
 
     fn receive(&mut self, input: &Value, now: Duration) -> Result<Value, AwsError> {
-        let most = input["MaxNumberOfMessages"].as_u64().unwrap_or(1);
+        let most = input.get("MaxNumberOfMessages").and_then(Value::as_u64).unwrap_or(1);
         let most = usize::try_from(most).unwrap_or(usize::MAX);
         if !(1..=LARGEST_BATCH).contains(&most) {
             return Err(AwsError::new("InvalidParameterValue", "MaxNumberOfMessages is 1 to 10"));
         }
         let mut number = self.last_number;
         let queue = self.queue(input)?;
-        let timeout = input["VisibilityTimeout"].as_u64().map_or(queue.visibility_timeout(), Duration::from_secs);
+        let timeout = input
+            .get("VisibilityTimeout")
+            .and_then(Value::as_u64)
+            .map_or(queue.visibility_timeout(), Duration::from_secs);
         let dead_letters = queue.redrive_policy();
         let mut received = Vec::new();
         let mut dead = Vec::new();
@@ -218,7 +221,7 @@ impl Queues {
         input: &Value,
         mut each: impl FnMut(&mut Queue, &Entry) -> Result<(), &'static str>,
     ) -> Result<Value, AwsError> {
-        let entries = input["Entries"].clone();
+        let entries = input.get("Entries").cloned().unwrap_or_default();
         let entries: Vec<Entry> =
             serde_json::from_value(entries).map_err(|error| AwsError::invalid(error.to_string()))?;
         let queue = self.queue(input)?;
@@ -243,7 +246,7 @@ pub const ACCOUNT: &str = "000000000000";
 
 impl Queue {
     fn set_attributes(&mut self, input: &Value) {
-        for (name, value) in input["Attributes"].as_object().into_iter().flatten() {
+        for (name, value) in input.get("Attributes").and_then(Value::as_object).into_iter().flatten() {
             let value = value.as_str().unwrap_or_default();
             // SQS removes an attribute that is set to nothing.
             if value.is_empty() {
@@ -262,9 +265,9 @@ impl Queue {
     /// The name of the dead-letter queue, and after how many receives a message goes there.
     fn redrive_policy(&self) -> Option<(String, u32)> {
         let policy: Value = serde_json::from_str(self.attributes.get("RedrivePolicy")?).ok()?;
-        let limit = &policy["maxReceiveCount"];
+        let limit = policy.get("maxReceiveCount")?;
         let limit = limit.as_u64().or_else(|| limit.as_str()?.parse().ok())?;
-        let target = policy["deadLetterTargetArn"].as_str()?.rsplit(':').next()?.to_owned();
+        let target = policy.get("deadLetterTargetArn")?.as_str()?.rsplit(':').next()?.to_owned();
         Some((target, u32::try_from(limit).ok()?))
     }
 }
@@ -298,11 +301,11 @@ fn attribute_size(value: &Value) -> usize {
 
 fn text<'v>(input: &'v Value, name: &str) -> Result<&'v str, AwsError> {
     let missing = || AwsError::new("MissingParameter", format!("the request must contain the parameter {name}"));
-    input[name].as_str().ok_or_else(missing)
+    input.get(name).and_then(Value::as_str).ok_or_else(missing)
 }
 
 fn texts<'v>(input: &'v Value, name: &str) -> impl Iterator<Item = &'v str> {
-    input[name].as_array().into_iter().flatten().filter_map(Value::as_str)
+    input.get(name).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
 }
 
 fn no_queue() -> AwsError {
