@@ -1,7 +1,8 @@
 //! `redrive`: looks at the dead letters of the redelivery queue, and sends them again.
 
 use std::error::Error;
-use std::process::ExitCode;
+
+use crate::exit::Exit;
 
 /// Look at the dead letters of the redelivery queue, and send them again
 ///
@@ -40,13 +41,13 @@ pub(crate) struct Arguments {
 }
 
 #[cfg(feature = "aws")]
-pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
+pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
     with_aws::run(arguments).await
 }
 
 /// Most do not need the AWS SDK, which takes longer to compile than all the rest.
 #[cfg(not(feature = "aws"))]
-pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
+pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
     let Arguments { dead_letters, .. } = arguments;
     Err(format!("this build cannot reach AWS; use: cargo cli-aws redrive --dead-letters {dead_letters}").into())
 }
@@ -55,7 +56,6 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>
 mod with_aws {
     use std::collections::BTreeMap;
     use std::error::Error;
-    use std::process::ExitCode;
     use std::time::Duration;
 
     use stripe_amplitude::environment::Environment;
@@ -65,7 +65,8 @@ mod with_aws {
     use stripe_amplitude::stripe::event::Event;
 
     use super::Arguments;
-    use crate::terminal::{confirmed, say};
+    use crate::exit::{Deed, Exit, Untouched};
+    use crate::terminal::{confirmed, printable, say};
 
     /// How long a letter is hidden from others while we work.
     const HIDDEN_FOR: Duration = Duration::from_secs(300);
@@ -76,7 +77,7 @@ mod with_aws {
     /// What a letter is about: the code, the reason, the project and the type.
     type Kind = [String; 4];
 
-    pub(super) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
+    pub(super) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
         let environment = Environment::read(|name: &str| std::env::var_os(name))?;
         let http = http_client::build(environment.extra_ca_file.as_deref())?;
         let dead_letters = Sqs::new(&environment.access, http.clone(), arguments.dead_letters.clone());
@@ -97,12 +98,16 @@ mod with_aws {
         kinds.retain(|kind, _| chosen(kind));
         let total: u64 = kinds.values().sum();
         say!("{}", table(&kinds))?;
-        let Some(to) = arguments.to.as_ref().filter(|_| arguments.send && total > 0) else {
-            return Ok(ExitCode::SUCCESS);
+        if total == 0 {
+            return Ok(Untouched::NothingToSend.end(Deed::Sent)?);
+        }
+        let Some(to) = arguments.to.as_ref().filter(|_| arguments.send) else {
+            return Ok(Untouched::OnlyLooked("--send sends them again, after asking.").end(Deed::Sent)?);
         };
-        if !arguments.yes && !confirmed(&format!("Send these {total} again?"))? {
-            say!("Nothing is sent.")?;
-            return Ok(ExitCode::SUCCESS);
+        if !arguments.yes
+            && let Err(why) = confirmed(&format!("Send these {total} again?"))?
+        {
+            return Ok(why.end(Deed::Sent)?);
         }
 
         let queue = Sqs::new(&environment.access, http, to.clone());
@@ -117,7 +122,7 @@ mod with_aws {
         })
         .await?;
         say!("{sent} of {total} are in the queue again.")?;
-        Ok(if sent == total { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        Ok(Exit::of(sent == total))
     }
 
     /// The queue takes messages from the webhook's function and from the operators that the stack names.
@@ -178,10 +183,11 @@ mod with_aws {
         let mut last_cause = None;
         for ([code, reason, project, event_type], count) in kinds {
             if last_cause != Some((code, reason)) {
-                table.push_str(&format!("\n{code}: {reason}\n"));
+                // Whoever may put messages into the queue has written them.
+                table.push_str(&format!("\n{}: {}\n", printable(code), printable(reason)));
                 last_cause = Some((code, reason));
             }
-            table.push_str(&format!("  {count:>6}  {project}  {event_type}\n"));
+            table.push_str(&format!("  {count:>6}  {}  {}\n", printable(project), printable(event_type)));
         }
         table
     }
