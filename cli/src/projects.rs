@@ -6,8 +6,10 @@ use std::sync::Arc;
 
 use secrecy::SecretString;
 use stripe_amplitude::projects::name::ProjectName;
+use stripe_amplitude::projects::parameters::parameter::{STRIPE_API_KEY, STRIPE_TEST_API_KEY};
 use stripe_amplitude::projects::parameters::{DeliverySettings, Parameter, Problem, Project};
 use stripe_amplitude::projects::source::{LoadError, ProjectSource};
+use stripe_amplitude::settings::References;
 use stripe_amplitude::stripe::signature::SigningSecret;
 use toml::{Table, Value};
 
@@ -67,7 +69,13 @@ impl Choice {
     /// # Errors
     /// A sentence, where there is no such project, or it cannot be used, or has no such label.
     pub(crate) async fn delivery(&self, label: Option<&str>) -> Result<DeliverySettings, String> {
-        let project = self.source()?.project(&self.project).await?;
+        let source = self.source()?;
+        let project = source.project(&self.project).await?;
+        match &source {
+            Projects::Fixed(fixed) => fixed.check(&self.project)?,
+            #[cfg(feature = "aws")]
+            Projects::ParameterStore(_) => {}
+        }
         let delivery = project.delivery.map_err(|error| error.to_string())?;
         let labels: Vec<_> = project.secrets.iter().map(SigningSecret::label).collect();
         if labels.contains(&label) {
@@ -124,15 +132,21 @@ impl Fixed {
         if let Some(unknown) = parameters.iter().find(|parameter| !is_known(&parameter.name)) {
             return Err(format!("{place}: [{name}] has {}", not_a_parameter(&unknown.name)));
         }
-        let checked = Project::from_parameters(parameters, &place).delivery.map(drop);
-        checked.map_err(|error| {
+        let delivery = Project::from_parameters(parameters, &place).delivery.map_err(|error| {
             let what = match error.problem() {
                 // Elsewhere, it says how AWS keeps it.
                 Problem::Missing => "is missing; write it below the project's name".to_owned(),
                 problem => problem.to_string(),
             };
             format!("{place}: `{}` of [{name}] {what}", error.parameter())
-        })
+        })?;
+        // Without any, each live event would fail.
+        if delivery.settings.references == References::Follow && delivery.stripe_key_parameters().next().is_none() {
+            return Err(format!(
+                "{place}: `{STRIPE_API_KEY}` of [{name}] is missing; references are followed, which takes a restricted key of Stripe, rk_live_…, and `{STRIPE_TEST_API_KEY}` for test mode, rk_test_…; the local Stripe of `serve` takes any"
+            ));
+        }
+        Ok(())
     }
 }
 
@@ -435,6 +449,10 @@ mod tests {
             ("\"stripe_signing_secret/eu\" = \"x\"", Some("did you mean `stripe-signing-secret/eu`?")),
             ("references = \"follow\"", Some("all else stands in `settings`")),
             ("stripe-api-key = \"pk_live_x\"", Some("`stripe-api-key` of [shop] holds a publishable key")),
+            (
+                "amplitude-api-key = \"key\"\nsettings = { references = \"follow\" }",
+                Some("`stripe-api-key` of [shop] is missing; references are followed"),
+            ),
             ("settings = { references = true }", Some("`settings` of [shop] cannot be used: `references`")),
         ] {
             let projects = parse(&format!("[shop]\nstripe-signing-secret = \"whsec_a\"\n{more}")).unwrap();

@@ -1021,8 +1021,8 @@ async fn what_cannot_be_read_ends_it_with_the_parameter_and_nothing_goes_to_a_lo
     world.stripe.put(customer("cus_1", "user_1")).unwrap();
     let run = || world.run(&["--from-file", "events.ndjson", "--yes"]);
     for (permissions, words) in [
-        (Some(&[][..]), "/stripe-amplitude/shop/stripe-test-api-key lacks a permission"),
-        (None, "/stripe-amplitude/shop/stripe-test-api-key is not accepted"),
+        (Some(&[][..]), "projects.toml/shop/stripe-test-api-key lacks a permission"),
+        (None, "projects.toml/shop/stripe-test-api-key is not accepted"),
     ] {
         match permissions {
             Some(permissions) => world.stripe.allow(PROJECT_KEY, permissions),

@@ -109,7 +109,7 @@ async fn all_is_well() {
     let others: Vec<_> = ["problem", "warning", "skipped"].iter().flat_map(|grade| lines(&ended, grade)).collect();
     assert!(others.is_empty(), "{others:#?}");
     for words in [
-        "/stripe-amplitude/shop has 1 signing secret and the Amplitude key",
+        "projects.toml/shop has 1 signing secret and the Amplitude key",
         "is enabled for exactly the 26 types",
         "may read events",
         "all events of the last three days are delivered",

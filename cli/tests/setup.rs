@@ -83,7 +83,7 @@ impl World {
         // A full pipe would stop the process.
         std::thread::spawn(move || lines.for_each(drop));
         let (_, url) = first.split_once("Serving ").unwrap();
-        let url = url.split_once("{project}").unwrap().0.to_owned() + "shop";
+        let url = url.split_once("NAME").unwrap().0.to_owned() + "shop";
         Self { stripe: Emulator::start().unwrap(), moto, amplitude, function, url }
     }
 
