@@ -7,6 +7,7 @@
 //! - `store`: what happens to valid events: throttling, deduplication, attribution. No clock.
 //! - `export`: what was kept, as it is handed out again. Pure, no clock.
 //! - `fault`: what can be ordered to go wrong.
+//! - `guard`: who may ask at all.
 //! - `server`: the HTTP surface, and the control API under `/emulator/`.
 //! - `tls`: certificates.
 //!
@@ -32,6 +33,7 @@
 
 mod export;
 mod fault;
+mod guard;
 mod rules;
 mod server;
 mod store;

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::future::Future;
-use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,29 +12,32 @@ use std::time::{Duration, SystemTime};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use hyper::header::{
-    ALLOW, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, LOCATION, ORIGIN,
-    WWW_AUTHENTICATE,
+    ALLOW, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, WWW_AUTHENTICATE,
 };
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ServerConfig;
 use serde::Serialize;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Sleep, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use crate::export;
 use crate::fault::{Fault, FaultyAnswer, Order, OtherPath, take_next};
+use crate::guard::is_of_a_page;
 use crate::rules::{self, Answer, Endpoint};
 use crate::store::{AcceptedEvent, Store, Throttle};
 
 /// A body up to here is read to its end even when it is too large, so that the client sees the 413
 /// and not a connection that breaks while it is still sending.
 const MAX_READ_BYTES: usize = 64 * 1024 * 1024;
+
+/// How long the head of a request may take, or the wait for the next one on its connection; and then the body.
+const READ_WITHIN: Duration = Duration::from_secs(30);
 
 /// How long half an answer is left on its way before the connection is closed behind it.
 const CUT_AFTER: Duration = Duration::from_millis(20);
@@ -220,6 +222,8 @@ impl Emulator {
         let is_counted = AtomicBool::new(false);
         // An error here is a client that went away, or a cut that was ordered.
         let _ = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(READ_WITHIN)
             .serve_connection(TokioIo::new(stream), service_fn(|request| self.answer(request, &is_counted)))
             .await;
     }
@@ -234,15 +238,15 @@ impl Emulator {
     ) -> Result<Response<AnswerBody>, Cut> {
         let (head, body) = request.into_parts();
         let path = head.uri.path();
-        let body = match Limited::new(body, MAX_READ_BYTES).collect().await {
-            Ok(body) => Some(body.to_bytes()),
-            Err(error) if error.is::<LengthLimitError>() => None,
-            Err(_) => return Err(Cut),
+        if is_of_a_page(&head.headers) {
+            return Ok(text(403, "the emulator is for programs on this machine or network, not for pages\n"));
+        }
+        let body = match timeout(READ_WITHIN, Limited::new(body, MAX_READ_BYTES).collect()).await {
+            Ok(Ok(body)) => Some(body.to_bytes()),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => None,
+            Ok(Err(_)) | Err(_) => return Err(Cut),
         };
         if let Some(control) = path.strip_prefix("/emulator/") {
-            if is_of_a_page(&head.headers) {
-                return Ok(text(403, "the control API is for programs on this machine or network, not for pages\n"));
-            }
             let query = head.uri.query().unwrap_or_default();
             return Ok(self.control(&head.method, control, query, &body.unwrap_or_default()));
         }
@@ -436,16 +440,6 @@ fn read_order(body: &[u8]) -> Result<Order, String> {
         faulty_response(answer).map_err(|error| format!("impossible answer: {error}\n"))?;
     }
     Ok(order)
-}
-
-/// Whether a page in a browser asks: one of another origin, or one whose name was made to lead here (DNS rebinding). So
-/// a host is an address, or a name that nobody can register.
-fn is_of_a_page(headers: &HeaderMap) -> bool {
-    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    let name = host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()));
-    let name = name.map_or(host, |(name, _)| name).trim_start_matches('[').trim_end_matches(']');
-    let is_private = !name.contains('.') || name.ends_with(".internal") || name.parse::<IpAddr>().is_ok();
-    headers.contains_key(ORIGIN) || !is_private
 }
 
 fn api_key_of(body: &[u8]) -> String {

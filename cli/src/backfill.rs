@@ -11,7 +11,6 @@ use std::error::Error;
 use std::fmt;
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::sync::Arc;
 
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
@@ -27,6 +26,7 @@ use self::source::{Chunk, Item, Source};
 use self::survey::Survey;
 use crate::amplitude::import::{self, Import, Stopped, Wanted};
 use crate::amplitude::known::{Known, Presence, SecretKeys, is_beyond_the_window};
+use crate::exit::{Deed, Exit, Untouched, Usage};
 use crate::history::{Fate, Translated, Translator};
 use crate::interrupt::Interrupt;
 use crate::stripe::api::{self, Api};
@@ -71,13 +71,13 @@ pub(crate) struct Arguments {
     /// The label of the account's signing secret, where the project has several: its events have it as `stripe_source`
     #[arg(long, value_name = "LABEL")]
     source: Option<String>,
-    /// Count first: events by type, user IDs, revenue, and the users that Amplitude will bill; then ask
+    /// Only count: events by type, user IDs, revenue, and the users that Amplitude will bill; nothing is sent
     #[arg(long, conflicts_with = "yes")]
     dry_run: bool,
     /// Send events of more than seven days ago without looking whether Amplitude has them
     #[arg(long)]
     assume_missing: bool,
-    /// Do not ask
+    /// Neither count first nor ask
     #[arg(long)]
     yes: bool,
     /// Requests to Stripe in a second, at the most
@@ -95,13 +95,15 @@ pub(crate) struct Arguments {
 /// none, so that it would be missing in every segmented chart.
 const USER_PROPERTIES: &str = "Amplitude gives each event the user properties that its user has today, not those of the day on which it happened.";
 
+const WITHOUT_DRY_RUN: &str = "Without --dry-run, the question follows whether to.";
+
 const FROM_STRIPE: &str = "Stripe";
 
 /// So many documents without an event at the beginning of a file are no accident.
 const MANY: usize = 100;
 
 /// Succeeds only if every event is sent or ignored.
-pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
+pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
     let now = clock::now().cast_signed();
     let project = arguments.choice.project.clone();
     let delivery = arguments.choice.delivery(arguments.source.as_deref()).await?;
@@ -122,7 +124,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>
     let (cursor, is_resumed) = Cursor::open(&file_of(&arguments.cursor, "cursor.json"), job, until)?;
     let created = arguments.since.unwrap_or(i64::MIN)..cursor.progress.until;
     if created.is_empty() {
-        return Err("--since is not before --until".into());
+        return Err(Usage("--since is not before --until".to_owned()).into());
     }
     let livemode = api.as_ref().map(|api| !api.is_test());
     let knowledge = Knowledge {
@@ -156,33 +158,34 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>
             "--undelivered has what is pending or has failed at one webhook endpoint at least, whichever it was; so some of it may be in Amplitude, which is then as for any other event.",
         );
     }
-    let question = if arguments.dry_run {
-        let survey = backfill.survey().await?;
-        terminal::print(&survey.to_string())?;
-        if let Err(why) = backfill.check_window() {
-            note(&format!("It cannot be sent like this: {why}"));
-            return Ok(ExitCode::SUCCESS);
-        }
-        if survey.events() == 0 || !std::io::stdin().is_terminal() {
-            return Ok(ExitCode::SUCCESS);
-        }
-        Some(survey::question(&survey, &amplitude))
-    } else {
+    if !arguments.dry_run {
         backfill.ask_for_the_secret_key()?;
-        let question = format!(
-            "Send all of them to {amplitude}? What is in Amplitude cannot be taken back; --dry-run counts first."
-        );
-        (!arguments.yes && !is_resumed).then_some(question)
-    };
+    }
+    let is_asked = !arguments.dry_run && !arguments.yes && !is_resumed;
+    let mut question = None;
+    if arguments.dry_run || is_asked {
+        let Some(survey) = backfill.survey().await? else { return Ok(Untouched::Interrupted.end(Deed::Sent)?) };
+        terminal::print(&format!("{survey}\n"))?;
+        if arguments.dry_run {
+            if let Err(why) = backfill.check_window() {
+                note(&format!("It cannot be sent like this: {why}"));
+            }
+            return Ok(Untouched::OnlyLooked(WITHOUT_DRY_RUN).end(Deed::Sent)?);
+        }
+        if survey.is_empty() {
+            return Ok(Untouched::NothingToSend.end(Deed::Sent)?);
+        }
+        // What cannot be sent is written down without a question.
+        question = (survey.events() > 0).then(|| survey::question(&survey, &amplitude));
+    }
     note(USER_PROPERTIES);
     if is_resumed {
         terminal::print("Going on where it stopped.\n")?;
     }
     if let Some(question) = question
-        && !backfill.interrupt.confirmed(question).await?
+        && let Err(why) = backfill.interrupt.confirmed(question).await?
     {
-        terminal::print("Nothing is sent.\n")?;
-        return Ok(ExitCode::FAILURE);
+        return Ok(why.end(Deed::Sent)?);
     }
     // Who asks may wait for an answer for days.
     backfill.check_reach()?;
@@ -192,19 +195,18 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>
 }
 
 impl Arguments {
-    fn check(&self, rejected: &Path) -> Result<(), String> {
+    fn check(&self, rejected: &Path) -> Result<(), Usage> {
         let Some(file) = &self.from_file else { return Ok(()) };
         let is_same = |one: &Path, other: &Path| {
             one.canonicalize().ok().is_some_and(|one| other.canonicalize().is_ok_and(|other| one == other))
         };
         if is_same(file, rejected) {
-            return Err("what cannot be sent would go into the file that is read; choose another one with --rejected"
-                .to_owned());
+            let text = "what cannot be sent would go into the file that is read; choose another one with --rejected";
+            return Err(Usage(text.to_owned()));
         }
         if input::is_standard_input(file) && !self.yes && !self.dry_run {
-            return Err(
-                "with --from-file -, standard input has the events, so nobody can be asked: say --yes".to_owned()
-            );
+            let text = "with --from-file -, standard input has the events, so nobody can be asked: say --yes";
+            return Err(Usage(text.to_owned()));
         }
         Ok(())
     }
@@ -226,21 +228,22 @@ impl Arguments {
     }
 
     /// When the oldest of the events may have happened, where that matters.
-    fn oldest(&self) -> Result<Option<i64>, String> {
+    fn oldest(&self) -> Result<Option<i64>, Box<dyn Error>> {
         match &self.from_file {
             _ if self.since.is_some() || self.assume_missing => Ok(self.since),
             // It can be read only once.
             Some(file) if input::is_standard_input(file) => {
-                Err("with --from-file -, say --since: when the oldest of the events happened".to_owned())
+                let text = "with --from-file -, say --since: when the oldest of the events happened";
+                Err(Usage(text.to_owned()).into())
             }
-            Some(file) => source::oldest(file),
+            Some(file) => Ok(source::oldest(file)?),
             None => Ok(None),
         }
     }
 }
 
 fn note(text: &str) {
-    eprint!("{}", wrap("note: ", 6, text));
+    terminal::tell(&wrap("note: ", 6, text));
 }
 
 /// A backfill on its way.
@@ -349,22 +352,24 @@ impl Backfill {
         self.check_window()
     }
 
-    /// Counts what is left to do.
-    async fn survey(&mut self) -> Result<Survey, String> {
-        const STOPPED: &str = "stopped; nothing is sent";
+    /// Counts what is left to do. `None` where it is asked to stop before the end.
+    async fn survey(&mut self) -> Result<Option<Survey>, String> {
         let progress = progress_bar(self.source.length());
         let mut survey = Survey::default();
         let mut chunks = self.source.read(self.cursor.progress.done.clone(), &self.translator);
         // Without a key, it is only said that it cannot be sent.
         let can_look = !self.knowledge.secret_keys.is_empty();
-        while let Some(chunk) = self.interrupt.or(chunks.next()).await.ok_or(STOPPED)? {
+        loop {
+            let Some(chunk) = self.interrupt.or(chunks.next()).await else { return Ok(None) };
+            let Some(chunk) = chunk else { break };
             let Chunk { items, reached } = chunk?;
             self.look_at(&items, &progress)?;
             for Item { fate, .. } in &items {
                 let presence = match fate {
                     Fate::Sent(event) if can_look => {
                         let has = self.knowledge.has(event, &self.translator, &progress);
-                        self.interrupt.or(has).await.ok_or(STOPPED)??
+                        let Some(has) = self.interrupt.or(has).await else { return Ok(None) };
+                        has?
                     }
                     _ => Presence::Absent,
                 };
@@ -373,10 +378,10 @@ impl Backfill {
             self.show(&progress, reached);
         }
         progress.finish_and_clear();
-        Ok(survey)
+        Ok(Some(survey))
     }
 
-    async fn send_all(mut self, mut import: Import) -> Result<ExitCode, Box<dyn Error>> {
+    async fn send_all(mut self, mut import: Import) -> Result<Exit, Box<dyn Error>> {
         let progress = progress_bar(self.source.length());
         // What was done before takes no time now.
         if let Some(done) = &self.cursor.progress.done {
@@ -411,10 +416,10 @@ impl Backfill {
         }
         terminal::print(&report)?;
         match stopped {
-            Ok(()) => Ok(if rejected == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
+            Ok(()) => Ok(Exit::of(rejected == 0)),
             Err(Stopped::Interrupted) => {
                 terminal::print("Stopped. The same command goes on from here.\n")?;
-                Ok(ExitCode::FAILURE)
+                Ok(Exit::Failure)
             }
             Err(Stopped::Hopeless(why) | Stopped::Refused(why)) => {
                 Err(format!("{why}. When that is fixed, the same command goes on from here").into())

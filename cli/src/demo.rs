@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::error::Error;
 use std::io;
-use std::process::ExitCode;
 
 use amplitude_emulator::{AcceptedEvent, Emulator};
 use serde_json::Value;
 
 use crate::endpoint::Endpoint;
+use crate::exit::Exit;
 use crate::generate::{self, Subscriber};
 use crate::money::shown;
 use crate::projects::{DEMO, DEMO_SECRET, Projects};
@@ -33,7 +33,7 @@ pub(crate) struct Arguments {
 }
 
 /// Succeeds only if every event landed as expected.
-pub(crate) async fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
+pub(crate) async fn run(arguments: &Arguments) -> Result<Exit, Box<dyn Error>> {
     let listener = server::listen(arguments.port).await?;
     let workbench = Workbench::new(Projects::built_in(), Amplitude::Emulator, Stripe::Local, None).await?;
     let (emulator, amplitude_url) = workbench.emulator().ok_or("there is no local Amplitude")?;
@@ -54,7 +54,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error
             interrupted = tokio::signal::ctrl_c() => interrupted?,
         }
     }
-    Ok(if as_expected == SAMPLES.len() && is_one_user { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(Exit::of(as_expected == SAMPLES.len() && is_one_user))
 }
 
 /// Prints a row for each event, and counts those that landed as expected.

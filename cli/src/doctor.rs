@@ -14,7 +14,6 @@ use std::fs::OpenOptions;
 use std::io::{self, Write as _};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::time::Duration;
 
 use axum::http::header::DATE;
@@ -37,6 +36,7 @@ use crate::amplitude::export::{Export, LAG};
 use crate::amplitude::import;
 use crate::clock::{DAY, HOUR};
 use crate::endpoint::Endpoint;
+use crate::exit::{Exit, Usage};
 use crate::history::{Fate, Translator};
 use crate::key::{self, Key};
 use crate::proof::{self, Attempt, Verdict};
@@ -103,9 +103,9 @@ const MOST_COUNTED: usize = 1000;
 const LIMIT: Duration = Duration::from_secs(20);
 
 /// Fails if there is a problem.
-pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
+pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
     let name = arguments.choice.project.clone();
-    let url = arguments.url.as_deref().map(|url| webhook_url::parse(url, &name)).transpose()?;
+    let url = arguments.url.as_deref().map(|url| webhook_url::parse(url, &name).map_err(Usage)).transpose()?;
     if arguments.identity {
         return look_for_identity(&arguments).await;
     }
@@ -145,11 +145,11 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>
     doctor.check_amplitude().await?;
     let Report { problems, warnings } = doctor.report;
     say!("\n{}, {}.", count(problems, "problem"), count(warnings, "warning"))?;
-    Ok(if problems == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(Exit::of(problems == 0))
 }
 
 /// Where the IDs of buyers are.
-async fn look_for_identity(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
+async fn look_for_identity(arguments: &Arguments) -> Result<Exit, Box<dyn Error>> {
     let name = &arguments.choice.project;
     let given = key::STRIPE.given_and_checked()?;
     // Before there is a project, there can be payments.
@@ -184,7 +184,7 @@ async fn look_for_identity(arguments: &Arguments) -> Result<ExitCode, Box<dyn Er
     if let Some(line) = identity.line() {
         say!("\nFor the parameter `settings`, with what else is there:\n{line}")?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(Exit::Success)
 }
 
 /// What has been told.

@@ -17,7 +17,6 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use clap::value_parser;
 use indicatif::{HumanDuration, ProgressBar, ProgressState, ProgressStyle};
@@ -29,6 +28,7 @@ use self::shop::{Shop, Size};
 
 pub(crate) use self::shop::Subscriber;
 use crate::endpoint::Endpoint;
+use crate::exit::Exit;
 use crate::projects::DEMO_SECRET;
 use crate::terminal::wrap;
 use crate::{clock, key, terminal};
@@ -83,7 +83,7 @@ pub(crate) fn subscriber() -> Result<Subscriber, Box<dyn Error>> {
 }
 
 /// Succeeds only if every event was answered 2xx.
-pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
+pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
     let Arguments { users, weeks, seed, objects, to, secret } = arguments;
     let templates = Templates::new()?;
     let shop = Shop::new(Size { users, weeks, seed }, i64::try_from(clock::now())?);
@@ -107,17 +107,17 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>
     if delivered == events.len() {
         let landed = landed(&tally.paths());
         terminal::print(&format!("{sent}.\n\n{}{landed}", shop.summary()))?;
-        return Ok(ExitCode::SUCCESS);
+        return Ok(Exit::Success);
     }
     if delivered == 0 && tally.is_unreachable() {
         return Err(tally.reasons().concat().into());
     }
     for reason in tally.reasons() {
-        eprint!("{}", wrap("error: ", 7, &reason));
+        terminal::tell(&wrap("error: ", 7, &reason));
     }
     let why = if interrupted { "; you stopped it" } else { "" };
     terminal::print(&wrap("", 0, &format!("{sent}{why}. {AGAIN}")))?;
-    Ok(ExitCode::FAILURE)
+    Ok(Exit::Failure)
 }
 
 /// On which IDs the events landed, if the answers told.

@@ -4,6 +4,7 @@ use std::io;
 
 use tokio::sync::watch;
 
+use crate::exit::{INTERRUPTED, Untouched};
 use crate::terminal::confirmed;
 
 /// Whether it was asked to stop. Clones are the same one.
@@ -19,8 +20,7 @@ impl Interrupt {
                 let _ = sender.send(true);
             }
             if tokio::signal::ctrl_c().await.is_ok() {
-                // What a shell says of it.
-                std::process::exit(130);
+                std::process::exit(INTERRUPTED.into());
             }
             // Nobody can ask any more, and nobody has asked.
             std::future::pending::<()>().await;
@@ -41,15 +41,15 @@ impl Interrupt {
         }
     }
 
-    /// Asks whoever sits at the terminal; anything but yes is no, and so is Ctrl-C.
+    /// Asks whoever sits at the terminal; anything but yes is no, and so is Ctrl-C. `Err` is why nothing is done.
     ///
     /// # Errors
-    /// Where the answer cannot be read.
-    pub(crate) async fn confirmed(&self, question: String) -> io::Result<bool> {
+    /// Where the question cannot be asked, or the answer cannot be read.
+    pub(crate) async fn confirmed(&self, question: String) -> io::Result<Result<(), Untouched>> {
         let asking = tokio::task::spawn_blocking(move || confirmed(&question));
         match self.or(asking).await {
             Some(answer) => answer.map_err(io::Error::other)?,
-            None => Ok(false),
+            None => Ok(Err(Untouched::Interrupted)),
         }
     }
 }

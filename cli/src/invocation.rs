@@ -2,13 +2,13 @@
 
 use std::error::Error;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use serde_json::{Map, Value, json};
 use stripe_amplitude::projects::name::ProjectName;
 use stripe_amplitude::stripe::signature::{self, SigningSecret};
 
 use crate::event_file::{self, Created};
+use crate::exit::Exit;
 use crate::projects::{DEMO, DEMO_SECRET};
 use crate::stripe::{HEADERS, USER_AGENT};
 use crate::terminal::say;
@@ -43,7 +43,7 @@ pub(crate) struct Arguments {
     function_url: bool,
 }
 
-pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
+pub(crate) fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
     let now = clock::now();
     let body = event_file::read(&arguments.event, arguments.created, now)?;
     let body = String::from_utf8(body).map_err(|_| format!("{} is not UTF-8", input::name(&arguments.event)))?;
@@ -54,7 +54,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
     };
     let secret = key::signing_secret(&arguments.secret)?;
     say!("{:#}", invocation(gateway, &arguments.project, &secret, now, &body))?;
-    Ok(ExitCode::SUCCESS)
+    Ok(Exit::Success)
 }
 
 /// What stands before the function.

@@ -8,7 +8,7 @@ use stripe_amplitude::amplitude::AmplitudeKey;
 use stripe_amplitude::projects::parameters;
 use stripe_amplitude::stripe::signature::SigningSecret;
 
-use crate::terminal::wrap;
+use crate::terminal::{self, wrap};
 
 /// A key that a command needs.
 #[derive(Clone, Copy, Debug)]
@@ -120,7 +120,7 @@ impl Key {
     pub(crate) fn offered(self, purpose: &str) -> Result<Option<SecretString>, String> {
         match self.given() {
             None if std::io::stdin().is_terminal() => {
-                eprint!("{}", wrap("", 0, purpose));
+                terminal::tell(&wrap("", 0, purpose));
                 self.typed(", or only Enter to do without")
             }
             given => Ok(given),
@@ -129,7 +129,7 @@ impl Key {
 
     fn typed(self, or: &str) -> Result<Option<SecretString>, String> {
         let Self { variable, meaning } = self;
-        eprintln!("{variable} is not set.");
+        terminal::tell(&format!("{variable} is not set.\n"));
         let typed = rpassword::prompt_password(format!("Type or paste {meaning}{or}; it is not shown: "));
         let typed = typed.map_err(|error| error.to_string())?;
         let typed = typed.trim();

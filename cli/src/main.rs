@@ -1,8 +1,8 @@
 //! stripe-amplitude on your machine: run the function's handler, send it events as Stripe would, and see what it makes of
 //! them.
 
-// It panics where the reader has seen enough; `terminal` does not.
-#![warn(clippy::print_stdout)]
+// They panic where nobody reads, and pass on what steers a terminal; `terminal` does neither.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod amplitude;
 mod backfill;
@@ -11,6 +11,7 @@ mod demo;
 mod doctor;
 mod endpoint;
 mod event_file;
+mod exit;
 mod explanation;
 mod generate;
 mod history;
@@ -37,10 +38,13 @@ mod terminal;
 mod webhook_url;
 mod workbench;
 
+use std::error::Error;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
+
+use self::exit::Exit;
 
 const NAME: &str = "stripe-amplitude-cli";
 
@@ -82,21 +86,23 @@ enum Command {
     },
 }
 
-/// 0 where all went well, 1 where it did not, 2 where the arguments are wrong.
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(unread) => return explain(&unread),
+    };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return fail(&error),
+        Err(error) => return exit::code(Err(error.into())),
     };
-    let code = runtime.block_on(run(arguments.command));
+    let result = runtime.block_on(run(arguments.command));
     // Somebody may still wait for standard input, which nobody needs any more.
     runtime.shutdown_background();
-    code
+    exit::code(result)
 }
 
-async fn run(command: Command) -> ExitCode {
-    let result = match command {
+async fn run(command: Command) -> Result<Exit, Box<dyn Error>> {
+    match command {
         Command::Demo(arguments) => demo::run(&arguments).await,
         Command::Serve(arguments) => serve::run(arguments).await,
         Command::Send(arguments) => send::run(arguments).await,
@@ -112,15 +118,20 @@ async fn run(command: Command) -> ExitCode {
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), NAME, &mut script);
-            terminal::print(&String::from_utf8_lossy(&script)).map(|()| ExitCode::SUCCESS).map_err(Into::into)
+            terminal::print(&String::from_utf8_lossy(&script))?;
+            Ok(Exit::Success)
         }
-    };
-    result.unwrap_or_else(|error| fail(&*error))
+    }
 }
 
-fn fail(error: &dyn std::error::Error) -> ExitCode {
-    eprintln!("error: {error}");
-    ExitCode::FAILURE
+/// Prints the help that was asked for, or why the arguments cannot be read.
+fn explain(unread: &clap::Error) -> ExitCode {
+    let text = unread.render().to_string();
+    if unread.use_stderr() {
+        terminal::tell(&text);
+        return exit::USAGE.into();
+    }
+    exit::code(terminal::print(&text).map(|()| Exit::Success).map_err(Into::into))
 }
 
 #[cfg(test)]

@@ -2,7 +2,6 @@
 
 use std::error::Error;
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
@@ -25,6 +24,7 @@ use stripe_amplitude::webhook::LARGEST_BODY;
 use tokio::time::Instant;
 
 use crate::event_file::{self, Created};
+use crate::exit::{Exit, Usage};
 use crate::explanation::{Explanation, Fate, ReadMade, Reading};
 use crate::projects::DEMO;
 use crate::stripe::api;
@@ -79,7 +79,7 @@ fn label(text: &str) -> Result<String, String> {
     valid.then(|| text.to_owned()).ok_or_else(|| format!("it takes what stands behind {secret}/ in Parameter Store"))
 }
 
-pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
+pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
     let now = clock::now();
     let file = input::name(&arguments.event);
     let settings = settings(&arguments)?;
@@ -122,17 +122,17 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>
         let unread = format!("{}\n{explanation}", terminal::wrap("", 0, UNREAD));
         // With --request, the output is the request's alone.
         if arguments.request {
-            eprint!("{unread}");
+            terminal::tell(&unread);
         } else {
             terminal::print(&unread)?;
         }
-        return Ok(ExitCode::SUCCESS);
+        return Ok(Exit::Success);
     }
     let request = explanation.sent().map(|event| Request::new(std::slice::from_ref(event), &key));
     match request {
         Some(request) if arguments.request => terminal::print(&format!("{}\n", serde_json::to_string(&request)?))?,
         // The output is the request's alone, and there is none.
-        None if arguments.request => eprint!("{explanation}"),
+        None if arguments.request => terminal::tell(&explanation.to_string()),
         Some(request) => {
             let url = explanation.region.http_v2_url();
             // From the request itself and not from a value in between, which would make floats of its decimals.
@@ -141,7 +141,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>
         }
         None => terminal::print(&explanation.to_string())?,
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(Exit::Success)
 }
 
 /// Reads objects with the project's key.
@@ -196,12 +196,11 @@ fn refused(file: &str, status: u16, code: Code, reason: &dyn Error) -> String {
     format!("{file}: the function would answer {status}, `{code}`: {reason}")
 }
 
-fn settings(arguments: &Arguments) -> Result<Settings, String> {
+fn settings(arguments: &Arguments) -> Result<Settings, Box<dyn Error>> {
     let Some(path) = &arguments.settings else { return Ok(Settings::default()) };
     if input::is_standard_input(path) && input::is_standard_input(&arguments.event) {
-        return Err(
-            "the event and the settings cannot both be standard input; write one of them into a file".to_owned()
-        );
+        let text = "the event and the settings cannot both be standard input; write one of them into a file";
+        return Err(Usage(text.to_owned()).into());
     }
-    settings::read(path).map(|file| file.settings)
+    Ok(settings::read(path)?.settings)
 }

@@ -8,7 +8,6 @@ mod report;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::error::Error;
 use std::ops::Range;
-use std::process::ExitCode;
 
 use indicatif::ProgressBar;
 use reqwest::Client as Http;
@@ -21,6 +20,7 @@ use self::report::{Repair, Report};
 use crate::amplitude::export::Export;
 use crate::amplitude::import::{self, Import, Stopped, Wanted};
 use crate::clock::DAY;
+use crate::exit::{Deed, Exit, Untouched, Usage};
 use crate::history::{Fate, Translated, Translator};
 use crate::interrupt::Interrupt;
 use crate::key::{self, Key};
@@ -75,10 +75,11 @@ pub(crate) struct Arguments {
 }
 
 /// Succeeds only if nothing is wrong, or is any more.
-pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
+pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
     let now = clock::now().cast_signed();
     if arguments.json && arguments.repair && !arguments.yes {
-        return Err("the output of --json is one object, and has no room for a question: say --yes to --repair".into());
+        let text = "the output of --json is one object, and has no room for a question: say --yes to --repair";
+        return Err(Usage(text.to_owned()).into());
     }
     let created = span(arguments.day, now)?;
     let date = clock::in_utc(arguments.day, "%Y-%m-%d");
@@ -94,7 +95,10 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>
         progress: ProgressBar::new_spinner(),
         http,
     };
-    let comparison = reconciliation.compare(now).await?;
+    let Some(comparison) = reconciliation.compare(now).await? else {
+        reconciliation.progress.finish_and_clear();
+        return Ok(Untouched::Interrupted.end(Deed::Sent)?);
+    };
     reconciliation.progress.finish_and_clear();
 
     let mut report = Report {
@@ -113,12 +117,25 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>
     let question = || {
         let events = count(repairable.len(), "event");
         format!(
-            "\nSend {events} to {amplitude}? What is in Amplitude cannot be taken back; what it has already, it drops."
+            "Send {events} to {amplitude}? What is in Amplitude cannot be taken back; what it has already, it drops."
         )
     };
-    let is_repaired = arguments.repair
-        && !repairable.is_empty()
-        && (arguments.yes || reconciliation.interrupt.confirmed(question()).await?);
+    let untouched = match () {
+        () if !arguments.repair => Some(None),
+        () if repairable.is_empty() => Some(Some(Untouched::NothingToSend)),
+        () if arguments.yes => None,
+        () => {
+            terminal::print("\n")?;
+            reconciliation.interrupt.confirmed(question()).await?.err().map(Some)
+        }
+    };
+    if let Some(Some(why)) = untouched
+        && !arguments.json
+    {
+        // What was found decides the exit code.
+        why.end(Deed::Sent)?;
+    }
+    let is_repaired = untouched.is_none();
     if is_repaired {
         repair = reconciliation.repair(&repairable).await;
         report.repaired = Some(&repair);
@@ -132,20 +149,20 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>
     if arguments.json {
         terminal::print(&format!("{}\n", serde_json::to_string_pretty(&report)?))?;
     }
-    Ok(if is_right { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(Exit::of(is_right))
 }
 
 /// The time of a day, as far as it is over.
-fn span(day: i64, now: i64) -> Result<Range<i64>, String> {
+fn span(day: i64, now: i64) -> Result<Range<i64>, Usage> {
     if day > now {
-        return Err(format!("--day is in the future: it is {} in UTC", clock::show(now)));
+        return Err(Usage(format!("--day is in the future: it is {} in UTC", clock::show(now))));
     }
     if day < now - REACH {
         let oldest = (now - REACH + DAY - 1).div_euclid(DAY) * DAY;
-        return Err(format!(
+        return Err(Usage(format!(
             "Stripe's list goes back 30 days; the oldest day that can be compared as a whole is {}",
             clock::in_utc(oldest, "%Y-%m-%d")
-        ));
+        )));
     }
     Ok(day..(day + DAY).min(now))
 }
@@ -160,11 +177,10 @@ struct Reconciliation {
     progress: ProgressBar,
 }
 
-const STOPPED: &str = "stopped; nothing is sent";
-
 impl Reconciliation {
-    /// Stripe first: what happens while we look is then in Amplitude at the most too much, and of another day.
-    async fn compare(&self, now: i64) -> Result<Comparison, String> {
+    /// Stripe first: what happens while we look is then in Amplitude at the most too much, and of another day. `None`
+    /// where it is asked to stop before the end.
+    async fn compare(&self, now: i64) -> Result<Option<Comparison>, String> {
         let reached = |reached| {
             let reads = match self.translator.reads() {
                 0 => String::new(),
@@ -173,9 +189,10 @@ impl Reconciliation {
             self.progress.set_message(format!("Stripe's events, until {}{reads}", clock::show(reached)));
         };
         let stripe = StripesDay::read(&self.api, self.filter.clone(), &self.translator, reached);
-        let stripe = self.interrupt.or(stripe).await.ok_or(STOPPED)??;
+        let Some(stripe) = self.interrupt.or(stripe).await else { return Ok(None) };
+        let stripe = stripe?;
         for note in self.translator.take_notes() {
-            self.progress.suspend(|| eprint!("{}", wrap("note: ", 6, &note)));
+            self.progress.suspend(|| terminal::tell(&wrap("note: ", 6, &note)));
         }
 
         let livemode = !self.api.is_test();
@@ -186,7 +203,8 @@ impl Reconciliation {
         let mut amplitude = HashMap::new();
         for destination in delivery.destinations().filter(|destination| keys.contains(&destination.key)) {
             let day = self.read_export(destination, &stripe.expected, now);
-            amplitude.insert(destination.key, self.interrupt.or(day).await.ok_or(STOPPED)??);
+            let Some(day) = self.interrupt.or(day).await else { return Ok(None) };
+            amplitude.insert(destination.key, day?);
         }
         let asked = Asked {
             types: &delivery.settings.events,
@@ -194,7 +212,7 @@ impl Reconciliation {
             account: self.api.account(),
             source: self.translator.source.as_deref(),
         };
-        Ok(Comparison::of(&stripe, &amplitude, &asked, now))
+        Ok(Some(Comparison::of(&stripe, &amplitude, &asked, now)))
     }
 
     async fn read_export(
@@ -283,11 +301,11 @@ mod tests {
     #[test]
     fn a_day_is_one_that_stripe_still_lists() {
         let (now, today) = (1_795_608_000, 1_795_564_800);
-        assert_eq!(span(today - DAY, now), Ok(today - DAY..today));
-        assert_eq!(span(today, now), Ok(today..now));
-        assert!(span(today + DAY, now).unwrap_err().contains("in the future: it is 2026-11-25 12:00:00"));
+        assert_eq!(span(today - DAY, now).unwrap(), today - DAY..today);
+        assert_eq!(span(today, now).unwrap(), today..now);
+        assert!(span(today + DAY, now).unwrap_err().0.contains("in the future: it is 2026-11-25 12:00:00"));
         assert!(span(today - 29 * DAY, now).is_ok());
-        let error = span(today - 30 * DAY, now).unwrap_err();
+        let Usage(error) = span(today - 30 * DAY, now).unwrap_err();
         assert!(error.contains("the oldest day that can be compared as a whole is 2026-10-27"), "{error}");
     }
 }

@@ -11,9 +11,10 @@ mod survey;
 
 use std::error::Error;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use stripe_amplitude::projects::name::ProjectName;
+
+use crate::exit::Exit;
 
 /// Look at the dead letters of the redelivery queue, and send them again
 ///
@@ -63,13 +64,13 @@ pub(crate) struct Arguments {
 
 /// Most do not need the AWS SDK, which takes longer to compile than all the rest.
 #[cfg(not(feature = "aws"))]
-pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
+pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
     let Arguments { dead_letters, .. } = arguments;
     Err(format!("this build cannot reach AWS; use: cargo cli-aws redrive --dead-letters {dead_letters}").into())
 }
 
 #[cfg(feature = "aws")]
-pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
+pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
     use std::collections::BTreeMap;
 
     use stripe_amplitude::environment::Environment;
@@ -79,6 +80,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>
 
     use self::lookup::{Fate, InDoubt, Lookup};
     use self::survey::{Kind, Survey};
+    use crate::exit::{Deed, Untouched};
     use crate::terminal::{confirmed, say};
 
     let environment = Environment::read(|name: &str| std::env::var_os(name))?;
@@ -112,14 +114,20 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>
     if let Some(note) = in_doubt.note().filter(|_| !arguments.assume_missing) {
         say!("{note}")?;
     }
-    let Some(queue) = queue.filter(|_| total > 0) else { return Ok(ExitCode::SUCCESS) };
+    if total == 0 {
+        return Ok(Untouched::NothingToSend.end(Deed::Sent)?);
+    }
+    let Some(queue) = queue else {
+        return Ok(Untouched::OnlyLooked("--send sends them again, after asking.").end(Deed::Sent)?);
+    };
     let lookup = match arguments.assume_missing {
         true => Lookup::AssumeMissing,
         false => Lookup::load(&in_doubt, arguments.projects.as_deref(), &http, now).await?,
     };
-    if !arguments.yes && !confirmed(&format!("Send these {total} again?"))? {
-        say!("Nothing is sent.")?;
-        return Ok(ExitCode::SUCCESS);
+    if !arguments.yes
+        && let Err(why) = confirmed(&format!("Send these {total} again?"))?
+    {
+        return Ok(why.end(Deed::Sent)?);
     }
 
     let (mut sent, mut deleted, mut left) = (0, 0, BTreeMap::<String, u64>::new());
@@ -152,5 +160,5 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>
         say!("{letters} stay where they are. {why}")?;
     }
     say!("{sent} of {total} are in the queue again.")?;
-    Ok(if sent + deleted == total { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(Exit::of(sent + deleted == total))
 }

@@ -2,7 +2,6 @@
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use reqwest::Url;
 use stripe_amplitude::projects::name::ProjectName;
@@ -10,6 +9,7 @@ use stripe_amplitude::stripe::signature::SigningSecret;
 
 use crate::endpoint::Endpoint;
 use crate::event_file::{self, Created};
+use crate::exit::Exit;
 use crate::projects::{DEMO_SECRET, Projects};
 use crate::terminal::say;
 use crate::{clock, input, key};
@@ -40,7 +40,7 @@ pub(crate) struct Arguments {
     created: Created,
 }
 
-pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
+pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
     let secret = match &arguments.projects {
         Some(file) => secret_in(file, &arguments.to).await?,
         None => key::signing_secret(&arguments.secret)?,
@@ -58,7 +58,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>
             return Err(hint.as_str().into());
         }
     }
-    Ok(if all_safe { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(Exit::of(all_safe))
 }
 
 /// The project's name, with which a webhook's URL ends.

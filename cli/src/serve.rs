@@ -2,16 +2,16 @@
 
 use std::error::Error;
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::str::FromStr;
 
 use reqwest::Url;
 use stripe_amplitude::log;
 use tracing::level_filters::LevelFilter;
 
+use crate::exit::{Exit, Usage};
 use crate::projects::{DEMO_SECRET, Projects};
 use crate::server;
-use crate::terminal::say;
+use crate::terminal::{self, Output, say};
 use crate::workbench::{Amplitude, Stripe, Workbench, without_user};
 
 const KNOWS_LITTLE: &str =
@@ -87,7 +87,7 @@ fn is_http(text: &str) -> bool {
     text.parse().is_ok_and(|url: Url| matches!(url.scheme(), "http" | "https"))
 }
 
-pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
+pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
     let projects = match &arguments.projects {
         Some(file) => Projects::from_file(file)?,
         None if arguments.parameter_store => Projects::parameter_store()?,
@@ -95,7 +95,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>
     };
     projects.check()?;
     if !arguments.objects.is_empty() && arguments.stripe != Stripe::Local {
-        return Err("--objects is for the local Stripe, --stripe local".into());
+        return Err(Usage("--objects is for the local Stripe, --stripe local".to_owned()).into());
     }
     let listener = server::listen(arguments.port).await?;
     let address = format!("http://{}", listener.local_addr()?);
@@ -149,10 +149,11 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>
     }
     say!("")?;
 
-    log::start(LevelFilter::INFO);
+    log::start_on(LevelFilter::INFO, || Output);
     tokio::select! {
         ended = server::serve(listener, workbench) => ended?,
+        closed = terminal::closed() => closed?,
         interrupted = tokio::signal::ctrl_c() => interrupted?,
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(Exit::Success)
 }

@@ -1,6 +1,14 @@
-//! The workbench behind a local HTTP server.
+//! The workbench behind a local HTTP server, which may be open to the world by a tunnel for webhooks.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio::time::sleep;
 
 use crate::workbench::{self, Workbench};
 
@@ -25,8 +33,36 @@ pub(crate) async fn listen_anywhere() -> std::io::Result<(TcpListener, String)> 
     Ok((listener, address))
 }
 
-/// Serves until the listener fails.
+/// So long the head of a request may take, or the wait for the next request on a connection.
+const HEAD_WITHIN: Duration = Duration::from_secs(30);
+
+/// Connections at once; further ones wait. Stripe has some twenty, and each page of the workbench has one to itself.
+const CONNECTIONS: usize = 128;
+
+/// Serves until it is dropped.
+///
+/// # Errors
+/// Where the listener has no address.
 pub(crate) async fn serve(listener: TcpListener, workbench: Workbench) -> std::io::Result<()> {
     let port = listener.local_addr()?.port();
-    axum::serve(listener, workbench::router(workbench, port)).await
+    let service = TowerToHyperService::new(workbench::router(workbench, port));
+    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        let place = Arc::clone(&room).acquire_owned().await;
+        let Ok((stream, _)) = listener.accept().await else {
+            // The client is gone already, or this process has too many files open.
+            sleep(Duration::from_millis(10)).await;
+            continue;
+        };
+        // Without it, answers could wait for the client's delayed acknowledgement.
+        let _ = stream.set_nodelay(true);
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN);
+        let connection = http.serve_connection(TokioIo::new(stream), service.clone());
+        tokio::spawn(async move {
+            // An error here is a client that went away, or took too long.
+            let _ = connection.await;
+            drop(place);
+        });
+    }
 }

@@ -6,7 +6,6 @@ mod warnings;
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use clap::Subcommand;
 use stripe_amplitude::projects::parameters::{Problem, parse_settings};
@@ -15,6 +14,7 @@ use stripe_amplitude::stripe::event::{Event, is_utf16};
 use stripe_amplitude::stripe::signature::VerifiedBody;
 
 pub(crate) use self::warnings::warnings;
+use crate::exit::Exit;
 use crate::input;
 use crate::terminal::{self, count, wrap};
 
@@ -47,11 +47,11 @@ enum Command {
     },
 }
 
-pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
+pub(crate) fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
     let Command::Check { file } = arguments.command;
     let SettingsFile { settings, length } = read(&file)?;
     terminal::print(&report(&input::name(&file), &settings, length))?;
-    Ok(ExitCode::SUCCESS)
+    Ok(Exit::Success)
 }
 
 /// Settings, and how many bytes their JSON is.

@@ -8,7 +8,6 @@ mod references;
 mod rotation;
 
 use std::error::Error;
-use std::process::ExitCode;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
@@ -25,6 +24,7 @@ use self::difference::{Difference, count_of};
 use self::mark::Names;
 use self::rotation::{HARMLESS_TYPE, State, Step};
 use crate::amplitude::import;
+use crate::exit::{Deed, Exit, Usage};
 use crate::projects::Projects;
 use crate::stripe::api::{self, Api};
 use crate::stripe::endpoints::{self, WebhookEndpoint};
@@ -115,7 +115,7 @@ const PAUSE: Duration = Duration::from_secs(2);
 /// More are many. They are counted again and again.
 const MOST_COUNTED: usize = 1000;
 
-pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
+pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
     let Arguments { project, url, .. } = &arguments;
     // Most do not need the AWS SDK, which takes longer to compile than all the rest.
     if !cfg!(feature = "aws") {
@@ -123,7 +123,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>
             format!("this build cannot reach AWS; use: cargo cli-aws setup --project {project} --url {url}").into()
         );
     }
-    let url = webhook_url::parse(url, project)?;
+    let url = webhook_url::parse(url, project).map_err(Usage)?;
     let projects = Projects::parameter_store()?.patient();
     let api = Api::new(http::build()?, key::STRIPE.required()?, None, arguments.rate)?;
     let names = Names::new(arguments.source.as_deref());
@@ -184,7 +184,7 @@ enum Work {
 }
 
 impl Setup {
-    async fn run(self) -> Result<ExitCode, Box<dyn Error>> {
+    async fn run(self) -> Result<Exit, Box<dyn Error>> {
         let found = self.look().await?;
         let amplitude_key = self.new_amplitude_key(&found)?;
         let (work, mut lines) = self.plan(&found)?;
@@ -222,9 +222,11 @@ impl Setup {
             || (self.arguments.rotate
                 && amplitude_key.is_none()
                 && matches!(work, Work::Replace { is_under_way: true }));
-        if !lines.is_empty() && !is_asked && !confirmed("Go ahead?")? {
-            say!("Nothing is changed.")?;
-            return Ok(ExitCode::FAILURE);
+        if !lines.is_empty()
+            && !is_asked
+            && let Err(why) = confirmed("Go ahead?")?
+        {
+            return Ok(why.end(Deed::Changed)?);
         }
 
         // The key first: it tells whether Parameter Store may be written before there is anything to write that Stripe
@@ -244,7 +246,7 @@ impl Setup {
             }
             Work::Replace { is_under_way } => {
                 if !self.replace(&found, is_under_way).await? {
-                    return Ok(ExitCode::FAILURE);
+                    return Ok(Exit::Failure);
                 }
                 self.look().await?.current_secret
             }
@@ -257,7 +259,7 @@ impl Setup {
         })?;
         say!("Proven: the function is there, and knows the signing secret.")?;
         self.tell_how_to_follow(&found.references)?;
-        Ok(ExitCode::SUCCESS)
+        Ok(Exit::Success)
     }
 
     async fn look(&self) -> Result<Found, Box<dyn Error>> {

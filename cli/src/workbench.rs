@@ -219,7 +219,7 @@ impl Workbench {
         headers: &HeaderMap,
         body: Bytes,
     ) -> Response<String> {
-        if method == Method::POST && path.contains("/stripe/") {
+        if method == Method::POST && guard::is_webhook(path) {
             let posted = Posted { path: path.to_owned(), headers: headers.clone(), body, instead: None };
             return self.deliver(posted).await.answer;
         }
@@ -259,6 +259,7 @@ impl Workbench {
         let stripe = Sent { path, headers: of_stripe(&headers), body };
         let mut entry = entry(number, received, milliseconds, stripe, &answer, exchanges);
         entry.reads = reads;
+        entry.cut_if_strange();
         let kept = inner.log.add(&entry).map_err(|error| error.to_string());
         match &kept {
             // Nobody looks, if it cannot be sent.

@@ -102,6 +102,11 @@ impl Refusal {
         Self { code: Some("rate_limit"), rate_limited_reason, ..Self::new(429, message) }
     }
 
+    /// The emulator's own, not Stripe's.
+    pub(crate) fn of_a_page() -> Self {
+        Self::new(403, "The emulator is for programs on this machine or network, not for pages.")
+    }
+
     /// Stripe's own fault.
     pub(crate) fn of_stripe(status: u16) -> Self {
         let message = "Sorry! There was an error while talking to one of our backends. Support has been notified.";

@@ -4,6 +4,7 @@
 //! The modules follow a request from its bytes to its answer:
 //!
 //! - `server`: the HTTP surface, and how an answer breaks off.
+//! - `guard`: who may ask at all.
 //! - `faults`: what can be ordered to go wrong, and the rate limit.
 //! - `requests`: who may ask, and who answers.
 //! - `keys`, `parameters`: what a request has with it.
@@ -34,6 +35,7 @@ mod event_types;
 mod events;
 mod expansion;
 mod faults;
+mod guard;
 mod keys;
 mod kinds;
 mod log;

@@ -14,17 +14,21 @@ use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::oneshot;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::answer::{Answer, Refusal};
 use crate::faults::Fault;
+use crate::guard::is_of_a_page;
 use crate::requests::State;
 use crate::{lock, log};
 
 /// How long half an answer is left on its way before the connection ends behind it.
 const CUT_AFTER: Duration = Duration::from_millis(20);
+
+/// How long the head of a request may take, or the wait for the next one on its connection; and then the body.
+const READ_WITHIN: Duration = Duration::from_secs(30);
 
 /// No form is as long as that.
 const MAX_BODY_BYTES: usize = 1024 * 1024;
@@ -64,14 +68,20 @@ async fn serve(listener: tokio::net::TcpListener, state: Arc<Mutex<State>>) {
         let state = Arc::clone(&state);
         let service = service_fn(move |request| respond(Arc::clone(&state), request));
         // It fails where a fault ends it, or where the client goes away.
-        tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(connection), service));
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new()).header_read_timeout(READ_WITHIN);
+        tokio::spawn(http.serve_connection(TokioIo::new(connection), service));
     }
 }
 
 /// Answers as Stripe does, or fails as ordered.
 async fn respond(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Outcome {
     let (head, body) = request.into_parts();
-    let body = Limited::new(body, MAX_BODY_BYTES).collect().await.map_err(io::Error::other)?.to_bytes();
+    if is_of_a_page(&head.headers) {
+        return response(Refusal::of_a_page().into_answer(), false);
+    }
+    let body = timeout(READ_WITHIN, Limited::new(body, MAX_BODY_BYTES).collect()).await.map_err(io::Error::other)?;
+    let body = body.map_err(io::Error::other)?.to_bytes();
     let is_form = head.headers.get(CONTENT_TYPE).is_some_and(|value| value == "application/x-www-form-urlencoded");
     let request = log::Request {
         at: Instant::now(),

@@ -1,4 +1,4 @@
-//! What a backfill would send, counted: `--dry-run`.
+//! What a backfill would send, counted: before the question, and for `--dry-run`.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
@@ -77,6 +77,11 @@ impl Survey {
             let (events, sum) = self.revenue.entry(currency.clone()).or_default();
             (*events, *sum) = (*events + 1, Money::sum([*sum, *amount]));
         }
+    }
+
+    /// Whether there is nothing to send, and nothing to write down that cannot be sent.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.types.is_empty() && self.unusable.is_empty()
     }
 
     pub(crate) fn events(&self) -> u64 {
@@ -183,7 +188,7 @@ impl fmt::Display for Survey {
 /// What a question says of it.
 pub(crate) fn question(survey: &Survey, amplitude: &str) -> String {
     let events = count(usize::try_from(survey.events()).unwrap_or(usize::MAX), "event");
-    format!("\nSend {events} to {amplitude}? What is in Amplitude cannot be taken back.")
+    format!("Send {events} to {amplitude}? What is in Amplitude cannot be taken back.")
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use stripe_amplitude::queue::sqs::Letter;
 use stripe_amplitude::stripe::event::Event;
 
 use crate::clock::{DAY, HOUR};
+use crate::terminal::printable;
 
 /// The code of a letter that has none.
 const UNKNOWN: &str = "unknown";
@@ -71,9 +72,10 @@ impl fmt::Display for Survey {
         let mut last_cause = None;
         for (Kind { code, reason, project, event_type }, row) in &self.0 {
             if last_cause != Some((code, reason)) {
-                writeln!(f, "\n{code}: {reason}")?;
+                writeln!(f, "\n{}: {}", printable(code), printable(reason))?;
                 last_cause = Some((code, reason));
             }
+            let event_type = printable(event_type);
             writeln!(f, "  {:>6}  {:>9}  {project}  {event_type}", row.letters, row.ages())?;
         }
         Ok(())

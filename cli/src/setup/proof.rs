@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::endpoint::Endpoint;
 use crate::proof::{Verdict, attempt};
-use crate::terminal::wrap;
+use crate::terminal::{self, wrap};
 
 /// On no list, and in no family that a project can name by mistake.
 const EVENT_TYPE: &str = "stripe_amplitude.setup";
@@ -42,7 +42,7 @@ pub(super) async fn prove(url: &str, secret: &SecretString) -> Result<(), String
             Verdict::NotYet(why) => {
                 if told.as_ref() != Some(&why) {
                     let text = format!("{why}. Trying again for up to {} s.", PATIENCE.as_secs());
-                    eprint!("{}", wrap("Not yet: ", 9, &text));
+                    terminal::tell(&wrap("Not yet: ", 9, &text));
                 }
                 told = Some(why);
                 sleep(PAUSE).await;

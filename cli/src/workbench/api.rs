@@ -5,9 +5,10 @@ use std::str::FromStr as _;
 use std::time::Duration;
 
 use amplitude_emulator::Fault;
-use axum::body::{Body, to_bytes};
+use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{DefaultBodyLimit, Json, Path, Query, Request, State};
-use axum::http::{Response, StatusCode};
+use axum::http::{HeaderMap, Method, Response, StatusCode, Uri};
+use axum::middleware::Next;
 use axum::response::IntoResponse;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::routing::{get, post};
@@ -18,6 +19,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use stripe_amplitude::projects::name::ProjectName;
 use tokio::sync::broadcast::error::RecvError;
+use tokio::time::timeout;
 
 use super::charts::{Charts, Choice, Window};
 use super::credential::hide;
@@ -31,6 +33,9 @@ use crate::samples::SAMPLES;
 
 /// What API Gateway takes. The handler's own limit is lower.
 const GATEWAY_LIMIT: usize = 10 * 1024 * 1024;
+
+/// A body that comes more slowly than that is not waited for.
+const BODY_WITHIN: Duration = Duration::from_secs(30);
 
 /// Longer than the function waits.
 const HANG: Duration = Duration::from_secs(10);
@@ -57,9 +62,10 @@ fn bad(why: impl ToString) -> Problem {
     Problem(StatusCode::BAD_REQUEST, why.to_string())
 }
 
-/// The function on all paths, and the workbench on its own, for this machine's port.
+/// The function on all paths, and the workbench on its own, for this machine's port. Each request passes the guard, and
+/// its body is there, whole, before anybody looks at it.
 pub(crate) fn router(workbench: Workbench, port: u16) -> Router {
-    let own = Router::new()
+    Router::new()
         .route("/", get(page::index))
         .route("/workbench/about", get(about))
         .route("/workbench/deliveries", get(deliveries))
@@ -71,19 +77,33 @@ pub(crate) fn router(workbench: Workbench, port: u16) -> Router {
         .route("/workbench/send", post(send))
         .route("/workbench/charts", get(charts))
         .route("/workbench/{*file}", get(page::file))
+        .fallback(deliver)
         .layer(DefaultBodyLimit::max(GATEWAY_LIMIT))
-        .layer(middleware::from_fn_with_state(port, guard));
-    own.fallback(deliver).with_state(workbench)
+        .layer(middleware::from_fn(with_its_body))
+        .layer(middleware::from_fn_with_state(port, guard))
+        .with_state(workbench)
 }
 
-async fn deliver(State(workbench): State<Workbench>, request: Request) -> Result<Response<Body>, Infallible> {
+async fn with_its_body(request: Request, next: Next) -> Response<Body> {
     let (parts, body) = request.into_parts();
-    let Ok(body) = to_bytes(body, GATEWAY_LIMIT).await else {
-        let mut refused = Response::new(Body::from("the body is over 10 MiB, the limit of API Gateway\n"));
-        *refused.status_mut() = StatusCode::PAYLOAD_TOO_LARGE;
-        return Ok(refused);
-    };
-    Ok(workbench.answer(&parts.method, parts.uri.path(), &parts.headers, body).await.map(Body::from))
+    match timeout(BODY_WITHIN, to_bytes(body, GATEWAY_LIMIT)).await {
+        Ok(Ok(body)) => next.run(Request::from_parts(parts, body.into())).await,
+        Ok(Err(_)) => {
+            let text = "the body is over 10 MiB, the limit of API Gateway\n";
+            (StatusCode::PAYLOAD_TOO_LARGE, text).into_response()
+        }
+        Err(_) => (StatusCode::REQUEST_TIMEOUT, "the body did not come in time\n").into_response(),
+    }
+}
+
+async fn deliver(
+    State(workbench): State<Workbench>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response<Body> {
+    workbench.answer(&method, uri.path(), &headers, body).await.map(Body::from)
 }
 
 async fn about(State(workbench): State<Workbench>) -> Json<Value> {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, Row, named_params};
 use serde::{Deserialize, Serialize};
 
+use super::credential::hide;
 use super::exchange::Exchange;
 use super::reads::Read;
 
@@ -42,6 +43,19 @@ const TABLE: &str = "
         reads text not null
     ) strict;
 ";
+
+/// So many deliveries of nobody knows whom are kept, the newest.
+const STRANGERS: usize = 1000;
+
+/// So many bytes of the body of such a delivery, and so many characters of its path and of each header.
+const STRANGERS_BYTES: usize = 4096;
+const STRANGERS_CHARACTERS: usize = 256;
+
+/// Of such a delivery, so many headers.
+const STRANGERS_HEADERS: usize = 8;
+
+/// Finds such deliveries. A file of before does not have it.
+const INDEX: &str = "create index if not exists stranger on delivery (number) where event is null";
 
 /// A delivery in the list.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -95,6 +109,28 @@ pub(crate) struct Sent {
     /// Those of Stripe's; the signature is hidden.
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
+}
+
+impl Entry {
+    /// Cuts what is no signed event down to what shows what it was: anybody may have sent any amount of it.
+    pub(crate) fn cut_if_strange(&mut self) {
+        if self.summary.event.is_some() {
+            return;
+        }
+        let Self { summary, stripe: Sent { path, headers, body }, .. } = self;
+        headers.truncate(STRANGERS_HEADERS);
+        let values = headers.iter_mut().map(|(_, value)| value);
+        for text in values.chain([path, &mut summary.project]) {
+            *text = text.chars().take(STRANGERS_CHARACTERS).collect();
+        }
+        let length = body.len();
+        if length > STRANGERS_BYTES {
+            // While it can be read as a whole.
+            *body = summary.project.parse().map(|project| hide(body, &project).into_bytes()).unwrap_or_default();
+            body.truncate(STRANGERS_BYTES);
+            body.extend(format!("\n… (the first {STRANGERS_BYTES} of {length} bytes)").into_bytes());
+        }
+    }
 }
 
 /// Which deliveries to list.
@@ -182,6 +218,13 @@ impl Log {
             ":exchanges": json(exchanges),
             ":reads": json(reads),
         })?;
+        if summary.event.is_none() {
+            let mut forget = connection.prepare_cached(
+                "delete from delivery where event is null and number <=
+                    (select number from delivery where event is null order by number desc limit 1 offset ?)",
+            )?;
+            forget.execute([STRANGERS as u64])?;
+        }
         Ok(())
     }
 
@@ -278,7 +321,7 @@ fn prepare(connection: &Connection) -> rusqlite::Result<(i64, i64)> {
         // A delivery that was answered is in the file, though the machine may fail before it is on the disk.
         connection.execute_batch("pragma journal_mode = wal; pragma synchronous = normal")?;
         // Takes the lock, so that a second process is told now and not at its first delivery.
-        connection.execute_batch("begin immediate; commit")?;
+        connection.execute_batch(&format!("begin immediate; {INDEX}; commit"))?;
     }
     Ok(found)
 }
@@ -402,6 +445,37 @@ mod tests {
         assert_eq!((list.len(), more), (PAGE, true));
         let (rest, more) = log.list(&Filter { before: Some(2), ..Filter::default() }).unwrap();
         assert_eq!((rest.len(), more), (1, false));
+    }
+
+    #[test]
+    fn of_what_is_no_signed_event_little_is_kept_and_not_for_ever() {
+        let log = Log::open(None).unwrap();
+        let strange = |number| {
+            let mut strange = delivery(number, "refused", "charge.failed", None);
+            strange.summary.event = None;
+            strange.stripe.path = format!("{}/stripe/demo", "/p".repeat(30_000));
+            strange.stripe.headers = vec![("user-agent".to_owned(), "x".repeat(9000)); 100];
+            strange.stripe.body =
+                format!("{{\"client_secret\": \"shown\", \"x\": \"{}\"}}", "x".repeat(9000)).into_bytes();
+            strange.cut_if_strange();
+            strange
+        };
+        let mut signed = delivery(1, "forwarded", "charge.failed", None);
+        signed.stripe.body = vec![b'x'; 1_000_000];
+        signed.cut_if_strange();
+        log.add(&signed).unwrap();
+        let last = STRANGERS as u64 + 11;
+        for number in 2..=last {
+            log.add(&strange(number)).unwrap();
+        }
+        assert_eq!(log.find(1).unwrap().unwrap().stripe.body.len(), 1_000_000);
+        assert!(log.find(11).unwrap().is_none() && log.find(12).unwrap().is_some());
+        let Entry { summary, stripe, .. } = log.find(last).unwrap().unwrap();
+        let headers: usize = stripe.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+        let kept = summary.project.len() + stripe.path.len() + headers + stripe.body.len();
+        assert!((STRANGERS_BYTES..2 * STRANGERS_BYTES).contains(&kept), "{kept}");
+        let body = String::from_utf8(stripe.body).unwrap();
+        assert!(body.ends_with("… (the first 4096 of 9035 bytes)") && !body.contains("shown"));
     }
 
     #[test]
