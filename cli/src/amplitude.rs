@@ -2,5 +2,6 @@
 
 pub(crate) mod export;
 pub(crate) mod import;
+pub(crate) mod key_check;
 pub(crate) mod known;
 pub(crate) mod line;

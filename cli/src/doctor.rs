@@ -34,6 +34,7 @@ use self::users::Users;
 use self::webhook::Wanted;
 use crate::amplitude::export::{Export, LAG};
 use crate::amplitude::import;
+use crate::amplitude::key_check::check_key;
 use crate::clock::{DAY, HOUR};
 use crate::endpoint::Endpoint;
 use crate::exit::{Exit, Usage};
@@ -409,7 +410,7 @@ impl Doctor {
         let client = Client::new(http.clone(), url);
         for destination in delivery.destinations() {
             let key = destination.key.parameter();
-            let result = client.check_key(destination, Instant::now() + LIMIT).await;
+            let result = check_key(&client, destination, Instant::now() + LIMIT).await;
             let secret = Key::amplitude_secret(destination.key);
             let is_refused = result.is_err();
             report.tell(match result {

@@ -5,6 +5,8 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod amplitude;
+#[cfg(feature = "aws")]
+mod aws;
 mod backfill;
 mod clock;
 mod demo;

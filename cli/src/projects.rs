@@ -101,7 +101,7 @@ pub(crate) enum Projects {
     Fixed(Arc<Fixed>),
     /// Those of AWS.
     #[cfg(feature = "aws")]
-    ParameterStore(stripe_amplitude::projects::parameter_store::ParameterStore),
+    ParameterStore(Box<crate::aws::parameters::WritableStore>),
 }
 
 /// Projects that stay what they are.
@@ -243,13 +243,14 @@ impl Projects {
     #[cfg(feature = "aws")]
     pub(crate) fn parameter_store() -> Result<Self, String> {
         use stripe_amplitude::environment::Environment;
-        use stripe_amplitude::projects::parameter_store::ParameterStore;
+
+        use crate::aws::parameters::WritableStore;
 
         let environment = Environment::read(|name: &str| std::env::var_os(name)).map_err(|error| error.to_string())?;
         let http = stripe_amplitude::http_client::build(environment.extra_ca_file.as_deref());
         let http = http.map_err(|error| error.to_string())?;
-        let store = ParameterStore::new(&environment.access, http, environment.parameter_prefix);
-        Ok(Self::ParameterStore(store))
+        let store = WritableStore::new(&environment.access, http, environment.parameter_prefix);
+        Ok(Self::ParameterStore(Box::new(store)))
     }
 
     /// Most do not need the AWS SDK, which takes longer to compile than all the rest.
@@ -280,7 +281,7 @@ impl Projects {
         match self {
             Self::Fixed(projects) => Self::Fixed(projects),
             #[cfg(feature = "aws")]
-            Self::ParameterStore(store) => Self::ParameterStore(store.patient()),
+            Self::ParameterStore(store) => Self::ParameterStore(Box::new(store.patient())),
         }
     }
 
@@ -294,7 +295,7 @@ impl Projects {
             Self::Fixed(_) => Err(READ_ONLY.to_owned()),
             #[cfg(feature = "aws")]
             Self::ParameterStore(store) => {
-                let folder = store.folder(project);
+                let folder = store.store().folder(project);
                 let result = store.put(project, name, value).await;
                 result.map_err(|error| format!("{folder}/{name} cannot be written: {error}"))
             }
@@ -311,7 +312,7 @@ impl Projects {
             Self::Fixed(_) => Err(READ_ONLY.to_owned()),
             #[cfg(feature = "aws")]
             Self::ParameterStore(store) => {
-                let folder = store.folder(project);
+                let folder = store.store().folder(project);
                 let result = store.put_text(project, name, value).await;
                 result.map_err(|error| format!("{folder}/{name} cannot be written: {error}"))
             }
@@ -328,7 +329,7 @@ impl Projects {
             Self::Fixed(_) => Err(READ_ONLY.to_owned()),
             #[cfg(feature = "aws")]
             Self::ParameterStore(store) => {
-                let folder = store.folder(project);
+                let folder = store.store().folder(project);
                 let result = store.delete(project, name).await;
                 result.map_err(|error| format!("{folder}/{name} cannot be deleted: {error}"))
             }
@@ -379,7 +380,7 @@ impl ProjectSource for Projects {
         match self {
             Self::Fixed(fixed) => format!("{}/{project}", fixed.place()),
             #[cfg(feature = "aws")]
-            Self::ParameterStore(store) => store.folder(project),
+            Self::ParameterStore(store) => store.store().folder(project),
         }
     }
 
@@ -387,7 +388,7 @@ impl ProjectSource for Projects {
         match self {
             Self::Fixed(fixed) => format!("{} has no [{project}]; it has {}", fixed.place(), fixed.names().join(", ")),
             #[cfg(feature = "aws")]
-            Self::ParameterStore(store) => store.absence(project),
+            Self::ParameterStore(store) => store.store().absence(project),
         }
     }
 
@@ -395,7 +396,7 @@ impl ProjectSource for Projects {
         match self {
             Self::Fixed(fixed) => Ok(fixed.projects.get(project).cloned().unwrap_or_default()),
             #[cfg(feature = "aws")]
-            Self::ParameterStore(store) => store.load(project).await,
+            Self::ParameterStore(store) => store.store().load(project).await,
         }
     }
 }

@@ -73,10 +73,10 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
 pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
     use std::collections::BTreeMap;
 
+    use crate::aws::queue::{Queue, ReceivedMessage};
     use stripe_amplitude::environment::Environment;
     use stripe_amplitude::http_client;
-    use stripe_amplitude::queue::sqs::{Letter, Sqs};
-    use stripe_amplitude::queue::{Cause, EventQueue as _};
+    use stripe_amplitude::queue::Cause;
 
     use self::lookup::{Fate, InDoubt, Lookup};
     use self::survey::{Kind, Survey};
@@ -85,7 +85,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
 
     let environment = Environment::read(|name: &str| std::env::var_os(name))?;
     let http = http_client::build(environment.extra_ca_file.as_deref())?;
-    let queue_of = |url: &str| Sqs::new(&environment.access, http.clone(), url.to_owned());
+    let queue_of = |url: &str| Queue::new(&environment.access, http.clone(), url);
     let queue = arguments.to.as_deref().filter(|_| arguments.send).map(queue_of);
     if let Some(queue) = &queue {
         permission::check(queue, &environment.access, http.clone()).await?;
@@ -94,7 +94,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
     say!("About {} dead letters.", dead_letters.count().await?)?;
 
     let now = crate::clock::now();
-    let is_chosen = |letter: &Letter| {
+    let is_chosen = |letter: &ReceivedMessage| {
         let kind = Kind::of(letter);
         arguments.code.as_ref().is_none_or(|wanted| kind.code == *wanted)
             && arguments.reason.as_ref().is_none_or(|text| kind.reason.contains(text))

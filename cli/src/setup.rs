@@ -24,6 +24,7 @@ use self::difference::{Difference, count_of};
 use self::mark::Names;
 use self::rotation::{HARMLESS_TYPE, State, Step};
 use crate::amplitude::import;
+use crate::amplitude::key_check::check_key;
 use crate::exit::{Deed, Exit, Usage};
 use crate::projects::Projects;
 use crate::stripe::api::{self, Api};
@@ -343,7 +344,7 @@ impl Setup {
     async fn check_amplitude_key(&self, key: &SecretString, region: Region) -> Result<(), Box<dyn Error>> {
         let destination = Destination { region, api_key: key.clone(), key: AmplitudeKey::Main };
         let client = Client::new(http::build()?, import::url_given());
-        match client.check_key(&destination, Instant::now() + KEY_CHECK_LIMIT).await {
+        match check_key(&client, &destination, Instant::now() + KEY_CHECK_LIMIT).await {
             Ok(()) => Ok(()),
             Err(error @ DeliveryError::InvalidApiKey) => Err(format!("AMPLITUDE_API_KEY: {error}").into()),
             Err(error) => {

@@ -3,8 +3,7 @@
 use std::error::Error;
 use std::time::Duration;
 
-use stripe_amplitude::queue::EventQueue as _;
-use stripe_amplitude::queue::sqs::{Letter, Sqs};
+use crate::aws::queue::{Queue, ReceivedMessage};
 
 /// How long a letter is hidden from others while we work.
 const HIDDEN_FOR: Duration = Duration::from_secs(300);
@@ -15,17 +14,17 @@ const HIDDEN_FOR: Duration = Duration::from_secs(300);
 /// # Errors
 /// Where SQS cannot be asked, or `is_done` fails.
 pub(super) async fn each(
-    dead_letters: &Sqs,
-    mut is_done: impl AsyncFnMut(&Letter) -> Result<bool, Box<dyn Error>>,
+    dead_letters: &Queue,
+    mut is_done: impl AsyncFnMut(&ReceivedMessage) -> Result<bool, Box<dyn Error>>,
 ) -> Result<(), Box<dyn Error>> {
     let mut kept = Vec::new();
     let mut page = async || -> Result<bool, Box<dyn Error>> {
         let letters = dead_letters.receive(HIDDEN_FOR).await?;
         let is_last = letters.is_empty();
         for letter in letters {
-            kept.push((letter.receipt.clone(), Duration::ZERO));
+            kept.push(letter.receipt.clone());
             if is_done(&letter).await? {
-                dead_letters.delete(vec![letter.receipt]).await?;
+                dead_letters.delete(&letter.receipt).await?;
                 kept.pop();
             }
         }
@@ -38,6 +37,6 @@ pub(super) async fn each(
             Err(error) => break Err(error),
         }
     };
-    dead_letters.delay(kept).await?;
+    dead_letters.show(kept).await?;
     result
 }

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
+use crate::aws::queue::ReceivedMessage;
 use reqwest::Client as Http;
 use stripe_amplitude::amplitude::AmplitudeKey;
 use stripe_amplitude::code::Code;
 use stripe_amplitude::projects::name::ProjectName;
 use stripe_amplitude::projects::parameters::DeliverySettings;
-use stripe_amplitude::queue::sqs::Letter;
 use stripe_amplitude::stripe::event::Event;
 use stripe_amplitude::translate::insert_id_of;
 
@@ -30,7 +30,7 @@ struct OfProject {
 
 impl InDoubt {
     /// `now` is in Unix seconds.
-    pub(super) fn add(&mut self, letter: &Letter, now: u64) {
+    pub(super) fn add(&mut self, letter: &ReceivedMessage, now: u64) {
         let (Some(message), Some(event)) = (&letter.message, event_in_doubt(letter, now)) else { return };
         let of_project = self.0.entry(message.project.to_string()).or_insert_with(|| OfProject {
             project: message.project.clone(),
@@ -56,7 +56,7 @@ impl InDoubt {
 }
 
 /// The event of a letter that must not be sent before it is looked up.
-fn event_in_doubt(letter: &Letter, now: u64) -> Option<Event<'_>> {
+fn event_in_doubt(letter: &ReceivedMessage, now: u64) -> Option<Event<'_>> {
     let event = Event::parse(&letter.message.as_ref()?.body).ok()?;
     let came_too_late = letter.code.as_deref() == Some(Code::NeedsLookup.as_str());
     (came_too_late || is_beyond_the_window(event.created, now.cast_signed())).then_some(event)
@@ -137,7 +137,7 @@ impl Lookup {
         Ok(Self::Exports(Some(Box::new(Exports { delivery, known: all_known }))))
     }
 
-    pub(super) fn fate(&self, letter: &Letter, now: u64) -> Fate {
+    pub(super) fn fate(&self, letter: &ReceivedMessage, now: u64) -> Fate {
         let Some(event) = event_in_doubt(letter, now) else { return Fate::Send };
         let exports = match self {
             Self::AssumeMissing => return Fate::SendMissing,
@@ -169,14 +169,14 @@ mod tests {
 
     const NOW: u64 = 1_800_000_000;
 
-    fn letter(code: &str, project: &str, days: i64) -> Letter {
+    fn letter(code: &str, project: &str, days: i64) -> ReceivedMessage {
         let event = json!({
             "id": "evt_1", "object": "event", "type": "charge.failed", "created": NOW.cast_signed() - days * DAY,
             "data": {"object": {}},
         });
         let body = VerifiedBody::trusted(event.to_string().into());
         let message = Message { project: project.parse().unwrap(), source: None, received: 0, looked_up: None, body };
-        Letter { receipt: "r".to_owned(), code: Some(code.to_owned()), reason: None, message: Some(message) }
+        ReceivedMessage { receipt: "r".to_owned(), code: Some(code.to_owned()), reason: None, message: Some(message) }
     }
 
     #[test]
@@ -190,7 +190,7 @@ mod tests {
             let fate = Lookup::AssumeMissing.fate(&letter(code, "shop", days), NOW);
             assert_eq!(fate, if is_in_doubt { Fate::SendMissing } else { Fate::Send });
         }
-        let nothing = Letter { receipt: "r".to_owned(), code: None, reason: None, message: None };
+        let nothing = ReceivedMessage { receipt: "r".to_owned(), code: None, reason: None, message: None };
         assert_eq!(Lookup::Exports(None).fate(&nothing, NOW), Fate::Send);
         assert!(matches!(Lookup::Exports(None).fate(&letter("needs_lookup", "shop", 1), NOW), Fate::Leave(_)));
     }

@@ -2,13 +2,13 @@
 
 use std::error::Error;
 
+use crate::aws::queue::Queue;
 use aws_sdk_sts::Client;
 use reqwest::Client as Http;
 use serde::Deserialize;
 use serde_json::Value;
 use stripe_amplitude::aws::Access;
 use stripe_amplitude::queue::QueueError;
-use stripe_amplitude::queue::sqs::Sqs;
 use wildmatch::WildMatch;
 
 use crate::terminal::say;
@@ -17,7 +17,7 @@ use crate::terminal::say;
 ///
 /// # Errors
 /// A sentence with the parameter to set, where it does not; or where the queue cannot be asked.
-pub(super) async fn check(queue: &Sqs, access: &Access, http: Http) -> Result<(), Box<dyn Error>> {
+pub(super) async fn check(queue: &Queue, access: &Access, http: Http) -> Result<(), Box<dyn Error>> {
     let Some(policy) = queue.policy().await? else { return Ok(()) };
     let caller = match caller(access, http).await {
         Ok(caller) => caller,

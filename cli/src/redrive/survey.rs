@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use stripe_amplitude::queue::sqs::Letter;
+use crate::aws::queue::ReceivedMessage;
 use stripe_amplitude::stripe::event::Event;
 
 use crate::clock::{DAY, HOUR};
@@ -22,7 +22,7 @@ pub(super) struct Kind {
 }
 
 impl Kind {
-    pub(super) fn of(letter: &Letter) -> Self {
+    pub(super) fn of(letter: &ReceivedMessage) -> Self {
         let unknown = || "?".to_owned();
         let event = letter.message.as_ref().and_then(|message| Event::parse(&message.body).ok());
         Self {
@@ -48,7 +48,7 @@ struct Row {
 }
 
 impl Survey {
-    pub(super) fn add(&mut self, letter: &Letter, now: u64) {
+    pub(super) fn add(&mut self, letter: &ReceivedMessage, now: u64) {
         let event = letter.message.as_ref().and_then(|message| Event::parse(&message.body).ok());
         let age = event.map(|event| now.cast_signed() - event.created);
         self.count(Kind::of(letter), age);
