@@ -78,7 +78,7 @@ sbom: target/tools/bin/cargo-cyclonedx
 	PATH="$(CURDIR)/target/tools/bin:$$PATH" cargo cyclonedx --format json --features lambda --target aarch64-unknown-linux-gnu --override-filename stripe-amplitude.cdx
 	mv stripe-amplitude.cdx.json target/
 	@# It writes one for each package of the workspace.
-	rm amplitude-emulator/stripe-amplitude.cdx.json benches/peers/hello/stripe-amplitude.cdx.json cli/stripe-amplitude.cdx.json stripe-emulator/stripe-amplitude.cdx.json
+	rm benches/peers/hello/stripe-amplitude.cdx.json crates/*/stripe-amplitude.cdx.json
 
 target/tools/bin/cargo-fuzz target/tools/bin/cargo-deny target/tools/bin/cargo-cyclonedx: target/tools/bin/%:
 	cargo install --locked --quiet --root target/tools --target-dir target/tools/build $*@$($*)

@@ -33,7 +33,7 @@ pub struct Moto {
 
 impl Moto {
     pub fn start() -> Self {
-        let program = concat!(env!("CARGO_MANIFEST_DIR"), "/../.venv/bin/moto_server");
+        let program = concat!(env!("CARGO_MANIFEST_DIR"), "/../../.venv/bin/moto_server");
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let process = Command::new(program)
             .args(["-H", "127.0.0.1", "-p", &address.port().to_string()])

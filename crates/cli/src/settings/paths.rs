@@ -345,7 +345,7 @@ mod tests {
 
     #[test]
     fn no_field_of_stripes_is_taken_for_a_mistake() {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../events/stripe");
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../events/stripe");
         let mut fields = 0;
         for file in fs::read_dir(folder).unwrap() {
             let text = fs::read_to_string(file.unwrap().path()).unwrap();

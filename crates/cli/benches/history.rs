@@ -49,7 +49,7 @@ fn main() {
 
 /// Samples of every type but the smallest, so that they are as long on average as they should be. Gives the bytes.
 fn write_history(path: &Path, events: usize) -> usize {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../events/stripe");
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../events/stripe");
     let mut samples: Vec<Value> = std::fs::read_dir(folder)
         .unwrap()
         .map(|file| serde_json::from_slice(&std::fs::read(file.unwrap().path()).unwrap()).unwrap())

@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn the_committed_invocations_are_what_this_command_prints() {
-        let event = include_str!("../../events/stripe/payment_intent.succeeded.json");
+        let event = include_str!("../../../events/stripe/payment_intent.succeeded.json");
         let secret = SigningSecret::new(DEMO_SECRET.into(), None);
         for (gateway, file) in
             [(Gateway::HttpApi, "http-api"), (Gateway::RestApi, "rest-api"), (Gateway::FunctionUrl, "function-url")]

@@ -15,7 +15,7 @@ macro_rules! samples {
         pub const SAMPLE_TYPES: &[&str] = &[$($event_type),*];
 
         /// What is in the samples, in the same order.
-        const SAMPLES: &[&str] = &[$(include_str!(concat!("../../events/stripe/", $event_type, ".json"))),*];
+        const SAMPLES: &[&str] = &[$(include_str!(concat!("../../../events/stripe/", $event_type, ".json"))),*];
     };
 }
 

@@ -661,9 +661,9 @@ async fn stripes_official_client_takes_it_for_stripe() {
     stripe.fail_at("/v1/account", 1, Fault::Cut);
     stripe.fail_at("/v1/account", 1, Fault::TooManyRequests);
     let restricted = stripe.restricted_key(&[Permission::EventsRead]);
-    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
     let python = Command::new(format!("{root}/.venv/bin/python"))
-        .arg("stripe-emulator/tests/official_client.py")
+        .arg("crates/stripe-emulator/tests/official_client.py")
         .args([stripe.url(), SECRET_KEY, &restricted, "acct_1Shop"])
         .current_dir(root)
         .output()

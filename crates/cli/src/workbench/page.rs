@@ -61,7 +61,7 @@ const FILES: [(&str, &str, &[u8]); 26] = files! {
 /// A picture of docs/pictures, which `make pictures` takes.
 macro_rules! pictures {
     ($($name:literal)*) => {
-        [$((concat!("pictures/", $name), "image/png", include_bytes!(concat!("../../../docs/pictures/", $name)) as &[u8])),*]
+        [$((concat!("pictures/", $name), "image/png", include_bytes!(concat!("../../../../docs/pictures/", $name)) as &[u8])),*]
     };
 }
 

@@ -920,7 +920,7 @@ Removed: 24 fields
 
     #[test]
     fn an_account_that_stands_in_for_the_customer_is_the_customer() {
-        let invoice = include_str!("../../tests/data/cases/customer-account/invoice.json");
+        let invoice = include_str!("../../../tests/data/cases/customer-account/invoice.json");
         let told = told("{}", &serde_json::from_str(invoice).unwrap());
         assert!(told.contains("Pinned to `customer_account` of the invoice"), "{told}");
         assert!(told.contains("All events of this customer"), "{told}");

@@ -62,7 +62,7 @@ pub struct Localstripe {
 impl Localstripe {
     /// An empty one. It needs Python with the package, which `make test` installs.
     pub async fn start() -> Self {
-        let mut process = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.venv/bin/python"))
+        let mut process = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../.venv/bin/python"))
             .args(["-c", PROGRAM])
             .stdout(Stdio::piped())
             .spawn()

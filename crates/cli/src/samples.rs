@@ -16,7 +16,7 @@ macro_rules! samples {
     ($($event_type:literal: $user:expr, $user_id_from:expr, $revenue:expr;)*) => {
         [$(Sample {
             event_type: $event_type,
-            json: include_str!(concat!("../../events/stripe/", $event_type, ".json")),
+            json: include_str!(concat!("../../../events/stripe/", $event_type, ".json")),
             user: $user,
             user_id_from: $user_id_from,
             revenue: $revenue,

@@ -21,7 +21,7 @@ pub fn cli(arguments: &[&str]) -> Command {
 }
 
 pub fn root() -> PathBuf {
-    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
 }
 
 pub fn run(arguments: &[&str]) -> (Option<i32>, String, String) {

@@ -528,7 +528,7 @@ async fn only_what_was_not_delivered_is_taken_where_that_is_wanted() {
 #[tokio::test]
 async fn what_newer_api_versions_lack_is_told_once_for_each_field() {
     let world = World::new().await;
-    let data = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/data");
+    let data = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/data");
     for (index, file) in
         ["2025/invoice.paid", "2025/invoice.payment_failed", "2026/invoice.paid", "2026/charge.refunded"]
             .into_iter()
