@@ -94,9 +94,9 @@ def fields(class_):
     renamed = {}
     tree = {}
     for node in class_.node.body:
-        target = node.target if isinstance(node, ast.AnnAssign) else (node.targets[0] if isinstance(node, ast.Assign) else None)
-        if isinstance(target, ast.Name) and target.id == "_field_remappings":
-            renamed = {python: json for json, python in ast.literal_eval(node.value).items()}
+        # `in` is `in_` in Python.
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "_field_remappings":
+            renamed = ast.literal_eval(node.value)
     for node in class_.node.body:
         if not isinstance(node, ast.AnnAssign) or node.target.id.startswith("_"):
             continue

@@ -7,11 +7,21 @@ use serde_json::{Map, Value, json};
 /// All objects of the pinned library.
 pub(crate) const NEWEST: &str = include_str!("../../data/stripe-fields/newest.txt");
 
-/// What the objects of API version 2024-06-20 have besides.
+/// What the objects of API version 2024-06-20 also have.
 const BEFORE: &str = include_str!("../../data/stripe-fields/2024-06-20.txt");
 
-/// What they had before that and some still have: the library never knew it.
+/// What older objects have and no version of the library lists.
 const UNLISTED: &str = include_str!("../../data/stripe-fields/unlisted.txt");
+
+/// Objects that say what somebody is.
+const ABOUT_A_PERSON: [&str; 6] = [
+    "customer",
+    "financial_connections.account_owner",
+    "identity.verification_report",
+    "identity.verification_session",
+    "issuing.cardholder",
+    "person",
+];
 
 /// Objects by kind.
 pub(crate) fn objects() -> BTreeMap<&'static str, Vec<Field>> {
@@ -45,10 +55,15 @@ impl Field {
         self.path.iter().rev().nth(1).map_or(self.kind, |name| plain(name))
     }
 
-    /// Whether it holds what only its name tells: a text, or a number that is no whole one, such as a coordinate. What else
-    /// there is are amounts, times and counts, words of Stripe's own, IDs of objects, and objects that are listed themselves.
+    /// Whether only its name tells what it holds: a text, or a number with decimals, such as a coordinate. The others are
+    /// amounts, times and counts, words from a fixed list, IDs of objects, and objects that are listed themselves. A word
+    /// about a person can be their sex or origin.
     pub(crate) fn is_text(&self) -> bool {
-        self.types.split(" or ").any(|each| ["text", "decimal", "number", "any"].contains(&each))
+        self.types.split(" or ").any(|each| match each {
+            "text" | "decimal" | "number" | "any" => true,
+            "enum" => ABOUT_A_PERSON.contains(&self.kind) && self.name() != "object",
+            _ => false,
+        })
     }
 
     fn example(&self) -> Value {

@@ -36,7 +36,8 @@ by name and place before the event leaves the function. Nothing is hashed or sho
 take one where the metadata hold no ID.
 
 A name in the lists means the field of that name and everything in it. Where one name means two things, the list says where: \
-in an object of that kind (`checkout.session`), or in a field of that name (`billing_details`).
+in an object of that kind (`checkout.session`), or in a field of that name (`billing_details`). \
+`*` stands for any name.
 
 ## Always removed
 
@@ -57,7 +58,7 @@ Also sent, unless they are listed as removed:
 
 ## How complete this is
 
-The lists cover {objects} kinds of objects with {texts} fields of text: {removed} are removed, {sent} are sent. They are all \
+The lists cover {objects} kinds of objects with {texts} text fields: {removed} are removed, {sent} are sent. They are all \
 that Stripe's own library has for API version {version} and for 2024-06-20, and some of older versions. A test reads them \
 from the library and sends an object of each kind through the function; a field that is neither removed nor listed with a \
 reason fails it, so a new version of the library stops the build until somebody has decided.
