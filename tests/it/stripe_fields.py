@@ -41,6 +41,10 @@ SCALARS = {
 }
 
 
+# What classes inherit from, beside `…APIResource`. Fields that they inherit are not looked for.
+WITHOUT_FIELDS = {"Generic", "StripeObject", "VerifyMixin"}
+
+
 class Module(NamedTuple):
     name: str
     classes: dict
@@ -90,6 +94,9 @@ KINDS = {(class_.module.name, class_.node.name): kind for kind, class_ in revers
 
 def fields(class_):
     """The fields of a class as a tree: a type or, in a dict, the fields below, by name."""
+    inherited = {ast.unparse(base).split("[")[0] for base in class_.node.bases} - WITHOUT_FIELDS
+    if any(not base.endswith("APIResource") for base in inherited):
+        raise ValueError(f"{class_.module.name}.{class_.node.name} inherits from {inherited}")
     scopes = (*class_.outer, class_.node)
     renamed = {}
     tree = {}
