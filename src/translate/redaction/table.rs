@@ -135,6 +135,7 @@ pub const PERSONAL_DATA: &[(&str, &[Rule])] = &[
                     "coupon",
                     "custom_fields",
                     "entitlements.feature",
+                    "features",
                     "marketing_features",
                     "merchant_data",
                     "plan",

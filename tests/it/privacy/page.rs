@@ -59,7 +59,7 @@ Also sent, unless they are listed as removed:
 ## How complete this is
 
 The lists cover {objects} kinds of objects with {texts} text fields: {removed} are removed, {sent} are sent. They are all \
-that Stripe's own library has for API version {version} and for 2024-06-20, and some of older versions. A test reads them \
+that Stripe's own library has for API version {version} and for 2024-06-20, and more of other versions. A test reads them \
 from the library and sends an object of each kind through the function; a field that is neither removed nor listed with a \
 reason fails it, so a new version of the library stops the build until somebody has decided.
 
