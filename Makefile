@@ -1,6 +1,6 @@
 # The two commands that a newcomer needs: `make run` and `make test`. CONTRIBUTING.md has the rest.
 
-.PHONY: run test check lint instructions artefact pictures soak fuzz bench supply-chain sbom parameters
+.PHONY: run test check lint instructions artefact pictures privacy soak fuzz bench supply-chain sbom parameters
 
 # KEEP_SERVING=1 keeps serving afterwards, PORT=n serves on another port than 3000.
 run:
@@ -17,6 +17,12 @@ test: .venv/ready
 pictures: .venv/ready
 	cargo build --locked --package stripe-amplitude-cli
 	.venv/bin/python tests/workbench/pictures.py
+
+# The fields of Stripe's objects, from Stripe's own library, and docs/privacy.md. It names the fields about which nobody
+# has decided yet.
+privacy: .venv/ready
+	.venv/bin/python tests/it/stripe_fields.py >tests/data/stripe-fields/newest.txt
+	RENEW_PRIVACY_PAGE=1 cargo test --locked --package stripe-amplitude --test it privacy
 
 # Everything that takes longer, or that only a change to the project can break.
 check: lint supply-chain instructions artefact
