@@ -7,7 +7,7 @@ use std::sync::Arc;
 use secrecy::SecretString;
 use stripe_amplitude::projects::name::ProjectName;
 use stripe_amplitude::projects::parameters::parameter::{STRIPE_API_KEY, STRIPE_TEST_API_KEY};
-use stripe_amplitude::projects::parameters::{DeliverySettings, Parameter, Problem, Project};
+use stripe_amplitude::projects::parameters::{ConfigurationError, DeliverySettings, Parameter, Problem, Project};
 use stripe_amplitude::projects::source::{LoadError, ProjectSource};
 use stripe_amplitude::settings::References;
 use stripe_amplitude::stripe::signature::SigningSecret;
@@ -132,14 +132,17 @@ impl Fixed {
         if let Some(unknown) = parameters.iter().find(|parameter| !is_known(&parameter.name)) {
             return Err(format!("{place}: [{name}] has {}", not_a_parameter(&unknown.name)));
         }
-        let delivery = Project::from_parameters(parameters, &place).delivery.map_err(|error| {
+        let in_words = |error: ConfigurationError| {
             let what = match error.problem() {
                 // Elsewhere, it says how AWS keeps it.
                 Problem::Missing => "is missing; write it below the project's name".to_owned(),
                 problem => problem.to_string(),
             };
             format!("{place}: `{}` of [{name}] {what}", error.parameter())
-        })?;
+        };
+        let delivery = Project::from_parameters(parameters, &place).delivery.map_err(in_words)?;
+        // The function minds one only when an event needs it. Whoever starts with a file can still change it.
+        delivery.stripe_key_parameters().try_for_each(|key| delivery.stripe_key(key).map(drop)).map_err(in_words)?;
         // Without any, each live event would fail.
         if delivery.settings.references == References::Follow && delivery.stripe_key_parameters().next().is_none() {
             return Err(format!(
@@ -448,7 +451,10 @@ mod tests {
             ("stripe-signing-secrets = \"x\"", Some("did you mean `stripe-signing-secret`?")),
             ("\"stripe_signing_secret/eu\" = \"x\"", Some("did you mean `stripe-signing-secret/eu`?")),
             ("references = \"follow\"", Some("all else stands in `settings`")),
-            ("stripe-api-key = \"pk_live_x\"", Some("`stripe-api-key` of [shop] holds a publishable key")),
+            (
+                "amplitude-api-key = \"key\"\nstripe-api-key = \"pk_live_x\"",
+                Some("`stripe-api-key` of [shop] holds a publishable key"),
+            ),
             (
                 "amplitude-api-key = \"key\"\nsettings = { references = \"follow\" }",
                 Some("`stripe-api-key` of [shop] is missing; references are followed"),

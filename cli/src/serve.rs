@@ -149,7 +149,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
     }
     say!("")?;
 
-    log::start_on(LevelFilter::INFO, || Output);
+    log::start_on(LevelFilter::INFO, || Box::new(Output));
     tokio::select! {
         ended = server::serve(listener, workbench) => ended?,
         closed = terminal::closed() => closed?,

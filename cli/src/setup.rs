@@ -449,11 +449,11 @@ impl Setup {
         fields.extend(mark);
         fields.extend(connect.then(|| ("connect", "true".to_owned())));
         let created = endpoints::create(&self.api, &fields).await;
-        let (id, secret) = created.map_err(|error| match error {
-            api::ApiError::Refused { status: 400, .. } => {
-                format!("{error} to a new endpoint; an account may have 16 in each mode, and a URL has to be one that Stripe can reach")
-            }
-            error => error.to_string(),
+        let (id, secret) = created.map_err(|error| match error.problem {
+            api::Problem::Refused { status: 400, .. } => format!(
+                "{error}; an account may have 16 endpoints in each mode, and a URL has to be one that Stripe can reach"
+            ),
+            _ => error.to_string(),
         })?;
         if let Err(why) = self.projects.put(project, parameter, &secret).await {
             // It may have been written all the same, where there was no answer.
