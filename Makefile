@@ -29,6 +29,7 @@ lint: .venv-check/ready
 	$(sam) validate --lint
 	.venv-check/bin/cfn-lint template.yaml
 	.venv-check/bin/python tests/template.py
+	.venv-check/bin/zizmor --offline --no-progress --quiet --strict-collection .github
 
 # The core in instructions, which no other load on the machine changes. Needs valgrind.
 instructions:

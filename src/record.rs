@@ -581,6 +581,7 @@ mod tests {
             "amplitude_unexpected",
             "not_amplitude",
             "deadline",
+            "needs_lookup",
             "unserializable",
             "stripe_unavailable",
             "stripe_rate",
@@ -594,7 +595,7 @@ mod tests {
         assert_eq!(Code::ALL.iter().map(|code| code.as_str()).collect::<Vec<_>>(), codes);
         let outcomes = ["forwarded", "queued", "deferred", "ignored", "refused", "failed", "dead"];
         assert_eq!(Outcome::ALL.map(Outcome::name), outcomes);
-        assert_eq!(attribute::ALL, ["project", "source", "received", "code", "reason"]);
+        assert_eq!(attribute::ALL, ["project", "source", "received", "code", "reason", "looked_up"]);
 
         // With all that a line can have. Each outcome counts another metric.
         let with_user = with_everything();

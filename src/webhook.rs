@@ -16,7 +16,7 @@ use crate::amplitude::client::{Delivery, EventSink};
 use crate::clock::now;
 use crate::code::Code;
 use crate::follow::{Decided, Received, decide};
-use crate::forward::select;
+use crate::forward::{IgnoreReason, select};
 use crate::outcome::{Failure, Success};
 use crate::projects::name::ProjectName;
 use crate::projects::parameters::Project;
@@ -116,7 +116,7 @@ impl<S: ProjectSource, A: EventSink, O: ObjectSource, Q: EventQueue> Webhook<S, 
         let project = record.parameter_store.time(self.projects.get(&name, deadline)).await?;
         let (body, project, source) = self.verify(&name, &header, request, project, deadline, record).await?;
         record.secret_rolling = header.is_rolling();
-        let message = Message { project: name, source, received: now(), body };
+        let message = Message { project: name, source, received: now(), looked_up: None, body };
         let event = Event::parse(&message.body)?;
         record.event(&event, message.source.as_deref(), message.received);
         match self.deliver(event, &message, &project, deadline, record).await {
@@ -138,7 +138,7 @@ impl<S: ProjectSource, A: EventSink, O: ObjectSource, Q: EventQueue> Webhook<S, 
         if let Some(queue) = self.queue.as_ref().filter(|_| self.queue_first) {
             let context = Received::from(message).context(delivery_settings, None);
             if let Err(reason) = select(&event, &context, message.received) {
-                return Ok(Success::Ignored(reason));
+                return self.ignore(reason);
             }
             let limit = deadline.min(Instant::now() + QUEUE_FIRST_LIMIT);
             let cause =
@@ -157,7 +157,7 @@ impl<S: ProjectSource, A: EventSink, O: ObjectSource, Q: EventQueue> Webhook<S, 
             Decided::Send(translation) => translation,
             Decided::Ignore(reason, translation) => {
                 translation.iter().for_each(|translation| record.translation(translation));
-                return Ok(Success::Ignored(reason));
+                return self.ignore(reason);
             }
         };
         record.translation(&translation);
@@ -169,6 +169,14 @@ impl<S: ProjectSource, A: EventSink, O: ObjectSource, Q: EventQueue> Webhook<S, 
         let Delivery { attempts, result } = record.amplitude.time(delivery).await;
         record.delivery(destination.key, attempts, &result);
         result.map(|_| Success::Forwarded).map_err(|error| Failure::Delivery { error, key: destination.key })
+    }
+
+    /// Where there is a queue, an event that is too old goes there, and not to waste.
+    fn ignore(&self, reason: IgnoreReason) -> Result<Success, Failure> {
+        match (reason, &self.queue) {
+            (IgnoreReason::TooOld { days }, Some(_)) => Err(Failure::NeedsLookup { days }),
+            _ => Ok(Success::Ignored(reason)),
+        }
     }
 
     /// Puts what could not be delivered into the queue, if there is one.
@@ -614,6 +622,10 @@ mod tests {
         }
 
         async fn delay(&self, _: Vec<(String, Duration)>) -> Result<(), QueueError> {
+            Ok(())
+        }
+
+        async fn delete(&self, _: Vec<String>) -> Result<(), QueueError> {
             Ok(())
         }
     }

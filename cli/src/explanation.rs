@@ -311,7 +311,7 @@ impl Explanation<'_> {
         if self.is_too_old_now {
             text(
                 f,
-                "That is what becomes of it when it happens. Resent now, it is ignored: it is older than `max_age_days`.",
+                "That is what becomes of it when it happens. Resent now, it is not sent at once: it is older than `max_age_days`.",
             )?;
         }
         if self.livemode == Some(false) {
@@ -705,7 +705,7 @@ Event: evt_3PgcEx0014B7WZ01zgkW1Test
 Forwarded
   payment_intent.succeeded is forwarded by default. It goes to Amplitude's data centre in the United
   States.
-  That is what becomes of it when it happens. Resent now, it is ignored: it is older than
+  That is what becomes of it when it happens. Resent now, it is not sent at once: it is older than
   `max_age_days`.
   A test-mode event: where the project has the parameter amplitude-test-api-key, it goes to that
   Amplitude project.

@@ -141,6 +141,7 @@ impl<O: ObjectSource> Translator<O> {
                 project: &self.project,
                 source: self.source.as_deref(),
                 at: u64::try_from(original.created).unwrap_or_default(),
+                is_looked_up: false,
             };
             let mut reads = Reads::default();
             let deadline = Instant::now() + READS_LIMIT;

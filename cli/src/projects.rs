@@ -132,7 +132,7 @@ impl Fixed {
         if let Some(unknown) = parameters.iter().find(|parameter| !is_known(&parameter.name)) {
             return Err(format!("{place}: [{name}] has {}", not_a_parameter(&unknown.name)));
         }
-        let in_words = |error: ConfigurationError| {
+        let told = |error: &ConfigurationError| {
             let what = match error.problem() {
                 // Elsewhere, it says how AWS keeps it.
                 Problem::Missing => "is missing; write it below the project's name".to_owned(),
@@ -140,9 +140,11 @@ impl Fixed {
             };
             format!("{place}: `{}` of [{name}] {what}", error.parameter())
         };
-        let delivery = Project::from_parameters(parameters, &place).delivery.map_err(in_words)?;
-        // The function minds one only when an event needs it. Whoever starts with a file can still change it.
-        delivery.stripe_key_parameters().try_for_each(|key| delivery.stripe_key(key).map(drop)).map_err(in_words)?;
+        let delivery = Project::from_parameters(parameters, &place).delivery.map_err(|error| told(&error))?;
+        if let Some(error) = delivery.stripe_key_parameters().find_map(|parameter| delivery.stripe_key(parameter).err())
+        {
+            return Err(told(&error));
+        }
         // Without any, each live event would fail.
         if delivery.settings.references == References::Follow && delivery.stripe_key_parameters().next().is_none() {
             return Err(format!(

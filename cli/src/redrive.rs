@@ -1,13 +1,29 @@
 //! `redrive`: looks at the dead letters of the redelivery queue, and sends them again.
 
+#[cfg(feature = "aws")]
+mod dead_letters;
+#[cfg(feature = "aws")]
+mod lookup;
+#[cfg(feature = "aws")]
+mod permission;
+#[cfg(feature = "aws")]
+mod survey;
+
 use std::error::Error;
+use std::path::PathBuf;
+
+use stripe_amplitude::projects::name::ProjectName;
 
 use crate::exit::Exit;
 
 /// Look at the dead letters of the redelivery queue, and send them again
 ///
-/// Without --send, it only looks: how many there are, by code, reason, project and type. The codes are those of the
+/// Without --send, it only looks: how many there are, by code, reason, age, project and type. The codes are those of the
 /// function's answers and log lines. The credentials and the Region are taken from AWS's own variables.
+///
+/// Amplitude drops repeats within seven days only. Older letters, and those with the code `needs_lookup`, are looked up in
+/// Amplitude before they are sent, by its Export API: that takes AMPLITUDE_SECRET_KEY. A letter that Amplitude has is
+/// deleted.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   eval \"$(aws configure export-credentials --format env)\"; export AWS_REGION=eu-central-1
@@ -34,15 +50,16 @@ pub(crate) struct Arguments {
     reason: Option<String>,
     /// Only those of this project
     #[arg(long, value_name = "NAME")]
-    project: Option<String>,
+    project: Option<ProjectName>,
+    /// A TOML file of projects, as for `serve`, instead of Parameter Store, for what is looked up
+    #[arg(long, value_name = "FILE")]
+    projects: Option<PathBuf>,
+    /// Send old letters without looking whether Amplitude has them
+    #[arg(long)]
+    assume_missing: bool,
     /// Do not ask
     #[arg(long)]
     yes: bool,
-}
-
-#[cfg(feature = "aws")]
-pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
-    with_aws::run(arguments).await
 }
 
 /// Most do not need the AWS SDK, which takes longer to compile than all the rest.
@@ -53,158 +70,95 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
 }
 
 #[cfg(feature = "aws")]
-mod with_aws {
+pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
     use std::collections::BTreeMap;
-    use std::error::Error;
-    use std::time::Duration;
 
     use stripe_amplitude::environment::Environment;
     use stripe_amplitude::http_client;
     use stripe_amplitude::queue::sqs::{Letter, Sqs};
-    use stripe_amplitude::queue::{Cause, EventQueue as _, QueueError};
-    use stripe_amplitude::stripe::event::Event;
+    use stripe_amplitude::queue::{Cause, EventQueue as _};
 
-    use super::Arguments;
-    use crate::exit::{Deed, Exit, Untouched};
-    use crate::terminal::{confirmed, printable, say};
+    use self::lookup::{Fate, InDoubt, Lookup};
+    use self::survey::{Kind, Survey};
+    use crate::exit::{Deed, Untouched};
+    use crate::terminal::{confirmed, say};
 
-    /// How long a letter is hidden from others while we work.
-    const HIDDEN_FOR: Duration = Duration::from_secs(300);
+    let environment = Environment::read(|name: &str| std::env::var_os(name))?;
+    let http = http_client::build(environment.extra_ca_file.as_deref())?;
+    let queue_of = |url: &str| Sqs::new(&environment.access, http.clone(), url.to_owned());
+    let queue = arguments.to.as_deref().filter(|_| arguments.send).map(queue_of);
+    if let Some(queue) = &queue {
+        permission::check(queue, &environment.access, http.clone()).await?;
+    }
+    let dead_letters = queue_of(&arguments.dead_letters);
+    say!("About {} dead letters.", dead_letters.count().await?)?;
 
-    /// The code of a message that has none.
-    const UNKNOWN: &str = "unknown";
-
-    /// What a letter is about: the code, the reason, the project and the type.
-    type Kind = [String; 4];
-
-    pub(super) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
-        let environment = Environment::read(|name: &str| std::env::var_os(name))?;
-        let http = http_client::build(environment.extra_ca_file.as_deref())?;
-        let dead_letters = Sqs::new(&environment.access, http.clone(), arguments.dead_letters.clone());
-        say!("About {} dead letters.", dead_letters.count().await?)?;
-
-        let mut kinds: BTreeMap<Kind, u64> = BTreeMap::new();
-        each(&dead_letters, async |letter| {
-            *kinds.entry(kind(letter)).or_default() += 1;
-            Ok(false)
-        })
-        .await?;
-        let chosen = |kind: &Kind| {
-            let [code, reason, project, _] = kind;
-            arguments.code.as_ref().is_none_or(|wanted| code == wanted)
-                && arguments.reason.as_ref().is_none_or(|text| reason.contains(text))
-                && arguments.project.as_ref().is_none_or(|name| project == name)
-        };
-        kinds.retain(|kind, _| chosen(kind));
-        let total: u64 = kinds.values().sum();
-        say!("{}", table(&kinds))?;
-        if total == 0 {
-            return Ok(Untouched::NothingToSend.end(Deed::Sent)?);
+    let now = crate::clock::now();
+    let is_chosen = |letter: &Letter| {
+        let kind = Kind::of(letter);
+        arguments.code.as_ref().is_none_or(|wanted| kind.code == *wanted)
+            && arguments.reason.as_ref().is_none_or(|text| kind.reason.contains(text))
+            && arguments.project.as_ref().is_none_or(|name| kind.project == name.as_str())
+    };
+    let (mut survey, mut in_doubt) = (Survey::default(), InDoubt::default());
+    dead_letters::each(&dead_letters, async |letter| {
+        if is_chosen(letter) {
+            survey.add(letter, now);
+            in_doubt.add(letter, now);
         }
-        let Some(to) = arguments.to.as_ref().filter(|_| arguments.send) else {
-            return Ok(Untouched::OnlyLooked("--send sends them again, after asking.").end(Deed::Sent)?);
-        };
-        if !arguments.yes
-            && let Err(why) = confirmed(&format!("Send these {total} again?"))?
-        {
-            return Ok(why.end(Deed::Sent)?);
-        }
-
-        let queue = Sqs::new(&environment.access, http, to.clone());
-        let mut sent = 0;
-        each(&dead_letters, async |letter| {
-            let Some(message) = letter.message.as_ref().filter(|_| chosen(&kind(letter))) else { return Ok(false) };
-            let code = letter.code.as_deref();
-            let reason = letter.reason.as_deref().unwrap_or("sent again");
-            queue.put(message, Cause { code, reason }).await.map_err(explained)?;
-            sent += 1;
-            Ok(true)
-        })
-        .await?;
-        say!("{sent} of {total} are in the queue again.")?;
-        Ok(Exit::of(sent == total))
+        Ok(false)
+    })
+    .await?;
+    say!("{survey}")?;
+    let total = survey.letters();
+    if let Some(note) = in_doubt.note().filter(|_| !arguments.assume_missing) {
+        say!("{note}")?;
+    }
+    if total == 0 {
+        return Ok(Untouched::NothingToSend.end(Deed::Sent)?);
+    }
+    let Some(queue) = queue else {
+        return Ok(Untouched::OnlyLooked("--send sends them again, after asking.").end(Deed::Sent)?);
+    };
+    let lookup = match arguments.assume_missing {
+        true => Lookup::AssumeMissing,
+        false => Lookup::load(&in_doubt, arguments.projects.as_deref(), &http, now).await?,
+    };
+    if !arguments.yes
+        && let Err(why) = confirmed(&format!("Send these {total} again?"))?
+    {
+        return Ok(why.end(Deed::Sent)?);
     }
 
-    /// The queue takes messages from the webhook's function and from the operators that the stack names.
-    fn explained(error: QueueError) -> String {
-        match &error {
-            QueueError::Refused { code, .. } if code.starts_with("AccessDenied") => format!(
-                "{error}; the queue takes messages from the roles in the stack's parameter OperatorRoles only: deploy with the ARN of your role in it (aws sts get-caller-identity shows yours). Nothing is lost: the letters stay where they are"
-            ),
-            _ => error.to_string(),
-        }
-    }
-
-    /// Shows each letter, page by page, so that any number of them fits into memory. One that is done with is deleted
-    /// then, and not before; the others become visible again at the end, also after an error.
-    async fn each(
-        dead_letters: &Sqs,
-        mut show: impl AsyncFnMut(&Letter) -> Result<bool, Box<dyn Error>>,
-    ) -> Result<(), Box<dyn Error>> {
-        let mut kept = Vec::new();
-        let mut page = async || -> Result<bool, Box<dyn Error>> {
-            let letters = dead_letters.receive(HIDDEN_FOR).await?;
-            let is_last = letters.is_empty();
-            for letter in letters {
-                kept.push((letter.receipt.clone(), Duration::ZERO));
-                if show(&letter).await? {
-                    dead_letters.delete(&letter.receipt).await?;
-                    kept.pop();
-                }
+    let (mut sent, mut deleted, mut left) = (0, 0, BTreeMap::<String, u64>::new());
+    dead_letters::each(&dead_letters, async |letter| {
+        let Some(message) = letter.message.as_ref().filter(|_| is_chosen(letter)) else { return Ok(false) };
+        let mut message = message.clone();
+        match lookup.fate(letter, now) {
+            Fate::Send => {}
+            Fate::SendMissing => message.looked_up = Some(now),
+            Fate::Delete => {
+                deleted += 1;
+                return Ok(true);
             }
-            Ok(!is_last)
-        };
-        let result = loop {
-            match page().await {
-                Ok(true) => {}
-                Ok(false) => break Ok(()),
-                Err(error) => break Err(error),
+            Fate::Leave(why) => {
+                *left.entry(why).or_default() += 1;
+                return Ok(false);
             }
-        };
-        dead_letters.delay(kept).await?;
-        result
-    }
-
-    fn kind(letter: &Letter) -> Kind {
-        let unknown = || "?".to_owned();
-        let event = letter.message.as_ref().and_then(|message| Event::parse(&message.body).ok());
-        let project = letter.message.as_ref().map(|message| message.project.to_string());
-        [
-            letter.code.as_deref().unwrap_or(UNKNOWN).to_owned(),
-            letter.reason.clone().unwrap_or_else(unknown),
-            project.unwrap_or_else(unknown),
-            event.map_or_else(unknown, |event| event.event_type.into_owned()),
-        ]
-    }
-
-    /// Grouped by code and reason; below each, projects and types with their counts.
-    fn table(kinds: &BTreeMap<Kind, u64>) -> String {
-        let mut table = String::new();
-        let mut last_cause = None;
-        for ([code, reason, project, event_type], count) in kinds {
-            if last_cause != Some((code, reason)) {
-                // Whoever may put messages into the queue has written them.
-                table.push_str(&format!("\n{}: {}\n", printable(code), printable(reason)));
-                last_cause = Some((code, reason));
-            }
-            table.push_str(&format!("  {count:>6}  {}  {}\n", printable(project), printable(event_type)));
         }
-        table
+        let reason = letter.reason.as_deref().unwrap_or("sent again");
+        let cause = Cause { code: letter.code.as_deref(), reason };
+        queue.put(&message, cause).await.map_err(permission::explained)?;
+        sent += 1;
+        Ok(true)
+    })
+    .await?;
+    if deleted > 0 {
+        say!("{deleted} are deleted: Amplitude has them.")?;
     }
-
-    #[cfg(test)]
-    mod tests {
-        use super::*;
-
-        #[test]
-        fn the_table_has_each_cause_once() {
-            let kind = |code: &str, event_type: &str| [code, "why", "shop", event_type].map(str::to_owned);
-            let kinds =
-                [(kind("a", "charge.failed"), 2), (kind("a", "charge.succeeded"), 11), (kind("unknown", "?"), 1)];
-            assert_eq!(
-                table(&kinds.into()),
-                "\na: why\n       2  shop  charge.failed\n      11  shop  charge.succeeded\n\nunknown: why\n       1  shop  ?\n"
-            );
-        }
+    for (why, letters) in left {
+        say!("{letters} stay where they are. {why}")?;
     }
+    say!("{sent} of {total} are in the queue again.")?;
+    Ok(Exit::of(sent + deleted == total))
 }

@@ -255,8 +255,8 @@ impl Sink {
             "drops it" => return Ok(Accepted { events_ingested: Some(0) }),
             "key" => DeliveryError::InvalidApiKey,
             "request" => DeliveryError::InvalidRequest(Complaint::InvalidField),
-            "forbidden" => DeliveryError::Forbidden,
-            "size" => DeliveryError::TooLarge,
+            "forbidden" => DeliveryError::Forbidden { is_page: false },
+            "size" => DeliveryError::TooLarge { is_page: false },
             "throttled" => DeliveryError::Throttled,
             "connect" => DeliveryError::Connect,
             "broken" => DeliveryError::Broken,
@@ -345,6 +345,10 @@ impl EventQueue for Queue {
     async fn delay(&self, receipts: Vec<(String, Duration)>) -> Result<(), QueueError> {
         // What SQS takes: twelve hours at the most.
         assert!(receipts.iter().all(|(_, delay)| *delay <= Duration::from_secs(12 * 60 * 60)));
+        if self.0.get().queue == "refused" { Err(QueueError::Connection) } else { Ok(()) }
+    }
+
+    async fn delete(&self, _: Vec<String>) -> Result<(), QueueError> {
         if self.0.get().queue == "refused" { Err(QueueError::Connection) } else { Ok(()) }
     }
 }

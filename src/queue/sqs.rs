@@ -6,7 +6,8 @@ use std::time::Duration;
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_sqs::types::{
-    ChangeMessageVisibilityBatchRequestEntry, Message as SqsMessage, MessageAttributeValue, QueueAttributeName,
+    BatchResultErrorEntry, ChangeMessageVisibilityBatchRequestEntry, DeleteMessageBatchRequestEntry,
+    Message as SqsMessage, MessageAttributeValue, QueueAttributeName,
 };
 use aws_types::SdkConfig;
 
@@ -55,6 +56,17 @@ impl Sqs {
         Ok(count.unwrap_or_default())
     }
 
+    /// The queue's policy, as JSON, if it has one.
+    ///
+    /// # Errors
+    /// Where SQS cannot be asked.
+    pub async fn policy(&self) -> Result<Option<String>, QueueError> {
+        let request = self.client().get_queue_attributes().queue_url(&self.url);
+        let answer = request.attribute_names(QueueAttributeName::Policy).send().await;
+        let attributes = answer.map_err(|error| understand(&error))?.attributes;
+        Ok(attributes.and_then(|mut attributes| attributes.remove(&QueueAttributeName::Policy)))
+    }
+
     /// Up to ten messages; nobody else sees them for so long. None where there are no more.
     ///
     /// # Errors
@@ -71,15 +83,6 @@ impl Sqs {
             .message_attribute_names("All");
         let answer = request.send().await.map_err(|error| understand(&error))?;
         Ok(answer.messages.unwrap_or_default().into_iter().map(Letter::from).collect())
-    }
-
-    /// Deletes a message.
-    ///
-    /// # Errors
-    /// Where it is not deleted.
-    pub async fn delete(&self, receipt: &str) -> Result<(), QueueError> {
-        let request = self.client().delete_message().queue_url(&self.url).receipt_handle(receipt);
-        request.send().await.map(drop).map_err(|error| understand(&error))
     }
 }
 
@@ -133,6 +136,10 @@ impl EventQueue for Sqs {
             Some(source) => request.message_attributes(attribute::SOURCE, text(source)?),
             None => request,
         };
+        let request = match message.looked_up {
+            Some(seconds) => request.message_attributes(attribute::LOOKED_UP, value("Number", &seconds.to_string())?),
+            None => request,
+        };
         request.send().await.map(drop).map_err(|error| understand(&error))
     }
 
@@ -141,6 +148,14 @@ impl EventQueue for Sqs {
         // What fails for some shall not keep the others from their delay.
         for receipts in receipts.chunks(LARGEST_BATCH) {
             result = self.delay_batch(receipts).await.and(result);
+        }
+        result
+    }
+
+    async fn delete(&self, receipts: Vec<String>) -> Result<(), QueueError> {
+        let mut result = Ok(());
+        for receipts in receipts.chunks(LARGEST_BATCH) {
+            result = self.delete_batch(receipts).await.and(result);
         }
         result
     }
@@ -157,13 +172,25 @@ impl Sqs {
             request = request.entries(entry.build().map_err(|_| unusable())?);
         }
         let answer = request.send().await.map_err(|error| understand(&error))?;
-        // The answer to a batch is a success even where every entry of it failed.
-        match answer.failed.first() {
-            Some(failed) => {
-                Err(QueueError::Refused { code: failed.code.clone(), words: "some messages are not delayed" })
-            }
-            None => Ok(()),
+        all(&answer.failed, "some messages are not delayed")
+    }
+
+    async fn delete_batch(&self, receipts: &[String]) -> Result<(), QueueError> {
+        let mut request = self.client().delete_message_batch().queue_url(&self.url);
+        for (number, receipt) in receipts.iter().enumerate() {
+            let entry = DeleteMessageBatchRequestEntry::builder().id(number.to_string()).receipt_handle(receipt);
+            request = request.entries(entry.build().map_err(|_| unusable())?);
         }
+        let answer = request.send().await.map_err(|error| understand(&error))?;
+        all(&answer.failed, "some messages are not deleted")
+    }
+}
+
+/// The answer to a batch is a success even where every entry of it failed.
+fn all(failed: &[BatchResultErrorEntry], words: &'static str) -> Result<(), QueueError> {
+    match failed.first() {
+        Some(failed) => Err(QueueError::Refused { code: failed.code.clone(), words }),
+        None => Ok(()),
     }
 }
 
@@ -190,7 +217,7 @@ fn understand<E: ProvideErrorMetadata>(error: &SdkError<E>) -> QueueError {
     let words = match code.trim_start_matches("AWS.SimpleQueueService.") {
         "RequestThrottled" | "ThrottlingException" | "OverLimit" => "its rate limit is reached",
         "AccessDenied" | "AccessDeniedException" => {
-            "access is denied: the function's role needs sqs:SendMessage on the queue, and redelivery sqs:ChangeMessageVisibility"
+            "access is denied: the function's role needs sqs:SendMessage on the queue, and redelivery sqs:ChangeMessageVisibility and sqs:DeleteMessage"
         }
         "QueueDoesNotExist" | "NonExistentQueue" => "there is no such queue; look at REDELIVERY_QUEUE_URL",
         "InvalidMessageContents" => "the event has characters that SQS does not take",

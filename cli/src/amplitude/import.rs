@@ -192,7 +192,7 @@ const TOO_MANY_REFUSED: usize = 20;
 /// Where Amplitude refuses all without a word of why, it is about us and not about the events: they stay where they are.
 fn refused_as_a_whole(answers: &[Result<(), DeliveryError>]) -> Option<String> {
     let is_silent = |answer: &&Result<(), DeliveryError>| {
-        matches!(answer, Err(DeliveryError::Forbidden | DeliveryError::InvalidRequest(Complaint::Unknown)))
+        matches!(answer, Err(DeliveryError::Forbidden { .. } | DeliveryError::InvalidRequest(Complaint::Unknown)))
     };
     let silent = answers.iter().filter(is_silent).count();
     let others =
@@ -204,8 +204,11 @@ fn refused_as_a_whole(answers: &[Result<(), DeliveryError>]) -> Option<String> {
 
 /// No event would go through.
 fn is_hopeless(error: &DeliveryError) -> bool {
-    use DeliveryError::{InvalidApiKey, NotAmplitude, Redirect, Tls, Unexpected};
-    matches!(error, InvalidApiKey | NotAmplitude { .. } | Redirect { .. } | Tls | Unexpected { .. })
+    use DeliveryError::{Forbidden, InvalidApiKey, NotAmplitude, Redirect, Tls, Unexpected};
+    matches!(
+        error,
+        InvalidApiKey | NotAmplitude { .. } | Redirect { .. } | Tls | Unexpected { .. } | Forbidden { is_page: true }
+    )
 }
 
 fn is_patience(error: &DeliveryError) -> bool {

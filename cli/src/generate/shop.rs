@@ -188,7 +188,8 @@ mod tests {
         async fn translated(&self, body: Vec<u8>) -> Value {
             let body = VerifiedBody::trusted(body.into());
             let event = stripe::event::Event::parse(&body).unwrap();
-            let received = Received { project: &self.project, source: None, at: event.created.try_into().unwrap() };
+            let at = event.created.try_into().unwrap();
+            let received = Received { project: &self.project, source: None, at, is_looked_up: false };
             let deadline = Instant::now() + Duration::from_secs(30);
             let reads = &mut Reads::default();
             let decided = decide(event, received, &self.delivery, &self.references, reads, deadline).await;

@@ -449,7 +449,7 @@ fn max_age_days(days: Option<u32>) -> Told {
         Some(days) => {
             let after = count(days as usize, "day");
             let effect = format!(
-                "An event that happened more than {after} before it comes is answered 200 and ignored, because Amplitude might count it twice. `backfill` looks up what Amplitude has."
+                "An event that happened more than {after} before it comes is not sent, because Amplitude might count it twice. With the queue it becomes a dead letter, which `redrive` looks up in Amplitude; without, it is ignored, and `backfill` looks up what Amplitude has."
             );
             (days.to_string(), vec![text(effect)])
         }

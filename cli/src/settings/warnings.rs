@@ -138,7 +138,7 @@ fn age(days: Option<u32>) -> Option<String> {
     }
     (days <= STRIPE_RETRIES_FOR_DAYS).then(|| {
         format!(
-            "`max_age_days` is {days}, but Stripe delivers what failed again for {STRIPE_RETRIES_FOR_DAYS} days: an event that goes through late is ignored, and lost; {} days are enough",
+            "`max_age_days` is {days}, but Stripe delivers what failed again for {STRIPE_RETRIES_FOR_DAYS} days: an event that goes through late is not sent; {} days are enough",
             STRIPE_RETRIES_FOR_DAYS + 1
         )
     })

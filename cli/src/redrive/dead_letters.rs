@@ -1,0 +1,43 @@
+//! The dead letters, one after the other.
+
+use std::error::Error;
+use std::time::Duration;
+
+use stripe_amplitude::queue::EventQueue as _;
+use stripe_amplitude::queue::sqs::{Letter, Sqs};
+
+/// How long a letter is hidden from others while we work.
+const HIDDEN_FOR: Duration = Duration::from_secs(300);
+
+/// Shows each letter, page by page, so that any number of them fits into memory. A letter for which `is_done` says yes is
+/// deleted then, and not before. The others become visible again at the end, also after an error.
+///
+/// # Errors
+/// Where SQS cannot be asked, or `is_done` fails.
+pub(super) async fn each(
+    dead_letters: &Sqs,
+    mut is_done: impl AsyncFnMut(&Letter) -> Result<bool, Box<dyn Error>>,
+) -> Result<(), Box<dyn Error>> {
+    let mut kept = Vec::new();
+    let mut page = async || -> Result<bool, Box<dyn Error>> {
+        let letters = dead_letters.receive(HIDDEN_FOR).await?;
+        let is_last = letters.is_empty();
+        for letter in letters {
+            kept.push((letter.receipt.clone(), Duration::ZERO));
+            if is_done(&letter).await? {
+                dead_letters.delete(vec![letter.receipt]).await?;
+                kept.pop();
+            }
+        }
+        Ok(!is_last)
+    };
+    let result = loop {
+        match page().await {
+            Ok(true) => {}
+            Ok(false) => break Ok(()),
+            Err(error) => break Err(error),
+        }
+    };
+    dead_letters.delay(kept).await?;
+    result
+}
