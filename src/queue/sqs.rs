@@ -10,6 +10,7 @@ use aws_sdk_sqs::types::{
     Message as SqsMessage, MessageAttributeValue, QueueAttributeName,
 };
 use aws_types::SdkConfig;
+use serde::Deserialize;
 
 use super::{Cause, EventQueue, LARGEST_MESSAGE, Message, QueueError, attribute};
 use crate::aws::Access;
@@ -67,6 +68,20 @@ impl Sqs {
         Ok(attributes.and_then(|mut attributes| attributes.remove(&QueueAttributeName::Policy)))
     }
 
+    /// Which queue it is, and which one takes its dead letters.
+    ///
+    /// # Errors
+    /// Where SQS cannot be asked.
+    pub async fn place(&self) -> Result<Place, QueueError> {
+        let names = [QueueAttributeName::QueueArn, QueueAttributeName::RedrivePolicy];
+        let request = self.client().get_queue_attributes().queue_url(&self.url);
+        let answer = request.set_attribute_names(Some(names.to_vec())).send().await;
+        let mut attributes = answer.map_err(|error| understand(&error))?.attributes.unwrap_or_default();
+        let [arn, redrive] = names.map(|name| attributes.remove(&name));
+        let redrive: Option<RedrivePolicy> = redrive.and_then(|policy| serde_json::from_str(&policy).ok());
+        Ok(Place { arn: arn.unwrap_or_default(), dead_letters: redrive.map(|policy| policy.dead_letter_target_arn) })
+    }
+
     /// Up to ten messages; nobody else sees them for so long. None where there are no more.
     ///
     /// # Errors
@@ -84,6 +99,21 @@ impl Sqs {
         let answer = request.send().await.map_err(|error| understand(&error))?;
         Ok(answer.messages.unwrap_or_default().into_iter().map(Letter::from).collect())
     }
+}
+
+/// Where a queue is, by ARNs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Its own.
+    pub arn: String,
+    /// That of its dead-letter queue, if it has one.
+    pub dead_letters: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RedrivePolicy {
+    dead_letter_target_arn: String,
 }
 
 /// A message that was taken out of a queue.

@@ -6,6 +6,8 @@ use std::time::Duration;
 use stripe_amplitude::queue::EventQueue as _;
 use stripe_amplitude::queue::sqs::{Letter, Sqs};
 
+use super::queues::of_dead_letters;
+
 /// How long a letter is hidden from others while we work.
 const HIDDEN_FOR: Duration = Duration::from_secs(300);
 
@@ -20,12 +22,12 @@ pub(super) async fn each(
 ) -> Result<(), Box<dyn Error>> {
     let mut kept = Vec::new();
     let mut page = async || -> Result<bool, Box<dyn Error>> {
-        let letters = dead_letters.receive(HIDDEN_FOR).await?;
+        let letters = dead_letters.receive(HIDDEN_FOR).await.map_err(|error| of_dead_letters(&error))?;
         let is_last = letters.is_empty();
         for letter in letters {
             kept.push((letter.receipt.clone(), Duration::ZERO));
             if is_done(&letter).await? {
-                dead_letters.delete(vec![letter.receipt]).await?;
+                dead_letters.delete(vec![letter.receipt]).await.map_err(|error| of_dead_letters(&error))?;
                 kept.pop();
             }
         }
@@ -38,6 +40,6 @@ pub(super) async fn each(
             Err(error) => break Err(error),
         }
     };
-    dead_letters.delay(kept).await?;
+    dead_letters.delay(kept).await.map_err(|error| of_dead_letters(&error))?;
     result
 }
