@@ -771,3 +771,57 @@ fn settings_that_are_not_valid_are_an_error_of_the_library() {
     let (code, _, err) = run_with(&format!("{{}}{}", " ".repeat(8192)), &["settings", "check", "-"]);
     assert!(code == Some(1) && err.contains("standard input: it has 8194 bytes"), "{err}");
 }
+
+/// All that documents a command: pages, help texts, and what the tools print.
+fn documents() -> Vec<std::path::PathBuf> {
+    let mut files = Vec::new();
+    let mut folders: Vec<_> = ["docs", "src", "cli/src", "amplitude-emulator", "stripe-emulator/src", "events"]
+        .map(|name| root().join(name))
+        .into();
+    files.extend(std::fs::read_dir(root()).unwrap().map(|entry| entry.unwrap().path()));
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { folders.push(path) } else { files.push(path) }
+        }
+    }
+    let is_text = |path: &std::path::PathBuf| {
+        path.is_file()
+            && path
+                .extension()
+                .is_some_and(|end| ["md", "rs", "yaml", "toml", "html", "js"].iter().any(|text| end == *text))
+    };
+    files.retain(is_text);
+    files
+}
+
+#[test]
+fn no_documented_command_has_a_key_among_its_arguments() {
+    let documents = documents();
+    assert!(documents.len() > 100, "{documents:?}");
+    let mut written = 0;
+    for path in documents {
+        let text = std::fs::read_to_string(&path).unwrap().replace("\\\n", " ");
+        for line in text.lines() {
+            let place = format!("{}: {line}", path.display());
+            if line.contains("put-parameter") && (line.contains("SecureString") || line.contains("$type")) {
+                written += 1;
+                assert!(line.contains("--value file://"), "{place}");
+            }
+            for key in [
+                "--secret whsec_",
+                "--secret 'whsec_",
+                "_KEY=rk_",
+                "_KEY=sk_",
+                "_KEY='",
+                "_SECRET=whsec_",
+                "-u \"$",
+                "-u sk_live",
+                "-u rk_",
+            ] {
+                assert!(!line.contains(key), "{place}");
+            }
+        }
+    }
+    assert!(written >= 7, "{written}");
+}
