@@ -7,14 +7,21 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use crate::record;
+
 /// Starts to log, once in a process: our own lines from this level on, those of libraries only from warnings on, because
 /// below they log what they send and receive.
 pub fn start(level: LevelFilter) {
-    start_on(level, io::stdout);
+    layer(level, io::stdout);
 }
 
-/// The same, on whatever `output` opens for each line.
-pub fn start_on<W: Write + 'static>(level: LevelFilter, output: fn() -> W) {
+/// The same, on what `output` gives for each line; so for the lines of deliveries.
+pub fn start_on(level: LevelFilter, output: fn() -> Box<dyn Write>) {
+    record::write_on(output);
+    layer(level, output);
+}
+
+fn layer<W: Write + 'static>(level: LevelFilter, output: fn() -> W) {
     let targets = Targets::new().with_target("stripe_amplitude", level).with_default(level.min(LevelFilter::WARN));
     let lines =
         tracing_subscriber::fmt::layer().json().flatten_event(true).with_current_span(false).with_span_list(false);

@@ -572,3 +572,43 @@ impl Body for AnswerBody {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+    use super::*;
+
+    /// Sends the beginning of a request, and gives what comes back until the end of the connection.
+    async fn begun(address: std::net::SocketAddr, request: &str) -> String {
+        let connection = TcpStream::connect(address).await.unwrap();
+        connection.writable().await.unwrap();
+        assert_eq!(connection.try_write(request.as_bytes()).unwrap(), request.len());
+        let (mut answer, mut bytes) = (Vec::new(), [0; 4096]);
+        loop {
+            connection.readable().await.unwrap();
+            match connection.try_read(&mut bytes) {
+                Ok(0) => return String::from_utf8(answer).unwrap(),
+                Ok(length) => answer.extend(&bytes[..length]),
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                Err(_) => return String::from_utf8(answer).unwrap(),
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_does_not_go_on_is_not_waited_for() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let serving = tokio::spawn(Emulator::new(Configuration::default()).serve(listener));
+        for request in [
+            "GET /emulator/events HTTP/1.1\r\nhost: a\r\n",
+            "POST /batch HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\nhalf",
+        ] {
+            let start = tokio::time::Instant::now();
+            begun(address, request).await;
+            assert!((30..=62).contains(&start.elapsed().as_secs()), "{request}: {:?}", start.elapsed());
+        }
+        serving.abort();
+    }
+}

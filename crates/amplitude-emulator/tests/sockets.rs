@@ -635,20 +635,33 @@ async fn control_answers_what_it_does_not_know() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pages_do_not_reach_the_control_api() {
-    let (_, address) = start(Configuration::default()).await;
-    for (headers, status) in [
-        ("host: 127.0.0.1:1", 200),
-        ("host: localhost:1", 200),
-        ("host: [::1]:1", 200),
-        ("host: host.docker.internal:1", 200),
-        ("host: shop.example.com", 403),
-        ("host: 127.0.0.1.example.com:1", 403),
-        ("host: 127.0.0.1:1\r\norigin: http://shop.example.com", 403),
+async fn pages_reach_no_path() {
+    let (emulator, address) = start(Configuration::default()).await;
+    let body = upload("i1").to_string();
+    for (method, path) in [
+        ("GET", "/emulator/events"),
+        ("GET", "/api/2/export?start=x"),
+        ("POST", "/2/httpapi"),
+        ("POST", "/batch"),
+        ("GET", "/other"),
     ] {
-        let mut stream = connect(address);
-        write!(stream, "GET /emulator/events HTTP/1.1\r\n{headers}\r\n\r\n").unwrap();
-        assert_eq!(read(&mut stream).unwrap().status, status, "{headers}");
+        for (headers, is_refused) in [
+            ("host: 127.0.0.1:1", false),
+            ("host: localhost:1", false),
+            ("host: [::1]:1", false),
+            ("host: host.docker.internal:1", false),
+            ("host: shop.example.com", true),
+            ("host: 127.0.0.1.example.com:1", true),
+            ("host: 127.0.0.1:1\r\norigin: http://shop.example.com", true),
+        ] {
+            let before = emulator.events().len();
+            let mut stream = connect(address);
+            write!(stream, "{method} {path} HTTP/1.1\r\n{headers}\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+                .unwrap();
+            let status = read(&mut stream).unwrap().status;
+            assert_eq!(status == 403, is_refused, "{path} {headers}: {status}");
+            assert!(!is_refused || emulator.events().len() == before, "{path} {headers}");
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod cursor;
 mod documents;
+mod lock;
 mod rejected;
 mod source;
 mod survey;
@@ -21,6 +22,7 @@ use stripe_amplitude::amplitude::batch::{BatchDelivery, Room};
 use stripe_amplitude::projects::parameters::DeliverySettings;
 
 use self::cursor::{Counts, Cursor, Job, Position};
+use self::lock::Lock;
 use self::rejected::Rejected;
 use self::source::{Chunk, Item, Source};
 use self::survey::Survey;
@@ -121,7 +123,10 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
     };
     let until = arguments.until.unwrap_or(if api.is_some() { now } else { i64::MAX });
     let job = arguments.job(&delivery, api.as_ref(), &amplitude);
-    let (cursor, is_resumed) = Cursor::open(&file_of(&arguments.cursor, "cursor.json"), job, until)?;
+    let cursor = file_of(&arguments.cursor, "cursor.json");
+    // A dry run changes nothing.
+    let _lock = (!arguments.dry_run).then(|| Lock::take(&cursor)).transpose()?;
+    let (cursor, is_resumed) = Cursor::open(&cursor, job, until)?;
     let created = arguments.since.unwrap_or(i64::MIN)..cursor.progress.until;
     if created.is_empty() {
         return Err(Usage("--since is not before --until".to_owned()).into());

@@ -10,7 +10,6 @@ mod users;
 mod webhook;
 
 use std::error::Error;
-use std::fs::OpenOptions;
 use std::io::{self, Write as _};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -40,9 +39,10 @@ use crate::endpoint::Endpoint;
 use crate::exit::{Exit, Usage};
 use crate::history::{Fate, Translator};
 use crate::key::{self, Key};
+use crate::private_file;
 use crate::proof::{self, Attempt, Verdict};
 use crate::property_names::PropertyNames;
-use crate::stripe::api::{self, Api, ApiError, Permission};
+use crate::stripe::api::{self, Api, Operation, Problem};
 use crate::stripe::endpoints;
 use crate::stripe::event_types;
 use crate::stripe::events::{self, Filter, REACH};
@@ -174,10 +174,8 @@ async fn look_for_identity(arguments: &Arguments) -> Result<Exit, Box<dyn Error>
         }
         .into());
     };
-    let payments = payments::read(http::build()?, key, &place, arguments.rate).await.map_err(|error| match error {
-        ApiError::UnknownKey => restricted_key::refusal(&place, &error),
-        error => error.to_string(),
-    })?;
+    let payments = payments::read(http::build()?, key, &place, arguments.rate).await;
+    let payments = payments.map_err(|error| error.of_key_in(&place))?;
     let identity = Identity::of(&payments, delivery.as_ref().ok().map(|delivery| &delivery.settings));
     terminal::print(&identity.to_string())?;
     let mut report = Report::default();
@@ -258,7 +256,8 @@ impl Doctor {
         };
         let api = Api::new(self.http.clone(), key, None, self.arguments.rate)?;
         let mode = if api.is_test() { "test mode" } else { "live mode" };
-        let reads_events = match api.date(&format!("{}?limit=1", events::PATH), Permission::ReadEvents).await {
+        let one = [("limit", "1".to_owned())];
+        let reads_events = match api.date(events::PATH, &one, Operation::ListEvents).await {
             Ok(date) => {
                 self.report.tell(Finding::ok(format!("the key of Stripe is of {mode}, and may read events")))?;
                 let date = date.and_then(|date| clock::parse_http_date(&date));
@@ -268,7 +267,7 @@ impl Doctor {
             Err(error) => {
                 self.report.tell(Finding::problem(error.to_string()))?;
                 // Nothing else would be answered, either.
-                if matches!(error, ApiError::UnknownKey | ApiError::Unreachable(_) | ApiError::Unreadable) {
+                if matches!(error.problem, Problem::UnknownKey | Problem::Unreachable(_) | Problem::Unreadable) {
                     return Ok(());
                 }
                 false
@@ -453,13 +452,5 @@ async fn date_of(http: &Http, url: &str) -> Option<(Option<i64>, i64)> {
 
 /// For nobody else on this machine: customers are in it.
 fn write(path: &Path, text: &str) -> io::Result<()> {
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(path)?;
-    // It may have been there before.
-    #[cfg(unix)]
-    file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
-    file.write_all(text.as_bytes())
+    private_file::replace(path)?.write_all(text.as_bytes())
 }

@@ -48,7 +48,8 @@ use crate::{clock, key, terminal};
 #[command(after_help = "Examples:
   stripe-amplitude-cli generate
   stripe-amplitude-cli generate --users 50 --weeks 4 --seed 2
-  stripe-amplitude-cli generate --to https://example.com/stripe/shop --secret whsec_…")]
+  read -rs STRIPE_SIGNING_SECRET; export STRIPE_SIGNING_SECRET
+  stripe-amplitude-cli generate --to https://example.com/stripe/shop")]
 pub(crate) struct Arguments {
     /// How many customers the shop has, 1 to 100000
     #[arg(long, value_name = "NUMBER", default_value_t = 500, value_parser = value_parser!(u32).range(1..=100_000))]
@@ -65,7 +66,7 @@ pub(crate) struct Arguments {
     /// The webhook's URL
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:3000/stripe/demo")]
     to: String,
-    /// The signing secret, whsec_…
+    /// The signing secret, whsec_…; in the variable, others on this machine do not see it
     #[arg(long, env = "STRIPE_SIGNING_SECRET", hide_env_values = true, default_value = DEMO_SECRET)]
     secret: String,
 }

@@ -29,7 +29,7 @@ pub(crate) struct Arguments {
     /// The project, the last part of the path
     #[arg(long, default_value = DEMO)]
     project: ProjectName,
-    /// The signing secret, whsec_…
+    /// The signing secret, whsec_…; in the variable, others on this machine do not see it
     #[arg(long, env = "STRIPE_SIGNING_SECRET", hide_env_values = true, default_value = DEMO_SECRET)]
     secret: String,
     /// When the event happened

@@ -24,6 +24,7 @@ mod invocation;
 mod key;
 mod money;
 mod preview;
+mod private_file;
 mod projects;
 mod proof;
 mod property_names;

@@ -44,7 +44,7 @@ const LONGEST_READ: Duration = Duration::from_secs(10);
 #[command(after_help = "Examples:
   stripe-amplitude-cli preview events/stripe/charge.refunded.json
   stripe-amplitude-cli preview events/stripe/charge.refunded.json --settings settings.json
-  STRIPE_RESTRICTED_KEY=rk_live_… stripe-amplitude-cli preview event.json --settings settings.json --follow
+  stripe-amplitude-cli preview event.json --settings settings.json --follow
   stripe-amplitude-cli preview events/stripe/invoice.paid.json --request | jq '.events[].event_properties'
   stripe events retrieve evt_1… | stripe-amplitude-cli preview -")]
 pub(crate) struct Arguments {

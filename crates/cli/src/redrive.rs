@@ -7,6 +7,8 @@ mod lookup;
 #[cfg(feature = "aws")]
 mod permission;
 #[cfg(feature = "aws")]
+mod queues;
+#[cfg(feature = "aws")]
 mod survey;
 
 use std::error::Error;
@@ -83,15 +85,18 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
     use crate::exit::{Deed, Untouched};
     use crate::terminal::{confirmed, say};
 
+    queues::check_arguments(&arguments.dead_letters, arguments.to.as_deref())?;
     let environment = Environment::read(|name: &str| std::env::var_os(name))?;
     let http = http_client::build(environment.extra_ca_file.as_deref())?;
     let queue_of = |url: &str| Queue::new(&environment.access, http.clone(), url);
     let queue = arguments.to.as_deref().filter(|_| arguments.send).map(queue_of);
+    let dead_letters = queue_of(&arguments.dead_letters);
+    queues::check(&dead_letters, queue.as_ref()).await?;
     if let Some(queue) = &queue {
         permission::check(queue, &environment.access, http.clone()).await?;
     }
-    let dead_letters = queue_of(&arguments.dead_letters);
-    say!("About {} dead letters.", dead_letters.count().await?)?;
+    let number = dead_letters.count().await.map_err(|error| queues::of_dead_letters(&error))?;
+    say!("About {number} dead letters.")?;
 
     let now = crate::clock::now();
     let is_chosen = |letter: &ReceivedMessage| {

@@ -29,7 +29,7 @@ pub(crate) struct Arguments {
     /// The webhook's URL
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:3000/stripe/demo")]
     to: String,
-    /// The signing secret, whsec_…
+    /// The signing secret, whsec_…; in the variable, others on this machine do not see it
     #[arg(long, env = "STRIPE_SIGNING_SECRET", hide_env_values = true, default_value = DEMO_SECRET)]
     secret: String,
     /// A TOML file of projects, as for `serve`: the secret is that of the project at the end of the URL

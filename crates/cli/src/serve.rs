@@ -140,16 +140,15 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
     // The secret stays where it is.
     let secret = match &arguments.projects {
         Some(file) => format!(" --projects {}", file.display()),
-        None if arguments.parameter_store => " --secret whsec_…".to_owned(),
         None => String::new(),
     };
     say!("To send a sample: stripe-amplitude-cli send events/stripe/invoice.paid.json --to {url}{example}{secret}")?;
     if arguments.parameter_store {
-        say!("(with the project's name for NAME, and its stripe-signing-secret for whsec_…)")?;
+        say!("(with the project's name for NAME, and its stripe-signing-secret in STRIPE_SIGNING_SECRET)")?;
     }
     say!("")?;
 
-    log::start_on(LevelFilter::INFO, || Output);
+    log::start_on(LevelFilter::INFO, || Box::new(Output));
     tokio::select! {
         ended = server::serve(listener, workbench) => ended?,
         closed = terminal::closed() => closed?,

@@ -66,3 +66,50 @@ pub(crate) async fn serve(listener: TcpListener, workbench: Workbench) -> std::i
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::indexing_slicing)]
+
+    use tokio::net::TcpStream;
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::projects::Projects;
+    use crate::workbench::{Amplitude, Stripe};
+
+    /// Sends the beginning of a request, and gives what comes back until the end of the connection.
+    async fn begun(address: std::net::SocketAddr, request: &str) -> String {
+        let connection = TcpStream::connect(address).await.unwrap();
+        connection.writable().await.unwrap();
+        assert_eq!(connection.try_write(request.as_bytes()).unwrap(), request.len());
+        let (mut answer, mut bytes) = (Vec::new(), [0; 4096]);
+        loop {
+            connection.readable().await.unwrap();
+            match connection.try_read(&mut bytes) {
+                Ok(0) => return String::from_utf8(answer).unwrap(),
+                Ok(length) => answer.extend(&bytes[..length]),
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                Err(_) => return String::from_utf8(answer).unwrap(),
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_does_not_go_on_is_not_waited_for() {
+        let (listener, _) = listen_anywhere().await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let workbench = Workbench::new(Projects::built_in(), Amplitude::Emulator, Stripe::Local, None).await.unwrap();
+        let serving = tokio::spawn(serve(listener, workbench));
+        for (request, answer) in [
+            ("POST /stripe/demo HTTP/1.1\r\nhost: 127.0.0.1\r\n", ""),
+            ("POST /stripe/demo HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 9\r\n\r\nhalf", "HTTP/1.1 408"),
+        ] {
+            let start = Instant::now();
+            let got = begun(address, request).await;
+            assert!(got.starts_with(answer), "{got}");
+            assert!((30..=62).contains(&start.elapsed().as_secs()), "{request}: {:?}", start.elapsed());
+        }
+        serving.abort();
+    }
+}

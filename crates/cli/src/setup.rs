@@ -6,8 +6,10 @@ mod mark;
 mod proof;
 mod references;
 mod rotation;
+mod stack;
 
 use std::error::Error;
+use std::path::Path;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
@@ -87,6 +89,10 @@ pub(crate) struct Arguments {
     /// End the rotation although events are still to be delivered to the old endpoint
     #[arg(long, requires = "rotate")]
     finish: bool,
+    /// The name of the stack that is deployed, or will be: whether SQS takes the names of its queues. Without it, that of
+    /// samconfig.toml in this folder
+    #[arg(long, value_name = "NAME", value_parser = stack::name)]
+    stack: Option<String>,
     /// Do not ask
     #[arg(long)]
     yes: bool,
@@ -206,7 +212,11 @@ impl Setup {
         for line in lines.iter().flat_map(|line| line.split('\n')) {
             terminal::print(&wrap("  ", 4, line))?;
         }
-        for note in &references.notes {
+        let stack = match self.arguments.stack {
+            Some(_) => None,
+            None => stack::note(Path::new(".")),
+        };
+        for note in stack.iter().chain(&references.notes) {
             terminal::print(&wrap("note: ", 6, note))?;
         }
         for id in &found.others {
@@ -450,11 +460,11 @@ impl Setup {
         fields.extend(mark);
         fields.extend(connect.then(|| ("connect", "true".to_owned())));
         let created = endpoints::create(&self.api, &fields).await;
-        let (id, secret) = created.map_err(|error| match error {
-            api::ApiError::Refused { status: 400, .. } => {
-                format!("{error} to a new endpoint; an account may have 16 in each mode, and a URL has to be one that Stripe can reach")
-            }
-            error => error.to_string(),
+        let (id, secret) = created.map_err(|error| match error.problem {
+            api::Problem::Refused { status: 400, .. } => format!(
+                "{error}; an account may have 16 endpoints in each mode, and a URL has to be one that Stripe can reach"
+            ),
+            _ => error.to_string(),
         })?;
         if let Err(why) = self.projects.put(project, parameter, &secret).await {
             // It may have been written all the same, where there was no answer.

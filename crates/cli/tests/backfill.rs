@@ -7,6 +7,7 @@ mod local_amplitude;
 mod shop;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
 use std::ops::Deref;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -14,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use amplitude_emulator::{Configuration, Endpoint, Fault as AmplitudeFault, FaultyAnswer};
 use serde_json::{Value, json};
-use shop::{Ended, Shop, ended};
+use shop::{Ended, Shop, ended, unread};
 use stripe_emulator::{Event, Fault, Permission, history, sample};
 
 const HOUR: i64 = 60 * 60;
@@ -57,6 +58,13 @@ impl World {
 
     fn run(&self, arguments: &[&str]) -> Ended {
         ended(&mut self.command(arguments))
+    }
+
+    /// With this answer to the question.
+    fn answered(&self, answer: &str, arguments: &[&str]) -> Ended {
+        let mut process = self.command(arguments).stdin(Stdio::piped()).spawn().unwrap();
+        process.stdin.take().unwrap().write_all(format!("{answer}\n").as_bytes()).unwrap();
+        process.wait_with_output().unwrap().into()
     }
 
     /// Since so many days, without asking.
@@ -169,10 +177,88 @@ async fn a_dry_run_counts_and_sends_nothing() {
         assert!(ended.out.contains(row), "{row}{}", ended.out);
     }
     assert_eq!(world.amplitude.requests().requests, 0);
-    // Nobody said yes.
+    assert!(
+        ended.out.ends_with("\nNothing is sent. Without --dry-run, the question follows whether to.\n"),
+        "{ended:?}"
+    );
+    assert!(!ended.out.contains('?'), "it never asks: {ended:?}");
+    // Without it, the same comes before the question. Nobody said yes.
+    let counted = ended.out.split_once("Nothing is sent.").unwrap().0.to_owned();
     let ended = world.run(&["--since", &since]);
-    assert_eq!((ended.code, ended.out.contains("Nothing is sent.")), (Some(1), true), "{ended:?}");
+    assert!(ended.code == Some(1) && ended.out.starts_with(&format!("{counted}Send 5 events to ")), "{ended:?}");
+    assert!(
+        ended.out.ends_with("[y/N] Nothing is sent. Nobody answered; --yes does without the question.\n"),
+        "{ended:?}"
+    );
+    let ended = world.answered("no", &["--since", &since]);
+    assert!(ended.code == Some(1) && ended.out.ends_with("Nothing is sent. The answer was not yes.\n"), "{ended:?}");
     assert_eq!(world.amplitude.requests().requests, 0);
+    // Where there is nothing, nobody is asked.
+    for arguments in
+        [&["--until", &*since, "--since", "2026-01-01", "--assume-missing"][..], &["--since", &*world.now.to_string()]]
+    {
+        let file = ["--from-file", "none.ndjson"];
+        std::fs::write(world.path("none.ndjson"), "").unwrap();
+        let ended = world.run(&[&file[..], arguments].concat());
+        assert!(
+            ended.code == Some(0) && ended.out.ends_with("Nothing is sent. There is nothing to send.\n"),
+            "{ended:?}"
+        );
+    }
+    let ended = world.answered("y", &["--since", &since]);
+    assert!(ended.code == Some(0) && ended.out.contains("5 sent"), "{ended:?}");
+    assert_eq!(world.amplitude.events().len(), 5);
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_closed_pipe_ends_it_before_anything_is_sent() {
+    let world = World::new().await;
+    world.stripe.add(world.events(3, 2));
+    let since = (world.now - 3 * DAY).to_string();
+    for arguments in [&["--dry-run"][..], &[]] {
+        let (code, error) = unread(&mut world.command(&[&["--since", &since], arguments].concat()));
+        assert!(code == Some(141) && !error.contains("error"), "{error}");
+    }
+    assert_eq!(world.amplitude.requests().requests, 0);
+}
+
+#[tokio::test]
+async fn two_runs_on_one_cursor_are_refused() {
+    let world = World::new().await;
+    world.stripe.add(world.events(100, 2));
+    world.amplitude.order(AmplitudeFault::Delay { milliseconds: 3000 }, 1);
+    let since = (world.now - 3 * DAY).to_string();
+    let first = world.command(&["--since", &since, "--yes"]).spawn().unwrap();
+    world.wait_until_something_arrives();
+    let second = world.run(&["--since", &since, "--yes"]);
+    let words = "another backfill is under way with the cursor stripe-amplitude-shop.cursor.json";
+    assert!(second.code == Some(1) && second.error.contains(words), "{second:?}");
+    // With another cursor, and only to look, it may.
+    let other = world.run(&["--since", &since, "--dry-run"]);
+    assert_eq!(other.code, Some(0), "{other:?}");
+    let first = Ended::from(first.wait_with_output().unwrap());
+    assert!(first.code == Some(0) && first.out.contains("100 sent"), "{first:?}");
+    assert!(!world.path("stripe-amplitude-shop.cursor.json.lock").exists());
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn what_it_writes_is_for_its_owner_alone_also_where_it_was_there_before() {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    let world = World::new().await;
+    std::fs::write(world.path("events.ndjson"), "{}\n").unwrap();
+    let rejected = world.path("stripe-amplitude-shop.rejected.ndjson");
+    std::fs::write(&rejected, "").unwrap();
+    std::fs::set_permissions(&rejected, std::fs::Permissions::from_mode(0o644)).unwrap();
+    // Somebody has put a link where the cursor is written.
+    std::fs::write(world.path("somebodys"), "kept").unwrap();
+    symlink("somebodys", world.path("stripe-amplitude-shop.cursor.json.new")).unwrap();
+    let ended = world.run(&["--from-file", "events.ndjson", "--yes"]);
+    assert!(ended.out.contains("1 rejected"), "{ended:?}");
+    assert_eq!(std::fs::metadata(&rejected).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(std::fs::read_to_string(world.path("somebodys")).unwrap(), "kept");
 }
 
 #[tokio::test]
@@ -574,14 +660,14 @@ async fn mistakes_are_told_before_anything_happens() {
     let (now, days) = (world.now, |days: i64| (world.now - days * DAY).to_string());
     let (early, late) = (days(3), days(1));
     for (arguments, code, words) in [
-        (vec!["--since", &late, "--until", &early, "--yes"], 1, "--since is not before --until"),
+        (vec!["--since", &late, "--until", &early, "--yes"], 2, "--since is not before --until"),
         (vec!["--since", &days(40), "--yes"], 1, "goes back 30 days"),
         (vec!["--since", "yesterday"], 2, "it takes a day (2026-11-01)"),
         (vec![], 2, "--since"),
         (vec!["--since", &early, "--rate", "0"], 2, "--rate"),
         (vec!["--from-file", "none.ndjson", "--yes"], 1, "none.ndjson: "),
-        (vec!["--from-file", "-", "--since", &early], 1, "say --yes"),
-        (vec!["--from-file", "-", "--yes"], 1, "say --since"),
+        (vec!["--from-file", "-", "--since", &early], 2, "say --yes"),
+        (vec!["--from-file", "-", "--yes"], 2, "say --since"),
     ] {
         let ended = world.run(&arguments);
         assert_eq!(ended.code, Some(code), "{arguments:?} {ended:?}");

@@ -10,8 +10,9 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
 
-use command_line::{Serving, cli, file, root, run, run_with, sample};
+use command_line::{Serving, cli, file, root, run, run_with, sample, unread};
 use serde_json::{Value, json};
 use stripe_amplitude::stripe::signature::{SignatureHeader, SigningSecret, verify};
 use stripe_emulator::{Emulator, Fault, Permission};
@@ -107,7 +108,7 @@ fn objects_of_a_file_are_in_the_local_stripe_of_serve() {
     let (code, _, err) = run(&["serve", "--port", "0", "--objects", &broken]);
     assert!(code == Some(1) && err.contains("no-objects.ndjson, line 1: "), "{err}");
     let (code, _, err) = run(&["serve", "--port", "0", "--objects", &objects, "--stripe", "real"]);
-    assert!(code == Some(1) && err.contains("--stripe local"), "{err}");
+    assert!(code == Some(2) && err.contains("--stripe local"), "{err}");
 }
 
 #[test]
@@ -140,7 +141,7 @@ fn mistakes_are_told_on_standard_error_with_what_to_do() {
         ),
         (&["preview", EVENT, "--settings", "no-such-file.json"], 1, "no-such-file.json"),
         (&["preview", EVENT, "--settings", "Cargo.toml"], 1, "Cargo.toml: malformed JSON at line 1"),
-        (&["preview", "-", "--settings", "-"], 1, "cannot both be standard input"),
+        (&["preview", "-", "--settings", "-"], 2, "cannot both be standard input"),
         (&["preview", EVENT, "--project", "a/b"], 2, "1 to 64"),
         (&["preview", EVENT, "--source", "a/b"], 2, "stripe-signing-secret/"),
         (&["preview"], 2, "EVENT.json"),
@@ -195,23 +196,57 @@ fn completions_are_printed() {
 
 #[cfg(unix)]
 #[test]
-fn a_reader_that_has_seen_enough_is_no_error() {
+fn a_command_whose_output_nobody_reads_ends_quietly() {
     let serving = Serving::start(&[]);
     let settings = file("enough.json", "{}");
     for arguments in [
-        &["completions", "bash"][..],
+        &["--help"][..],
+        &["help", "backfill"],
+        &["--version"],
+        &["completions", "bash"],
         &["invocation", EVENT],
         &["preview", EVENT],
+        &["preview", EVENT, "--request"],
         &["settings", "check", &settings],
         &["send", EVENT, "--to", &serving.url],
+        &["generate", "--users", "2", "--weeks", "1", "--to", &serving.url],
         &["demo", "--port", "0"],
+        &["serve", "--port", "0"],
     ] {
-        let (output, closed) = std::io::pipe().unwrap();
-        drop(output);
-        let ended = cli(arguments).stdout(closed).output().unwrap();
-        let error = String::from_utf8_lossy(&ended.stderr);
-        assert!(ended.status.success() && error.is_empty(), "{arguments:?}: {error}");
+        // What a shell says of a program that a closed pipe has ended.
+        assert_eq!(unread(&mut cli(arguments)), (Some(141), String::new()), "{arguments:?}");
     }
+    // Nor is there anybody to tell an error to.
+    let (errors, closed) = std::io::pipe().unwrap();
+    drop(errors);
+    for (arguments, code) in [(&["send"][..], 2), (&["preview", "no-such-file.json"], 1)] {
+        let closed = closed.try_clone().unwrap();
+        assert_eq!(cli(arguments).stderr(closed).status().unwrap().code(), Some(code), "{arguments:?}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn serve_ends_quietly_when_nobody_reads_its_log_any_more() {
+    let mut process = cli(&["serve", "--port", "0"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+    let first = lines.next().unwrap().unwrap();
+    let url = first.strip_prefix("Serving ").unwrap();
+    // It begins to log behind its last line, which is empty.
+    lines.by_ref().map(Result::unwrap).take_while(|line| !line.is_empty()).for_each(drop);
+    drop(lines);
+    run(&["send", EVENT, "--to", url]);
+    let start = Instant::now();
+    let ended = loop {
+        match process.try_wait().unwrap() {
+            None if start.elapsed() < Duration::from_secs(10) => std::thread::sleep(Duration::from_millis(20)),
+            ended => break ended,
+        }
+    };
+    let _ = process.kill();
+    let mut error = String::new();
+    process.stderr.take().unwrap().read_to_string(&mut error).unwrap();
+    assert_eq!((ended.and_then(|ended| ended.code()), &*error), (Some(141), ""));
 }
 
 #[test]
@@ -735,4 +770,58 @@ fn settings_that_are_not_valid_are_an_error_of_the_library() {
     assert_eq!(err, format!("error: {path}: {error}\n"));
     let (code, _, err) = run_with(&format!("{{}}{}", " ".repeat(8192)), &["settings", "check", "-"]);
     assert!(code == Some(1) && err.contains("standard input: it has 8194 bytes"), "{err}");
+}
+
+/// All that documents a command: pages, help texts, and what the tools print.
+fn documents() -> Vec<std::path::PathBuf> {
+    let mut files = Vec::new();
+    let mut folders: Vec<_> = ["docs", "src", "cli/src", "amplitude-emulator", "stripe-emulator/src", "events"]
+        .map(|name| root().join(name))
+        .into();
+    files.extend(std::fs::read_dir(root()).unwrap().map(|entry| entry.unwrap().path()));
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { folders.push(path) } else { files.push(path) }
+        }
+    }
+    let is_text = |path: &std::path::PathBuf| {
+        path.is_file()
+            && path
+                .extension()
+                .is_some_and(|end| ["md", "rs", "yaml", "toml", "html", "js"].iter().any(|text| end == *text))
+    };
+    files.retain(is_text);
+    files
+}
+
+#[test]
+fn no_documented_command_has_a_key_among_its_arguments() {
+    let documents = documents();
+    assert!(documents.len() > 100, "{documents:?}");
+    let mut written = 0;
+    for path in documents {
+        let text = std::fs::read_to_string(&path).unwrap().replace("\\\n", " ");
+        for line in text.lines() {
+            let place = format!("{}: {line}", path.display());
+            if line.contains("put-parameter") && (line.contains("SecureString") || line.contains("$type")) {
+                written += 1;
+                assert!(line.contains("--value file://"), "{place}");
+            }
+            for key in [
+                "--secret whsec_",
+                "--secret 'whsec_",
+                "_KEY=rk_",
+                "_KEY=sk_",
+                "_KEY='",
+                "_SECRET=whsec_",
+                "-u \"$",
+                "-u sk_live",
+                "-u rk_",
+            ] {
+                assert!(!line.contains(key), "{place}");
+            }
+        }
+    }
+    assert!(written >= 7, "{written}");
 }

@@ -38,6 +38,16 @@ impl Queues {
         self.call("CreateQueue", json!({"QueueName": name})).await["QueueUrl"].as_str().unwrap().to_owned()
     }
 
+    /// The dead-letter queue, and the one that it is of.
+    async fn both(&self) -> (String, String) {
+        let (dead, queue) = (self.queue("dead").await, self.queue("queue").await);
+        let policy =
+            json!({"deadLetterTargetArn": "arn:aws:sqs:eu-central-1:123456789012:dead", "maxReceiveCount": 100});
+        let attributes = json!({"RedrivePolicy": policy.to_string()});
+        self.call("SetQueueAttributes", json!({"QueueUrl": queue, "Attributes": attributes})).await;
+        (dead, queue)
+    }
+
     /// Without a code, as an older version does.
     async fn put(&self, queue: &str, id: &str, code: Option<&str>, reason: &str) {
         self.put_of(queue, id, code, reason, now()).await;
@@ -98,7 +108,7 @@ impl Queues {
 #[tokio::test]
 async fn dead_letters_are_counted_by_code_and_reason_and_sent_again_on_demand() {
     let queues = Queues::start();
-    let (dead, queue) = (queues.queue("dead").await, queues.queue("queue").await);
+    let (dead, queue) = queues.both().await;
     for number in 0..14 {
         let (code, reason) = match number {
             0..7 => (Some("amplitude_rejected"), "the value of a field"),
@@ -125,7 +135,7 @@ async fn dead_letters_are_counted_by_code_and_reason_and_sent_again_on_demand() 
     let send = ["--dead-letters", &dead, "--send", "--to", &queue];
     let only = [&send[..], &["--code", "amplitude_rejected"]].concat();
     let (code, out, _) = queues.redrive(&only, "n\n");
-    assert_eq!((code, out.contains("Nothing is sent.")), (Some(1), true), "{out}");
+    assert_eq!((code, out.ends_with("Nothing is sent. The answer was not yes.\n")), (Some(1), true), "{out}");
     assert_eq!(queues.messages(&queue).await.len(), 0);
     let (code, out, error) = queues.redrive(&only, "y\n");
     assert_eq!(code, Some(0), "{out}{error}");
@@ -157,21 +167,53 @@ async fn dead_letters_are_counted_by_code_and_reason_and_sent_again_on_demand() 
 }
 
 #[tokio::test]
-async fn a_queue_that_is_not_there_is_an_error() {
+async fn a_wrong_queue_is_named_by_its_argument_and_nothing_is_touched() {
     let queues = Queues::start();
-    let url = format!("http://{}/123456789012/nothing", queues.0.address);
-    let (code, _, error) = queues.redrive(&["--dead-letters", &url], "");
-    assert_eq!(code, Some(1));
-    assert!(error.contains("there is no such queue"), "{error}");
-    let (code, _, error) = queues.redrive(&["--dead-letters", &url, "--send"], "");
+    let (dead, queue) = queues.both().await;
+    let other = queues.queue("other").await;
+    queues.put(&dead, "evt_1", Some("amplitude_timeout"), "why").await;
+    let nothing = format!("http://{}/123456789012/nothing", queues.0.address);
+    for (dead_letters, to, code, words) in [
+        (&*nothing, None, 1, "--dead-letters: there is no such queue"),
+        (&*dead, Some(&*nothing), 1, "--to: there is no such queue"),
+        (&*queue, Some(&*dead), 1, "--dead-letters names a queue that has a dead-letter queue itself, dead"),
+        (
+            &*other,
+            Some(&*queue),
+            1,
+            "--dead-letters names other, and the dead letters of the queue of --to are in dead",
+        ),
+        (&*dead, Some(&*other), 1, "--to names other, which has no dead-letter queue"),
+        (&*dead, Some(&*dead), 2, "--dead-letters and --to name the same queue"),
+        ("dead", Some(&*queue), 2, "--dead-letters takes the URL of a queue"),
+        (&*dead, Some("queue"), 2, "--to takes the URL of a queue"),
+    ] {
+        let mut arguments = vec!["--dead-letters", dead_letters];
+        arguments.extend(to.iter().flat_map(|to| ["--send", "--yes", "--to", to]));
+        let (exit, out, error) = queues.redrive(&arguments, "");
+        assert!(exit == Some(code) && error.contains(words) && out.is_empty(), "{words}: {out}{error}");
+    }
+    assert_eq!(queues.messages(&dead).await.len(), 1);
+    let (code, _, error) = queues.redrive(&["--dead-letters", &dead, "--send"], "");
     assert_eq!((code, error.contains("--to")), (Some(2), true), "{error}");
+}
+
+#[tokio::test]
+async fn what_a_letter_holds_does_not_steer_the_terminal() {
+    let queues = Queues::start();
+    let (dead, _) = queues.both().await;
+    queues.put(&dead, "evt_1", Some("not_an_event"), "a\u{202e}b\nforged: 99").await;
+    let (code, out, error) = queues.redrive(&["--dead-letters", &dead], "");
+    assert_eq!(code, Some(0), "{error}");
+    assert!(out.contains("not_an_event: a\\u202eb\\u000aforged: 99\n"), "{out}");
+    assert!(out.ends_with("Nothing is sent. --send sends them again, after asking.\n"), "{out}");
 }
 
 /// Amplitude counts what it has once more, where its window is over.
 #[tokio::test]
 async fn an_old_letter_is_looked_up_before_it_is_sent() {
     let queues = Queues::start();
-    let (dead, queue) = (queues.queue("dead").await, queues.queue("queue").await);
+    let (dead, queue) = queues.both().await;
     let amplitude = LocalAmplitude::start(Configuration::default());
     let stored = |id: &str| json!({"insert_id": id, "event_type": "[Stripe] charge.failed", "device_id": "stripe-pi_1", "time": (now() - 9 * DAY) * 1000});
     let upload = json!({"api_key": "key", "events": [stored("evt_there"), stored("evt_also_there")]});
@@ -228,7 +270,7 @@ fn id_and_whether_it_is_looked_up(message: &Value) -> (String, bool) {
 #[tokio::test]
 async fn a_queue_that_does_not_take_messages_from_the_operator_is_told_before_a_letter_is_touched() {
     let queues = Queues::start();
-    let (dead, queue) = (queues.queue("dead").await, queues.queue("queue").await);
+    let (dead, queue) = queues.both().await;
     queues.put(&dead, "evt_1", Some("amplitude_timeout"), "why").await;
     let policy = async |patterns: Value| {
         let policy = json!({"Version": "2012-10-17", "Statement": [{

@@ -149,3 +149,64 @@ fn half_of(mut body: Bytes) -> Body {
     });
     StreamBody::new(stream::once(async { Ok(Frame::data(body)) }).chain(end)).boxed_unsync()
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    /// Sends the beginning of a request, and gives what comes back until the end of the connection.
+    async fn begun(address: std::net::SocketAddr, request: &str) -> String {
+        let connection = TcpStream::connect(address).await.unwrap();
+        connection.writable().await.unwrap();
+        assert_eq!(connection.try_write(request.as_bytes()).unwrap(), request.len());
+        let (mut answer, mut bytes) = (Vec::new(), [0; 4096]);
+        loop {
+            connection.readable().await.unwrap();
+            match connection.try_read(&mut bytes) {
+                Ok(0) => return String::from_utf8(answer).unwrap(),
+                Ok(length) => answer.extend(&bytes[..length]),
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                Err(_) => return String::from_utf8(answer).unwrap(),
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_does_not_go_on_is_not_waited_for() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let serving = tokio::spawn(serve(listener, Arc::default()));
+        for request in [
+            "GET /v1/events HTTP/1.1\r\nhost: a\r\n",
+            "POST /v1/x HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\nhalf",
+        ] {
+            let start = tokio::time::Instant::now();
+            begun(address, request).await;
+            assert!((30..=62).contains(&start.elapsed().as_secs()), "{request}: {:?}", start.elapsed());
+        }
+        serving.abort();
+    }
+
+    #[tokio::test]
+    async fn no_page_reaches_any_path() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let serving = tokio::spawn(serve(listener, Arc::default()));
+        for path in ["/", "/v1/events", "/v1/webhook_endpoints", "/v1/customers/cus_1"] {
+            for (headers, is_refused) in [
+                ("host: 127.0.0.1", false),
+                ("host: shop.example.com", true),
+                ("host: 127.0.0.1\r\norigin: http://shop.example.com", true),
+            ] {
+                let answer =
+                    begun(address, &format!("GET {path} HTTP/1.1\r\n{headers}\r\nconnection: close\r\n\r\n")).await;
+                assert_eq!(answer.starts_with("HTTP/1.1 403"), is_refused, "{path} {headers}: {answer}");
+            }
+        }
+        serving.abort();
+    }
+}

@@ -5,6 +5,7 @@ use std::time::Duration;
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::types::{Message as SqsMessage, QueueAttributeName};
 use reqwest::Client as Http;
+use serde::Deserialize;
 use stripe_amplitude::aws::Access;
 use stripe_amplitude::queue::sqs::{Sqs, map_sdk_error};
 use stripe_amplitude::queue::{Cause, EventQueue as _, Message, QueueError, attribute};
@@ -44,6 +45,20 @@ impl Queue {
         let answer = request.attribute_names(QueueAttributeName::Policy).send().await;
         let attributes = answer.map_err(|error| map_sdk_error(&error))?.attributes;
         Ok(attributes.and_then(|mut attributes| attributes.remove(&QueueAttributeName::Policy)))
+    }
+
+    /// Which queue it is, and which one takes its dead letters.
+    ///
+    /// # Errors
+    /// Where SQS cannot be asked.
+    pub(crate) async fn place(&self) -> Result<Place, QueueError> {
+        let names = [QueueAttributeName::QueueArn, QueueAttributeName::RedrivePolicy];
+        let request = self.client.get_queue_attributes().queue_url(&self.url);
+        let answer = request.set_attribute_names(Some(names.to_vec())).send().await;
+        let mut attributes = answer.map_err(|error| map_sdk_error(&error))?.attributes.unwrap_or_default();
+        let [arn, redrive] = names.map(|name| attributes.remove(&name));
+        let redrive: Option<RedrivePolicy> = redrive.and_then(|policy| serde_json::from_str(&policy).ok());
+        Ok(Place { arn: arn.unwrap_or_default(), dead_letters: redrive.map(|policy| policy.dead_letter_target_arn) })
     }
 
     /// Up to ten messages; nobody else sees them for so long. None where there are no more.
@@ -87,6 +102,21 @@ impl Queue {
     pub(crate) async fn delete(&self, receipt: &str) -> Result<(), QueueError> {
         self.sqs.delete(vec![receipt.to_owned()]).await
     }
+}
+
+/// Where a queue is, by ARNs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// Its own.
+    pub(crate) arn: String,
+    /// That of its dead-letter queue, if it has one.
+    pub(crate) dead_letters: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RedrivePolicy {
+    dead_letter_target_arn: String,
 }
 
 /// A message that was taken out of a queue.

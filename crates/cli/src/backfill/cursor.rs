@@ -3,7 +3,6 @@
 //! The file is written before and after each request to Amplitude. Whatever was on its way when the process died is sent
 //! once more, and Amplitude drops it, within seven days.
 
-use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -11,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::amplitude::known::WINDOW;
+use crate::private_file;
 use crate::stripe::events::Place;
 
 /// What a backfill is about. Another one does not go on where this one stopped.
@@ -160,7 +160,7 @@ impl Cursor {
     fn save(&self) -> Result<(), String> {
         let new = self.path.with_added_extension("new");
         let write = || -> io::Result<()> {
-            let mut file = File::create(&new)?;
+            let mut file = private_file::make(&new)?;
             serde_json::to_writer(&mut file, &self.progress)?;
             file.write_all(b"\n")?;
             file.sync_all()?;

@@ -2,12 +2,14 @@
 
 use std::borrow::Cow;
 use std::collections::HashSet;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+
+use crate::private_file;
 
 /// A line of the file.
 #[derive(Deserialize, Serialize)]
@@ -43,6 +45,7 @@ impl Rejected {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             file => file?,
         };
+        private_file::restrict(&file)?;
         self.length = file.metadata()?.len();
         if let Some(done) = done {
             file.seek(SeekFrom::Start(done))?;
@@ -96,14 +99,8 @@ impl Rejected {
     fn open_file(&mut self) -> io::Result<&mut File> {
         let file = match self.file.take() {
             Some(file) => file,
-            None => {
-                let mut options = OpenOptions::new();
-                options.append(true).create(true);
-                // Customers' data is in it.
-                #[cfg(unix)]
-                std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-                options.open(&self.path)?
-            }
+            // Customers' data is in it.
+            None => private_file::append(&self.path)?,
         };
         Ok(self.file.insert(file))
     }

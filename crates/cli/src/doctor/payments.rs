@@ -10,7 +10,7 @@ use stripe_amplitude::stripe::event::Event;
 use stripe_amplitude::stripe::event_types::API_VERSION;
 use stripe_amplitude::stripe::json::Json;
 use stripe_amplitude::stripe::purchase::{Found, Name, Objects, Purchase};
-use stripe_amplitude::stripe::reference::{Reference, permission};
+use stripe_amplitude::stripe::reference::Reference;
 use stripe_amplitude::stripe::references::api::StripeApi;
 use stripe_amplitude::stripe::references::source::{Access, ReferenceError};
 use stripe_amplitude::stripe::references::{Pace, References, Turn};
@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep};
 
 use super::identity::{Payments, id_of_payment};
 use crate::clock::{self, HOUR};
-use crate::stripe::api::{self, Api, ApiError, Permission};
+use crate::stripe::api::{self, Api, ApiError, Operation, Problem};
 use crate::stripe::events::{self, Filter, REACH};
 
 const PATH: &str = "/v1/payment_intents";
@@ -65,7 +65,9 @@ pub(super) async fn read(http: Http, key: SecretString, place: &str, rate: u32) 
                 } else {
                     match patiently(&references, &access, &reference).await {
                         Ok(found) => found,
-                        Err(ReferenceError::KeyRefused) => return Err(ApiError::UnknownKey),
+                        Err(ReferenceError::KeyRefused) => {
+                            return Err(ApiError::of_read(Problem::UnknownKey, &reference));
+                        }
                         Err(ReferenceError::PermissionMissing(kind)) => {
                             read.forbidden.insert(kind);
                             Found::Nothing
@@ -94,9 +96,9 @@ async fn list(api: &Api) -> Result<Vec<Json<'static>>, ApiError> {
     for _ in 0..PAGES {
         let mut query = vec![("limit", "100".to_owned())];
         query.extend(payments.last().and_then(id_of_payment).map(|last| ("starting_after", last)));
-        let body = api.get(PATH, &query, Permission::Follow(permission::PAYMENT_INTENTS)).await?;
-        let page: Json<'_> = api::read(&body)?;
-        let data = page.get("data").and_then(Json::as_list).ok_or(ApiError::Unreadable)?;
+        let answer = api.get(PATH, &query, Operation::ListPayments).await?;
+        let page: Json<'_> = answer.read()?;
+        let data = page.get("data").and_then(Json::as_list).ok_or_else(|| answer.unreadable())?;
         payments.extend(data.iter().cloned().map(Json::into_owned));
         if page.get("has_more").and_then(Json::as_bool) != Some(true) || data.is_empty() {
             break;
@@ -112,7 +114,7 @@ async fn at_event(api: &Api) -> Result<Option<HashMap<String, Json<'static>>>, A
     // What is listed at its far end may be gone a moment later.
     let filter = Filter { types, created: now - REACH + HOUR..now + 1, undelivered: false };
     let events = match events::newest(api, &filter, EVENTS).await {
-        Err(ApiError::Forbidden { .. }) => return Ok(None),
+        Err(ApiError { problem: Problem::Forbidden { .. }, .. }) => return Ok(None),
         events => events?,
     };
     let metadata = events.into_iter().filter_map(|event| {

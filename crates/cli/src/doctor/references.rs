@@ -107,6 +107,7 @@ mod tests {
 
     use super::*;
     use crate::doctor::finding::Grade;
+    use crate::stripe::api::Problem;
 
     /// A project that follows, with further parameters and settings; and the labels of its secrets.
     fn project(settings: &str, further: &[(&str, &str)]) -> (DeliverySettings, Vec<Option<String>>) {
@@ -185,7 +186,7 @@ mod tests {
         assert_eq!(none, Finding::ok("the settings need no permission of the key in stripe-api-key"));
         let missing = of(Ok(vec![CUSTOMERS]));
         assert!(missing.grade == Grade::Problem && missing.words.contains("Customers: Read (rak_customer_read)"));
-        let unknown = of(Err(ApiError::UnknownKey));
+        let unknown = of(Err(Problem::UnknownKey.into()));
         assert!(unknown.words.contains("does not know the key in stripe-api-key"), "{unknown:?}");
     }
 }

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use crate::aws::queue::{Queue, ReceivedMessage};
 
+use super::queues::of_dead_letters;
+
 /// How long a letter is hidden from others while we work.
 const HIDDEN_FOR: Duration = Duration::from_secs(300);
 
@@ -19,12 +21,12 @@ pub(super) async fn each(
 ) -> Result<(), Box<dyn Error>> {
     let mut kept = Vec::new();
     let mut page = async || -> Result<bool, Box<dyn Error>> {
-        let letters = dead_letters.receive(HIDDEN_FOR).await?;
+        let letters = dead_letters.receive(HIDDEN_FOR).await.map_err(|error| of_dead_letters(&error))?;
         let is_last = letters.is_empty();
         for letter in letters {
             kept.push(letter.receipt.clone());
             if is_done(&letter).await? {
-                dead_letters.delete(&letter.receipt).await?;
+                dead_letters.delete(&letter.receipt).await.map_err(|error| of_dead_letters(&error))?;
                 kept.pop();
             }
         }
@@ -37,6 +39,6 @@ pub(super) async fn each(
             Err(error) => break Err(error),
         }
     };
-    dead_letters.show(kept).await?;
+    dead_letters.show(kept).await.map_err(|error| of_dead_letters(&error))?;
     result
 }

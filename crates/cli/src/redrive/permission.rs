@@ -11,6 +11,7 @@ use stripe_amplitude::aws::Access;
 use stripe_amplitude::queue::QueueError;
 use wildmatch::WildMatch;
 
+use super::queues;
 use crate::terminal::say;
 
 /// Checks that the queue accepts messages from the caller.
@@ -18,7 +19,7 @@ use crate::terminal::say;
 /// # Errors
 /// A sentence with the parameter to set, where it does not; or where the queue cannot be asked.
 pub(super) async fn check(queue: &Queue, access: &Access, http: Http) -> Result<(), Box<dyn Error>> {
-    let Some(policy) = queue.policy().await? else { return Ok(()) };
+    let Some(policy) = queue.policy().await.map_err(|error| queues::of_to(&error))? else { return Ok(()) };
     let caller = match caller(access, http).await {
         Ok(caller) => caller,
         Err(error) => {
@@ -39,7 +40,7 @@ pub(super) fn explained(error: QueueError) -> String {
         QueueError::Refused { code, .. } if code.starts_with("AccessDenied") => {
             format!("{error}; {}. Nothing is lost: the letter stays where it is", refusal("your role"))
         }
-        _ => error.to_string(),
+        _ => queues::of_to(&error),
     }
 }
 

@@ -13,7 +13,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use stripe_amplitude::http_client::secured_url;
-use stripe_amplitude::stripe::reference;
+use stripe_amplitude::stripe::reference::{self, Reference};
 use stripe_amplitude::stripe::references::api::{STRIPE_API_URL, StripeApi};
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -55,6 +55,86 @@ impl fmt::Display for Permission {
             Self::WriteEndpoints => f.write_str("`Webhook Endpoints`: Write"),
             Self::Follow(permission) => write!(f, "`{}`: Read", permission.resource),
         }
+    }
+}
+
+/// What Stripe is asked to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Operation {
+    ListEvents,
+    ListEndpoints,
+    ReadEndpoint,
+    CreateEndpoint,
+    UpdateEndpoint,
+    DeleteEndpoint,
+    ListPayments,
+    /// One of the objects that the function follows references to.
+    Read(reference::Permission),
+}
+
+impl Operation {
+    /// What a restricted key needs for it.
+    fn permission(self) -> Permission {
+        match self {
+            Self::ListEvents => Permission::ReadEvents,
+            Self::ListEndpoints | Self::ReadEndpoint => Permission::ReadEndpoints,
+            Self::CreateEndpoint | Self::UpdateEndpoint | Self::DeleteEndpoint => Permission::WriteEndpoints,
+            Self::ListPayments => Permission::Follow(reference::permission::PAYMENT_INTENTS),
+            Self::Read(permission) => Permission::Follow(permission),
+        }
+    }
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ListEvents => f.write_str("list events"),
+            Self::ListEndpoints => f.write_str("list webhook endpoints"),
+            Self::ReadEndpoint => f.write_str("read a webhook endpoint"),
+            Self::CreateEndpoint => f.write_str("create a webhook endpoint"),
+            Self::UpdateEndpoint => f.write_str("update a webhook endpoint"),
+            Self::DeleteEndpoint => f.write_str("delete a webhook endpoint"),
+            Self::ListPayments => f.write_str("list payments"),
+            Self::Read(permission) => write!(f, "read one of `{}`", permission.resource),
+        }
+    }
+}
+
+/// A request, for whoever reads an error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Asked {
+    operation: Operation,
+    method: Method,
+    /// Without the query.
+    path: String,
+}
+
+/// What Stripe answered.
+pub(crate) struct Answer {
+    body: Bytes,
+    asked: Asked,
+}
+
+impl Answer {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// [`Problem::Unreadable`].
+    pub(crate) fn read<'b, T: Deserialize<'b>>(&'b self) -> Result<T, ApiError> {
+        self.read_part(&self.body)
+    }
+
+    /// Reads a part of it.
+    ///
+    /// # Errors
+    /// [`Problem::Unreadable`].
+    pub(crate) fn read_part<'b, T: Deserialize<'b>>(&self, part: &'b [u8]) -> Result<T, ApiError> {
+        serde_json::from_slice(part).map_err(|_| self.unreadable())
+    }
+
+    /// For an answer that is JSON of another shape.
+    pub(crate) fn unreadable(&self) -> ApiError {
+        ApiError { problem: Problem::Unreadable, asked: Some(self.asked.clone()) }
     }
 }
 
@@ -101,7 +181,7 @@ impl Api {
         self.key.expose_secret().get(2..).is_some_and(|rest| rest.starts_with("_test_"))
     }
 
-    /// The body of an answer to `GET`. `permission` is what a restricted key needs for it.
+    /// The answer to `GET`.
     ///
     /// # Errors
     /// Where Stripe says no, or does not answer in spite of all patience.
@@ -109,12 +189,12 @@ impl Api {
         &self,
         path: &str,
         query: &[(&str, String)],
-        permission: Permission,
-    ) -> Result<Bytes, ApiError> {
+        operation: Operation,
+    ) -> Result<Answer, ApiError> {
         let separator = if query.is_empty() { "" } else { "?" };
         let url = format!("{}{path}{separator}{}", self.url, form(query));
-        let request = || self.http.request(Method::GET, &url);
-        self.send(request, permission).await.map(|(_, body)| body)
+        let asked = Asked { operation, method: Method::GET, path: path.to_owned() };
+        self.send(|request| request, &url, asked).await.map(|(_, answer)| answer)
     }
 
     /// The same for `POST`. Sent again, it does not happen again.
@@ -125,69 +205,82 @@ impl Api {
         &self,
         path: &str,
         fields: &[(&str, String)],
-        permission: Permission,
+        operation: Operation,
     ) -> Result<T, ApiError> {
         let url = format!("{}{path}", self.url);
         let once = format!("stripe-amplitude-{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..));
         let body = form(fields);
-        let request = || {
-            let request = self.http.request(Method::POST, &url).header("idempotency-key", &once);
+        let with_fields = |request: RequestBuilder| {
+            let request = request.header("idempotency-key", &once);
             request.header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(body.clone())
         };
-        self.send(request, permission).await.and_then(|(_, body)| read(&body))
+        let asked = Asked { operation, method: Method::POST, path: path.to_owned() };
+        let (_, answer) = self.send(with_fields, &url, asked).await?;
+        answer.read()
     }
 
     /// The same for `DELETE`. What is not there is deleted.
     ///
     /// # Errors
     /// As for [`Api::get`].
-    pub(crate) async fn delete(&self, path: &str, permission: Permission) -> Result<(), ApiError> {
+    pub(crate) async fn delete(&self, path: &str, operation: Operation) -> Result<(), ApiError> {
         let url = format!("{}{path}", self.url);
-        match self.send(|| self.http.request(Method::DELETE, &url), permission).await {
-            Err(ApiError::Refused { status: 404, .. }) => Ok(()),
+        let asked = Asked { operation, method: Method::DELETE, path: path.to_owned() };
+        match self.send(|request| request, &url, asked).await {
+            Err(ApiError { problem: Problem::Refused { status: 404, .. }, .. }) => Ok(()),
             result => result.map(drop),
         }
     }
 
-    /// Stripe's clock, where it tells it, from an answer to any request.
+    /// Stripe's clock, where it tells it, from an answer to any `GET`.
     ///
     /// # Errors
     /// As for [`Api::get`].
-    pub(crate) async fn date(&self, path: &str, permission: Permission) -> Result<Option<String>, ApiError> {
-        let url = format!("{}{path}", self.url);
-        let (head, _) = self.send(|| self.http.request(Method::GET, &url), permission).await?;
+    pub(crate) async fn date(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+        operation: Operation,
+    ) -> Result<Option<String>, ApiError> {
+        let separator = if query.is_empty() { "" } else { "?" };
+        let url = format!("{}{path}{separator}{}", self.url, form(query));
+        let asked = Asked { operation, method: Method::GET, path: path.to_owned() };
+        let (head, _) = self.send(|request| request, &url, asked).await?;
         Ok(head.date)
     }
 
     async fn send(
         &self,
-        request: impl Fn() -> RequestBuilder,
-        permission: Permission,
-    ) -> Result<(Head, Bytes), ApiError> {
+        complete: impl Fn(RequestBuilder) -> RequestBuilder,
+        url: &str,
+        asked: Asked,
+    ) -> Result<(Head, Answer), ApiError> {
         let mut attempts = 0;
         loop {
             attempts += 1;
             self.pace.wait().await;
-            let answer = self.attempt(request()).await;
-            let (pause, error) = match answer {
-                Ok((head, body)) if head.status.is_success() => return Ok((head, body)),
+            let request = self.http.request(asked.method.clone(), url);
+            let answer = self.attempt(complete(request)).await;
+            let (pause, problem) = match answer {
+                Ok((head, body)) if head.status.is_success() => return Ok((head, Answer { body, asked })),
                 Ok((head, body)) => {
-                    let error = self.explain(head.status, &body, permission);
+                    let problem = self.explain(head.status, &body, asked.operation.permission());
                     let again = head.status == StatusCode::TOO_MANY_REQUESTS || head.status.is_server_error();
-                    (again.then(|| head.retry_after.unwrap_or_else(|| pause(attempts))), error)
+                    (again.then(|| head.retry_after.unwrap_or_else(|| pause(attempts))), problem)
                 }
                 Err(error) if error.is_builder() => {
-                    return Err(ApiError::Unreachable(format!("{} is not a URL; look at {URL_VARIABLE}", self.url)));
+                    let problem = Problem::Unreachable(format!("{} is not a URL", self.url));
+                    return Err(ApiError { problem, asked: Some(asked) });
                 }
                 Err(error) => {
                     let cause = std::iter::successors(error.source(), |error| (*error).source()).last();
                     let cause = cause.map_or_else(|| error.to_string(), ToString::to_string);
-                    (Some(pause(attempts)), ApiError::Unreachable(format!("{}: {cause}", self.url)))
+                    (Some(pause(attempts)), Problem::Unreachable(format!("{}: {cause}", self.url)))
                 }
             };
             match pause.filter(|_| attempts < ATTEMPTS) {
                 Some(pause) => sleep(pause).await,
-                None => return Err(error),
+                None => return Err(ApiError { problem, asked: Some(asked) }),
             }
         }
     }
@@ -205,15 +298,15 @@ impl Api {
         Ok((head, answer.bytes().await?))
     }
 
-    fn explain(&self, status: StatusCode, body: &[u8], permission: Permission) -> ApiError {
+    fn explain(&self, status: StatusCode, body: &[u8], permission: Permission) -> Problem {
         match status.as_u16() {
-            401 => ApiError::UnknownKey,
-            403 => ApiError::Forbidden { permission, account: self.account.clone() },
-            429 => ApiError::TooMany,
+            401 => Problem::UnknownKey,
+            403 => Problem::Forbidden { permission, account: self.account.clone() },
+            429 => Problem::TooMany,
             status => {
                 let Refusal { error } = serde_json::from_slice(body).unwrap_or_default();
                 let about = [error.code, error.param].into_iter().flatten().filter(|text| is_name(text)).collect();
-                ApiError::Refused { status, about }
+                Problem::Refused { status, about }
             }
         }
     }
@@ -222,7 +315,7 @@ impl Api {
 /// The address that the environment names, if it names one.
 fn other_url() -> Result<Option<String>, ApiError> {
     let url = std::env::var(URL_VARIABLE).ok().filter(|url| !url.is_empty());
-    url.map(|url| secured_url(&url).ok_or(ApiError::Insecure)).transpose()
+    url.map(|url| secured_url(&url).ok_or_else(|| Problem::Insecure.into())).transpose()
 }
 
 /// The objects that events refer to, as the function reads them.
@@ -247,14 +340,6 @@ impl Head {
         let retry_after = retry_after.map(Duration::from_secs).map(|pause| pause.min(LONGEST_PAUSE));
         Self { status: answer.status(), retry_after, date: text(DATE) }
     }
-}
-
-/// Reads an answer.
-///
-/// # Errors
-/// [`ApiError::Unreadable`].
-pub(crate) fn read<'b, T: Deserialize<'b>>(body: &'b [u8]) -> Result<T, ApiError> {
-    serde_json::from_slice(body).map_err(|_| ApiError::Unreadable)
 }
 
 /// Stripe's words for an error; its sentences are left where they are, because they can hold a part of the key.
@@ -306,9 +391,17 @@ impl Pace {
     }
 }
 
-/// Why Stripe has no answer for us, in our own words.
+/// Why Stripe has no answer for us, and to what.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum ApiError {
+pub(crate) struct ApiError {
+    pub(crate) problem: Problem,
+    /// None where nobody was asked.
+    asked: Option<Asked>,
+}
+
+/// Why Stripe has no answer for us.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Problem {
     /// Another address of Stripe's API, to which the key would go in the clear.
     Insecure,
     UnknownKey,
@@ -325,32 +418,83 @@ pub(crate) enum ApiError {
     Unreadable,
 }
 
+impl From<Problem> for ApiError {
+    fn from(problem: Problem) -> Self {
+        Self { problem, asked: None }
+    }
+}
+
+impl ApiError {
+    /// Of an object that was read as the function reads it.
+    pub(crate) fn of_read(problem: Problem, reference: &Reference) -> Self {
+        let path = reference.path().split('?').next().unwrap_or_default().to_owned();
+        let permission = reference.kind.permissions().first();
+        let asked =
+            permission.map(|permission| Asked { operation: Operation::Read(*permission), method: Method::GET, path });
+        Self { problem, asked }
+    }
+
+    /// In our own words, with the remedy and the request, for a key that was found in `place`.
+    pub(crate) fn of_key_in(&self, place: &str) -> String {
+        let asked = match &self.asked {
+            Some(Asked { operation, method, path }) => format!(" (asked to {operation}: {method} {path})"),
+            None => String::new(),
+        };
+        format!("{}{asked}", self.problem.in_words(place))
+    }
+}
+
 impl fmt::Display for ApiError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Insecure => {
-                write!(f, "{URL_VARIABLE} takes an https URL, or an http URL of this machine or its containers")
-            }
-            Self::UnknownKey => f.write_str(&restricted_key::unknown(key::STRIPE.variable)),
-            Self::Forbidden { permission, account } => {
-                write!(f, "Stripe refuses (403): a restricted key needs the permission {permission}")?;
-                match account {
-                    Some(account) => write!(f, ", and {account} has to be connected to the key's platform"),
-                    None => Ok(()),
-                }
-            }
-            Self::TooMany => {
-                f.write_str("Stripe answers 429 for minutes: something else uses up the account's rate; try --rate 5")
-            }
-            Self::Refused { status, about } if about.is_empty() => write!(f, "Stripe answers {status}"),
-            Self::Refused { status, about } => write!(f, "Stripe answers {status} ({})", about.join(", ")),
-            Self::Unreachable(why) => write!(f, "Stripe cannot be reached at {why}"),
-            Self::Unreadable => f.write_str("what answers is not Stripe: it is no JSON of the documented shape"),
-        }
+        f.write_str(&self.of_key_in(key::STRIPE.variable))
     }
 }
 
 impl std::error::Error for ApiError {}
+
+impl Problem {
+    fn in_words(&self, place: &str) -> String {
+        match self {
+            Self::Insecure => {
+                format!("{URL_VARIABLE} takes an https URL, or an http URL of this machine or its containers")
+            }
+            Self::UnknownKey => restricted_key::unknown(place),
+            Self::Forbidden { permission, account } => {
+                let account = match account {
+                    Some(account) => format!(", and {account} has to be connected to the key's platform"),
+                    None => String::new(),
+                };
+                format!(
+                    "Stripe refuses (403): a restricted key needs the permission {permission}{account}; edit the key in Stripe's dashboard (Developers, API keys)"
+                )
+            }
+            Self::TooMany => {
+                "Stripe answers 429 for minutes: something else uses up the account's rate; try --rate 5".to_owned()
+            }
+            Self::Refused { status, about } => {
+                let about = if about.is_empty() { String::new() } else { format!(" ({})", about.join(", ")) };
+                let remedy = match status {
+                    500.. => "try again later; status.stripe.com tells of outages",
+                    _ => "Stripe's dashboard says more (Developers, Logs)",
+                };
+                format!("Stripe answers {status}{about}; {remedy}")
+            }
+            Self::Unreachable(why) => {
+                format!("Stripe cannot be reached at {why}; look at the network, at proxies and at {URL_VARIABLE}")
+            }
+            Self::Unreadable => format!(
+                "the answer is not Stripe's: it is not JSON of the documented shape; look at proxies and at {URL_VARIABLE}"
+            ),
+        }
+    }
+}
+
+/// An answer, for tests of those who read one.
+#[cfg(test)]
+pub(crate) fn answer() -> Answer {
+    let asked = Asked { operation: Operation::ListEvents, method: Method::GET, path: "/v1/events".to_owned() };
+    Answer { body: Bytes::new(), asked }
+}
 
 #[cfg(test)]
 mod tests {
@@ -372,7 +516,8 @@ mod tests {
     fn errors_say_what_to_do_and_pass_on_none_of_stripes_sentences() {
         let explain = |status, body: &str| {
             let status = StatusCode::from_u16(status).unwrap();
-            api("sk_test_hidden").explain(status, body.as_bytes(), Permission::ReadEvents).to_string()
+            let problem = api("sk_test_hidden").explain(status, body.as_bytes(), Permission::ReadEvents);
+            problem.in_words("STRIPE_SECRET_KEY")
         };
         let body = r#"{"error": {"type": "invalid_request_error", "message": "sk_***hidden", "code": "parameter_unknown", "param": "created[gte]"}}"#;
         for (status, body, words) in [
@@ -385,6 +530,45 @@ mod tests {
         ] {
             let error = explain(status, body);
             assert!(error.contains(words) && !error.contains("hidden"), "{error}");
+        }
+    }
+
+    #[test]
+    fn every_error_names_the_operation_the_path_and_the_remedy() {
+        use Operation::{
+            CreateEndpoint, DeleteEndpoint, ListEndpoints, ListEvents, ListPayments, Read, ReadEndpoint, UpdateEndpoint,
+        };
+
+        let permission = Permission::ReadEvents;
+        let problems = || {
+            [
+                (Problem::UnknownKey, "create a restricted key"),
+                (Problem::Forbidden { permission, account: None }, "edit the key in Stripe's dashboard"),
+                (Problem::TooMany, "try --rate 5"),
+                (Problem::Refused { status: 400, about: vec![] }, "Developers, Logs"),
+                (Problem::Refused { status: 503, about: vec![] }, "status.stripe.com"),
+                (Problem::Unreachable("u".to_owned()), "STRIPE_API_URL"),
+                (Problem::Unreadable, "STRIPE_API_URL"),
+            ]
+        };
+        let mut names = std::collections::HashSet::new();
+        for operation in [
+            ListEvents,
+            ListEndpoints,
+            ReadEndpoint,
+            CreateEndpoint,
+            UpdateEndpoint,
+            DeleteEndpoint,
+            ListPayments,
+            Read(reference::permission::CUSTOMERS),
+        ] {
+            assert!(names.insert(operation.to_string()));
+            for (problem, remedy) in problems() {
+                let asked = Asked { operation, method: Method::GET, path: "/v1/x".to_owned() };
+                let error = ApiError { problem, asked: Some(asked) }.to_string();
+                let end = format!(" (asked to {operation}: GET /v1/x)");
+                assert!(error.ends_with(&end) && error.contains(remedy), "{error}");
+            }
         }
     }
 

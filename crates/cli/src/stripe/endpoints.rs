@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use stripe_amplitude::projects::name::ProjectName;
 
-use super::api::{Api, ApiError, Permission, read};
+use super::api::{Api, ApiError, Operation};
 
 const PATH: &str = "/v1/webhook_endpoints";
 
@@ -63,8 +63,7 @@ pub(crate) async fn list(api: &Api) -> Result<Vec<WebhookEndpoint>, ApiError> {
     loop {
         let mut query = vec![("limit", "100".to_owned())];
         query.extend(endpoints.last().map(|last| ("starting_after", last.id.clone())));
-        let body = api.get(PATH, &query, Permission::ReadEndpoints).await?;
-        let Page { data, has_more } = read(&body)?;
+        let Page { data, has_more } = api.get(PATH, &query, Operation::ListEndpoints).await?.read()?;
         let is_last = !has_more || data.is_empty();
         endpoints.extend(data);
         if is_last {
@@ -85,7 +84,7 @@ struct Created {
 /// # Errors
 /// Where it is not made.
 pub(crate) async fn create(api: &Api, fields: &[(&str, String)]) -> Result<(String, SecretString), ApiError> {
-    let Created { id, secret } = api.post(PATH, fields, Permission::WriteEndpoints).await?;
+    let Created { id, secret } = api.post(PATH, fields, Operation::CreateEndpoint).await?;
     Ok((id, secret.into()))
 }
 
@@ -94,7 +93,7 @@ pub(crate) async fn create(api: &Api, fields: &[(&str, String)]) -> Result<(Stri
 /// # Errors
 /// Where it is not changed.
 pub(crate) async fn update(api: &Api, id: &str, fields: &[(&str, String)]) -> Result<(), ApiError> {
-    let IgnoredAny = api.post(&path_of(id), fields, Permission::WriteEndpoints).await?;
+    let IgnoredAny = api.post(&path_of(id), fields, Operation::UpdateEndpoint).await?;
     Ok(())
 }
 
@@ -103,7 +102,7 @@ pub(crate) async fn update(api: &Api, id: &str, fields: &[(&str, String)]) -> Re
 /// # Errors
 /// Where it is not deleted.
 pub(crate) async fn delete(api: &Api, id: &str) -> Result<(), ApiError> {
-    api.delete(&path_of(id), Permission::WriteEndpoints).await
+    api.delete(&path_of(id), Operation::DeleteEndpoint).await
 }
 
 /// Stripe's clock, where it tells it.
@@ -111,7 +110,7 @@ pub(crate) async fn delete(api: &Api, id: &str) -> Result<(), ApiError> {
 /// # Errors
 /// Where Stripe does not answer.
 pub(crate) async fn date(api: &Api, id: &str) -> Result<Option<String>, ApiError> {
-    api.date(&path_of(id), Permission::ReadEndpoints).await
+    api.date(&path_of(id), &[], Operation::ReadEndpoint).await
 }
 
 fn path_of(id: &str) -> String {

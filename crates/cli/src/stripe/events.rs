@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::api::{Api, ApiError, Permission, read};
+use super::api::{Answer, Api, ApiError, Operation};
 use crate::clock::{DAY, HOUR};
 
 pub(crate) const PATH: &str = "/v1/events";
@@ -200,10 +200,10 @@ impl<'a> NewestFirst<'a> {
             query.push(("delivery_success", "false".to_owned()));
         }
         query.extend(self.after.take().map(|after| ("starting_after", after)));
-        let body = self.api.get(PATH, &query, Permission::ReadEvents).await?;
-        let Page { data, has_more } = read(&body)?;
+        let answer = self.api.get(PATH, &query, Operation::ListEvents).await?;
+        let Page { data, has_more } = answer.read()?;
         let account = self.api.account();
-        let events: Vec<_> = data.into_iter().map(|event| listed(event, account)).collect::<Result<_, _>>()?;
+        let events: Vec<_> = data.into_iter().map(|event| listed(event, account, &answer)).collect::<Result<_, _>>()?;
         self.after = events.last().map(|event| event.place.id.clone());
         self.is_over = !has_more || self.after.is_none();
         Ok(Some(events))
@@ -211,8 +211,8 @@ impl<'a> NewestFirst<'a> {
 }
 
 /// A webhook says which connected account an event is of, and the list of that account does not.
-fn listed(event: &RawValue, account: Option<&str>) -> Result<Listed, ApiError> {
-    let Envelope { id, created } = read(event.get().as_bytes())?;
+fn listed(event: &RawValue, account: Option<&str>, answer: &Answer) -> Result<Listed, ApiError> {
+    let Envelope { id, created } = answer.read_part(event.get().as_bytes())?;
     let place = Place { created, id: id.into_owned() };
     let text = event.get();
     let body = match (account, text.strip_prefix('{')) {
@@ -226,15 +226,18 @@ fn listed(event: &RawValue, account: Option<&str>) -> Result<Listed, ApiError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stripe::api::answer;
 
     #[test]
     fn an_event_of_a_connected_account_says_so_as_in_a_webhook() {
         let event = |text: &str| RawValue::from_string(text.to_owned()).unwrap();
-        let body = |text: &str, account| String::from_utf8(listed(&event(text), account).unwrap().body.into()).unwrap();
+        let body = |text: &str, account| {
+            String::from_utf8(listed(&event(text), account, &answer()).unwrap().body.into()).unwrap()
+        };
         let plain = r#"{"id": "evt_1", "created": 5}"#;
         assert_eq!(body(plain, None), plain);
         assert_eq!(body(plain, Some("acct_1")), r#"{"account":"acct_1","id": "evt_1", "created": 5}"#);
-        assert!(listed(&event(r#"{"id": 7}"#), None).is_err());
+        assert!(listed(&event(r#"{"id": 7}"#), None, &answer()).is_err());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use stripe_amplitude::stripe::reference::permission::{
     CARDHOLDERS, CHARGES, CHECKOUT_SESSIONS, CUSTOMERS, INVOICES, PAYMENT_INTENTS, PRICES, PRODUCTS, SUBSCRIPTIONS,
 };
 
-use super::api::{self, Api, ApiError};
+use super::api::{Api, ApiError, Operation, Problem};
 
 /// Objects that do not exist: whoever may read such objects is answered 404, and whoever may not 403.
 const NOWHERE: [(Permission, &str); 9] = [
@@ -30,11 +30,14 @@ const NOWHERE: [(Permission, &str); 9] = [
 pub(crate) async fn missing(api: &Api, needed: &BTreeSet<Permission>) -> Result<Vec<Permission>, ApiError> {
     let mut missing = Vec::new();
     for (permission, path) in NOWHERE.into_iter().filter(|(permission, _)| needed.contains(permission)) {
-        match api.get(path, &[], api::Permission::Follow(permission)).await {
-            Err(ApiError::Refused { about, .. }) if about.iter().any(|code| code == "resource_missing") => {}
-            Err(ApiError::Forbidden { .. }) => missing.push(permission),
-            Err(error) => return Err(error),
-            Ok(_) => return Err(ApiError::Unreadable),
+        let error = match api.get(path, &[], Operation::Read(permission)).await {
+            Err(error) => error,
+            Ok(answer) => return Err(answer.unreadable()),
+        };
+        match &error.problem {
+            Problem::Refused { about, .. } if about.iter().any(|code| code == "resource_missing") => {}
+            Problem::Forbidden { .. } => missing.push(permission),
+            _ => return Err(error),
         }
     }
     Ok(missing)
@@ -47,9 +50,9 @@ pub(crate) fn in_words<'p>(permissions: impl IntoIterator<Item = &'p Permission>
 
 /// Why Stripe does not answer with the key in `place`, in words.
 pub(crate) fn refusal(place: &str, error: &ApiError) -> String {
-    match error {
-        ApiError::UnknownKey => unknown(place),
-        error => format!("whether the key in {place} has its permissions cannot be told: {error}"),
+    match &error.problem {
+        Problem::UnknownKey => error.of_key_in(place),
+        _ => format!("whether the key in {place} has its permissions cannot be told: {error}"),
     }
 }
 

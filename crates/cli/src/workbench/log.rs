@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::credential::hide;
 use super::exchange::Exchange;
 use super::reads::Read;
+use crate::private_file;
 
 /// So many stand on a page of the list.
 pub(crate) const PAGE: usize = 100;
@@ -43,6 +44,9 @@ const TABLE: &str = "
         reads text not null
     ) strict;
 ";
+
+/// What the names of the files end with that SQLite puts beside a database.
+const COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];
 
 /// So many deliveries of nobody knows whom are kept, the newest.
 const STRANGERS: usize = 1000;
@@ -295,13 +299,21 @@ impl Log {
     }
 }
 
-/// What is in it is for its owner alone: it holds customers' data.
+/// What is in it is for its owner alone: it holds customers' data. So it is with what SQLite puts beside it, which gets the
+/// permissions of the file, and is there before where a process has died.
 fn reserve(file: &Path) -> std::io::Result<()> {
-    let mut options = std::fs::OpenOptions::new();
-    options.append(true).create(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(file).map(drop)
+    private_file::append(file)?;
+    for companion in COMPANIONS {
+        let mut path = file.as_os_str().to_owned();
+        path.push(companion);
+        let path = Path::new(&path);
+        match std::fs::symlink_metadata(path) {
+            Ok(metadata) if metadata.is_file() => private_file::restrict(&std::fs::File::open(path)?)?,
+            Ok(_) => return Err(std::io::Error::other(format!("{} is no file", path.display()))),
+            Err(_) => {}
+        }
+    }
+    Ok(())
 }
 
 /// Makes the table in a new file, and gives whose a file is, and its version. What is not ours is not changed.
@@ -491,17 +503,40 @@ mod tests {
         let mut replayed = Vec::new();
         log.replay(|time, request| replayed.push((time, request.to_owned()))).unwrap();
         assert_eq!(replayed, [(1_720_000_000_003, "request 1".to_owned())], "what Amplitude did not take is not");
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt as _;
-            assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o077, 0);
-        }
         let error = Log::open(Some(&file)).unwrap_err();
         assert!(error.contains("in use by another `serve`"), "{error}");
         drop(log);
         for end in ["", "-wal", "-shm"] {
             let _ = std::fs::remove_file(format!("{}{end}", file.display()));
         }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn the_files_are_their_owners_alone_also_where_they_were_there_before() {
+        use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("deliveries.db");
+        let log = Log::open(Some(&file)).unwrap();
+        log.add(&delivery(1, "forwarded", "charge.failed", None)).unwrap();
+        let names = || std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
+        let open_to_others =
+            || names().filter(|path| path.metadata().unwrap().permissions().mode() & 0o077 != 0).collect::<Vec<_>>();
+        assert!(names().count() > 1, "SQLite has put nothing beside it");
+        assert_eq!(open_to_others(), [] as [std::path::PathBuf; 0]);
+        // As a process leaves them that dies, of a version that did not look after them.
+        let left: Vec<_> = names().map(|path| (std::fs::read(&path).unwrap(), path)).collect();
+        drop(log);
+        for (bytes, path) in left {
+            std::fs::write(&path, bytes).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        }
+        let log = Log::open(Some(&file)).unwrap();
+        assert_eq!((open_to_others(), log.last().unwrap()), (vec![], 1));
+        drop(log);
+        symlink("/dev/null", folder.path().join("deliveries.db-journal")).unwrap();
+        assert!(Log::open(Some(&file)).unwrap_err().contains("deliveries.db-journal is no file"));
     }
 
     #[test]

@@ -39,6 +39,15 @@ pub fn run_with(input: &str, arguments: &[&str]) -> (Option<i32>, String, String
     (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
 }
 
+/// Runs a command whose output nobody reads: its exit code, and standard error.
+#[cfg(unix)]
+pub fn unread(command: &mut Command) -> (Option<i32>, String) {
+    let (output, closed) = std::io::pipe().unwrap();
+    drop(output);
+    let ended = command.stdout(closed).output().unwrap();
+    (ended.status.code(), String::from_utf8(ended.stderr).unwrap())
+}
+
 /// A file of this name with this text, and its path.
 pub fn file(name: &str, text: &str) -> String {
     let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);

@@ -83,3 +83,12 @@ impl From<Output> for Ended {
 pub fn ended(command: &mut Command) -> Ended {
     command.output().unwrap().into()
 }
+
+/// Runs a command whose output nobody reads: its exit code, and standard error.
+#[cfg(unix)]
+pub fn unread(command: &mut Command) -> (Option<i32>, String) {
+    let (output, closed) = std::io::pipe().unwrap();
+    drop(output);
+    let ended = command.stdout(closed).output().unwrap();
+    (ended.status.code(), String::from_utf8(ended.stderr).unwrap())
+}
