@@ -74,7 +74,7 @@ pub struct Message {
 impl Message {
     /// The message with this body and these attributes; `None` where they name no project, so that it is somebody else's.
     /// `received` is for one that does not say when it was.
-    pub(crate) fn read<'a>(attribute: impl Fn(&str) -> Option<&'a str>, body: String, received: u64) -> Option<Self> {
+    pub fn read<'a>(attribute: impl Fn(&str) -> Option<&'a str>, body: String, received: u64) -> Option<Self> {
         Some(Self {
             project: attribute(attribute::PROJECT)?.parse().ok()?,
             source: attribute(attribute::SOURCE).map(str::to_owned),

@@ -99,27 +99,6 @@ struct Answer {
 }
 
 impl Client {
-    /// Asks whether Amplitude refuses a key, and leaves nothing there: the request has an event without anything in it, so
-    /// it is refused as a whole in any case, for the key or for the event. Source: Amplitude's Batch Event Upload
-    /// documentation, "Response format".
-    ///
-    /// # Errors
-    /// [`DeliveryError::InvalidApiKey`], or why it cannot be told.
-    pub async fn check_key(&self, destination: &Destination, deadline: Instant) -> Result<(), DeliveryError> {
-        let events = [serde_json::Map::new()];
-        let request = Request::new(&events, destination.api_key.expose_secret());
-        let body = serde_json::to_vec(&request).map_err(|_| DeliveryError::Unserializable)?;
-        let url = self.batch_url(destination.region);
-        let answer = timeout_at(deadline, self.post(url, body.into())).await.unwrap_or(Err(DeliveryError::Timeout));
-        let (status, body) = answer?;
-        match understand(status, &body) {
-            Err(DeliveryError::InvalidRequest(_)) => Ok(()),
-            // Amplitude does not take such an event.
-            Ok(_) => Err(DeliveryError::NotAmplitude { status: status.as_u16() }),
-            Err(error) => Err(error),
-        }
-    }
-
     async fn send_as_one(
         &self,
         events: &[&RawValue],
@@ -429,25 +408,5 @@ mod tests {
         assert_eq!(sizes, [22, 22, 6]);
         assert_eq!(requests(&[]).len(), 0);
         assert!(Room::default().takes(30_000_000));
-    }
-
-    #[tokio::test]
-    async fn a_key_is_checked_and_nothing_is_left() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/batch", listener.local_addr().unwrap());
-        let emulator = Emulator::new(Configuration { api_keys: vec!["key".to_owned()], ..Configuration::default() });
-        tokio::spawn(emulator.clone().serve(listener));
-        let client = Client::new(crate::http_client::build(None).unwrap(), Some(url));
-        let check = async |api_key: &str| {
-            let destination = Destination { region: Region::Us, api_key: api_key.into(), key: AmplitudeKey::Main };
-            client.check_key(&destination, Instant::now() + Duration::from_secs(20)).await
-        };
-        assert_eq!(check("key").await, Ok(()));
-        assert_eq!(check("other").await, Err(DeliveryError::InvalidApiKey));
-        emulator.order(Fault::answer(503), 1);
-        assert_eq!(check("key").await, Err(DeliveryError::Unavailable { status: 503 }));
-        emulator.order(Fault::answer(200), 1);
-        assert!(check("key").await.is_err());
-        assert!(emulator.events().is_empty());
     }
 }

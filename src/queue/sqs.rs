@@ -7,10 +7,9 @@ use aws_sdk_sqs::Client;
 use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_sqs::types::{
     BatchResultErrorEntry, ChangeMessageVisibilityBatchRequestEntry, DeleteMessageBatchRequestEntry,
-    Message as SqsMessage, MessageAttributeValue, QueueAttributeName,
+    MessageAttributeValue,
 };
 use aws_types::SdkConfig;
-use serde::Deserialize;
 
 use super::{Cause, EventQueue, LARGEST_MESSAGE, Message, QueueError, attribute};
 use crate::aws::Access;
@@ -44,102 +43,6 @@ impl Sqs {
     fn client(&self) -> &Client {
         self.client.get_or_init(|| Client::new(&self.configuration))
     }
-
-    /// How many messages there are, about: SQS's own counts lag behind.
-    ///
-    /// # Errors
-    /// Where SQS cannot be asked.
-    pub async fn count(&self) -> Result<u64, QueueError> {
-        let name = QueueAttributeName::ApproximateNumberOfMessages;
-        let request = self.client().get_queue_attributes().queue_url(&self.url).attribute_names(name.clone());
-        let answer = request.send().await.map_err(|error| understand(&error))?;
-        let count = answer.attributes.and_then(|attributes| attributes.get(&name)?.parse().ok());
-        Ok(count.unwrap_or_default())
-    }
-
-    /// The queue's policy, as JSON, if it has one.
-    ///
-    /// # Errors
-    /// Where SQS cannot be asked.
-    pub async fn policy(&self) -> Result<Option<String>, QueueError> {
-        let request = self.client().get_queue_attributes().queue_url(&self.url);
-        let answer = request.attribute_names(QueueAttributeName::Policy).send().await;
-        let attributes = answer.map_err(|error| understand(&error))?.attributes;
-        Ok(attributes.and_then(|mut attributes| attributes.remove(&QueueAttributeName::Policy)))
-    }
-
-    /// Which queue it is, and which one takes its dead letters.
-    ///
-    /// # Errors
-    /// Where SQS cannot be asked.
-    pub async fn place(&self) -> Result<Place, QueueError> {
-        let names = [QueueAttributeName::QueueArn, QueueAttributeName::RedrivePolicy];
-        let request = self.client().get_queue_attributes().queue_url(&self.url);
-        let answer = request.set_attribute_names(Some(names.to_vec())).send().await;
-        let mut attributes = answer.map_err(|error| understand(&error))?.attributes.unwrap_or_default();
-        let [arn, redrive] = names.map(|name| attributes.remove(&name));
-        let redrive: Option<RedrivePolicy> = redrive.and_then(|policy| serde_json::from_str(&policy).ok());
-        Ok(Place { arn: arn.unwrap_or_default(), dead_letters: redrive.map(|policy| policy.dead_letter_target_arn) })
-    }
-
-    /// Up to ten messages; nobody else sees them for so long. None where there are no more.
-    ///
-    /// # Errors
-    /// Where SQS cannot be asked.
-    pub async fn receive(&self, hidden_for: Duration) -> Result<Vec<Letter>, QueueError> {
-        let request = self
-            .client()
-            .receive_message()
-            .queue_url(&self.url)
-            .max_number_of_messages(10)
-            .visibility_timeout(i32::try_from(hidden_for.as_secs()).unwrap_or(i32::MAX))
-            // Looks into all of the queue's servers, and not only into some.
-            .wait_time_seconds(1)
-            .message_attribute_names("All");
-        let answer = request.send().await.map_err(|error| understand(&error))?;
-        Ok(answer.messages.unwrap_or_default().into_iter().map(Letter::from).collect())
-    }
-}
-
-/// Where a queue is, by ARNs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// Its own.
-    pub arn: String,
-    /// That of its dead-letter queue, if it has one.
-    pub dead_letters: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct RedrivePolicy {
-    dead_letter_target_arn: String,
-}
-
-/// A message that was taken out of a queue.
-#[derive(Clone, Debug)]
-pub struct Letter {
-    /// To delete it or to let it become visible.
-    pub receipt: String,
-    /// Why it is in the queue: the stable code. `None` where somebody else or an older version put it there.
-    pub code: Option<String>,
-    /// Why it is in the queue, for people.
-    pub reason: Option<String>,
-    /// The event; `None` where the message is somebody else's.
-    pub message: Option<Message>,
-}
-
-impl From<SqsMessage> for Letter {
-    fn from(message: SqsMessage) -> Self {
-        let attributes = message.message_attributes.unwrap_or_default();
-        let attribute = |name: &str| attributes.get(name)?.string_value.as_deref();
-        Self {
-            receipt: message.receipt_handle.unwrap_or_default(),
-            code: attribute(attribute::CODE).map(str::to_owned),
-            reason: attribute(attribute::REASON).map(str::to_owned),
-            message: Message::read(attribute, message.body.unwrap_or_default(), 0),
-        }
-    }
 }
 
 impl EventQueue for Sqs {
@@ -170,7 +73,7 @@ impl EventQueue for Sqs {
             Some(seconds) => request.message_attributes(attribute::LOOKED_UP, value("Number", &seconds.to_string())?),
             None => request,
         };
-        request.send().await.map(drop).map_err(|error| understand(&error))
+        request.send().await.map(drop).map_err(|error| map_sdk_error(&error))
     }
 
     async fn delay(&self, receipts: Vec<(String, Duration)>) -> Result<(), QueueError> {
@@ -201,7 +104,7 @@ impl Sqs {
                 .visibility_timeout(i32::try_from(delay.as_secs()).unwrap_or(i32::MAX));
             request = request.entries(entry.build().map_err(|_| unusable())?);
         }
-        let answer = request.send().await.map_err(|error| understand(&error))?;
+        let answer = request.send().await.map_err(|error| map_sdk_error(&error))?;
         all(&answer.failed, "some messages are not delayed")
     }
 
@@ -211,7 +114,7 @@ impl Sqs {
             let entry = DeleteMessageBatchRequestEntry::builder().id(number.to_string()).receipt_handle(receipt);
             request = request.entries(entry.build().map_err(|_| unusable())?);
         }
-        let answer = request.send().await.map_err(|error| understand(&error))?;
+        let answer = request.send().await.map_err(|error| map_sdk_error(&error))?;
         all(&answer.failed, "some messages are not deleted")
     }
 }
@@ -237,8 +140,8 @@ fn unusable() -> QueueError {
     QueueError::Refused { code: "no code".to_owned(), words: "the request cannot be built" }
 }
 
-/// AWS's texts can hold ARNs; only the code passes.
-fn understand<E: ProvideErrorMetadata>(error: &SdkError<E>) -> QueueError {
+/// What a call's error means. AWS's texts can hold ARNs; only the code passes.
+pub fn map_sdk_error<E: ProvideErrorMetadata>(error: &SdkError<E>) -> QueueError {
     let code = match error {
         SdkError::TimeoutError(_) => return QueueError::Timeout,
         SdkError::DispatchFailure(_) | SdkError::ResponseError(_) => return QueueError::Connection,

@@ -32,6 +32,7 @@ mod metrics;
 mod nobody_in;
 mod official_signer;
 mod parameter_store_faults;
+mod privacy;
 mod projects;
 mod redelivery;
 mod references;

@@ -5,6 +5,10 @@
 use std::time::Duration;
 
 use aws_emulator::Emulator;
+use aws_sdk_sqs::Client;
+use aws_sdk_sqs::types::QueueAttributeName;
+use aws_sdk_ssm::error::ProvideErrorMetadata as _;
+use aws_sdk_ssm::types::ParameterType;
 use stripe_amplitude::environment::Environment;
 use stripe_amplitude::http_client;
 use stripe_amplitude::projects::name::ProjectName;
@@ -38,21 +42,35 @@ impl Stage {
     fn sqs(&self, url: &str) -> Sqs {
         Sqs::new(&self.environment.access, http_client::build(None).unwrap(), url.to_owned())
     }
+
+    /// AWS's own client.
+    fn client(&self) -> Client {
+        let access = &self.environment.access;
+        Client::new(&access.configuration(http_client::build(None).unwrap(), access.sqs_url.as_deref()))
+    }
 }
 
 #[tokio::test]
 async fn parameters_are_written_read_and_deleted() {
     let stage = Stage::start().await;
+    let access = &stage.environment.access;
     let http = http_client::build(None).unwrap();
-    let store = ParameterStore::new(&stage.environment.access, http, "/stripe-amplitude".to_owned());
-    let shop: ProjectName = "shop".parse().unwrap();
+    let configuration = access.configuration(http.clone(), access.parameter_store_url.as_deref());
+    let client = aws_sdk_ssm::Client::new(&configuration);
+    let put = async |name: &str, kind: ParameterType| {
+        let name = format!("/stripe-amplitude/shop/{name}");
+        client.put_parameter().name(name).r#type(kind).value("text").overwrite(true).send().await.unwrap();
+    };
     for number in 0..12 {
-        store.put_text(&shop, &format!("p{number}"), "text").await.unwrap();
+        put(&format!("p{number}"), ParameterType::String).await;
     }
-    store.put(&shop, "amplitude-api-key", &"key".into()).await.unwrap();
+    put("amplitude-api-key", ParameterType::SecureString).await;
+    let store = ParameterStore::new(access, http, "/stripe-amplitude".to_owned());
+    let shop: ProjectName = "shop".parse().unwrap();
     assert_eq!(store.load(&shop).await.unwrap().len(), 13);
-    store.delete(&shop, "p1").await.unwrap();
-    store.delete(&shop, "p1").await.unwrap();
+    let delete = async || client.delete_parameter().name("/stripe-amplitude/shop/p1").send().await;
+    delete().await.unwrap();
+    assert_eq!(delete().await.unwrap_err().code(), Some("ParameterNotFound"));
     assert_eq!(store.load(&shop).await.unwrap().len(), 12);
     let stored = stage.emulator.services().parameter_store.below("/stripe-amplitude/shop");
     assert_eq!(stored["/stripe-amplitude/shop/amplitude-api-key"].kind, "SecureString");
@@ -61,7 +79,8 @@ async fn parameters_are_written_read_and_deleted() {
 #[tokio::test]
 async fn messages_are_sent_received_delayed_and_deleted() {
     let stage = Stage::start().await;
-    let queue = stage.sqs(&stage.emulator.create_queue("queue", None));
+    let url = stage.emulator.create_queue("queue", None);
+    let (queue, client) = (stage.sqs(&url), stage.client());
     let message = Message {
         project: "shop".parse().unwrap(),
         source: Some("eu".to_owned()),
@@ -71,16 +90,24 @@ async fn messages_are_sent_received_delayed_and_deleted() {
     };
     let cause = Cause { code: Some("amplitude_timeout"), reason: "no answer in time" };
     queue.put(&message, cause).await.unwrap();
-    assert_eq!((queue.count().await.unwrap(), queue.policy().await.unwrap()), (1, None));
-    let letters = queue.receive(Duration::from_secs(60)).await.unwrap();
-    let letter = &letters[0];
-    let received = letter.message.as_ref().unwrap();
-    assert_eq!((received.body.as_bytes(), &received.source), (message.body.as_bytes(), &message.source));
-    assert_eq!(letter.code.as_deref(), Some("amplitude_timeout"));
-    assert_eq!(queue.count().await.unwrap(), 0);
-    queue.delay(vec![(letter.receipt.clone(), Duration::ZERO)]).await.unwrap();
-    let again = queue.receive(Duration::from_secs(60)).await.unwrap();
-    queue.delete(vec![again[0].receipt.clone()]).await.unwrap();
+    let count = async || {
+        let name = QueueAttributeName::ApproximateNumberOfMessages;
+        let answer = client.get_queue_attributes().queue_url(&url).attribute_names(name.clone()).send().await.unwrap();
+        answer.attributes.unwrap()[&name].clone()
+    };
+    let receive = async || {
+        let request = client.receive_message().queue_url(&url).visibility_timeout(60).message_attribute_names("All");
+        request.send().await.unwrap().messages.unwrap_or_default()
+    };
+    assert_eq!(count().await, "1");
+    let received = receive().await;
+    let attribute = |name: &str| received[0].message_attributes.as_ref().unwrap()[name].string_value.clone();
+    assert_eq!(received[0].body.as_ref().unwrap().as_bytes(), message.body.as_bytes());
+    assert_eq!((attribute("source").as_deref(), attribute("code").as_deref()), (Some("eu"), Some("amplitude_timeout")));
+    assert_eq!((count().await.as_str(), receive().await.len()), ("0", 0));
+    queue.delay(vec![(received[0].receipt_handle.clone().unwrap(), Duration::ZERO)]).await.unwrap();
+    let again = receive().await;
+    queue.delete(vec![again[0].receipt_handle.clone().unwrap()]).await.unwrap();
     assert_eq!(stage.emulator.waiting("queue"), []);
 }
 
@@ -88,7 +115,7 @@ async fn messages_are_sent_received_delayed_and_deleted() {
 async fn a_queue_that_is_not_there_is_refused_as_aws_does() {
     let stage = Stage::start().await;
     let url = stage.emulator.create_queue("queue", None);
-    let error = stage.sqs(&format!("{url}-of-somebody")).count().await.unwrap_err();
+    let error = stage.sqs(&format!("{url}-of-somebody")).delete(vec!["receipt".to_owned()]).await.unwrap_err();
     assert!(error.to_string().contains("there is no such queue"), "{error}");
 }
 
