@@ -85,8 +85,10 @@ struct Options {
 async fn main() -> ExitCode {
     match run(Options::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
+        // Nobody reads where it listens: it ends quietly, with what a shell says of that.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::from(141),
         Err(error) => {
-            eprintln!("amplitude-emulator: {error}");
+            let _ = writeln!(io::stderr(), "amplitude-emulator: {error}");
             ExitCode::FAILURE
         }
     }

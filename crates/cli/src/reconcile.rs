@@ -153,16 +153,16 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
 }
 
 /// The time of a day, as far as it is over.
-fn span(day: i64, now: i64) -> Result<Range<i64>, Usage> {
+fn span(day: i64, now: i64) -> Result<Range<i64>, String> {
     if day > now {
-        return Err(Usage(format!("--day is in the future: it is {} in UTC", clock::show(now))));
+        return Err(format!("--day is in the future: it is {} in UTC", clock::show(now)));
     }
     if day < now - REACH {
         let oldest = (now - REACH + DAY - 1).div_euclid(DAY) * DAY;
-        return Err(Usage(format!(
+        return Err(format!(
             "Stripe's list goes back 30 days; the oldest day that can be compared as a whole is {}",
             clock::in_utc(oldest, "%Y-%m-%d")
-        )));
+        ));
     }
     Ok(day..(day + DAY).min(now))
 }
@@ -303,9 +303,9 @@ mod tests {
         let (now, today) = (1_795_608_000, 1_795_564_800);
         assert_eq!(span(today - DAY, now).unwrap(), today - DAY..today);
         assert_eq!(span(today, now).unwrap(), today..now);
-        assert!(span(today + DAY, now).unwrap_err().0.contains("in the future: it is 2026-11-25 12:00:00"));
+        assert!(span(today + DAY, now).unwrap_err().contains("in the future: it is 2026-11-25 12:00:00"));
         assert!(span(today - 29 * DAY, now).is_ok());
-        let Usage(error) = span(today - 30 * DAY, now).unwrap_err();
+        let error = span(today - 30 * DAY, now).unwrap_err();
         assert!(error.contains("the oldest day that can be compared as a whole is 2026-10-27"), "{error}");
     }
 }

@@ -7,7 +7,7 @@ mod command_line;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
@@ -822,4 +822,55 @@ fn no_documented_command_has_a_key_among_its_arguments() {
         }
     }
     assert!(written >= 7, "{written}");
+}
+
+/// Sends a request, and gives the status of the answer.
+fn status_of(address: &str, request: &str) -> u16 {
+    let mut connection = TcpStream::connect(address).unwrap();
+    connection.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    BufReader::new(connection).read_line(&mut answer).unwrap();
+    answer.split(' ').nth(1).unwrap().parse().unwrap()
+}
+
+#[test]
+fn pages_reach_nothing_that_serve_serves() {
+    let mut serving = Serving::start(&[]);
+    let amplitude = serving.amplitude();
+    let line = serving.line_with("References are read from a local Stripe, ");
+    let stripe = line.rsplit_once(' ').unwrap().1.to_owned();
+    let workbench = serving.url.strip_suffix("/stripe/demo").unwrap().to_owned();
+    let own = ["/", "/workbench/about", "/workbench/deliveries", "/workbench/live", "/workbench/none", "/none"];
+    let of_amplitude = ["/2/httpapi", "/batch", "/api/2/export?start=20260101T00&end=20260101T01", "/emulator/events"];
+    for (url, paths) in
+        [(&workbench, &own[..]), (&amplitude, &of_amplitude), (&stripe, &["/v1/customers/cus_1", "/v1/events"])]
+    {
+        let address = url.strip_prefix("http://").unwrap();
+        for path in paths {
+            let ask = |headers: &str| {
+                status_of(address, &format!("GET {path} HTTP/1.1\r\n{headers}\r\nconnection: close\r\n\r\n"))
+            };
+            let ours = format!("host: {address}");
+            assert_ne!(ask(&ours), 403, "{path}");
+            assert_eq!(ask("host: shop.example.com"), 403, "{path}");
+            assert_eq!(ask(&format!("{ours}\r\norigin: http://shop.example.com")), 403, "{path}");
+        }
+    }
+    // A tunnel leads to the webhook, and no page does.
+    let address = workbench.strip_prefix("http://").unwrap();
+    let post = |headers: &str| {
+        status_of(address, &format!("POST /stripe/demo HTTP/1.1\r\n{headers}\r\ncontent-length: 2\r\n\r\n{{}}"))
+    };
+    assert_eq!(post("host: tunnel.example.com"), 400);
+    assert_eq!(post(&format!("host: {address}\r\norigin: http://shop.example.com")), 403);
+}
+
+#[test]
+fn a_preview_ends_alike_whether_the_event_would_be_sent_or_ignored() {
+    let ignored =
+        file("ignored.json", &sample("payment_intent.succeeded", |event| event["type"] = "customer.created".into()));
+    for event in [EVENT, &ignored] {
+        let (code, _, err) = run(&["preview", event]);
+        assert_eq!((code, &*err), (Some(0), ""), "{event}");
+    }
 }

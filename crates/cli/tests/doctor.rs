@@ -211,7 +211,7 @@ async fn a_function_that_is_not_there_or_knows_another_secret_is_found() {
     assert_eq!(ended.code, Some(1), "{ended:?}");
     assert!(lines(&ended, "problem")[0].contains("400, signature_mismatch: "), "{ended:?}");
     let ended = world.doctor(&["--url", "https://example.com/other"], &[]);
-    assert!(ended.code == Some(1) && ended.error.contains("--url does not end with /stripe/shop"), "{ended:?}");
+    assert!(ended.code == Some(2) && ended.error.contains("--url does not end with /stripe/shop"), "{ended:?}");
 }
 
 #[tokio::test]

@@ -142,6 +142,10 @@ async fn what_is_missing_is_named_and_repaired_once() {
     // Without an answer, nothing is sent.
     let ended = world.reconcile(&["--repair"]);
     assert_eq!(ended.code, Some(1));
+    assert!(
+        ended.out.ends_with("[y/N] Nothing is sent. Nobody answered; --yes does without the question.\n"),
+        "{ended:?}"
+    );
     assert_eq!(world.amplitude.events().len(), events.len() + 2 - 2);
 
     let ended = world.reconcile(&["--repair", "--yes"]);
@@ -284,7 +288,8 @@ async fn what_a_line_that_cannot_be_read_may_be_is_not_missing_and_not_repaired(
     assert_eq!(ended.code, Some(1), "{ended:?}");
     let text = unwrapped(&ended.out);
     assert!(text.contains("Perhaps in Amplitude: 1;") && text.contains(&broken) && text.contains(&hour), "{text}");
-    assert_eq!((world.amplitude.requests().repeats, text.contains("sent.")), (before, false), "{text}");
+    assert!(ended.out.ends_with("Nothing is sent. There is nothing to send.\n"), "{ended:?}");
+    assert_eq!(world.amplitude.requests().repeats, before);
 }
 
 #[tokio::test]
@@ -467,7 +472,7 @@ async fn what_cannot_be_compared_is_refused_in_words() {
     let ended = ended(&mut world.command("reconcile", &["--day", "yesterday"]));
     assert!(ended.code == Some(2) && ended.error.contains("a day, in UTC"), "{ended:?}");
     let ended = world.reconcile(&["--json", "--repair"]);
-    assert!(ended.code == Some(1) && ended.error.contains("--yes"), "{ended:?}");
+    assert!(ended.code == Some(2) && ended.error.contains("--yes"), "{ended:?}");
 }
 
 #[tokio::test]
@@ -488,4 +493,21 @@ async fn references_are_followed_so_that_a_repair_is_of_the_same_user() {
     world.stripe.revoke(&key);
     let ended = world.reconcile(&[]);
     assert!(ended.code == Some(1) && ended.error.contains("stripe-test-api-key is not accepted"), "{ended:?}");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_closed_pipe_ends_it_quietly_and_nothing_is_repaired() {
+    let world = World::new().await;
+    world.history();
+    world.forward();
+    let mut is_kept = std::iter::once(true).chain(std::iter::repeat(false));
+    let kept = std::cell::RefCell::new(&mut is_kept);
+    world.replace(|_| kept.borrow_mut().next().unwrap());
+    let day = world.date();
+    for arguments in [&[][..], &["--json"], &["--repair", "--yes"]] {
+        let mut command = world.command("reconcile", &[&["--day", &day], arguments].concat());
+        assert_eq!(shop::unread(&mut command), (Some(141), String::new()), "{arguments:?}");
+    }
+    assert_eq!(world.amplitude.events().len(), 1);
 }

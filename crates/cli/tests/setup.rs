@@ -262,8 +262,9 @@ async fn keys_and_arguments_that_are_missing_or_wrong_are_told_before_anything_i
         ("https://a.example/stripe/other", "does not end with /stripe/shop"),
         ("http://a.example/stripe/shop", "does not begin with https://"),
     ] {
-        ended(world.command_for(url, &["--yes"]), "").await.assert(1, words);
+        ended(world.command_for(url, &["--yes"]), "").await.assert(2, words);
     }
+    world.setup(&["--stack", &"s".repeat(60)]).await.assert(2, "may have 59");
     world.setup(&["--rotate"]).await.assert(1, "nothing to rotate");
     world.setup(&["--finish"]).await.assert(2, "--rotate");
     world.setup(&["--source", "a/b"]).await.assert(2, "a label has the characters");

@@ -38,8 +38,10 @@ struct Options {
 fn main() -> ExitCode {
     match run(&Options::parse()) {
         Ok(never) => match never {},
+        // Nobody reads where it listens: it ends quietly, with what a shell says of that.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::from(141),
         Err(error) => {
-            eprintln!("stripe-emulator: {error}");
+            let _ = writeln!(io::stderr(), "stripe-emulator: {error}");
             ExitCode::FAILURE
         }
     }
