@@ -21,6 +21,7 @@ mod simulation;
 
 mod amplitude_faults;
 mod architecture;
+mod authentication;
 mod cases;
 mod concurrency;
 mod connections;
@@ -29,7 +30,7 @@ mod histories;
 mod hostile_input;
 mod log;
 mod metrics;
-mod nobody_in;
+
 mod official_signer;
 mod parameter_store_faults;
 mod privacy;
