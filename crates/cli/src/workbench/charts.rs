@@ -4,24 +4,30 @@
 //! and the views of `schema.sql`, and use only what Amplitude charts on a free plan: scalars, and arrays of strings.
 //! Source: github.com/amplitude/amplitude-docs, content/collections/source-catalog/en/stripe.md
 
+mod database;
 mod report;
+mod specification;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
 use amplitude_emulator::AcceptedEvent;
-use rusqlite::{Connection, Row, Statement, ToSql, named_params};
-use serde_json::Value;
+use rusqlite::named_params;
 
-use self::report::{Cell, Chart, Kind, Report};
+use self::database::Database;
+use self::report::{Cell, Chart, Report};
+use self::specification::{
+    AVERAGE_PURCHASES, BIG_SPENDERS, ORDERS_BY_PRODUCT, PURCHASE_FREQUENCY, RETENTION, REVENUE_BY_PRODUCT,
+    TOTAL_REVENUE,
+};
 use crate::clock::DAY;
 use crate::money::{Money, shown};
 use crate::terminal::count;
 
 /// The charts of some events.
 pub(crate) struct Charts {
-    connection: Connection,
+    database: Database,
 }
 
 /// What the user of the page chooses.
@@ -52,42 +58,21 @@ const BIG_SPENDER: Money = Money::whole(100);
 /// All who purchased so often or more are in the last bucket.
 const LAST_BUCKET: u32 = 10;
 
-const PURCHASE: &str = "Event: [Stripe] payment_intent.succeeded";
-const ALL_USERS: &str = "Segment: All Users";
-const WEEKLY: &str = "Shown as: Line chart, Weekly";
-const BARS: &str = "Shown as: Bar chart, over all the time there is";
-const CALENDAR: &str = "In the project's settings: Time Zone UTC, Weeks Start On Monday";
-const TIME_ZONE: &str = "In the project's settings: Time Zone UTC";
-const NOT_SUBTRACTED: &str = "To know: refunds and disputes are events of other types, so that they are not subtracted \
-                              here, even where they carry negative revenue";
-const STILL_COUNTED: &str = "To know: refunds are events of other types, so that a refunded purchase still counts";
-const EACH_PRODUCT: &str = "To know: a purchase of several products counts whole under each of them, so that the products add \
-                            up to more than there is; refunds are not subtracted";
-const FOLLOWED: &str = "To know: with the setting products: \"follow\", payments have the products of their invoice or \
-                        checkout session; without it, the description of the payment";
 const WHOLE_UNDER_EACH: &str = "A purchase of several products counts whole under each of them.";
 
 /// What has no value is grouped so.
 const NONE: &str = "(none)";
 
-const NO_PURCHASE: &str = "No purchase has landed yet. Send a payment_intent.succeeded, or let a whole shop trade: \
+const NO_PURCHASE: &str = "No purchase has arrived yet. Send a payment_intent.succeeded, or generate a shop: \
                            stripe-amplitude-cli generate";
+
 impl Charts {
     /// Reads events of one project, so that equal user IDs are one user.
     ///
     /// # Errors
     /// Where the database cannot take them.
     pub(crate) fn of<'e>(events: impl IntoIterator<Item = &'e AcceptedEvent>) -> Result<Self, ChartsError> {
-        let mut connection = Connection::open_in_memory()?;
-        connection.execute_batch(include_str!("charts/schema.sql"))?;
-        let transaction = connection.transaction()?;
-        let mut insertion = transaction.prepare(INSERTION)?;
-        for event in events {
-            insert(&mut insertion, event)?;
-        }
-        drop(insertion);
-        transaction.commit()?;
-        Ok(Self { connection })
+        Ok(Self { database: Database::of(events)? })
     }
 
     /// Computes all charts. `now_ms` is in Unix milliseconds.
@@ -106,7 +91,7 @@ impl Charts {
             self.orders_by_product()?,
             self.big_spenders(&currency, choice.cohort, now_ms)?,
         ];
-        let events = self.number("SELECT COUNT(*) FROM event")?;
+        let events = self.database.number("SELECT COUNT(*) FROM event")?;
         Ok(Report { events, currency, currencies, charts })
     }
 
@@ -114,12 +99,12 @@ impl Charts {
     fn currencies(&self) -> Result<Vec<String>, ChartsError> {
         let query = "SELECT currency FROM event WHERE currency IS NOT NULL AND revenue IS NOT NULL
             GROUP BY currency ORDER BY COUNT(*) DESC, currency";
-        let rows: Vec<(String,)> = self.rows(query, &[])?;
+        let rows: Vec<(String,)> = self.database.rows(query, &[])?;
         Ok(rows.into_iter().map(|(currency,)| currency).collect())
     }
 
     fn total_revenue(&self) -> Result<Chart, ChartsError> {
-        let rows: Vec<(String, String, Money)> = self.rows(include_str!("charts/total_revenue.sql"), &[])?;
+        let rows: Vec<(String, String, Money)> = self.database.rows(include_str!("charts/total_revenue.sql"), &[])?;
         let mut lines: BTreeMap<&str, Vec<Money>> = BTreeMap::new();
         for (_, currency, revenue) in &rows {
             lines.entry(currency).or_default().push(*revenue);
@@ -128,20 +113,11 @@ impl Charts {
         let totals = lines.into_iter().map(|(currency, revenue)| shown(Money::sum(revenue), currency));
         let summary = format!("{} in {}, refunds not subtracted.", enumeration(totals), count(weeks, "week"));
         Ok(Chart {
-            name: "total_revenue",
-            title: "Total revenue".to_owned(),
-            in_amplitude: steps([
-                "Chart: Event Segmentation",
-                PURCHASE,
-                "Measured as: Property Sum of $revenue",
-                "Grouped by: normalized_currency",
-                ALL_USERS,
-                WEEKLY,
-                CALENDAR,
-                NOT_SUBTRACTED,
-            ]),
-            kind: Kind::Lines,
-            columns: vec!["Week", "Currency", "Revenue"],
+            name: TOTAL_REVENUE.name,
+            title: TOTAL_REVENUE.title(&[]),
+            in_amplitude: TOTAL_REVENUE.steps(&[]),
+            kind: TOTAL_REVENUE.kind,
+            columns: TOTAL_REVENUE.columns,
             unit: None,
             summary: unless_empty(&rows, summary, "No revenue yet."),
             empty: rows.is_empty().then(|| NO_PURCHASE.to_owned()),
@@ -153,27 +129,17 @@ impl Charts {
     }
 
     fn average_purchases(&self) -> Result<Chart, ChartsError> {
-        let rows: Vec<(String, f64)> = self.rows(include_str!("charts/average_purchases.sql"), &[])?;
+        let rows: Vec<(String, f64)> = self.database.rows(include_str!("charts/average_purchases.sql"), &[])?;
         let highest = rows.iter().map(|(_, average)| *average).fold(0.0, f64::max);
-        let summary = rows.last().map(|(week, average)| {
-            let weeks = count(rows.len(), "week");
-            format!("In the week of {week}, the last of {weeks}: {average} purchases per user; at most {highest}.")
-        });
+        let summary = rows
+            .last()
+            .map(|(week, average)| format!("{average} purchases per buyer in the week of {week} · peak {highest}"));
         Ok(Chart {
-            name: "average_purchases",
-            title: "Average number of purchases per user".to_owned(),
-            in_amplitude: steps([
-                "Chart: Event Segmentation",
-                PURCHASE,
-                "Measured as: Average",
-                ALL_USERS,
-                WEEKLY,
-                CALENDAR,
-                "To know: users who purchased nothing in a week do not count in it",
-                STILL_COUNTED,
-            ]),
-            kind: Kind::Lines,
-            columns: vec!["Week", "Purchases per user"],
+            name: AVERAGE_PURCHASES.name,
+            title: AVERAGE_PURCHASES.title(&[]),
+            in_amplitude: AVERAGE_PURCHASES.steps(&[]),
+            kind: AVERAGE_PURCHASES.kind,
+            columns: AVERAGE_PURCHASES.columns,
             unit: None,
             summary: summary.unwrap_or_else(|| "No purchases yet.".to_owned()),
             empty: rows.is_empty().then(|| NO_PURCHASE.to_owned()),
@@ -183,7 +149,7 @@ impl Charts {
 
     fn purchase_frequency(&self) -> Result<Chart, ChartsError> {
         let rows: Vec<(u32, u32)> =
-            self.rows(include_str!("charts/purchase_frequency.sql"), named_params! {":most": LAST_BUCKET})?;
+            self.database.rows(include_str!("charts/purchase_frequency.sql"), named_params! {":most": LAST_BUCKET})?;
         let users_of =
             |least: u32| rows.iter().filter(|(purchases, _)| *purchases >= least).map(|(_, users)| users).sum();
         let (users, again): (u32, u32) = (users_of(1), users_of(2));
@@ -193,20 +159,11 @@ impl Charts {
             _ => purchases.to_string(),
         };
         Ok(Chart {
-            name: "purchase_frequency",
-            title: "Distribution of purchase frequency".to_owned(),
-            in_amplitude: steps([
-                "Chart: Event Segmentation",
-                PURCHASE,
-                "Measured as: Frequency",
-                "Customize buckets: 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 or more",
-                ALL_USERS,
-                BARS,
-                TIME_ZONE,
-                STILL_COUNTED,
-            ]),
-            kind: Kind::Bars,
-            columns: vec!["Purchases", "Users"],
+            name: PURCHASE_FREQUENCY.name,
+            title: PURCHASE_FREQUENCY.title(&[]),
+            in_amplitude: PURCHASE_FREQUENCY.steps(&[]),
+            kind: PURCHASE_FREQUENCY.kind,
+            columns: PURCHASE_FREQUENCY.columns,
             unit: None,
             summary: unless_empty(&rows, summary, "No purchases yet."),
             empty: rows.is_empty().then(|| NO_PURCHASE.to_owned()),
@@ -217,39 +174,30 @@ impl Charts {
     fn retention(&self, now_ms: i64) -> Result<Chart, ChartsError> {
         let today = now_ms.div_euclid(DAY_MS);
         let rows: Vec<(u32, f64, u32)> =
-            self.rows(include_str!("charts/retention.sql"), named_params! {":today": today})?;
-        let users = self.number("SELECT COUNT(DISTINCT user) FROM purchase")?;
+            self.database.rows(include_str!("charts/retention.sql"), named_params! {":today": today})?;
+        let users = self.database.number("SELECT COUNT(DISTINCT user) FROM purchase")?;
         let have_purchased = format!("{} purchased", count(users as usize, "user"));
         let summary = match rows.get(1) {
             Some((_, percent, reached)) => {
-                format!("{have_purchased}; {percent} % of the {reached} whose week 1 is over purchased again in it.")
+                format!(
+                    "{percent} % came back in week 1 (of {reached} whose week 1 has ended; {have_purchased} in all)."
+                )
             }
-            None => format!("{have_purchased}; week 1 is over for none yet."),
+            None => format!("{have_purchased}; nobody's week 1 has ended yet."),
         };
         let empty = match users {
             0 => NO_PURCHASE.to_owned(),
             _ => format!(
-                "{have_purchased}, less than a week ago: week 0 is over for none yet. Look again when it is, or let a \
-                 shop trade that has a past: stripe-amplitude-cli generate"
+                "{have_purchased}, less than a week ago, so that nobody's week 0 has ended yet. Look again later, or \
+                 generate a shop with a past: stripe-amplitude-cli generate"
             ),
         };
         Ok(Chart {
-            name: "retention",
-            title: "N-week retention".to_owned(),
-            in_amplitude: steps([
-                "Chart: Retention Analysis",
-                "Starting event: [Stripe] payment_intent.succeeded, Filter by: Historical Count = 1st",
-                "Return event: [Stripe] payment_intent.succeeded",
-                "Measured as: Return On",
-                "Shown as: Retention, Line chart, Weekly, by 24-hour windows (the default)",
-                ALL_USERS,
-                TIME_ZONE,
-                "To know: a user's weeks are seven days each and begin on the day of the first purchase, which is \
-                 itself a return in week 0; a week counts for those for whom it is over",
-                STILL_COUNTED,
-            ]),
-            kind: Kind::Lines,
-            columns: vec!["Week after the first purchase", "Users who purchased in it"],
+            name: RETENTION.name,
+            title: RETENTION.title(&[]),
+            in_amplitude: RETENTION.steps(&[]),
+            kind: RETENTION.kind,
+            columns: RETENTION.columns,
             unit: Some("%".to_owned()),
             summary: if users == 0 { "No purchases yet.".to_owned() } else { summary },
             empty: rows.is_empty().then_some(empty),
@@ -259,31 +207,18 @@ impl Charts {
 
     fn revenue_by_product(&self, currency: &str) -> Result<Chart, ChartsError> {
         let rows: Vec<(String, Money)> =
-            self.rows(include_str!("charts/revenue_by_product.sql"), named_params! {":currency": currency})?;
+            self.database.rows(include_str!("charts/revenue_by_product.sql"), named_params! {":currency": currency})?;
         let figures: Vec<_> = rows.iter().map(|(product, sum)| (&**product, shown(sum, currency))).collect();
-        let empty = match self.number("SELECT COUNT(*) FROM ordered_product")? {
+        let empty = match self.database.number("SELECT COUNT(*) FROM ordered_product")? {
             0 => NO_PURCHASE.to_owned(),
             _ => format!("No purchase is in {currency}. Choose another currency."),
         };
         Ok(Chart {
-            name: "revenue_by_product",
-            title: "Revenue by product".to_owned(),
-            in_amplitude: [
-                "Chart: Event Segmentation",
-                PURCHASE,
-                &format!("Filter by: normalized_currency = {currency}"),
-                "Measured as: Property Sum of $revenue",
-                "Grouped by: product_names",
-                ALL_USERS,
-                BARS,
-                TIME_ZONE,
-                EACH_PRODUCT,
-                FOLLOWED,
-            ]
-            .map(str::to_owned)
-            .into(),
-            kind: Kind::Bars,
-            columns: vec!["Product", "Revenue"],
+            name: REVENUE_BY_PRODUCT.name,
+            title: REVENUE_BY_PRODUCT.title(&[("currency", currency)]),
+            in_amplitude: REVENUE_BY_PRODUCT.steps(&[("currency", currency)]),
+            kind: REVENUE_BY_PRODUCT.kind,
+            columns: REVENUE_BY_PRODUCT.columns,
             unit: Some(currency.to_owned()),
             summary: leader(&figures, &format!("No purchase in {currency} yet.")),
             empty: rows.is_empty().then_some(empty),
@@ -292,26 +227,15 @@ impl Charts {
     }
 
     fn orders_by_product(&self) -> Result<Chart, ChartsError> {
-        let rows: Vec<(String, u32)> = self.rows(include_str!("charts/orders_by_product.sql"), &[])?;
+        let rows: Vec<(String, u32)> = self.database.rows(include_str!("charts/orders_by_product.sql"), &[])?;
         let figures: Vec<_> =
             rows.iter().map(|(product, orders)| (&**product, count(*orders as usize, "order"))).collect();
         Ok(Chart {
-            name: "orders_by_product",
-            title: "Number of orders by product".to_owned(),
-            in_amplitude: steps([
-                "Chart: Event Segmentation",
-                PURCHASE,
-                "Measured as: Event Totals",
-                "Grouped by: product_names",
-                ALL_USERS,
-                BARS,
-                TIME_ZONE,
-                "To know: Amplitude's guide measures as Uniques, which counts each user once, however often they order",
-                EACH_PRODUCT,
-                FOLLOWED,
-            ]),
-            kind: Kind::Bars,
-            columns: vec!["Product", "Orders"],
+            name: ORDERS_BY_PRODUCT.name,
+            title: ORDERS_BY_PRODUCT.title(&[]),
+            in_amplitude: ORDERS_BY_PRODUCT.steps(&[]),
+            kind: ORDERS_BY_PRODUCT.kind,
+            columns: ORDERS_BY_PRODUCT.columns,
             unit: None,
             summary: leader(&figures, "No purchase yet."),
             empty: rows.is_empty().then(|| NO_PURCHASE.to_owned()),
@@ -323,7 +247,7 @@ impl Charts {
         let parameters = named_params! {
             ":currency": currency, ":cohort": cohort.name(), ":now": now_ms, ":threshold": BIG_SPENDER,
         };
-        let rows: Vec<(String, Money)> = self.rows(include_str!("charts/big_spenders.sql"), parameters)?;
+        let rows: Vec<(String, Money)> = self.database.rows(include_str!("charts/big_spenders.sql"), parameters)?;
         let (when, clause) = match cohort {
             Window::FirstSevenDays => ("in their first seven days", "Within: 7 days of first use"),
             Window::Last30Days => ("in the last 30 days", "During: Last 30 Days"),
@@ -332,71 +256,24 @@ impl Charts {
         let sum = Money::sum(rows.iter().map(|(_, spent)| *spent));
         let summary =
             format!("{} {did}: {} together, refunds not subtracted.", count(rows.len(), "user"), shown(sum, currency));
-        let empty = match self.number("SELECT COUNT(*) FROM purchase")? {
+        let threshold = BIG_SPENDER.to_string();
+        let chosen = &[("currency", currency), ("threshold", &*threshold), ("when", clause), ("did", &*did)];
+        let empty = match self.database.number("SELECT COUNT(*) FROM purchase")? {
             0 => NO_PURCHASE.to_owned(),
             _ => format!("No user {did}. Choose another currency or another time."),
         };
         Ok(Chart {
-            name: "big_spenders",
-            title: format!("Cohort: users who {did}"),
-            in_amplitude: [
-                "Create: Cohort",
-                "Users who performed: [Stripe] payment_intent.succeeded",
-                &format!("Where: normalized_currency = {currency}"),
-                &format!("With: Total sum of property $revenue, greater than {BIG_SPENDER}"),
-                clause,
-                "To know: at least one event, as the guide has it, follows from the sum",
-                NOT_SUBTRACTED,
-            ]
-            .map(str::to_owned)
-            .into(),
-            kind: Kind::Users,
-            columns: vec!["User", "Spent"],
+            name: BIG_SPENDERS.name,
+            title: BIG_SPENDERS.title(chosen),
+            in_amplitude: BIG_SPENDERS.steps(chosen),
+            kind: BIG_SPENDERS.kind,
+            columns: BIG_SPENDERS.columns,
             unit: Some(currency.to_owned()),
             summary: unless_empty(&rows, summary, &format!("No user {did}.")),
             empty: rows.is_empty().then_some(empty),
             rows: rows.into_iter().map(|(user, spent)| vec![user.into(), spent.into()]).collect(),
         })
     }
-
-    fn rows<T>(&self, query: &str, parameters: &[(&str, &dyn ToSql)]) -> Result<Vec<T>, ChartsError>
-    where
-        T: for<'r> TryFrom<&'r Row<'r>, Error = rusqlite::Error>,
-    {
-        let mut statement = self.connection.prepare(query)?;
-        let rows = statement.query_map(parameters, |row| T::try_from(row))?.collect::<Result<_, _>>()?;
-        Ok(rows)
-    }
-
-    fn number(&self, query: &str) -> Result<u32, ChartsError> {
-        Ok(self.connection.query_row(query, [], |row| row.get(0))?)
-    }
-}
-
-const INSERTION: &str = "INSERT INTO event (event_type, user, time, revenue, currency, product_names)
-    VALUES (:event_type, :user, :time, :revenue, :currency, :product_names)";
-
-fn insert(insertion: &mut Statement<'_>, accepted: &AcceptedEvent) -> Result<(), ChartsError> {
-    let AcceptedEvent { event, attributed_user_id, upload_time, .. } = accepted;
-    let text = |name: &str| event.get(name).and_then(Value::as_str);
-    let properties = event.get("event_properties").and_then(Value::as_object);
-    let property = |name: &str| properties.and_then(|properties| properties.get(name));
-    insertion.execute(named_params! {
-        ":event_type": text("event_type").unwrap_or_default(),
-        ":user": attributed_user_id.as_deref().or_else(|| text("device_id")).unwrap_or_default(),
-        // Amplitude, too, takes the time of the upload for one that was not sent.
-        ":time": event.get("time").and_then(Value::as_i64).unwrap_or(*upload_time),
-        ":revenue": event.get("revenue").and_then(Money::of),
-        // The same in both places; a project may drop the property.
-        ":currency": text("currency").or_else(|| property("normalized_currency")?.as_str()),
-        ":product_names": property("product_names").and_then(strings),
-    })?;
-    Ok(())
-}
-
-/// An array of strings, which Amplitude groups by on a free plan.
-fn strings(value: &Value) -> Option<String> {
-    value.as_array()?.iter().all(Value::is_string).then(|| value.to_string())
 }
 
 /// US dollars, unless there are only others.
@@ -404,10 +281,6 @@ fn usual(currencies: &[String]) -> String {
     const DOLLAR: &str = "USD";
     let first = currencies.first().filter(|_| !currencies.iter().any(|currency| currency == DOLLAR));
     first.map_or(DOLLAR, String::as_str).to_owned()
-}
-
-fn steps<const N: usize>(steps: [&str; N]) -> Vec<String> {
-    steps.map(str::to_owned).into()
 }
 
 fn unless_empty<T>(rows: &[T], summary: String, otherwise: &str) -> String {
@@ -430,7 +303,7 @@ fn leader(figures: &[(&str, String)], otherwise: &str) -> String {
     let (Some((first, figure)), rest) = (products.next(), products.count()) else {
         return if figures.is_empty() { otherwise } else { "No purchase names a product." }.to_owned();
     };
-    format!("The first of {} is {first}, with {figure}. {WHOLE_UNDER_EACH}", count(1 + rest, "product"))
+    format!("Top product: {first}, {figure} ({}). {WHOLE_UNDER_EACH}", count(1 + rest, "product"))
 }
 
 impl Window {
@@ -482,7 +355,7 @@ impl std::error::Error for ChartsError {}
 #[cfg(test)]
 mod tests {
     use amplitude_emulator::Endpoint;
-    use serde_json::json;
+    use serde_json::{Value, json};
     use stripe_amplitude::forward::{Decision, forward, unaudited};
     use stripe_amplitude::settings::Settings;
     use stripe_amplitude::stripe::event::Event;
@@ -623,7 +496,7 @@ mod tests {
             }
             assert_eq!(chart["empty"], json!(null), "{chart}");
             assert!(!chart["in_amplitude"].as_array().unwrap().is_empty());
-            assert!(chart["summary"].as_str().unwrap().ends_with('.'));
+            assert!(!chart["summary"].as_str().unwrap().is_empty());
         }
     }
 
@@ -672,14 +545,11 @@ mod tests {
                 ["2026-09-28", 2.0],
             ])
         );
-        assert_eq!(
-            chart["summary"],
-            "In the week of 2026-09-28, the last of 4 weeks: 2 purchases per user; at most 2."
-        );
+        assert_eq!(chart["summary"], "2 purchases per buyer in the week of 2026-09-28 · peak 2");
     }
 
     #[test]
-    fn a_week_without_purchases_is_0_and_not_left_out() {
+    fn a_week_without_purchases_is_0() {
         let events =
             [purchase("user_0001", at(0, 0, 0), json!(1), "USD"), purchase("user_0001", at(14, 0, 0), json!(2), "USD")];
         let report = report_of(&events, None, Window::FirstSevenDays, now());
@@ -744,7 +614,10 @@ mod tests {
                 ["Week 3", 0.0],
             ])
         );
-        assert_eq!(chart["summary"], "6 users purchased; 50 % of the 4 whose week 1 is over purchased again in it.");
+        assert_eq!(
+            chart["summary"],
+            "50 % came back in week 1 (of 4 whose week 1 has ended; 6 users purchased in all)."
+        );
         assert_eq!(chart["unit"], "%");
     }
 
@@ -754,7 +627,7 @@ mod tests {
         // User 1's week 0 is days 0 to 6.
         let on_its_last_day = retention(at(6, 23, 59));
         assert_eq!(on_its_last_day["rows"], json!([]));
-        assert_eq!(on_its_last_day["summary"], "1 user purchased; week 1 is over for none yet.");
+        assert_eq!(on_its_last_day["summary"], "1 user purchased; nobody's week 1 has ended yet.");
         assert!(on_its_last_day["empty"].as_str().unwrap().starts_with("1 user purchased, less than a week ago"));
         assert_eq!(retention(at(7, 0, 0))["rows"], json!([["Week 0", 100.0]]));
     }
@@ -765,10 +638,7 @@ mod tests {
         // product.
         let chart = of_the_shop("revenue_by_product", None);
         assert_eq!(chart["rows"], json!([["(none)", 190.3], ["Basic plan", 180], ["Extra seats", 80]]));
-        assert_eq!(
-            chart["summary"],
-            format!("The first of 2 products is Basic plan, with 180.00 USD. {WHOLE_UNDER_EACH}")
-        );
+        assert_eq!(chart["summary"], format!("Top product: Basic plan, 180.00 USD (2 products). {WHOLE_UNDER_EACH}"));
         assert_eq!((&chart["kind"], &chart["unit"]), (&json!("bars"), &json!("USD")));
         assert_eq!(of_the_shop("revenue_by_product", Some("EUR"))["rows"], json!([["Team plan", 150]]));
         assert_eq!(of_the_shop("revenue_by_product", Some("JPY"))["rows"], json!([["Extra seats", 12000]]));
@@ -784,10 +654,7 @@ mod tests {
         let chart = of_the_shop("orders_by_product", Some("EUR"));
         // Basic plan: user 1 twice and user 2. Extra seats: user 2, and user 4 in yen.
         assert_eq!(chart["rows"], json!([["(none)", 8], ["Basic plan", 3], ["Extra seats", 2], ["Team plan", 1]]));
-        assert_eq!(
-            chart["summary"],
-            format!("The first of 3 products is Basic plan, with 3 orders. {WHOLE_UNDER_EACH}")
-        );
+        assert_eq!(chart["summary"], format!("Top product: Basic plan, 3 orders (3 products). {WHOLE_UNDER_EACH}"));
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub(crate) struct Chart {
     pub(crate) in_amplitude: Vec<String>,
     pub(crate) kind: Kind,
     /// Of the rows: the x axis and the y axis; the series between them where there are several.
-    pub(crate) columns: Vec<&'static str>,
+    pub(crate) columns: &'static [&'static str],
     /// Of the y axis.
     pub(crate) unit: Option<String>,
     pub(crate) rows: Vec<Vec<Cell>>,
@@ -35,7 +35,7 @@ pub(crate) struct Chart {
     pub(crate) empty: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Kind {
     Lines,
