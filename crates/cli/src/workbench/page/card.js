@@ -30,7 +30,7 @@ export function card(name, extra) {
     tabindex: "0",
     "aria-labelledby": `${id}-title`,
   });
-  const table = element("details", { class: "figures" }, element("summary", {}, "The figures"), figures);
+  const table = element("details", { class: "figures" }, element("summary", {}, "Data table"), figures);
   const made = element(
     "section",
     { class: "card", id, "data-chart": name, "aria-labelledby": `${id}-title` },

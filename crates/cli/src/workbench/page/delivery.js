@@ -57,7 +57,7 @@ function parts({ summary, stripe, answer, references, amplitude, explanation }) 
     element("h2", {}, "Time of each step"),
     timeline(summary.milliseconds, references.reads, amplitude),
     ...reads(references),
-    element("h2", {}, "Hops"),
+    element("h2", {}, "Request trail"),
     element(
       "div",
       { class: "hops" },
@@ -177,7 +177,7 @@ function fromAmplitude(attempts, { repeat }) {
     );
   });
   if (repeat) content.push(element("p", { class: "hint" }, REPEAT));
-  if (content.length === 0) content.push(element("p", { class: "nothing-sent" }, "It was not asked."));
+  if (content.length === 0) content.push(element("p", { class: "nothing-sent" }, "Not called."));
   return hop("answer", "3", "Amplitude answered", content);
 }
 
