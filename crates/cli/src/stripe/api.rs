@@ -134,7 +134,7 @@ impl Answer {
 
     /// For an answer that is JSON of another shape.
     pub(crate) fn unreadable(&self) -> ApiError {
-        ApiError { problem: Problem::Unreadable, asked: Some(self.asked.clone()) }
+        ApiError { problem: Problem::Unreadable, asked: Some(Box::new(self.asked.clone())) }
     }
 }
 
@@ -270,7 +270,7 @@ impl Api {
                 }
                 Err(error) if error.is_builder() => {
                     let problem = Problem::Unreachable(format!("{} is not a URL", self.url));
-                    return Err(ApiError { problem, asked: Some(asked) });
+                    return Err(ApiError { problem, asked: Some(Box::new(asked)) });
                 }
                 Err(error) => {
                     let cause = std::iter::successors(error.source(), |error| (*error).source()).last();
@@ -280,7 +280,7 @@ impl Api {
             };
             match pause.filter(|_| attempts < ATTEMPTS) {
                 Some(pause) => sleep(pause).await,
-                None => return Err(ApiError { problem, asked: Some(asked) }),
+                None => return Err(ApiError { problem, asked: Some(Box::new(asked)) }),
             }
         }
     }
@@ -396,7 +396,7 @@ impl Pace {
 pub(crate) struct ApiError {
     pub(crate) problem: Problem,
     /// None where nobody was asked.
-    asked: Option<Asked>,
+    asked: Option<Box<Asked>>,
 }
 
 /// Why Stripe has no answer for us.
@@ -431,15 +431,16 @@ impl ApiError {
         let permission = reference.kind.permissions().first();
         let asked =
             permission.map(|permission| Asked { operation: Operation::Read(*permission), method: Method::GET, path });
-        Self { problem, asked }
+        Self { problem, asked: asked.map(Box::new) }
     }
 
     /// In our own words, with the remedy and the request, for a key that was found in `place`.
     pub(crate) fn of_key_in(&self, place: &str) -> String {
-        let asked = match &self.asked {
-            Some(Asked { operation, method, path }) => format!(" (asked to {operation}: {method} {path})"),
-            None => String::new(),
-        };
+        let asked = self
+            .asked
+            .as_deref()
+            .map(|Asked { operation, method, path }| format!(" (asked to {operation}: {method} {path})"));
+        let asked = asked.unwrap_or_default();
         format!("{}{asked}", self.problem.in_words(place))
     }
 }
@@ -565,7 +566,7 @@ mod tests {
             assert!(names.insert(operation.to_string()));
             for (problem, remedy) in problems() {
                 let asked = Asked { operation, method: Method::GET, path: "/v1/x".to_owned() };
-                let error = ApiError { problem, asked: Some(asked) }.to_string();
+                let error = ApiError { problem, asked: Some(Box::new(asked)) }.to_string();
                 let end = format!(" (asked to {operation}: GET /v1/x)");
                 assert!(error.ends_with(&end) && error.contains(remedy), "{error}");
             }
