@@ -178,7 +178,7 @@ mod tests {
             [(Gateway::HttpApi, "http-api"), (Gateway::RestApi, "rest-api"), (Gateway::FunctionUrl, "function-url")]
         {
             let invocation = invocation(gateway, &DEMO.parse().unwrap(), &secret, COMMITTED_AT, event);
-            let path = format!("{}/../events/invocations/{file}.json", env!("CARGO_MANIFEST_DIR"));
+            let path = format!("{}/../../events/invocations/{file}.json", env!("CARGO_MANIFEST_DIR"));
             let committed = std::fs::read_to_string(&path).unwrap_or_default();
             assert_eq!(format!("{invocation:#}\n"), committed, "write this into {path}");
         }

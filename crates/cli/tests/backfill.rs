@@ -438,14 +438,15 @@ async fn what_amplitude_refuses_is_written_down_with_the_reason_and_the_rest_is_
     let world = World::new().await;
     let events = world.events(60, 3);
     world.stripe.add(events.clone());
-    let refusal = |indexes: &[u32]| {
-        let refusal = json!({"code": 400, "error": "hidden", "events_with_invalid_fields": {"user_id": indexes}});
-        AmplitudeFault::Answer(FaultyAnswer { status: 400, json: Some(refusal), ..FaultyAnswer::default() })
+    let refuse = |positions: Value, requests: u32| {
+        let refusal = json!({"code": 400, "error": "hidden", "events_with_invalid_fields": {"user_id": positions}});
+        let refusal = FaultyAnswer { status: 400, json: Some(refusal), ..FaultyAnswer::default() };
+        world.amplitude.order(AmplitudeFault::Answer(refusal), requests);
     };
-    // All; the rest, which is taken; and each of the two alone.
-    world.amplitude.order(refusal(&[3, 50]), 1);
-    world.amplitude.order(AmplitudeFault::Delay { milliseconds: 0 }, 1);
-    world.amplitude.order(refusal(&[0]), 2);
+    // All, the rest, and each of the two alone.
+    refuse(json!([3, 50]), 1);
+    world.amplitude.order(AmplitudeFault::Delay { milliseconds: 1 }, 1);
+    refuse(json!([0]), 2);
     let ended = world.backfill(4, &[]);
     assert_eq!(ended.code, Some(1));
     assert!(ended.out.starts_with("58 sent, 0 ignored by the settings, 2 rejected.\n"), "{ended:?}");
