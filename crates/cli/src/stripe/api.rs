@@ -12,13 +12,12 @@ use reqwest::{Client, Method, RequestBuilder, Response};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use stripe_amplitude::http_client::secured_url;
 use stripe_amplitude::stripe::reference::{self, Reference};
 use stripe_amplitude::stripe::references::api::{STRIPE_API_URL, StripeApi};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::restricted_key;
-use crate::key;
+use crate::{http, key};
 
 /// Another address of Stripe's API, for tests and proxies.
 const URL_VARIABLE: &str = "STRIPE_API_URL";
@@ -314,8 +313,7 @@ impl Api {
 
 /// The address that the environment names, if it names one.
 fn other_url() -> Result<Option<String>, ApiError> {
-    let url = std::env::var(URL_VARIABLE).ok().filter(|url| !url.is_empty());
-    url.map(|url| secured_url(&url).ok_or_else(|| Problem::Insecure.into())).transpose()
+    http::url_in(URL_VARIABLE).map_err(|_| Problem::Insecure.into())
 }
 
 /// The objects that events refer to, as the function reads them.
@@ -457,7 +455,7 @@ impl Problem {
     fn in_words(&self, place: &str) -> String {
         match self {
             Self::Insecure => {
-                format!("{URL_VARIABLE} takes an https URL, or an http URL of this machine or its containers")
+                format!("{URL_VARIABLE} takes {}", http::SECURED)
             }
             Self::UnknownKey => restricted_key::unknown(place),
             Self::Forbidden { permission, account } => {
