@@ -116,7 +116,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
     arguments.check(&rejected)?;
 
     let http = http::build()?;
-    let amplitude = import::place(delivery.settings.amplitude_region);
+    let amplitude = import::place(delivery.settings.amplitude_region)?;
     let api = match &arguments.from_file {
         None => Some(Api::new(http.clone(), key::STRIPE.required()?, arguments.account.clone(), arguments.rate)?),
         Some(_) => None,
@@ -195,7 +195,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
     // Who asks may wait for an answer for days.
     backfill.check_reach()?;
     backfill.check_window()?;
-    let import = Import::new(http, backfill.interrupt.clone());
+    let import = Import::new(http, backfill.interrupt.clone())?;
     backfill.send_all(import).await
 }
 

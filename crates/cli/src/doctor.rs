@@ -404,7 +404,7 @@ impl Doctor {
             Region::Us => "Amplitude (US)",
             Region::Eu => "Amplitude (EU)",
         };
-        let url = import::url_given();
+        let url = import::url_given()?;
         let date = date_of(http, url.as_deref().unwrap_or(region.batch_url())).await;
         let client = Client::new(http.clone(), url);
         for destination in delivery.destinations() {
@@ -429,7 +429,7 @@ impl Doctor {
             }
             // An hour that is complete.
             let hour = clock::now().cast_signed() - LAG - HOUR;
-            report.tell(match Export::new(http.clone(), destination, secret_key).check(hour).await {
+            report.tell(match Export::new(http.clone(), destination, secret_key)?.check(hour).await {
                 Ok(()) => Finding::ok(format!("{key} and {} are of the same project", secret.variable)),
                 Err(why) => Finding::problem(why),
             })?;

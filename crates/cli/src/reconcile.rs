@@ -84,7 +84,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
     let created = span(arguments.day, now)?;
     let date = clock::in_utc(arguments.day, "%Y-%m-%d");
     let delivery = arguments.choice.delivery(arguments.source.as_deref()).await?;
-    let amplitude = import::place(delivery.settings.amplitude_region);
+    let amplitude = import::place(delivery.settings.amplitude_region)?;
     let http = http::build()?;
     let project = arguments.choice.project.clone();
     let reconciliation = Reconciliation {
@@ -222,7 +222,7 @@ impl Reconciliation {
         now: i64,
     ) -> Result<AmplitudesDay, String> {
         let secret_key = self.progress.suspend(|| Key::amplitude_secret(destination.key).required())?;
-        let export = Export::new(self.http.clone(), destination, secret_key);
+        let export = Export::new(self.http.clone(), destination, secret_key)?;
         // An event is uploaded after it has happened, and may be after days.
         let uploaded = self.filter.created.start..now;
         let reached =
@@ -246,7 +246,7 @@ impl Reconciliation {
 
     /// Reads Stripe's list once more, so that a day of any size fits into memory.
     async fn send_all(&self, wanted: &BTreeMap<&str, &str>, repair: &mut Repair) -> Result<(), Stopped> {
-        let mut import = Import::new(self.http.clone(), self.interrupt.clone());
+        let mut import = Import::new(self.http.clone(), self.interrupt.clone()).map_err(Stopped::Refused)?;
         let mut spans = OldestFirst::new(&self.api, self.filter.clone(), None);
         loop {
             let span = self.interrupt.or(spans.next()).await.ok_or(Stopped::Interrupted)?;

@@ -4,11 +4,12 @@ use std::error::Error;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use reqwest::Url;
+use stripe_amplitude::http_client::secured_url;
 use stripe_amplitude::log;
 use tracing::level_filters::LevelFilter;
 
 use crate::exit::{Exit, Usage};
+use crate::http::SECURED;
 use crate::projects::{DEMO_SECRET, Projects};
 use crate::server;
 use crate::terminal::{self, Output, say};
@@ -58,33 +59,31 @@ pub(crate) struct Arguments {
 }
 
 impl FromStr for Amplitude {
-    type Err = &'static str;
+    type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text {
             "emulator" => Ok(Self::Emulator),
             "real" => Ok(Self::Real),
-            url if is_http(url) => Ok(Self::Url(url.to_owned())),
-            _ => Err("it takes `emulator`, `real` or a URL"),
+            url => secured_url(url)
+                .map(Self::Url)
+                .ok_or_else(|| format!("it takes `emulator`, `real` or a URL: {SECURED}")),
         }
     }
 }
 
 impl FromStr for Stripe {
-    type Err = &'static str;
+    type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text {
             "local" => Ok(Self::Local),
             "real" => Ok(Self::Real),
-            url if is_http(url) => Ok(Self::Url(url.to_owned())),
-            _ => Err("it takes `local`, `real` or a URL"),
+            url => {
+                secured_url(url).map(Self::Url).ok_or_else(|| format!("it takes `local`, `real` or a URL: {SECURED}"))
+            }
         }
     }
-}
-
-fn is_http(text: &str) -> bool {
-    text.parse().is_ok_and(|url: Url| matches!(url.scheme(), "http" | "https"))
 }
 
 pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {

@@ -353,7 +353,7 @@ impl Setup {
     /// A wrong one would be noticed only by the first event.
     async fn check_amplitude_key(&self, key: &SecretString, region: Region) -> Result<(), Box<dyn Error>> {
         let destination = Destination { region, api_key: key.clone(), key: AmplitudeKey::Main };
-        let client = Client::new(http::build()?, import::url_given());
+        let client = Client::new(http::build()?, import::url_given()?);
         match check_key(&client, &destination, Instant::now() + KEY_CHECK_LIMIT).await {
             Ok(()) => Ok(()),
             Err(error @ DeliveryError::InvalidApiKey) => Err(format!("AMPLITUDE_API_KEY: {error}").into()),

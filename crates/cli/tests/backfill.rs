@@ -1138,3 +1138,16 @@ async fn a_key_never_leaves_in_the_clear() {
     let ended = ended(command.env("STRIPE_API_URL", "http://stripe.example"));
     assert!(ended.code == Some(1) && ended.error.contains("STRIPE_API_URL"), "{ended:?}");
 }
+
+#[tokio::test]
+async fn each_url_that_a_key_goes_to_has_to_be_secured() {
+    let world = World::new().await;
+    let since = (world.now - 9 * DAY).to_string();
+    world.stripe.add([sample("charge.failed", 1, world.now - 8 * DAY)]);
+    for variable in ["AMPLITUDE_URL", "AMPLITUDE_EXPORT_URL", "STRIPE_API_URL"] {
+        let mut command = world.command(&["--since", &since, "--yes"]);
+        let ended = ended(command.env("AMPLITUDE_SECRET_KEY", "secret").env(variable, "http://192.0.2.1/x"));
+        let words = format!("{variable} takes an https URL, or an http URL of this machine or its containers");
+        assert!(ended.code == Some(1) && ended.error.contains(&words), "{ended:?}");
+    }
+}

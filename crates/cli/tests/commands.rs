@@ -128,6 +128,12 @@ fn mistakes_are_told_on_standard_error_with_what_to_do() {
         (&["serve", "--projects", "no-such-file.toml"], 1, "no-such-file.toml"),
         (&["serve", "--amplitude", "there"], 2, "`emulator`, `real` or a URL"),
         (&["serve", "--stripe", "there"], 2, "`local`, `real` or a URL"),
+        (
+            &["serve", "--amplitude", "http://api.example.com/2/httpapi"],
+            2,
+            "an https URL, or an http URL of this machine",
+        ),
+        (&["serve", "--stripe", "http://api.example.com"], 2, "an https URL, or an http URL of this machine"),
         (&["serve", "--parameter-store"], 1, if cfg!(feature = "aws") { "AWS_REGION" } else { "cli-aws" }),
         (&["invocation", EVENT, "--project", "a/b"], 2, "1 to 64"),
         (&["invocation", EVENT, "--rest", "--function-url"], 2, "--function-url"),
@@ -824,6 +830,28 @@ fn no_documented_command_has_a_key_among_its_arguments() {
         }
     }
     assert!(written >= 7, "{written}");
+}
+
+#[test]
+fn of_what_is_not_signed_serve_keeps_little() {
+    let serving = Serving::start(&[]);
+    let address = serving.url.strip_prefix("http://").unwrap().strip_suffix("/stripe/demo").unwrap();
+    let body = format!("{{\"client_secret\": \"shown\", \"x\": \"{}\"}}", "x".repeat(1_000_000));
+    let long = "y".repeat(9000);
+    let head = format!(
+        "POST /stripe/demo HTTP/1.1\r\nhost: {address}\r\nuser-agent: {long}\r\nstripe-signature: t=1,v1={long}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+        body.len()
+    );
+    assert_eq!(status_of(address, &format!("{head}{body}")), 400);
+    let mut connection = TcpStream::connect(address).unwrap();
+    let request = format!("GET /workbench/deliveries/1 HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+    connection.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).unwrap();
+    let kept: Value = serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
+    assert_eq!(kept["summary"]["code"], "signature_mismatch");
+    let length = kept["stripe"].to_string().len();
+    assert!((4000..8000).contains(&length) && !answer.contains("shown"), "{length}");
 }
 
 /// Sends a request, and gives the status of the answer.

@@ -20,6 +20,7 @@ use zip::result::ZipError;
 
 use super::line::{self, Exported, Line};
 use crate::clock::{self, DAY, HOUR, in_utc};
+use crate::http;
 use crate::key::Key;
 
 /// The full URL of the Export endpoint, in the place of that of the project's region.
@@ -67,11 +68,13 @@ enum NotExported {
 }
 
 impl<'a> Export<'a> {
-    pub(crate) fn new(http: Http, destination: &'a Destination, secret_key: SecretString) -> Self {
-        let url = std::env::var(URL_VARIABLE).ok().filter(|url| !url.is_empty());
-        let url = url.unwrap_or_else(|| destination.region.export_url().to_owned());
+    ///
+    /// # Errors
+    /// A sentence, where the keys would leave in the clear.
+    pub(crate) fn new(http: Http, destination: &'a Destination, secret_key: SecretString) -> Result<Self, String> {
+        let url = http::url_in(URL_VARIABLE)?.unwrap_or_else(|| destination.region.export_url().to_owned());
         let variable = Key::amplitude_secret(destination.key).variable;
-        Self { http, url, api_key: &destination.api_key, secret_key, variable }
+        Ok(Self { http, url, api_key: &destination.api_key, secret_key, variable })
     }
 
     /// Shows what `pick` makes of our events that were uploaded from the hour of the one time until the hour of the other,

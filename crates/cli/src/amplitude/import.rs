@@ -10,6 +10,7 @@ use stripe_amplitude::amplitude::client::{Client, Complaint, DeliveryError};
 use stripe_amplitude::amplitude::{Destination, Region};
 use tokio::time::Instant;
 
+use crate::http;
 use crate::interrupt::Interrupt;
 use crate::workbench::without_user;
 
@@ -17,8 +18,11 @@ use crate::workbench::without_user;
 pub(crate) const URL_VARIABLE: &str = "AMPLITUDE_URL";
 
 /// That URL, where it is given.
-pub(crate) fn url_given() -> Option<String> {
-    std::env::var(URL_VARIABLE).ok().filter(|url| !url.is_empty())
+///
+/// # Errors
+/// A sentence, where the key would leave in the clear.
+pub(crate) fn url_given() -> Result<Option<String>, String> {
+    http::url_in(URL_VARIABLE)
 }
 
 /// What a small plan takes in a second. Source: Amplitude's HTTP V2 documentation, "Upload limit".
@@ -44,12 +48,15 @@ const PAUSES: [Duration; 6] = [
 ];
 
 /// Where events go, for whoever is asked.
-pub(crate) fn place(region: Region) -> String {
-    match (url_given(), region) {
+///
+/// # Errors
+/// As for [`url_given`].
+pub(crate) fn place(region: Region) -> Result<String, String> {
+    Ok(match (url_given()?, region) {
         (Some(url), _) => without_user(&url),
         (None, Region::Us) => "Amplitude (US)".to_owned(),
         (None, Region::Eu) => "Amplitude (EU)".to_owned(),
-    }
+    })
 }
 
 /// The way to Amplitude.
@@ -86,8 +93,10 @@ pub(crate) enum Stopped {
 }
 
 impl Import {
-    pub(crate) fn new(http: Http, interrupt: Interrupt) -> Self {
-        Self { client: Client::new(http, url_given()), next: None, interrupt }
+    /// # Errors
+    /// As for [`url_given`].
+    pub(crate) fn new(http: Http, interrupt: Interrupt) -> Result<Self, String> {
+        Ok(Self { client: Client::new(http, url_given()?), next: None, interrupt })
     }
 
     /// Waits until the rates allow these events.

@@ -91,7 +91,7 @@ impl Known {
         reached: impl FnMut(i64),
     ) -> Result<Self, String> {
         let mut insert_ids = HashSet::new();
-        let export = Export::new(http.clone(), destination, secret_key);
+        let export = Export::new(http.clone(), destination, secret_key)?;
         let pick = |event: Exported<'_>| Some(event.insert_ids.iter().map(|id| digest(id)).collect::<Vec<_>>());
         let exports = export.each(uploaded, pick, reached, |digests| insert_ids.extend(digests)).await?;
         if exports.is_empty {

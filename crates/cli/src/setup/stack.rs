@@ -110,6 +110,6 @@ mod tests {
             );
         }
         // That of this repository.
-        assert_eq!(note(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))), None);
+        assert_eq!(note(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))), None);
     }
 }

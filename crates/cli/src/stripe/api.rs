@@ -12,13 +12,12 @@ use reqwest::{Client, Method, RequestBuilder, Response};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use stripe_amplitude::http_client::secured_url;
 use stripe_amplitude::stripe::reference::{self, Reference};
 use stripe_amplitude::stripe::references::api::{STRIPE_API_URL, StripeApi};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::restricted_key;
-use crate::key;
+use crate::{http, key};
 
 /// Another address of Stripe's API, for tests and proxies.
 const URL_VARIABLE: &str = "STRIPE_API_URL";
@@ -134,7 +133,7 @@ impl Answer {
 
     /// For an answer that is JSON of another shape.
     pub(crate) fn unreadable(&self) -> ApiError {
-        ApiError { problem: Problem::Unreadable, asked: Some(self.asked.clone()) }
+        ApiError { problem: Problem::Unreadable, asked: Some(Box::new(self.asked.clone())) }
     }
 }
 
@@ -270,7 +269,7 @@ impl Api {
                 }
                 Err(error) if error.is_builder() => {
                     let problem = Problem::Unreachable(format!("{} is not a URL", self.url));
-                    return Err(ApiError { problem, asked: Some(asked) });
+                    return Err(ApiError { problem, asked: Some(Box::new(asked)) });
                 }
                 Err(error) => {
                     let cause = std::iter::successors(error.source(), |error| (*error).source()).last();
@@ -280,7 +279,7 @@ impl Api {
             };
             match pause.filter(|_| attempts < ATTEMPTS) {
                 Some(pause) => sleep(pause).await,
-                None => return Err(ApiError { problem, asked: Some(asked) }),
+                None => return Err(ApiError { problem, asked: Some(Box::new(asked)) }),
             }
         }
     }
@@ -314,8 +313,7 @@ impl Api {
 
 /// The address that the environment names, if it names one.
 fn other_url() -> Result<Option<String>, ApiError> {
-    let url = std::env::var(URL_VARIABLE).ok().filter(|url| !url.is_empty());
-    url.map(|url| secured_url(&url).ok_or_else(|| Problem::Insecure.into())).transpose()
+    http::url_in(URL_VARIABLE).map_err(|_| Problem::Insecure.into())
 }
 
 /// The objects that events refer to, as the function reads them.
@@ -396,7 +394,7 @@ impl Pace {
 pub(crate) struct ApiError {
     pub(crate) problem: Problem,
     /// None where nobody was asked.
-    asked: Option<Asked>,
+    asked: Option<Box<Asked>>,
 }
 
 /// Why Stripe has no answer for us.
@@ -431,15 +429,16 @@ impl ApiError {
         let permission = reference.kind.permissions().first();
         let asked =
             permission.map(|permission| Asked { operation: Operation::Read(*permission), method: Method::GET, path });
-        Self { problem, asked }
+        Self { problem, asked: asked.map(Box::new) }
     }
 
     /// In our own words, with the remedy and the request, for a key that was found in `place`.
     pub(crate) fn of_key_in(&self, place: &str) -> String {
-        let asked = match &self.asked {
-            Some(Asked { operation, method, path }) => format!(" (asked to {operation}: {method} {path})"),
-            None => String::new(),
-        };
+        let asked = self
+            .asked
+            .as_deref()
+            .map(|Asked { operation, method, path }| format!(" (asked to {operation}: {method} {path})"));
+        let asked = asked.unwrap_or_default();
         format!("{}{asked}", self.problem.in_words(place))
     }
 }
@@ -456,7 +455,7 @@ impl Problem {
     fn in_words(&self, place: &str) -> String {
         match self {
             Self::Insecure => {
-                format!("{URL_VARIABLE} takes an https URL, or an http URL of this machine or its containers")
+                format!("{URL_VARIABLE} takes {}", http::SECURED)
             }
             Self::UnknownKey => restricted_key::unknown(place),
             Self::Forbidden { permission, account } => {
@@ -565,7 +564,7 @@ mod tests {
             assert!(names.insert(operation.to_string()));
             for (problem, remedy) in problems() {
                 let asked = Asked { operation, method: Method::GET, path: "/v1/x".to_owned() };
-                let error = ApiError { problem, asked: Some(asked) }.to_string();
+                let error = ApiError { problem, asked: Some(Box::new(asked)) }.to_string();
                 let end = format!(" (asked to {operation}: GET /v1/x)");
                 assert!(error.ends_with(&end) && error.contains(remedy), "{error}");
             }
