@@ -5,7 +5,6 @@
 
 use std::borrow::Cow;
 use std::cell::Cell;
-use std::collections::HashMap;
 use std::fmt;
 use std::hash::BuildHasher as _;
 
@@ -150,10 +149,11 @@ impl<'b> Object<'b> {
     /// Of a name that stands twice, the last value counts, as in `JSON.parse` and in Stripe's libraries.
     fn of(mut fields: Vec<(Cow<'b, str>, Json<'b>)>) -> Self {
         if fields.len() > MANY {
-            // Later ones replace earlier ones.
-            let mut by_name: Vec<_> = fields.into_iter().collect::<HashMap<_, _>>().into_iter().collect();
-            by_name.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
-            return Self(by_name);
+            // The last one of each name comes first, and stays. A map would take more memory than the whole event.
+            fields.reverse();
+            fields.sort_by(|(one, _), (other, _)| one.cmp(other));
+            fields.dedup_by(|(earlier, _), (last, _)| earlier == last);
+            return Self(fields);
         }
         // Backwards, so that the last one is met first. Most names are told from all others by their hash alone.
         let mut met: u128 = 0;
@@ -263,20 +263,30 @@ impl<'de> Visitor<'de> for Counted<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Json<'de>, A::Error> {
-        let mut list = Vec::new();
-        while let Some(item) = items.next_element_seed(self)? {
-            list.push(item);
-        }
-        Ok(Json::List(list))
+        collect(|| items.next_element_seed(self)).map(Json::List)
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Json<'de>, A::Error> {
-        let mut fields = Vec::new();
-        while let Some(Name(name)) = entries.next_key()? {
-            fields.push((name, entries.next_value_seed(self)?));
-        }
+        let fields = collect(|| {
+            let Some(Name(name)) = entries.next_key()? else { return Ok(None) };
+            Ok(Some((name, entries.next_value_seed(self)?)))
+        })?;
         Ok(Json::Object(Object::of(fields)))
     }
+}
+
+/// All that `next` gives. One or two entries get no more room than they need: a vector that grows begins with room for
+/// four, and a body may have hundreds of thousands of small objects and lists.
+fn collect<T, E>(mut next: impl FnMut() -> Result<Option<T>, E>) -> Result<Vec<T>, E> {
+    let Some(first) = next()? else { return Ok(Vec::new()) };
+    let Some(second) = next()? else { return Ok(vec![first]) };
+    let Some(third) = next()? else { return Ok(vec![first, second]) };
+    let mut all = Vec::with_capacity(4);
+    all.extend([first, second, third]);
+    while let Some(entry) = next()? {
+        all.push(entry);
+    }
+    Ok(all)
 }
 
 /// The name of a field. serde itself would not borrow it.

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::harness::gateway::{Answer, Gateway, Request, http_api, rest_api};
-use crate::harness::{SECRET, SHOP, Stage, stripe};
+use crate::harness::{SECRET, SHOP, Stage, hostile, stripe};
 
 /// The longest that an answer may take. This is a debug build, maybe on a busy machine; the release build computes twenty
 /// times as fast.
@@ -38,13 +38,6 @@ fn with_amount(event_type: &str, amount: &str) -> String {
     let mut event = stripe::new_event(event_type);
     event["data"]["object"]["amount_received"] = "the amount".into();
     event.to_string().replace("\"the amount\"", amount)
-}
-
-/// The text of a new event whose object has one more field, as it stands.
-fn with_field(value: &str) -> String {
-    let mut event = stripe::new_event("charge.succeeded");
-    event["data"]["object"]["hostile"] = "the value".into();
-    event.to_string().replace("\"the value\"", value)
 }
 
 /// Sends a request through an HTTP API and a REST API whose payloads are changed on the way. None of it may be an error of
@@ -108,13 +101,16 @@ async fn json_that_nests_without_end_is_refused() {
     for (what, body) in [
         ("arrays", "[".repeat(deep)),
         ("objects", r#"{"a":"#.repeat(deep)),
-        ("closed arrays in an event", with_field(&format!("{}{}", "[".repeat(deep), "]".repeat(deep)))),
-        ("closed objects in an event", with_field(&format!("{}1{}", r#"{"a":"#.repeat(deep), "}".repeat(deep)))),
+        ("closed arrays in an event", hostile::with_field(&format!("{}{}", "[".repeat(deep), "]".repeat(deep)))),
+        (
+            "closed objects in an event",
+            hostile::with_field(&format!("{}1{}", r#"{"a":"#.repeat(deep), "}".repeat(deep))),
+        ),
     ] {
         send(&stage, what, &signed(body)).await.expect_code(400, "refused", "malformed_json");
     }
     // What is still read is forwarded, as deep as Amplitude takes it.
-    let body = with_field(&format!("{}{}", "[".repeat(100), "]".repeat(100)));
+    let body = hostile::with_field(&format!("{}{}", "[".repeat(100), "]".repeat(100)));
     send(&stage, "100 layers", &signed(body)).await.expect_forwarded();
 }
 
@@ -223,7 +219,7 @@ fn closing(text: &str) -> usize {
 async fn what_is_no_text_is_refused_and_what_is_strange_text_is_forwarded() {
     let stage = Stage::start().await;
     let with_bytes = |bytes: &[u8]| {
-        let body = with_field("\"@@\"");
+        let body = hostile::with_field("\"@@\"");
         let (before, after) = body.split_once("@@").unwrap();
         [before.as_bytes(), bytes, after.as_bytes()].concat()
     };
@@ -233,7 +229,7 @@ async fn what_is_no_text_is_refused_and_what_is_strange_text_is_forwarded() {
         let answer = send(&stage, &format!("{bytes:?}"), &signed(with_bytes(bytes))).await;
         answer.expect_code(400, "refused", "malformed_json");
     }
-    let body = with_field("1");
+    let body = hostile::with_field("1");
     for (what, body, code) in [
         ("UTF-16", body.encode_utf16().flat_map(u16::to_le_bytes).collect(), "utf16_body"),
         (
@@ -279,10 +275,6 @@ async fn what_is_no_text_is_refused_and_what_is_strange_text_is_forwarded() {
 }
 
 /// Lambda takes 6 MB; four are read. What is signed and so large is forwarded, cut to Amplitude's limits.
-///
-/// Without the secret nobody gets that far. With it, one can do worse than this: an object of one member takes a hundred
-/// times its length, so that 4 MiB of nothing else would take 390 MB. Stripe's events are a tenth of a MiB, and no such
-/// thing.
 #[tokio::test]
 async fn large_bodies_are_answered_in_the_memory_that_the_function_has() {
     let stage = Stage::start().await;
@@ -295,47 +287,11 @@ async fn large_bodies_are_answered_in_the_memory_that_the_function_has() {
     for answer in send_changed(&stage, &unsigned, |payload| payload["headers"]["a b"] = "".into()).await {
         answer.expect_code(413, "refused", "body_too_large");
     }
-
-    let limit = 4 * 1024 * 1024;
-    // As many of a unit as fit into so many bytes, and as there may be values.
-    let fill = |values_of_unit: usize, unit: &str, separator: &str, open: &str, close: &str| {
-        let room = limit - with_field("1").len() - 100;
-        let count = (room / (unit.len() + separator.len())).min(490_000 / values_of_unit);
-        with_field(&format!("{open}{}{close}", vec![unit; count].join(separator)))
-    };
-    let long = |unit: &str| with_field(&format!("\"{}\"", unit.repeat((limit - 10_000) / unit.len())));
-    // Keys of 20 KB in each other, and lists in them.
-    let keys: String = (0..30).map(|depth| format!("\"{}{depth}\":{{", "k".repeat(20_000))).collect();
-    let lists: Vec<_> = (0..4000).map(|number| format!("\"{number}\":[]")).collect();
-    let nested = with_field(&format!("{{{keys}{}{}}}", lists.join(","), "}".repeat(30)));
-    let long_names: Vec<_> = (0..4000).map(|number| format!("\"{number:0>1000}\":[{{}}]")).collect();
-    for (what, body) in [
-        ("one long string", long("x")),
-        ("many escapes", long(r"\u0001")),
-        ("many halves of pairs", long(r"\ud800")),
-        ("many numbers", fill(1, "0", ",", "[", "]")),
-        ("many strings", fill(1, "\"\"", ",", "[", "]")),
-        ("many arrays", fill(1, "[]", ",", "[", "]")),
-        ("many texts of a half", fill(1, r#""\ud800""#, ",", "[", "]")),
-        ("many numbers out of range", fill(1, "1e999", ",", "[", "]")),
-        ("a number of many digits", with_field(&"9".repeat(limit - 10_000))),
-        ("many repeats of a key", fill(1, r#""k":1"#, ",", "{", "}")),
-        ("many objects", fill(1, "{}", ",", "[", "]")),
-        ("many objects with a field", fill(2, r#"{"k":1}"#, ",", "[", "]")),
-        ("many objects in an object", fill(3, r#"{"k":{"l":1}}"#, ",", "[", "]")),
-        ("nested keys of 20 KB", nested),
-        ("many names of 1 KB", with_field(&format!("{{{}}}", long_names.join(",")))),
-    ] {
-        send(&stage, what, &signed(body)).await.expect_forwarded();
-        if let Some(peak) = peak_memory(&stage) {
-            println!("{what}: {peak} KiB at the most until now");
-        }
-    }
     for (what, unit, open, close) in
         [("too many numbers", "0,", "[", "0]"), ("too many arrays", "[],", "[", "0]"), ("too many lists", "[", "", "")]
     {
         let many = unit.repeat(600_000);
-        let body = with_field(&format!("{open}{many}{close}"));
+        let body = hostile::with_field(&format!("{open}{many}{close}"));
         let answer = send(&stage, what, &signed(body)).await;
         match unit {
             // Nested deeper than the parser goes.
@@ -343,14 +299,26 @@ async fn large_bodies_are_answered_in_the_memory_that_the_function_has() {
             _ => answer.expect_code(413, "refused", "too_many_values"),
         }
     }
-    if let Some(peak) = peak_memory(&stage) {
-        assert!(peak < MEMORY, "{peak} KiB");
+    // Twice: what the first round leaves behind in the process is not to add up.
+    for round in 1..=2 {
+        for (what, body) in hostile::bodies() {
+            let is_longer_escaped = json!(body).to_string().len() > largest_text;
+            let request = signed(body);
+            // As an HTTP API hands over what it takes for binary. With its quotation marks escaped, many a body would be
+            // more than Lambda takes.
+            let request = Request { base64: round == 2 || is_longer_escaped, ..request };
+            send(&stage, what, &request).await.expect_forwarded();
+            if let Some(peak) = peak_memory(stage.function.process_id()) {
+                println!("round {round}, {what}: {peak} KiB at the most until now");
+                assert!(peak < MEMORY, "{what}: {peak} KiB");
+            }
+        }
     }
 }
 
 /// The most memory that the process has had, in KiB. Only Linux says.
-fn peak_memory(stage: &Stage) -> Option<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", stage.function.process_id())).ok()?;
+pub fn peak_memory(process_id: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process_id}/status")).ok()?;
     status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.trim().parse().ok())
 }
 
