@@ -171,6 +171,7 @@ impl<'b> Object<'b> {
 const MANY: usize = 128;
 
 /// Whether each field is the last one of its name. Sorted are their places, which take less room than the fields.
+#[cold]
 fn last_of_each_name(fields: &[(Cow<'_, str>, Json<'_>)]) -> Vec<bool> {
     let name = |place: usize| fields.get(place).map(|(name, _)| name);
     let mut places: Vec<usize> = (0..fields.len()).collect();

@@ -6,7 +6,7 @@ use super::stripe;
 pub const LARGEST: usize = 4 * 1024 * 1024;
 
 /// JSON values that a body may have, less those of the event around them.
-const MOST_VALUES: usize = 499_000;
+pub const MOST_VALUES: usize = 499_000;
 
 /// The text of a new event whose object has one more field, with this text as its value.
 pub fn with_field(value: &str) -> String {
@@ -19,9 +19,9 @@ fn with_field_of(event_type: &str, name: &str, value: &str) -> String {
     event.to_string().replace("\"the value\"", value)
 }
 
-/// An event with as many of a unit as fit into the largest body, and of so many values at the most.
-pub fn filled(unit: &Unit, most_values: usize) -> String {
-    let room = LARGEST - with_field("1").len() - 100;
+/// An event with as many of a unit as fit into so many bytes and JSON values.
+pub fn filled(unit: &Unit, bytes: usize, most_values: usize) -> String {
+    let room = bytes - with_field("1").len() - 100;
     let count = (room / (unit.text.len() + 1)).min(most_values / unit.values);
     with_field(&format!("[{}]", vec![&*unit.text; count].join(",")))
 }
@@ -72,7 +72,7 @@ pub fn bodies() -> Vec<(&'static str, String)> {
         let fields: Vec<_> = (0..count).map(field).collect();
         format!("{{{}}}", fields.join(","))
     };
-    let mut out_of_range_at_the_end = filled(&nested(&ESCAPES[..2]), MOST_VALUES - 1);
+    let mut out_of_range_at_the_end = filled(&nested(&ESCAPES[..2]), LARGEST, MOST_VALUES - 1);
     out_of_range_at_the_end.truncate(out_of_range_at_the_end.len() - 1);
     out_of_range_at_the_end.push_str(r#","hostile":1e999}"#);
     let metadata = fields(190, &|number| format!("\"{number}{}\":\"\\n\"", r"\u00e9".repeat(3_500)));
@@ -99,7 +99,8 @@ pub fn bodies() -> Vec<(&'static str, String)> {
         ),
         ("a number out of range at the end", out_of_range_at_the_end),
     ];
-    bodies.into_iter().chain(units().into_iter().map(|(what, unit)| (what, filled(&unit, MOST_VALUES)))).collect()
+    // The small allocations first, and then the large ones: what the former leave behind may be of no use to the latter.
+    units().into_iter().map(|(what, unit)| (what, filled(&unit, LARGEST, MOST_VALUES))).chain(bodies).collect()
 }
 
 /// Escapes of two characters: what has one is copied, and not borrowed from the body.
