@@ -13,6 +13,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::amplitude::batch::{BatchDelivery, BatchSink};
@@ -30,6 +31,7 @@ use crate::projects::{Projects, Unavailable};
 use crate::queue::{Cause, EventQueue, Message, attribute, in_time};
 use crate::record::{ColdStart, Record, Stopwatch};
 use crate::stripe::event::Event;
+use crate::stripe::json::{MOST_VALUES, values_at_most};
 use crate::stripe::references::References;
 use crate::stripe::references::source::ObjectSource;
 
@@ -131,6 +133,9 @@ pub struct Redelivery<S, A, O, Q> {
     references: References<O>,
     queue: Option<Q>,
     dead_letters: Option<Q>,
+    /// For the JSON values of all events that are read and not yet translated. Until then an event takes many times its
+    /// length, and all that wait for Stripe's API wait at the same time. One event of usual size takes a thousandth.
+    room: Semaphore,
     cold_start: ColdStart,
 }
 
@@ -203,7 +208,8 @@ impl<S: ProjectSource, A: BatchSink, O: ObjectSource, Q: EventQueue> Redelivery<
         queue: Option<Q>,
         dead_letters: Option<Q>,
     ) -> Self {
-        Self { projects, amplitude, references, queue, dead_letters, cold_start: ColdStart::default() }
+        let (room, cold_start) = (Semaphore::new(MOST_VALUES), ColdStart::default());
+        Self { projects, amplitude, references, queue, dead_letters, room, cold_start }
     }
 
     /// Delivers a batch, and writes a log line for each message. After a panic, its wave has failed.
@@ -309,6 +315,8 @@ impl<S: ProjectSource, A: BatchSink, O: ObjectSource, Q: EventQueue> Redelivery<
         let body = std::mem::take(&mut item.queued.body);
         let message = Message::read(|name| item.queued.attribute(name), body, now()).ok_or_else(foreign)?;
         item.record.project = Some(message.project.clone());
+        // It is never closed. Who has room waits until `read_until` at the most, so nobody waits for longer.
+        let _room = self.room.acquire_many(values_at_most(message.body.as_bytes())).await;
         let event = match Event::parse(&message.body) {
             Ok(event) => event,
             Err(error) => {

@@ -19,6 +19,9 @@ pub const REGION: &str = "eu-central-1";
 /// How many functions there can be.
 const FUNCTIONS: usize = 300;
 
+/// What template.yaml tells the C library's allocator.
+const GLIBC_TUNABLES: &str = "glibc.malloc.mmap_threshold=131072:glibc.malloc.tcache_count=0";
+
 /// The function of the webhooks.
 const WEBHOOK: &str = env!("CARGO_BIN_EXE_stripe-amplitude");
 
@@ -79,7 +82,11 @@ impl Function {
         let name = format!("function-{number}");
         let emulator = format!("http://{}", emulator().await.address);
         let runtime_api = format!("{emulator}/.rt/{name}");
-        let lambdas = [("AWS_LAMBDA_RUNTIME_API", &*runtime_api), ("AWS_LAMBDA_FUNCTION_NAME", &name)];
+        let lambdas = [
+            ("AWS_LAMBDA_RUNTIME_API", &*runtime_api),
+            ("AWS_LAMBDA_FUNCTION_NAME", &name),
+            ("GLIBC_TUNABLES", GLIBC_TUNABLES),
+        ];
         let variables = [&lambdas, variables].concat();
         let process = Mutex::new(Process::start(binary, &variables, Arc::default()));
         let variables = variables.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
