@@ -404,7 +404,10 @@ impl Doctor {
             Region::Us => "Amplitude (US)",
             Region::Eu => "Amplitude (EU)",
         };
-        let url = import::url_given()?;
+        let url = match import::url_given() {
+            Ok(url) => url,
+            Err(words) => return Ok(report.tell(Finding::problem(words))?),
+        };
         let date = date_of(http, url.as_deref().unwrap_or(region.batch_url())).await;
         let client = Client::new(http.clone(), url);
         for destination in delivery.destinations() {
@@ -429,7 +432,12 @@ impl Doctor {
             }
             // An hour that is complete.
             let hour = clock::now().cast_signed() - LAG - HOUR;
-            report.tell(match Export::new(http.clone(), destination, secret_key)?.check(hour).await {
+            let export = Export::new(http.clone(), destination, secret_key);
+            let checked = match &export {
+                Ok(export) => export.check(hour).await,
+                Err(words) => Err(words.clone()),
+            };
+            report.tell(match checked {
                 Ok(()) => Finding::ok(format!("{key} and {} are of the same project", secret.variable)),
                 Err(why) => Finding::problem(why),
             })?;
