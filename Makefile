@@ -1,6 +1,6 @@
 # The two commands that a newcomer needs: `make run` and `make test`. CONTRIBUTING.md has the rest.
 
-.PHONY: run test check lint instructions artefact pictures soak fuzz bench supply-chain sbom parameters
+.PHONY: run test check lint instructions artefact pictures privacy soak fuzz bench supply-chain sbom parameters
 
 # KEEP_SERVING=1 keeps serving afterwards, PORT=n serves on another port than 3000.
 run:
@@ -18,6 +18,12 @@ pictures: .venv/ready
 	cargo build --locked --package stripe-amplitude-cli
 	.venv/bin/python tests/workbench/pictures.py
 
+# The fields of Stripe's objects, from Stripe's own library, and docs/privacy.md. It names the fields about which nobody
+# has decided yet.
+privacy: .venv/ready
+	.venv/bin/python tests/it/stripe_fields.py >tests/data/stripe-fields/newest.txt
+	RENEW_PRIVACY_PAGE=1 cargo test --locked --package stripe-amplitude --test it privacy
+
 # Everything that takes longer, or that only a change to the project can break.
 check: lint supply-chain instructions artefact
 
@@ -29,6 +35,7 @@ lint: .venv-check/ready
 	$(sam) validate --lint
 	.venv-check/bin/cfn-lint template.yaml
 	.venv-check/bin/python tests/template.py
+	.venv-check/bin/zizmor --offline --no-progress --quiet --strict-collection .github
 
 # The core in instructions, which no other load on the machine changes. Needs valgrind.
 instructions:
@@ -78,7 +85,7 @@ sbom: target/tools/bin/cargo-cyclonedx
 	PATH="$(CURDIR)/target/tools/bin:$$PATH" cargo cyclonedx --format json --features lambda --target aarch64-unknown-linux-gnu --override-filename stripe-amplitude.cdx
 	mv stripe-amplitude.cdx.json target/
 	@# It writes one for each package of the workspace.
-	rm amplitude-emulator/stripe-amplitude.cdx.json benches/peers/hello/stripe-amplitude.cdx.json cli/stripe-amplitude.cdx.json stripe-emulator/stripe-amplitude.cdx.json
+	rm benches/peers/hello/stripe-amplitude.cdx.json crates/*/stripe-amplitude.cdx.json
 
 target/tools/bin/cargo-fuzz target/tools/bin/cargo-deny target/tools/bin/cargo-cyclonedx: target/tools/bin/%:
 	cargo install --locked --quiet --root target/tools --target-dir target/tools/build $*@$($*)

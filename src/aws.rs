@@ -31,7 +31,7 @@ pub struct Access {
 
 impl Access {
     /// What a client of a service needs.
-    pub(crate) fn configuration(&self, http: reqwest::Client, endpoint_url: Option<&str>) -> SdkConfig {
+    pub fn configuration(&self, http: reqwest::Client, endpoint_url: Option<&str>) -> SdkConfig {
         let mut configuration = SdkConfig::builder()
             .behavior_version(BehaviorVersion::v2026_01_12())
             .region(Region::new(self.region.clone()))

@@ -141,6 +141,8 @@ codes! {
     BreakerOpen = "breaker_open",
     /// No time was left to send the event.
     Deadline = "deadline",
+    /// Older than `max_age_days`, and waiting to be looked up in Amplitude.
+    NeedsLookup = "needs_lookup",
     /// The event cannot be written as JSON.
     Unserializable = "unserializable",
 

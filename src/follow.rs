@@ -26,6 +26,8 @@ pub struct Received<'r> {
     pub source: Option<&'r str>,
     /// When it arrived, in Unix seconds.
     pub at: u64,
+    /// Whether somebody made sure that Amplitude does not have it: then its age does not count.
+    pub is_looked_up: bool,
 }
 
 /// What to do with an event, now that all is read that it takes to know.
@@ -66,11 +68,12 @@ pub async fn decide<'b, O: ObjectSource>(
             is_live,
         })
     });
+    let at = if received.is_looked_up { event.created.try_into().unwrap_or(0) } else { received.at };
     let mut objects = Objects::default();
     let mut place = None;
     loop {
         let context = received.context(delivery, can_read.then_some(&objects));
-        let decision = forward(event, &context, received.at, &mut unaudited);
+        let decision = forward(event, &context, at, &mut unaudited);
         let Unread { reference, is_for_products } = match decision.map_err(|missing| delivery.without_rate(missing))? {
             Decision::Read(again, unread) => {
                 event = *again;
@@ -157,7 +160,12 @@ pub fn key_problem(error: ReferenceError) -> Option<StripeKeyProblem> {
 
 impl<'r> From<&'r Message> for Received<'r> {
     fn from(message: &'r Message) -> Self {
-        Self { project: &message.project, source: message.source.as_deref(), at: message.received }
+        Self {
+            project: &message.project,
+            source: message.source.as_deref(),
+            at: message.received,
+            is_looked_up: message.looked_up.is_some(),
+        }
     }
 }
 

@@ -161,6 +161,14 @@ pub enum Failure {
         /// Why.
         error: ReferenceError,
     },
+    /// It is too old to be sent before somebody has made sure that Amplitude does not have it.
+    #[error(
+        "it happened more than {days} days before it came, and Amplitude might count it twice; it becomes a dead letter, and `redrive` looks it up before it sends it"
+    )]
+    NeedsLookup {
+        /// `max_age_days`.
+        days: u32,
+    },
     /// There was no time left to ask Amplitude.
     #[error("no time was left to send the event to Amplitude")]
     Deadline,
@@ -192,6 +200,7 @@ impl Failure {
             Self::Delivery { error, .. } => error.into(),
             Self::Reference { error: ReferenceError::Rate, .. } => Code::StripeRate,
             Self::Reference { .. } => Code::StripeUnavailable,
+            Self::NeedsLookup { .. } => Code::NeedsLookup,
             Self::Deadline => Code::Deadline,
             // Repairing the queue would not deliver the event; repairing the first cause would.
             Self::NotDeferred { failure, .. } => failure.code(),
@@ -214,6 +223,7 @@ impl Failure {
             | Self::Configuration(_)
             | Self::Delivery { .. }
             | Self::Reference { .. }
+            | Self::NeedsLookup { .. }
             | Self::Deadline
             | Self::Panic => Outcome::Failed,
             Self::NotDeferred { failure, .. } => failure.outcome(),
@@ -312,8 +322,8 @@ impl From<&DeliveryError> for Code {
             DeliveryError::InvalidApiKey => Self::AmplitudeInvalidKey,
             DeliveryError::InvalidRequest(Complaint::Silenced) => Self::AmplitudeSilenced,
             DeliveryError::InvalidRequest(_) => Self::AmplitudeRejected,
-            DeliveryError::Forbidden => Self::AmplitudeForbidden,
-            DeliveryError::TooLarge => Self::AmplitudeTooLarge,
+            DeliveryError::Forbidden { .. } => Self::AmplitudeForbidden,
+            DeliveryError::TooLarge { .. } => Self::AmplitudeTooLarge,
             DeliveryError::Throttled => Self::AmplitudeThrottled,
             DeliveryError::Unavailable { .. } => Self::AmplitudeUnavailable,
             DeliveryError::Unexpected { .. } => Self::AmplitudeUnexpected,

@@ -25,9 +25,11 @@ pub mod attribute {
     pub const CODE: &str = "code";
     /// Why it was not delivered: the sentence.
     pub const REASON: &str = "reason";
+    /// When somebody made sure that Amplitude does not have the event, in Unix seconds; absent where nobody did.
+    pub const LOOKED_UP: &str = "looked_up";
 
     /// All of them.
-    pub const ALL: [&str; 5] = [PROJECT, SOURCE, RECEIVED, CODE, REASON];
+    pub const ALL: [&str; 6] = [PROJECT, SOURCE, RECEIVED, CODE, REASON, LOOKED_UP];
 }
 
 /// Why an event is in a queue.
@@ -49,6 +51,9 @@ pub trait EventQueue: Send + Sync {
 
     /// Lets messages, by their receipt handles, become visible again after so long, and not before.
     fn delay(&self, receipts: Vec<(String, Duration)>) -> impl Future<Output = Result<(), QueueError>> + Send;
+
+    /// Deletes messages, by their receipt handles.
+    fn delete(&self, receipts: Vec<String>) -> impl Future<Output = Result<(), QueueError>> + Send;
 }
 
 /// An event on its way through the queue.
@@ -60,6 +65,8 @@ pub struct Message {
     pub source: Option<String>,
     /// When the function received it, in Unix seconds.
     pub received: u64,
+    /// When somebody made sure that Amplitude does not have the event, in Unix seconds. It is sent whatever its age is.
+    pub looked_up: Option<u64>,
     /// As Stripe signed it.
     pub body: VerifiedBody,
 }
@@ -67,11 +74,12 @@ pub struct Message {
 impl Message {
     /// The message with this body and these attributes; `None` where they name no project, so that it is somebody else's.
     /// `received` is for one that does not say when it was.
-    pub(crate) fn read<'a>(attribute: impl Fn(&str) -> Option<&'a str>, body: String, received: u64) -> Option<Self> {
+    pub fn read<'a>(attribute: impl Fn(&str) -> Option<&'a str>, body: String, received: u64) -> Option<Self> {
         Some(Self {
             project: attribute(attribute::PROJECT)?.parse().ok()?,
             source: attribute(attribute::SOURCE).map(str::to_owned),
             received: attribute(attribute::RECEIVED).and_then(|seconds| seconds.parse().ok()).unwrap_or(received),
+            looked_up: attribute(attribute::LOOKED_UP).and_then(|seconds| seconds.parse().ok()),
             body: VerifiedBody::trusted(Bytes::from(body)),
         })
     }
@@ -114,6 +122,10 @@ impl EventQueue for Infallible {
     }
 
     async fn delay(&self, _: Vec<(String, Duration)>) -> Result<(), QueueError> {
+        match *self {}
+    }
+
+    async fn delete(&self, _: Vec<String>) -> Result<(), QueueError> {
         match *self {}
     }
 }

@@ -4,7 +4,8 @@
 //! embedded metric format, too.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
+use std::io::Write;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -23,6 +24,15 @@ use crate::stripe::event_types::API_VERSION;
 use crate::stripe::field_path::FieldPath;
 use crate::translate::Translation;
 use crate::translate::revenue::Revenue;
+
+/// What gives the place of each line, where that is not standard output.
+static OUTPUT: OnceLock<fn() -> Box<dyn Write>> = OnceLock::new();
+
+/// Writes the lines to come on what `output` gives for each. The first call in a process counts.
+#[cfg(feature = "log")]
+pub(crate) fn write_on(output: fn() -> Box<dyn Write>) {
+    let _ = OUTPUT.set(output);
+}
 
 /// What is found out about a delivery on its way.
 #[derive(Debug)]
@@ -185,7 +195,10 @@ impl Record {
         if let Ok(mut line) = serde_json::to_vec(&self.line(level, report, status)) {
             line.push(b'\n');
             // A log that cannot be written must not cost the event.
-            let _ = std::io::stdout().lock().write_all(&line);
+            let _ = match OUTPUT.get() {
+                Some(output) => output().write_all(&line),
+                None => std::io::stdout().lock().write_all(&line),
+            };
         }
     }
 
@@ -572,6 +585,7 @@ mod tests {
             "not_amplitude",
             "breaker_open",
             "deadline",
+            "needs_lookup",
             "unserializable",
             "stripe_unavailable",
             "stripe_rate",
@@ -585,7 +599,7 @@ mod tests {
         assert_eq!(Code::ALL.iter().map(|code| code.as_str()).collect::<Vec<_>>(), codes);
         let outcomes = ["forwarded", "queued", "deferred", "ignored", "refused", "failed", "dead"];
         assert_eq!(Outcome::ALL.map(Outcome::name), outcomes);
-        assert_eq!(attribute::ALL, ["project", "source", "received", "code", "reason"]);
+        assert_eq!(attribute::ALL, ["project", "source", "received", "code", "reason", "looked_up"]);
 
         // With all that a line can have. Each outcome counts another metric.
         let with_user = with_everything();

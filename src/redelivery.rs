@@ -13,6 +13,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::amplitude::batch::{BatchDelivery, BatchSink};
@@ -21,6 +22,7 @@ use crate::amplitude::{AmplitudeKey, Destination};
 use crate::clock::now;
 use crate::code::Code;
 use crate::follow::{Decided, decide};
+use crate::forward::IgnoreReason;
 use crate::outcome::{Failure, Outcome, Report, Success};
 use crate::projects::name::ProjectName;
 use crate::projects::parameters::Project;
@@ -29,6 +31,7 @@ use crate::projects::{Projects, Unavailable};
 use crate::queue::{Cause, EventQueue, Message, attribute, in_time};
 use crate::record::{ColdStart, Record, Stopwatch};
 use crate::stripe::event::Event;
+use crate::stripe::json::{MOST_VALUES, values_at_most};
 use crate::stripe::references::References;
 use crate::stripe::references::source::ObjectSource;
 
@@ -56,8 +59,8 @@ const LONGEST_DELAY_FOR_A_TURN: Duration = Duration::from_secs(15 * 60);
 /// shall not hold up others.
 const READS_LIMIT: Duration = Duration::from_secs(6);
 
-/// What Amplitude refuses for its content is a dead letter when it was refused so often: an answer may be a mistake.
-const REFUSALS_TO_DIE: u32 = 3;
+/// How many waves the messages make that were handed out before, at the most.
+const WAVES: usize = 8;
 
 /// A batch of the queue's messages, as Lambda hands it over. Source: AWS Lambda's documentation, "Using Lambda with
 /// Amazon SQS".
@@ -130,6 +133,9 @@ pub struct Redelivery<S, A, O, Q> {
     references: References<O>,
     queue: Option<Q>,
     dead_letters: Option<Q>,
+    /// For the JSON values of all events that are read and not yet translated. Until then an event takes many times its
+    /// length, and all that wait for Stripe's API wait at the same time. One event of usual size takes a thousandth.
+    room: Semaphore,
     cold_start: ColdStart,
 }
 
@@ -164,6 +170,27 @@ struct Ready {
     destination: Destination,
 }
 
+/// What became of messages.
+#[derive(Default)]
+struct Settled {
+    done: Vec<Done>,
+    /// The receipt handles of those that failed, and how long they wait.
+    delays: Vec<(String, Duration)>,
+}
+
+/// A message that is done with.
+struct Done {
+    message_id: String,
+    receipt_handle: String,
+}
+
+/// Until when a wave may work, and until when it may begin to read from Stripe's API.
+#[derive(Clone, Copy)]
+struct Times {
+    deadline: Instant,
+    read_until: Instant,
+}
+
 /// The events that go to one destination.
 struct Group {
     destination: Destination,
@@ -181,13 +208,14 @@ impl<S: ProjectSource, A: BatchSink, O: ObjectSource, Q: EventQueue> Redelivery<
         queue: Option<Q>,
         dead_letters: Option<Q>,
     ) -> Self {
-        Self { projects, amplitude, references, queue, dead_letters, cold_start: ColdStart::default() }
+        let (room, cold_start) = (Semaphore::new(MOST_VALUES), ColdStart::default());
+        Self { projects, amplitude, references, queue, dead_letters, room, cold_start }
     }
 
-    /// Delivers a batch, and writes a log line for each message. After a panic, all have failed.
+    /// Delivers a batch, and writes a log line for each message. After a panic, its wave has failed.
     pub async fn handle(&self, batch: Batch, invocation: Invocation<'_>) -> BatchAnswer {
         let all: Vec<String> = batch.records.iter().map(|record| record.message_id.clone()).collect();
-        let done = AssertUnwindSafe(self.process(batch, invocation)).catch_unwind().await.unwrap_or_default();
+        let done = self.process(batch, invocation).await;
         // From the whole, so that a message that somebody forgot about has failed and is not deleted.
         let failed = all.into_iter().filter(|message_id| !done.contains(message_id));
         BatchAnswer { batch_item_failures: failed.map(|item_identifier| Failed { item_identifier }).collect() }
@@ -195,15 +223,44 @@ impl<S: ProjectSource, A: BatchSink, O: ObjectSource, Q: EventQueue> Redelivery<
 
     /// Gives the IDs of the messages that are done with.
     async fn process(&self, batch: Batch, invocation: Invocation<'_>) -> HashSet<String> {
-        let time = invocation.time_left.map_or(WITHOUT_DEADLINE, |left| left.saturating_sub(LAMBDA_RESERVE));
-        let deadline = Instant::now() + time;
+        let start = Instant::now();
+        let deadline =
+            start + invocation.time_left.map_or(WITHOUT_DEADLINE, |left| left.saturating_sub(LAMBDA_RESERVE));
         let projects = self.projects_of(&batch, deadline).await;
+        let waves = waves(batch.records);
+        let last = waves.len().saturating_sub(1);
+        let mut all = Settled::default();
+        for (number, wave) in waves.into_iter().enumerate() {
+            // Those that come later get turns to read, too.
+            let reads_limit = if number == 0 && last > 0 { READS_LIMIT / 2 } else { READS_LIMIT };
+            let times = Times { deadline, read_until: deadline.min(start + reads_limit) };
+            let delivered = AssertUnwindSafe(self.deliver_wave(wave, &projects, invocation, times)).catch_unwind();
+            let Settled { done, delays } = delivered.await.unwrap_or_default();
+            if number < last {
+                self.delete(&done, deadline).await;
+            }
+            all.done.extend(done);
+            all.delays.extend(delays);
+        }
+        if let Some(queue) = self.queue.as_ref().filter(|_| !all.delays.is_empty())
+            && let Err(error) = in_time(Instant::now() + QUEUE_LIMIT, queue.delay(all.delays)).await
+        {
+            tracing::warn!(%error, "failed messages could not be delayed; they become visible when the queue's own time is over");
+        }
+        all.done.into_iter().map(|done| done.message_id).collect()
+    }
 
+    async fn deliver_wave(
+        &self,
+        wave: Vec<QueuedMessage>,
+        projects: &HashMap<String, Result<Arc<Project>, Unavailable>>,
+        invocation: Invocation<'_>,
+        Times { deadline, read_until }: Times,
+    ) -> Settled {
         // At the same time, so that those that wait for Stripe's API do not hold up others.
-        let read_until = deadline.min(Instant::now() + READS_LIMIT);
-        let prepared = batch.records.into_iter().map(|queued| async {
+        let prepared = wave.into_iter().map(|queued| async {
             let mut item = self.item(queued, invocation);
-            let ready = self.prepare(&mut item, &projects, read_until).await;
+            let ready = self.prepare(&mut item, projects, read_until).await;
             (item, ready)
         });
         let mut settled = Vec::new();
@@ -224,12 +281,21 @@ impl<S: ProjectSource, A: BatchSink, O: ObjectSource, Q: EventQueue> Redelivery<
         }
         let delivered = join_all(groups.into_values().map(|group| self.deliver(group, deadline)));
         settled.extend(delivered.await.into_iter().flatten());
-        self.settle(settled).await
+        self.settle(settled, deadline).await
+    }
+
+    /// Deletes what is done with, before a wave that may end the process and the answer to Lambda with it.
+    async fn delete(&self, done: &[Done], deadline: Instant) {
+        let Some(queue) = self.queue.as_ref().filter(|_| !done.is_empty()) else { return };
+        let receipts = done.iter().map(|done| done.receipt_handle.clone()).collect();
+        let limit = (deadline + QUEUE_LIMIT).min(Instant::now() + QUEUE_LIMIT);
+        if let Err(error) = in_time(limit, queue.delete(receipts)).await {
+            tracing::warn!(%error, "delivered messages could not be deleted early; Lambda deletes them at the end");
+        }
     }
 
     fn item(&self, queued: QueuedMessage, invocation: Invocation<'_>) -> Item {
-        let receive_count = queued.attributes.get("ApproximateReceiveCount");
-        let receive_count = receive_count.and_then(|count| count.parse().ok()).unwrap_or(1);
+        let receive_count = queued.receive_count();
         let mut record = Record::new(invocation.function, invocation.request_id, self.cold_start.take());
         record.receive_count = Some(receive_count);
         Item { queued, receive_count, record }
@@ -249,6 +315,8 @@ impl<S: ProjectSource, A: BatchSink, O: ObjectSource, Q: EventQueue> Redelivery<
         let body = std::mem::take(&mut item.queued.body);
         let message = Message::read(|name| item.queued.attribute(name), body, now()).ok_or_else(foreign)?;
         item.record.project = Some(message.project.clone());
+        // It is never closed. Who has room waits until `read_until` at the most, so nobody waits for longer.
+        let _room = self.room.acquire_many(values_at_most(message.body.as_bytes())).await;
         let event = match Event::parse(&message.body) {
             Ok(event) => event,
             Err(error) => {
@@ -266,17 +334,25 @@ impl<S: ProjectSource, A: BatchSink, O: ObjectSource, Q: EventQueue> Redelivery<
         let decided = decide(event, (&message).into(), delivery, &self.references, reads, read_until).await;
         let translation = match decided.map_err(Disposition::retry)? {
             Decided::Send(translation) => translation,
+            Decided::Ignore(IgnoreReason::TooOld { days }, _) => {
+                let failure = Failure::NeedsLookup { days };
+                return Err(Disposition::DeadLetter(Box::new(message), failure.code(), failure.to_string()));
+            }
             Decided::Ignore(reason, translation) => {
                 translation.iter().for_each(|translation| item.record.translation(translation));
                 return Err(Disposition::Done(Success::Ignored(reason).into()));
             }
         };
         item.record.translation(&translation);
-        let event = to_raw_value(&translation.event).map_err(|_| {
-            let error = DeliveryError::Unserializable;
-            Disposition::retry(Failure::Delivery { error, key: destination.key })
-        })?;
-        Ok(Ready { message, event, destination })
+        let event = to_raw_value(&translation.event);
+        drop(translation);
+        match event {
+            Ok(event) => Ok(Ready { message, event, destination }),
+            Err(_) => {
+                let (code, reason) = (Code::Unserializable, DeliveryError::Unserializable.to_string());
+                Err(Disposition::DeadLetter(Box::new(message), code, reason))
+            }
+        }
     }
 
     /// The projects that the messages name, loaded at the same time.
@@ -312,7 +388,8 @@ impl<S: ProjectSource, A: BatchSink, O: ObjectSource, Q: EventQueue> Redelivery<
             item.record.redelivery(destination.key, &result);
             let disposition = match result {
                 Ok(()) => Disposition::Done(Report::forwarded()),
-                Err(error) if error.is_about_the_event() && item.receive_count >= REFUSALS_TO_DIE => {
+                // Once is enough: a dead letter can be sent again.
+                Err(error) if error.is_refusal() => {
                     Disposition::DeadLetter(Box::new(message), (&error).into(), error.to_string())
                 }
                 Err(error) => Disposition::retry(Failure::Delivery { error, key: destination.key }),
@@ -322,30 +399,25 @@ impl<S: ProjectSource, A: BatchSink, O: ObjectSource, Q: EventQueue> Redelivery<
         items.into_iter().zip(results).map(settle).collect()
     }
 
-    /// Moves dead letters, delays what failed, writes the lines, and gives the IDs of the messages that are done with.
-    async fn settle(&self, settled: Vec<(Item, Disposition)>) -> HashSet<String> {
-        let limit = Instant::now() + QUEUE_LIMIT;
-        let mut done = HashSet::new();
-        let mut delays = Vec::new();
-        for (item, disposition) in settled {
+    /// Moves dead letters and writes the lines.
+    async fn settle(&self, dispositions: Vec<(Item, Disposition)>, deadline: Instant) -> Settled {
+        let limit = (deadline + QUEUE_LIMIT).min(Instant::now() + QUEUE_LIMIT);
+        let mut settled = Settled::default();
+        for (item, disposition) in dispositions {
             let report = match disposition {
                 Disposition::Done(report) => report,
                 Disposition::Retry(code, reason) => Report::new(Outcome::Failed, code, reason),
                 Disposition::DeadLetter(message, code, reason) => self.bury(&message, code, reason, limit).await,
             };
             item.record.write(&report, None);
+            let QueuedMessage { message_id, receipt_handle, .. } = item.queued;
             if report.outcome == Outcome::Failed {
-                delays.push((item.queued.receipt_handle, delay(report.code, item.receive_count)));
+                settled.delays.push((receipt_handle, delay(report.code, item.receive_count)));
             } else {
-                done.insert(item.queued.message_id);
+                settled.done.push(Done { message_id, receipt_handle });
             }
         }
-        if let Some(queue) = self.queue.as_ref().filter(|_| !delays.is_empty())
-            && let Err(error) = in_time(Instant::now() + QUEUE_LIMIT, queue.delay(delays)).await
-        {
-            tracing::warn!(%error, "failed messages could not be delayed; they become visible when the queue's own time is over");
-        }
-        done
+        settled
     }
 
     /// Puts a message among the dead letters. Where that fails, or there is no dead-letter queue, the message stays in the
@@ -364,9 +436,29 @@ impl<S: ProjectSource, A: BatchSink, O: ObjectSource, Q: EventQueue> Redelivery<
 }
 
 impl QueuedMessage {
+    fn receive_count(&self) -> u32 {
+        self.attributes.get("ApproximateReceiveCount").and_then(|count| count.parse().ok()).unwrap_or(1)
+    }
+
     fn attribute(&self, name: &str) -> Option<&str> {
         self.message_attributes.get(name)?.string_value.as_deref()
     }
+}
+
+/// The messages of a batch in the order of their delivery, so that no message can keep others from theirs for long.
+///
+/// A message that ended the process once (SQS does not say which one did) was handed out before. So the new ones come first.
+/// The others follow a few at a time, or one by one where there are few, in an order that is another one the next time.
+fn waves(records: Vec<QueuedMessage>) -> Vec<Vec<QueuedMessage>> {
+    let (mut old, new): (Vec<_>, Vec<_>) = records.into_iter().partition(|record| record.receive_count() > 1);
+    fastrand::shuffle(&mut old);
+    let mut waves = vec![new];
+    let size = old.len().div_ceil(WAVES).max(1);
+    while !old.is_empty() {
+        waves.push(old.split_off(old.len().saturating_sub(size)));
+    }
+    waves.retain(|wave| !wave.is_empty());
+    waves
 }
 
 /// How long a message waits that was handed out so often, a little less at random, so that what failed together does not
@@ -403,6 +495,7 @@ mod tests {
         fails: HashMap<String, DeliveryError>,
         not_ingested: u64,
         panics: bool,
+        panics_for: Option<&'static str>,
     }
 
     impl BatchSink for Arc<FakeAmplitude> {
@@ -413,6 +506,7 @@ mod tests {
                 event["insert_id"].as_str().unwrap().to_owned()
             };
             let insert_ids: Vec<_> = events.iter().map(|event| insert_id(event)).collect();
+            assert!(!insert_ids.iter().any(|id| self.panics_for == Some(id)));
             self.requests.lock().unwrap().push(insert_ids.clone());
             let results = insert_ids.iter().map(|id| self.fails.get(id).cloned().map_or(Ok(()), Err)).collect();
             BatchDelivery { results, not_ingested: self.not_ingested }
@@ -423,6 +517,7 @@ mod tests {
     struct FakeQueue {
         put: Mutex<Vec<String>>,
         delayed: Mutex<Vec<(String, Duration)>>,
+        deleted: Mutex<Vec<String>>,
         is_down: bool,
         hangs: bool,
     }
@@ -444,6 +539,14 @@ mod tests {
                 std::future::pending().await
             }
             self.delayed.lock().unwrap().extend(receipts);
+            Ok(())
+        }
+
+        async fn delete(&self, receipts: Vec<String>) -> Result<(), QueueError> {
+            if self.hangs {
+                std::future::pending().await
+            }
+            self.deleted.lock().unwrap().extend(receipts);
             Ok(())
         }
     }
@@ -647,13 +750,29 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_amplitude_will_never_take_is_a_dead_letter_the_third_time() {
+    async fn a_refused_event_is_a_dead_letter_at_once_and_an_outage_or_a_page_kills_nothing() {
         use crate::amplitude::client::Complaint;
-        let fails = HashMap::from([("evt_1".to_owned(), DeliveryError::InvalidRequest(Complaint::InvalidField))]);
+        let fails = [
+            ("evt_1", DeliveryError::InvalidRequest(Complaint::InvalidField)),
+            ("evt_2", DeliveryError::Forbidden { is_page: false }),
+            ("evt_3", DeliveryError::TooLarge { is_page: false }),
+            ("evt_4", DeliveryError::Forbidden { is_page: true }),
+            ("evt_5", DeliveryError::TooLarge { is_page: true }),
+            ("evt_6", DeliveryError::NotAmplitude { status: 400 }),
+            ("evt_7", DeliveryError::Throttled),
+            ("evt_8", DeliveryError::InvalidApiKey),
+            ("evt_9", DeliveryError::Unavailable { status: 503 }),
+        ];
+        let fails = fails.map(|(id, error)| (id.to_owned(), error)).into();
         let setup = Setup::new(&COMPLETE, FakeAmplitude { fails, ..FakeAmplitude::default() });
-        assert_eq!(setup.handle(vec![message("a", "shop", 2, &event("evt_1"))]).await, ["a"]);
-        assert_eq!(setup.handle(vec![message("a", "shop", 3, &event("evt_1"))]).await, [""; 0]);
-        assert_eq!(*setup.dead_letters.put.lock().unwrap(), ["amplitude_rejected"]);
+        let messages = (1..10).map(|number| message(&number.to_string(), "shop", 1, &event(&format!("evt_{number}"))));
+        assert_eq!(setup.handle(messages.collect()).await, ["4", "5", "6", "7", "8", "9"]);
+        let dead = setup.dead_letters.put.lock().unwrap().clone();
+        assert_eq!(dead, ["amplitude_rejected", "amplitude_forbidden", "amplitude_too_large"]);
+        for (number, count) in [(4, 50), (9, 99)] {
+            let old = message("old", "shop", count, &event(&format!("evt_{number}")));
+            assert_eq!(setup.handle(vec![old]).await, ["old"]);
+        }
     }
 
     #[tokio::test]
@@ -709,6 +828,70 @@ mod tests {
         let setup = Setup::new(&COMPLETE, FakeAmplitude { panics: true, ..FakeAmplitude::default() });
         let messages = vec![message("a", "shop", 1, &event("evt_1")), message("b", "shop", 1, &event("evt_2"))];
         assert_eq!(setup.handle(messages).await, ["a", "b"]);
+    }
+
+    #[tokio::test]
+    async fn an_event_that_was_too_old_when_it_came_is_a_dead_letter_until_it_is_looked_up() {
+        let setup = Setup::new(&COMPLETE, FakeAmplitude::default());
+        let mut late = message("a", "shop", 1, &event("evt_1"));
+        late["messageAttributes"]["received"]["stringValue"] = json!("1722899101");
+        assert_eq!(setup.handle(vec![late.clone()]).await, [""; 0]);
+        assert_eq!(*setup.dead_letters.put.lock().unwrap(), ["needs_lookup"]);
+        assert!(setup.amplitude.requests.lock().unwrap().is_empty());
+        late["messageAttributes"]["looked_up"] = json!({"stringValue": "1722899200", "dataType": "Number"});
+        assert_eq!(setup.handle(vec![late]).await, [""; 0]);
+        assert_eq!(*setup.amplitude.requests.lock().unwrap(), [["evt_1"]]);
+    }
+
+    /// A panic ends a wave as an abort ends the process; but for that, Lambda would get no answer at all.
+    #[tokio::test]
+    async fn a_message_that_ends_the_process_holds_up_no_other() {
+        let numbers = 0..12;
+        let (mut delivered, mut received) = (HashSet::new(), 1);
+        while delivered.len() < 11 {
+            assert!(received < 100, "{delivered:?}");
+            let amplitude = FakeAmplitude { panics_for: Some("evt_7"), ..FakeAmplitude::default() };
+            let setup = Setup::new(&COMPLETE, amplitude);
+            let waiting = numbers.clone().filter(|number| !delivered.contains(number));
+            let message =
+                |number: u32| message(&number.to_string(), "shop", received, &event(&format!("evt_{number}")));
+            let mut messages: Vec<_> = waiting.map(message).collect();
+            messages.push(self::message("new", "shop", 1, &event("evt_new")));
+            let failed = setup.handle(messages).await;
+            assert!(failed.contains(&"7".to_owned()));
+            assert_eq!(failed.contains(&"new".to_owned()), received == 1, "it shares a wave only with other new ones");
+            delivered.extend(numbers.clone().filter(|number| !failed.contains(&number.to_string())));
+            received += 1;
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_delivered_is_deleted_before_the_next_wave() {
+        let setup = Setup::new(&COMPLETE, FakeAmplitude { panics_for: Some("evt_2"), ..FakeAmplitude::default() });
+        let messages = vec![message("b", "shop", 2, &event("evt_2")), message("a", "shop", 1, &event("evt_1"))];
+        assert_eq!(setup.handle(messages).await, ["b"]);
+        assert_eq!(*setup.queue.deleted.lock().unwrap(), ["receipt-a"]);
+    }
+
+    #[test]
+    fn new_messages_come_first_and_old_ones_in_a_few_waves() {
+        let batch = |counts: &[u32]| {
+            let messages = counts.iter().map(|count| message("a", "shop", *count, &json!({})));
+            messages.map(|message| serde_json::from_value(message).unwrap()).collect()
+        };
+        for (counts, sizes) in [
+            (vec![], vec![]),
+            (vec![1; 500], vec![500]),
+            (vec![2], vec![1]),
+            (vec![2, 1, 9, 1], vec![2, 1, 1]),
+            (vec![2; 8], vec![1; 8]),
+            ([vec![2; 15], vec![1; 7]].concat(), vec![7, 2, 2, 2, 2, 2, 2, 2, 1]),
+        ] {
+            let waves = waves(batch(&counts));
+            assert_eq!(waves.iter().map(Vec::len).collect::<Vec<_>>(), sizes, "{counts:?}");
+            let new = waves.iter().position(|wave| wave.iter().any(|record| record.receive_count() == 1));
+            assert!(new.is_none_or(|position| position == 0), "{counts:?}");
+        }
     }
 
     #[test]

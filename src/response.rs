@@ -39,7 +39,9 @@ fn status_of_failure(failure: &Failure) -> StatusCode {
         Failure::TooLarge | Failure::Event(EventError::TooManyValues) => StatusCode::PAYLOAD_TOO_LARGE,
         Failure::Unreadable | Failure::Signature(_) | Failure::Event(_) => StatusCode::BAD_REQUEST,
         Failure::Configuration(_) | Failure::Panic => StatusCode::INTERNAL_SERVER_ERROR,
-        Failure::Delivery { .. } | Failure::Reference { .. } | Failure::Deadline => StatusCode::BAD_GATEWAY,
+        Failure::Delivery { .. } | Failure::Reference { .. } | Failure::NeedsLookup { .. } | Failure::Deadline => {
+            StatusCode::BAD_GATEWAY
+        }
         Failure::NotDeferred { failure, .. } => status_of_failure(failure),
         Failure::Project(Unavailable::Unreadable(_) | Unavailable::Exhausted) => StatusCode::SERVICE_UNAVAILABLE,
     }

@@ -172,6 +172,11 @@ pub fn translate<'b>(
 /// The property that marks an event which counts as revenue, or takes it back, and does not tell how much.
 const REVENUE_UNKNOWN: &str = "normalized_revenue_unknown";
 
+/// What Amplitude knows an event of these settings by.
+pub fn insert_id_of(event: &stripe::event::Event<'_>, settings: &Settings) -> String {
+    limits::short_id(&insert_id(event, &revenue::revenue(event, settings))).into_owned()
+}
+
 /// The event's ID; for an event that carries the revenue of a reversed refund back, the refund's. Several events, of
 /// different types and API versions, may tell of the one reversal, and Amplitude counts one.
 fn insert_id<'e>(event: &'e stripe::event::Event<'_>, revenue: &Revenue) -> Cow<'e, str> {

@@ -17,7 +17,7 @@ use crate::amplitude::client::{Delivery, DeliveryError, EventSink};
 use crate::clock::{Clock, unix_seconds};
 use crate::code::Code;
 use crate::follow::{Decided, Received, decide};
-use crate::forward::select;
+use crate::forward::{IgnoreReason, select};
 use crate::outcome::{Failure, Success};
 use crate::projects::name::ProjectName;
 use crate::projects::parameters::Project;
@@ -142,7 +142,8 @@ impl<S: ProjectSource, A: EventSink, O: ObjectSource, Q: EventQueue> Webhook<S, 
         let (body, project, source) = self.verify(&name, &header, request, project, deadline, record).await?;
         record.secret_rolling = header.is_rolling();
         record.is_warm = self.projects.is_warm(&name);
-        let message = Message { project: name, source, received: unix_seconds(self.now()), body };
+        let received = unix_seconds(self.now());
+        let message = Message { project: name, source, received, looked_up: None, body };
         let event = Event::parse(&message.body)?;
         record.event(&event, message.source.as_deref(), message.received);
         match self.deliver(event, &message, &project, deadline, record).await {
@@ -165,7 +166,7 @@ impl<S: ProjectSource, A: EventSink, O: ObjectSource, Q: EventQueue> Webhook<S, 
         if let Some(queue) = &self.queue {
             let context = Received::from(message).context(delivery_settings, None);
             if let Err(reason) = select(&event, &context, message.received) {
-                return Ok(Success::Ignored(reason));
+                return self.ignore(reason);
             }
             let pass = pass.insert(self.breaker().pass(self.now()));
             if let Some(success) = self.bypass(queue, message, pass.way, deadline).await {
@@ -181,7 +182,7 @@ impl<S: ProjectSource, A: EventSink, O: ObjectSource, Q: EventQueue> Webhook<S, 
             Decided::Send(translation) => translation,
             Decided::Ignore(reason, translation) => {
                 translation.iter().for_each(|translation| record.translation(translation));
-                return Ok(Success::Ignored(reason));
+                return self.ignore(reason);
             }
         };
         record.translation(&translation);
@@ -220,6 +221,14 @@ impl<S: ProjectSource, A: EventSink, O: ObjectSource, Q: EventQueue> Webhook<S, 
                 tracing::warn!(%error, "the queue could not take the event; it is delivered directly");
                 None
             }
+        }
+    }
+
+    /// Where there is a queue, an event that is too old goes there, and not to waste.
+    fn ignore(&self, reason: IgnoreReason) -> Result<Success, Failure> {
+        match (reason, &self.queue) {
+            (IgnoreReason::TooOld { days }, Some(_)) => Err(Failure::NeedsLookup { days }),
+            _ => Ok(Success::Ignored(reason)),
         }
     }
 
@@ -707,6 +716,10 @@ mod tests {
         async fn delay(&self, _: Vec<(String, Duration)>) -> Result<(), QueueError> {
             Ok(())
         }
+
+        async fn delete(&self, _: Vec<String>) -> Result<(), QueueError> {
+            Ok(())
+        }
     }
 
     /// One delivery through a handler with a queue: the answer, what was put, and how many events were sent directly.
@@ -943,7 +956,7 @@ mod tests {
         for (error, code) in [
             (DeliveryError::Throttled, "amplitude_throttled"),
             (DeliveryError::InvalidApiKey, "amplitude_invalid_key"),
-            (DeliveryError::TooLarge, "amplitude_too_large"),
+            (DeliveryError::TooLarge { is_page: false }, "amplitude_too_large"),
             (DeliveryError::NotAmplitude { status: 200 }, "not_amplitude"),
         ] {
             let outage = Outage::new(&COMPLETE, true);

@@ -80,11 +80,28 @@ NOT_OF_THE_FUNCTION = {
     "RedeliveryFunction": {"DELIVERY", "SIGNATURE_TOLERANCE_SECONDS", "WARM_PROJECTS"},
 }
 
+# A variable for the C library, which is not read in the code.
+ALLOCATOR = "GLIBC_TUNABLES"
+
 # The words of CloudWatch Logs Insights, and Lambda's own fields.
 INSIGHTS = {
     *"SOURCE and as asc by desc fields filter in ispresent like limit not or sort stats".split(),
     *"bin count count_distinct latest max sum".split(),
     *"@duration @maxMemoryUsed @message @requestId @timestamp @type".split(),
+}
+
+# What API Gateway knows of a request, as far as no stranger chooses it, and it is nobody's datum.
+ACCESS_LOG = {
+    "$context.error.message",
+    "$context.httpMethod",
+    "$context.integration.status",
+    "$context.integrationLatency",
+    "$context.requestId",
+    "$context.requestTime",
+    "$context.responseLatency",
+    "$context.responseLength",
+    "$context.routeKey",
+    "$context.status",
 }
 
 # What the runbook names of an event for Amplitude, of Stripe's events and of Stripe's API.
@@ -103,6 +120,8 @@ OTHER_NAMES = {
 # The parameters that change which resources there are, with all that they may be, the default first.
 CHOICES = {
     "Gateway": ["HttpApi", "FunctionUrl"],
+    "AccessLog": ["Disabled", "Enabled"],
+    "ReservedConcurrency": ["", "200"],
     "RedeliveryQueue": ["Enabled", "Disabled"],
     "Alarms": ["Enabled", "Disabled"],
     "AlarmEmail": ["", "who@example.com"],
@@ -130,6 +149,7 @@ def main() -> int:
         check(Stack(template, parameters))
     choice = ""
     check_variables(template["Resources"])
+    check_patterns(template["Parameters"])
     check_names("template.yaml", (ROOT / "template.yaml").read_text())
     check_runbook(template["Resources"])
     mistake_each(METRICS - names_in_log_line(), "the metric {} of tests/template.py is not in src/record.rs")
@@ -282,12 +302,15 @@ def check(stack: Stack) -> None:
                 check_alarm(name, properties, stack)
             case "AWS::CloudWatch::Dashboard":
                 check_dashboard(properties["DashboardBody"], stack)
+            case "AWS::ApiGatewayV2::Stage":
+                check_access_log(name, properties.get("AccessLogSettings"), stack)
         for policy in properties.get("Policies", []):
             check_policy(name, policy["PolicyDocument"])
         if resource["Type"] == "AWS::Serverless::Function" and not str(properties.get("Role", "")).endswith("Role.Arn"):
             mistake(f"{name} has no role of its own: SAM's may write every log of the account")
         if "PolicyDocument" in properties:
             check_policy(name, properties["PolicyDocument"])
+    check_reserved_concurrency(stack)
     if "Queue" in stack.resources:
         check_queues({name: resource.get("Properties", {}) for name, resource in stack.resources.items()})
         check_senders(stack)
@@ -375,6 +398,34 @@ def check_dashboard(body: str, stack: Stack) -> None:
             check_query(where, properties["query"])
     missing = METRICS - shown - (set() if "Queue" in stack.resources else {"dead"})
     mistake_each(missing, "the dashboard does not show {}")
+
+
+def check_access_log(name: str, settings: dict | None, stack: Stack) -> None:
+    """It is there where it is wanted, is one line of JSON, and holds nothing that a stranger can choose."""
+    is_wanted = stack.parameters["AccessLog"] == "Enabled"
+    if is_wanted != (settings is not None) or is_wanted != ("AccessLogGroup" in stack.resources):
+        return mistake(f"{name}: its access log is not there where AccessLog says so, and only there")
+    if settings is None:
+        return None
+    if settings["DestinationArn"] != "AccessLogGroup.Arn":
+        mistake(f"{name}: its access log goes to {settings['DestinationArn']}")
+    line = settings["Format"].strip()
+    if "\n" in line:
+        mistake(f"{name}: the format of its access log is not one line")
+    try:
+        variables = set(json.loads(line).values())
+    except json.JSONDecodeError as error:
+        return mistake(f"{name}: the format of its access log is not JSON: {error.msg}")
+    mistake_each(variables - ACCESS_LOG, f"{name}: its access log has {{}}")
+    mistake_each({"$context.requestId"} - variables, f"{name}: API Gateway takes no format without {{}}")
+
+
+def check_reserved_concurrency(stack: Stack) -> None:
+    """The function that Stripe calls has it, where it is wanted; the queue's has `BatchesAtOnce`."""
+    for name, expected in (("Function", stack.parameters["ReservedConcurrency"] or None), ("RedeliveryFunction", None)):
+        given = stack.resources.get(name, {}).get("Properties", {}).get("ReservedConcurrentExecutions")
+        if given != expected:
+            mistake(f"{name}: its reserved concurrency is {given}, and not {expected}")
 
 
 def check_policy(name: str, policy: dict) -> None:
@@ -487,7 +538,11 @@ def check_variables(resources: dict) -> None:
     in_code -= NOT_OF_THE_TEMPLATE
     given = {}
     for function, others in NOT_OF_THE_FUNCTION.items():
-        given[function] = set(resources[function]["Properties"]["Environment"]["Variables"])
+        variables = resources[function]["Properties"]["Environment"]["Variables"]
+        # The memory of both functions is measured with this value.
+        if variables.get(ALLOCATOR) not in (ROOT / "tests/it/harness/lambda.rs").read_text().split('"'):
+            mistake(f"{function} has another {ALLOCATOR} than tests/it/harness/lambda.rs")
+        given[function] = set(variables) - {ALLOCATOR}
         mistake_each(given[function] - in_code, f"{function} is given {{}}, which src/environment.rs does not read")
         mistake_each(given[function] & others, f"{function} is given {{}}, which is not for it")
         mistake_each(in_code - others - given[function], f"{function} is not given {{}}")
@@ -495,6 +550,14 @@ def check_variables(resources: dict) -> None:
     for function, variables in local.items():
         known = set.union(*given.values()) if function == "Parameters" else given.get(function, set())
         mistake_each(set(variables) - known, f"events/env.json sets {{}} for {function}, which is not given it")
+
+
+def check_patterns(parameters: dict) -> None:
+    """CloudFormation refuses what it should, and nothing else."""
+    pattern = parameters["ReservedConcurrency"]["AllowedPattern"]
+    for value, is_taken in (("", True), ("1", True), ("200", True), ("0", False), ("-1", False), ("1.5", False), ("a", False)):
+        if bool(re.fullmatch(pattern, value)) != is_taken:
+            mistake(f"ReservedConcurrency: {value!r} is {'refused' if is_taken else 'taken'}")
 
 
 def check_runbook(resources: dict) -> None:

@@ -6,4 +6,5 @@ pub mod event;
 pub mod message;
 pub mod mutation;
 pub mod reference;
+pub mod shape;
 pub mod stage;

@@ -1,9 +1,10 @@
 //! Delivers many events to Amplitude's Batch API, and takes requests apart that it refuses for some of them.
 //!
-//! Amplitude takes a request as a whole or not at all. A 400 names the events that it complains of, perhaps only the
-//! first: they are taken out, and the rest is sent again. Where none is named, the request is halved, until what is
-//! refused stands alone. Source: Amplitude's Batch Event Upload documentation.
+//! Amplitude takes a request as a whole or not at all. A 400 names the events that it refuses, perhaps only the first. They
+//! are taken out, and the rest is sent again; where none is named, the request is halved. An event is refused only by the
+//! answer to a request in which it is alone. Source: Amplitude's Batch Event Upload documentation.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -49,7 +50,8 @@ pub trait BatchSink: Send + Sync {
 /// How the delivery of many events went.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BatchDelivery {
-    /// What came of each event, in their order.
+    /// What came of each event, in their order. A refusal ([`DeliveryError::is_refusal`]) is the answer to a request in which
+    /// the event was alone.
     pub results: Vec<Result<(), DeliveryError>>,
     /// How many events Amplitude did not count, although it accepted the requests that they were in. Amplitude does not say
     /// which ones. See [`Accepted::not_ingested`].
@@ -69,54 +71,34 @@ impl BatchSink for Client {
         let mut waiting = requests(events);
         while let Some(indexes) = waiting.pop() {
             let answer = if requests_left == 0 {
-                Answer { result: Err(DeliveryError::Postponed), named: Vec::new() }
+                Answer { result: Err(DeliveryError::Postponed), named: BTreeMap::new() }
             } else {
                 let events: Vec<_> = indexes.iter().filter_map(|index| Some(&**events.get(*index)?)).collect();
                 self.send_as_one(&events, destination, deadline, &mut requests_left).await
             };
-            let (settled, rest) = take_apart(indexes, &answer);
             if let Ok(accepted) = answer.result {
-                not_ingested += accepted.not_ingested(settled.len());
+                not_ingested += accepted.not_ingested(indexes.len());
             }
-            for index in settled {
+            let Parts { settled, next, last } = take_apart(indexes, answer);
+            for (index, settled) in settled {
                 if let Some(result) = results.get_mut(index) {
-                    *result = answer.result.clone().map(drop);
+                    *result = settled;
                 }
             }
-            waiting.extend(rest);
+            waiting.extend(next);
+            waiting.splice(0..0, last);
         }
         BatchDelivery { results, not_ingested }
     }
 }
 
-/// What Amplitude says to a request, and which events of it, by their position, it complains of.
+/// What Amplitude says about a request, and about the events that it names, by their position in the request.
 struct Answer {
     result: Result<Accepted, DeliveryError>,
-    named: Vec<usize>,
+    named: BTreeMap<usize, DeliveryError>,
 }
 
 impl Client {
-    /// Asks whether Amplitude refuses a key, and leaves nothing there: the request has an event without anything in it, so
-    /// it is refused as a whole in any case, for the key or for the event. Source: Amplitude's Batch Event Upload
-    /// documentation, "Response format".
-    ///
-    /// # Errors
-    /// [`DeliveryError::InvalidApiKey`], or why it cannot be told.
-    pub async fn check_key(&self, destination: &Destination, deadline: Instant) -> Result<(), DeliveryError> {
-        let events = [serde_json::Map::new()];
-        let request = Request::new(&events, destination.api_key.expose_secret());
-        let body = serde_json::to_vec(&request).map_err(|_| DeliveryError::Unserializable)?;
-        let url = self.batch_url(destination.region);
-        let answer = timeout_at(deadline, self.post(url, body.into())).await.unwrap_or(Err(DeliveryError::Timeout));
-        let (status, body) = answer?;
-        match understand(status, &body) {
-            Err(DeliveryError::InvalidRequest(_)) => Ok(()),
-            // Amplitude does not take such an event.
-            Ok(_) => Err(DeliveryError::NotAmplitude { status: status.as_u16() }),
-            Err(error) => Err(error),
-        }
-    }
-
     async fn send_as_one(
         &self,
         events: &[&RawValue],
@@ -126,7 +108,7 @@ impl Client {
     ) -> Answer {
         let url = self.batch_url(destination.region);
         let Ok(body) = serde_json::to_vec(&Request::new(events, destination.api_key.expose_secret())) else {
-            return Answer { result: Err(DeliveryError::Unserializable), named: Vec::new() };
+            return Answer { result: Err(DeliveryError::Unserializable), named: BTreeMap::new() };
         };
         let body = Bytes::from(body);
         let attempt_limit = ATTEMPT_LIMIT + Duration::from_millis((body.len() / BYTES_PER_MILLISECOND) as u64);
@@ -137,11 +119,8 @@ impl Client {
             let limit = deadline.min(Instant::now() + attempt_limit);
             let answer = timeout_at(limit, self.post(url, body.clone())).await.unwrap_or(Err(DeliveryError::Timeout));
             let (result, named) = match answer {
-                Ok((status, body)) => {
-                    let named = named_events(&body).into_iter().filter(|position| *position < events.len());
-                    (understand(status, &body), named.collect())
-                }
-                Err(error) => (Err(error), Vec::new()),
+                Ok((status, body)) => (understand(status, &body), named_events(status, &body)),
+                Err(error) => (Err(error), BTreeMap::new()),
             };
             let pause = FIRST_PAUSE.mul_f64(f64::from(attempts) * fastrand::f64());
             let again = matches!(&result, Err(error) if error.is_transient());
@@ -192,25 +171,51 @@ fn requests(events: &[Box<RawValue>]) -> Vec<Vec<usize>> {
     requests
 }
 
-/// The events that the answer settles, and the requests that the others go into.
-fn take_apart(indexes: Vec<usize>, answer: &Answer) -> (Vec<usize>, Vec<Vec<usize>>) {
-    let Err(error) = &answer.result else { return (indexes, Vec::new()) };
-    let is_about_some = error.is_about_the_event() || matches!(error, DeliveryError::Forbidden);
-    let names_some = is_about_some || matches!(error, DeliveryError::Throttled);
-    if names_some && !answer.named.is_empty() {
-        let is_named = |position: usize| answer.named.contains(&position);
-        let (settled, rest): (Vec<_>, Vec<_>) =
-            indexes.into_iter().enumerate().partition(|(position, _)| is_named(*position));
-        let indexes =
-            |with_positions: Vec<(usize, usize)>| with_positions.into_iter().map(|(_, index)| index).collect();
-        let rest: Vec<usize> = indexes(rest);
-        return (indexes(settled), if rest.is_empty() { Vec::new() } else { vec![rest] });
+/// What follows from the answer to a request.
+#[derive(Default)]
+struct Parts {
+    /// The events that the answer decides on.
+    settled: Vec<(usize, Result<(), DeliveryError>)>,
+    /// The requests in which the others are sent next.
+    next: Vec<Vec<usize>>,
+    /// The requests that are sent last: each has one of the events that the answer refuses. The events that Amplitude accepts
+    /// must not wait for them.
+    last: Vec<Vec<usize>>,
+}
+
+fn take_apart(indexes: Vec<usize>, answer: Answer) -> Parts {
+    let Answer { result, mut named } = answer;
+    let settle = |indexes: Vec<usize>, result: Result<(), DeliveryError>| Parts {
+        settled: indexes.into_iter().map(|index| (index, result.clone())).collect(),
+        ..Parts::default()
+    };
+    let error = match result {
+        Ok(_) => return settle(indexes, Ok(())),
+        Err(error) => error,
+    };
+    let is_about_some = error.is_refusal() || error == DeliveryError::Throttled;
+    named.retain(|position, _| *position < indexes.len());
+    if is_about_some && !named.is_empty() {
+        let is_alone = indexes.len() == 1;
+        let (mut parts, mut rest) = (Parts::default(), Vec::new());
+        for (position, index) in indexes.into_iter().enumerate() {
+            match named.remove(&position) {
+                Some(error) if is_alone || !error.is_refusal() => parts.settled.push((index, Err(error))),
+                Some(_) => parts.last.push(vec![index]),
+                None => rest.push(index),
+            }
+        }
+        if !rest.is_empty() {
+            parts.next.push(rest);
+        }
+        return parts;
     }
-    if is_about_some && indexes.len() > 1 {
+    // A smaller request may pass even a proxy.
+    if (error.is_refusal() || matches!(error, DeliveryError::TooLarge { .. })) && indexes.len() > 1 {
         let (one, other) = indexes.split_at(indexes.len() / 2);
-        return (Vec::new(), vec![one.to_vec(), other.to_vec()]);
+        return Parts { next: vec![one.to_vec(), other.to_vec()], ..Parts::default() };
     }
-    (indexes, Vec::new())
+    settle(indexes, Err(error))
 }
 
 #[cfg(test)]
@@ -220,6 +225,7 @@ mod tests {
     use serde_json::value::to_raw_value;
     use tokio::net::TcpListener;
 
+    use super::super::client::Complaint;
     use super::super::{AmplitudeKey, Region};
     use super::*;
     use crate::amplitude::event::{Event, LIBRARY};
@@ -279,7 +285,46 @@ mod tests {
         for (number, result) in results.iter().enumerate() {
             assert_eq!(result.is_err(), refused.contains(&number), "{number}");
         }
-        assert_eq!((emulator.requests().requests, emulator.events().len()), (2, 97));
+        // All, the rest, and each of the three alone.
+        assert_eq!((emulator.requests().requests, emulator.events().len()), (5, 97));
+    }
+
+    #[tokio::test]
+    async fn an_event_is_refused_only_by_the_answer_to_a_request_in_which_it_is_alone() {
+        let names_the_first = answer(400, json!({"code": 400, "events_with_invalid_fields": {"time": [0]}}));
+        let (results, emulator) = deliver(&events(3, &[]), &[names_the_first]).await;
+        assert_eq!((results, emulator.requests().requests), (vec![Ok(()); 3], 3));
+    }
+
+    /// Each list of an answer says something of its own about the events that it names.
+    #[tokio::test]
+    async fn of_one_answer_some_events_are_refused_and_others_wait() {
+        let silenced = DeliveryError::InvalidRequest(Complaint::Silenced);
+        let lists = json!({
+            "code": 400, "silenced_events": [0], "silenced_devices": ["a"],
+            "throttled_events": [0, 1], "throttled_devices": {"b": 31},
+        });
+        let accepted = answer(200, json!({"code": 200, "events_ingested": 2}));
+        let alone = answer(400, json!({"code": 400, "silenced_events": [0], "silenced_devices": ["a"]}));
+        let (results, emulator) = deliver(&events(4, &[]), &[answer(400, lists), accepted, alone]).await;
+        assert_eq!(results, [Err(silenced), Err(DeliveryError::Throttled), Ok(()), Ok(())]);
+        assert_eq!(emulator.requests().requests, 3);
+    }
+
+    #[tokio::test]
+    async fn the_page_of_a_proxy_refuses_no_event() {
+        let page =
+            |status| Fault::Answer(FaultyAnswer { status, text: Some("<html>".to_owned()), ..FaultyAnswer::default() });
+        for status in [400, 403, 413] {
+            let (results, _) = deliver(&events(2, &[]), &vec![page(status); 3]).await;
+            assert!(results.iter().all(|result| !result.as_ref().unwrap_err().is_refusal()), "{status}: {results:?}");
+        }
+        let lists = answer(403, json!({"code": 400, "silenced_events": [0]}));
+        let (results, emulator) = deliver(&events(2, &[]), &[lists]).await;
+        assert_eq!(
+            (results, emulator.requests().requests),
+            (vec![Err(DeliveryError::Forbidden { is_page: true }); 2], 1)
+        );
     }
 
     fn answer(status: u16, body: serde_json::Value) -> Fault {
@@ -363,25 +408,5 @@ mod tests {
         assert_eq!(sizes, [22, 22, 6]);
         assert_eq!(requests(&[]).len(), 0);
         assert!(Room::default().takes(30_000_000));
-    }
-
-    #[tokio::test]
-    async fn a_key_is_checked_and_nothing_is_left() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/batch", listener.local_addr().unwrap());
-        let emulator = Emulator::new(Configuration { api_keys: vec!["key".to_owned()], ..Configuration::default() });
-        tokio::spawn(emulator.clone().serve(listener));
-        let client = Client::new(crate::http_client::build(None).unwrap(), Some(url));
-        let check = async |api_key: &str| {
-            let destination = Destination { region: Region::Us, api_key: api_key.into(), key: AmplitudeKey::Main };
-            client.check_key(&destination, Instant::now() + Duration::from_secs(20)).await
-        };
-        assert_eq!(check("key").await, Ok(()));
-        assert_eq!(check("other").await, Err(DeliveryError::InvalidApiKey));
-        emulator.order(Fault::answer(503), 1);
-        assert_eq!(check("key").await, Err(DeliveryError::Unavailable { status: 503 }));
-        emulator.order(Fault::answer(200), 1);
-        assert!(check("key").await.is_err());
-        assert!(emulator.events().is_empty());
     }
 }

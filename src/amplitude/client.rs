@@ -1,6 +1,6 @@
 //! Delivers an event to Amplitude's HTTP V2 API, within a deadline.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::error::Error as _;
 use std::time::Duration;
 
@@ -213,36 +213,50 @@ pub(super) fn understand(status: StatusCode, body: &[u8]) -> Result<Accepted, De
         (400, Some(Answer { error: Value::String(error), .. })) if error.starts_with("Invalid API key") => {
             Err(DeliveryError::InvalidApiKey)
         }
-        (400, Some(answer)) if answer.code == 400 => Err(DeliveryError::InvalidRequest(answer.complaint())),
-        // A page of something in between says nothing about the event, which must not become a dead letter by it.
+        (400, Some(answer)) if answer.code == 400 => Err(answer.refusal()),
         (400, _) => Err(DeliveryError::NotAmplitude { status: 400 }),
-        (403, _) => Err(DeliveryError::Forbidden),
-        (413, _) => Err(DeliveryError::TooLarge),
+        (403, answer) => Err(DeliveryError::Forbidden { is_page: answer.is_none_or(|answer| answer.code != 403) }),
+        (413, answer) => Err(DeliveryError::TooLarge { is_page: answer.is_none_or(|answer| answer.code != 413) }),
         (429, _) => Err(DeliveryError::Throttled),
         (status @ (500 | 502 | 503 | 504), _) => Err(DeliveryError::Unavailable { status }),
         (status, _) => Err(DeliveryError::Unexpected { status }),
     }
 }
 
-/// The events of a request that an answer complains of, by their position.
-pub(super) fn named_events(body: &[u8]) -> BTreeSet<usize> {
+/// The events of a request that an answer names, by their position, each with what the answer says about it: its lists are
+/// of different kinds, and one answer may have several. Empty where the answer is not Amplitude's.
+pub(super) fn named_events(status: StatusCode, body: &[u8]) -> BTreeMap<usize, DeliveryError> {
     let answer: Answer = serde_json::from_slice(body).unwrap_or_default();
-    let by_field = [
-        &answer.events_with_invalid_fields,
-        &answer.events_with_missing_fields,
-        &answer.events_with_invalid_id_lengths,
-    ];
-    let lists = by_field.into_iter().filter_map(Value::as_object).flat_map(serde_json::Map::values);
-    lists
-        .chain([&answer.silenced_events, &answer.throttled_events])
-        .filter_map(Value::as_array)
-        .flatten()
-        .filter_map(|index| usize::try_from(index.as_u64()?).ok())
-        .collect()
+    if answer.code != status.as_u16() {
+        return BTreeMap::new();
+    }
+    let mut named = BTreeMap::new();
+    // Where an event is in several lists, the first says why: one that will never be accepted must not wait.
+    for (list, complaint) in answer.complaints() {
+        positions(list, &mut |position| {
+            named.entry(position).or_insert(DeliveryError::InvalidRequest(complaint));
+        });
+    }
+    positions(&answer.throttled_events, &mut |position| {
+        named.entry(position).or_insert(DeliveryError::Throttled);
+    });
+    named
+}
+
+/// The positions in a list, or in the lists of each field.
+fn positions(list: &Value, tell: &mut impl FnMut(usize)) {
+    match list {
+        Value::Array(items) => {
+            items.iter().filter_map(|item| usize::try_from(item.as_u64()?).ok()).for_each(tell);
+        }
+        Value::Object(fields) => fields.values().filter(|list| list.is_array()).for_each(|list| positions(list, tell)),
+        _ => {}
+    }
 }
 
 impl Answer {
-    fn complaint(&self) -> Complaint {
+    /// The lists of what will never be accepted.
+    fn complaints(&self) -> [(&Value, Complaint); 6] {
         [
             (&self.events_with_invalid_id_lengths, Complaint::IdLength),
             (&self.events_with_missing_fields, Complaint::MissingField),
@@ -251,9 +265,16 @@ impl Answer {
             (&self.silenced_devices, Complaint::Silenced),
             (&self.events_with_invalid_fields, Complaint::InvalidField),
         ]
-        .into_iter()
-        .find_map(|(list, complaint)| is_filled(list).then_some(complaint))
-        .unwrap_or(Complaint::Unknown)
+    }
+
+    /// What a 400 says about the request.
+    fn refusal(&self) -> DeliveryError {
+        let complaint =
+            self.complaints().into_iter().find_map(|(list, complaint)| is_filled(list).then_some(complaint));
+        match complaint {
+            None if is_filled(&self.throttled_events) => DeliveryError::Throttled,
+            complaint => DeliveryError::InvalidRequest(complaint.unwrap_or(Complaint::Unknown)),
+        }
     }
 }
 
@@ -306,10 +327,16 @@ pub enum DeliveryError {
     InvalidRequest(Complaint),
     /// 403.
     #[error("403: Amplitude's firewall refused the request")]
-    Forbidden,
+    Forbidden {
+        /// The answer is not Amplitude's JSON, but the page of a firewall or proxy. It says nothing about the event.
+        is_page: bool,
+    },
     /// 413.
     #[error("413: the event is larger than Amplitude takes (1 MB)")]
-    TooLarge,
+    TooLarge {
+        /// As above.
+        is_page: bool,
+    },
     /// 429.
     #[error("429: too many events for this user, this device or this plan at the moment")]
     Throttled,
@@ -366,8 +393,8 @@ impl DeliveryError {
     pub fn code(&self) -> Option<u16> {
         match *self {
             Self::InvalidApiKey | Self::InvalidRequest(_) => Some(400),
-            Self::Forbidden => Some(403),
-            Self::TooLarge => Some(413),
+            Self::Forbidden { .. } => Some(403),
+            Self::TooLarge { .. } => Some(413),
             Self::Throttled => Some(429),
             Self::Unavailable { status }
             | Self::Unexpected { status }
@@ -381,9 +408,10 @@ impl DeliveryError {
         matches!(self, Self::Connect | Self::Broken)
     }
 
-    /// Whether Amplitude will not take the event at any other time, either. 403 may be about us and not about the event.
-    pub fn is_about_the_event(&self) -> bool {
-        matches!(self, Self::InvalidRequest(_) | Self::TooLarge | Self::Unserializable)
+    /// Whether Amplitude itself says that it will never accept an event of the request. Anything else is about the request,
+    /// and counts against no event.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::InvalidRequest(_) | Self::Forbidden { is_page: false } | Self::TooLarge { is_page: false })
     }
 
     /// Whether another attempt may go better. 429 is not: Amplitude asks for 30 s of patience.
@@ -571,9 +599,12 @@ mod tests {
             (400, "<html>hidden", Err(NotAmplitude { status: 400 })),
             (400, "", Err(NotAmplitude { status: 400 })),
             (400, r#"{"message":"hidden"}"#, Err(NotAmplitude { status: 400 })),
-            (403, "", Err(Forbidden)),
+            (403, r#"{"code":403,"error":"Forbidden"}"#, Err(Forbidden { is_page: false })),
+            (403, "<html>hidden", Err(Forbidden { is_page: true })),
+            (403, r#"{"message":"hidden"}"#, Err(Forbidden { is_page: true })),
             (404, "", Err(Unexpected { status: 404 })),
-            (413, "", Err(TooLarge)),
+            (413, r#"{"code":413,"error":"Payload too large"}"#, Err(TooLarge { is_page: false })),
+            (413, "", Err(TooLarge { is_page: true })),
             (429, r#"{"throttled_users":{"hidden":7}}"#, Err(Throttled)),
             (500, "<html>hidden", Err(Unavailable { status: 500 })),
             (502, "", Err(Unavailable { status: 502 })),
@@ -589,6 +620,22 @@ mod tests {
                 assert_eq!(error.code(), Some(status));
             }
         }
+    }
+
+    #[test]
+    fn each_list_says_something_of_its_own() {
+        let body =
+            br#"{"code":400,"silenced_events":[1],"throttled_events":[0,1],"events_with_invalid_fields":{"time":[2]}}"#;
+        let invalid = |complaint| DeliveryError::InvalidRequest(complaint);
+        let named = named_events(StatusCode::BAD_REQUEST, body);
+        let (silenced, wrong) = (invalid(Complaint::Silenced), invalid(Complaint::InvalidField));
+        assert_eq!(named, [(0, DeliveryError::Throttled), (1, silenced.clone()), (2, wrong)].into());
+        assert_eq!(named_events(StatusCode::FORBIDDEN, body), BTreeMap::new(), "not Amplitude's");
+
+        let only_throttled = br#"{"code":400,"throttled_events":[0]}"#;
+        assert_eq!(understand(StatusCode::BAD_REQUEST, only_throttled), Err(DeliveryError::Throttled));
+        let both = br#"{"code":400,"throttled_events":[0],"silenced_devices":["hidden"]}"#;
+        assert_eq!(understand(StatusCode::BAD_REQUEST, both), Err(silenced));
     }
 
     #[test]

@@ -6,7 +6,8 @@ use std::time::Duration;
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_sqs::types::{
-    ChangeMessageVisibilityBatchRequestEntry, Message as SqsMessage, MessageAttributeValue, QueueAttributeName,
+    BatchResultErrorEntry, ChangeMessageVisibilityBatchRequestEntry, DeleteMessageBatchRequestEntry,
+    MessageAttributeValue,
 };
 use aws_types::SdkConfig;
 
@@ -42,71 +43,6 @@ impl Sqs {
     fn client(&self) -> &Client {
         self.client.get_or_init(|| Client::new(&self.configuration))
     }
-
-    /// How many messages there are, about: SQS's own counts lag behind.
-    ///
-    /// # Errors
-    /// Where SQS cannot be asked.
-    pub async fn count(&self) -> Result<u64, QueueError> {
-        let name = QueueAttributeName::ApproximateNumberOfMessages;
-        let request = self.client().get_queue_attributes().queue_url(&self.url).attribute_names(name.clone());
-        let answer = request.send().await.map_err(|error| understand(&error))?;
-        let count = answer.attributes.and_then(|attributes| attributes.get(&name)?.parse().ok());
-        Ok(count.unwrap_or_default())
-    }
-
-    /// Up to ten messages; nobody else sees them for so long. None where there are no more.
-    ///
-    /// # Errors
-    /// Where SQS cannot be asked.
-    pub async fn receive(&self, hidden_for: Duration) -> Result<Vec<Letter>, QueueError> {
-        let request = self
-            .client()
-            .receive_message()
-            .queue_url(&self.url)
-            .max_number_of_messages(10)
-            .visibility_timeout(i32::try_from(hidden_for.as_secs()).unwrap_or(i32::MAX))
-            // Looks into all of the queue's servers, and not only into some.
-            .wait_time_seconds(1)
-            .message_attribute_names("All");
-        let answer = request.send().await.map_err(|error| understand(&error))?;
-        Ok(answer.messages.unwrap_or_default().into_iter().map(Letter::from).collect())
-    }
-
-    /// Deletes a message.
-    ///
-    /// # Errors
-    /// Where it is not deleted.
-    pub async fn delete(&self, receipt: &str) -> Result<(), QueueError> {
-        let request = self.client().delete_message().queue_url(&self.url).receipt_handle(receipt);
-        request.send().await.map(drop).map_err(|error| understand(&error))
-    }
-}
-
-/// A message that was taken out of a queue.
-#[derive(Clone, Debug)]
-pub struct Letter {
-    /// To delete it or to let it become visible.
-    pub receipt: String,
-    /// Why it is in the queue: the stable code. `None` where somebody else or an older version put it there.
-    pub code: Option<String>,
-    /// Why it is in the queue, for people.
-    pub reason: Option<String>,
-    /// The event; `None` where the message is somebody else's.
-    pub message: Option<Message>,
-}
-
-impl From<SqsMessage> for Letter {
-    fn from(message: SqsMessage) -> Self {
-        let attributes = message.message_attributes.unwrap_or_default();
-        let attribute = |name: &str| attributes.get(name)?.string_value.as_deref();
-        Self {
-            receipt: message.receipt_handle.unwrap_or_default(),
-            code: attribute(attribute::CODE).map(str::to_owned),
-            reason: attribute(attribute::REASON).map(str::to_owned),
-            message: Message::read(attribute, message.body.unwrap_or_default(), 0),
-        }
-    }
 }
 
 impl EventQueue for Sqs {
@@ -133,7 +69,11 @@ impl EventQueue for Sqs {
             Some(source) => request.message_attributes(attribute::SOURCE, text(source)?),
             None => request,
         };
-        request.send().await.map(drop).map_err(|error| understand(&error))
+        let request = match message.looked_up {
+            Some(seconds) => request.message_attributes(attribute::LOOKED_UP, value("Number", &seconds.to_string())?),
+            None => request,
+        };
+        request.send().await.map(drop).map_err(|error| map_sdk_error(&error))
     }
 
     async fn delay(&self, receipts: Vec<(String, Duration)>) -> Result<(), QueueError> {
@@ -141,6 +81,14 @@ impl EventQueue for Sqs {
         // What fails for some shall not keep the others from their delay.
         for receipts in receipts.chunks(LARGEST_BATCH) {
             result = self.delay_batch(receipts).await.and(result);
+        }
+        result
+    }
+
+    async fn delete(&self, receipts: Vec<String>) -> Result<(), QueueError> {
+        let mut result = Ok(());
+        for receipts in receipts.chunks(LARGEST_BATCH) {
+            result = self.delete_batch(receipts).await.and(result);
         }
         result
     }
@@ -156,14 +104,26 @@ impl Sqs {
                 .visibility_timeout(i32::try_from(delay.as_secs()).unwrap_or(i32::MAX));
             request = request.entries(entry.build().map_err(|_| unusable())?);
         }
-        let answer = request.send().await.map_err(|error| understand(&error))?;
-        // The answer to a batch is a success even where every entry of it failed.
-        match answer.failed.first() {
-            Some(failed) => {
-                Err(QueueError::Refused { code: failed.code.clone(), words: "some messages are not delayed" })
-            }
-            None => Ok(()),
+        let answer = request.send().await.map_err(|error| map_sdk_error(&error))?;
+        all(&answer.failed, "some messages are not delayed")
+    }
+
+    async fn delete_batch(&self, receipts: &[String]) -> Result<(), QueueError> {
+        let mut request = self.client().delete_message_batch().queue_url(&self.url);
+        for (number, receipt) in receipts.iter().enumerate() {
+            let entry = DeleteMessageBatchRequestEntry::builder().id(number.to_string()).receipt_handle(receipt);
+            request = request.entries(entry.build().map_err(|_| unusable())?);
         }
+        let answer = request.send().await.map_err(|error| map_sdk_error(&error))?;
+        all(&answer.failed, "some messages are not deleted")
+    }
+}
+
+/// The answer to a batch is a success even where every entry of it failed.
+fn all(failed: &[BatchResultErrorEntry], words: &'static str) -> Result<(), QueueError> {
+    match failed.first() {
+        Some(failed) => Err(QueueError::Refused { code: failed.code.clone(), words }),
+        None => Ok(()),
     }
 }
 
@@ -180,8 +140,8 @@ fn unusable() -> QueueError {
     QueueError::Refused { code: "no code".to_owned(), words: "the request cannot be built" }
 }
 
-/// AWS's texts can hold ARNs; only the code passes.
-fn understand<E: ProvideErrorMetadata>(error: &SdkError<E>) -> QueueError {
+/// What a call's error means. AWS's texts can hold ARNs; only the code passes.
+pub fn map_sdk_error<E: ProvideErrorMetadata>(error: &SdkError<E>) -> QueueError {
     let code = match error {
         SdkError::TimeoutError(_) => return QueueError::Timeout,
         SdkError::DispatchFailure(_) | SdkError::ResponseError(_) => return QueueError::Connection,
@@ -190,7 +150,7 @@ fn understand<E: ProvideErrorMetadata>(error: &SdkError<E>) -> QueueError {
     let words = match code.trim_start_matches("AWS.SimpleQueueService.") {
         "RequestThrottled" | "ThrottlingException" | "OverLimit" => "its rate limit is reached",
         "AccessDenied" | "AccessDeniedException" => {
-            "access is denied: the function's role needs sqs:SendMessage on the queue, and redelivery sqs:ChangeMessageVisibility"
+            "access is denied: the function's role needs sqs:SendMessage on the queue, and redelivery sqs:ChangeMessageVisibility and sqs:DeleteMessage"
         }
         "QueueDoesNotExist" | "NonExistentQueue" => "there is no such queue; look at REDELIVERY_QUEUE_URL",
         "InvalidMessageContents" => "the event has characters that SQS does not take",

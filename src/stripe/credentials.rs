@@ -2,15 +2,28 @@
 //! settings may lead to one.
 
 /// Their names.
-pub const CREDENTIALS: [&str; 15] = [
+pub const CREDENTIALS: [&str; 37] = [
     "client_secret",
     "secret",
     "password",
+    "private_key_file_password",
+    "admin_menu_passcode",
+    "auth_code",
+    "client_token",
+    "persistent_token",
     "cvc",
-    // It proves to a bank that 3-D Secure was completed.
+    "cvc_token",
+    // They prove to a bank that 3-D Secure was completed, or that a chip was read; the messages hold the proof.
     "cryptogram",
+    "application_cryptogram",
+    "emv_auth_data",
+    "evidence_transaction_certificate",
+    "ares",
+    "rreq",
     "next_action",
+    "next_source_action",
     "challenge_url",
+    "fingerprinting_url",
     "receipt_url",
     "hosted_invoice_url",
     "hosted_instructions_url",
@@ -19,6 +32,16 @@ pub const CREDENTIALS: [&str; 15] = [
     "hosted_voucher_url",
     "invoice_pdf",
     "mandate_url",
+    // Where the buyer of a source pays: a link, or what an app makes one of.
+    "redirect_url",
+    "pay_later_redirect_url",
+    "pay_now_redirect_url",
+    "pay_over_time_redirect_url",
+    "native_url",
+    "data_string",
+    "prepay_id",
+    "bitcoin_uri",
+    "qr_code_url",
 ];
 
 /// The ends of paths to fields that are credentials in some objects, and user IDs in none.

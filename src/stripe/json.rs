@@ -5,7 +5,6 @@
 
 use std::borrow::Cow;
 use std::cell::Cell;
-use std::collections::HashMap;
 use std::fmt;
 use std::hash::BuildHasher as _;
 
@@ -32,7 +31,7 @@ pub enum Json<'b> {
 }
 
 /// The fields of an object, each name once, in Stripe's order. They are few, so that looking one up is going through
-/// them; over 128 are in the order of their names.
+/// them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Object<'b>(Vec<(Cow<'b, str>, Json<'b>)>);
 
@@ -150,10 +149,9 @@ impl<'b> Object<'b> {
     /// Of a name that stands twice, the last value counts, as in `JSON.parse` and in Stripe's libraries.
     fn of(mut fields: Vec<(Cow<'b, str>, Json<'b>)>) -> Self {
         if fields.len() > MANY {
-            // Later ones replace earlier ones.
-            let mut by_name: Vec<_> = fields.into_iter().collect::<HashMap<_, _>>().into_iter().collect();
-            by_name.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
-            return Self(by_name);
+            let mut stays = last_of_each_name(&fields).into_iter();
+            fields.retain(|_| stays.next().unwrap_or(true));
+            return Self(fields);
         }
         // Backwards, so that the last one is met first. Most names are told from all others by their hash alone.
         let mut met: u128 = 0;
@@ -172,6 +170,23 @@ impl<'b> Object<'b> {
 /// More fields than this, which no object of Stripe's has, are not compared one by one.
 const MANY: usize = 128;
 
+/// Whether each field is the last one of its name. Sorted are their places, which take less room than the fields.
+#[cold]
+fn last_of_each_name(fields: &[(Cow<'_, str>, Json<'_>)]) -> Vec<bool> {
+    let name = |place: usize| fields.get(place).map(|(name, _)| name);
+    let mut places: Vec<usize> = (0..fields.len()).collect();
+    places.sort_unstable_by(|one, other| name(*one).cmp(&name(*other)).then(one.cmp(other)));
+    let mut is_last = vec![true; fields.len()];
+    for (earlier, later) in places.iter().zip(places.iter().skip(1)) {
+        if name(*earlier) == name(*later)
+            && let Some(is_last) = is_last.get_mut(*earlier)
+        {
+            *is_last = false;
+        }
+    }
+    is_last
+}
+
 impl<'b> IntoIterator for Object<'b> {
     type Item = (Cow<'b, str>, Json<'b>);
     type IntoIter = std::vec::IntoIter<Self::Item>;
@@ -183,7 +198,14 @@ impl<'b> IntoIterator for Object<'b> {
 
 /// Values that a body may have, at the most. Stripe's own limits keep its events far below: a value takes up to 56 bytes of
 /// memory, and a body of 4 MiB can have two million.
-const MOST_VALUES: usize = 500_000;
+pub const MOST_VALUES: usize = 500_000;
+
+/// Values that are read of a text, at the most, without reading it: before each one, but for the first, stands a comma or
+/// the bracket that it is the first one in.
+pub fn values_at_most(text: &[u8]) -> u32 {
+    let before = text.iter().filter(|byte| matches!(byte, b',' | b'[' | b'{')).count();
+    u32::try_from(MOST_VALUES.min(1 + before)).unwrap_or(u32::MAX)
+}
 
 /// Why a text is not read.
 #[derive(Debug)]
@@ -263,20 +285,30 @@ impl<'de> Visitor<'de> for Counted<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Json<'de>, A::Error> {
-        let mut list = Vec::new();
-        while let Some(item) = items.next_element_seed(self)? {
-            list.push(item);
-        }
-        Ok(Json::List(list))
+        collect(|| items.next_element_seed(self)).map(Json::List)
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Json<'de>, A::Error> {
-        let mut fields = Vec::new();
-        while let Some(Name(name)) = entries.next_key()? {
-            fields.push((name, entries.next_value_seed(self)?));
-        }
+        let fields = collect(|| {
+            let Some(Name(name)) = entries.next_key()? else { return Ok(None) };
+            Ok(Some((name, entries.next_value_seed(self)?)))
+        })?;
         Ok(Json::Object(Object::of(fields)))
     }
+}
+
+/// All that `next` gives. One or two entries get no more room than they need: a vector that grows begins with room for
+/// four, and a body may have hundreds of thousands of small objects and lists.
+fn collect<T, E>(mut next: impl FnMut() -> Result<Option<T>, E>) -> Result<Vec<T>, E> {
+    let Some(first) = next()? else { return Ok(Vec::new()) };
+    let Some(second) = next()? else { return Ok(vec![first]) };
+    let Some(third) = next()? else { return Ok(vec![first, second]) };
+    let mut all = Vec::with_capacity(4);
+    all.extend([first, second, third]);
+    while let Some(entry) = next()? {
+        all.push(entry);
+    }
+    Ok(all)
 }
 
 /// The name of a field. serde itself would not borrow it.
@@ -354,6 +386,18 @@ pub(crate) mod tests {
                 let json: Json<'_> = serde_json::from_str(&text).unwrap();
                 prop_assert_eq!(serde_json::to_value(&json).unwrap(), serde_json::from_str::<Value>(&text).unwrap());
             }
+        }
+
+        #[test]
+        fn a_text_has_no_more_values_than_are_counted_without_reading_it(value in any_json()) {
+            fn count(value: &Value) -> u32 {
+                1 + match value {
+                    Value::Array(items) => items.iter().map(count).sum(),
+                    Value::Object(fields) => fields.values().map(count).sum(),
+                    _ => 0,
+                }
+            }
+            prop_assert!(count(&value) <= values_at_most(value.to_string().as_bytes()));
         }
 
         /// As `serde_json::Value` does it, in objects of few fields and of many.

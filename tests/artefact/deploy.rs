@@ -11,9 +11,12 @@ use crate::root;
 
 #[tokio::test]
 async fn cargo_lambda_deploys_from_the_manifest_without_further_flags() {
-    let mut shell = Command::new("sh");
-    // Without it, moto has no policies of AWS's own, and cargo-lambda gives the role one.
-    shell.env("MOTO_IAM_LOAD_MANAGED_POLICIES", "true").current_dir(scratch());
+    let shell = || {
+        let mut shell = Command::new("sh");
+        // Without it, moto has no policies of AWS's own, and cargo-lambda gives the role one.
+        shell.env("MOTO_IAM_LOAD_MANAGED_POLICIES", "true").current_dir(scratch());
+        shell
+    };
     let aws = Server::start_in(shell, "moto-lambda", &installed("moto_server"), |port| {
         ["-H", "127.0.0.1", "-p", &port].map(str::to_owned).to_vec()
     });

@@ -101,17 +101,20 @@ impl Stage {
         let amplitude = Amplitude::start().await;
         let bootstrap = executable(name, &root().join(bootstrap));
 
-        let mut shell = Command::new("sh");
-        shell.env_clear().envs([
-            ("PATH", "/usr/bin:/bin"),
-            ("AWS_REGION", REGION),
-            ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"),
-            ("AWS_SECRET_ACCESS_KEY", "aws-secret-of-the-function"),
-            ("AWS_LAMBDA_FUNCTION_TIMEOUT", "10"),
-            ("PARAMETER_PREFIX", store.prefix()),
-            ("AWS_ENDPOINT_URL_SSM", store.url()),
-            ("AMPLITUDE_URL", amplitude.url()),
-        ]);
+        let shell = || {
+            let mut shell = Command::new("sh");
+            shell.env_clear().envs([
+                ("PATH", "/usr/bin:/bin"),
+                ("AWS_REGION", REGION),
+                ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"),
+                ("AWS_SECRET_ACCESS_KEY", "aws-secret-of-the-function"),
+                ("AWS_LAMBDA_FUNCTION_TIMEOUT", "10"),
+                ("PARAMETER_PREFIX", store.prefix()),
+                ("AWS_ENDPOINT_URL_SSM", store.url()),
+                ("AMPLITUDE_URL", amplitude.url()),
+            ]);
+            shell
+        };
         let emulator = Server::start_in(shell, &format!("rie-{name}"), &emulator(), |port| {
             [
                 "--runtime-interface-emulator-address",

@@ -23,6 +23,7 @@ mod simulation;
 
 mod amplitude_faults;
 mod architecture;
+mod authentication;
 mod breaker;
 mod cases;
 mod concurrency;
@@ -32,9 +33,10 @@ mod histories;
 mod hostile_input;
 mod log;
 mod metrics;
-mod nobody_in;
+
 mod official_signer;
 mod parameter_store_faults;
+mod privacy;
 mod projects;
 mod redelivery;
 mod references;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use amplitude_emulator::{Endpoint, Fault};
+use amplitude_emulator::{Endpoint, Fault, FaultyAnswer};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -303,25 +303,21 @@ async fn parameters_that_cannot_be_used_lose_nothing() {
 }
 
 #[tokio::test]
-async fn an_event_that_amplitude_refuses_is_a_dead_letter_the_third_time_and_the_others_arrive() {
+async fn an_event_that_amplitude_refuses_alone_is_a_dead_letter_and_the_others_arrive() {
     let setup = QueueStage::start().await;
     let events = setup.deferred(5).await;
     let refuse = |positions: &[usize]| {
         let body = json!({"code": 400, "error": "hidden", "events_with_invalid_fields": {"hidden": positions}});
         setup.stage.amplitude.order(answer_with_json(400, body), 1);
     };
+    // All five, the rest, and the refused one alone.
     refuse(&[2]);
-    let mut handed = setup.poll().await;
-    assert_eq!(failed(&handed), [false, false, true, false, false]);
-    assert_eq!(setup.stage.amplitude.batch_requests(), 2, "refused, and without the one that it was refused for");
+    setup.stage.amplitude.order(Fault::Delay { milliseconds: 1 }, 1);
+    refuse(&[0]);
+    let handed = setup.poll().await;
+    assert_eq!(failed(&handed), [false; 5]);
+    assert_eq!(setup.stage.amplitude.batch_requests(), 3);
     let refused = handed[2].message["Body"].as_str().unwrap().to_owned();
-    for dead in [false, true] {
-        assert!(setup.queue.take_dead_letters().await.is_empty());
-        setup.wait_for(&handed).await;
-        refuse(&[0]);
-        handed = setup.poll().await;
-        assert_eq!(failed(&handed), [!dead]);
-    }
     assert_eq!(setup.queue.len().await, 0);
     let letters = setup.queue.take_dead_letters().await;
     let [letter] = &letters[..] else { panic!("{letters:?}") };
@@ -331,18 +327,36 @@ async fn an_event_that_amplitude_refuses_is_a_dead_letter_the_third_time_and_the
     assert!(reason.contains("the value of a field"), "{reason}");
     assert_eq!(attributes(letter).len(), 4, "project, received, code and reason");
     let refused: Value = serde_json::from_str(&refused).unwrap();
-    let line = setup.redelivery.line_of(&refused, 3).await;
+    let line = setup.redelivery.line_of(&refused, 1).await;
     assert_eq!((&line["outcome"], &line["dead"], &line["level"]), (&json!("dead"), &json!(1), &json!("ERROR")));
-    assert_eq!((&line["code"], &line["receive_count"]), (&json!("amplitude_rejected"), &json!(3)));
+    assert_eq!((&line["code"], &line["receive_count"]), (&json!("amplitude_rejected"), &json!(1)));
     assert_eq!(line["amplitude_code"], 400);
     assert!(!setup.redelivery.output().contains("hidden"));
     assert_eq!(setup.stage.amplitude.events().len(), 4);
-    // Whatever it was is mended, and the operator sends it again.
+    // The operator fixes whatever it was, and sends it again.
     setup.queue.redrive(letter).await;
     setup.drain().await;
     for event in &events {
         setup.stage.amplitude.the(event);
     }
+}
+
+/// Neither an outage nor the page of a proxy says anything about an event, however often.
+#[tokio::test]
+async fn only_amplitudes_own_answer_makes_a_dead_letter() {
+    let setup = QueueStage::start().await;
+    let events = setup.deferred(1).await;
+    let page = |status| Fault::Answer(FaultyAnswer { status, text: Some("<html>".to_owned()), ..Default::default() });
+    for fault in [Fault::answer(503), Fault::answer(503), page(400), page(403), page(413), Fault::answer(429)] {
+        setup.stage.amplitude.fail(fault.clone());
+        let handed = setup.poll().await;
+        assert_eq!(failed(&handed), [true], "{fault:?}");
+        setup.wait_for(&handed).await;
+    }
+    assert!(setup.queue.take_dead_letters().await.is_empty());
+    setup.stage.amplitude.recover();
+    setup.drain().await;
+    setup.stage.amplitude.the(&events[0]);
 }
 
 #[tokio::test]
@@ -610,4 +624,49 @@ async fn an_event_is_as_old_as_it_was_when_it_came() {
     setup.queue.put(&event.to_string(), &[("project", SHOP), ("received", &received)]).await;
     setup.drain().await;
     setup.stage.amplitude.the(&event);
+}
+
+/// Amplitude may have it, and would not drop it any more.
+#[tokio::test]
+async fn an_event_that_comes_too_late_is_a_dead_letter_until_it_is_looked_up() {
+    for delivery in ["direct", "queue"] {
+        let setup = QueueStage::with(100, &[("DELIVERY", delivery)], &[]).await;
+        let mut event = stripe::new_event("charge.succeeded");
+        event["created"] = (stripe::now() - 8 * 86_400).into();
+        setup.stage.deliver(&event).await.expect_code(202, "deferred", "needs_lookup");
+        setup.drain().await;
+        assert!(setup.stage.amplitude.events().is_empty());
+        let letters = setup.queue.take_dead_letters().await;
+        let [letter] = &letters[..] else { panic!("{letters:?}") };
+        assert_eq!(letter["MessageAttributes"]["code"]["StringValue"], "needs_lookup");
+        let line = setup.redelivery.line_of(&event, 1).await;
+        assert_eq!((&line["outcome"], &line["code"]), (&json!("dead"), &json!("needs_lookup")));
+
+        let mut looked_up = letter.clone();
+        looked_up["MessageAttributes"]["looked_up"] =
+            json!({"DataType": "Number", "StringValue": stripe::now().to_string()});
+        setup.queue.redrive(&looked_up).await;
+        setup.drain().await;
+        setup.stage.amplitude.the(&event);
+    }
+}
+
+/// SQS does not say which message of a batch ended the process.
+#[tokio::test]
+async fn messages_that_were_handed_out_before_come_after_the_new_ones() {
+    let setup = QueueStage::start().await;
+    setup.deferred(3).await;
+    setup.stage.amplitude.fail(Fault::answer(429));
+    let handed = setup.poll().await;
+    assert_eq!(failed(&handed), [true; 3]);
+    setup.wait_for(&handed).await;
+    let new = setup.deferred(2).await;
+    let before = setup.stage.amplitude.batch_requests();
+    let handed = setup.poll().await;
+    assert_eq!(failed(&handed), [false; 5]);
+    assert_eq!(setup.stage.amplitude.batch_requests() - before, 4, "the new ones together, the others one by one");
+    let stored = setup.stage.amplitude.events();
+    let first: BTreeSet<_> =
+        stored.iter().take(2).map(|event| event.event["insert_id"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(first, new.iter().map(|event| event["id"].as_str().unwrap().to_owned()).collect());
 }

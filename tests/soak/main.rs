@@ -122,9 +122,11 @@ fn the_rate_that_an_outage_of_amplitude_may_meet() {
             found.push(any);
         }
     }
+    // Nothing but the start of all processes.
+    let deployment = |mode| Scenario { fails_for: Duration::ZERO, then: Duration::ZERO, ..scenario(mode) };
     for mode in [Mode::Direct, Mode::QueueFirst] {
         let start = |report: &Report| report.settling.count(503) > 0;
-        let any = first_rate(scenario(mode).deployment(), (2..=12).map(|fifties| fifties * 50), start);
+        let any = first_rate(deployment(mode), (2..=12).map(|fifties| fifties * 50), start);
         println!("a deployment, {}: 503 from {any:?} a second on", mode.name());
     }
     let without = first_rate(scenario(Mode::DirectWithoutBreaker), (3..=8).map(|fifties| fifties * 50), lasts);

@@ -1,7 +1,7 @@
 //! Lambda: cargo-lambda's emulator of the runtime and invoke interfaces, and processes of the function under it.
 
 use std::fmt::Write as _;
-use std::io::Read;
+use std::io::{BufRead as _, BufReader, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -18,6 +18,9 @@ pub const REGION: &str = "eu-central-1";
 
 /// How many functions there can be.
 const FUNCTIONS: usize = 300;
+
+/// What template.yaml tells the C library's allocator.
+const GLIBC_TUNABLES: &str = "glibc.malloc.mmap_threshold=131072:glibc.malloc.tcache_count=0";
 
 /// The function of the webhooks.
 const WEBHOOK: &str = env!("CARGO_BIN_EXE_stripe-amplitude");
@@ -79,7 +82,11 @@ impl Function {
         let name = format!("function-{number}");
         let emulator = format!("http://{}", emulator().await.address);
         let runtime_api = format!("{emulator}/.rt/{name}");
-        let lambdas = [("AWS_LAMBDA_RUNTIME_API", &*runtime_api), ("AWS_LAMBDA_FUNCTION_NAME", &name)];
+        let lambdas = [
+            ("AWS_LAMBDA_RUNTIME_API", &*runtime_api),
+            ("AWS_LAMBDA_FUNCTION_NAME", &name),
+            ("GLIBC_TUNABLES", GLIBC_TUNABLES),
+        ];
         let variables = [&lambdas, variables].concat();
         let process = Mutex::new(Process::start(binary, &variables, Arc::default()));
         let variables = variables.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
@@ -231,11 +238,12 @@ impl Drop for Process {
     }
 }
 
-fn collect(mut from: impl Read + Send + 'static, to: Arc<Mutex<Vec<u8>>>) -> std::thread::JoinHandle<()> {
+/// Line by line, so that whoever reads the output in between sees no half of one.
+fn collect(from: impl Read + Send + 'static, to: Arc<Mutex<Vec<u8>>>) -> std::thread::JoinHandle<()> {
     std::thread::spawn(move || {
-        let mut buffer = [0; 4096];
-        while let Ok(read @ 1..) = from.read(&mut buffer) {
-            to.lock().unwrap().extend_from_slice(&buffer[..read]);
+        let (mut from, mut line) = (BufReader::new(from), Vec::new());
+        while let Ok(1..) = from.read_until(b'\n', &mut line) {
+            to.lock().unwrap().append(&mut line);
         }
     })
 }

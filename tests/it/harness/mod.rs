@@ -3,6 +3,7 @@
 pub mod amplitude;
 pub mod aws;
 pub mod gateway;
+pub mod hostile;
 mod http_client;
 pub mod lambda;
 pub mod parameter_store;

@@ -1,5 +1,6 @@
 //! Programs from `.venv` that the tests share: each runs once, until the test process ends.
 
+use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -28,35 +29,52 @@ pub struct Server {
 impl Server {
     /// Starts `.venv/bin/{name}` in a directory; `arguments` gets the port. Returns when it listens.
     pub fn start(name: &str, directory: &Path, arguments: impl Fn(String) -> Vec<String>) -> Self {
-        let mut command = Command::new("sh");
-        command.current_dir(directory);
-        Self::start_in(command, name, &installed(name), arguments)
+        let shell = || {
+            let mut shell = Command::new("sh");
+            shell.current_dir(directory);
+            shell
+        };
+        Self::start_in(shell, name, &installed(name), arguments)
     }
 
     /// Starts a program by a shell whose directory and environment are prepared. `name` is for its log.
-    pub fn start_in(mut shell: Command, name: &str, program: &Path, arguments: impl Fn(String) -> Vec<String>) -> Self {
-        let address = free_address();
+    pub fn start_in(
+        shell: impl Fn() -> Command,
+        name: &str,
+        program: &Path,
+        arguments: impl Fn(String) -> Vec<String>,
+    ) -> Self {
         let log = log_of(name);
-        let file = std::fs::File::create(&log).unwrap();
-        let mut shell = shell
-            .args(["-c", r#""$@" & server=$!; read _; kill $server"#, "sh"])
-            .arg(program)
-            .args(arguments(address.port().to_string()))
-            .stdin(Stdio::piped())
-            .stdout(file.try_clone().unwrap())
-            .stderr(file)
-            .spawn()
-            .unwrap();
         let deadline = Instant::now() + Duration::from_secs(60);
-        while TcpStream::connect(address).is_err() {
-            if Instant::now() > deadline {
-                drop(shell.stdin.take());
-                panic!("{name} does not listen; its output is in {}", log.display());
+        // The server ends where another process has taken its port since.
+        while Instant::now() < deadline {
+            let address = free_address();
+            let file = File::create(&log).unwrap();
+            let mut shell = spawn(shell(), program, arguments(address.port().to_string()), file);
+            while Instant::now() < deadline && shell.try_wait().unwrap().is_none() {
+                if TcpStream::connect(address).is_ok() {
+                    return Self { address, _shell: shell };
+                }
+                std::thread::sleep(Duration::from_millis(50));
             }
-            std::thread::sleep(Duration::from_millis(50));
+            drop(shell.stdin.take());
         }
-        Self { address, _shell: shell }
+        panic!("{name} does not listen; its output is in {}", log.display());
     }
+}
+
+fn spawn(mut shell: Command, program: &Path, arguments: Vec<String>, log: File) -> Child {
+    // What runs in the background has no standard input, hence 3.
+    let script = r#"exec 3<&0; "$@" & server=$!; { read _ <&3; kill $server; } & wait $server"#;
+    shell
+        .args(["-c", script, "sh"])
+        .arg(program)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(log.try_clone().unwrap())
+        .stderr(log)
+        .spawn()
+        .unwrap()
 }
 
 /// The file of what a server writes.

@@ -168,6 +168,10 @@ impl EventQueue for Edges {
     async fn delay(&self, _: Vec<(String, Duration)>) -> Result<(), QueueError> {
         Ok(())
     }
+
+    async fn delete(&self, _: Vec<String>) -> Result<(), QueueError> {
+        Ok(())
+    }
 }
 
 /// No references are followed.

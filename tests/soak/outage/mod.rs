@@ -90,11 +90,6 @@ impl Scenario {
         Self { settle: seconds(20), fails_for: seconds(25), then: seconds(5), ..self }
     }
 
-    /// Nothing but the start of all processes.
-    pub fn deployment(self) -> Self {
-        Self { settle: Duration::from_secs(20), fails_for: Duration::ZERO, then: Duration::ZERO, ..self }
-    }
-
     /// Plays many at the same time, and gives what came of each, in their order.
     pub fn run_all(scenarios: &[Self]) -> Vec<Report> {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);

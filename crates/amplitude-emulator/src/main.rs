@@ -1,0 +1,152 @@
+//! The emulator as a program: options in, one line out, serve.
+
+use std::io::{self, Write as _};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use amplitude_emulator::{Configuration, Emulator, Throttle, tls};
+use clap::Parser;
+use rustls::ServerConfig;
+use tokio::net::TcpListener;
+
+const EXAMPLE: &str = "\
+Example:
+  amplitude-emulator &
+  curl http://127.0.0.1:8091/2/httpapi --json \\
+    '{\"api_key\":\"k\",\"events\":[{\"event_type\":\"paid\",\"user_id\":\"user-1\"}]}'
+  curl http://127.0.0.1:8091/emulator/events
+  curl -u k:any -o export.zip \\
+    \"http://127.0.0.1:8091/api/2/export?start=$(date -u +%Y%m%dT00)&end=$(date -u +%Y%m%dT23)\"";
+
+/// A local Amplitude: HTTP V2 (/2/httpapi), Batch (/batch) and Export (/api/2/export), with the
+/// documented rules and errors, and faults on order (/emulator/faults).
+#[derive(Debug, Parser)]
+#[command(after_help = EXAMPLE, disable_version_flag = true)]
+struct Options {
+    /// Where to listen; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8091")]
+    listen: SocketAddr,
+
+    /// A valid API key (may be repeated); without any, every key is valid
+    #[arg(long, value_name = "KEY")]
+    api_key: Vec<String>,
+
+    /// A valid secret key, for exports (may be repeated); without any, every key is valid
+    #[arg(long, value_name = "KEY")]
+    secret_key: Vec<String>,
+
+    /// Milliseconds to wait before every answer
+    #[arg(long, value_name = "MILLISECONDS", default_value_t = 0)]
+    delay: u64,
+
+    /// Count repeats that are dropped in events_ingested
+    #[arg(long)]
+    count_repeats: bool,
+
+    /// Events per second that HTTP V2 takes from a user or device
+    #[arg(long, value_name = "N", default_value_t = Throttle::HTTP_V2.events_per_second)]
+    http_v2_threshold: u64,
+
+    /// Events per second that Batch takes from a user or device, averaged over 30 s
+    #[arg(long, value_name = "N", default_value_t = Throttle::BATCH.events_per_second)]
+    batch_threshold: u64,
+
+    /// Never throttle
+    #[arg(long)]
+    no_throttle: bool,
+
+    /// Seconds from the end of an hour until it can be exported, at Amplitude 7200; without it, all
+    /// can be exported at once
+    #[arg(long, value_name = "SECONDS")]
+    export_lag: Option<u64>,
+
+    /// Serve HTTPS with this certificate chain (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_certificate: Option<PathBuf>,
+
+    /// The private key of the certificate (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    tls_key: Option<PathBuf>,
+
+    /// Serve HTTPS with a certificate made for the occasion, and write the certificate of its
+    /// authority to this file, for clients to trust
+    #[arg(long, value_name = "FILE", conflicts_with = "tls_certificate")]
+    tls_self_signed: Option<PathBuf>,
+
+    /// A further host name or IP address for the self-signed certificate (may be repeated)
+    #[arg(long, value_name = "NAME", requires = "tls_self_signed")]
+    tls_name: Vec<String>,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(Options::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        // Nobody reads where it listens: it ends quietly, with what a shell says of that.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::from(141),
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "amplitude-emulator: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(options: Options) -> io::Result<()> {
+    let tls = options.tls()?;
+    let emulator = Emulator::new(options.configuration());
+    let listener =
+        TcpListener::bind(options.listen).await.map_err(|error| named(&options.listen.to_string(), error))?;
+
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let address = listener.local_addr()?;
+    let mut stdout = io::stdout();
+    writeln!(stdout, "amplitude-emulator listening on {scheme}://{address}")?;
+    stdout.flush()?;
+
+    match tls {
+        None => emulator.serve(listener).await,
+        Some(tls) => emulator.serve_tls(listener, tls).await,
+    }
+    Ok(())
+}
+
+impl Options {
+    fn configuration(&self) -> Configuration {
+        let throttle = |events_per_second, default: Throttle| {
+            (!self.no_throttle).then_some(Throttle { events_per_second, ..default })
+        };
+        Configuration {
+            api_keys: self.api_key.clone(),
+            secret_keys: self.secret_key.clone(),
+            http_v2_throttle: throttle(self.http_v2_threshold, Throttle::HTTP_V2),
+            batch_throttle: throttle(self.batch_threshold, Throttle::BATCH),
+            count_repeats: self.count_repeats,
+            delay: Duration::from_millis(self.delay),
+            export_lag: self.export_lag.map(Duration::from_secs),
+        }
+    }
+
+    fn tls(&self) -> io::Result<Option<Arc<ServerConfig>>> {
+        if let Some(file) = &self.tls_self_signed {
+            let (authority, server) = tls::self_signed(&self.tls_name)?;
+            std::fs::write(file, authority).map_err(|error| of_file(file, error))?;
+            return Ok(Some(server));
+        }
+        let (Some(certificate), Some(key)) = (&self.tls_certificate, &self.tls_key) else {
+            return Ok(None);
+        };
+        let read = |file: &Path| std::fs::read(file).map_err(|error| of_file(file, error));
+        tls::from_pem(&read(certificate)?, &read(key)?).map(Some)
+    }
+}
+
+fn of_file(file: &Path, error: io::Error) -> io::Error {
+    named(&file.display().to_string(), error)
+}
+
+fn named(what: &str, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{what}: {error}"))
+}

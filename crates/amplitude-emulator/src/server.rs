@@ -1,0 +1,614 @@
+//! The HTTP surface: Amplitude's endpoints, and the control API under `/emulator/`.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, SystemTime};
+
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
+use hyper::header::{
+    ALLOW, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, WWW_AUTHENTICATE,
+};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls::ServerConfig;
+use serde::Serialize;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::{Sleep, sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+
+use crate::export;
+use crate::fault::{Fault, FaultyAnswer, Order, OtherPath, take_next};
+use crate::guard::is_of_a_page;
+use crate::rules::{self, Answer, Endpoint};
+use crate::store::{AcceptedEvent, Store, Throttle};
+
+/// A body up to here is read to its end even when it is too large, so that the client sees the 413
+/// and not a connection that breaks while it is still sending.
+const MAX_READ_BYTES: usize = 64 * 1024 * 1024;
+
+/// How long the head of a request may take, or the wait for the next one on its connection; and then the body.
+const READ_WITHIN: Duration = Duration::from_secs(30);
+
+/// How long half an answer is left on its way before the connection is closed behind it.
+const CUT_AFTER: Duration = Duration::from_millis(20);
+
+/// How an emulator behaves.
+#[derive(Debug, Clone)]
+pub struct Configuration {
+    /// The keys that are valid; if there are none, every key is.
+    pub api_keys: Vec<String>,
+    /// The secret keys that are valid beside an API key, for exports; if there are none, every key
+    /// is.
+    pub secret_keys: Vec<String>,
+    /// The throttle of HTTP V2; `None` switches it off.
+    pub http_v2_throttle: Option<Throttle>,
+    /// The throttle of Batch; `None` switches it off.
+    pub batch_throttle: Option<Throttle>,
+    /// Whether repeats that are dropped count in `events_ingested`. Amplitude does not document
+    /// it.
+    pub count_repeats: bool,
+    /// How late every answer of Amplitude's endpoints is. Events are taken in before.
+    pub delay: Duration,
+    /// How long after the end of an hour what was uploaded in it can be exported; at Amplitude, two
+    /// hours. `None` is at once, even before the hour is over, for whoever wants to see results.
+    pub export_lag: Option<Duration>,
+}
+
+impl Default for Configuration {
+    /// Every key, Amplitude's throttles, no delay and no lag; repeats are not counted.
+    fn default() -> Configuration {
+        Configuration {
+            api_keys: Vec::new(),
+            secret_keys: Vec::new(),
+            http_v2_throttle: Some(Throttle::HTTP_V2),
+            batch_throttle: Some(Throttle::BATCH),
+            count_repeats: false,
+            delay: Duration::ZERO,
+            export_lag: None,
+        }
+    }
+}
+
+/// A local Amplitude. Its clones are the same one.
+#[derive(Debug, Clone)]
+pub struct Emulator {
+    configuration: Arc<Configuration>,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    store: Store,
+    orders: VecDeque<Order>,
+    counts: RequestCounts,
+    rewrite_export: Option<Rewrite>,
+}
+
+/// What stands in an export in the place of a line.
+#[derive(Clone)]
+struct Rewrite(Arc<dyn Fn(&str) -> String + Send + Sync>);
+
+impl fmt::Debug for Rewrite {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Rewrite")
+    }
+}
+
+/// What has been requested, apart from the control API.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct RequestCounts {
+    /// Connections with at least one request.
+    pub connections: u64,
+    /// Requests whose body has arrived.
+    pub requests: u64,
+    /// Requests by path and by the status that was answered; `none` for no answer. A status
+    /// counts as soon as it is decided, though the client may not wait for it.
+    pub answers: BTreeMap<String, BTreeMap<String, u64>>,
+    /// Events that were dropped as repeats.
+    pub repeats: u64,
+}
+
+impl Emulator {
+    /// An emulator that has seen nothing yet.
+    pub fn new(configuration: Configuration) -> Emulator {
+        Emulator { configuration: Arc::new(configuration), state: Arc::default() }
+    }
+
+    /// Serves plain HTTP/1.1, until the future is dropped; then all its connections are closed.
+    pub async fn serve(self, listener: TcpListener) {
+        self.accept(listener, None).await;
+    }
+
+    /// Serves HTTP/1.1 over TLS, until the future is dropped; then all its connections are closed.
+    pub async fn serve_tls(self, listener: TcpListener, tls: Arc<ServerConfig>) {
+        self.accept(listener, Some(tls.into())).await;
+    }
+
+    /// The events that were kept, in the order in which they were accepted.
+    pub fn events(&self) -> Vec<AcceptedEvent> {
+        self.state().store.events().to_vec()
+    }
+
+    /// Takes a request in as if it had come at this time (Unix milliseconds), without a throttle: for whoever keeps requests
+    /// beyond the life of a process. One that breaks the rules leaves nothing.
+    pub fn replay(&self, endpoint: Endpoint, body: &[u8], upload_time: i64) {
+        if let Ok(upload) = rules::read(endpoint, body, &self.configuration.api_keys) {
+            // Without a throttle there is nothing that could be refused.
+            let _ = self.state().store.ingest(endpoint, upload, None, upload_time);
+        }
+    }
+
+    /// What has been requested.
+    pub fn requests(&self) -> RequestCounts {
+        self.state().counts.clone()
+    }
+
+    /// Orders a fault for the next so many uploads, after those that are ordered already.
+    pub fn order(&self, fault: Fault, requests: u32) {
+        self.state().orders.push_back(Order { path: None, requests, fault });
+    }
+
+    /// Orders a fault for the next so many exports, after those that are ordered already.
+    pub fn order_for_export(&self, fault: Fault, requests: u32) {
+        self.state().orders.push_back(Order { path: Some(OtherPath::Export), requests, fault });
+    }
+
+    /// Changes each line of the exports to come: for tests of who reads them, because real exports
+    /// have lines that the documentation does not describe. A line may come twice with one `uuid`,
+    /// have both `insert_id` and `$insert_id`, numbers as text, or null for a time. The line comes
+    /// without its line break; what is put in its place may be several lines, or none.
+    pub fn rewrite_export(&self, rewrite: impl Fn(&str) -> String + Send + Sync + 'static) {
+        self.state().rewrite_export = Some(Rewrite(Arc::new(rewrite)));
+    }
+
+    /// Forgets all orders, so that it works again.
+    pub fn cancel_orders(&self) {
+        self.state().orders.clear();
+    }
+
+    /// Forgets everything: events and what goes with them, faults, counts, how exports are rewritten.
+    pub fn clear(&self) {
+        *self.state() = State::default();
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // No step leaves the state half-done, so it is good even after a panic.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Connections.
+impl Emulator {
+    async fn accept(self, listener: TcpListener, tls: Option<TlsAcceptor>) {
+        let mut connections = JoinSet::new();
+        loop {
+            tokio::select! {
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, _)) => {
+                        connections.spawn(self.clone().serve_connection(stream, tls.clone()));
+                    }
+                    // The client is gone already, or this process has too many files open.
+                    Err(_) => sleep(Duration::from_millis(10)).await,
+                },
+                Some(_) = connections.join_next() => {}
+            }
+        }
+    }
+
+    async fn serve_connection(self, stream: TcpStream, tls: Option<TlsAcceptor>) {
+        // Without it, answers could wait for the client's delayed acknowledgement.
+        let _ = stream.set_nodelay(true);
+        match tls {
+            None => self.serve_stream(stream).await,
+            Some(tls) => {
+                if let Ok(stream) = tls.accept(stream).await {
+                    self.serve_stream(stream).await;
+                }
+            }
+        }
+    }
+
+    async fn serve_stream(self, stream: impl AsyncRead + AsyncWrite + Unpin) {
+        let is_counted = AtomicBool::new(false);
+        // An error here is a client that went away, or a cut that was ordered.
+        let _ = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(READ_WITHIN)
+            .serve_connection(TokioIo::new(stream), service_fn(|request| self.answer(request, &is_counted)))
+            .await;
+    }
+}
+
+/// Requests.
+impl Emulator {
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+        connection_is_counted: &AtomicBool,
+    ) -> Result<Response<AnswerBody>, Cut> {
+        let (head, body) = request.into_parts();
+        let path = head.uri.path();
+        if is_of_a_page(&head.headers) {
+            return Ok(text(403, "the emulator is for programs on this machine or network, not for pages\n"));
+        }
+        let body = match timeout(READ_WITHIN, Limited::new(body, MAX_READ_BYTES).collect()).await {
+            Ok(Ok(body)) => Some(body.to_bytes()),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => None,
+            Ok(Err(_)) | Err(_) => return Err(Cut),
+        };
+        if let Some(control) = path.strip_prefix("/emulator/") {
+            let query = head.uri.query().unwrap_or_default();
+            return Ok(self.control(&head.method, control, query, &body.unwrap_or_default()));
+        }
+
+        let reply = match (Endpoint::at(path), body) {
+            (None, _) if path == export::PATH && head.method != Method::GET => Reply::now(not_allowed("GET")),
+            (None, _) if path == export::PATH => self.export(&head.headers, head.uri.query().unwrap_or_default()),
+            (None, _) => Reply::now(text(404, "not found")),
+            (Some(_), _) if head.method != Method::POST => Reply::now(not_allowed("POST")),
+            (Some(_), None) => Reply::now(json(&rules::too_large())),
+            (Some(endpoint), Some(body)) => self.upload(endpoint, &body),
+        };
+        let first_on_connection = !connection_is_counted.swap(true, Ordering::Relaxed);
+        self.count(path, reply.response.as_ref(), first_on_connection);
+
+        if !reply.after.is_zero() {
+            sleep(reply.after).await;
+        }
+        reply.response.ok_or(Cut)
+    }
+
+    /// Decides about an upload. The events are taken in at once, however late the answer is: a
+    /// client that gives up cannot know.
+    fn upload(&self, endpoint: Endpoint, body: &[u8]) -> Reply {
+        let now = now();
+        let mut state = self.state();
+        let fault = take_next(&mut state.orders, None);
+        let answer = match &fault {
+            Some(fault) if !fault.ingests() => rules::success(0, body.len(), now),
+            _ => self.ingest(&mut state, endpoint, body, now),
+        };
+        self.reply(fault, json(&answer), || json(&rules::invalid_api_key(&api_key_of(body))))
+    }
+
+    /// Decides about an export.
+    fn export(&self, headers: &HeaderMap, query: &str) -> Reply {
+        let fault = take_next(&mut self.state().orders, Some(OtherPath::Export));
+        let response = match self.archive(headers, query) {
+            Ok(archive) => response(200, "application/zip", archive),
+            Err(refusal) => json(&refusal),
+        };
+        self.reply(fault, response, || json(&export::unauthorized()))
+    }
+
+    fn archive(&self, headers: &HeaderMap, query: &str) -> Result<Vec<u8>, Answer> {
+        let Configuration { api_keys, secret_keys, export_lag, .. } = &*self.configuration;
+        let authorization = headers.get(AUTHORIZATION).map_or(&b""[..], HeaderValue::as_bytes);
+        let api_key = export::read_project(authorization, api_keys, secret_keys)?;
+        let hours = export::complete(export::read_hours(query)?, *export_lag, now());
+        let (mut lines, rewrite) = {
+            let state = self.state();
+            (export::lines(state.store.events(), &api_key, &hours), state.rewrite_export.clone())
+        };
+        if lines.is_empty() {
+            return Err(rules::error_of_status(404));
+        }
+        if let Some(Rewrite(rewrite)) = rewrite {
+            for lines in lines.values_mut() {
+                *lines = lines.lines().map(|line| rewrite(line) + "\n").collect();
+            }
+        }
+        export::archive(&api_key, &lines).map_err(|error| rules::error(500, &error.to_string()))
+    }
+
+    /// What the fault makes of the usual response, and when it comes.
+    fn reply(
+        &self,
+        fault: Option<Fault>,
+        usual: Response<AnswerBody>,
+        invalid_api_key: impl FnOnce() -> Response<AnswerBody>,
+    ) -> Reply {
+        let mut after = self.configuration.delay;
+        let response = match fault {
+            None => Some(usual),
+            Some(Fault::Answer(faulty)) => Some(
+                faulty_response(&faulty)
+                    .unwrap_or_else(|error| text(500, format!("the ordered answer is impossible: {error}"))),
+            ),
+            Some(Fault::InvalidApiKey) => Some(invalid_api_key()),
+            Some(Fault::Delay { milliseconds }) => {
+                after += Duration::from_millis(milliseconds);
+                Some(usual)
+            }
+            Some(Fault::Hang { milliseconds, .. }) => {
+                after = Duration::from_millis(milliseconds);
+                None
+            }
+            Some(Fault::Cut { .. }) => None,
+            Some(Fault::CutBody { .. }) => Some(half(usual)),
+        };
+        Reply { response, after }
+    }
+
+    fn ingest(&self, state: &mut State, endpoint: Endpoint, body: &[u8], now: i64) -> Answer {
+        let upload = match rules::read(endpoint, body, &self.configuration.api_keys) {
+            Ok(upload) => upload,
+            Err(refusal) => return refusal,
+        };
+        let throttle = match endpoint {
+            Endpoint::HttpV2 => self.configuration.http_v2_throttle,
+            Endpoint::Batch => self.configuration.batch_throttle,
+        };
+        match state.store.ingest(endpoint, upload, throttle, now) {
+            Ok(ingested) => {
+                state.counts.repeats += ingested.repeats as u64;
+                let repeats = if self.configuration.count_repeats { ingested.repeats } else { 0 };
+                rules::success(ingested.kept + repeats, body.len(), now)
+            }
+            Err(throttled) => rules::throttled(
+                throttle.map_or(0, |throttle| throttle.events_per_second),
+                &throttled.users,
+                &throttled.devices,
+                &throttled.events,
+            ),
+        }
+    }
+
+    fn count(&self, path: &str, response: Option<&Response<AnswerBody>>, first_on_connection: bool) {
+        let status = response.map_or("none".to_owned(), |response| response.status().as_str().to_owned());
+        let counts = &mut self.state().counts;
+        counts.connections += u64::from(first_on_connection);
+        counts.requests += 1;
+        let statuses = counts.answers.entry(path.to_owned()).or_default();
+        *statuses.entry(status).or_default() += 1;
+    }
+
+    fn control(&self, method: &Method, resource: &str, query: &str, body: &[u8]) -> Response<AnswerBody> {
+        match (resource, method.as_str()) {
+            ("health", "GET") => text(200, "ok\n"),
+            ("events", "GET") => json_of(&self.events_matching(query)),
+            ("events", "DELETE") => {
+                self.state().store = Store::default();
+                text(204, "")
+            }
+            ("requests", "GET") => json_of(&self.requests()),
+            ("requests", "DELETE") => {
+                self.state().counts = RequestCounts::default();
+                text(204, "")
+            }
+            ("faults", "GET") => json_of(&self.state().orders),
+            ("faults", "POST") => match read_order(body) {
+                Ok(order) => {
+                    self.state().orders.push_back(order);
+                    text(204, "")
+                }
+                Err(message) => text(400, message),
+            },
+            ("faults", "DELETE") => {
+                self.cancel_orders();
+                text(204, "")
+            }
+            ("health", _) => not_allowed("GET"),
+            ("events" | "requests", _) => not_allowed("GET, DELETE"),
+            ("faults", _) => not_allowed("GET, POST, DELETE"),
+            _ => text(404, "not found"),
+        }
+    }
+
+    /// The events for which every parameter of the query holds; unknown parameters match nothing,
+    /// so that a misspelt one is noticed.
+    fn events_matching(&self, query: &str) -> Vec<AcceptedEvent> {
+        let mut events = self.events();
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            events.retain(|event| match &*name {
+                "api_key" => event.api_key == value,
+                "insert_id" => event.event.get("insert_id").is_some_and(|id| *id == *value),
+                "user_id" => event.attributed_user_id.as_deref() == Some(&*value),
+                _ => false,
+            });
+        }
+        events
+    }
+}
+
+/// What happens to a request, and when: a response, or a connection that is closed without one.
+struct Reply {
+    response: Option<Response<AnswerBody>>,
+    after: Duration,
+}
+
+impl Reply {
+    fn now(response: Response<AnswerBody>) -> Reply {
+        Reply { response: Some(response), after: Duration::ZERO }
+    }
+}
+
+/// An order that can be carried out, or what is wrong with it.
+fn read_order(body: &[u8]) -> Result<Order, String> {
+    let order: Order = serde_json::from_slice(body).map_err(|error| format!("not an order: {error}\n"))?;
+    if let Fault::Answer(answer) = &order.fault {
+        faulty_response(answer).map_err(|error| format!("impossible answer: {error}\n"))?;
+    }
+    Ok(order)
+}
+
+fn api_key_of(body: &[u8]) -> String {
+    serde_json::from_slice::<serde_json::Value>(body)
+        .ok()
+        .and_then(|request| request.get("api_key")?.as_str().map(str::to_owned))
+        .unwrap_or_default()
+}
+
+fn now() -> i64 {
+    SystemTime::UNIX_EPOCH.elapsed().map_or(0, |elapsed| elapsed.as_millis() as i64)
+}
+
+fn json(answer: &Answer) -> Response<AnswerBody> {
+    let mut response = response(answer.status, "application/json", answer.body.to_string());
+    // HTTP wants to know what would do instead.
+    if answer.status == 401 {
+        response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic"));
+    }
+    response
+}
+
+fn json_of(value: &impl Serialize) -> Response<AnswerBody> {
+    match serde_json::to_string(value) {
+        Ok(body) => response(200, "application/json", body),
+        Err(error) => text(500, error.to_string()),
+    }
+}
+
+fn text(status: u16, body: impl Into<Bytes>) -> Response<AnswerBody> {
+    response(status, "text/plain; charset=utf-8", body)
+}
+
+fn not_allowed(methods: &'static str) -> Response<AnswerBody> {
+    let mut response = text(405, "method not allowed");
+    let methods = HeaderValue::from_static(methods);
+    response.headers_mut().insert(ALLOW, methods);
+    response
+}
+
+/// A response whose status and content type are ours, and therefore possible.
+fn response(status: u16, content_type: &'static str, body: impl Into<Bytes>) -> Response<AnswerBody> {
+    let mut response = Response::new(AnswerBody::whole(body.into()));
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let content_type = HeaderValue::from_static(content_type);
+    response.headers_mut().insert(CONTENT_TYPE, content_type);
+    response
+}
+
+/// The response that a fault asks for, unless HTTP has no such response.
+fn faulty_response(answer: &FaultyAnswer) -> Result<Response<AnswerBody>, String> {
+    if !(200..=599).contains(&answer.status) {
+        return Err(format!("status {} is not in 200 to 599", answer.status));
+    }
+    let (body, content_type) = match (&answer.text, &answer.json) {
+        (Some(text), _) => (text.clone(), "text/html"),
+        (None, Some(json)) => (json.to_string(), "application/json"),
+        (None, None) => (rules::error_of_status(answer.status).body.to_string(), "application/json"),
+    };
+    let content_type = answer.content_type.as_deref().unwrap_or(content_type);
+    let mut response = Response::builder().status(answer.status).header(CONTENT_TYPE, content_type);
+    if let Some(location) = &answer.location {
+        response = response.header(LOCATION, location);
+    }
+    response.body(AnswerBody::whole(body.into())).map_err(|error| error.to_string())
+}
+
+/// The response with its whole length announced, but only half of its body.
+fn half(mut response: Response<AnswerBody>) -> Response<AnswerBody> {
+    let body = response.body_mut();
+    let length = body.bytes.len();
+    body.bytes.truncate(length / 2);
+    body.cut = Some(Box::pin(sleep(CUT_AFTER)));
+    response.headers_mut().insert(CONTENT_LENGTH, length.into());
+    response
+}
+
+/// Ends a connection. hyper closes the socket when a service or a body fails, and says nothing.
+#[derive(Debug)]
+struct Cut;
+
+impl fmt::Display for Cut {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("the connection is cut")
+    }
+}
+
+impl std::error::Error for Cut {}
+
+/// The body of an answer, which may break off.
+struct AnswerBody {
+    bytes: Bytes,
+    /// When the connection is cut behind the bytes. Not at once: what is written when a body fails
+    /// is never flushed.
+    cut: Option<Pin<Box<Sleep>>>,
+}
+
+impl AnswerBody {
+    fn whole(bytes: Bytes) -> AnswerBody {
+        AnswerBody { bytes, cut: None }
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = Cut;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        if !self.bytes.is_empty() {
+            let bytes = std::mem::take(&mut self.bytes);
+            return Poll::Ready(Some(Ok(Frame::data(bytes))));
+        }
+        match &mut self.cut {
+            None => Poll::Ready(None),
+            Some(cut) => {
+                ready!(cut.as_mut().poll(context));
+                Poll::Ready(Some(Err(Cut)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.bytes.is_empty() && self.cut.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self.cut {
+            None => SizeHint::with_exact(self.bytes.len() as u64),
+            Some(_) => SizeHint::default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+    use super::*;
+
+    /// Sends the beginning of a request, and gives what comes back until the end of the connection.
+    async fn begun(address: std::net::SocketAddr, request: &str) -> String {
+        let connection = TcpStream::connect(address).await.unwrap();
+        connection.writable().await.unwrap();
+        assert_eq!(connection.try_write(request.as_bytes()).unwrap(), request.len());
+        let (mut answer, mut bytes) = (Vec::new(), [0; 4096]);
+        loop {
+            connection.readable().await.unwrap();
+            match connection.try_read(&mut bytes) {
+                Ok(0) => return String::from_utf8(answer).unwrap(),
+                Ok(length) => answer.extend(&bytes[..length]),
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                Err(_) => return String::from_utf8(answer).unwrap(),
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_does_not_go_on_is_not_waited_for() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let serving = tokio::spawn(Emulator::new(Configuration::default()).serve(listener));
+        for request in [
+            "GET /emulator/events HTTP/1.1\r\nhost: a\r\n",
+            "POST /batch HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\nhalf",
+        ] {
+            let start = tokio::time::Instant::now();
+            begun(address, request).await;
+            assert!((30..=62).contains(&start.elapsed().as_secs()), "{request}: {:?}", start.elapsed());
+        }
+        serving.abort();
+    }
+}

@@ -1,0 +1,32 @@
+//! What AWS answers to a call that it refuses.
+
+use std::fmt;
+
+/// A refusal, by AWS's code.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AwsError {
+    /// For example `ParameterNotFound`; SDKs know errors by it.
+    pub code: &'static str,
+    /// For people.
+    pub message: String,
+}
+
+impl AwsError {
+    /// A refusal with this code.
+    pub fn new(code: &'static str, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+
+    /// A value that the call does not accept.
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Self::new("ValidationException", message)
+    }
+}
+
+impl fmt::Display for AwsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code, self.message)
+    }
+}
+
+impl std::error::Error for AwsError {}

@@ -1,0 +1,18 @@
+//! A local AWS for rehearsals and tests: the calls to Parameter Store, SQS and STS that stripe-amplitude's commands and
+//! functions make, with AWS's documented rules and error codes.
+//!
+//! - [`parameter_store`]: `GetParametersByPath`, `PutParameter`, `DeleteParameter`.
+//! - [`queue`]: `CreateQueue`, `GetQueueUrl`, `GetQueueAttributes`, `SetQueueAttributes`, `SendMessage`, `ReceiveMessage`,
+//!   `DeleteMessage`, `DeleteMessageBatch`, `ChangeMessageVisibilityBatch`.
+//! - [`service`]: which call a request is, and `GetCallerIdentity`.
+//!
+//! Nothing is encrypted, and any credentials are accepted: it is for this machine only. Any other call is answered with
+//! `UnknownOperationException`.
+
+pub mod error;
+pub mod parameter_store;
+pub mod queue;
+pub mod server;
+pub mod service;
+
+pub use self::server::Emulator;

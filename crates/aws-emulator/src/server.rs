@@ -1,0 +1,90 @@
+//! The emulator behind an HTTP listener.
+
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::{HeaderMap, Response, StatusCode, header};
+use tokio::net::TcpListener;
+
+use crate::queue::Waiting;
+use crate::service::Services;
+
+/// A message of SQS is at most 1 MiB, which JSON may write twice as long.
+const LARGEST_REQUEST: usize = 4 * 1024 * 1024;
+
+/// The emulator. Clones are the same one.
+#[derive(Clone, Debug)]
+pub struct Emulator {
+    services: Arc<Mutex<Services>>,
+    address: Arc<str>,
+}
+
+impl Emulator {
+    /// An emulator without parameters and queues. `address` is where it will listen, `http://127.0.0.1:8093`; the URLs of its
+    /// queues begin with it.
+    pub fn new(address: &str) -> Self {
+        Self { services: Arc::default(), address: address.into() }
+    }
+
+    /// Serves until the listener fails.
+    ///
+    /// # Errors
+    /// Where the listener fails.
+    pub async fn serve(self, listener: TcpListener) -> io::Result<()> {
+        let router = Router::new().fallback(answer).layer(DefaultBodyLimit::max(LARGEST_REQUEST)).with_state(self);
+        axum::serve(listener, router).await
+    }
+
+    /// Creates a queue, which has `dead_letters` as its dead-letter queue after so many receives, and gives its URL.
+    pub fn create_queue(&self, name: &str, dead_letters: Option<(&str, u32)>) -> String {
+        let policy = dead_letters.map(|(target, limit)| {
+            let arn = format!("arn:aws:sqs:us-east-1:{}:{target}", crate::queue::ACCOUNT);
+            serde_json::json!({ "deadLetterTargetArn": arn, "maxReceiveCount": limit }).to_string()
+        });
+        let attributes = serde_json::json!({ "RedrivePolicy": policy.unwrap_or_default() });
+        let input = serde_json::json!({ "QueueName": name, "Attributes": attributes });
+        // A queue that is named can always be created.
+        let answer = self.services().queues.call("CreateQueue", &input, &self.address, now()).unwrap_or_default();
+        answer.get("QueueUrl").and_then(serde_json::Value::as_str).unwrap_or_default().to_owned()
+    }
+
+    /// The messages of a queue, by its name, hidden ones included.
+    pub fn waiting(&self, queue: &str) -> Vec<Waiting> {
+        self.services().queues.waiting(queue)
+    }
+
+    /// What is stored, to look at it or to prepare it.
+    pub fn services(&self) -> MutexGuard<'_, Services> {
+        self.services.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn answer(State(emulator): State<Emulator>, headers: HeaderMap, body: Bytes) -> Response<Body> {
+    // A page of a browser cannot set this header without asking, and STS is asked with a signature.
+    if headers.contains_key(header::ORIGIN) || !headers.contains_key(header::AUTHORIZATION) {
+        return text(
+            StatusCode::FORBIDDEN,
+            "text/plain",
+            "the emulator is for signed requests of AWS's SDKs\n".to_owned(),
+        );
+    }
+    let target = headers.get("x-amz-target").and_then(|target| target.to_str().ok());
+    let answer = emulator.services().answer(target, &body, &emulator.address, now());
+    let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    text(status, answer.content_type, answer.body)
+}
+
+fn text(status: StatusCode, content_type: &'static str, body: String) -> Response<Body> {
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(content_type));
+    response
+}
+
+fn now() -> std::time::Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}

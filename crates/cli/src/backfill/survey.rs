@@ -1,0 +1,297 @@
+//! What a backfill would send, counted: before the question, and for `--dry-run`.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt;
+use std::hash::{BuildHasher as _, RandomState};
+
+use crate::amplitude::known::Presence;
+use crate::clock;
+use crate::history::{Fate, Translated};
+use crate::money::{Money, shown};
+use crate::property_names::{LIMIT, PropertyNames};
+use crate::terminal::{count, wrap};
+
+/// Counts. Users and devices are remembered by a hash, eight bytes of each.
+#[derive(Default)]
+pub(crate) struct Survey {
+    types: BTreeMap<String, u64>,
+    /// By the path of the user ID; `None` for those without.
+    user_ids: BTreeMap<Option<String>, u64>,
+    revenue: BTreeMap<String, (u64, Money)>,
+    ignored: BTreeMap<String, u64>,
+    unusable: BTreeMap<String, u64>,
+    known: u64,
+    of_another_time: u64,
+    /// With the months, in UTC, in which they have an event: Amplitude bills a user, or a device without one, once in each.
+    /// Source: Amplitude's documentation, "Monthly Tracked Users".
+    users: HashMap<u64, HashSet<Month>>,
+    /// Devices of events without a user.
+    anonymous: HashMap<u64, HashSet<Month>>,
+    /// Devices of events with a user.
+    devices: HashSet<u64>,
+    /// Insert IDs that other events may have, too. Those are few: nearly all events have one of their own.
+    shared: HashSet<u64>,
+    /// Events whose insert ID another one has had: they are sent, and Amplitude drops them.
+    repeats: u64,
+    properties: PropertyNames,
+    hasher: RandomState,
+}
+
+/// A year and a month: 202611.
+type Month = u32;
+
+impl Survey {
+    /// `presence`: whether Amplitude has it already.
+    pub(crate) fn add(&mut self, fate: &Fate, presence: Presence) {
+        match fate {
+            Fate::Sent(event) => match presence {
+                Presence::There => self.known += 1,
+                Presence::Absent => self.add_sent(event),
+                Presence::Unknown(why) => *self.unusable.entry(why).or_default() += 1,
+            },
+            Fate::Ignored(reason, _) => *self.ignored.entry(reason.to_string()).or_default() += 1,
+            Fate::Unusable(reason) => *self.unusable.entry(reason.clone()).or_default() += 1,
+            Fate::OfAnotherTime => self.of_another_time += 1,
+        }
+    }
+
+    fn add_sent(&mut self, event: &Translated) {
+        let device = self.hasher.hash_one(&event.device_id);
+        // A time that no calendar has is of no month.
+        let month: Month = clock::in_utc(event.created, "%Y%m").parse().unwrap_or_default();
+        match &event.user_id {
+            Some(user_id) => {
+                self.users.entry(self.hasher.hash_one(user_id)).or_default().insert(month);
+                self.devices.insert(device);
+            }
+            None => {
+                self.anonymous.entry(device).or_default().insert(month);
+            }
+        }
+        self.properties.add(&event.json);
+        add_one(&mut self.types, &event.event_type);
+        *self.user_ids.entry(event.user_id_from.clone()).or_default() += 1;
+        if event.may_repeat && !self.shared.insert(self.hasher.hash_one(&event.insert_id)) {
+            self.repeats += 1;
+        } else if let Some((amount, currency)) = &event.revenue {
+            let (events, sum) = self.revenue.entry(currency.clone()).or_default();
+            (*events, *sum) = (*events + 1, Money::sum([*sum, *amount]));
+        }
+    }
+
+    /// Whether there is nothing to send, and nothing to write down that cannot be sent.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.types.is_empty() && self.unusable.is_empty()
+    }
+
+    pub(crate) fn events(&self) -> u64 {
+        self.types.values().sum()
+    }
+}
+
+impl Survey {
+    /// Users and events, which Amplitude's plans count.
+    fn show_billed(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let row = |f: &mut fmt::Formatter<'_>, number: usize, what: &str| {
+            f.write_str(&wrap(&format!("{number:>10}  "), 12, what))
+        };
+        // A device whose user is known later is that user's.
+        let anonymous = || self.anonymous.iter().filter(|(device, _)| !self.devices.contains(device));
+        let months = self.users.values().chain(anonymous().map(|(_, months)| months)).map(HashSet::len).sum();
+        writeln!(f, "\nWhat Amplitude's plans count, at the most:")?;
+        row(f, self.users.len(), "distinct user IDs")?;
+        row(
+            f,
+            anonymous().count(),
+            "payers and guests without a user ID, unless Amplitude knows their payment's user",
+        )?;
+        row(
+            f,
+            months,
+            "user-months (MTU): each of them counts once in each month in which it has an event; those that were active in that month anyway are counted already",
+        )?;
+        let volume = self.events().saturating_sub(self.repeats);
+        row(f, usize::try_from(volume).unwrap_or(usize::MAX), "events (event volume)")
+    }
+
+    fn show_properties(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.properties.number() == 0 {
+            return Ok(());
+        }
+        writeln!(f, "\nEvent properties, each key of metadata counted as one:")?;
+        writeln!(
+            f,
+            "{:>10}  distinct names, of the {LIMIT} that Amplitude keeps per project",
+            self.properties.number()
+        )?;
+        for (family, names) in self.properties.families() {
+            writeln!(f, "{names:>10}  {family}")?;
+        }
+        self.properties.remedy().map_or(Ok(()), |remedy| f.write_str(&wrap("   warning: ", 12, &remedy)))
+    }
+}
+
+/// Without a copy of the name, but for the first of it.
+fn add_one(counts: &mut BTreeMap<String, u64>, name: &str) {
+    match counts.get_mut(name) {
+        Some(count) => *count += 1,
+        None => {
+            counts.insert(name.to_owned(), 1);
+        }
+    }
+}
+
+impl fmt::Display for Survey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let row = |f: &mut fmt::Formatter<'_>, number: u64, what: &str| writeln!(f, "{number:>10}  {what}");
+        writeln!(f, "Events to send, by type:")?;
+        for (event_type, number) in &self.types {
+            row(f, *number, event_type)?;
+        }
+        row(f, self.events(), "in all")?;
+        if self.repeats > 0 {
+            row(f, self.repeats, "of them tell of a failed refund again, and do not count")?;
+        }
+        writeln!(f, "\nUser IDs, by the path that gave them:")?;
+        for (path, number) in &self.user_ids {
+            row(f, *number, path.as_deref().unwrap_or("(none: the event names no user)"))?;
+        }
+        writeln!(f, "\nRevenue:")?;
+        for (currency, (number, sum)) in &self.revenue {
+            row(f, *number, &format!("events with {} in all", shown(sum, currency)))?;
+        }
+        if self.revenue.is_empty() {
+            row(f, 0, "events with revenue")?;
+        }
+        self.show_billed(f)?;
+        self.show_properties(f)?;
+        if self.known > 0 {
+            writeln!(f, "\nNot sent, because Amplitude has them:")?;
+            row(f, self.known, "events")?;
+        }
+        if self.of_another_time > 0 {
+            writeln!(f, "\nNot sent, because they happened before --since or after --until:")?;
+            row(f, self.of_another_time, "events")?;
+        }
+        for (title, reasons) in [("Ignored by the settings", &self.ignored), ("Cannot be sent", &self.unusable)] {
+            if !reasons.is_empty() {
+                writeln!(f, "\n{title}:")?;
+            }
+            for (reason, number) in reasons {
+                row(f, *number, reason)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a question says of it.
+pub(crate) fn question(survey: &Survey, amplitude: &str) -> String {
+    let events = count(usize::try_from(survey.events()).unwrap_or(usize::MAX), "event");
+    format!("Send {events} to {amplitude}? What is in Amplitude cannot be taken back.")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use serde_json::value::to_raw_value;
+    use stripe_amplitude::amplitude::AmplitudeKey;
+
+    use super::*;
+    use crate::clock::DAY;
+
+    fn event(user_id: Option<&str>, device_id: &str, created: i64, properties: &serde_json::Value) -> Fate {
+        Fate::Sent(Box::new(Translated {
+            insert_id: "evt_1".to_owned(),
+            may_repeat: false,
+            event_type: "charge.failed".to_owned(),
+            created,
+            livemode: None,
+            key: AmplitudeKey::Main,
+            user_id: user_id.map(str::to_owned),
+            user_id_from: None,
+            device_id: device_id.to_owned(),
+            revenue: None,
+            json: to_raw_value(&json!({"event_properties": properties})).unwrap(),
+        }))
+    }
+
+    fn told(events: impl IntoIterator<Item = Fate>) -> String {
+        let mut survey = Survey::default();
+        events.into_iter().for_each(|event| survey.add(&event, Presence::Absent));
+        survey.to_string()
+    }
+
+    #[test]
+    fn a_user_counts_once_in_each_month_and_so_does_a_device_without_one() {
+        // 30 November 2026.
+        let november = clock::parse_day("2026-11-30").unwrap();
+        let december = november + DAY;
+        let none = json!({});
+        let text = told([
+            event(Some("a"), "pi_1", november, &none),
+            event(Some("a"), "pi_2", november + 1, &none),
+            event(Some("a"), "pi_3", december, &none),
+            event(Some("b"), "pi_4", december, &none),
+            // The payer of this one becomes known.
+            event(None, "pi_4", november, &none),
+            event(None, "pi_5", november, &none),
+            event(None, "pi_5", december, &none),
+        ]);
+        for row in [
+            "         2  distinct user IDs\n",
+            "         1  payers and guests without a user ID",
+            "         5  user-months (MTU)",
+            "         7  events (event volume)\n",
+        ] {
+            assert!(text.contains(row), "{row}{text}");
+        }
+    }
+
+    #[test]
+    fn what_several_events_tell_of_counts_once() {
+        let reversed = |refund: &str, event_type: &str| {
+            let Fate::Sent(mut event) = event(Some("a"), "pi_1", 0, &json!({})) else { panic!("it is sent") };
+            event.insert_id = format!("{refund}:reversed");
+            event.may_repeat = true;
+            event.event_type = event_type.to_owned();
+            event.revenue = Money::of(&json!(10)).map(|amount| (amount, "USD".to_owned()));
+            Fate::Sent(event)
+        };
+        let text = told([
+            reversed("re_1", "refund.failed"),
+            reversed("re_1", "refund.updated"),
+            reversed("re_2", "refund.failed"),
+            reversed("re_1", "charge.refund.updated"),
+        ]);
+        for row in [
+            "         4  in all\n         2  of them tell of a failed refund again",
+            "         2  events with 20.00 USD in all\n",
+            "         2  events (event volume)\n",
+        ] {
+            assert!(text.contains(row), "{row}{text}");
+        }
+    }
+
+    #[test]
+    fn many_property_names_are_warned_of_with_their_families() {
+        let of = |keys: usize| {
+            let metadata: serde_json::Map<_, _> = (0..keys).map(|key| (format!("sku_{key}"), json!("1"))).collect();
+            told([event(None, "pi_1", 0, &json!({"amount": 1, "metadata": metadata}))])
+        };
+        let few = of(998);
+        assert!(few.contains("       999  distinct names, of the 2000") && !few.contains("warning"), "{few}");
+        let many = of(1240);
+        for words in ["      1240  metadata.sku_*\n", "   warning: Amplitude keeps 2000", "\"metadata.*\" in"] {
+            assert!(many.contains(words), "{words}{many}");
+        }
+    }
+
+    #[test]
+    fn what_may_be_there_is_not_counted_as_sent() {
+        let mut survey = Survey::default();
+        survey.add(&event(None, "pi_1", 0, &json!({})), Presence::Unknown("a line cannot be read".to_owned()));
+        let text = survey.to_string();
+        assert!(survey.events() == 0 && text.contains("Cannot be sent:\n         1  a line cannot be read"), "{text}");
+    }
+}

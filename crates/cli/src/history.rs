@@ -1,0 +1,387 @@
+//! Events of the past, as the function would have translated them: the same core, and so the same `insert_id`, the same
+//! `device_id`, the same revenue.
+
+use std::collections::HashSet;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::value::{RawValue, to_raw_value};
+use stripe_amplitude::amplitude::AmplitudeKey;
+use stripe_amplitude::follow::{self, Decided, Received};
+use stripe_amplitude::forward::IgnoreReason;
+use stripe_amplitude::outcome::Failure;
+use stripe_amplitude::projects::name::ProjectName;
+use stripe_amplitude::projects::parameters::{DeliverySettings, Problem};
+use stripe_amplitude::record::Reads;
+use stripe_amplitude::stripe::event::{Event, EventError};
+use stripe_amplitude::stripe::references::References;
+use stripe_amplitude::stripe::references::api::StripeApi;
+use stripe_amplitude::stripe::references::source::{ObjectSource, ReferenceError};
+use stripe_amplitude::stripe::signature::VerifiedBody;
+use stripe_amplitude::stripe::{api_versions, event_types};
+use tokio::time::{Instant, sleep};
+
+use crate::money::Money;
+use crate::stripe::api::{ATTEMPTS, pause};
+
+/// Reads wait for their turn for so long at the most: others read for other events.
+const READS_LIMIT: Duration = Duration::from_secs(60 * 60);
+
+/// Translates events of the past for a project.
+pub(crate) struct Translator<O = StripeApi> {
+    pub(crate) project: ProjectName,
+    pub(crate) delivery: DeliverySettings,
+    /// The label of the signing secret under which a webhook would have come.
+    pub(crate) source: Option<String>,
+    references: References<O>,
+    reads: AtomicU64,
+    notes: Mutex<Notes>,
+}
+
+/// What is told once, and not for each event: fields that newer API versions do not have, and references that are not
+/// followed.
+#[derive(Default)]
+struct Notes {
+    /// Kinds of objects and versions that have been looked at.
+    seen: HashSet<(String, String)>,
+    told: HashSet<String>,
+    waiting: Vec<String>,
+}
+
+/// What is to know of an event after it has become another one.
+struct Original {
+    id: String,
+    event_type: String,
+    created: i64,
+    livemode: Option<bool>,
+}
+
+impl Original {
+    fn of(event: &Event<'_>) -> Self {
+        Self {
+            id: event.id.to_string(),
+            event_type: event.event_type.to_string(),
+            created: event.created,
+            livemode: event.livemode,
+        }
+    }
+}
+
+/// What becomes of an event.
+pub(crate) enum Fate {
+    /// It goes to Amplitude.
+    Sent(Box<Translated>),
+    /// The project does not want it. The insert ID is there where the event had to be translated to know that.
+    Ignored(IgnoreReason, Option<String>),
+    /// It cannot be translated, and why.
+    Unusable(String),
+    /// It did not happen in the time that is asked for.
+    OfAnotherTime,
+}
+
+/// An event for Amplitude, and what is worth knowing of it.
+pub(crate) struct Translated {
+    /// What Amplitude knows it by: most often Stripe's ID, but all events that tell of the same, such as a refund that
+    /// failed, have the same.
+    pub(crate) insert_id: String,
+    /// Whether other events may have the same: it is not Stripe's ID.
+    pub(crate) may_repeat: bool,
+    /// Stripe's type.
+    pub(crate) event_type: String,
+    /// Unix seconds.
+    pub(crate) created: i64,
+    /// By which it goes to the main key or to the test key.
+    pub(crate) livemode: Option<bool>,
+    /// The key that it goes to.
+    pub(crate) key: AmplitudeKey,
+    pub(crate) user_id: Option<String>,
+    /// The path that gave it.
+    pub(crate) user_id_from: Option<String>,
+    pub(crate) device_id: String,
+    pub(crate) revenue: Option<(Money, String)>,
+    /// As it is sent.
+    pub(crate) json: Box<RawValue>,
+}
+
+impl<O: ObjectSource> Translator<O> {
+    /// `objects` is where references are followed to, if the project follows any.
+    pub(crate) fn new(project: ProjectName, delivery: DeliverySettings, source: Option<String>, objects: O) -> Self {
+        let references = References::of_history(objects);
+        Self { project, delivery, source, references, reads: AtomicU64::new(0), notes: Mutex::default() }
+    }
+
+    /// Translates an event as Stripe has it, and reads from Stripe's API what that takes.
+    ///
+    /// The setting `max_age_days` does not count: it is there for what comes late by mistake.
+    ///
+    /// # Errors
+    /// A sentence, where an object cannot be read in spite of all patience: nothing is sent without it.
+    pub(crate) async fn translate(&self, body: &Bytes) -> Result<Fate, String> {
+        self.translate_within(body, &(i64::MIN..i64::MAX)).await
+    }
+
+    /// The same for what happened in a time, in Unix seconds.
+    pub(crate) async fn translate_within(&self, body: &Bytes, created: &Range<i64>) -> Result<Fate, String> {
+        let body = VerifiedBody::trusted(body.clone());
+        let mut attempts = 0;
+        loop {
+            let event = match Event::parse(&body) {
+                Ok(event) => event,
+                Err(error) => return Ok(Fate::Unusable(of_a_file(&error))),
+            };
+            if !created.contains(&event.created) {
+                return Ok(Fate::OfAnotherTime);
+            }
+            self.tell_what_vanished(&event);
+            let original = Original::of(&event);
+            let received = Received {
+                project: &self.project,
+                source: self.source.as_deref(),
+                at: u64::try_from(original.created).unwrap_or_default(),
+                is_looked_up: false,
+            };
+            let mut reads = Reads::default();
+            let deadline = Instant::now() + READS_LIMIT;
+            let decided = follow::decide(event, received, &self.delivery, &self.references, &mut reads, deadline).await;
+            self.reads.fetch_add(reads.made.into(), Ordering::Relaxed);
+            self.tell_what_is_not_followed(reads.missing_test_key);
+            attempts += 1;
+            let failure = match (decided, reads.without_products) {
+                (Ok(decided), None) => return Ok(self.fate(decided, original)),
+                (Err(Failure::Configuration(error)), _) if matches!(error.problem(), Problem::MissingRate(_)) => {
+                    return Ok(Fate::Unusable(error.to_string()));
+                }
+                (Ok(decided), Some(failure)) if !may_be_read_later(&failure) && !is_configuration(&failure) => {
+                    self.tell_once(format!("{failure}; `products_incomplete` marks the event"));
+                    return Ok(self.fate(decided, original));
+                }
+                (Err(failure), _) | (Ok(_), Some(failure)) => failure,
+            };
+            if attempts >= ATTEMPTS || !may_be_read_later(&failure) {
+                return Err(format!("{}: {failure}", original.id));
+            }
+            sleep(pause(attempts)).await;
+        }
+    }
+
+    fn fate(&self, decided: Decided<'_>, original: Original) -> Fate {
+        let translation = match decided {
+            Decided::Send(translation) => translation,
+            Decided::Ignore(reason, translation) => {
+                return Fate::Ignored(reason, translation.map(|translation| translation.event.insert_id));
+            }
+        };
+        let Original { id, event_type, created, livemode } = original;
+        let event = &translation.event;
+        let json = match to_raw_value(event) {
+            Ok(json) => json,
+            Err(error) => return Fate::Unusable(error.to_string()),
+        };
+        let revenue = match (event.revenue, event.currency) {
+            (Some(amount), Some(currency)) => Money::exact(amount).map(|money| (money, currency.to_string())),
+            _ => None,
+        };
+        Fate::Sent(Box::new(Translated {
+            insert_id: event.insert_id.clone(),
+            may_repeat: event.insert_id != id,
+            event_type,
+            created,
+            livemode,
+            key: self.delivery.destination(livemode).key,
+            user_id: event.user_id.clone(),
+            user_id_from: translation.user_id_from.as_ref().map(ToString::to_string),
+            device_id: event.device_id.clone(),
+            revenue,
+            json,
+        }))
+    }
+
+    /// The reads of Stripe's API so far.
+    pub(crate) fn reads(&self) -> u64 {
+        self.reads.load(Ordering::Relaxed)
+    }
+
+    /// What there is to tell, and has not been told.
+    pub(crate) fn take_notes(&self) -> Vec<String> {
+        std::mem::take(&mut self.notes().waiting)
+    }
+
+    fn tell_what_vanished(&self, event: &Event<'_>) {
+        let Some(version) = event.api_version.as_deref().filter(|version| *version > event_types::API_VERSION) else {
+            return;
+        };
+        let mut notes = self.notes();
+        if notes.seen.insert((event.kind().to_owned(), version.to_owned())) {
+            for note in api_versions::vanished(event.kind(), version).map(ToString::to_string) {
+                if notes.told.insert(note.clone()) {
+                    notes.waiting.push(note);
+                }
+            }
+        }
+    }
+
+    fn tell_what_is_not_followed(&self, missing_test_key: Option<String>) {
+        if let Some(parameter) = missing_test_key {
+            let folder = self.delivery.folder();
+            self.tell_once(format!(
+                "references of test-mode events are not followed: that takes the parameter {folder}/{parameter}"
+            ));
+        }
+    }
+
+    fn tell_once(&self, note: String) {
+        let mut notes = self.notes();
+        if notes.told.insert(note.clone()) {
+            notes.waiting.push(note);
+        }
+    }
+
+    fn notes(&self) -> MutexGuard<'_, Notes> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether Stripe may answer another time. What it refuses, it refuses again.
+fn may_be_read_later(failure: &Failure) -> bool {
+    match failure {
+        Failure::Reference { error: ReferenceError::Status(status), .. } => *status >= 500,
+        Failure::Reference { error, .. } => !matches!(error, ReferenceError::NotStripe(_)),
+        _ => false,
+    }
+}
+
+fn is_configuration(failure: &Failure) -> bool {
+    matches!(failure, Failure::Configuration(_) | Failure::Reference { error: ReferenceError::NotStripe(_), .. })
+}
+
+/// Why something is no event. Of Stripe's lists that is never so: it comes from a file, and the library's advice is for a
+/// webhook.
+fn of_a_file(error: &EventError) -> String {
+    match error {
+        EventError::List => {
+            "not a Stripe event but a list of events; a file has one after the other: `jq -c '.data[]'`, or `jq -c '.[]'` of an array, makes it so"
+                .to_owned()
+        }
+        EventError::EventBridge => {
+            "not a Stripe event but an EventBridge event, which has Stripe's event in `detail`: `jq -c .detail` takes it out"
+                .to_owned()
+        }
+        error => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use serde_json::{Value, json};
+    use stripe_amplitude::projects::parameters::{Parameter, Project};
+    use stripe_amplitude::stripe::purchase::Found;
+    use stripe_amplitude::stripe::reference::{Reference, ReferenceKind};
+    use stripe_amplitude::stripe::references::source::Access;
+
+    use super::*;
+
+    /// Fails so often, and then there is nothing.
+    struct Failing {
+        times: usize,
+        error: ReferenceError,
+        reads: AtomicUsize,
+    }
+
+    impl ObjectSource for Failing {
+        async fn read(&self, _: &Access<'_>, _: &Reference) -> Result<Found, ReferenceError> {
+            let before = self.reads.fetch_add(1, Ordering::Relaxed);
+            if before < self.times { Err(self.error) } else { Ok(Found::Nothing) }
+        }
+    }
+
+    /// What becomes of an event of a customer, the reads that it took, and the notes.
+    async fn translated(
+        settings: &str,
+        event: &Value,
+        times: usize,
+        error: ReferenceError,
+    ) -> (Result<Option<String>, String>, u64, Vec<String>) {
+        let parameter = |name: &str, value: &str| Parameter { name: name.to_owned(), value: value.into() };
+        let parameters = vec![
+            parameter("stripe-signing-secret", "whsec_a"),
+            parameter("stripe-api-key", "rk_live_1"),
+            parameter("amplitude-api-key", "key"),
+            parameter("settings", settings),
+        ];
+        let delivery = Project::from_parameters(parameters, "/p/shop").delivery.unwrap();
+        let objects = Failing { times, error, reads: AtomicUsize::new(0) };
+        let translator = Translator::new("shop".parse().unwrap(), delivery, None, objects);
+        let fate = translator.translate(&event.to_string().into()).await;
+        let fate =
+            fate.map(|fate| if let Fate::Sent(event) = fate { event.user_id_from } else { panic!("it is sent") });
+        (fate, translator.reads(), translator.take_notes())
+    }
+
+    fn payment(livemode: bool) -> Value {
+        json!({"id": "evt_1", "object": "event", "type": "payment_intent.succeeded", "created": 1, "livemode": livemode,
+            "data": {"object": {"object": "payment_intent", "id": "pi_1", "customer": "cus_1", "invoice": "in_1"}}})
+    }
+
+    const BY_CUSTOMER: &str = r#"{"references": "follow", "user_id_paths": ["customer.metadata.id", "customer"]}"#;
+    const WITH_PRODUCTS: &str = r#"{"products": "follow", "user_id_paths": ["customer"]}"#;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_may_be_read_later_is_waited_for_and_what_is_refused_ends_it() {
+        use ReferenceError::*;
+        let customer = ReferenceKind::Customer;
+        let lower = || Ok(Some("customer".to_owned()));
+        for (times, error, reads, is_read) in [
+            (8, TooManyRequests, 9, true),
+            (8, Status(503), 9, true),
+            (8, Timeout, 9, true),
+            (9, Status(503), 9, false),
+            (1, Status(400), 1, false),
+            (1, NotStripe(200), 1, false),
+            (1, KeyRefused, 1, false),
+            (1, PermissionMissing(customer), 1, false),
+            (1, NotFound(customer), 1, false),
+        ] {
+            let (fate, made, _) = translated(BY_CUSTOMER, &payment(true), times, error).await;
+            assert_eq!(made, reads, "{error:?}");
+            match is_read {
+                true => assert_eq!(fate, lower(), "{error:?}"),
+                false => assert!(fate.unwrap_err().starts_with("evt_1: "), "{error:?}"),
+            }
+        }
+        let (fate, ..) = translated(BY_CUSTOMER, &payment(true), 1, PermissionMissing(customer)).await;
+        let sentence = fate.unwrap_err();
+        assert!(sentence.contains("/p/shop/stripe-api-key") && sentence.contains("rak_customer_read"), "{sentence}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn products_are_waited_for_and_what_is_not_readable_is_told() {
+        use ReferenceError::*;
+        for (error, reads, is_sent, notes) in [
+            (Status(503), 2, true, 0),
+            (Status(400), 1, true, 1),
+            (PermissionMissing(ReferenceKind::InvoiceLines), 1, false, 0),
+        ] {
+            let (fate, made, told) = translated(WITH_PRODUCTS, &payment(true), 1, error).await;
+            assert_eq!((made, fate.is_ok(), told.len()), (reads, is_sent, notes), "{error:?} {told:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn test_events_without_a_test_key_are_not_followed_and_that_is_told() {
+        let (fate, reads, notes) = translated(BY_CUSTOMER, &payment(false), 0, ReferenceError::Timeout).await;
+        assert_eq!((fate, reads), (Ok(Some("customer".to_owned())), 0));
+        assert!(notes.len() == 1 && notes[0].contains("/p/shop/stripe-test-api-key"), "{notes:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_references_nothing_is_read() {
+        let settings = r#"{"user_id_paths": ["customer.metadata.id", "customer"]}"#;
+        let (fate, reads, notes) = translated(settings, &payment(true), 1, ReferenceError::KeyRefused).await;
+        assert_eq!((fate, reads, notes), (Ok(Some("customer".to_owned())), 0, Vec::new()));
+    }
+}

@@ -1,0 +1,156 @@
+//! Keys that the commands need. They come from the environment or from the terminal, never from an argument, which other
+//! users of the machine can see and the shell remembers.
+
+use std::io::IsTerminal as _;
+
+use secrecy::{ExposeSecret as _, SecretString};
+use stripe_amplitude::amplitude::AmplitudeKey;
+use stripe_amplitude::projects::parameters;
+use stripe_amplitude::stripe::signature::SigningSecret;
+
+use crate::terminal::{self, wrap};
+
+/// A key that a command needs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Key {
+    /// The variable that holds it.
+    pub(crate) variable: &'static str,
+    /// What it is, for whoever is asked for it.
+    pub(crate) meaning: &'static str,
+}
+
+/// What is easily taken for a key of Stripe's API, by how it begins.
+const MISTAKEN_FOR_A_KEY: [(&str, &str); 2] = [
+    ("pk_", "a publishable key (pk_…), which may not read anything"),
+    ("whsec_", "the signing secret of a webhook endpoint (whsec_…), which is no key of Stripe's API"),
+];
+
+/// Of Stripe's API.
+pub(crate) const STRIPE: Key = Key {
+    variable: "STRIPE_SECRET_KEY",
+    meaning: "the secret key (sk_…) or a restricted key (rk_…) of the Stripe account",
+};
+
+/// Of Stripe's API, for the function: references are followed with it.
+pub(crate) const STRIPE_RESTRICTED: Key = Key {
+    variable: "STRIPE_RESTRICTED_KEY",
+    meaning: "the restricted key (rk_…) of the Stripe account with which the function reads",
+};
+
+/// Of Amplitude's project, which events are sent with.
+pub(crate) const AMPLITUDE: Key =
+    Key { variable: "AMPLITUDE_API_KEY", meaning: "the API key of the Amplitude project (Settings, Projects)" };
+
+/// Of Amplitude's Export API, with the API key.
+pub(crate) const AMPLITUDE_SECRET: Key =
+    Key { variable: "AMPLITUDE_SECRET_KEY", meaning: "the secret key of the Amplitude project" };
+
+/// The same, of the Amplitude project for test-mode events, if they have one of their own.
+pub(crate) const AMPLITUDE_TEST_SECRET: Key = Key {
+    variable: "AMPLITUDE_TEST_SECRET_KEY",
+    meaning: "the secret key of the Amplitude project of test-mode events",
+};
+
+/// The signing secret that a command was given as `--secret`, or in the environment.
+///
+/// # Errors
+/// A sentence, where it is something else. It does not hold the text.
+pub(crate) fn signing_secret(text: &str) -> Result<SigningSecret, String> {
+    let secret = parameters::signing_secret(text);
+    let secret = secret.map_err(|problem| format!("--secret (or STRIPE_SIGNING_SECRET) {problem}"))?;
+    Ok(SigningSecret::new(secret, None))
+}
+
+impl Key {
+    /// The secret key of the Amplitude project that this API key belongs to.
+    pub(crate) fn amplitude_secret(key: AmplitudeKey) -> Self {
+        match key {
+            AmplitudeKey::Main => AMPLITUDE_SECRET,
+            AmplitudeKey::Test => AMPLITUDE_TEST_SECRET,
+        }
+    }
+
+    /// From the environment, if it is there.
+    pub(crate) fn given(self) -> Option<SecretString> {
+        let text = std::env::var(self.variable).ok()?;
+        let text = text.trim();
+        (!text.is_empty()).then(|| text.into())
+    }
+
+    /// The same, where what is easily taken for it is refused before it goes anywhere.
+    ///
+    /// # Errors
+    /// A sentence that names what it is. It does not hold the text.
+    pub(crate) fn given_and_checked(self) -> Result<Option<SecretString>, String> {
+        self.given().map(|key| self.checked(key)).transpose()
+    }
+
+    fn checked(self, key: SecretString) -> Result<SecretString, String> {
+        let Self { variable, meaning } = self;
+        let text = key.expose_secret();
+        let is_of_stripe = [STRIPE.variable, STRIPE_RESTRICTED.variable].contains(&variable);
+        let is = match MISTAKEN_FOR_A_KEY.iter().find(|(start, _)| is_of_stripe && text.starts_with(start)) {
+            Some((_, is)) => is,
+            None => return Ok(key),
+        };
+        Err(format!("{variable} holds {is}; it takes {meaning}"))
+    }
+
+    /// From the environment, or from whoever sits at the terminal.
+    ///
+    /// # Errors
+    /// A sentence, where there is neither, or something else than a key.
+    pub(crate) fn required(self) -> Result<SecretString, String> {
+        let Self { variable, meaning } = self;
+        if let Some(key) = self.given() {
+            return self.checked(key);
+        }
+        let missing = || format!("{variable} is not set; it takes {meaning}");
+        if !std::io::stdin().is_terminal() {
+            return Err(missing());
+        }
+        self.typed("")?.ok_or_else(missing).and_then(|key| self.checked(key))
+    }
+
+    /// The same, where the command can do without: `None` where nobody sits at the terminal, or nothing is typed. Whoever
+    /// does is told what the key is for.
+    ///
+    /// # Errors
+    /// A sentence, where it cannot be read.
+    pub(crate) fn offered(self, purpose: &str) -> Result<Option<SecretString>, String> {
+        match self.given() {
+            None if std::io::stdin().is_terminal() => {
+                terminal::tell(&wrap("", 0, purpose));
+                self.typed(", or only Enter to do without")
+            }
+            given => Ok(given),
+        }
+    }
+
+    fn typed(self, or: &str) -> Result<Option<SecretString>, String> {
+        let Self { variable, meaning } = self;
+        terminal::tell(&format!("{variable} is not set.\n"));
+        let typed = rpassword::prompt_password(format!("Type or paste {meaning}{or}; it is not shown: "));
+        let typed = typed.map_err(|error| error.to_string())?;
+        let typed = typed.trim();
+        Ok((!typed.is_empty()).then(|| typed.into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_taken_for_a_key_of_stripes_is_named_and_not_shown() {
+        let checked = |key: Key, text: &str| key.checked(text.into()).map(drop);
+        for (text, words) in [("pk_live_hidden", "a publishable key (pk_…)"), ("whsec_hidden", "the signing secret")]
+        {
+            let error = checked(STRIPE, text).unwrap_err();
+            let start = format!("STRIPE_SECRET_KEY holds {words}");
+            assert!(error.starts_with(&start) && error.contains("sk_…") && !error.contains("hidden"), "{error}");
+            assert!(checked(AMPLITUDE, text).is_ok());
+        }
+        assert!(checked(STRIPE, "sk_test_x").is_ok() && checked(STRIPE, "rk_live_x").is_ok());
+    }
+}

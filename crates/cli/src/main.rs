@@ -1,0 +1,148 @@
+//! stripe-amplitude on your machine: run the function's handler, send it events as Stripe would, and see what it makes of
+//! them.
+
+// They panic where nobody reads, and pass on what steers a terminal; `terminal` does neither.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
+mod amplitude;
+#[cfg(feature = "aws")]
+mod aws;
+mod backfill;
+mod clock;
+mod demo;
+mod doctor;
+mod endpoint;
+mod event_file;
+mod exit;
+mod explanation;
+mod generate;
+mod history;
+mod http;
+mod input;
+mod interrupt;
+mod invocation;
+mod key;
+mod money;
+mod preview;
+mod private_file;
+mod projects;
+mod proof;
+mod property_names;
+mod reconcile;
+mod redrive;
+mod samples;
+mod send;
+mod serve;
+mod server;
+mod settings;
+mod setup;
+mod stripe;
+mod terminal;
+mod webhook_url;
+mod workbench;
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+use clap_complete::Shell;
+
+use self::exit::Exit;
+
+const NAME: &str = "stripe-amplitude-cli";
+
+#[derive(Parser)]
+#[command(name = NAME, version, about = "stripe-amplitude on your machine")]
+#[command(after_help = "Examples:
+  stripe-amplitude-cli demo
+  stripe-amplitude-cli serve
+  stripe-amplitude-cli send events/stripe/invoice.paid.json
+  stripe-amplitude-cli generate --users 500 --weeks 12
+  stripe-amplitude-cli preview events/stripe/invoice.paid.json
+  stripe-amplitude-cli settings check settings.json
+
+From a clone, without installing it, `cargo cli` stands for `stripe-amplitude-cli`.")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Demo(demo::Arguments),
+    Serve(serve::Arguments),
+    Send(send::Arguments),
+    Generate(generate::Arguments),
+    Preview(preview::Arguments),
+    Settings(settings::Arguments),
+    Setup(setup::Arguments),
+    Invocation(invocation::Arguments),
+    Redrive(redrive::Arguments),
+    Backfill(backfill::Arguments),
+    Reconcile(reconcile::Arguments),
+    Doctor(doctor::Arguments),
+    /// Print the completions for a shell
+    #[command(after_help = "Example:
+  stripe-amplitude-cli completions bash > ~/.local/share/bash-completion/completions/stripe-amplitude-cli")]
+    Completions {
+        shell: Shell,
+    },
+}
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(unread) => return explain(&unread),
+    };
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return exit::code(Err(error.into())),
+    };
+    let result = runtime.block_on(run(arguments.command));
+    // Somebody may still wait for standard input, which nobody needs any more.
+    runtime.shutdown_background();
+    exit::code(result)
+}
+
+async fn run(command: Command) -> Result<Exit, Box<dyn Error>> {
+    match command {
+        Command::Demo(arguments) => demo::run(&arguments).await,
+        Command::Serve(arguments) => serve::run(arguments).await,
+        Command::Send(arguments) => send::run(arguments).await,
+        Command::Generate(arguments) => generate::run(arguments).await,
+        Command::Preview(arguments) => preview::run(arguments).await,
+        Command::Settings(arguments) => settings::run(arguments),
+        Command::Setup(arguments) => setup::run(arguments).await,
+        Command::Invocation(arguments) => invocation::run(arguments),
+        Command::Redrive(arguments) => redrive::run(arguments).await,
+        Command::Backfill(arguments) => backfill::run(arguments).await,
+        Command::Reconcile(arguments) => reconcile::run(arguments).await,
+        Command::Doctor(arguments) => doctor::run(arguments).await,
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), NAME, &mut script);
+            terminal::print(&String::from_utf8_lossy(&script))?;
+            Ok(Exit::Success)
+        }
+    }
+}
+
+/// Prints the help that was asked for, or why the arguments cannot be read.
+fn explain(unread: &clap::Error) -> ExitCode {
+    let text = unread.render().to_string();
+    if unread.use_stderr() {
+        terminal::tell(&text);
+        return exit::USAGE.into();
+    }
+    exit::code(terminal::print(&text).map(|()| Exit::Success).map_err(Into::into))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_sound() {
+        Arguments::command().debug_assert();
+    }
+}

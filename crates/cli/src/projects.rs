@@ -1,0 +1,485 @@
+//! Where the commands take their projects from.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use secrecy::SecretString;
+use stripe_amplitude::projects::name::ProjectName;
+use stripe_amplitude::projects::parameters::parameter::{STRIPE_API_KEY, STRIPE_TEST_API_KEY};
+use stripe_amplitude::projects::parameters::{ConfigurationError, DeliverySettings, Parameter, Problem, Project};
+use stripe_amplitude::projects::source::{LoadError, ProjectSource};
+use stripe_amplitude::settings::References;
+use stripe_amplitude::stripe::signature::SigningSecret;
+use toml::{Table, Value};
+
+/// The name of the built-in project.
+pub(crate) const DEMO: &str = "demo";
+
+/// The signing secret of the built-in project. It protects nothing.
+pub(crate) const DEMO_SECRET: &str = "whsec_demo";
+
+const DEMO_SETTINGS: &str = r#"{
+    "max_age_days": 0,
+    "references": "follow",
+    "products": "follow",
+    "user_id_paths": [
+        "metadata.amplitude_id",
+        "metadata.user_id",
+        "customer.metadata.amplitude_id",
+        "customer.metadata.user_id",
+        "subscription.metadata.user_id",
+        "invoice.metadata.user_id",
+        "checkout_session.client_reference_id",
+        "checkout_session.metadata.user_id",
+        "customer.email",
+        "customer_email",
+        "receipt_email",
+        "customer"
+    ]
+}"#;
+
+const READ_ONLY: &str = "the projects of a file are written by hand";
+
+/// Which project a command is about.
+#[derive(clap::Args)]
+pub(crate) struct Choice {
+    /// The project, the last part of the webhook's path
+    #[arg(long, value_name = "NAME")]
+    pub(crate) project: ProjectName,
+    /// A TOML file of projects, as for `serve`, instead of Parameter Store
+    #[arg(long, value_name = "FILE")]
+    projects: Option<PathBuf>,
+}
+
+impl Choice {
+    /// Where the project is.
+    ///
+    /// # Errors
+    /// A sentence, where that cannot be found out.
+    pub(crate) fn source(&self) -> Result<Projects, String> {
+        match &self.projects {
+            Some(file) => Projects::from_file(file),
+            None => Projects::parameter_store(),
+        }
+    }
+
+    /// How the project's events are delivered, of the account whose signing secret has this label.
+    ///
+    /// # Errors
+    /// A sentence, where there is no such project, or it cannot be used, or has no such label.
+    pub(crate) async fn delivery(&self, label: Option<&str>) -> Result<DeliverySettings, String> {
+        let source = self.source()?;
+        let project = source.project(&self.project).await?;
+        match &source {
+            Projects::Fixed(fixed) => fixed.check(&self.project)?,
+            #[cfg(feature = "aws")]
+            Projects::ParameterStore(_) => {}
+        }
+        let delivery = project.delivery.map_err(|error| error.to_string())?;
+        let labels: Vec<_> = project.secrets.iter().map(SigningSecret::label).collect();
+        if labels.contains(&label) {
+            return Ok(delivery);
+        }
+        let mut labels: Vec<_> = labels.into_iter().flatten().collect();
+        // In a rotation, two secrets have the same one.
+        labels.dedup();
+        Err(match label {
+            Some(_) if labels.is_empty() => "--source is for a project whose signing secrets have labels".to_owned(),
+            _ => format!(
+                "--source takes the label of the account's signing secret, which goes onto its events: {}",
+                labels.join(" or ")
+            ),
+        })
+    }
+}
+
+/// The projects of a local run. Clones are the same ones.
+#[derive(Clone, Debug)]
+pub(crate) enum Projects {
+    /// The built-in one, or those of a file.
+    Fixed(Arc<Fixed>),
+    /// Those of AWS.
+    #[cfg(feature = "aws")]
+    ParameterStore(Box<crate::aws::parameters::WritableStore>),
+}
+
+/// Projects that stay what they are.
+#[derive(Debug)]
+pub(crate) struct Fixed {
+    /// The file that they are in; the built-in one is in none.
+    file: Option<PathBuf>,
+    projects: HashMap<ProjectName, Vec<Parameter>>,
+}
+
+impl Fixed {
+    /// Where they are, for messages.
+    fn place(&self) -> String {
+        self.file.as_ref().map_or_else(|| "serve".to_owned(), |file| file.display().to_string())
+    }
+
+    fn names(&self) -> Vec<&str> {
+        let mut names: Vec<_> = self.projects.keys().map(ProjectName::as_str).collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// # Errors
+    /// What is wrong with a project, with the name of the parameter and what it takes.
+    fn check(&self, name: &ProjectName) -> Result<(), String> {
+        let parameters = self.projects.get(name).cloned().unwrap_or_default();
+        let place = self.place();
+        if let Some(unknown) = parameters.iter().find(|parameter| !is_known(&parameter.name)) {
+            return Err(format!("{place}: [{name}] has {}", not_a_parameter(&unknown.name)));
+        }
+        let told = |error: &ConfigurationError| {
+            let what = match error.problem() {
+                // Elsewhere, it says how AWS keeps it.
+                Problem::Missing => "is missing; write it below the project's name".to_owned(),
+                problem => problem.to_string(),
+            };
+            format!("{place}: `{}` of [{name}] {what}", error.parameter())
+        };
+        let delivery = Project::from_parameters(parameters, &place).delivery.map_err(|error| told(&error))?;
+        if let Some(error) = delivery.stripe_key_parameters().find_map(|parameter| delivery.stripe_key(parameter).err())
+        {
+            return Err(told(&error));
+        }
+        // Without any, each live event would fail.
+        if delivery.settings.references == References::Follow && delivery.stripe_key_parameters().next().is_none() {
+            return Err(format!(
+                "{place}: `{STRIPE_API_KEY}` of [{name}] is missing; references are followed, which takes a restricted key of Stripe, rk_live_…, and `{STRIPE_TEST_API_KEY}` for test mode, rk_test_…; the local Stripe of `serve` takes any"
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Whether a parameter has this name, with a label or without.
+fn is_known(name: &str) -> bool {
+    Project::from_parameters(vec![Parameter { name: name.to_owned(), value: "".into() }], "")
+        .unknown_parameters()
+        .is_empty()
+}
+
+/// What somebody wrote who meant a parameter, and which one that probably was.
+fn not_a_parameter(name: &str) -> String {
+    let (written, label) = name.split_once('/').map_or((name, None), |(written, label)| (written, Some(label)));
+    let written = written.to_lowercase().replace('_', "-");
+    let distance = |known: &&str| strsim::levenshtein(&written, known);
+    let nearest = Project::PARAMETERS.into_iter().min_by_key(distance).filter(|known| distance(known) <= 4);
+    match nearest {
+        Some(known) => {
+            let label = label.map(|label| format!("/{label}")).unwrap_or_default();
+            format!("`{name}`, which is no parameter; did you mean `{known}{label}`?")
+        }
+        None => format!(
+            "`{name}`, which is no parameter; the parameters are {}, and all else stands in `settings`",
+            Project::PARAMETERS.join(", ")
+        ),
+    }
+}
+
+impl Projects {
+    /// The project `demo`, whose events go to an Amplitude that takes any key, and whose references are read from a
+    /// Stripe that does, too. What an app wrote for its user comes before an address, on whichever object it is.
+    pub(crate) fn built_in() -> Self {
+        let parameter = |name: &str, value: &str| Parameter { name: name.to_owned(), value: value.into() };
+        let parameters = vec![
+            parameter("stripe-signing-secret", DEMO_SECRET),
+            parameter("amplitude-api-key", "demo"),
+            parameter("stripe-api-key", "rk_live_demo"),
+            parameter("stripe-test-api-key", "rk_test_demo"),
+            // Samples and the made-up shop tell of the past, and the Amplitude here has no window of seven days to be
+            // over.
+            parameter("settings", DEMO_SETTINGS),
+        ];
+        let projects: HashMap<_, _> = DEMO.parse().into_iter().map(|name| (name, parameters.clone())).collect();
+        Self::Fixed(Arc::new(Fixed { file: None, projects }))
+    }
+
+    /// The projects of a TOML file: a table for each, with the names of the parameters. `settings` may be a table.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong, and where.
+    pub(crate) fn from_file(path: &Path) -> Result<Self, String> {
+        let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let projects = parse(&text).map_err(|error| format!("{}: {error}", path.display()))?;
+        Ok(Self::Fixed(Arc::new(Fixed { file: Some(path.to_owned()), projects })))
+    }
+
+    /// Finds what is wrong with any of the projects, where they are known.
+    ///
+    /// # Errors
+    /// A sentence with the project, the parameter and what it takes.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        match self {
+            Self::Fixed(fixed) => {
+                let mut names: Vec<_> = fixed.projects.keys().collect();
+                names.sort_unstable_by_key(|name| name.as_str());
+                names.into_iter().try_for_each(|name| fixed.check(name))
+            }
+            #[cfg(feature = "aws")]
+            Self::ParameterStore(_) => Ok(()),
+        }
+    }
+
+    /// Whether a project is known that follows references.
+    pub(crate) fn any_follows(&self) -> bool {
+        match self {
+            Self::Fixed(fixed) => fixed.projects.values().any(|parameters| {
+                let project = Project::from_parameters(parameters.clone(), "");
+                project.delivery.is_ok_and(|delivery| delivery.settings.follow())
+            }),
+            #[cfg(feature = "aws")]
+            Self::ParameterStore(_) => false,
+        }
+    }
+
+    /// Those of Parameter Store, which PARAMETER_PREFIX, EXTRA_CA_FILE and AWS's own variables say how to reach.
+    ///
+    /// # Errors
+    /// A sentence that names the variable.
+    #[cfg(feature = "aws")]
+    pub(crate) fn parameter_store() -> Result<Self, String> {
+        use stripe_amplitude::environment::Environment;
+
+        use crate::aws::parameters::WritableStore;
+
+        let environment = Environment::read(|name: &str| std::env::var_os(name)).map_err(|error| error.to_string())?;
+        let http = stripe_amplitude::http_client::build(environment.extra_ca_file.as_deref());
+        let http = http.map_err(|error| error.to_string())?;
+        let store = WritableStore::new(&environment.access, http, environment.parameter_prefix);
+        Ok(Self::ParameterStore(Box::new(store)))
+    }
+
+    /// Most do not need the AWS SDK, which takes longer to compile than all the rest.
+    #[cfg(not(feature = "aws"))]
+    pub(crate) fn parameter_store() -> Result<Self, String> {
+        Err("this build has no Parameter Store; use `cargo cli-aws` in the place of `cargo cli`, or a file of projects: --projects FILE".to_owned())
+    }
+
+    /// A project as its parameters describe it now.
+    ///
+    /// # Errors
+    /// A sentence, where there is none, or they cannot be read.
+    pub(crate) async fn project(&self, name: &ProjectName) -> Result<Project, String> {
+        let folder = self.folder(name);
+        let parameters = self.load(name).await.map_err(|error| format!("{folder} cannot be read: {error}"))?;
+        if parameters.is_empty() {
+            return Err(match self {
+                Self::Fixed(_) => format!("there is no project {name}: {}", self.absence(name)),
+                #[cfg(feature = "aws")]
+                Self::ParameterStore(_) => format!("there is no project {name}: nothing is under {folder}/"),
+            });
+        }
+        Ok(Project::from_parameters(parameters, &folder))
+    }
+
+    /// The same with more patience than the function has.
+    pub(crate) fn patient(self) -> Self {
+        match self {
+            Self::Fixed(projects) => Self::Fixed(projects),
+            #[cfg(feature = "aws")]
+            Self::ParameterStore(store) => Self::ParameterStore(Box::new(store.patient())),
+        }
+    }
+
+    /// Writes a secret parameter of a project, whether it is there or not.
+    ///
+    /// # Errors
+    /// A sentence, where it is not written, or nobody knows.
+    #[cfg_attr(not(feature = "aws"), allow(unused_variables))]
+    pub(crate) async fn put(&self, project: &ProjectName, name: &str, value: &SecretString) -> Result<(), String> {
+        match self {
+            Self::Fixed(_) => Err(READ_ONLY.to_owned()),
+            #[cfg(feature = "aws")]
+            Self::ParameterStore(store) => {
+                let folder = store.store().folder(project);
+                let result = store.put(project, name, value).await;
+                result.map_err(|error| format!("{folder}/{name} cannot be written: {error}"))
+            }
+        }
+    }
+
+    /// The same for a parameter that is no secret.
+    ///
+    /// # Errors
+    /// As for [`Self::put`].
+    #[cfg_attr(not(feature = "aws"), allow(unused_variables))]
+    pub(crate) async fn put_text(&self, project: &ProjectName, name: &str, value: &str) -> Result<(), String> {
+        match self {
+            Self::Fixed(_) => Err(READ_ONLY.to_owned()),
+            #[cfg(feature = "aws")]
+            Self::ParameterStore(store) => {
+                let folder = store.store().folder(project);
+                let result = store.put_text(project, name, value).await;
+                result.map_err(|error| format!("{folder}/{name} cannot be written: {error}"))
+            }
+        }
+    }
+
+    /// Deletes a parameter of a project. One that is not there is deleted.
+    ///
+    /// # Errors
+    /// A sentence, where it is not deleted, or nobody knows.
+    #[cfg_attr(not(feature = "aws"), allow(unused_variables))]
+    pub(crate) async fn delete(&self, project: &ProjectName, name: &str) -> Result<(), String> {
+        match self {
+            Self::Fixed(_) => Err(READ_ONLY.to_owned()),
+            #[cfg(feature = "aws")]
+            Self::ParameterStore(store) => {
+                let folder = store.store().folder(project);
+                let result = store.delete(project, name).await;
+                result.map_err(|error| format!("{folder}/{name} cannot be deleted: {error}"))
+            }
+        }
+    }
+
+    /// The names, where they are known.
+    pub(crate) fn names(&self) -> Vec<&str> {
+        match self {
+            Self::Fixed(fixed) => fixed.names(),
+            #[cfg(feature = "aws")]
+            Self::ParameterStore(_) => Vec::new(),
+        }
+    }
+}
+
+fn parse(text: &str) -> Result<HashMap<ProjectName, Vec<Parameter>>, String> {
+    let mut projects = HashMap::new();
+    for (name, project) in text.parse::<Table>().map_err(|error| error.to_string())? {
+        let Value::Table(project) = project else {
+            return Err(format!("`{name}` is not a table; write [{name}] above the parameters of a project"));
+        };
+        let name: ProjectName = name.parse().map_err(|error| format!("[{name}]: {error}"))?;
+        let parameters: Result<_, String> = project
+            .into_iter()
+            .map(|(parameter, value)| {
+                let value = match value {
+                    Value::String(text) => text,
+                    Value::Table(settings) if parameter == "settings" => {
+                        serde_json::to_string(&settings).map_err(|error| error.to_string())?
+                    }
+                    _ if !is_known(&parameter) => return Err(format!("[{name}] has {}", not_a_parameter(&parameter))),
+                    _ => return Err(format!("`{parameter}` of [{name}] is not text in quotation marks")),
+                };
+                Ok(Parameter { name: parameter, value: value.into() })
+            })
+            .collect();
+        projects.insert(name, parameters?);
+    }
+    if projects.is_empty() {
+        return Err("it names no project; write [demo], and the parameters below it".to_owned());
+    }
+    Ok(projects)
+}
+
+impl ProjectSource for Projects {
+    fn folder(&self, project: &ProjectName) -> String {
+        match self {
+            Self::Fixed(fixed) => format!("{}/{project}", fixed.place()),
+            #[cfg(feature = "aws")]
+            Self::ParameterStore(store) => store.store().folder(project),
+        }
+    }
+
+    fn absence(&self, project: &ProjectName) -> String {
+        match self {
+            Self::Fixed(fixed) => format!("{} has no [{project}]; it has {}", fixed.place(), fixed.names().join(", ")),
+            #[cfg(feature = "aws")]
+            Self::ParameterStore(store) => store.store().absence(project),
+        }
+    }
+
+    async fn load(&self, project: &ProjectName) -> Result<Vec<Parameter>, LoadError> {
+        match self {
+            Self::Fixed(fixed) => Ok(fixed.projects.get(project).cloned().unwrap_or_default()),
+            #[cfg(feature = "aws")]
+            Self::ParameterStore(store) => store.store().load(project).await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use stripe_amplitude::amplitude::Region;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_file_has_a_table_for_each_project_with_the_names_of_the_parameters() {
+        let projects = parse(
+            r#"
+            [shop]
+            stripe-signing-secret = "whsec_a"
+            "stripe-signing-secret/eu" = "whsec_eu"
+            amplitude-api-key = "key"
+            settings = { amplitude_region = "eu" }
+            [other]
+            settings = '{"amplitude_region": "us"}'
+            "#,
+        )
+        .unwrap();
+        let projects = Projects::Fixed(Arc::new(Fixed { file: None, projects }));
+        assert_eq!(projects.names(), ["other", "shop"]);
+        let parameters = projects.load(&"shop".parse().unwrap()).await.unwrap();
+        let project = Project::from_parameters(parameters, "/stripe-amplitude/shop");
+        assert_eq!(project.secrets.len(), 2);
+        assert_eq!(project.delivery.unwrap().settings.amplitude_region, Region::Eu);
+        assert!(projects.load(&"unknown".parse().unwrap()).await.unwrap().is_empty());
+    }
+
+    #[test]
+    fn an_error_says_where() {
+        for (text, words) in [
+            ("[shop]\nstripe-signing-secret = whsec_a", "line 2"),
+            ("stripe-signing-secret = \"whsec_a\"", "write [stripe-signing-secret]"),
+            ("[\"a b\"]", "[a b]: a project's name"),
+            ("[shop]\namplitude-api-key = 7", "`amplitude-api-key` of [shop]"),
+            ("[shop]\nreferences = true", "[shop] has `references`, which is no parameter; the parameters are"),
+            ("", "names no project"),
+        ] {
+            let error = parse(text).unwrap_err();
+            assert!(error.contains(words), "{error}");
+        }
+    }
+
+    #[test]
+    fn each_project_is_checked_and_what_is_wrong_is_told_with_what_it_takes() {
+        for (more, words) in [
+            ("amplitude-api-key = \"key\"", None),
+            ("", Some("f.toml: `amplitude-api-key` of [shop] is missing; write it below")),
+            ("amplitude-api-key = \"key\"\nstripe_api_key = \"x\"", Some("did you mean `stripe-api-key`?")),
+            ("stripe-signing-secrets = \"x\"", Some("did you mean `stripe-signing-secret`?")),
+            ("\"stripe_signing_secret/eu\" = \"x\"", Some("did you mean `stripe-signing-secret/eu`?")),
+            ("references = \"follow\"", Some("all else stands in `settings`")),
+            (
+                "amplitude-api-key = \"key\"\nstripe-api-key = \"pk_live_x\"",
+                Some("`stripe-api-key` of [shop] holds a publishable key"),
+            ),
+            (
+                "amplitude-api-key = \"key\"\nsettings = { references = \"follow\" }",
+                Some("`stripe-api-key` of [shop] is missing; references are followed"),
+            ),
+            ("settings = { references = true }", Some("`settings` of [shop] cannot be used: `references`")),
+        ] {
+            let projects = parse(&format!("[shop]\nstripe-signing-secret = \"whsec_a\"\n{more}")).unwrap();
+            let projects = Projects::Fixed(Arc::new(Fixed { file: Some("f.toml".into()), projects }));
+            let error = projects.check().err();
+            match words {
+                None => assert_eq!(error, None),
+                Some(words) => assert!(error.as_ref().is_some_and(|error| error.contains(words)), "{more}: {error:?}"),
+            }
+        }
+        assert_eq!(Projects::built_in().check(), Ok(()));
+    }
+
+    #[tokio::test]
+    async fn a_project_that_a_file_does_not_have_is_told_with_those_that_it_has() {
+        let projects = parse("[shop]\n[other]").unwrap();
+        let projects = Projects::Fixed(Arc::new(Fixed { file: Some("f.toml".into()), projects }));
+        let error = projects.project(&"shp".parse().unwrap()).await.unwrap_err();
+        assert_eq!(error, "there is no project shp: f.toml has no [shp]; it has other, shop");
+    }
+}

@@ -1,0 +1,44 @@
+//! The dead letters, one after the other.
+
+use std::error::Error;
+use std::time::Duration;
+
+use crate::aws::queue::{Queue, ReceivedMessage};
+
+use super::queues::of_dead_letters;
+
+/// How long a letter is hidden from others while we work.
+const HIDDEN_FOR: Duration = Duration::from_secs(300);
+
+/// Shows each letter, page by page, so that any number of them fits into memory. A letter for which `is_done` says yes is
+/// deleted then, and not before. The others become visible again at the end, also after an error.
+///
+/// # Errors
+/// Where SQS cannot be asked, or `is_done` fails.
+pub(super) async fn each(
+    dead_letters: &Queue,
+    mut is_done: impl AsyncFnMut(&ReceivedMessage) -> Result<bool, Box<dyn Error>>,
+) -> Result<(), Box<dyn Error>> {
+    let mut kept = Vec::new();
+    let mut page = async || -> Result<bool, Box<dyn Error>> {
+        let letters = dead_letters.receive(HIDDEN_FOR).await.map_err(|error| of_dead_letters(&error))?;
+        let is_last = letters.is_empty();
+        for letter in letters {
+            kept.push(letter.receipt.clone());
+            if is_done(&letter).await? {
+                dead_letters.delete(&letter.receipt).await.map_err(|error| of_dead_letters(&error))?;
+                kept.pop();
+            }
+        }
+        Ok(!is_last)
+    };
+    let result = loop {
+        match page().await {
+            Ok(true) => {}
+            Ok(false) => break Ok(()),
+            Err(error) => break Err(error),
+        }
+    };
+    dead_letters.show(kept).await.map_err(|error| of_dead_letters(&error))?;
+    result
+}

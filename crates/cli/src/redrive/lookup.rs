@@ -1,0 +1,206 @@
+//! Whether Amplitude has the event of a letter that it would count twice.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::Path;
+
+use crate::aws::queue::ReceivedMessage;
+use reqwest::Client as Http;
+use stripe_amplitude::amplitude::AmplitudeKey;
+use stripe_amplitude::code::Code;
+use stripe_amplitude::projects::name::ProjectName;
+use stripe_amplitude::projects::parameters::DeliverySettings;
+use stripe_amplitude::stripe::event::Event;
+use stripe_amplitude::translate::insert_id_of;
+
+use crate::amplitude::known::{Known, Presence, SecretKeys, is_beyond_the_window};
+use crate::projects::Projects;
+use crate::terminal::{count, say};
+
+/// The letters that have to be looked up before they are sent, by project.
+#[derive(Default)]
+pub(super) struct InDoubt(BTreeMap<String, OfProject>);
+
+struct OfProject {
+    project: ProjectName,
+    letters: usize,
+    /// When the oldest event happened, in Unix seconds.
+    oldest: i64,
+    livemodes: BTreeSet<Option<bool>>,
+}
+
+impl InDoubt {
+    /// `now` is in Unix seconds.
+    pub(super) fn add(&mut self, letter: &ReceivedMessage, now: u64) {
+        let (Some(message), Some(event)) = (&letter.message, event_in_doubt(letter, now)) else { return };
+        let of_project = self.0.entry(message.project.to_string()).or_insert_with(|| OfProject {
+            project: message.project.clone(),
+            letters: 0,
+            oldest: event.created,
+            livemodes: BTreeSet::new(),
+        });
+        of_project.letters += 1;
+        of_project.oldest = of_project.oldest.min(event.created);
+        of_project.livemodes.insert(event.livemode);
+    }
+
+    /// What to tell the operator, if there are any.
+    pub(super) fn note(&self) -> Option<String> {
+        let letters: usize = self.0.values().map(|of_project| of_project.letters).sum();
+        (letters > 0).then(|| {
+            format!(
+                "{} may be in Amplitude already, which drops repeats for seven days only: looked up before sending, with AMPLITUDE_SECRET_KEY.\n",
+                count(letters, "letter")
+            )
+        })
+    }
+}
+
+/// The event of a letter that must not be sent before it is looked up.
+fn event_in_doubt(letter: &ReceivedMessage, now: u64) -> Option<Event<'_>> {
+    let event = Event::parse(&letter.message.as_ref()?.body).ok()?;
+    let came_too_late = letter.code.as_deref() == Some(Code::NeedsLookup.as_str());
+    (came_too_late || is_beyond_the_window(event.created, now.cast_signed())).then_some(event)
+}
+
+/// What to do with a letter.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// Send it. Amplitude drops the repeat if it has the event.
+    Send,
+    /// Send it: Amplitude does not have it, or the operator says so.
+    SendMissing,
+    /// Delete it: Amplitude has the event.
+    Delete,
+    /// Leave it, and why.
+    Leave(String),
+}
+
+/// Amplitude's exports of a project, by the API key.
+pub(super) struct Exports {
+    delivery: DeliverySettings,
+    known: HashMap<AmplitudeKey, Known>,
+}
+
+/// What Amplitude has.
+pub(super) enum Lookup {
+    /// The operator says that it has none of the letters.
+    AssumeMissing,
+    /// What its exports have, of one project at the most.
+    Exports(Option<Box<Exports>>),
+}
+
+impl Lookup {
+    /// Reads Amplitude's exports of the time since the oldest letter.
+    ///
+    /// # Errors
+    /// A sentence, where that is not possible: nothing has been sent.
+    pub(super) async fn load(
+        in_doubt: &InDoubt,
+        projects: Option<&Path>,
+        http: &Http,
+        now: u64,
+    ) -> Result<Self, String> {
+        let OfProject { project, oldest, livemodes, .. } = match in_doubt.0.values().collect::<Vec<_>>()[..] {
+            [] => return Ok(Self::Exports(None)),
+            [one] => one,
+            _ => {
+                let names = in_doubt.0.keys().cloned().collect::<Vec<_>>().join(", ");
+                return Err(format!(
+                    "letters of several projects have to be looked up in Amplitude, each with the secret key of its own Amplitude project: choose one with --project ({names})"
+                ));
+            }
+        };
+        let secret_keys = SecretKeys::given();
+        let projects = match projects {
+            Some(file) => Projects::from_file(file)?,
+            None => Projects::parameter_store()?,
+        };
+        let delivery = projects.project(project).await?.delivery.map_err(|error| error.to_string())?;
+        let mut all_known = HashMap::new();
+        for livemode in livemodes {
+            let destination = delivery.destination(*livemode);
+            if all_known.contains_key(&destination.key) {
+                continue;
+            }
+            let secret_key = secret_keys.of(destination.key).map_err(|missing| {
+                format!(
+                    "some of the letters have to be looked up in Amplitude, or sent with --assume-missing: {missing}"
+                )
+            })?;
+            say!("Asking Amplitude what it has, hour by hour; this may take a while.")
+                .map_err(|error| error.to_string())?;
+            // An event is uploaded after it has happened.
+            let uploaded = *oldest..now.cast_signed();
+            let known = Known::load(http, destination, secret_key, uploaded, |_| {}).await?;
+            all_known.insert(destination.key, known);
+        }
+        Ok(Self::Exports(Some(Box::new(Exports { delivery, known: all_known }))))
+    }
+
+    pub(super) fn fate(&self, letter: &ReceivedMessage, now: u64) -> Fate {
+        let Some(event) = event_in_doubt(letter, now) else { return Fate::Send };
+        let exports = match self {
+            Self::AssumeMissing => return Fate::SendMissing,
+            Self::Exports(exports) => exports.as_ref(),
+        };
+        let known = exports.and_then(|exports| {
+            let Exports { delivery, known } = &**exports;
+            Some((delivery, known.get(&delivery.destination(event.livemode).key)?))
+        });
+        let Some((delivery, known)) = known else {
+            return Fate::Leave("It came after the others were looked up; run the command again.".to_owned());
+        };
+        match known.look_up(&insert_id_of(&event, &delivery.settings), event.created) {
+            Presence::There => Fate::Delete,
+            Presence::Absent => Fate::SendMissing,
+            Presence::Unknown(why) => Fate::Leave(why),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use stripe_amplitude::queue::Message;
+    use stripe_amplitude::stripe::signature::VerifiedBody;
+
+    use super::*;
+    use crate::clock::DAY;
+
+    const NOW: u64 = 1_800_000_000;
+
+    fn letter(code: &str, project: &str, days: i64) -> ReceivedMessage {
+        let event = json!({
+            "id": "evt_1", "object": "event", "type": "charge.failed", "created": NOW.cast_signed() - days * DAY,
+            "data": {"object": {}},
+        });
+        let body = VerifiedBody::trusted(event.to_string().into());
+        let message = Message { project: project.parse().unwrap(), source: None, received: 0, looked_up: None, body };
+        ReceivedMessage { receipt: "r".to_owned(), code: Some(code.to_owned()), reason: None, message: Some(message) }
+    }
+
+    #[test]
+    fn what_is_old_or_came_too_late_is_in_doubt() {
+        for (code, days, is_in_doubt) in
+            [("amplitude_rejected", 1, false), ("amplitude_rejected", 8, true), ("needs_lookup", 3, true)]
+        {
+            let mut in_doubt = InDoubt::default();
+            in_doubt.add(&letter(code, "shop", days), NOW);
+            assert_eq!(in_doubt.note().is_some(), is_in_doubt, "{code} {days}");
+            let fate = Lookup::AssumeMissing.fate(&letter(code, "shop", days), NOW);
+            assert_eq!(fate, if is_in_doubt { Fate::SendMissing } else { Fate::Send });
+        }
+        let nothing = ReceivedMessage { receipt: "r".to_owned(), code: None, reason: None, message: None };
+        assert_eq!(Lookup::Exports(None).fate(&nothing, NOW), Fate::Send);
+        assert!(matches!(Lookup::Exports(None).fate(&letter("needs_lookup", "shop", 1), NOW), Fate::Leave(_)));
+    }
+
+    #[tokio::test]
+    async fn letters_of_several_projects_are_looked_up_one_project_at_a_time() {
+        let mut in_doubt = InDoubt::default();
+        in_doubt.add(&letter("needs_lookup", "shop", 9), NOW);
+        in_doubt.add(&letter("needs_lookup", "other", 9), NOW);
+        let error = Lookup::load(&in_doubt, None, &crate::http::build().unwrap(), NOW).await.err().unwrap();
+        assert!(error.contains("--project (other, shop)"), "{error}");
+    }
+}

@@ -1,0 +1,88 @@
+//! `send`: events, signed now, to an endpoint, as Stripe sends them.
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+
+use reqwest::Url;
+use stripe_amplitude::projects::name::ProjectName;
+use stripe_amplitude::stripe::signature::SigningSecret;
+
+use crate::endpoint::Endpoint;
+use crate::event_file::{self, Created};
+use crate::exit::Exit;
+use crate::projects::{DEMO_SECRET, Projects};
+use crate::terminal::say;
+use crate::{clock, input, key};
+
+/// Sign events now and post them as Stripe would
+///
+/// Prints the answer to each. The exit code is 0 only if all were answered 2xx.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  stripe-amplitude-cli send events/stripe/invoice.paid.json
+  stripe-amplitude-cli send events/stripe/*.json --to https://example.com/stripe/shop
+  stripe events retrieve evt_1… | stripe-amplitude-cli send - --created keep")]
+pub(crate) struct Arguments {
+    /// Files of events; - is standard input
+    #[arg(required = true, value_name = "EVENT.json")]
+    events: Vec<PathBuf>,
+    /// The webhook's URL
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:3000/stripe/demo")]
+    to: String,
+    /// The signing secret, whsec_…; in the variable, others on this machine do not see it
+    #[arg(long, env = "STRIPE_SIGNING_SECRET", hide_env_values = true, default_value = DEMO_SECRET)]
+    secret: String,
+    /// A TOML file of projects, as for `serve`: the secret is that of the project at the end of the URL
+    #[arg(long, value_name = "FILE")]
+    projects: Option<PathBuf>,
+    /// When the events happened
+    #[arg(long, value_enum, default_value_t = Created::Now)]
+    created: Created,
+}
+
+pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
+    let secret = match &arguments.projects {
+        Some(file) => secret_in(file, &arguments.to).await?,
+        None => key::signing_secret(&arguments.secret)?,
+    };
+    let no_webhook = project_of(&arguments.to).is_none().then(|| not_a_webhook(&arguments.to)).flatten();
+    let endpoint = Endpoint::with_secret(arguments.to, secret)?;
+    let mut all_safe = true;
+    for path in &arguments.events {
+        let body = event_file::read(path, arguments.created, clock::now())?;
+        let answer = endpoint.deliver(body).await.map_err(|error| endpoint.explain(&error))?;
+        let status = answer.status();
+        all_safe &= status.is_success();
+        say!("{}: {} {}", input::name(path), status.as_u16(), answer.text().await?.trim_end())?;
+        if let (false, Some(hint)) = (status.is_success(), &no_webhook) {
+            return Err(hint.as_str().into());
+        }
+    }
+    Ok(Exit::of(all_safe))
+}
+
+/// The project's name, with which a webhook's URL ends.
+fn project_of(url: &str) -> Option<ProjectName> {
+    let url: Url = url.parse().ok()?;
+    let mut segments = url.path_segments()?.rev();
+    let name = segments.next()?;
+    segments.next().filter(|segment| *segment == "stripe").and_then(|_| name.parse().ok())
+}
+
+/// What a URL should look like that is no webhook's.
+fn not_a_webhook(url: &str) -> Option<String> {
+    let mut like: Url = url.parse().ok()?;
+    like.set_path("/stripe/demo");
+    Some(format!(
+        "{url} is not the URL of a webhook, which ends with /stripe/ and the name of a project: {like}, for example"
+    ))
+}
+
+async fn secret_in(file: &Path, url: &str) -> Result<SigningSecret, String> {
+    let no_name =
+        || format!("--projects takes a URL that ends with /stripe/ and the name of a project; {url} does not");
+    let name = project_of(url).ok_or_else(no_name)?;
+    let project = Projects::from_file(file)?.project(&name).await?;
+    let no_secret = || format!("[{name}] of {} has no stripe-signing-secret that can be used", file.display());
+    project.secrets.into_iter().next().ok_or_else(no_secret)
+}

@@ -1,0 +1,767 @@
+//! What each key of the settings does, in words.
+
+use std::fmt;
+
+use stripe_amplitude::amplitude::Region;
+use stripe_amplitude::money::currency::Currency;
+use stripe_amplitude::money::exchange_rate::{Conversion, PreferredCurrency};
+use stripe_amplitude::permissions;
+use stripe_amplitude::projects::parameters::parameter;
+use stripe_amplitude::settings::{
+    PersonalData, ProductsFrom, References, Refunds, RevenueFrom, Settings, TestEvents, WithoutUser,
+};
+use stripe_amplitude::stripe::event_types::{EventTypes, TYPES, TypePattern};
+use stripe_amplitude::stripe::field_path::{FieldPath, FieldPattern};
+use stripe_amplitude::stripe::purchase::Name;
+use stripe_amplitude::translate::redaction::kinds_of_personal_data;
+
+use super::warnings::covers;
+use crate::money::shown;
+use crate::property_names::LIMIT;
+use crate::terminal::{count, wrap};
+
+pub(super) const PAYMENT_SUCCEEDED: &str = "payment_intent.succeeded";
+pub(super) const CHARGE_SUCCEEDED: &str = "charge.succeeded";
+pub(super) const CHARGE_CAPTURED: &str = "charge.captured";
+pub(super) const FEE_CREATED: &str = "application_fee.created";
+pub(super) const FEE_REFUNDED: &str = "application_fee.refunded";
+pub(super) const CHARGE_REFUNDED: &str = "charge.refunded";
+pub(super) const FUNDS_WITHDRAWN: &str = "charge.dispute.funds_withdrawn";
+const FUNDS_REINSTATED: &str = "charge.dispute.funds_reinstated";
+
+/// The types that change revenue with `negative_revenue`, and how, where payments count.
+pub(super) const REFUND_TYPES: [(&str, &str); 7] = [
+    (CHARGE_REFUNDED, "subtracts what was newly refunded of what was captured"),
+    ("refund.created", "subtracts a refund that has no charge"),
+    ("refund.failed", REVERSED),
+    ("refund.updated", REVERSED),
+    ("charge.refund.updated", REVERSED),
+    (FUNDS_WITHDRAWN, "subtracts what a dispute withdraws"),
+    (FUNDS_REINSTATED, "adds back what returns when a dispute is won"),
+];
+
+const REVERSED: &str =
+    "adds back a refund that failed or was canceled; Amplitude counts one of the events that tell of the same refund";
+
+/// A key of the settings and what its value does.
+pub(super) struct Meaning {
+    key: &'static str,
+    /// In short.
+    value: String,
+    is_default: bool,
+    effect: Vec<Line>,
+}
+
+enum Line {
+    Text(String),
+    Item(String),
+    /// Separated by commas.
+    List(Vec<String>),
+}
+
+impl fmt::Display for Meaning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { key, value, is_default, effect } = self;
+        let default = if *is_default { " (the default)" } else { "" };
+        f.write_str(&wrap(&format!("{key}: "), 2, &format!("{value}{default}")))?;
+        for line in effect {
+            f.write_str(&match line {
+                Line::Text(text) => wrap("  ", 2, text),
+                Line::Item(item) => wrap("    ", 6, item),
+                Line::List(list) => wrap("    ", 4, &list.join(", ")),
+            })?;
+        }
+        Ok(())
+    }
+}
+
+fn text(text: impl Into<String>) -> Line {
+    Line::Text(text.into())
+}
+
+fn item(item: impl Into<String>) -> Line {
+    Line::Item(item.into())
+}
+
+/// All keys, in the order of the README.
+pub(super) fn meanings(settings: &Settings) -> [Meaning; 13] {
+    let default = Settings::default();
+    let meaning = |key, (value, effect), is_default| Meaning { key, value, is_default, effect };
+    [
+        meaning(
+            "amplitude_region",
+            region(settings.amplitude_region),
+            settings.amplitude_region == default.amplitude_region,
+        ),
+        meaning(
+            "user_id_paths",
+            user_id_paths(&settings.user_id_paths),
+            settings.user_id_paths == default.user_id_paths,
+        ),
+        meaning("references", references(settings), settings.references == default.references),
+        meaning("products", products(settings), settings.products == default.products),
+        meaning("events", events(settings), settings.events == default.events),
+        meaning("revenue_from", revenue_from(settings.revenue_from), settings.revenue_from == default.revenue_from),
+        meaning("refunds", refunds(settings), settings.refunds == default.refunds),
+        meaning(
+            "preferred_currency",
+            preferred_currency(settings.preferred_currency.as_ref()),
+            settings.preferred_currency == default.preferred_currency,
+        ),
+        meaning("without_user", without_user(settings.without_user), settings.without_user == default.without_user),
+        meaning("max_age_days", max_age_days(settings.max_age_days), settings.max_age_days == default.max_age_days),
+        meaning("test_events", test_events(settings.test_events), settings.test_events == default.test_events),
+        meaning(
+            "personal_data",
+            personal_data(settings.personal_data),
+            settings.personal_data == default.personal_data,
+        ),
+        meaning(
+            "drop_properties",
+            drop_properties(&settings.drop_properties),
+            settings.drop_properties == default.drop_properties,
+        ),
+    ]
+}
+
+/// The value in short, and its effect.
+type Told = (String, Vec<Line>);
+
+fn region(region: Region) -> Told {
+    let (name, place) = match region {
+        Region::Us => ("\"us\"", "the United States"),
+        Region::Eu => ("\"eu\"", "the European Union"),
+    };
+    let url = region.http_v2_url();
+    let effect =
+        format!("Events go to Amplitude's data centre in {place}, {url}. A project's API key is known there only.");
+    (name.to_owned(), vec![text(effect)])
+}
+
+fn user_id_paths(paths: &[FieldPath]) -> Told {
+    let mut effect =
+        vec![text("The user ID is the first of these inside `data.object` that Amplitude accepts as an ID:")];
+    effect.extend(paths.iter().zip(1..).map(|(path, number)| item(format!("{number}. {path}"))));
+    let is_of_stripe = |path: &FieldPath| path.as_str() == "customer" || path.as_str().ends_with("email");
+    if !paths.iter().any(is_of_stripe) {
+        effect.push(text(
+            "Neither `customer` nor an e-mail address is among them, so an event without such an ID has no user; see `without_user`.",
+        ));
+    }
+    (count(paths.len(), "path"), effect)
+}
+
+fn references(settings: &Settings) -> Told {
+    if settings.references == References::Off {
+        let effect = "A path ends where the event's object ends: Stripe's events hold only the IDs of customers, subscriptions and other objects.";
+        return ("\"off\"".to_owned(), vec![text(effect)]);
+    }
+    let names: Vec<_> = Name::ALL.iter().map(|(name, _)| *name).collect();
+    let of_paths = |paths: &[FieldPath]| {
+        let alone = Settings { user_id_paths: paths.to_vec(), products: ProductsFrom::Event, ..settings.clone() };
+        permissions::needed(&alone)
+    };
+    let needed = of_paths(&settings.user_id_paths);
+    // Of any path: they are tried on the payment of a refund or dispute first.
+    let of_refunds = of_paths(&[]);
+    let mut effect = vec![
+        text(format!(
+            "A path may begin with {}, which means that object of the purchase, whatever the event is. What the event does not hold is read from Stripe's API. Refunds and disputes are attributed by their payment: all paths are tried on it first.",
+            names.join(", ")
+        )),
+        text(format!(
+            "That takes a restricted key of the Stripe account in the parameter {}, and for test-mode events in {}; each with a label where the signing secret has one. {}",
+            parameter::STRIPE_API_KEY,
+            parameter::STRIPE_TEST_API_KEY,
+            if needed.permissions.is_empty() {
+                "It needs no permission: no path leads beyond the event."
+            } else {
+                "It needs:"
+            }
+        )),
+    ];
+    if needed.permissions.is_empty() {
+        return ("\"follow\"".to_owned(), effect);
+    }
+    effect.extend(needed.permissions.iter().map(|permission| {
+        let needs = |path: &&FieldPath| of_paths(std::slice::from_ref(*path)).permissions.contains(permission);
+        let paths: Vec<_> = settings.user_id_paths.iter().filter(needs).map(FieldPath::as_str).collect();
+        let reason = if of_refunds.permissions.contains(permission) {
+            "refunds and disputes".to_owned()
+        } else {
+            paths.join(", ")
+        };
+        item(format!("{permission}, for {reason}"))
+    }));
+    effect.push(text(format!("An event takes {} at the most.", count(needed.most_reads, "read"))));
+    effect.push(text(QUEUE));
+    ("\"follow\"".to_owned(), effect)
+}
+
+const QUEUE: &str = "Deploy the redelivery queue with it, which is the template's default: an event waits there while Stripe's API does not answer. Without the queue, Stripe has to deliver it again.";
+
+fn products(settings: &Settings) -> Told {
+    if settings.products == ProductsFrom::Event {
+        let effect = "`product_names` and `product_ids` are those that the event itself has: of an invoice its first ten lines, of a payment most often none.";
+        return ("\"event\"".to_owned(), vec![text(effect)]);
+    }
+    let without = permissions::needed(&Settings { products: ProductsFrom::Event, ..settings.clone() });
+    let alone = permissions::needed(&Settings { references: References::Off, ..settings.clone() });
+    let with = permissions::needed(settings);
+    let more = count(with.most_reads.saturating_sub(without.most_reads), "read");
+    let mut effect = vec![
+        text(
+            "Payments have the products of their invoice or checkout session, and invoices those of a hundred lines, each by the product's own name, read from Stripe's API. An event whose products cannot be read is sent without them, and `products_incomplete` marks it.",
+        ),
+        text(format!("The restricted key in {} needs:", parameter::STRIPE_API_KEY)),
+    ];
+    effect.extend(alone.permissions.iter().map(|permission| item(permission.to_string())));
+    effect.push(text(format!(
+        "An event takes {} at the most, which is {more} more than without `products`.",
+        count(with.most_reads, "read")
+    )));
+    ("\"follow\"".to_owned(), effect)
+}
+
+fn events(settings: &Settings) -> Told {
+    let events = &settings.events;
+    let EventTypes { add, remove, needed } = events;
+    let listed = TYPES.iter().chain(*needed);
+    let forwarded = listed.filter(|event_type| events.contains(event_type)).map(ToString::to_string);
+    let forwarded: Vec<_> = forwarded.chain(left_of_added(events)).collect();
+    let mut effect = Vec::new();
+    if !needed.is_empty() {
+        effect.push(text(format!(
+            "The setting `refunds` adds {}; the webhook endpoint in Stripe has to send them, too.",
+            needed.join(", ")
+        )));
+    }
+    if !add.is_empty() {
+        effect.push(text("Added; the webhook endpoint in Stripe has to send them, too:"));
+        effect.extend(add.iter().map(|entry| {
+            let all = if is_family(entry) { ": every type that begins so" } else { "" };
+            item(format!("{entry}{all}"))
+        }));
+    }
+    if !remove.is_empty() {
+        effect.push(text("Removed:"));
+        effect.extend(remove.iter().map(|entry| {
+            let removed: Vec<_> = TYPES.into_iter().filter(|event_type| entry.matches(event_type)).collect();
+            if is_family(entry) && !removed.is_empty() {
+                item(format!("{entry}: of the default list, {}", removed.join(", ")))
+            } else {
+                item(entry.to_string())
+            }
+        }));
+    }
+    effect.push(text("These types are forwarded; every other is answered 200 and ignored:"));
+    effect.push(if forwarded.is_empty() { item("none") } else { Line::List(forwarded) });
+    effect.extend(nothing_adds(settings).map(text));
+    let number = TYPES.len();
+    let changed = |entries: usize, how| if entries == 0 { String::new() } else { format!(", {entries} {how}") };
+    let value = match (add.len(), remove.len()) {
+        (0, 0) if needed.is_empty() => format!("{number} types"),
+        (added, removed) => format!(
+            "the default list of {number} types{}{}",
+            changed(added + needed.len(), "added"),
+            changed(removed, "removed")
+        ),
+    };
+    (value, effect)
+}
+
+/// What adds nothing to revenue, because its types are not forwarded.
+fn nothing_adds(settings: &Settings) -> Option<String> {
+    let has = |event_type: &str| settings.events.contains(event_type);
+    if settings.revenue_from == RevenueFrom::ApplicationFees {
+        return (!has(FEE_CREATED))
+            .then(|| format!("{FEE_CREATED} is not among them, so no application fee adds to revenue."));
+    }
+    // Without a PaymentIntent, a charge is a payment of its own.
+    let charges_count = settings.revenue_from == RevenueFrom::Payments;
+    let has_charges = has(CHARGE_SUCCEEDED) || has(CHARGE_CAPTURED);
+    match (has(PAYMENT_SUCCEEDED), charges_count, has_charges) {
+        (false, true, true) => Some(format!(
+            "{PAYMENT_SUCCEEDED} is not among them, so no PaymentIntent adds to revenue, only a charge that has none (the old Charges API)."
+        )),
+        (false, true, false) => Some(format!(
+            "{PAYMENT_SUCCEEDED}, {CHARGE_SUCCEEDED} and {CHARGE_CAPTURED} are not among them, so no payment adds to revenue."
+        )),
+        (false, false, _) => Some(format!("{PAYMENT_SUCCEEDED} is not among them, so no payment adds to revenue.")),
+        (true, true, false) => Some(format!(
+            "{CHARGE_SUCCEEDED} and {CHARGE_CAPTURED} are not among them, so a charge that has no PaymentIntent (the old Charges API) does not add to revenue."
+        )),
+        (true, ..) => None,
+    }
+}
+
+/// What is left of each entry that adds something to the default list.
+fn left_of_added(events: &EventTypes) -> impl Iterator<Item = String> {
+    let EventTypes { add, remove, needed } = events;
+    let left = move |entry: &&TypePattern| !remove.iter().any(|remover| covers(remover, entry));
+    let new = |entry: &&TypePattern| {
+        let entry = entry.to_string();
+        !TYPES.contains(&&*entry) && !needed.contains(&&*entry)
+    };
+    add.iter().filter(new).filter(left).map(move |entry| {
+        let removed: Vec<_> = remove.iter().filter(|removed| covers(entry, removed)).map(ToString::to_string).collect();
+        if removed.is_empty() { entry.to_string() } else { format!("{entry} (without {})", removed.join(" and ")) }
+    })
+}
+
+fn is_family(entry: &TypePattern) -> bool {
+    entry.to_string().ends_with('*')
+}
+
+fn revenue_from(revenue_from: RevenueFrom) -> Told {
+    let (name, effect) = match revenue_from {
+        RevenueFrom::Payments => (
+            "payments",
+            "A payment counts when it has succeeded: payment_intent.succeeded with what it received, and a charge that has no PaymentIntent (the old Charges API) with what was captured of it. Tax is part of it.",
+        ),
+        RevenueFrom::PaymentIntents => (
+            "payment_intents",
+            "payment_intent.succeeded counts, with what the payment received, and no charge does. Tax is part of it.",
+        ),
+        RevenueFrom::ApplicationFees => {
+            ("application_fees", "application_fee.created counts, with the fee of your platform, and no payment does.")
+        }
+    };
+    let connected = "Payments on connected accounts are those accounts' revenue. Those accounts choose their own metadata, so IDs in it can be the same for different people.";
+    (format!("\"{name}\""), vec![text(effect), text(connected)])
+}
+
+fn refunds(settings: &Settings) -> Told {
+    if settings.refunds == Refunds::AsEvents {
+        let effect = match settings.revenue_from {
+            RevenueFrom::ApplicationFees => {
+                "Refunds of application fees are events without revenue: a fee that was refunded stays counted."
+            }
+            RevenueFrom::Payments | RevenueFrom::PaymentIntents => {
+                "Refunds and disputes are events without revenue: what was paid stays counted."
+            }
+        };
+        return ("\"as_events\"".to_owned(), vec![text(effect)]);
+    }
+    if settings.revenue_from == RevenueFrom::ApplicationFees {
+        return ("\"negative_revenue\"".to_owned(), fee_refunds(&settings.events));
+    }
+    let (listed, missing): (Vec<_>, Vec<_>) =
+        REFUND_TYPES.into_iter().partition(|(event_type, _)| settings.events.contains(event_type));
+    let say = |(event_type, how): (&str, &str)| item(format!("{event_type} {how}"));
+    let mut effect = Vec::new();
+    if !listed.is_empty() {
+        effect.push(text("Refunds and disputes change revenue:"));
+        effect.extend(listed.into_iter().map(say));
+    }
+    if settings.events.contains(FUNDS_REINSTATED) && !settings.events.contains(FUNDS_WITHDRAWN) {
+        effect.push(text(format!(
+            "But as long as {FUNDS_WITHDRAWN} is not on the list of types, {FUNDS_REINSTATED} has nothing to add back, and does not count."
+        )));
+    }
+    if !missing.is_empty() {
+        effect.push(text(
+            "These are not on the list of types, so they do not count; `events.add` adds them, and the webhook endpoint in Stripe has to send them:",
+        ));
+        effect.extend(missing.into_iter().map(say));
+    }
+    effect.push(text(
+        "A refund or dispute whose event does not tell its amount changes nothing; `normalized_revenue_unknown` marks it.",
+    ));
+    ("\"negative_revenue\"".to_owned(), effect)
+}
+
+/// The effect of `negative_revenue` where application fees are the revenue.
+fn fee_refunds(events: &EventTypes) -> Vec<Line> {
+    let how = format!("{FEE_REFUNDED} subtracts what was newly refunded of the fee");
+    let mut effect = if events.contains(FEE_REFUNDED) {
+        vec![text("Refunds of application fees change revenue:"), item(how)]
+    } else {
+        vec![text("This is not on the list of types, so it does not count, and refunded fees stay counted:"), item(how)]
+    };
+    effect.push(text(
+        "Refunds and disputes of payments carry none, because `revenue_from` counts the fees and no payment.",
+    ));
+    effect.push(text(
+        "A refund of a fee whose event does not tell its amount changes nothing; `normalized_revenue_unknown` marks it.",
+    ));
+    effect
+}
+
+fn preferred_currency(preferred: Option<&PreferredCurrency>) -> Told {
+    let Some(preferred) = preferred else {
+        let effect = "Amounts stay in the currency of each payment, in major units.";
+        return ("none".to_owned(), vec![text(effect)]);
+    };
+    let code = preferred.code;
+    let mut effect = Vec::new();
+    if preferred.rates.is_empty() {
+        effect.push(text(format!("Revenue and all `normalized_…` amounts are in {code}, and there is no other rate.")));
+    } else {
+        effect.push(text(format!("Revenue and all `normalized_…` amounts are converted to {code}:")));
+        effect.extend(preferred.rates.keys().filter_map(|from| example(*from, preferred)).map(item));
+    }
+    effect.push(text(
+        "An event with an amount in any other currency is answered 500, until `rates` has it; Stripe delivers again for three days.",
+    ));
+    (code.to_string(), effect)
+}
+
+/// A conversion, of so much that the result is not mostly rounding.
+fn example(from: Currency, preferred: &PreferredCurrency) -> Option<String> {
+    const MOST: i64 = 1_000_000_000;
+    let conversion = Conversion::of(from, Some(preferred)).ok()?;
+    let rate = conversion.rate()?;
+    let decimals = from.decimals();
+    let converted = |major_units: i64| conversion.amount(major_units * 10_i64.pow(decimals.into()));
+    let is_small = |major_units: i64| converted(major_units).to_string().starts_with('0');
+    let mut major_units = 10;
+    while is_small(major_units) && major_units < MOST {
+        major_units *= 10;
+    }
+    let to = shown(converted(major_units), conversion.currency().code());
+    Some(format!("{from} at {rate}: {} become {to}", shown(major_units, from.code())))
+}
+
+fn without_user(without_user: WithoutUser) -> Told {
+    let (name, effect) = match without_user {
+        WithoutUser::Forward => (
+            "\"forward\"",
+            "An event that names no user is forwarded. It is attributed to the last user of the same payment or customer, by its device ID; as long as there is none, to an anonymous user, which counts towards Amplitude's billing.",
+        ),
+        WithoutUser::RevenueOnly => (
+            "\"revenue_only\"",
+            "An event that names no user is forwarded if it carries revenue, or moved money and does not tell how much; otherwise, it is answered 200 and ignored.",
+        ),
+        WithoutUser::Ignore => {
+            ("\"ignore\"", "An event that names no user is answered 200 and ignored, and its revenue with it.")
+        }
+    };
+    (name.to_owned(), vec![text(effect)])
+}
+
+fn max_age_days(days: Option<u32>) -> Told {
+    match days {
+        None => {
+            let effect = "Events of any age are forwarded. Amplitude drops repeats within 7 days: an event that you resend from Stripe later counts again.";
+            ("none".to_owned(), vec![text(effect)])
+        }
+        Some(days) => {
+            let after = count(days as usize, "day");
+            let effect = format!(
+                "An event that happened more than {after} before it comes is not sent, because Amplitude might count it twice. With the queue it becomes a dead letter, which `redrive` looks up in Amplitude; without, it is ignored, and `backfill` looks up what Amplitude has."
+            );
+            (days.to_string(), vec![text(effect)])
+        }
+    }
+}
+
+fn test_events(test_events: TestEvents) -> Told {
+    let key = parameter::TEST_API_KEY;
+    let connected = if test_events == TestEvents::ForwardAll {
+        "Those of connected accounts go there, too: whoever has a connected account can book any sum for any user."
+    } else {
+        "Without the parameter, those of connected accounts are ignored: live Connect endpoints receive them, and whoever has a connected account can make them."
+    };
+    let (name, effect) = match test_events {
+        TestEvents::Forward | TestEvents::ForwardAll => (
+            if test_events == TestEvents::Forward { "\"forward\"" } else { "\"forward_all\"" },
+            format!(
+                "Test-mode events go to the Amplitude project of the live ones, with `stripe_livemode: false`; or, if the project has the parameter {key}, to the Amplitude project of that key. We recommend the parameter: what is in Amplitude cannot be taken back. {connected}"
+            ),
+        ),
+        TestEvents::Drop => (
+            "\"drop\"",
+            format!(
+                "Test-mode events are answered 200 and ignored, also where the project has the parameter {key}. To see them in an Amplitude project of their own, which we recommend, leave `test_events` out and write that parameter."
+            ),
+        ),
+    };
+    (name.to_owned(), vec![text(effect)])
+}
+
+fn personal_data(personal_data: PersonalData) -> Told {
+    let kinds = || Line::List(kinds_of_personal_data().map(str::to_owned).collect());
+    let (name, mut effect) = match personal_data {
+        PersonalData::Drop => ("\"drop\"", vec![text("These are removed from the event properties:"), kinds()]),
+        PersonalData::Keep => ("\"keep\"", vec![text("These stay in the event properties:"), kinds()]),
+    };
+    effect.push(text(
+        "Credentials, and links that let their holder see or pay, are removed in any case. The user ID leaves as `user_id_paths` finds it, also where it is an e-mail address. `metadata` and `description` are your own, and stay.",
+    ));
+    (name.to_owned(), effect)
+}
+
+fn drop_properties(patterns: &[FieldPattern]) -> Told {
+    let drops_metadata =
+        patterns.iter().any(|pattern| matches!(pattern.to_string().as_str(), "metadata" | "metadata.*"));
+    let names = (!drops_metadata).then(|| {
+        text(format!(
+            "Each key of metadata is a property. If your keys are SKUs or IDs, add metadata.*, so that they do not use up the {LIMIT} event properties that Amplitude keeps per project. `doctor` counts them."
+        ))
+    });
+    if patterns.is_empty() {
+        let effect = [Some(text("Nothing else is removed from the event properties.")), names];
+        return ("none".to_owned(), effect.into_iter().flatten().collect());
+    }
+    let mut effect = vec![text("These are also removed from the event properties, with all that is below them:")];
+    effect.extend(patterns.iter().map(|pattern| item(pattern.to_string())));
+    if patterns.iter().any(|pattern| pattern.to_string().contains('*')) {
+        effect.push(text("A * stands for any one key, or any one element of a list."));
+    }
+    effect.push(text("The user ID is looked for before that."));
+    effect.extend(names);
+    (count(patterns.len(), "path"), effect)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use stripe_amplitude::translate::revenue::{NotCounted, Revenue, revenue};
+
+    use stripe_amplitude::stripe::signature::VerifiedBody;
+
+    use super::*;
+    use stripe_amplitude::stripe::event::Event;
+
+    fn settings(text: &str) -> Settings {
+        Settings::parse(text).unwrap()
+    }
+
+    /// What is said about a key, on one line.
+    fn told(text: &str, key: &str) -> String {
+        let settings = settings(text);
+        let meaning = meanings(&settings).into_iter().find(|meaning| meaning.key == key).unwrap();
+        meaning.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn keys_of_metadata_that_are_skus_are_thought_of_unless_they_are_dropped() {
+        for (text, is_told) in [
+            ("{}", true),
+            (r#"{"drop_properties": ["tax"]}"#, true),
+            (r#"{"drop_properties": ["metadata.*"]}"#, false),
+            (r#"{"drop_properties": ["tax", "metadata"]}"#, false),
+        ] {
+            let told = told(text, "drop_properties");
+            assert_eq!(
+                told.contains("SKUs or IDs, add metadata.*, so that they do not use up the 2000"),
+                is_told,
+                "{told}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_key_is_told_in_the_order_of_the_library() {
+        let known = Settings::parse(r#"{"x": 1}"#).unwrap_err().to_string();
+        let keys = meanings(&Settings::default()).map(|meaning| meaning.key);
+        assert!(known.ends_with(&keys.join(", ")), "{known}");
+        assert!(meanings(&Settings::default()).iter().all(|meaning| meaning.is_default));
+    }
+
+    #[test]
+    fn what_is_not_the_default_is_not_called_so() {
+        let whole = settings(
+            r#"{"amplitude_region": "eu", "user_id_paths": ["a"], "references": "follow", "products": "follow", "events": {"add": ["refund.created"]},
+                "revenue_from": "payment_intents", "refunds": "negative_revenue",
+                "preferred_currency": {"code": "USD"}, "without_user": "ignore", "max_age_days": 30,
+                "test_events": "drop", "personal_data": "keep", "drop_properties": ["a.*"]}"#,
+        );
+        assert!(meanings(&whole).iter().all(|meaning| !meaning.is_default));
+    }
+
+    #[test]
+    fn the_list_of_types_is_what_the_library_makes_of_it() {
+        let told = |text: &str| told(text, "events");
+        let default = told("{}");
+        assert!(default.starts_with("events: 26 types (the default) These types are forwarded"));
+        assert!(TYPES.iter().all(|event_type| default.contains(event_type)));
+        let changed = told(
+            r#"{"events": {"add": ["charge.*", "refund.created", "charge.failed"],
+            "remove": ["invoice.*", "charge.dispute.*", "payment_intent.succeeded"]}}"#,
+        );
+        for words in [
+            "the default list of 26 types, 3 added, 3 removed ",
+            "charge.*: every type that begins so refund.created",
+            "invoice.*: of the default list, invoice.created, invoice.finalized",
+            "issuing_transaction.created, charge.* (without charge.dispute.*), refund.created payment_intent.succeeded",
+            "no PaymentIntent adds to revenue, only a charge that has none",
+        ] {
+            assert!(changed.contains(words), "{words}: {changed}");
+        }
+        let (_, in_all) = changed.split_once("and ignored:").unwrap();
+        assert!(!in_all.contains("invoice"), "{in_all}");
+        let one = told(r#"{"events": {"add": ["charge.pending"], "remove": ["charge.*"]}}"#);
+        let (_, in_all) = one.split_once("and ignored:").unwrap();
+        let (in_all, _) = in_all.split_once("charge.succeeded and charge.captured are not among them").unwrap();
+        assert!(!in_all.contains("charge"), "{one}");
+    }
+
+    #[test]
+    fn refunds_that_do_not_count_are_named() {
+        let told = |text: &str| told(text, "refunds");
+        let some = told(r#"{"refunds": "negative_revenue", "events": {"remove": ["charge.dispute.*"]}}"#);
+        let (listed, missing) = some.split_once("not on the list of types").unwrap();
+        for (event_type, _) in REFUND_TYPES {
+            let is_missing = event_type.starts_with("charge.dispute.") || event_type == "refund.created";
+            assert_eq!(listed.contains(event_type), !is_missing, "{event_type}: {some}");
+            assert_eq!(missing.contains(event_type), is_missing, "{event_type}: {some}");
+        }
+        let all = told(r#"{"refunds": "negative_revenue", "events": {"add": ["refund.created"]}}"#);
+        assert!(!all.contains("not on the list"), "{all}");
+        let won_only =
+            told(r#"{"refunds": "negative_revenue", "events": {"remove": ["charge.dispute.funds_withdrawn"]}}"#);
+        assert!(won_only.contains("has nothing to add back"), "{won_only}");
+    }
+
+    #[test]
+    fn a_permission_is_told_with_the_paths_that_need_it() {
+        let settings = r#"{"references": "follow", "refunds": "negative_revenue", "user_id_paths": ["metadata.id", "customer.metadata.id", "subscription.metadata.id"]}"#;
+        let told = told(settings, "references");
+        for words in [
+            "rak_customer_read), for customer.metadata.id ",
+            "rak_subscription_read), for subscription.metadata.id ",
+            "rak_payment_intent_read), for refunds and disputes ",
+            "rak_charge_read), for refunds and disputes ",
+            "stripe-api-key",
+            "An event takes 4 reads at the most.",
+            "redelivery queue",
+        ] {
+            assert!(told.contains(words), "{words}: {told}");
+        }
+        assert!(!told.contains("rak_product_read"), "{told}");
+    }
+
+    #[test]
+    fn no_permission_is_told_where_no_path_takes_one() {
+        let told = |paths: &str| {
+            told(
+                &format!(
+                    r#"{{"references": "follow", "user_id_paths": {paths}, "events": {{"remove": ["charge.*"]}}}}"#
+                ),
+                "references",
+            )
+        };
+        let none = told(r#"["metadata.user_id"]"#);
+        assert!(none.ends_with("It needs no permission: no path leads beyond the event."), "{none}");
+        assert!(!none.contains("It needs:") && told(r#"["customer.email"]"#).contains("It needs: "));
+    }
+
+    #[test]
+    fn a_list_without_an_id_of_stripes_says_that_there_may_be_no_user() {
+        for (paths, is_told) in [
+            (r#"["subscription.metadata.user_id"]"#, true),
+            (r#"["metadata.user_id", "customer"]"#, false),
+            (r#"["metadata.user_id", "receipt_email"]"#, false),
+        ] {
+            let told = told(&format!(r#"{{"references": "follow", "user_id_paths": {paths}}}"#), "user_id_paths");
+            assert_eq!(told.contains("has no user; see `without_user`"), is_told, "{told}");
+        }
+    }
+
+    #[test]
+    fn products_are_told_with_their_own_permissions() {
+        let told = |settings| told(settings, "products");
+        let follow = told(r#"{"products": "follow"}"#);
+        for words in ["rak_product_read", "(plan_read)", "rak_invoice_read", "`products_incomplete`"] {
+            assert!(follow.contains(words), "{words}: {follow}");
+        }
+        assert!(!follow.contains("rak_customer_read"), "{follow}");
+        assert!(!told("{}").contains("rak_"));
+    }
+
+    #[test]
+    fn the_types_that_a_setting_needs_are_named() {
+        let told = told(r#"{"refunds": "negative_revenue"}"#, "events");
+        assert!(told.contains("the default list of 26 types, 5 added"), "{told}");
+        assert!(told.contains("The setting `refunds` adds charge.dispute.funds_reinstated"), "{told}");
+    }
+
+    #[test]
+    fn the_types_that_change_revenue_are_those_of_the_library() {
+        let refund_types = REFUND_TYPES.map(|(event_type, _)| event_type);
+        let others = ["charge.dispute.created", "refund.canceled"];
+        for (settings, counted) in [
+            (settings("{}"), &refund_types[..]),
+            (settings(r#"{"revenue_from": "payment_intents"}"#), &refund_types[..]),
+            (settings(r#"{"revenue_from": "application_fees"}"#), &[FEE_REFUNDED]),
+        ] {
+            for event_type in TYPES.into_iter().chain(refund_types).chain(others) {
+                let event = json!({"id": "evt_1", "object": "event", "type": event_type, "created": 1,
+                    "data": {"object": {"object": "refund"}}});
+                let body = VerifiedBody::trusted(event.to_string().into_bytes().into());
+                let event = Event::parse(&body).unwrap();
+                let by_the_setting = revenue(&event, &settings) == Revenue::NotCounted(NotCounted::AsEvents);
+                assert_eq!(by_the_setting, counted.contains(&event_type), "{event_type}: {settings:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn where_fees_are_the_revenue_only_their_refunds_subtract() {
+        let told = |text: &str| told(text, "refunds");
+        let fees = told(r#"{"revenue_from": "application_fees", "refunds": "negative_revenue"}"#);
+        assert!(fees.contains("change revenue: application_fee.refunded subtracts"), "{fees}");
+        assert!(fees.contains("Refunds and disputes of payments carry none"), "{fees}");
+        assert!(REFUND_TYPES.iter().all(|(event_type, _)| !fees.contains(event_type)), "{fees}");
+        let removed = told(
+            r#"{"revenue_from": "application_fees", "refunds": "negative_revenue",
+                "events": {"remove": ["application_fee.refunded"]}}"#,
+        );
+        assert!(removed.contains("not on the list of types") && removed.contains("stay counted"), "{removed}");
+        let as_events = told(r#"{"revenue_from": "application_fees"}"#);
+        assert!(as_events.contains("a fee that was refunded stays counted"), "{as_events}");
+    }
+
+    #[test]
+    fn what_adds_nothing_to_revenue_is_told_by_its_source() {
+        for (text, words) in [
+            ("{}", None),
+            (
+                r#"{"events": {"remove": ["payment_intent.*"]}}"#,
+                Some("so no PaymentIntent adds to revenue, only a charge that has none"),
+            ),
+            (
+                r#"{"events": {"remove": ["payment_intent.*", "charge.*"]}}"#,
+                Some("charge.captured are not among them, so no payment adds"),
+            ),
+            (
+                r#"{"events": {"remove": ["charge.*"]}}"#,
+                Some("a charge that has no PaymentIntent (the old Charges API) does not add"),
+            ),
+            (r#"{"revenue_from": "payment_intents", "events": {"remove": ["charge.*"]}}"#, None),
+            (
+                r#"{"revenue_from": "payment_intents", "events": {"remove": ["payment_intent.*"]}}"#,
+                Some("payment_intent.succeeded is not among them, so no payment adds"),
+            ),
+            (r#"{"revenue_from": "application_fees", "events": {"remove": ["payment_intent.*", "charge.*"]}}"#, None),
+            (
+                r#"{"revenue_from": "application_fees", "events": {"remove": ["application_fee.created"]}}"#,
+                Some("application_fee.created is not among them, so no application fee adds"),
+            ),
+        ] {
+            let told = told(text, "events");
+            let matches = words.map_or_else(|| !told.contains("to revenue"), |words| told.contains(words));
+            assert!(matches, "{text}: {told}");
+        }
+    }
+
+    #[test]
+    fn rates_are_shown_with_an_example_that_the_library_computes() {
+        let told = told(
+            r#"{"preferred_currency": {"code": "USD", "rates": {"EUR": "1.08", "JPY": "0.0067", "KWD": "3.25",
+                "VND": "0.000000000000001"}}}"#,
+            "preferred_currency",
+        );
+        for words in [
+            "EUR at 1.08: 10.00 EUR become 10.80 USD",
+            "JPY at 0.0067: 1000 JPY become 6.70 USD",
+            "KWD at 3.25: 10.000 KWD become 32.50 USD",
+            "VND at 0.000000000000001: 1000000000 VND become 0.00 USD",
+            "answered 500",
+        ] {
+            assert!(told.contains(words), "{words}: {told}");
+        }
+    }
+}

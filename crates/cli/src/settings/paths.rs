@@ -1,0 +1,406 @@
+//! Paths of `user_id_paths` that are valid, and surely not meant.
+
+use stripe_amplitude::settings::{References, Settings, USER_ID_PATHS};
+use stripe_amplitude::stripe::field_path::FieldPath;
+use stripe_amplitude::stripe::purchase::Name;
+
+const METADATA: &str = "metadata";
+
+const CLIENT_REFERENCE_ID: &str = "client_reference_id";
+
+/// Fields that only checkout sessions have.
+const ONLY_ON_CHECKOUT_SESSIONS: [&str; 2] = [CLIENT_REFERENCE_ID, "customer_details."];
+
+/// Words for an object of the purchase other than its name.
+const OTHER_WORDS: [(&str, &str); 4] = [
+    ("checkout", "checkout_session"),
+    ("session", "checkout_session"),
+    ("payment", "payment_intent"),
+    ("charge", "payment_intent"),
+];
+
+/// Words of two segments for an object of the purchase.
+const TWO_SEGMENTS: [(&str, &str, &str); 3] = [
+    ("checkout", "session", "checkout_session"),
+    ("payment", "intent", "payment_intent"),
+    ("payment", "payment_intent", "payment_intent"),
+];
+
+/// Fields of Stripe's objects that hold the ID of a further object. Nothing is read by it.
+const REFERENCES: [&str; 8] = [
+    "charge",
+    "latest_charge",
+    "latest_invoice",
+    "payment",
+    "payment_method",
+    "default_payment_method",
+    "default_source",
+    "setup_intent",
+];
+
+/// Fields of Stripe's objects that hold an object without an ID.
+const WITHOUT_ID: [&str; 11] = [
+    "address",
+    "billing_details",
+    "customer_address",
+    "customer_details",
+    "customer_shipping",
+    "invoice_settings",
+    "lines",
+    "parent",
+    "payment_method_details",
+    "shipping",
+    "subscription_details",
+];
+
+/// What people call the ID of their users. Stripe has no such fields outside of metadata.
+const KEYS_OF_METADATA: [&str; 4] = ["amplitude_id", "uid", "user_id", "userid"];
+
+/// Two letters, so that no field of Stripe's is taken for another word.
+const FEW_LETTERS: usize = 2;
+
+/// What is wrong with the paths, in sentences that name the path and the remedy.
+pub(super) fn warnings(settings: &Settings) -> Vec<String> {
+    let paths = &settings.user_id_paths;
+    let mut warnings = Vec::new();
+    for (index, path) in paths.iter().enumerate() {
+        let earlier = paths.get(..index).unwrap_or_default();
+        if earlier.contains(path) {
+            continue;
+        }
+        let wrong = split_users(path, settings)
+            .or_else(|| unfollowed(path, settings))
+            .or_else(|| mistaken(path, settings))
+            .or_else(|| unreached(path, earlier));
+        warnings.extend(wrong.map(|wrong| format!("`user_id_paths` has {path}{wrong}")));
+    }
+    warnings
+}
+
+/// Paths by which a buyer becomes two users: one on the checkout session, and another on everything that follows.
+fn split_users(path: &FieldPath, settings: &Settings) -> Option<String> {
+    let has = |other: &str| settings.user_id_paths.iter().any(|path| path.as_str() == other);
+    let path = path.as_str();
+    let on_session = format!("checkout_session.{path}");
+    let follows = settings.references == References::Follow;
+    if !ONLY_ON_CHECKOUT_SESSIONS.iter().any(|start| path.starts_with(start)) || follows && has(&on_session) {
+        return None;
+    }
+    let with = with_references(settings);
+    if has("customer") {
+        return Some(format!(
+            " and customer: `{path}` is only on checkout sessions, so the payments, invoices and refunds of the same buyer become another user, whom `customer` names; Amplitude cannot merge them later; write `{on_session}`{with}"
+        ));
+    }
+    (follows && path == CLIENT_REFERENCE_ID).then(|| {
+        format!(
+            ", which is only on checkout sessions: payments, invoices and refunds of the same buyer do not have it; write `{on_session}`, which finds it for them, too"
+        )
+    })
+}
+
+/// Paths into objects of which an event has only the ID. That of the default list is there for events that somebody expanded.
+fn unfollowed(path: &FieldPath, settings: &Settings) -> Option<String> {
+    if settings.references == References::Follow || USER_ID_PATHS.contains(&path.as_str()) {
+        return None;
+    }
+    let (_, rest) = Name::of(path)?;
+    rest?;
+    let name = path.split_first().0;
+    Some(format!(
+        ", which never finds anything: Stripe's events hold only the ID of the {name}; with \"references\": \"follow\", it is read"
+    ))
+}
+
+/// What is misspelt, or leads to no ID.
+fn mistaken(path: &FieldPath, settings: &Settings) -> Option<String> {
+    let segments = segments(path.as_str());
+    let (first, behind) = segments.split_first()?;
+    let Some((name, _)) = Name::of(path) else {
+        if let Some((name, taken)) = meant(first, behind) {
+            let behind = behind.get(taken..).unwrap_or_default();
+            let perhaps = joined(name, &corrected(behind).unwrap_or_else(|| behind.join(".")));
+            let written = joined(first, &segments.get(1..=taken).unwrap_or_default().join("."));
+            return Some(format!(
+                ", but `{written}` is no object of the purchase; perhaps `{perhaps}`{}",
+                with_references(settings)
+            ));
+        }
+        return in_object("", &segments);
+    };
+    in_object(first, behind).or_else(|| {
+        if name != Name::CheckoutSession && behind == [CLIENT_REFERENCE_ID] {
+            return Some(format!(
+                ", but the {first} has no such field: only checkout sessions have it; write `checkout_session.{CLIENT_REFERENCE_ID}`"
+            ));
+        }
+        let (field, further) = behind.split_first()?;
+        if further.is_empty() {
+            return None;
+        }
+        let only = format!(", but the {first} holds only the ID of the {field}, and nothing further is read by it");
+        if Name::ALL.iter().any(|(name, _)| name == field) {
+            return Some(format!("{only}; write `{}`", behind.join(".")));
+        }
+        let is_reference = REFERENCES.contains(field);
+        is_reference.then(|| match meant(field, further).or((*field == "latest_invoice").then_some(("invoice", 0))) {
+            Some((name, _)) => format!("{only}; perhaps `{}`", joined(name, &further.join("."))),
+            None => format!("{only}; take a field of the {first} itself"),
+        })
+    })
+}
+
+/// What is wrong with the part of a path inside an object, which is the event's own where there is no name.
+fn in_object(name: &str, segments: &[&str]) -> Option<String> {
+    if let Some(corrected) = corrected(segments) {
+        let wrong = segments.iter().find(|segment| is_near_metadata(segment)).unwrap_or(&"");
+        return Some(format!(", but Stripe's objects have no field `{wrong}`; perhaps `{}`", joined(name, &corrected)));
+    }
+    let path = joined(name, &segments.join("."));
+    match segments {
+        [before @ .., METADATA] if !before.contains(&METADATA) => {
+            Some(format!(", but `{path}` is not an ID: add the key, such as `{path}.user_id`"))
+        }
+        [.., last] if WITHOUT_ID.contains(last) && !segments.contains(&METADATA) => {
+            Some(format!(", but `{path}` is not an ID: it is an object, and has none; name one of its fields"))
+        }
+        [key] if KEYS_OF_METADATA.contains(key) => Some(format!(
+            ", but Stripe's objects have no field `{key}`; perhaps `{}`",
+            joined(name, &format!("{METADATA}.{key}"))
+        )),
+        _ => None,
+    }
+}
+
+/// A path that no event comes to, or only few.
+fn unreached(path: &FieldPath, earlier: &[FieldPath]) -> Option<String> {
+    let has = |name: &str| earlier.iter().any(|path| path.as_str() == name);
+    if has("id") {
+        return Some(", which can never be reached: `id` stands before it, and every object has one".to_owned());
+    }
+    let name = Name::of(path).and_then(|(_, rest)| rest.map(|_| path.split_first().0));
+    if let Some(name) = name.filter(|name| has(name)) {
+        return Some(format!(
+            ", which can never be reached: `{name}` stands before it, and is found wherever the {name} is; put `{name}` behind it"
+        ));
+    }
+    if !has("customer") {
+        return None;
+    }
+    if let Some(name) = name.filter(|name| ["subscription", "invoice"].contains(name)) {
+        return Some(format!(
+            ", which can never be reached: `customer` stands before it, and every {name} has a customer; put `customer` behind it"
+        ));
+    }
+    let segments = segments(path.as_str());
+    let is_of_the_app = segments.contains(&METADATA) || segments.last() == Some(&CLIENT_REFERENCE_ID);
+    is_of_the_app.then(|| {
+        ", which is reached only without a customer: `customer` stands before it, and nearly always gives an ID; put `customer` behind it".to_owned()
+    })
+}
+
+/// The parts of a path. Everything behind `metadata` is one key.
+fn segments(path: &str) -> Vec<&str> {
+    let mut segments = Vec::new();
+    let mut rest = Some(path);
+    while let Some(text) = rest {
+        let (segment, behind) = text.split_once('.').map_or((text, None), |(one, behind)| (one, Some(behind)));
+        segments.push(segment);
+        rest = behind;
+        if segment == METADATA {
+            segments.extend(rest.take());
+        }
+    }
+    segments
+}
+
+fn joined(name: &str, rest: &str) -> String {
+    let dot = if name.is_empty() || rest.is_empty() { "" } else { "." };
+    format!("{name}{dot}{rest}")
+}
+
+fn with_references(settings: &Settings) -> &'static str {
+    if settings.references == References::Follow { "" } else { ", with \"references\": \"follow\"" }
+}
+
+/// The name of the object that is surely meant, and how many of the segments behind the first one say so, too.
+fn meant(first: &str, behind: &[&str]) -> Option<(&'static str, usize)> {
+    let two = TWO_SEGMENTS.iter().find(|(one, two, _)| *one == first && behind.first() == Some(two));
+    if let Some((.., name)) = two {
+        return Some((name, 1));
+    }
+    // Of old API versions: charges.data.0.billing_details.email.
+    if behind.first() == Some(&"data") || (REFERENCES.contains(&first) && behind.is_empty()) {
+        return None;
+    }
+    let singular = first.strip_suffix("_id").unwrap_or(first);
+    let singular = singular.strip_suffix('s').unwrap_or(singular);
+    if let Some((_, name)) = OTHER_WORDS.iter().find(|(word, _)| *word == singular) {
+        return Some((name, 0));
+    }
+    let without_underscores = |text: &str| text.replace('_', "");
+    let names = Name::ALL.iter().map(|(name, _)| *name);
+    let distance = |name: &str| strsim::levenshtein(&without_underscores(singular), &without_underscores(name));
+    let nearest = names.min_by_key(|name| distance(name))?;
+    (distance(nearest) <= FEW_LETTERS).then_some((nearest, 0))
+}
+
+/// The same with `metadata` in place of what was meant by it.
+fn corrected(segments: &[&str]) -> Option<String> {
+    let metadata = segments.iter().position(|segment| *segment == METADATA).unwrap_or(segments.len());
+    let wrong = segments.iter().take(metadata).position(|segment| is_near_metadata(segment))?;
+    let mut corrected = segments.to_vec();
+    *corrected.get_mut(wrong)? = METADATA;
+    if wrong + 1 == corrected.len() {
+        corrected.push("user_id");
+    }
+    Some(corrected.join("."))
+}
+
+fn is_near_metadata(segment: &str) -> bool {
+    segment != METADATA && (segment == "meta" || strsim::levenshtein(segment, METADATA) <= FEW_LETTERS)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn warned(references: &str, paths: &[&str]) -> Vec<String> {
+        let settings = json!({"references": references, "user_id_paths": paths}).to_string();
+        warnings(&Settings::parse(&settings).unwrap())
+    }
+
+    #[test]
+    fn a_path_that_finds_nothing_is_told_with_what_to_write() {
+        for (path, words) in [
+            (
+                "customers.metadata.user_id",
+                "`customers` is no object of the purchase; perhaps `customer.metadata.user_id`",
+            ),
+            ("custmer.metadata.user_id", "perhaps `customer.metadata.user_id`"),
+            ("customer_id", "perhaps `customer`"),
+            (
+                "checkout.session.client_reference_id",
+                "`checkout.session` is no object of the purchase; perhaps `checkout_session.client_reference_id`",
+            ),
+            ("checkout.metadata.user_id", "perhaps `checkout_session.metadata.user_id`"),
+            ("checkoutsession.metadata.user_id", "perhaps `checkout_session.metadata.user_id`"),
+            ("subscriptions.metadata.user_id", "perhaps `subscription.metadata.user_id`"),
+            ("session.client_reference_id", "perhaps `checkout_session.client_reference_id`"),
+            ("sessions.meta_data.user_id", "perhaps `checkout_session.metadata.user_id`"),
+            ("payment.metadata.user_id", "perhaps `payment_intent.metadata.user_id`"),
+            ("payment.intent.metadata.user_id", "perhaps `payment_intent.metadata.user_id`"),
+            ("charge.metadata.user_id", "perhaps `payment_intent.metadata.user_id`"),
+            ("paymentintent.metadata.user_id", "perhaps `payment_intent.metadata.user_id`"),
+            ("payment_intents.metadata.user_id", "perhaps `payment_intent.metadata.user_id`"),
+            ("client_reference_id", "write `checkout_session.client_reference_id`"),
+            ("customer.metadata", "`customer.metadata` is not an ID: add the key, such as `customer.metadata.user_id`"),
+            ("checkout_session.metadata", "such as `checkout_session.metadata.user_id`"),
+            ("metadata", "such as `metadata.user_id`"),
+            ("customer.address", "`customer.address` is not an ID: it is an object"),
+            ("customer.meta_data.user_id", "no field `meta_data`; perhaps `customer.metadata.user_id`"),
+            ("meta.user_id", "no field `meta`; perhaps `metadata.user_id`"),
+            ("customer.user_id", "no field `user_id`; perhaps `customer.metadata.user_id`"),
+            ("customer.client_reference_id", "write `checkout_session.client_reference_id`"),
+            (
+                "subscription.customer.metadata.user_id",
+                "holds only the ID of the customer, and nothing further is read by it; write `customer.metadata.user_id`",
+            ),
+            ("subscription.latest_invoice.metadata.user_id", "perhaps `invoice.metadata.user_id`"),
+            ("payment_intent.payment_method.metadata.user_id", "take a field of the payment_intent itself"),
+        ] {
+            let warnings = warned("follow", &[path]);
+            assert_eq!(warnings.len(), 1, "{path}: {warnings:?}");
+            let start = format!("`user_id_paths` has {path},");
+            assert!(warnings[0].starts_with(&start) && warnings[0].contains(words), "{warnings:?}");
+        }
+    }
+
+    #[test]
+    fn what_finds_something_is_not_warned_of() {
+        let paths = [
+            "metadata.user_id",
+            "metadata.metadata",
+            "customer.metadata.meta_data",
+            "customer.metadata.address",
+            "lines.data.0.metadata.user_id",
+            "charges.data.0.billing_details.email",
+            "invoice.subscription_details.metadata.user_id",
+            "checkout_session.client_reference_id",
+            "client_reference_id",
+            "checkout_session.customer_details.email",
+            "invoice.subscription",
+            "payment_intent.latest_charge",
+            "charge",
+            "payment_intent.receipt_email",
+            "cardholder",
+            "customer",
+        ];
+        assert_eq!(warned("follow", &paths), Vec::<String>::new());
+    }
+
+    #[test]
+    fn no_field_of_stripes_is_taken_for_a_mistake() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../events/stripe");
+        let mut fields = 0;
+        for file in fs::read_dir(folder).unwrap() {
+            let text = fs::read_to_string(file.unwrap().path()).unwrap();
+            let event: Value = serde_json::from_str(&text).unwrap();
+            for field in event["data"]["object"].as_object().unwrap().keys() {
+                assert_eq!(meant(field, &[]).filter(|(name, _)| name != field), None, "{field}");
+                assert!(!is_near_metadata(field), "{field}");
+                fields += 1;
+            }
+        }
+        assert!(fields > 500, "{fields}");
+    }
+
+    #[test]
+    fn where_references_are_off_the_remedy_is_to_follow_them() {
+        for (path, words) in [
+            ("customer.metadata", "hold only the ID of the customer; with \"references\": \"follow\""),
+            ("customers.metadata.id", "perhaps `customer.metadata.id`, with \"references\": \"follow\""),
+            ("metadata", "such as `metadata.user_id`"),
+        ] {
+            let warnings = warned("off", &[path]);
+            assert!(warnings.len() == 1 && warnings[0].contains(words), "{path}: {warnings:?}");
+        }
+    }
+
+    #[test]
+    fn a_field_of_the_session_alone_has_a_remedy() {
+        for (references, end) in [
+            ("off", "write `checkout_session.client_reference_id`, with \"references\": \"follow\""),
+            ("follow", "write `checkout_session.client_reference_id`"),
+        ] {
+            let warnings = warned(references, &["client_reference_id", "customer"]);
+            assert!(warnings.len() == 1 && warnings[0].ends_with(end), "{warnings:?}");
+        }
+        // Without following, the path of the session finds nothing.
+        let paths = ["client_reference_id", "checkout_session.client_reference_id", "customer"];
+        assert_eq!((warned("off", &paths).len(), warned("follow", &paths).len()), (2, 0));
+    }
+
+    #[test]
+    fn a_path_behind_one_that_gives_an_id_is_never_reached() {
+        for (paths, words) in [
+            (&["customer", "customer.metadata.user_id"][..], Some("can never be reached: `customer` stands before it")),
+            (&["customer", "subscription.metadata.user_id"], Some("every subscription has a customer")),
+            (&["invoice", "invoice.metadata.user_id"], Some("can never be reached: `invoice` stands")),
+            (&["id", "receipt_email"], Some("can never be reached: `id` stands")),
+            (&["customer", "metadata.user_id"], Some("reached only without a customer")),
+            (&["customer", "checkout_session.client_reference_id"], Some("reached only without a customer")),
+            // Of a guest.
+            (&["customer", "receipt_email"], None),
+            (&["customer.metadata.user_id", "customer"], None),
+        ] {
+            let warnings = warned("follow", paths);
+            assert_eq!(warnings.len(), usize::from(words.is_some()), "{paths:?}: {warnings:?}");
+            assert!(words.is_none_or(|words| warnings[0].contains(words)), "{warnings:?}");
+        }
+    }
+}

@@ -1,0 +1,591 @@
+//! Stripe's API, as far as the command line asks it: with patience, and not faster than it may.
+
+use std::error::Error as _;
+use std::fmt;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::http::StatusCode;
+use axum::http::header::{CONTENT_TYPE, DATE, RETRY_AFTER};
+use reqwest::{Client, Method, RequestBuilder, Response};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use stripe_amplitude::stripe::reference::{self, Reference};
+use stripe_amplitude::stripe::references::api::{STRIPE_API_URL, StripeApi};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::restricted_key;
+use crate::{http, key};
+
+/// Another address of Stripe's API, for tests and proxies.
+const URL_VARIABLE: &str = "STRIPE_API_URL";
+
+/// Requests a second. Stripe takes 25 of a kind, in test mode 25 in all, and the shop asks, too.
+pub(crate) const RATE: u32 = 20;
+
+/// No request takes longer: Stripe's own libraries wait as long.
+const LIMIT: Duration = Duration::from_secs(80);
+
+/// Attempts at the most. With the pauses between them, somewhat over two minutes.
+pub(crate) const ATTEMPTS: u32 = 9;
+
+/// The pause before the second attempt is at most this long, and doubles then; full jitter over its second half.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+
+const LONGEST_PAUSE: Duration = Duration::from_secs(32);
+
+/// A permission that a restricted key needs, as Stripe's dashboard calls it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Permission {
+    ReadEvents,
+    ReadEndpoints,
+    WriteEndpoints,
+    /// One of those that the function needs to follow references.
+    Follow(reference::Permission),
+}
+
+impl fmt::Display for Permission {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ReadEvents => f.write_str("`Events`: Read"),
+            Self::ReadEndpoints => f.write_str("`Webhook Endpoints`: Read"),
+            Self::WriteEndpoints => f.write_str("`Webhook Endpoints`: Write"),
+            Self::Follow(permission) => write!(f, "`{}`: Read", permission.resource),
+        }
+    }
+}
+
+/// What Stripe is asked to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Operation {
+    ListEvents,
+    ListEndpoints,
+    ReadEndpoint,
+    CreateEndpoint,
+    UpdateEndpoint,
+    DeleteEndpoint,
+    ListPayments,
+    /// One of the objects that the function follows references to.
+    Read(reference::Permission),
+}
+
+impl Operation {
+    /// What a restricted key needs for it.
+    fn permission(self) -> Permission {
+        match self {
+            Self::ListEvents => Permission::ReadEvents,
+            Self::ListEndpoints | Self::ReadEndpoint => Permission::ReadEndpoints,
+            Self::CreateEndpoint | Self::UpdateEndpoint | Self::DeleteEndpoint => Permission::WriteEndpoints,
+            Self::ListPayments => Permission::Follow(reference::permission::PAYMENT_INTENTS),
+            Self::Read(permission) => Permission::Follow(permission),
+        }
+    }
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ListEvents => f.write_str("list events"),
+            Self::ListEndpoints => f.write_str("list webhook endpoints"),
+            Self::ReadEndpoint => f.write_str("read a webhook endpoint"),
+            Self::CreateEndpoint => f.write_str("create a webhook endpoint"),
+            Self::UpdateEndpoint => f.write_str("update a webhook endpoint"),
+            Self::DeleteEndpoint => f.write_str("delete a webhook endpoint"),
+            Self::ListPayments => f.write_str("list payments"),
+            Self::Read(permission) => write!(f, "read one of `{}`", permission.resource),
+        }
+    }
+}
+
+/// A request, for whoever reads an error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Asked {
+    operation: Operation,
+    method: Method,
+    /// Without the query.
+    path: String,
+}
+
+/// What Stripe answered.
+pub(crate) struct Answer {
+    body: Bytes,
+    asked: Asked,
+}
+
+impl Answer {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// [`Problem::Unreadable`].
+    pub(crate) fn read<'b, T: Deserialize<'b>>(&'b self) -> Result<T, ApiError> {
+        self.read_part(&self.body)
+    }
+
+    /// Reads a part of it.
+    ///
+    /// # Errors
+    /// [`Problem::Unreadable`].
+    pub(crate) fn read_part<'b, T: Deserialize<'b>>(&self, part: &'b [u8]) -> Result<T, ApiError> {
+        serde_json::from_slice(part).map_err(|_| self.unreadable())
+    }
+
+    /// For an answer that is JSON of another shape.
+    pub(crate) fn unreadable(&self) -> ApiError {
+        ApiError { problem: Problem::Unreadable, asked: Some(Box::new(self.asked.clone())) }
+    }
+}
+
+/// Stripe's API with a key.
+#[derive(Debug)]
+pub(crate) struct Api {
+    http: Client,
+    url: String,
+    key: SecretString,
+    account: Option<String>,
+    /// In which answers are rendered; the account's own where there is none.
+    version: Option<&'static str>,
+    pace: Pace,
+}
+
+impl Api {
+    /// `account` is a connected account that the key's platform looks at.
+    ///
+    /// # Errors
+    /// Where the key would leave in the clear.
+    pub(crate) fn new(http: Client, key: SecretString, account: Option<String>, rate: u32) -> Result<Self, ApiError> {
+        let url = other_url()?;
+        let url = url.as_deref().unwrap_or(STRIPE_API_URL).trim_end_matches('/').to_owned();
+        Ok(Self { http, url, key, account, version: None, pace: Pace::new(rate) })
+    }
+
+    /// The same, with answers in this API version.
+    pub(crate) fn in_version(self, version: &'static str) -> Self {
+        Self { version: Some(version), ..self }
+    }
+
+    /// The connected account that is looked at.
+    pub(crate) fn account(&self) -> Option<&str> {
+        self.account.as_deref()
+    }
+
+    /// What it asks with.
+    pub(crate) fn key(&self) -> &SecretString {
+        &self.key
+    }
+
+    /// Whether the key is of test mode.
+    pub(crate) fn is_test(&self) -> bool {
+        self.key.expose_secret().get(2..).is_some_and(|rest| rest.starts_with("_test_"))
+    }
+
+    /// The answer to `GET`.
+    ///
+    /// # Errors
+    /// Where Stripe says no, or does not answer in spite of all patience.
+    pub(crate) async fn get(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+        operation: Operation,
+    ) -> Result<Answer, ApiError> {
+        let separator = if query.is_empty() { "" } else { "?" };
+        let url = format!("{}{path}{separator}{}", self.url, form(query));
+        let asked = Asked { operation, method: Method::GET, path: path.to_owned() };
+        self.send(|request| request, &url, asked).await.map(|(_, answer)| answer)
+    }
+
+    /// The same for `POST`. Sent again, it does not happen again.
+    ///
+    /// # Errors
+    /// As for [`Api::get`].
+    pub(crate) async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        fields: &[(&str, String)],
+        operation: Operation,
+    ) -> Result<T, ApiError> {
+        let url = format!("{}{path}", self.url);
+        let once = format!("stripe-amplitude-{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..));
+        let body = form(fields);
+        let with_fields = |request: RequestBuilder| {
+            let request = request.header("idempotency-key", &once);
+            request.header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(body.clone())
+        };
+        let asked = Asked { operation, method: Method::POST, path: path.to_owned() };
+        let (_, answer) = self.send(with_fields, &url, asked).await?;
+        answer.read()
+    }
+
+    /// The same for `DELETE`. What is not there is deleted.
+    ///
+    /// # Errors
+    /// As for [`Api::get`].
+    pub(crate) async fn delete(&self, path: &str, operation: Operation) -> Result<(), ApiError> {
+        let url = format!("{}{path}", self.url);
+        let asked = Asked { operation, method: Method::DELETE, path: path.to_owned() };
+        match self.send(|request| request, &url, asked).await {
+            Err(ApiError { problem: Problem::Refused { status: 404, .. }, .. }) => Ok(()),
+            result => result.map(drop),
+        }
+    }
+
+    /// Stripe's clock, where it tells it, from an answer to any `GET`.
+    ///
+    /// # Errors
+    /// As for [`Api::get`].
+    pub(crate) async fn date(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+        operation: Operation,
+    ) -> Result<Option<String>, ApiError> {
+        let separator = if query.is_empty() { "" } else { "?" };
+        let url = format!("{}{path}{separator}{}", self.url, form(query));
+        let asked = Asked { operation, method: Method::GET, path: path.to_owned() };
+        let (head, _) = self.send(|request| request, &url, asked).await?;
+        Ok(head.date)
+    }
+
+    async fn send(
+        &self,
+        complete: impl Fn(RequestBuilder) -> RequestBuilder,
+        url: &str,
+        asked: Asked,
+    ) -> Result<(Head, Answer), ApiError> {
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            self.pace.wait().await;
+            let request = self.http.request(asked.method.clone(), url);
+            let answer = self.attempt(complete(request)).await;
+            let (pause, problem) = match answer {
+                Ok((head, body)) if head.status.is_success() => return Ok((head, Answer { body, asked })),
+                Ok((head, body)) => {
+                    let problem = self.explain(head.status, &body, asked.operation.permission());
+                    let again = head.status == StatusCode::TOO_MANY_REQUESTS || head.status.is_server_error();
+                    (again.then(|| head.retry_after.unwrap_or_else(|| pause(attempts))), problem)
+                }
+                Err(error) if error.is_builder() => {
+                    let problem = Problem::Unreachable(format!("{} is not a URL", self.url));
+                    return Err(ApiError { problem, asked: Some(Box::new(asked)) });
+                }
+                Err(error) => {
+                    let cause = std::iter::successors(error.source(), |error| (*error).source()).last();
+                    let cause = cause.map_or_else(|| error.to_string(), ToString::to_string);
+                    (Some(pause(attempts)), Problem::Unreachable(format!("{}: {cause}", self.url)))
+                }
+            };
+            match pause.filter(|_| attempts < ATTEMPTS) {
+                Some(pause) => sleep(pause).await,
+                None => return Err(ApiError { problem, asked: Some(Box::new(asked)) }),
+            }
+        }
+    }
+
+    async fn attempt(&self, request: RequestBuilder) -> Result<(Head, Bytes), reqwest::Error> {
+        let mut request = request.basic_auth(self.key.expose_secret(), Some("")).timeout(LIMIT);
+        if let Some(account) = &self.account {
+            request = request.header("stripe-account", account);
+        }
+        if let Some(version) = self.version {
+            request = request.header("stripe-version", version);
+        }
+        let answer = request.send().await?;
+        let head = Head::of(&answer);
+        Ok((head, answer.bytes().await?))
+    }
+
+    fn explain(&self, status: StatusCode, body: &[u8], permission: Permission) -> Problem {
+        match status.as_u16() {
+            401 => Problem::UnknownKey,
+            403 => Problem::Forbidden { permission, account: self.account.clone() },
+            429 => Problem::TooMany,
+            status => {
+                let Refusal { error } = serde_json::from_slice(body).unwrap_or_default();
+                let about = [error.code, error.param].into_iter().flatten().filter(|text| is_name(text)).collect();
+                Problem::Refused { status, about }
+            }
+        }
+    }
+}
+
+/// The address that the environment names, if it names one.
+fn other_url() -> Result<Option<String>, ApiError> {
+    http::url_in(URL_VARIABLE).map_err(|_| Problem::Insecure.into())
+}
+
+/// The objects that events refer to, as the function reads them.
+///
+/// # Errors
+/// Where the key would leave in the clear.
+pub(crate) fn objects(http: Client) -> Result<StripeApi, ApiError> {
+    Ok(StripeApi::new(http, other_url()?))
+}
+
+/// What matters of an answer besides its body.
+struct Head {
+    status: StatusCode,
+    retry_after: Option<Duration>,
+    date: Option<String>,
+}
+
+impl Head {
+    fn of(answer: &Response) -> Self {
+        let text = |name| Some(answer.headers().get(name)?.to_str().ok()?.to_owned());
+        let retry_after = text(RETRY_AFTER).and_then(|seconds| seconds.parse().ok());
+        let retry_after = retry_after.map(Duration::from_secs).map(|pause| pause.min(LONGEST_PAUSE));
+        Self { status: answer.status(), retry_after, date: text(DATE) }
+    }
+}
+
+/// Stripe's words for an error; its sentences are left where they are, because they can hold a part of the key.
+#[derive(Default, Deserialize)]
+struct Refusal {
+    error: Reason,
+}
+
+#[derive(Default, Deserialize)]
+struct Reason {
+    code: Option<String>,
+    param: Option<String>,
+}
+
+fn is_name(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-[].".contains(&byte))
+}
+
+fn form(fields: &[(&str, String)]) -> String {
+    form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish()
+}
+
+/// How long to wait after so many attempts.
+pub(crate) fn pause(attempts: u32) -> Duration {
+    let longest = FIRST_PAUSE.saturating_mul(1 << attempts.saturating_sub(1).min(16)).min(LONGEST_PAUSE);
+    longest.mul_f64(0.5 + 0.5 * fastrand::f64())
+}
+
+/// Lets requests through one after the other, at a rate.
+#[derive(Debug)]
+struct Pace {
+    between: Duration,
+    next: Mutex<Option<Instant>>,
+}
+
+impl Pace {
+    fn new(rate: u32) -> Self {
+        Self { between: Duration::from_secs(1) / rate.max(1), next: Mutex::default() }
+    }
+
+    async fn wait(&self) {
+        let turn = {
+            let mut next = self.next.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let turn = next.map_or_else(Instant::now, |next| next.max(Instant::now()));
+            *next = Some(turn + self.between);
+            turn
+        };
+        sleep_until(turn).await;
+    }
+}
+
+/// Why Stripe has no answer for us, and to what.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct ApiError {
+    pub(crate) problem: Problem,
+    /// None where nobody was asked.
+    asked: Option<Box<Asked>>,
+}
+
+/// Why Stripe has no answer for us.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Problem {
+    /// Another address of Stripe's API, to which the key would go in the clear.
+    Insecure,
+    UnknownKey,
+    Forbidden {
+        permission: Permission,
+        account: Option<String>,
+    },
+    TooMany,
+    Refused {
+        status: u16,
+        about: Vec<String>,
+    },
+    Unreachable(String),
+    Unreadable,
+}
+
+impl From<Problem> for ApiError {
+    fn from(problem: Problem) -> Self {
+        Self { problem, asked: None }
+    }
+}
+
+impl ApiError {
+    /// Of an object that was read as the function reads it.
+    pub(crate) fn of_read(problem: Problem, reference: &Reference) -> Self {
+        let path = reference.path().split('?').next().unwrap_or_default().to_owned();
+        let permission = reference.kind.permissions().first();
+        let asked =
+            permission.map(|permission| Asked { operation: Operation::Read(*permission), method: Method::GET, path });
+        Self { problem, asked: asked.map(Box::new) }
+    }
+
+    /// In our own words, with the remedy and the request, for a key that was found in `place`.
+    pub(crate) fn of_key_in(&self, place: &str) -> String {
+        let asked = self
+            .asked
+            .as_deref()
+            .map(|Asked { operation, method, path }| format!(" (asked to {operation}: {method} {path})"));
+        let asked = asked.unwrap_or_default();
+        format!("{}{asked}", self.problem.in_words(place))
+    }
+}
+
+impl fmt::Display for ApiError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.of_key_in(key::STRIPE.variable))
+    }
+}
+
+impl std::error::Error for ApiError {}
+
+impl Problem {
+    fn in_words(&self, place: &str) -> String {
+        match self {
+            Self::Insecure => {
+                format!("{URL_VARIABLE} takes {}", http::SECURED)
+            }
+            Self::UnknownKey => restricted_key::unknown(place),
+            Self::Forbidden { permission, account } => {
+                let account = match account {
+                    Some(account) => format!(", and {account} has to be connected to the key's platform"),
+                    None => String::new(),
+                };
+                format!(
+                    "Stripe refuses (403): a restricted key needs the permission {permission}{account}; edit the key in Stripe's dashboard (Developers, API keys)"
+                )
+            }
+            Self::TooMany => {
+                "Stripe answers 429 for minutes: something else uses up the account's rate; try --rate 5".to_owned()
+            }
+            Self::Refused { status, about } => {
+                let about = if about.is_empty() { String::new() } else { format!(" ({})", about.join(", ")) };
+                let remedy = match status {
+                    500.. => "try again later; status.stripe.com tells of outages",
+                    _ => "Stripe's dashboard says more (Developers, Logs)",
+                };
+                format!("Stripe answers {status}{about}; {remedy}")
+            }
+            Self::Unreachable(why) => {
+                format!("Stripe cannot be reached at {why}; look at the network, at proxies and at {URL_VARIABLE}")
+            }
+            Self::Unreadable => format!(
+                "the answer is not Stripe's: it is not JSON of the documented shape; look at proxies and at {URL_VARIABLE}"
+            ),
+        }
+    }
+}
+
+/// An answer, for tests of those who read one.
+#[cfg(test)]
+pub(crate) fn answer() -> Answer {
+    let asked = Asked { operation: Operation::ListEvents, method: Method::GET, path: "/v1/events".to_owned() };
+    Answer { body: Bytes::new(), asked }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn api(key: &str) -> Api {
+        Api::new(crate::http::build().unwrap(), key.into(), Some("acct_1".to_owned()), RATE).unwrap()
+    }
+
+    #[test]
+    fn the_mode_is_read_off_the_key() {
+        for (key, test) in [("sk_test_1", true), ("rk_test_1", true), ("sk_live_1", false), ("sk", false), ("", false)]
+        {
+            assert_eq!(api(key).is_test(), test, "{key}");
+        }
+    }
+
+    #[test]
+    fn errors_say_what_to_do_and_pass_on_none_of_stripes_sentences() {
+        let explain = |status, body: &str| {
+            let status = StatusCode::from_u16(status).unwrap();
+            let problem = api("sk_test_hidden").explain(status, body.as_bytes(), Permission::ReadEvents);
+            problem.in_words("STRIPE_SECRET_KEY")
+        };
+        let body = r#"{"error": {"type": "invalid_request_error", "message": "sk_***hidden", "code": "parameter_unknown", "param": "created[gte]"}}"#;
+        for (status, body, words) in [
+            (401, body, "does not know the key in STRIPE_SECRET_KEY: it was revoked, has expired or is not complete"),
+            (403, body, "the permission `Events`: Read, and acct_1 has to be connected"),
+            (429, body, "--rate"),
+            (400, body, "Stripe answers 400 (parameter_unknown, created[gte])"),
+            (400, r#"{"error": {"code": "the hidden one"}}"#, "Stripe answers 400"),
+            (500, "<html>hidden", "Stripe answers 500"),
+        ] {
+            let error = explain(status, body);
+            assert!(error.contains(words) && !error.contains("hidden"), "{error}");
+        }
+    }
+
+    #[test]
+    fn every_error_names_the_operation_the_path_and_the_remedy() {
+        use Operation::{
+            CreateEndpoint, DeleteEndpoint, ListEndpoints, ListEvents, ListPayments, Read, ReadEndpoint, UpdateEndpoint,
+        };
+
+        let permission = Permission::ReadEvents;
+        let problems = || {
+            [
+                (Problem::UnknownKey, "create a restricted key"),
+                (Problem::Forbidden { permission, account: None }, "edit the key in Stripe's dashboard"),
+                (Problem::TooMany, "try --rate 5"),
+                (Problem::Refused { status: 400, about: vec![] }, "Developers, Logs"),
+                (Problem::Refused { status: 503, about: vec![] }, "status.stripe.com"),
+                (Problem::Unreachable("u".to_owned()), "STRIPE_API_URL"),
+                (Problem::Unreadable, "STRIPE_API_URL"),
+            ]
+        };
+        let mut names = std::collections::HashSet::new();
+        for operation in [
+            ListEvents,
+            ListEndpoints,
+            ReadEndpoint,
+            CreateEndpoint,
+            UpdateEndpoint,
+            DeleteEndpoint,
+            ListPayments,
+            Read(reference::permission::CUSTOMERS),
+        ] {
+            assert!(names.insert(operation.to_string()));
+            for (problem, remedy) in problems() {
+                let asked = Asked { operation, method: Method::GET, path: "/v1/x".to_owned() };
+                let error = ApiError { problem, asked: Some(Box::new(asked)) }.to_string();
+                let end = format!(" (asked to {operation}: GET /v1/x)");
+                assert!(error.ends_with(&end) && error.contains(remedy), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn pauses_double_up_to_half_a_minute() {
+        for (attempts, longest) in [(1, 0.5), (2, 1.0), (5, 8.0), (7, 32.0), (100, 32.0)] {
+            let pause = pause(attempts).as_secs_f64();
+            assert!((longest / 2.0..=longest).contains(&pause), "{attempts}: {pause}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn requests_keep_the_rate() {
+        let pace = Pace::new(20);
+        let start = Instant::now();
+        for _ in 0..41 {
+            pace.wait().await;
+        }
+        assert_eq!(start.elapsed().as_millis(), 2000);
+    }
+}

@@ -1,0 +1,192 @@
+//! Plain text for a terminal, and for whoever reads it instead.
+
+use std::error::Error;
+use std::fmt;
+use std::io::{self, BufRead as _, Write};
+
+use tokio::sync::Notify;
+
+use crate::exit::Untouched;
+
+/// No line is wider, in characters, unless a single word is.
+const WIDTH: usize = 100;
+
+/// Whoever waits for [`closed`] is told here.
+static CLOSED: Notify = Notify::const_new();
+
+/// Prints to standard output.
+///
+/// # Errors
+/// Where it cannot be written. Where its reader has seen enough, as `head` has, [`is_closed`] knows the error: the command
+/// ends, quietly.
+pub(crate) fn print(text: &str) -> io::Result<()> {
+    write(visible(text).as_bytes())
+}
+
+fn write(bytes: &[u8]) -> io::Result<()> {
+    let mut output = io::stdout().lock();
+    output.write_all(bytes).and_then(|()| output.flush()).map_err(|error| match error.kind() {
+        io::ErrorKind::BrokenPipe => {
+            CLOSED.notify_one();
+            closed_error()
+        }
+        _ => error,
+    })
+}
+
+/// Prints to standard error. Where nobody reads that, there is nobody to tell.
+pub(crate) fn tell(text: &str) {
+    let _ = io::stderr().lock().write_all(visible(text).as_bytes());
+}
+
+/// Whether the error is that nobody reads standard output any more.
+pub(crate) fn is_closed(error: &(dyn Error + 'static)) -> bool {
+    let error: Option<&io::Error> = error.downcast_ref();
+    error.and_then(io::Error::get_ref).is_some_and(|inner| inner.is::<Closed>())
+}
+
+/// Waits until something was to be printed that nobody reads any more. For whoever only logs.
+///
+/// # Errors
+/// Always, and then: the error that [`is_closed`] knows.
+pub(crate) async fn closed() -> io::Result<()> {
+    CLOSED.notified().await;
+    Err(closed_error())
+}
+
+fn closed_error() -> io::Error {
+    io::Error::new(io::ErrorKind::BrokenPipe, Closed)
+}
+
+/// Nobody reads standard output any more.
+#[derive(Debug)]
+struct Closed;
+
+impl fmt::Display for Closed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("nobody reads standard output any more")
+    }
+}
+
+impl Error for Closed {}
+
+/// Standard output for a log, which has nobody to tell an error to; [`closed`] tells.
+pub(crate) struct Output;
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match write(bytes) {
+            Err(error) if !is_closed(&error) => Err(error),
+            _ => Ok(bytes.len()),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// `println!` by way of [`print()`].
+macro_rules! say {
+    ($($text:tt)*) => { $crate::terminal::print(&format!("{}\n", format_args!($($text)*))) };
+}
+
+pub(crate) use say;
+
+/// `text` behind `start`, with line breaks between words, and one at the end. All lines but the first are indented by
+/// `indent` spaces.
+pub(crate) fn wrap(start: &str, indent: usize, text: &str) -> String {
+    let mut wrapped = start.to_owned();
+    let mut column = start.chars().count();
+    let mut follows_a_word = false;
+    for word in text.split(' ') {
+        let word = printable(word);
+        let length = word.chars().count();
+        if follows_a_word && column + 1 + length > WIDTH {
+            wrapped.push('\n');
+            wrapped.push_str(&" ".repeat(indent));
+            column = indent;
+        } else if follows_a_word {
+            wrapped.push(' ');
+            column += 1;
+        }
+        wrapped.push_str(&word);
+        column += length;
+        follows_a_word = true;
+    }
+    wrapped.push('\n');
+    wrapped
+}
+
+/// A text of somebody else's, within a line: it neither steers the terminal nor begins a line of its own.
+pub(crate) fn printable(text: &str) -> String {
+    escaped(text, steers)
+}
+
+/// The same of lines, in which a tab is one.
+fn visible(text: &str) -> String {
+    escaped(text, |character| steers(character) && !matches!(character, '\n' | '\t'))
+}
+
+fn steers(character: char) -> bool {
+    character.is_control() || matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// As JSON escapes them, so that JSON stays JSON, with the same strings.
+fn escaped(text: &str, is_escaped: impl Fn(char) -> bool) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        if is_escaped(character) {
+            escaped.push_str(&format!("\\u{:04x}", u32::from(character)));
+        } else {
+            escaped.push(character);
+        }
+    }
+    escaped
+}
+
+/// Asks whoever sits at the terminal; anything but yes is no. `Err` is why nothing is done.
+///
+/// # Errors
+/// Where the question cannot be asked, or the answer cannot be read.
+pub(crate) fn confirmed(question: &str) -> io::Result<Result<(), Untouched>> {
+    print(&format!("{question} [y/N] "))?;
+    let mut answer = String::new();
+    let length = io::stdin().lock().read_line(&mut answer)?;
+    Ok(match answer.trim() {
+        "y" | "Y" | "yes" => Ok(()),
+        _ if length == 0 => Err(Untouched::NobodyAnswered),
+        _ => Err(Untouched::Declined),
+    })
+}
+
+/// `1 type`, `2 types`.
+pub(crate) fn count(number: usize, noun: &str) -> String {
+    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_break_between_words() {
+        assert_eq!(wrap("  ", 2, "a short text"), "  a short text\n");
+        let (long, word) = ("x".repeat(98), "y".repeat(120));
+        assert_eq!(wrap("", 2, &format!("{long} a b {word} c")), format!("{long} a\n  b\n  {word}\n  c\n"));
+    }
+
+    #[test]
+    fn the_terminal_is_not_steered() {
+        assert_eq!(wrap("", 0, "a\u{1b}[31m\nb"), "a\\u001b[31m\\u000ab\n");
+        assert_eq!(visible("a\u{1b}[31m\n\tb\u{202e}\u{9b}\r"), "a\\u001b[31m\n\tb\\u202e\\u009b\\u000d");
+    }
+
+    #[test]
+    fn json_stays_json_with_the_same_strings() {
+        let value = serde_json::json!({"a": "x\u{7f}\u{9b}\u{2066}\n"});
+        let shown = visible(&format!("{value:#}"));
+        assert!(!shown.contains(|character| steers(character) && character != '\n'));
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).unwrap(), value);
+    }
+}

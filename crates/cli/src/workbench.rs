@@ -1,0 +1,458 @@
+//! The workbench: what lands in Amplitude, and why, in the browser.
+//!
+//! Every request passes [`Workbench::answer`], which hands it to the function's own handler and notes what went in and
+//! out. The modules, in the order of a delivery:
+//!
+//! - `signed`: events that the workbench sends itself.
+//! - `exchange`: what goes between the handler and Amplitude.
+//! - `reads`: what the handler reads from Stripe's API.
+//! - `log`: all deliveries.
+//! - `note`: what the explanation of an event says of single fields.
+//! - `credential`: what of an event nobody shall see.
+//! - `charts`: what Amplitude would chart.
+//! - `guard`, `api`, `page`: who may look, what can be asked, and what is shown.
+
+mod api;
+mod charts;
+mod credential;
+mod exchange;
+mod guard;
+mod log;
+mod note;
+mod page;
+mod reads;
+mod signed;
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use amplitude_emulator::{AcceptedEvent, Configuration, Emulator, Endpoint, Fault};
+use axum::body::Bytes;
+use axum::http::{HeaderMap, Method, Response, StatusCode};
+use secrecy::ExposeSecret as _;
+use serde::Serialize;
+use serde_json::Value;
+use stripe_amplitude::http_client;
+use stripe_amplitude::projects;
+use stripe_amplitude::projects::name::ProjectName;
+use stripe_amplitude::stripe::event::Event;
+use stripe_amplitude::stripe::references::{Pace, References};
+use stripe_amplitude::stripe::signature;
+use stripe_amplitude::stripe::signature::VerifiedBody;
+use stripe_amplitude::translate::Context;
+use stripe_amplitude::webhook::{Request, Webhook};
+use tokio::sync::broadcast;
+use tokio::task::JoinSet;
+
+use self::exchange::{Exchange, Line, Upstream};
+use self::log::{Entry, Log, Sent, Summary};
+use self::note::Note;
+use self::reads::{Reader, Replay};
+use self::signed::{Mistake, Signed, secret_of};
+use crate::clock;
+use crate::explanation::Explanation;
+use crate::money::shown;
+use crate::projects::Projects;
+use crate::server::listen_anywhere;
+
+pub(crate) use self::api::router;
+pub(crate) use self::exchange::without_user;
+
+/// The function's own defaults.
+const DEFAULT: Duration = Duration::from_secs(300);
+
+/// So many deliveries wait for a page that is slow to take them; then it fetches the list again.
+const WAITING: usize = 256;
+
+/// The path of Amplitude's endpoint.
+const HTTP_V2: &str = "/2/httpapi";
+
+/// The outcome of what nobody has signed, or what is no event.
+const REFUSED: &str = "refused";
+
+/// Where the events go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Amplitude {
+    /// A local one.
+    Emulator,
+    /// Amplitude itself.
+    Real,
+    /// This endpoint.
+    Url(String),
+}
+
+/// Where the objects are read that events refer to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Stripe {
+    /// In a local Stripe, which learns them from the events.
+    Local,
+    /// At Stripe itself.
+    Real,
+    /// At this URL.
+    Url(String),
+}
+
+/// The local Stripe is nobody else's: nothing has to wait for its turn.
+const UNHURRIED: Pace = Pace::patient(100_000);
+
+/// The handler and all that it has done. Its clones are the same one.
+#[derive(Clone)]
+pub(crate) struct Workbench(Arc<Inner>);
+
+struct Inner {
+    webhook: Webhook<Projects, Line, Reader, Infallible>,
+    projects: Projects,
+    /// The local Amplitude, and its address.
+    emulator: Option<(Emulator, String)>,
+    line: Line,
+    reader: Reader,
+    log: Log,
+    kept_in: Option<String>,
+    last: AtomicU64,
+    live: broadcast::Sender<Summary>,
+}
+
+/// A delivery on its way in.
+struct Posted {
+    path: String,
+    headers: HeaderMap,
+    body: Bytes,
+    /// The Amplitude that it goes to, in the place of the usual.
+    instead: Option<Failing>,
+}
+
+/// A local Amplitude that fails on order. It ends with the value.
+struct Failing {
+    url: String,
+    _serving: JoinSet<()>,
+}
+
+/// A delivery that is answered, and whether it could be kept.
+struct Noted {
+    answer: Response<String>,
+    number: u64,
+    milliseconds: f64,
+    kept: Result<(), String>,
+}
+
+/// What became of an event, and why.
+pub(crate) struct Explained {
+    /// In words.
+    pub(crate) text: String,
+    /// The same at single fields.
+    pub(crate) notes: Vec<Note>,
+    /// What was read from Stripe's API, and what for.
+    pub(crate) reads: Vec<Value>,
+}
+
+/// A delivery that the workbench made.
+#[derive(Serialize)]
+pub(crate) struct Delivered {
+    pub(crate) number: u64,
+    pub(crate) status: u16,
+    pub(crate) body: String,
+    pub(crate) milliseconds: f64,
+}
+
+impl Workbench {
+    /// A handler for these projects. Their keys of Stripe are all valid for a local one. Deliveries are kept in `file`,
+    /// if there is one, and so is what the local Amplitude has.
+    ///
+    /// # Errors
+    /// Where the file cannot be used, or there is no port or no HTTP client to be had.
+    pub(crate) async fn new(
+        projects: Projects,
+        amplitude: Amplitude,
+        stripe: Stripe,
+        file: Option<&Path>,
+    ) -> Result<Self, Box<dyn Error>> {
+        let log = Log::open(file)?;
+        let http = http_client::build(None)?;
+        let emulator = if amplitude == Amplitude::Emulator { Some(local_amplitude(&log).await?) } else { None };
+        let upstream = match (amplitude, &emulator) {
+            (Amplitude::Url(url), _) => Upstream::Url(url),
+            (_, Some((_, address))) => Upstream::Local(format!("{address}{HTTP_V2}")),
+            _ => Upstream::Real,
+        };
+        let (local, url) = match stripe {
+            Stripe::Local => (Some(local_stripe(&log)?), None),
+            Stripe::Url(url) => (None, Some(url)),
+            Stripe::Real => (None, None),
+        };
+        let pace = if local.is_some() { UNHURRIED } else { Pace::WEBHOOK };
+        let reader = Reader::new(http.clone(), local, url);
+        let references = References::new(reader.clone(), pace);
+        let line = Line::open(http, upstream).await?;
+        let loaded = projects::Projects::new(projects.clone(), DEFAULT);
+        Ok(Self(Arc::new(Inner {
+            webhook: Webhook::new(loaded, line.clone(), references, DEFAULT),
+            projects,
+            emulator,
+            line,
+            reader,
+            last: AtomicU64::new(log.last()?),
+            log,
+            kept_in: file.map(|file| file.display().to_string()),
+            live: broadcast::Sender::new(WAITING),
+        })))
+    }
+
+    /// The local Amplitude, and its address, where there is one.
+    pub(crate) fn emulator(&self) -> Option<(&Emulator, &str)> {
+        self.0.emulator.as_ref().map(|(emulator, address)| (emulator, &**address))
+    }
+
+    /// The local Stripe, where there is one.
+    pub(crate) fn stripe(&self) -> Option<&stripe_emulator::Emulator> {
+        self.0.reader.local()
+    }
+
+    /// Answers a request as the function would, and notes it if it is a delivery.
+    pub(crate) async fn answer(
+        &self,
+        method: &Method,
+        path: &str,
+        headers: &HeaderMap,
+        body: Bytes,
+    ) -> Response<String> {
+        if method == Method::POST && guard::is_webhook(path) {
+            let posted = Posted { path: path.to_owned(), headers: headers.clone(), body, instead: None };
+            return self.deliver(posted).await.answer;
+        }
+        let request = Request { method, path, headers, body, request_id: None, function: None, time_left: None };
+        self.0.webhook.handle(request).await
+    }
+
+    /// To its end, though whoever posted it may be gone: Lambda does not stop half-way, either.
+    async fn deliver(&self, posted: Posted) -> Noted {
+        let this = self.clone();
+        let delivered = tokio::spawn(async move { this.note(posted).await }).await;
+        delivered.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+    }
+
+    async fn note(&self, Posted { path, headers, body, instead }: Posted) -> Noted {
+        let inner = &self.0;
+        let number = inner.last.fetch_add(1, Ordering::Relaxed) + 1;
+        let (received, start) = (clock::now_milliseconds(), Instant::now());
+        inner.line.watch(number, instead.as_ref().map(|failing| failing.url.clone()));
+        inner.reader.watch(number, body.clone());
+        let request = Request {
+            method: &Method::POST,
+            path: &path,
+            headers: &headers,
+            body: body.clone(),
+            request_id: None,
+            function: None,
+            time_left: None,
+        };
+        let answer = exchange::DELIVERY.scope(number, inner.webhook.handle(request)).await;
+        let milliseconds = exchange::milliseconds(start);
+        let exchanges = inner.line.take(number);
+        let reads = inner.reader.take(number, is_signed(answer.status()));
+        // What nobody here knows, or is too large, may be anybody's, and would fill the disk.
+        let is_kept = !matches!(answer.status(), StatusCode::NOT_FOUND | StatusCode::PAYLOAD_TOO_LARGE);
+        let body = if is_kept { body.to_vec() } else { Vec::new() };
+        let stripe = Sent { path, headers: of_stripe(&headers), body };
+        let mut entry = entry(number, received, milliseconds, stripe, &answer, exchanges);
+        entry.reads = reads;
+        entry.cut_if_strange();
+        let kept = inner.log.add(&entry).map_err(|error| error.to_string());
+        match &kept {
+            // Nobody looks, if it cannot be sent.
+            Ok(()) => drop(inner.live.send(entry.summary)),
+            Err(error) => tracing::error!(error, "the workbench could not keep a delivery; it was made all the same"),
+        }
+        Noted { answer, number, milliseconds, kept }
+    }
+
+    /// Signs an event and delivers it, with one of the usual mistakes, or while the local Amplitude fails, if that is
+    /// wanted.
+    ///
+    /// # Errors
+    /// A sentence, where the project has no signing secret, there is no local Amplitude, or the delivery cannot be
+    /// kept.
+    async fn send(
+        &self,
+        project: &ProjectName,
+        event: Vec<u8>,
+        mistake: Option<Mistake>,
+        fault: Option<Fault>,
+    ) -> Result<Delivered, String> {
+        let secret = secret_of(&self.0.projects, project).await?;
+        let Signed { headers, body } = Signed::new(&secret, event, mistake, clock::now());
+        let mut posted = Posted { path: format!("/stripe/{project}"), headers, body, instead: None };
+        let Noted { answer, number, milliseconds, kept } = match fault {
+            None => self.deliver(posted).await,
+            Some(_) if self.emulator().is_none() => {
+                return Err("only the local Amplitude fails on order; start with --amplitude emulator".to_owned());
+            }
+            Some(fault) => {
+                let failing = Failing::start(fault).await;
+                posted.instead =
+                    Some(failing.map_err(|error| format!("there is no port for an Amplitude that fails: {error}"))?);
+                self.deliver(posted).await
+            }
+        };
+        let status = answer.status().as_u16();
+        kept.map_err(|error| format!("it was delivered, and answered {status}, but cannot be kept here: {error}"))?;
+        Ok(Delivered { number, status, body: answer.into_body(), milliseconds })
+    }
+
+    /// What becomes of an event, and why, with the settings as they are now and the objects that were read then. None
+    /// where there is nothing to say: what was refused has its reason in the answer.
+    async fn explain(&self, entry: &Entry) -> Option<Explained> {
+        if entry.summary.outcome == REFUSED {
+            return None;
+        }
+        let name: ProjectName = entry.summary.project.parse().ok()?;
+        let project = self.0.projects.project(&name).await.ok()?;
+        let delivery = project.delivery.as_ref().ok()?;
+        let now = entry.summary.received / 1000;
+        let body = VerifiedBody::trusted(entry.stripe.body.clone().into());
+        let settings = &delivery.settings;
+        let has_test_key = delivery.has_test_key();
+        let mut context = Context { project: &name, source: None, settings, has_test_key, objects: None };
+        let event = Event::parse(&body).ok()?;
+        let replay = Replay::of(&entry.reads, &event, delivery, &context);
+        context.objects = replay.as_ref().map(|replay| &replay.objects);
+        let explanation = Explanation::of(event, &context, now, now).ok()?;
+        let reads = replay.as_ref().map(|replay| replay.shown(&entry.reads, &explanation));
+        let text = format!("{}{explanation}", reads::little_known(&entry.reads));
+        let notes = note::notes(&explanation);
+        Some(Explained { text, notes, reads: reads.unwrap_or_default() })
+    }
+
+    /// What the local Amplitude has of a project. Where test events have a key of their own, they are another project
+    /// in Amplitude, with charts of its own: those are shown as long as there are no live events.
+    ///
+    /// # Errors
+    /// A sentence, where the project cannot be used.
+    async fn accepted(&self, name: &ProjectName) -> Result<Vec<AcceptedEvent>, String> {
+        let Some((emulator, _)) = self.emulator() else { return Ok(Vec::new()) };
+        let project = self.0.projects.project(name).await?;
+        let delivery = project.delivery.map_err(|error| error.to_string())?;
+        let [live, test] = [Some(true), Some(false)]
+            .map(|livemode| exchange::digest(delivery.destination(livemode).api_key.expose_secret()));
+        let mut events = emulator.events();
+        let key = if events.iter().any(|event| event.api_key == live) { live } else { test };
+        events.retain(|event| event.api_key == key);
+        Ok(events)
+    }
+}
+
+impl Failing {
+    /// One of its own, so that no other delivery meets the fault. Nothing would be ingested, anyway.
+    async fn start(fault: Fault) -> std::io::Result<Self> {
+        let emulator = Emulator::new(Configuration::default());
+        emulator.order(fault, u32::MAX);
+        let (listener, address) = listen_anywhere().await?;
+        let mut serving = JoinSet::new();
+        serving.spawn(emulator.serve(listener));
+        Ok(Self { url: format!("{address}{HTTP_V2}"), _serving: serving })
+    }
+}
+
+/// The local Amplitude with what it had before, and its address.
+async fn local_amplitude(log: &Log) -> Result<(Emulator, String), Box<dyn Error>> {
+    let emulator = Emulator::new(Configuration::default());
+    log.replay(|time, request| emulator.replay(Endpoint::HttpV2, request.as_bytes(), time.cast_signed()))?;
+    let (listener, address) = listen_anywhere().await?;
+    tokio::spawn(emulator.clone().serve(listener));
+    Ok((emulator, address))
+}
+
+/// The local Stripe, for which all keys are valid, with what is in the events of before.
+fn local_stripe(log: &Log) -> Result<stripe_emulator::Emulator, Box<dyn Error>> {
+    let stripe = stripe_emulator::Emulator::start()?;
+    stripe.allow_any_key();
+    log.signed_events(|event| {
+        if let Ok(event) = serde_json::from_slice(event) {
+            stripe.learn(&event);
+        }
+    })?;
+    Ok(stripe)
+}
+
+/// Whether an answer tells that the event was signed. Of others, somebody may have made it up.
+fn is_signed(status: StatusCode) -> bool {
+    matches!(status, StatusCode::OK | StatusCode::BAD_GATEWAY)
+}
+
+/// The headers that are Stripe's. What a tunnel or a proxy adds is theirs, and may be secret.
+fn of_stripe(headers: &HeaderMap) -> Vec<(String, String)> {
+    let names = ["accept", "content-type", "user-agent", signature::HEADER];
+    let found = names.into_iter().flat_map(|name| headers.get_all(name).iter().map(move |value| (name, value)));
+    let found = found.map(|(name, value)| {
+        let value = String::from_utf8_lossy(value.as_bytes());
+        (name.to_owned(), if name == signature::HEADER { hidden(&value) } else { value.into_owned() })
+    });
+    found.collect()
+}
+
+/// The header of the signature, of each of which its first characters are left: enough to tell two apart.
+fn hidden(header: &str) -> String {
+    let elements = header.split(',').map(|element| match element.split_once('=') {
+        Some(("t", time)) => format!("t={time}"),
+        Some((key, value)) => format!("{key}={}…", value.chars().take(6).collect::<String>()),
+        None => "…".to_owned(),
+    });
+    elements.collect::<Vec<_>>().join(",")
+}
+
+fn entry(
+    number: u64,
+    received: u64,
+    milliseconds: f64,
+    stripe: Sent,
+    answer: &Response<String>,
+    exchanges: Vec<Exchange>,
+) -> Entry {
+    let told: Value = serde_json::from_str(answer.body()).unwrap_or_default();
+    let text = |name: &str| told.get(name).and_then(Value::as_str).map(str::to_owned);
+    let last = exchanges.last();
+    let request: Value = last.and_then(|last| serde_json::from_str(&last.request).ok()).unwrap_or_default();
+    let sent = |name: &str| request.get("events").and_then(|events| events.get(0)).and_then(|event| event.get(name));
+    let revenue = sent("revenue").zip(sent("currency").and_then(Value::as_str));
+    let ingested: Option<Value> = last
+        .filter(|last| last.status == Some(200))
+        .and_then(|last| serde_json::from_str(last.answer.as_deref()?).ok());
+    let repeat = ingested.is_some_and(|answer| answer.get("events_ingested").and_then(Value::as_u64) == Some(0));
+    let summary = Summary {
+        number,
+        received,
+        project: stripe.path.rsplit('/').next().unwrap_or_default().to_owned(),
+        event: text("event"),
+        event_type: text("type"),
+        outcome: text("outcome").unwrap_or_else(|| "failed".to_owned()),
+        status: answer.status().as_u16(),
+        code: text("code"),
+        reason: text("reason"),
+        user: sent("user_id").and_then(Value::as_str).map(str::to_owned),
+        revenue: revenue.map(|(revenue, currency)| shown(revenue, currency)),
+        repeat,
+        milliseconds,
+    };
+    Entry { summary, stripe, answer: answer.body().clone(), exchanges, reads: Vec::new() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signature_is_hidden_but_for_its_beginning() {
+        assert_eq!(hidden("t=1,v1=0123456789abcdef,v0=fedcba"), "t=1,v1=012345…,v0=fedcba…");
+        assert_eq!(hidden("nonsense"), "…");
+        let mut headers = HeaderMap::new();
+        for (name, value) in
+            [("stripe-signature", "t=1,v1=0123456789"), ("cookie", "a=b"), ("authorization", "Basic x")]
+        {
+            headers.append(name, value.parse().unwrap());
+        }
+        assert_eq!(of_stripe(&headers), [("stripe-signature".to_owned(), "t=1,v1=012345…".to_owned())]);
+    }
+}

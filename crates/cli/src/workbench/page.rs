@@ -1,0 +1,79 @@
+//! The files of the page, which are part of the program.
+
+use axum::extract::Path;
+use axum::http::StatusCode;
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+};
+use axum::response::{Html, IntoResponse};
+
+use super::api::Problem;
+
+/// Nothing is loaded from elsewhere, and nobody frames the page. Chart.js sets styles on its elements.
+const POLICY: &str = "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'; \
+                      form-action 'self'; base-uri 'none'";
+
+/// Of all that the workbench answers.
+pub(crate) const HEADERS: [(HeaderName, &str); 4] = [
+    (CONTENT_SECURITY_POLICY, POLICY),
+    (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (REFERRER_POLICY, "no-referrer"),
+    // Customers' data; and another version of the program may be on the same port next time.
+    (CACHE_CONTROL, "no-store"),
+];
+
+/// A file by its name, with its type.
+macro_rules! files {
+    ($($name:literal: $content_type:literal;)*) => {
+        [$(($name, $content_type, include_bytes!(concat!("page/", $name)) as &[u8])),*]
+    };
+}
+
+const FILES: [(&str, &str, &[u8]); 26] = files! {
+    "about.js": "text/javascript";
+    "address.js": "text/javascript";
+    "announcer.js": "text/javascript";
+    "api.js": "text/javascript";
+    "card.js": "text/javascript";
+    "chart.umd.min.js": "text/javascript";
+    "charts.js": "text/javascript";
+    "deliveries.js": "text/javascript";
+    "delivery.js": "text/javascript";
+    "dom.js": "text/javascript";
+    "event_fields.js": "text/javascript";
+    "help.js": "text/javascript";
+    "icon.svg": "image/svg+xml";
+    "json_lines.js": "text/javascript";
+    "json_view.js": "text/javascript";
+    "live.js": "text/javascript";
+    "main.js": "text/javascript";
+    "money.js": "text/javascript";
+    "outcome.js": "text/javascript";
+    "plot.js": "text/javascript";
+    "reads.js": "text/javascript";
+    "send.js": "text/javascript";
+    "series.js": "text/javascript";
+    "style.css": "text/css";
+    "timeline.js": "text/javascript";
+    "words.js": "text/javascript";
+};
+
+/// A picture of docs/pictures, which `make pictures` takes.
+macro_rules! pictures {
+    ($($name:literal)*) => {
+        [$((concat!("pictures/", $name), "image/png", include_bytes!(concat!("../../../../docs/pictures/", $name)) as &[u8])),*]
+    };
+}
+
+const PICTURES: [(&str, &str, &[u8]); 4] = pictures! { "charts.png" "deliveries.png" "delivery.png" "send.png" };
+
+pub(crate) async fn index() -> impl IntoResponse {
+    Html(include_str!("page/index.html"))
+}
+
+pub(crate) async fn file(Path(name): Path<String>) -> Result<impl IntoResponse, Problem> {
+    let none = || Problem(StatusCode::NOT_FOUND, format!("there is no /workbench/{name}"));
+    let mut files = FILES.iter().chain(&PICTURES);
+    let (_, content_type, bytes) = files.find(|(known, ..)| *known == name).ok_or_else(none)?;
+    Ok(([(CONTENT_TYPE, *content_type)], *bytes))
+}

@@ -1,0 +1,71 @@
+//! The memory and the work that a verified body costs, counted allocation by allocation, so that neither the machine nor
+//! the optimization matters: from the body to the request for Amplitude.
+//!
+//! A binary of its own, because the allocator that counts is the allocator of the whole program. `tests/it` looks at the
+//! same bodies from outside, in the memory of the real process.
+
+// As in `tests/it`, whose bodies these are.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, dead_code, unreachable_pub)]
+#![allow(missing_docs)]
+
+#[path = "it/harness/hostile.rs"]
+mod hostile;
+#[path = "it/harness/stripe.rs"]
+mod stripe;
+
+use allocation_counter::{AllocationInfo, measure};
+use stripe_amplitude::amplitude::client::Request;
+use stripe_amplitude::forward::{Decision, forward, unaudited};
+use stripe_amplitude::settings::Settings;
+use stripe_amplitude::stripe::event::Event;
+use stripe_amplitude::stripe::signature::VerifiedBody;
+use stripe_amplitude::translate::Context;
+
+/// What an allocation takes beyond its length, at the most: the allocator's own words, and what it rounds up.
+const ALLOCATION: u64 = 31;
+
+/// From a body to the request for Amplitude, as the handlers go.
+fn count(body: &str) -> AllocationInfo {
+    let body = VerifiedBody::trusted(body.to_owned().into());
+    let (project, settings) = ("shop".parse().unwrap(), Settings::default());
+    measure(|| {
+        let context =
+            Context { project: &project, source: None, settings: &settings, has_test_key: false, objects: None };
+        let event = Event::parse(&body).unwrap();
+        let Decision::Send(translation) = forward(event, &context, stripe::now(), &mut unaudited).unwrap() else {
+            panic!("it is sent");
+        };
+        let request = serde_json::to_vec(&Request::new(&[translation.event], "key")).unwrap();
+        assert!(request.len() < 1_000_000);
+    })
+}
+
+/// Bytes of memory at the most.
+fn peak(counted: AllocationInfo) -> u64 {
+    counted.bytes_max + counted.count_max * ALLOCATION
+}
+
+/// What is left of 110 MB when the process has started, and has the body and the payload that it came in.
+const MEMORY: u64 = 80_000_000;
+
+#[test]
+fn no_body_takes_more_memory_than_the_function_has_or_more_work_than_its_length_explains() {
+    for (what, body) in hostile::bodies() {
+        let counted = count(&body);
+        let (peak, length) = (peak(counted), body.len() as u64);
+        println!("{what}: {peak} bytes at the most, of {length}: {counted:?}");
+        assert!(peak < MEMORY, "{what}: {peak} bytes");
+        assert!(counted.bytes_total < 200_000 + 100 * length, "{what}: {counted:?}");
+        assert!(counted.count_total < 1_000 + length / 2, "{what}: {counted:?}");
+    }
+}
+
+#[test]
+fn twice_the_body_is_twice_the_work() {
+    for (what, unit) in hostile::units() {
+        let [once, twice] = [100_000, 200_000].map(|values| count(&hostile::filled(&unit, hostile::LARGEST, values)));
+        // A vector that has just grown has twice the room that it needs.
+        assert!(twice.bytes_total < once.bytes_total * 3, "{what}: {once:?} {twice:?}");
+        assert!(twice.count_total < once.count_total * 5 / 2, "{what}: {once:?} {twice:?}");
+    }
+}
