@@ -256,7 +256,7 @@ async fn strangers_cannot_learn_what_a_project_has() {
         vec![("stripe-signing-secret/eu", "whsec_of_this_one"), key],
         vec![secret, ("stripe-signing-secret/eu", "whsec_eu"), ("stripe-signing-secret/us", "whsec_us"), key],
         vec![secret, ("stripe-signing-secret/eu", "sk_of_stripe"), key],
-        vec![secret, key, ("what-is-this", "not-known")],
+        vec![secret, key, ("what-is-this", "value-of-an-unknown-parameter")],
     ];
     let body = small_body();
     let strangers_answers = async |project: &str| {

@@ -21,7 +21,8 @@ static SECRETS: LazyLock<Mutex<BTreeSet<String>>> = LazyLock::new(|| {
     Mutex::new(credentials.into_iter().chain(users).chain(personal_data_of_the_samples()).collect())
 });
 
-/// Looks for this secret from now on.
+/// Looks for this secret from now on, in whatever any test of the run writes: a value that is also a name somewhere else
+/// makes another test fail, now and then.
 pub fn keep(secret: &str) {
     let secret = secret.trim();
     if secret.len() >= SHORTEST && secret != NOT_DISTINCT {
