@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use crate::forward::{Decision, IgnoreReason, forward, unaudited};
 use crate::outcome::Failure;
 use crate::projects::name::ProjectName;
-use crate::projects::parameters::{DeliverySettings, StripeKeyProblem};
+use crate::projects::parameters::{AmplitudeConfig, StripeKeyProblem};
 use crate::queue::Message;
 use crate::record::Reads;
 use crate::stripe::event::Event;
@@ -45,12 +45,12 @@ pub enum Decided<'b> {
 pub async fn decide<'b, O: ObjectSource>(
     mut event: Event<'b>,
     received: Received<'_>,
-    delivery: &DeliverySettings,
+    delivery: &AmplitudeConfig,
     references: &References<O>,
     reads: &mut Reads,
     deadline: Instant,
 ) -> Result<Decided<'b>, Failure> {
-    let parameter = DeliverySettings::stripe_key_parameter(event.livemode, received.source);
+    let parameter = AmplitudeConfig::stripe_key_parameter(event.livemode, received.source);
     let follows = delivery.settings.follow();
     let is_live = event.livemode != Some(false);
     // A key that cannot be used concerns only the events that need it.
@@ -135,7 +135,7 @@ impl Reads {
     }
 }
 
-fn failure(error: ReferenceError, reference: &Reference, parameter: &str, delivery: &DeliverySettings) -> Failure {
+fn failure(error: ReferenceError, reference: &Reference, parameter: &str, delivery: &AmplitudeConfig) -> Failure {
     match key_problem(error) {
         Some(problem) => delivery.with_unusable_key(parameter, problem).into(),
         None => Failure::Reference { kind: reference.kind, error },
@@ -171,7 +171,7 @@ impl<'r> From<&'r Message> for Received<'r> {
 
 impl<'r> Received<'r> {
     /// What the pure pipeline needs to know. Without `objects`, nothing can be read.
-    pub fn context(self, delivery: &'r DeliverySettings, objects: Option<&'r Objects>) -> Context<'r> {
+    pub fn context(self, delivery: &'r AmplitudeConfig, objects: Option<&'r Objects>) -> Context<'r> {
         Context {
             project: self.project,
             source: self.source,

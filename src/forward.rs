@@ -70,7 +70,7 @@ pub fn forward<'b>(
     if let Err(reason) = select(&event, context, received) {
         return Ok(Decision::Ignore(reason, None));
     }
-    let resolved = match resolve(&event, context, &mut user::untold) {
+    let resolved = match resolve(&event, context, &mut user::no_audit) {
         Ok(resolved) => resolved,
         Err(unread) => return Ok(Decision::Read(Box::new(event), unread)),
     };

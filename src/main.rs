@@ -12,7 +12,7 @@ use stripe_amplitude::projects::Projects;
 use stripe_amplitude::projects::parameter_store::ParameterStore;
 use stripe_amplitude::queue::sqs::Sqs;
 use stripe_amplitude::stripe::references::api::StripeApi;
-use stripe_amplitude::stripe::references::{Pace, References};
+use stripe_amplitude::stripe::references::{ReadRate, References};
 use stripe_amplitude::webhook::Webhook;
 use stripe_amplitude::{http_client, lambda};
 
@@ -26,7 +26,7 @@ async fn run(environment: Environment) -> Result<(), Error> {
     let projects = Projects::new(source, environment.parameter_ttl).with_warm(environment.warm_projects);
     let queue = environment.redelivery_queue_url.map(|url| Sqs::new(&environment.access, http.clone(), url));
     let stripe = StripeApi::new(http.clone(), environment.stripe_api_url);
-    let references = References::new(stripe, Pace::WEBHOOK);
+    let references = References::new(stripe, ReadRate::WEBHOOK);
     let amplitude = Client::new(http, environment.amplitude_url);
     let webhook = Webhook::new(projects, amplitude, references, environment.signature_tolerance);
     let webhook = Arc::new(webhook.with_queue(queue, environment.queue_first));

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use crate::amplitude::AmplitudeKey;
-use crate::amplitude::client::{Complaint, DeliveryError};
+use crate::amplitude::client::{DeliveryError, RejectionReason};
 use crate::code::Code;
 use crate::forward::IgnoreReason;
 use crate::projects::Unavailable;
@@ -320,7 +320,7 @@ impl From<&DeliveryError> for Code {
     fn from(error: &DeliveryError) -> Self {
         match error {
             DeliveryError::InvalidApiKey => Self::AmplitudeInvalidKey,
-            DeliveryError::InvalidRequest(Complaint::Silenced) => Self::AmplitudeSilenced,
+            DeliveryError::InvalidRequest(RejectionReason::Silenced) => Self::AmplitudeSilenced,
             DeliveryError::InvalidRequest(_) => Self::AmplitudeRejected,
             DeliveryError::Forbidden { .. } => Self::AmplitudeForbidden,
             DeliveryError::TooLarge { .. } => Self::AmplitudeTooLarge,

@@ -484,7 +484,7 @@ mod tests {
     use crate::queue::QueueError;
     use crate::stripe::event::tests::sample;
     use crate::stripe::reference::{Reference, ReferenceKind};
-    use crate::stripe::references::Pace;
+    use crate::stripe::references::ReadRate;
     use crate::stripe::references::source::ReferenceError;
     use crate::stripe::references::tests::{FakeStripe, customer, found};
 
@@ -573,13 +573,13 @@ mod tests {
         source: Arc<Fake>,
         amplitude: Arc<FakeAmplitude>,
         stripe: Arc<FakeStripe>,
-        pace: Pace,
+        pace: ReadRate,
         queue: Arc<FakeQueue>,
         dead_letters: Arc<FakeQueue>,
     }
 
     fn references() -> References<Arc<FakeStripe>> {
-        References::new(Arc::default(), Pace::of_redelivery(1))
+        References::new(Arc::default(), ReadRate::of_redelivery(1))
     }
 
     impl Setup {
@@ -588,7 +588,7 @@ mod tests {
                 source: Arc::new(Fake::new(parameters)),
                 amplitude: Arc::new(amplitude),
                 stripe: Arc::default(),
-                pace: Pace::of_redelivery(1),
+                pace: ReadRate::of_redelivery(1),
                 queue: Arc::default(),
                 dead_letters: Arc::default(),
             }
@@ -699,7 +699,7 @@ mod tests {
         for batches in [1, 5, 20, 100] {
             let setup = Setup {
                 stripe: Arc::new(FakeStripe { takes: Duration::from_millis(100), ..FakeStripe::default() }),
-                pace: Pace::of_redelivery(batches),
+                pace: ReadRate::of_redelivery(batches),
                 ..Setup::new(&parameters, FakeAmplitude::default())
             };
             let of_buyer = |number: usize| {
@@ -751,9 +751,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_refused_event_is_a_dead_letter_at_once_and_an_outage_or_a_page_kills_nothing() {
-        use crate::amplitude::client::Complaint;
+        use crate::amplitude::client::RejectionReason;
         let fails = [
-            ("evt_1", DeliveryError::InvalidRequest(Complaint::InvalidField)),
+            ("evt_1", DeliveryError::InvalidRequest(RejectionReason::InvalidField)),
             ("evt_2", DeliveryError::Forbidden { is_page: false }),
             ("evt_3", DeliveryError::TooLarge { is_page: false }),
             ("evt_4", DeliveryError::Forbidden { is_page: true }),

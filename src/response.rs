@@ -91,7 +91,7 @@ mod tests {
 
     use super::*;
     use crate::amplitude::AmplitudeKey;
-    use crate::amplitude::client::{Complaint, DeliveryError};
+    use crate::amplitude::client::{DeliveryError, RejectionReason};
     use crate::forward::IgnoreReason;
     use crate::projects::source::LoadError;
     use crate::queue::QueueError;
@@ -199,8 +199,8 @@ mod tests {
             (EventError::Utf16.into(), 400, "refused", "utf16_body"),
             (Failure::Panic, 500, "failed", "internal_error"),
             (delivery(DeliveryError::InvalidApiKey), 502, "failed", "amplitude_invalid_key"),
-            (delivery(DeliveryError::InvalidRequest(Complaint::Silenced)), 502, "failed", "amplitude_silenced"),
-            (delivery(DeliveryError::InvalidRequest(Complaint::IdLength)), 502, "failed", "amplitude_rejected"),
+            (delivery(DeliveryError::InvalidRequest(RejectionReason::Silenced)), 502, "failed", "amplitude_silenced"),
+            (delivery(DeliveryError::InvalidRequest(RejectionReason::IdLength)), 502, "failed", "amplitude_rejected"),
             (delivery(DeliveryError::Timeout), 502, "failed", "amplitude_timeout"),
             (reference(ReferenceError::Timeout), 502, "failed", "stripe_unavailable"),
             (reference(ReferenceError::TooManyRequests), 502, "failed", "stripe_unavailable"),

@@ -207,7 +207,7 @@ mod tests {
         let context =
             Context { project: &project, source: Some("eu"), settings: &settings, has_test_key: false, objects: None };
         let event = event(envelope);
-        let resolved = resolve(&event, &context, &mut user::untold).unwrap();
+        let resolved = resolve(&event, &context, &mut user::no_audit).unwrap();
         translate(event, resolved, &context, &mut |_, _| {})
     }
 

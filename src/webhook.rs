@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::amplitude::Region;
 use crate::amplitude::breaker::{Breaker, Way};
-use crate::amplitude::client::{Delivery, DeliveryError, EventSink};
+use crate::amplitude::client::{DeliveryError, EventSink, SendReport};
 use crate::clock::{Clock, unix_seconds};
 use crate::code::Code;
 use crate::follow::{Decided, Received, decide};
@@ -161,10 +161,10 @@ impl<S: ProjectSource, A: EventSink, O: ObjectSource, Q: EventQueue> Webhook<S, 
         deadline: Instant,
         record: &mut Record,
     ) -> Result<Success, Failure> {
-        let delivery_settings = project.delivery.as_ref().map_err(Clone::clone)?;
+        let amplitude_config = project.delivery.as_ref().map_err(Clone::clone)?;
         let mut pass = None;
         if let Some(queue) = &self.queue {
-            let context = Received::from(message).context(delivery_settings, None);
+            let context = Received::from(message).context(amplitude_config, None);
             if let Err(reason) = select(&event, &context, message.received) {
                 return self.ignore(reason);
             }
@@ -173,11 +173,11 @@ impl<S: ProjectSource, A: EventSink, O: ObjectSource, Q: EventQueue> Webhook<S, 
                 return Ok(success);
             }
         }
-        let destination = delivery_settings.destination(event.livemode);
+        let destination = amplitude_config.destination(event.livemode);
         let deadline = if self.queue.is_some() { before(deadline, QUEUE_RESERVE) } else { deadline };
         let read_until = before(deadline, AMPLITUDE_RESERVE).min(Instant::now() + STRIPE_LIMIT);
         let reads = &mut record.stripe;
-        let decision = decide(event, message.into(), delivery_settings, &self.references, reads, read_until).await?;
+        let decision = decide(event, message.into(), amplitude_config, &self.references, reads, read_until).await?;
         let translation = match decision {
             Decided::Send(translation) => translation,
             Decided::Ignore(reason, translation) => {
@@ -193,7 +193,7 @@ impl<S: ProjectSource, A: EventSink, O: ObjectSource, Q: EventQueue> Webhook<S, 
         let is_probe = pass.as_ref().is_some_and(|pass| pass.way == Way::Probe);
         let deadline = if is_probe { deadline.min(Instant::now() + PROBE_LIMIT) } else { deadline };
         let delivery = self.amplitude.send(&translation.event, destination, deadline);
-        let Delivery { attempts, result } = record.amplitude.time(delivery).await;
+        let SendReport { attempts, result } = record.amplitude.time(delivery).await;
         if let Some(pass) = pass {
             self.breaker().record(&pass, &result, self.now(), fastrand::f64());
         }
@@ -382,7 +382,7 @@ mod tests {
     use crate::projects::tests::Fake;
     use crate::queue::QueueError;
     use crate::stripe::reference::{Reference, ReferenceKind};
-    use crate::stripe::references::Pace;
+    use crate::stripe::references::ReadRate;
     use crate::stripe::references::source::ReferenceError;
     use crate::stripe::references::tests::{FakeStripe, customer, found};
     use crate::stripe::signature::{SigningSecret, sign};
@@ -411,13 +411,13 @@ mod tests {
             event: &crate::amplitude::event::Event<'_>,
             destination: &Destination,
             deadline: Instant,
-        ) -> Delivery {
+        ) -> SendReport {
             assert!(!self.panics, "whsec_hidden");
             self.times.lock().unwrap().push(deadline - Instant::now());
             let event = serde_json::to_value(event).unwrap();
             self.sent.lock().unwrap().push((event, destination.api_key.expose_secret().to_owned()));
             let fails = self.fails.lock().unwrap().clone();
-            Delivery { attempts: 1, result: fails.map_or(Ok(Accepted { events_ingested: Some(1) }), Err) }
+            SendReport { attempts: 1, result: fails.map_or(Ok(Accepted { events_ingested: Some(1) }), Err) }
         }
 
         async fn connect(&self, _: Region) -> Result<(), DeliveryError> {
@@ -440,7 +440,7 @@ mod tests {
             let (source, amplitude) = (Arc::new(Fake::new(parameters)), Arc::new(amplitude));
             let projects = Projects::new(Arc::clone(&source), Duration::from_secs(300));
             let stripe = Arc::new(FakeStripe::default());
-            let references = References::new(Arc::clone(&stripe), Pace::WEBHOOK);
+            let references = References::new(Arc::clone(&stripe), ReadRate::WEBHOOK);
             let webhook = Webhook::new(projects, Arc::clone(&amplitude), references, Duration::from_secs(300));
             Self { source, amplitude, stripe, webhook }
         }
@@ -649,7 +649,7 @@ mod tests {
         let (source, amplitude) = (Arc::new(Fake::new(&parameters)), Arc::new(FakeAmplitude::default()));
         let projects = Projects::new(Arc::clone(&source), Duration::from_secs(300));
         let stripe = Arc::new(FakeStripe { takes: Duration::from_millis(1000), ..FakeStripe::default() });
-        let references = References::new(Arc::clone(&stripe), Pace::WEBHOOK);
+        let references = References::new(Arc::clone(&stripe), ReadRate::WEBHOOK);
         let webhook = Webhook::new(projects, Arc::clone(&amplitude), references, Duration::from_secs(300));
         let setup = Setup { source, amplitude, stripe, webhook };
         let mut event = payment();
@@ -683,7 +683,7 @@ mod tests {
             ] {
                 stripe.answer(&Reference { kind, id: id.to_owned() }, Ok(found(&object)));
             }
-            let references = References::new(Arc::clone(&stripe), Pace::WEBHOOK);
+            let references = References::new(Arc::clone(&stripe), ReadRate::WEBHOOK);
             let webhook = Webhook::new(projects, Arc::clone(&amplitude), references, Duration::from_secs(300));
             let setup = Setup { source, amplitude, stripe, webhook };
             let mut event = sample("charge.succeeded");
@@ -733,7 +733,7 @@ mod tests {
         let amplitude = Arc::new(FakeAmplitude::that_fails(amplitude_fails));
         let queue = Arc::new(FakeQueue { fails: Mutex::new(queue_fails), ..FakeQueue::default() });
         let projects = Projects::new(Arc::new(Fake::new(parameters)), Duration::from_secs(300));
-        let references = References::new(Arc::new(FakeStripe::default()), Pace::WEBHOOK);
+        let references = References::new(Arc::new(FakeStripe::default()), ReadRate::WEBHOOK);
         let webhook = Webhook::new(projects, Arc::clone(&amplitude), references, Duration::from_secs(300));
         let webhook = webhook.with_queue(Some(Arc::clone(&queue)), queue_first);
         let mut event = sample("charge.succeeded");
@@ -823,7 +823,7 @@ mod tests {
                 .with_warm(vec!["demo".parse().unwrap()]);
             let stripe = Arc::new(FakeStripe::default());
             stripe.answer(&customer("cus_1"), Err(ReferenceError::Timeout));
-            let references = References::new(stripe, Pace::WEBHOOK);
+            let references = References::new(stripe, ReadRate::WEBHOOK);
             let webhook = Webhook::new(projects, Arc::clone(&amplitude), references, Duration::from_secs(300));
             let webhook = webhook.with_clock(clock).with_queue(has_queue.then(|| Arc::clone(&queue)), false);
             Self { amplitude, queue, webhook }
@@ -922,7 +922,7 @@ mod tests {
     async fn a_warm_up_takes_a_second_and_a_half_at_the_most() {
         let source = Arc::new(Fake { takes: Duration::from_secs(60), ..Fake::new(&COMPLETE) });
         let projects = Projects::new(source, Duration::from_secs(300)).with_warm(vec!["demo".parse().unwrap()]);
-        let references = References::new(Arc::new(FakeStripe::default()), Pace::WEBHOOK);
+        let references = References::new(Arc::new(FakeStripe::default()), ReadRate::WEBHOOK);
         let webhook = Webhook::new(projects, Arc::<FakeAmplitude>::default(), references, Duration::from_secs(300));
         let start = Instant::now();
         webhook.warm_up().await;

@@ -7,7 +7,7 @@ use http::Response;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use stripe_amplitude::amplitude::batch::{BatchDelivery, BatchSink};
-use stripe_amplitude::amplitude::client::{Accepted, Complaint, Delivery, DeliveryError, EventSink, Request};
+use stripe_amplitude::amplitude::client::{Accepted, RejectionReason, DeliveryError, EventSink, SendReport, Request};
 use stripe_amplitude::amplitude::event::Event;
 use stripe_amplitude::amplitude::{Destination, Region};
 use stripe_amplitude::code::Code;
@@ -21,7 +21,7 @@ use stripe_amplitude::stripe::json::Json;
 use stripe_amplitude::stripe::purchase::Found;
 use stripe_amplitude::stripe::reference::Reference;
 use stripe_amplitude::stripe::references::source::{Access, ObjectSource, ReferenceError};
-use stripe_amplitude::stripe::references::{Pace, References};
+use stripe_amplitude::stripe::references::{ReadRate, References};
 use stripe_amplitude::webhook::Webhook;
 use tokio::runtime::Runtime;
 use tokio::time::Instant;
@@ -127,7 +127,7 @@ impl Stage {
     }
 
     fn references(&self) -> References<Stripe> {
-        References::new(Stripe(self.script.clone()), Pace::of_redelivery(1))
+        References::new(Stripe(self.script.clone()), ReadRate::of_redelivery(1))
     }
 
     /// Waits in the stage's own time.
@@ -259,7 +259,7 @@ impl Sink {
             }
             "drops it" => return Ok(Accepted { events_ingested: Some(0) }),
             "key" => DeliveryError::InvalidApiKey,
-            "request" => DeliveryError::InvalidRequest(Complaint::InvalidField),
+            "request" => DeliveryError::InvalidRequest(RejectionReason::InvalidField),
             "forbidden" => DeliveryError::Forbidden { is_page: false },
             "size" => DeliveryError::TooLarge { is_page: false },
             "throttled" => DeliveryError::Throttled,
@@ -280,8 +280,8 @@ impl Sink {
 }
 
 impl EventSink for Sink {
-    async fn send(&self, event: &Event<'_>, _: &Destination, deadline: Instant) -> Delivery {
-        Delivery { attempts: 1, result: self.receive(event, deadline).await }
+    async fn send(&self, event: &Event<'_>, _: &Destination, deadline: Instant) -> SendReport {
+        SendReport { attempts: 1, result: self.receive(event, deadline).await }
     }
 
     async fn connect(&self, _: Region) -> Result<(), DeliveryError> {

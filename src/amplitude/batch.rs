@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::Destination;
-use super::client::{Accepted, Client, DeliveryError, Request, named_events, understand};
+use super::client::{Accepted, Client, DeliveryError, Request, classify_response, named_events};
 
 /// Events in one request, at the most.
 const MOST_EVENTS: usize = 2000;
@@ -79,7 +79,7 @@ impl BatchSink for Client {
             if let Ok(accepted) = answer.result {
                 not_ingested += accepted.not_ingested(indexes.len());
             }
-            let Parts { settled, next, last } = take_apart(indexes, answer);
+            let Parts { settled, next, last } = split_rejected(indexes, answer);
             for (index, settled) in settled {
                 if let Some(result) = results.get_mut(index) {
                     *result = settled;
@@ -119,7 +119,7 @@ impl Client {
             let limit = deadline.min(Instant::now() + attempt_limit);
             let answer = timeout_at(limit, self.post(url, body.clone())).await.unwrap_or(Err(DeliveryError::Timeout));
             let (result, named) = match answer {
-                Ok((status, body)) => (understand(status, &body), named_events(status, &body)),
+                Ok((status, body)) => (classify_response(status, &body), named_events(status, &body)),
                 Err(error) => (Err(error), BTreeMap::new()),
             };
             let pause = FIRST_PAUSE.mul_f64(f64::from(attempts) * fastrand::f64());
@@ -134,15 +134,15 @@ impl Client {
 
 /// What is in a request until it is full.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Room {
+pub struct BatchLimits {
     events: usize,
     bytes: usize,
 }
 
-impl Room {
+impl BatchLimits {
     /// Whether an event of so many bytes goes into the same request; if so, it is in. What is too large for any request
     /// stands alone.
-    pub fn takes(&mut self, bytes: usize) -> bool {
+    pub fn try_add(&mut self, bytes: usize) -> bool {
         // With the comma.
         let all = self.bytes + bytes + 1;
         if self.events > 0 && (self.events >= MOST_EVENTS || all > LARGEST_EVENTS) {
@@ -156,14 +156,14 @@ impl Room {
 /// As few requests as fit.
 fn requests(events: &[Box<RawValue>]) -> Vec<Vec<usize>> {
     let mut requests: Vec<Vec<usize>> = Vec::new();
-    let mut room = Room::default();
+    let mut limits = BatchLimits::default();
     for (index, event) in events.iter().enumerate() {
         let bytes = event.get().len();
         match requests.last_mut() {
-            Some(request) if room.takes(bytes) => request.push(index),
+            Some(request) if limits.try_add(bytes) => request.push(index),
             _ => {
-                room = Room::default();
-                room.takes(bytes);
+                limits = BatchLimits::default();
+                limits.try_add(bytes);
                 requests.push(vec![index]);
             }
         }
@@ -183,7 +183,7 @@ struct Parts {
     last: Vec<Vec<usize>>,
 }
 
-fn take_apart(indexes: Vec<usize>, answer: Answer) -> Parts {
+fn split_rejected(indexes: Vec<usize>, answer: Answer) -> Parts {
     let Answer { result, mut named } = answer;
     let settle = |indexes: Vec<usize>, result: Result<(), DeliveryError>| Parts {
         settled: indexes.into_iter().map(|index| (index, result.clone())).collect(),
@@ -225,7 +225,7 @@ mod tests {
     use serde_json::value::to_raw_value;
     use tokio::net::TcpListener;
 
-    use super::super::client::Complaint;
+    use super::super::client::RejectionReason;
     use super::super::{AmplitudeKey, Region};
     use super::*;
     use crate::amplitude::event::{Event, LIBRARY};
@@ -299,7 +299,7 @@ mod tests {
     /// Each list of an answer says something of its own about the events that it names.
     #[tokio::test]
     async fn of_one_answer_some_events_are_refused_and_others_wait() {
-        let silenced = DeliveryError::InvalidRequest(Complaint::Silenced);
+        let silenced = DeliveryError::InvalidRequest(RejectionReason::Silenced);
         let lists = json!({
             "code": 400, "silenced_events": [0], "silenced_devices": ["a"],
             "throttled_events": [0, 1], "throttled_devices": {"b": 31},
@@ -407,6 +407,6 @@ mod tests {
         let sizes: Vec<_> = requests(&written).iter().map(Vec::len).collect();
         assert_eq!(sizes, [22, 22, 6]);
         assert_eq!(requests(&[]).len(), 0);
-        assert!(Room::default().takes(30_000_000));
+        assert!(BatchLimits::default().try_add(30_000_000));
     }
 }

@@ -168,7 +168,7 @@ mod tests {
             (Unavailable { status: 503 }, true),
             (Throttled, false),
             (InvalidApiKey, false),
-            (InvalidRequest(crate::amplitude::client::Complaint::Silenced), false),
+            (InvalidRequest(crate::amplitude::client::RejectionReason::Silenced), false),
             (Forbidden { is_page: false }, false),
             (TooLarge { is_page: false }, false),
             (Tls, false),

@@ -37,7 +37,7 @@ pub trait EventSink: Send + Sync {
         event: &Event<'_>,
         destination: &Destination,
         deadline: Instant,
-    ) -> impl Future<Output = Delivery> + Send;
+    ) -> impl Future<Output = SendReport> + Send;
 
     /// Opens a connection and leaves it in the pool, so that the first delivery has no handshake in it.
     ///
@@ -48,7 +48,7 @@ pub trait EventSink: Send + Sync {
 
 /// How a delivery went.
 #[derive(Debug)]
-pub struct Delivery {
+pub struct SendReport {
     /// Requests that were sent.
     pub attempts: u32,
     /// What came of the last.
@@ -95,7 +95,7 @@ impl Client {
 
     async fn attempt(&self, url: &str, body: Bytes) -> Result<Accepted, DeliveryError> {
         let (status, answer) = self.post(url, body).await?;
-        understand(status, &answer)
+        classify_response(status, &answer)
     }
 
     pub(super) async fn post(&self, url: &str, body: Bytes) -> Result<(StatusCode, Vec<u8>), DeliveryError> {
@@ -106,10 +106,10 @@ impl Client {
 }
 
 impl EventSink for Client {
-    async fn send(&self, event: &Event<'_>, destination: &Destination, deadline: Instant) -> Delivery {
+    async fn send(&self, event: &Event<'_>, destination: &Destination, deadline: Instant) -> SendReport {
         let url = self.url(destination.region);
         let Ok(body) = serde_json::to_vec(&Request::new(&[event], destination.api_key.expose_secret())) else {
-            return Delivery { attempts: 0, result: Err(DeliveryError::Unserializable) };
+            return SendReport { attempts: 0, result: Err(DeliveryError::Unserializable) };
         };
         let body = Bytes::from(body);
 
@@ -123,7 +123,7 @@ impl EventSink for Client {
 }
 
 /// Makes attempts until one is accepted, or another one is of no use or no longer in time.
-pub async fn with_retries<F>(deadline: Instant, mut attempt: impl FnMut() -> F) -> Delivery
+pub async fn with_retries<F>(deadline: Instant, mut attempt: impl FnMut() -> F) -> SendReport
 where
     F: Future<Output = Result<Accepted, DeliveryError>>,
 {
@@ -136,7 +136,7 @@ where
         let limit = deadline.min(start + ATTEMPT_LIMIT);
         let result = timeout_at(limit, attempt()).await;
         let error = match result.unwrap_or(Err(DeliveryError::Timeout)) {
-            Ok(accepted) => return Delivery { attempts, result: Ok(accepted) },
+            Ok(accepted) => return SendReport { attempts, result: Ok(accepted) },
             Err(error) => error,
         };
         if broken_connection_is_free && error.is_broken_connection() && start.elapsed() < EARLY {
@@ -146,7 +146,7 @@ where
         counted += 1;
         let pause = FIRST_PAUSE.mul_f64(f64::from(counted) * fastrand::f64());
         if !error.is_transient() || counted == ATTEMPTS || Instant::now() + pause >= deadline {
-            return Delivery { attempts, result: Err(error) };
+            return SendReport { attempts, result: Err(error) };
         }
         sleep(pause).await;
     }
@@ -202,7 +202,7 @@ async fn read(mut answer: reqwest::Response) -> Result<Vec<u8>, DeliveryError> {
 }
 
 /// Source of the codes: Amplitude's HTTP V2 documentation, "Response format".
-pub(super) fn understand(status: StatusCode, body: &[u8]) -> Result<Accepted, DeliveryError> {
+pub(super) fn classify_response(status: StatusCode, body: &[u8]) -> Result<Accepted, DeliveryError> {
     let answer: Option<Answer> = serde_json::from_slice(body).ok();
     match (status.as_u16(), answer) {
         (200, Some(Answer { code, events_ingested, .. })) if code == 200 => {
@@ -256,14 +256,14 @@ fn positions(list: &Value, tell: &mut impl FnMut(usize)) {
 
 impl Answer {
     /// The lists of what will never be accepted.
-    fn complaints(&self) -> [(&Value, Complaint); 6] {
+    fn complaints(&self) -> [(&Value, RejectionReason); 6] {
         [
-            (&self.events_with_invalid_id_lengths, Complaint::IdLength),
-            (&self.events_with_missing_fields, Complaint::MissingField),
-            (&self.missing_field, Complaint::MissingField),
-            (&self.silenced_events, Complaint::Silenced),
-            (&self.silenced_devices, Complaint::Silenced),
-            (&self.events_with_invalid_fields, Complaint::InvalidField),
+            (&self.events_with_invalid_id_lengths, RejectionReason::IdLength),
+            (&self.events_with_missing_fields, RejectionReason::MissingField),
+            (&self.missing_field, RejectionReason::MissingField),
+            (&self.silenced_events, RejectionReason::Silenced),
+            (&self.silenced_devices, RejectionReason::Silenced),
+            (&self.events_with_invalid_fields, RejectionReason::InvalidField),
         ]
     }
 
@@ -273,7 +273,7 @@ impl Answer {
             self.complaints().into_iter().find_map(|(list, complaint)| is_filled(list).then_some(complaint));
         match complaint {
             None if is_filled(&self.throttled_events) => DeliveryError::Throttled,
-            complaint => DeliveryError::InvalidRequest(complaint.unwrap_or(Complaint::Unknown)),
+            complaint => DeliveryError::InvalidRequest(complaint.unwrap_or(RejectionReason::Unknown)),
         }
     }
 }
@@ -289,7 +289,7 @@ fn is_filled(list: &Value) -> bool {
 
 /// What Amplitude says is wrong with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Complaint {
+pub enum RejectionReason {
     /// An ID is too short or too long.
     IdLength,
     /// A required field is missing.
@@ -302,7 +302,7 @@ pub enum Complaint {
     Unknown,
 }
 
-impl Complaint {
+impl RejectionReason {
     fn words(self) -> &'static str {
         match self {
             Self::IdLength => "the length of the user ID or device ID",
@@ -324,7 +324,7 @@ pub enum DeliveryError {
     InvalidApiKey,
     /// 400: something else.
     #[error("400: the event is not accepted ({})", .0.words())]
-    InvalidRequest(Complaint),
+    InvalidRequest(RejectionReason),
     /// 403.
     #[error("403: Amplitude's firewall refused the request")]
     Forbidden {
@@ -467,7 +467,7 @@ mod tests {
         }
     }
 
-    async fn deliver(faults: &[Fault], time: Duration) -> (Delivery, Emulator) {
+    async fn deliver(faults: &[Fault], time: Duration) -> (SendReport, Emulator) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/2/httpapi", listener.local_addr().unwrap());
         let emulator = Emulator::new(Configuration::default());
@@ -558,7 +558,7 @@ mod tests {
     #[test]
     fn every_answer_is_understood() {
         use DeliveryError::*;
-        let complaint = |body| (400, body, Err(InvalidRequest(Complaint::Unknown)));
+        let complaint = |body| (400, body, Err(InvalidRequest(RejectionReason::Unknown)));
         for (status, body, expected) in [
             (200, r#"{"code":200,"events_ingested":1}"#, Ok(Accepted { events_ingested: Some(1) })),
             (200, r#"{"code":200,"events_ingested":0}"#, Ok(Accepted { events_ingested: Some(0) })),
@@ -576,25 +576,25 @@ mod tests {
             (
                 400,
                 r#"{"code":400,"events_with_invalid_id_lengths":{"user_id":[0]}}"#,
-                Err(InvalidRequest(Complaint::IdLength)),
+                Err(InvalidRequest(RejectionReason::IdLength)),
             ),
-            (400, r#"{"code":400,"missing_field":"api_key"}"#, Err(InvalidRequest(Complaint::MissingField))),
+            (400, r#"{"code":400,"missing_field":"api_key"}"#, Err(InvalidRequest(RejectionReason::MissingField))),
             (
                 400,
                 r#"{"code":400,"events_with_missing_fields":{"event_type":[0]}}"#,
-                Err(InvalidRequest(Complaint::MissingField)),
+                Err(InvalidRequest(RejectionReason::MissingField)),
             ),
             (
                 400,
                 r#"{"code":400,"missing_field":null,"events_with_invalid_fields":{"time":[0]}}"#,
-                Err(InvalidRequest(Complaint::InvalidField)),
+                Err(InvalidRequest(RejectionReason::InvalidField)),
             ),
             (
                 400,
                 r#"{"code":400,"error":null,"events_with_missing_fields":{"user_id":[0]}}"#,
-                Err(InvalidRequest(Complaint::MissingField)),
+                Err(InvalidRequest(RejectionReason::MissingField)),
             ),
-            (400, r#"{"code":400,"silenced_devices":["hidden"]}"#, Err(InvalidRequest(Complaint::Silenced))),
+            (400, r#"{"code":400,"silenced_devices":["hidden"]}"#, Err(InvalidRequest(RejectionReason::Silenced))),
             complaint(r#"{"code":400,"error":"hidden"}"#),
             (400, "<html>hidden", Err(NotAmplitude { status: 400 })),
             (400, "", Err(NotAmplitude { status: 400 })),
@@ -612,7 +612,7 @@ mod tests {
             (504, "", Err(Unavailable { status: 504 })),
             (501, "", Err(Unexpected { status: 501 })),
         ] {
-            let result = understand(StatusCode::from_u16(status).unwrap(), body.as_bytes());
+            let result = classify_response(StatusCode::from_u16(status).unwrap(), body.as_bytes());
             assert_eq!(result, expected, "{status} {body}");
             if let Err(error) = result {
                 let words = error.to_string();
@@ -628,14 +628,14 @@ mod tests {
             br#"{"code":400,"silenced_events":[1],"throttled_events":[0,1],"events_with_invalid_fields":{"time":[2]}}"#;
         let invalid = |complaint| DeliveryError::InvalidRequest(complaint);
         let named = named_events(StatusCode::BAD_REQUEST, body);
-        let (silenced, wrong) = (invalid(Complaint::Silenced), invalid(Complaint::InvalidField));
+        let (silenced, wrong) = (invalid(RejectionReason::Silenced), invalid(RejectionReason::InvalidField));
         assert_eq!(named, [(0, DeliveryError::Throttled), (1, silenced.clone()), (2, wrong)].into());
         assert_eq!(named_events(StatusCode::FORBIDDEN, body), BTreeMap::new(), "not Amplitude's");
 
         let only_throttled = br#"{"code":400,"throttled_events":[0]}"#;
-        assert_eq!(understand(StatusCode::BAD_REQUEST, only_throttled), Err(DeliveryError::Throttled));
+        assert_eq!(classify_response(StatusCode::BAD_REQUEST, only_throttled), Err(DeliveryError::Throttled));
         let both = br#"{"code":400,"throttled_events":[0],"silenced_devices":["hidden"]}"#;
-        assert_eq!(understand(StatusCode::BAD_REQUEST, both), Err(silenced));
+        assert_eq!(classify_response(StatusCode::BAD_REQUEST, both), Err(silenced));
     }
 
     #[test]

@@ -25,7 +25,7 @@ const LARGEST_PROPERTIES: usize = 940_000;
 
 /// Below this size of the whole body, what becomes of it cannot be larger than [`LARGEST_PROPERTIES`]: of its texts, the
 /// names of products alone can stand twice, and of its numbers, one like `1e15` grows to less than four times its length.
-const SURELY_FITS: usize = LARGEST_PROPERTIES / 4;
+const SIZE_CHECK_THRESHOLD: usize = LARGEST_PROPERTIES / 4;
 
 /// The property that lists what was cut.
 const TRUNCATED: &str = "stripe_truncated";
@@ -49,7 +49,7 @@ pub(crate) fn fit(properties: &mut Properties<'_>, body_length: usize) -> usize 
         }
         Property::Amount(_) | Property::Rate(_) => true,
     });
-    if body_length > SURELY_FITS {
+    if body_length > SIZE_CHECK_THRESHOLD {
         fit_size(properties, &mut truncated);
     }
     if truncated.count > 0 {

@@ -12,7 +12,7 @@ use stripe_amplitude::projects::parameter_store::ParameterStore;
 use stripe_amplitude::queue::sqs::Sqs;
 use stripe_amplitude::redelivery::{Invocation, Redelivery};
 use stripe_amplitude::stripe::references::api::StripeApi;
-use stripe_amplitude::stripe::references::{Pace, References};
+use stripe_amplitude::stripe::references::{ReadRate, References};
 use stripe_amplitude::{http_client, lambda};
 
 fn main() -> ExitCode {
@@ -27,7 +27,7 @@ async fn run(environment: Environment) -> Result<(), Error> {
     let queue = environment.redelivery_queue_url.map(sqs);
     let dead_letters = environment.dead_letter_queue_url.map(sqs);
     let stripe = StripeApi::new(http.clone(), environment.stripe_api_url);
-    let references = References::new(stripe, Pace::of_redelivery(environment.batches_at_once));
+    let references = References::new(stripe, ReadRate::of_redelivery(environment.batches_at_once));
     let amplitude = Client::new(http.clone(), environment.amplitude_url);
     let redelivery = Arc::new(Redelivery::new(projects, amplitude, references, queue, dead_letters));
 

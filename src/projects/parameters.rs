@@ -46,14 +46,14 @@ pub struct Project {
     /// In the order in which they are tried: the unlabelled one first, then by label.
     pub secrets: Vec<SigningSecret>,
     /// The rest, kept apart: a problem with it is reported only to a caller whose signature matched.
-    pub delivery: Result<DeliverySettings, ConfigurationError>,
+    pub delivery: Result<AmplitudeConfig, ConfigurationError>,
     /// Parameters that this version does not know.
     unknown_parameters: Vec<String>,
 }
 
 /// Where and how the events of a project are delivered.
 #[derive(Clone, Debug)]
-pub struct DeliverySettings {
+pub struct AmplitudeConfig {
     main: Destination,
     /// For test-mode events.
     test: Option<Destination>,
@@ -65,7 +65,7 @@ pub struct DeliverySettings {
     folder: String,
 }
 
-impl DeliverySettings {
+impl AmplitudeConfig {
     /// Where an event goes: a test-mode event to the test key, if there is one.
     pub fn destination(&self, livemode: Option<bool>) -> &Destination {
         match &self.test {
@@ -286,7 +286,7 @@ impl Project {
                 let region = settings.amplitude_region;
                 let main = Destination { region, api_key, key: AmplitudeKey::Main };
                 let test = test_api_key.map(|api_key| Destination { region, api_key, key: AmplitudeKey::Test });
-                Ok(DeliverySettings { main, test, settings, stripe_keys, folder: folder.to_owned() })
+                Ok(AmplitudeConfig { main, test, settings, stripe_keys, folder: folder.to_owned() })
             }
         };
         let secrets = secrets.into_iter().map(|(label, secret)| SigningSecret::new(secret, label)).collect();

@@ -10,7 +10,7 @@ use std::fmt;
 
 /// A field that an object had in 2024-06-20, and has not in later API versions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Vanished {
+pub struct RemovedField {
     /// The kind of the object that had it, for example `invoice`.
     pub kind: &'static str,
     /// Its path inside the object; `*` stands for the index of any element of a list.
@@ -42,7 +42,7 @@ const BASIL: &str = "2025-03-31";
 /// remove-checkout-session-currency-conversion-field.
 const CLOVER: &str = "2025-09-30";
 
-const VANISHED: &[Vanished] = &[
+const REMOVED_FIELDS: &[RemovedField] = &[
     moved("checkout.session", "shipping_details", BASIL, "collected_information.shipping_details", MOVED),
     gone("checkout.session", "currency_conversion", CLOVER, PRESENTED),
     gone("charge", "invoice", BASIL, PAYMENTS_ALIKE),
@@ -84,8 +84,8 @@ const VANISHED: &[Vanished] = &[
     moved("discount", "coupon", CLOVER, "source.coupon", COUPON),
 ];
 
-const fn gone(kind: &'static str, field: &'static str, since: &'static str, meaning: &'static str) -> Vanished {
-    Vanished { kind, field, since, now: None, meaning }
+const fn gone(kind: &'static str, field: &'static str, since: &'static str, meaning: &'static str) -> RemovedField {
+    RemovedField { kind, field, since, now: None, meaning }
 }
 
 const fn moved(
@@ -94,24 +94,24 @@ const fn moved(
     since: &'static str,
     now: &'static str,
     meaning: &'static str,
-) -> Vanished {
-    Vanished { kind, field, since, now: Some(now), meaning }
+) -> RemovedField {
+    RemovedField { kind, field, since, now: Some(now), meaning }
 }
 
 /// What an object of this kind lacks, rendered in this API version. The date alone counts: what stands behind it
 /// (`.basil`) is a name. What is no date is taken for a version that lacks nothing.
-pub fn vanished(kind: &str, api_version: &str) -> impl Iterator<Item = &'static Vanished> {
+pub fn removed_fields(kind: &str, api_version: &str) -> impl Iterator<Item = &'static RemovedField> {
     let date = api_version.get(..10).filter(|date| date.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-'));
-    VANISHED.iter().filter(move |vanished| vanished.kind == kind && date.is_some_and(|date| date >= vanished.since))
+    REMOVED_FIELDS.iter().filter(move |field| field.kind == kind && date.is_some_and(|date| date >= field.since))
 }
 
 /// Where the value at a path stands in later API versions: the kind of the object, and the path in it. In the path that is
 /// given, `*` may stand for any one segment.
 pub(crate) fn later_places(path: &str) -> impl Iterator<Item = (&'static str, String)> {
-    VANISHED.iter().filter_map(move |vanished| Some((vanished.kind, vanished.later_place(path)?)))
+    REMOVED_FIELDS.iter().filter_map(move |field| Some((field.kind, field.later_place(path)?)))
 }
 
-impl Vanished {
+impl RemovedField {
     fn later_place(&self, path: &str) -> Option<String> {
         let now = self.now?;
         let mut segments = path.split('.');
@@ -129,7 +129,7 @@ impl Vanished {
     }
 }
 
-impl fmt::Display for Vanished {
+impl fmt::Display for RemovedField {
     /// A sentence for who looks at the data in Amplitude.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { kind, field, since, now, meaning } = self;
@@ -147,7 +147,7 @@ mod tests {
     use super::*;
 
     fn fields(kind: &str, api_version: &str) -> Vec<&'static str> {
-        vanished(kind, api_version).map(|vanished| vanished.field).collect()
+        removed_fields(kind, api_version).map(|field| field.field).collect()
     }
 
     #[test]
@@ -181,7 +181,7 @@ mod tests {
 
     #[test]
     fn each_is_a_sentence_for_the_operator() {
-        let sentences: Vec<_> = VANISHED.iter().map(ToString::to_string).collect();
+        let sentences: Vec<_> = REMOVED_FIELDS.iter().map(ToString::to_string).collect();
         for sentence in [
             "From API version 2025-03-31 on, `invoice` has no `tax`: `normalized_tax` is the sum of `total_taxes`, which is \
              the same; only `tax` is gone.",

@@ -28,7 +28,7 @@ const MOST_ACCOUNTS: usize = 1000;
 
 /// How fast objects are read.
 #[derive(Clone, Copy, Debug)]
-pub struct Pace {
+pub struct ReadRate {
     /// Reads within a time, at the most, of each account. Stripe allows 25 a second for each operation.
     pub reads: usize,
     /// The time.
@@ -43,7 +43,7 @@ pub struct Pace {
 /// More reads than this take no event. `permissions::needed` says why.
 const MOST_READS_OF_AN_EVENT: usize = 6;
 
-impl Pace {
+impl ReadRate {
     /// Of the function that Stripe calls: an answer is waited for, so an event that would wait is put off.
     pub const WEBHOOK: Self = Self {
         reads: 5,
@@ -53,7 +53,7 @@ impl Pace {
     };
 
     /// So many reads a second, for whoever can wait.
-    pub const fn patient(per_second: usize) -> Self {
+    pub const fn unhurried(per_second: usize) -> Self {
         let within = Duration::from_secs(1);
         Self { reads: per_second, within, longest_wait: Duration::MAX, events_at_once: None }
     }
@@ -88,13 +88,13 @@ pub enum Turn {
 #[derive(Debug)]
 pub struct References<O> {
     source: O,
-    pace: Pace,
+    rate: ReadRate,
     cache: Mutex<Cache>,
     accounts: Mutex<HashMap<String, Account>>,
 }
 
 /// Of a history: it takes no more than half, because the shop and the function ask at the same time.
-const HISTORY: Pace = Pace::patient(10);
+const HISTORY: ReadRate = ReadRate::unhurried(10);
 
 /// How often an account was asked of late.
 #[derive(Debug)]
@@ -121,8 +121,8 @@ pub struct Read {
 
 impl<O: ObjectSource> References<O> {
     /// Reads from `source`.
-    pub fn new(source: O, pace: Pace) -> Self {
-        Self::with_limits(source, pace, Limits::FUNCTION)
+    pub fn new(source: O, rate: ReadRate) -> Self {
+        Self::with_limits(source, rate, Limits::FUNCTION)
     }
 
     /// For events of the past: slower, and each object is read once where possible.
@@ -130,8 +130,8 @@ impl<O: ObjectSource> References<O> {
         Self::with_limits(source, HISTORY, Limits::HISTORY)
     }
 
-    fn with_limits(source: O, pace: Pace, limits: Limits) -> Self {
-        Self { source, pace, cache: Mutex::new(Cache::new(limits)), accounts: Mutex::default() }
+    fn with_limits(source: O, rate: ReadRate, limits: Limits) -> Self {
+        Self { source, rate, cache: Mutex::new(Cache::new(limits)), accounts: Mutex::default() }
     }
 
     /// Waits until an event of this account may be read for.
@@ -198,7 +198,7 @@ impl<O: ObjectSource> References<O> {
             return Err(ReferenceError::Timeout);
         }
         let latest = if turn == Turn::First { self.latest(deadline) } else { deadline };
-        let can_wait = self.pace.longest_wait == Duration::MAX;
+        let can_wait = self.rate.longest_wait == Duration::MAX;
         let begin = self.with_account(access, |account| match turn {
             Turn::Spare if !can_wait => account.rate.spare_turn(now),
             _ => account.rate.turn(now, latest),
@@ -233,7 +233,7 @@ impl<O: ObjectSource> References<O> {
     }
 
     fn latest(&self, deadline: Instant) -> Instant {
-        Instant::now().checked_add(self.pace.longest_wait).map_or(deadline, |latest| latest.min(deadline))
+        Instant::now().checked_add(self.rate.longest_wait).map_or(deadline, |latest| latest.min(deadline))
     }
 
     fn with_account<T>(&self, access: &Access<'_>, use_it: impl FnOnce(&mut Account) -> T) -> T {
@@ -244,8 +244,8 @@ impl<O: ObjectSource> References<O> {
             accounts.retain(|_, account| !account.rate.is_idle(now));
         }
         use_it(accounts.entry(name).or_insert_with(|| Account {
-            rate: Rate::new(self.pace.reads, self.pace.within),
-            places: self.pace.events_at_once.map(|events| Arc::new(Semaphore::new(events.max(1)))),
+            rate: Rate::new(self.rate.reads, self.rate.within),
+            places: self.rate.events_at_once.map(|events| Arc::new(Semaphore::new(events.max(1)))),
         }))
     }
 }
@@ -309,15 +309,15 @@ pub(crate) mod tests {
         Instant::now() + Duration::from_secs(3)
     }
 
-    fn references(source: FakeStripe, pace: Pace) -> References<Arc<FakeStripe>> {
-        References::new(Arc::new(source), pace)
+    fn references(source: FakeStripe, rate: ReadRate) -> References<Arc<FakeStripe>> {
+        References::new(Arc::new(source), rate)
     }
 
     #[tokio::test(start_paused = true)]
     async fn those_who_ask_at_once_share_one_read_and_its_failure() {
         let key = "rk_live_1".into();
         let references =
-            references(FakeStripe { takes: Duration::from_millis(50), ..FakeStripe::default() }, Pace::WEBHOOK);
+            references(FakeStripe { takes: Duration::from_millis(50), ..FakeStripe::default() }, ReadRate::WEBHOOK);
         let (access, one, two) = (access(&key), customer("cus_1"), customer("cus_2"));
         let ask = |reference| references.read(&access, reference, Turn::First, soon());
         let (first, second) = tokio::join!(ask(&one), ask(&one));
@@ -342,7 +342,7 @@ pub(crate) mod tests {
             (ReferenceError::TooManyRequests, 1),
             (ReferenceError::KeyRefused, 1),
         ] {
-            let references = references(FakeStripe::default(), Pace::WEBHOOK);
+            let references = references(FakeStripe::default(), ReadRate::WEBHOOK);
             references.source.answer(&customer("cus_1"), Err(error));
             let read = references.read(&access(&key), &customer("cus_1"), Turn::First, soon()).await;
             assert_eq!((read.result, references.source.reads()), (Err(error), reads));
@@ -353,7 +353,7 @@ pub(crate) mod tests {
     async fn a_read_ends_at_its_limit() {
         let key = "rk_live_1".into();
         let references =
-            references(FakeStripe { takes: Duration::from_secs(60), ..FakeStripe::default() }, Pace::WEBHOOK);
+            references(FakeStripe { takes: Duration::from_secs(60), ..FakeStripe::default() }, ReadRate::WEBHOOK);
         for (time, took) in [(3000, 1500), (700, 700)] {
             let start = Instant::now();
             let deadline = start + Duration::from_millis(time);
@@ -367,8 +367,8 @@ pub(crate) mod tests {
     async fn the_webhook_puts_off_what_would_wait_and_redelivery_waits() {
         let key = "rk_live_1".into();
         let far = Instant::now() + Duration::from_secs(60);
-        for (pace, read, put_off) in [(Pace::WEBHOOK, 5, 7), (Pace::of_redelivery(5), 12, 0)] {
-            let references = references(FakeStripe::default(), pace);
+        for (rate, read, put_off) in [(ReadRate::WEBHOOK, 5, 7), (ReadRate::of_redelivery(5), 12, 0)] {
+            let references = references(FakeStripe::default(), rate);
             let mut results = Vec::new();
             for number in 0..12 {
                 let reference = customer(&format!("cus_{number}"));
@@ -394,7 +394,7 @@ pub(crate) mod tests {
     #[tokio::test(start_paused = true)]
     async fn after_a_429_nothing_is_read_for_two_to_four_seconds() {
         let key = "rk_live_1".into();
-        let references = references(FakeStripe::default(), Pace::WEBHOOK);
+        let references = references(FakeStripe::default(), ReadRate::WEBHOOK);
         references.source.answer(&customer("cus_1"), Err(ReferenceError::TooManyRequests));
         let read = |id| {
             let (references, access) = (&references, access(&key));
@@ -412,7 +412,7 @@ pub(crate) mod tests {
     async fn after_a_429_turns_that_were_given_out_wait_too() {
         let key = "rk_live_1".into();
         let source = FakeStripe { takes: Duration::from_millis(10), ..FakeStripe::default() };
-        let references = references(source, Pace::patient(4));
+        let references = references(source, ReadRate::unhurried(4));
         references.source.answer(&customer("cus_0"), Err(ReferenceError::TooManyRequests));
         let (access, far) = (access(&key), Instant::now() + Duration::from_secs(60));
         let all = (0..32).map(|number| {
@@ -432,7 +432,7 @@ pub(crate) mod tests {
     async fn a_read_shares_its_answer_and_no_deadline() {
         let key = "rk_live_1".into();
         let source = FakeStripe { takes: Duration::from_millis(500), ..FakeStripe::default() };
-        let references = references(source, Pace::WEBHOOK);
+        let references = references(source, ReadRate::WEBHOOK);
         let (access, early, late) = (access(&key), Instant::now() + Duration::from_millis(100), soon());
         for (number, order) in [[early, late], [late, early]].into_iter().enumerate() {
             let customer = customer(&format!("cus_{number}"));
@@ -448,14 +448,14 @@ pub(crate) mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn no_time_left_is_not_the_rate() {
-        let (key, references) = ("rk_live_1".into(), references(FakeStripe::default(), Pace::WEBHOOK));
+        let (key, references) = ("rk_live_1".into(), references(FakeStripe::default(), ReadRate::WEBHOOK));
         let read = references.read(&access(&key), &customer("cus_1"), Turn::First, Instant::now()).await;
         assert_eq!((read.result, read.requests), (Err(ReferenceError::Timeout), 0));
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_account_is_asked_so_often_by_all_projects_together() {
-        let (key, references) = ("rk_live_1".into(), references(FakeStripe::default(), Pace::WEBHOOK));
+        let (key, references) = ("rk_live_1".into(), references(FakeStripe::default(), ReadRate::WEBHOOK));
         for account in [None, Some("acct_1".to_owned())] {
             let before = references.source.reads();
             for project in ["one", "two", "three"] {
@@ -481,7 +481,7 @@ pub(crate) mod tests {
             }
         }
         let key = "rk_live_1".into();
-        let references = References::new(Panics(AtomicUsize::new(0)), Pace::WEBHOOK);
+        let references = References::new(Panics(AtomicUsize::new(0)), ReadRate::WEBHOOK);
         let (access, one) = (access(&key), customer("cus_1"));
         let read = references.read(&access, &one, Turn::First, soon());
         assert!(std::panic::AssertUnwindSafe(read).catch_unwind().await.is_err());

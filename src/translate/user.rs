@@ -50,7 +50,7 @@ pub struct User {
 }
 
 /// The user that an object names, if it names one: at the first path where an acceptable value stands. `skipped` is told
-/// each path before that one, and why it gave none; [`untold`] ignores it.
+/// each path before that one, and why it gave none; [`no_audit`] ignores it.
 ///
 /// With `objects`, paths go on through the purchase's other objects, and all of them are tried on the payment of a refund
 /// or dispute first. Paths are tried one by one, so nothing is read that an earlier path makes needless.
@@ -77,7 +77,7 @@ pub fn user(
 }
 
 /// For callers that do not ask which paths gave no user.
-pub fn untold(_: &FieldPath, _: NotAnId) {}
+pub fn no_audit(_: &FieldPath, _: NotAnId) {}
 
 fn user_of(
     object: &Object<'_>,
@@ -216,7 +216,7 @@ mod tests {
 
     fn user_at(object: &Value, paths: &[&str]) -> Option<(String, String)> {
         let paths: Vec<FieldPath> = paths.iter().map(|path| path.parse().unwrap()).collect();
-        let user = user(&json::tests::object(object), None, &paths, &mut untold).unwrap();
+        let user = user(&json::tests::object(object), None, &paths, &mut no_audit).unwrap();
         user.map(|user| (user.id, user.path.to_string()))
     }
 
@@ -434,7 +434,7 @@ mod tests {
             let mut objects = Objects::default();
             objects.insert(reference.clone(), found(&customer));
             let parsed: Vec<FieldPath> = paths.iter().map(|path| path.parse().unwrap()).collect();
-            let user = user(&object, Some(&objects), &parsed, &mut untold).unwrap().unwrap();
+            let user = user(&object, Some(&objects), &parsed, &mut no_audit).unwrap().unwrap();
             assert_eq!((user.path.as_str(), user.through.contains(&reference)), (paths[from], is_kept), "{paths:?}");
         }
     }

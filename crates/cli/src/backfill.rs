@@ -18,18 +18,18 @@ use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use reqwest::Client as Http;
 use secrecy::ExposeSecret as _;
 use stripe_amplitude::amplitude::AmplitudeKey;
-use stripe_amplitude::amplitude::batch::{BatchDelivery, Room};
-use stripe_amplitude::projects::parameters::DeliverySettings;
+use stripe_amplitude::amplitude::batch::{BatchDelivery, BatchLimits};
+use stripe_amplitude::projects::parameters::AmplitudeConfig;
 
 use self::cursor::{Counts, Cursor, Job, Position};
 use self::lock::Lock;
 use self::rejected::Rejected;
 use self::source::{Chunk, Item, Source};
 use self::survey::Survey;
-use crate::amplitude::import::{self, Import, Stopped, Wanted};
+use crate::amplitude::import::{self, Import, ImportError, Wanted};
 use crate::amplitude::known::{Known, Presence, SecretKeys, is_beyond_the_window};
-use crate::exit::{Deed, Exit, Untouched, Usage};
-use crate::history::{Fate, Translated, Translator};
+use crate::exit::{Action, Exit, Untouched, Usage};
+use crate::history::{HistoryOutcome, Translated, Translator};
 use crate::interrupt::Interrupt;
 use crate::stripe::api::{self, Api};
 use crate::stripe::event_types;
@@ -132,7 +132,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
         return Err(Usage("--since is not before --until".to_owned()).into());
     }
     let livemode = api.as_ref().map(|api| !api.is_test());
-    let knowledge = Knowledge {
+    let index = ExportIndex {
         http: http.clone(),
         secret_keys: SecretKeys::given(),
         oldest: arguments.oldest()?.unwrap_or(now),
@@ -148,7 +148,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
         (None, file) => Source::File(file.clone().unwrap_or_default(), created),
     };
     let mut backfill = Backfill {
-        knowledge,
+        index,
         rejected: Rejected::open(&rejected, is_resumed.then_some(cursor.progress.rejected_length))?,
         interrupt: Interrupt::listen(),
         translator: Arc::new(Translator::new(project, delivery, arguments.source.clone(), api::objects(http.clone())?)),
@@ -169,16 +169,16 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
     let is_asked = !arguments.dry_run && !arguments.yes && !is_resumed;
     let mut question = None;
     if arguments.dry_run || is_asked {
-        let Some(survey) = backfill.survey().await? else { return Ok(Untouched::Interrupted.end(Deed::Sent)?) };
+        let Some(survey) = backfill.survey().await? else { return Ok(Untouched::Interrupted.end(Action::Sent)?) };
         terminal::print(&format!("{survey}\n"))?;
         if arguments.dry_run {
             if let Err(why) = backfill.check_window() {
                 note(&format!("It cannot be sent like this: {why}"));
             }
-            return Ok(Untouched::OnlyLooked(WITHOUT_DRY_RUN).end(Deed::Sent)?);
+            return Ok(Untouched::OnlyLooked(WITHOUT_DRY_RUN).end(Action::Sent)?);
         }
         if survey.is_empty() {
-            return Ok(Untouched::NothingToSend.end(Deed::Sent)?);
+            return Ok(Untouched::NothingToSend.end(Action::Sent)?);
         }
         // What cannot be sent is written down without a question.
         question = (survey.events() > 0).then(|| survey::question(&survey, &amplitude));
@@ -190,7 +190,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
     if let Some(question) = question
         && let Err(why) = backfill.interrupt.confirmed(question).await?
     {
-        return Ok(why.end(Deed::Sent)?);
+        return Ok(why.end(Action::Sent)?);
     }
     // Who asks may wait for an answer for days.
     backfill.check_reach()?;
@@ -216,7 +216,7 @@ impl Arguments {
         Ok(())
     }
 
-    fn job(&self, delivery: &DeliverySettings, api: Option<&Api>, to: &str) -> Job {
+    fn job(&self, delivery: &AmplitudeConfig, api: Option<&Api>, to: &str) -> Job {
         let key_of = |livemode| delivery.destination(Some(livemode)).api_key.expose_secret().as_bytes();
         let keys = [key_of(true), key_of(false), api.map_or(&b""[..], |api| api.key().expose_secret().as_bytes())];
         Job {
@@ -259,13 +259,13 @@ struct Backfill {
     /// In the runs before this one.
     sent_before: u64,
     has_seen_an_event: bool,
-    knowledge: Knowledge,
+    index: ExportIndex,
     rejected: Rejected,
     interrupt: Interrupt,
 }
 
 /// What Amplitude has already, read when the first event needs it, from each of the projects that events go to.
-struct Knowledge {
+struct ExportIndex {
     http: Http,
     secret_keys: SecretKeys,
     oldest: i64,
@@ -276,7 +276,7 @@ struct Knowledge {
     known: HashMap<AmplitudeKey, Known>,
 }
 
-impl Knowledge {
+impl ExportIndex {
     /// Whether Amplitude has an event, where its own rule does not reach.
     async fn has(
         &mut self,
@@ -330,13 +330,13 @@ impl Backfill {
     /// Whether nothing would count twice.
     fn check_window(&self) -> Result<(), String> {
         let now = clock::now().cast_signed();
-        let is_looked_up = !self.knowledge.assume_missing && !self.knowledge.secret_keys.is_empty();
+        let is_looked_up = !self.index.assume_missing && !self.index.secret_keys.is_empty();
         if !is_looked_up && self.cursor.is_in_doubt(now) {
             return Err(
                 "the run before died more than seven days ago with a request on its way, which Amplitude may have and would not drop any more: set AMPLITUDE_SECRET_KEY, without --assume-missing, and each event is looked up before it is sent".to_owned(),
             );
         }
-        if !is_looked_up && !self.knowledge.assume_missing && is_beyond_the_window(self.knowledge.oldest, now) {
+        if !is_looked_up && !self.index.assume_missing && is_beyond_the_window(self.index.oldest, now) {
             return Err(
                 "some of it is more than seven days old, so that Amplitude would count again what it has: set AMPLITUDE_SECRET_KEY, and each is looked up before it is sent; or say --assume-missing, if you know that Amplitude has none of them".to_owned(),
             );
@@ -346,7 +346,7 @@ impl Backfill {
 
     /// Of whoever sits at the terminal, where events have to be looked up.
     fn ask_for_the_secret_key(&mut self) -> Result<(), String> {
-        let Knowledge { secret_keys, oldest, assume_missing, expected, .. } = &mut self.knowledge;
+        let ExportIndex { secret_keys, oldest, assume_missing, expected, .. } = &mut self.index;
         let is_needed = !*assume_missing && is_beyond_the_window(*oldest, clock::now().cast_signed());
         if is_needed && std::io::stdin().is_terminal() {
             let is_enough = expected.map_or(!secret_keys.is_empty(), |key| secret_keys.of(key).is_ok());
@@ -363,22 +363,22 @@ impl Backfill {
         let mut survey = Survey::default();
         let mut chunks = self.source.read(self.cursor.progress.done.clone(), &self.translator);
         // Without a key, it is only said that it cannot be sent.
-        let can_look = !self.knowledge.secret_keys.is_empty();
+        let can_look = !self.index.secret_keys.is_empty();
         loop {
             let Some(chunk) = self.interrupt.or(chunks.next()).await else { return Ok(None) };
             let Some(chunk) = chunk else { break };
             let Chunk { items, reached } = chunk?;
             self.look_at(&items, &progress)?;
-            for Item { fate, .. } in &items {
-                let presence = match fate {
-                    Fate::Sent(event) if can_look => {
-                        let has = self.knowledge.has(event, &self.translator, &progress);
+            for Item { outcome, .. } in &items {
+                let presence = match outcome {
+                    HistoryOutcome::Sent(event) if can_look => {
+                        let has = self.index.has(event, &self.translator, &progress);
                         let Some(has) = self.interrupt.or(has).await else { return Ok(None) };
                         has?
                     }
                     _ => Presence::Absent,
                 };
-                survey.add(fate, presence);
+                survey.add(outcome, presence);
             }
             self.show(&progress, reached);
         }
@@ -422,40 +422,44 @@ impl Backfill {
         terminal::print(&report)?;
         match stopped {
             Ok(()) => Ok(Exit::of(rejected == 0)),
-            Err(Stopped::Interrupted) => {
-                terminal::print("Stopped. The same command goes on from here.\n")?;
+            Err(ImportError::Interrupted) => {
+                terminal::print("ImportError. The same command goes on from here.\n")?;
                 Ok(Exit::Failure)
             }
-            Err(Stopped::Hopeless(why) | Stopped::Refused(why)) => {
+            Err(ImportError::Fatal(why) | ImportError::Refused(why)) => {
                 Err(format!("{why}. When that is fixed, the same command goes on from here").into())
             }
         }
     }
 
     /// Request by request, until all is done with.
-    async fn send(&mut self, import: &mut Import, progress: &ProgressBar) -> Result<(), Stopped> {
+    async fn send(&mut self, import: &mut Import, progress: &ProgressBar) -> Result<(), ImportError> {
         let mut chunks = self.source.read(self.cursor.progress.done.clone(), &self.translator);
         let mut request: Vec<Item> = Vec::new();
-        let mut room = Room::default();
+        let mut limits = BatchLimits::default();
         let mut reached = 0;
-        while let Some(chunk) = self.interrupt.or(chunks.next()).await.ok_or(Stopped::Interrupted)? {
+        while let Some(chunk) = self.interrupt.or(chunks.next()).await.ok_or(ImportError::Interrupted)? {
             let chunk = chunk.and_then(|chunk| self.look_at(&chunk.items, progress).map(|()| chunk));
             let chunk = match chunk {
                 Ok(chunk) => chunk,
                 Err(why) => {
                     // What came before it is good.
                     self.settle(std::mem::take(&mut request), import, progress).await?;
-                    return Err(Stopped::Hopeless(why));
+                    return Err(ImportError::Fatal(why));
                 }
             };
             for item in chunk.items {
                 // What is not sent is kept all the same until the others are.
-                let bytes = if let Fate::Sent(event) = &item.fate { event.json.get().len() } else { item.body.len() };
-                if !room.takes(bytes) {
+                let bytes = if let HistoryOutcome::Sent(event) = &item.outcome {
+                    event.json.get().len()
+                } else {
+                    item.body.len()
+                };
+                if !limits.try_add(bytes) {
                     self.settle(std::mem::take(&mut request), import, progress).await?;
                     self.show(progress, reached);
-                    room = Room::default();
-                    room.takes(bytes);
+                    limits = BatchLimits::default();
+                    limits.try_add(bytes);
                 }
                 request.push(item);
             }
@@ -472,7 +476,7 @@ impl Backfill {
         for text in self.translator.take_notes() {
             progress.suspend(|| note(&text));
         }
-        self.has_seen_an_event |= items.iter().any(|item| !matches!(item.fate, Fate::Unusable(_)));
+        self.has_seen_an_event |= items.iter().any(|item| !matches!(item.outcome, HistoryOutcome::Unusable(_)));
         let Source::File(path, _) = &self.source else { return Ok(()) };
         if self.has_seen_an_event || items.len() < MANY {
             return Ok(());
@@ -484,7 +488,12 @@ impl Backfill {
     }
 
     /// Brings the events of a request to their end, and remembers that.
-    async fn settle(&mut self, items: Vec<Item>, import: &mut Import, progress: &ProgressBar) -> Result<(), Stopped> {
+    async fn settle(
+        &mut self,
+        items: Vec<Item>,
+        import: &mut Import,
+        progress: &ProgressBar,
+    ) -> Result<(), ImportError> {
         let Some(last) = items.last() else { return Ok(()) };
         let mut done = last.position.clone();
         if let Position::Line { digest, .. } = &mut done {
@@ -494,18 +503,18 @@ impl Backfill {
         let mut wanted: BTreeMap<AmplitudeKey, Vec<(&Item, &Translated)>> = BTreeMap::new();
         let mut rejected = Vec::new();
         for item in &items {
-            match &item.fate {
-                Fate::Ignored(..) => counts.ignored += 1,
-                Fate::OfAnotherTime => counts.of_another_time += 1,
-                Fate::Unusable(reason) => rejected.push((item, reason.clone())),
-                Fate::Sent(event) => {
-                    let has = self.knowledge.has(event, &self.translator, progress);
-                    let has = self.interrupt.or(has).await.ok_or(Stopped::Interrupted)?;
-                    match has.map_err(Stopped::Hopeless)? {
+            match &item.outcome {
+                HistoryOutcome::Ignored(..) => counts.ignored += 1,
+                HistoryOutcome::OfAnotherTime => counts.of_another_time += 1,
+                HistoryOutcome::Unusable(reason) => rejected.push((item, reason.clone())),
+                HistoryOutcome::Sent(event) => {
+                    let has = self.index.has(event, &self.translator, progress);
+                    let has = self.interrupt.or(has).await.ok_or(ImportError::Interrupted)?;
+                    match has.map_err(ImportError::Fatal)? {
                         Presence::There => counts.known += 1,
                         Presence::Absent => wanted.entry(event.key).or_default().push((item, event)),
                         Presence::Unknown(why) => {
-                            return Err(Stopped::Hopeless(format!("{}: {why}", event.insert_id)));
+                            return Err(ImportError::Fatal(format!("{}: {why}", event.insert_id)));
                         }
                     }
                 }
@@ -517,10 +526,10 @@ impl Backfill {
                 events.iter().map(|(_, event)| Wanted { json: &event.json, device_id: &event.device_id }).collect();
             import.wait(&request).await?;
             let in_flight_since = self.cursor.progress.in_flight_since;
-            self.cursor.save_in_flight(clock::now().cast_signed()).map_err(Stopped::Hopeless)?;
+            self.cursor.save_in_flight(clock::now().cast_signed()).map_err(ImportError::Fatal)?;
             let results = import.send(&request, destination).await;
-            if let Err(Stopped::Refused(_)) = &results {
-                self.cursor.save_refused(in_flight_since).map_err(Stopped::Hopeless)?;
+            if let Err(ImportError::Refused(_)) = &results {
+                self.cursor.save_refused(in_flight_since).map_err(ImportError::Fatal)?;
             }
             let BatchDelivery { results, not_ingested } = results?;
             counts.not_ingested += not_ingested;
@@ -536,15 +545,15 @@ impl Backfill {
                 Position::Line { line, .. } => format!("line {line}: {reason}"),
                 Position::Place(_) => reason.clone(),
             };
-            self.rejected.add(&reason, &item.body).map_err(Stopped::Hopeless)?;
+            self.rejected.add(&reason, &item.body).map_err(ImportError::Fatal)?;
             counts.rejected += 1;
         }
         if !rejected.is_empty() {
-            self.rejected.sync().map_err(Stopped::Hopeless)?;
+            self.rejected.sync().map_err(ImportError::Fatal)?;
         }
         let state = &mut self.cursor.progress;
         (state.counts, state.done, state.rejected_length) = (counts, Some(done), self.rejected.length());
-        self.cursor.save_done().map_err(Stopped::Hopeless)
+        self.cursor.save_done().map_err(ImportError::Fatal)
     }
 
     fn show(&self, progress: &ProgressBar, reached: u64) {

@@ -21,7 +21,7 @@ use stripe_amplitude::amplitude::Region;
 use stripe_amplitude::amplitude::client::{Client, DeliveryError};
 use stripe_amplitude::permissions;
 use stripe_amplitude::projects::name::ProjectName;
-use stripe_amplitude::projects::parameters::{DeliverySettings, Project};
+use stripe_amplitude::projects::parameters::{AmplitudeConfig, Project};
 use stripe_amplitude::projects::source::ProjectSource as _;
 use stripe_amplitude::settings::{ProductsFrom, References};
 use stripe_amplitude::stripe::signature::SigningSecret;
@@ -37,7 +37,7 @@ use crate::amplitude::key_check::check_key;
 use crate::clock::{DAY, HOUR};
 use crate::endpoint::Endpoint;
 use crate::exit::{Exit, Usage};
-use crate::history::{Fate, Translator};
+use crate::history::{HistoryOutcome, Translator};
 use crate::key::{self, Key};
 use crate::private_file;
 use crate::proof::{self, Attempt, Verdict};
@@ -217,7 +217,7 @@ struct Doctor {
     /// Of the project's signing secrets.
     labels: Vec<Option<String>>,
     /// `None` where the parameters cannot be used.
-    delivery: Option<DeliverySettings>,
+    delivery: Option<AmplitudeConfig>,
     report: Report,
 }
 
@@ -346,7 +346,7 @@ impl Doctor {
         let translator = Translator::new(self.name.clone(), delivery, None, api::objects(self.http.clone())?);
         let mut names = PropertyNames::default();
         for event in &newest {
-            if let Fate::Sent(event) = translator.translate(&event.body).await? {
+            if let HistoryOutcome::Sent(event) = translator.translate(&event.body).await? {
                 names.add(&event.json);
             }
         }

@@ -71,7 +71,7 @@ impl Error for Usage {}
 
 /// What a command has not done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Deed {
+pub(crate) enum Action {
     Sent,
     Changed,
 }
@@ -92,18 +92,18 @@ impl Untouched {
     ///
     /// # Errors
     /// Where it cannot be printed.
-    pub(crate) fn end(self, deed: Deed) -> io::Result<Exit> {
-        say!("{}", self.words(deed))?;
+    pub(crate) fn end(self, action: Action) -> io::Result<Exit> {
+        say!("{}", self.words(action))?;
         Ok(match self {
             Self::OnlyLooked(_) | Self::NothingToSend => Exit::Success,
             Self::Declined | Self::NobodyAnswered | Self::Interrupted => Exit::Failure,
         })
     }
 
-    fn words(self, deed: Deed) -> String {
-        let deed = match deed {
-            Deed::Sent => "sent",
-            Deed::Changed => "changed",
+    fn words(self, action: Action) -> String {
+        let action = match action {
+            Action::Sent => "sent",
+            Action::Changed => "changed",
         };
         let why = match self {
             Self::OnlyLooked(more) => more,
@@ -112,7 +112,7 @@ impl Untouched {
             Self::NobodyAnswered => "Nobody answered; --yes does without the question.",
             Self::Interrupted => "It was stopped.",
         };
-        format!("Nothing is {deed}. {why}")
+        format!("Nothing is {action}. {why}")
     }
 }
 
@@ -129,9 +129,9 @@ mod tests {
             (Untouched::NobodyAnswered, Exit::Failure, "Nothing is sent. Nobody answered; --yes does"),
             (Untouched::Interrupted, Exit::Failure, "Nothing is sent. It was stopped."),
         ] {
-            assert!(why.words(Deed::Sent).starts_with(words), "{words}");
-            assert_eq!(why.end(Deed::Sent).unwrap(), exit, "{words}");
+            assert!(why.words(Action::Sent).starts_with(words), "{words}");
+            assert_eq!(why.end(Action::Sent).unwrap(), exit, "{words}");
         }
-        assert!(Untouched::Declined.words(Deed::Changed).starts_with("Nothing is changed. "));
+        assert!(Untouched::Declined.words(Action::Changed).starts_with("Nothing is changed. "));
     }
 }

@@ -10,7 +10,7 @@ use stripe_amplitude::code::Code;
 use stripe_amplitude::forward::{Decision, IgnoreReason, forward, select};
 use stripe_amplitude::money::exchange_rate::{Conversion, MissingRate, Rate};
 use stripe_amplitude::money::{amount::Amount, currency::Currency};
-use stripe_amplitude::projects::parameters::{DeliverySettings, parameter};
+use stripe_amplitude::projects::parameters::{AmplitudeConfig, parameter};
 use stripe_amplitude::settings::References;
 use stripe_amplitude::stripe::event::Event;
 use stripe_amplitude::stripe::event_types::{API_VERSION, TYPES};
@@ -46,11 +46,11 @@ pub(crate) struct Explanation<'b> {
     /// What was read from Stripe's API for it.
     pub(crate) reads: Vec<ReadMade>,
     /// What becomes of it.
-    pub(crate) fate: Fate<'b>,
+    pub(crate) outcome: PreviewOutcome<'b>,
 }
 
 /// What becomes of an event.
-pub(crate) enum Fate<'b> {
+pub(crate) enum PreviewOutcome<'b> {
     /// It is ignored for what it is, and never translated.
     NotSelected(IgnoreReason),
     /// It is ignored because it names no user.
@@ -176,23 +176,23 @@ impl<'b> Explanation<'b> {
             is_too_old_now: matches!(select(&event, context, now), Err(IgnoreReason::TooOld { .. })),
             region: context.settings.amplitude_region,
             reads: Vec::new(),
-            fate: fate(event, context, received)?,
+            outcome: outcome(event, context, received)?,
         })
     }
 
     /// The event that is sent, if one is.
     pub(crate) fn sent(&self) -> Option<&amplitude::event::Event<'b>> {
-        match &self.fate {
-            Fate::Sent(translated) => Some(&translated.event),
-            Fate::NotSelected(_) | Fate::WithoutUser(..) | Fate::Unread(_) => None,
+        match &self.outcome {
+            PreviewOutcome::Sent(translated) => Some(&translated.event),
+            PreviewOutcome::NotSelected(_) | PreviewOutcome::WithoutUser(..) | PreviewOutcome::Unread(_) => None,
         }
     }
 }
 
-fn fate<'b>(event: Event<'b>, context: &Context<'_>, received: u64) -> Result<Fate<'b>, MissingRate> {
+fn outcome<'b>(event: Event<'b>, context: &Context<'_>, received: u64) -> Result<PreviewOutcome<'b>, MissingRate> {
     let (user, purpose) = user_id(&event, context);
     let is_live = event.livemode != Some(false);
-    let parameter = DeliverySettings::stripe_key_parameter(event.livemode, context.source);
+    let parameter = AmplitudeConfig::stripe_key_parameter(event.livemode, context.source);
     let anchor = device::anchor(&event, context.project);
     let anchor = Anchor { from: anchor.from, id: anchor.id.to_owned(), kind: event.kind().to_owned() };
     let mut removed: BTreeMap<Reason, Vec<String>> = BTreeMap::new();
@@ -203,7 +203,7 @@ fn fate<'b>(event: Event<'b>, context: &Context<'_>, received: u64) -> Result<Fa
     })?;
     let decision = match decision {
         Decision::Read(_, unread) => {
-            return Ok(Fate::Unread(Box::new(Reading { unread, purpose, user, is_live, parameter })));
+            return Ok(PreviewOutcome::Unread(Box::new(Reading { unread, purpose, user, is_live, parameter })));
         }
         Decision::Send(translation) => Ok(translation),
         Decision::Ignore(reason, translation) => Err((reason, translation)),
@@ -215,9 +215,9 @@ fn fate<'b>(event: Event<'b>, context: &Context<'_>, received: u64) -> Result<Fa
         Ok(Box::new(Translated { event, user, anchor, money, removed, unmatched, truncated }))
     };
     Ok(match decision {
-        Ok(translation) => Fate::Sent(translated(*translation)?),
-        Err((reason, Some(translation))) => Fate::WithoutUser(reason, translated(*translation)?),
-        Err((reason, None)) => Fate::NotSelected(reason),
+        Ok(translation) => PreviewOutcome::Sent(translated(*translation)?),
+        Err((reason, Some(translation))) => PreviewOutcome::WithoutUser(reason, translated(*translation)?),
+        Err((reason, None)) => PreviewOutcome::NotSelected(reason),
     })
 }
 
@@ -265,17 +265,17 @@ impl fmt::Display for Explanation<'_> {
         text(f, &self.of_which_kind())?;
         writeln!(f)?;
         reads(f, &self.reads)?;
-        match &self.fate {
-            Fate::NotSelected(reason) => ignored(f, reason),
-            Fate::Unread(reading) => reading.fmt(f),
-            Fate::WithoutUser(reason, translated) => {
+        match &self.outcome {
+            PreviewOutcome::NotSelected(reason) => ignored(f, reason),
+            PreviewOutcome::Unread(reading) => reading.fmt(f),
+            PreviewOutcome::WithoutUser(reason, translated) => {
                 ignored(f, reason)?;
                 writeln!(f)?;
                 translated.user.fmt(f)?;
                 writeln!(f)?;
                 translated.revenue(f)
             }
-            Fate::Sent(translated) => {
+            PreviewOutcome::Sent(translated) => {
                 self.forwarded(f)?;
                 writeln!(f)?;
                 write!(f, "{translated}")
@@ -678,7 +678,7 @@ mod tests {
                 let decision = forward(parsed(&envelope), &context, happened, &mut unaudited);
                 let Ok(Decision::Send(expected)) = decision else { panic!("{}", sample.event_type) };
                 let explanation = explained(text, &envelope).unwrap();
-                let Fate::Sent(translated) = &explanation.fate else { panic!("{}", sample.event_type) };
+                let PreviewOutcome::Sent(translated) = &explanation.outcome else { panic!("{}", sample.event_type) };
                 let json = |event| serde_json::to_string(event).unwrap();
                 assert_eq!(json(&translated.event), json(&expected.event));
                 let (path, id) = translated.user.found.clone().unzip();
@@ -764,7 +764,7 @@ Removed: 24 fields
         let explanation = Explanation::of(parsed(envelope), &context, 1, NOW).unwrap();
         let words = explanation.to_string();
         assert!(words.lines().all(|line| line.chars().count() <= 100), "{words}");
-        let Fate::Unread(reading) = explanation.fate else { return None };
+        let PreviewOutcome::Unread(reading) = explanation.outcome else { return None };
         Some((reading.purpose, reading.unread.reference, words.split_whitespace().collect::<Vec<_>>().join(" ")))
     }
 
@@ -832,7 +832,7 @@ Removed: 24 fields
         let mut old = sample("charge.refunded");
         old["created"] = json!(NOW - 8 * 24 * 60 * 60);
         let explanation = explained_at("{}", &old, NOW).unwrap();
-        assert!(matches!(explanation.fate, Fate::NotSelected(IgnoreReason::TooOld { days: 7 })));
+        assert!(matches!(explanation.outcome, PreviewOutcome::NotSelected(IgnoreReason::TooOld { days: 7 })));
         assert!(explained_at(r#"{"max_age_days": 0}"#, &old, NOW).unwrap().sent().is_some());
     }
 

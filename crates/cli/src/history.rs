@@ -14,7 +14,7 @@ use stripe_amplitude::follow::{self, Decided, Received};
 use stripe_amplitude::forward::IgnoreReason;
 use stripe_amplitude::outcome::Failure;
 use stripe_amplitude::projects::name::ProjectName;
-use stripe_amplitude::projects::parameters::{DeliverySettings, Problem};
+use stripe_amplitude::projects::parameters::{AmplitudeConfig, Problem};
 use stripe_amplitude::record::Reads;
 use stripe_amplitude::stripe::event::{Event, EventError};
 use stripe_amplitude::stripe::references::References;
@@ -33,7 +33,7 @@ const READS_LIMIT: Duration = Duration::from_secs(60 * 60);
 /// Translates events of the past for a project.
 pub(crate) struct Translator<O = StripeApi> {
     pub(crate) project: ProjectName,
-    pub(crate) delivery: DeliverySettings,
+    pub(crate) delivery: AmplitudeConfig,
     /// The label of the signing secret under which a webhook would have come.
     pub(crate) source: Option<String>,
     references: References<O>,
@@ -71,7 +71,7 @@ impl Original {
 }
 
 /// What becomes of an event.
-pub(crate) enum Fate {
+pub(crate) enum HistoryOutcome {
     /// It goes to Amplitude.
     Sent(Box<Translated>),
     /// The project does not want it. The insert ID is there where the event had to be translated to know that.
@@ -108,7 +108,7 @@ pub(crate) struct Translated {
 
 impl<O: ObjectSource> Translator<O> {
     /// `objects` is where references are followed to, if the project follows any.
-    pub(crate) fn new(project: ProjectName, delivery: DeliverySettings, source: Option<String>, objects: O) -> Self {
+    pub(crate) fn new(project: ProjectName, delivery: AmplitudeConfig, source: Option<String>, objects: O) -> Self {
         let references = References::of_history(objects);
         Self { project, delivery, source, references, reads: AtomicU64::new(0), notes: Mutex::default() }
     }
@@ -119,21 +119,21 @@ impl<O: ObjectSource> Translator<O> {
     ///
     /// # Errors
     /// A sentence, where an object cannot be read in spite of all patience: nothing is sent without it.
-    pub(crate) async fn translate(&self, body: &Bytes) -> Result<Fate, String> {
+    pub(crate) async fn translate(&self, body: &Bytes) -> Result<HistoryOutcome, String> {
         self.translate_within(body, &(i64::MIN..i64::MAX)).await
     }
 
     /// The same for what happened in a time, in Unix seconds.
-    pub(crate) async fn translate_within(&self, body: &Bytes, created: &Range<i64>) -> Result<Fate, String> {
+    pub(crate) async fn translate_within(&self, body: &Bytes, created: &Range<i64>) -> Result<HistoryOutcome, String> {
         let body = VerifiedBody::trusted(body.clone());
         let mut attempts = 0;
         loop {
             let event = match Event::parse(&body) {
                 Ok(event) => event,
-                Err(error) => return Ok(Fate::Unusable(of_a_file(&error))),
+                Err(error) => return Ok(HistoryOutcome::Unusable(of_a_file(&error))),
             };
             if !created.contains(&event.created) {
-                return Ok(Fate::OfAnotherTime);
+                return Ok(HistoryOutcome::OfAnotherTime);
             }
             self.tell_what_vanished(&event);
             let original = Original::of(&event);
@@ -150,13 +150,13 @@ impl<O: ObjectSource> Translator<O> {
             self.tell_what_is_not_followed(reads.missing_test_key);
             attempts += 1;
             let failure = match (decided, reads.without_products) {
-                (Ok(decided), None) => return Ok(self.fate(decided, original)),
+                (Ok(decided), None) => return Ok(self.outcome(decided, original)),
                 (Err(Failure::Configuration(error)), _) if matches!(error.problem(), Problem::MissingRate(_)) => {
-                    return Ok(Fate::Unusable(error.to_string()));
+                    return Ok(HistoryOutcome::Unusable(error.to_string()));
                 }
                 (Ok(decided), Some(failure)) if !may_be_read_later(&failure) && !is_configuration(&failure) => {
                     self.tell_once(format!("{failure}; `products_incomplete` marks the event"));
-                    return Ok(self.fate(decided, original));
+                    return Ok(self.outcome(decided, original));
                 }
                 (Err(failure), _) | (Ok(_), Some(failure)) => failure,
             };
@@ -167,24 +167,24 @@ impl<O: ObjectSource> Translator<O> {
         }
     }
 
-    fn fate(&self, decided: Decided<'_>, original: Original) -> Fate {
+    fn outcome(&self, decided: Decided<'_>, original: Original) -> HistoryOutcome {
         let translation = match decided {
             Decided::Send(translation) => translation,
             Decided::Ignore(reason, translation) => {
-                return Fate::Ignored(reason, translation.map(|translation| translation.event.insert_id));
+                return HistoryOutcome::Ignored(reason, translation.map(|translation| translation.event.insert_id));
             }
         };
         let Original { id, event_type, created, livemode } = original;
         let event = &translation.event;
         let json = match to_raw_value(event) {
             Ok(json) => json,
-            Err(error) => return Fate::Unusable(error.to_string()),
+            Err(error) => return HistoryOutcome::Unusable(error.to_string()),
         };
         let revenue = match (event.revenue, event.currency) {
             (Some(amount), Some(currency)) => Money::exact(amount).map(|money| (money, currency.to_string())),
             _ => None,
         };
-        Fate::Sent(Box::new(Translated {
+        HistoryOutcome::Sent(Box::new(Translated {
             insert_id: event.insert_id.clone(),
             may_repeat: event.insert_id != id,
             event_type,
@@ -215,7 +215,7 @@ impl<O: ObjectSource> Translator<O> {
         };
         let mut notes = self.notes();
         if notes.seen.insert((event.kind().to_owned(), version.to_owned())) {
-            for note in api_versions::vanished(event.kind(), version).map(ToString::to_string) {
+            for note in api_versions::removed_fields(event.kind(), version).map(ToString::to_string) {
                 if notes.told.insert(note.clone()) {
                     notes.waiting.push(note);
                 }
@@ -316,10 +316,11 @@ mod tests {
         let delivery = Project::from_parameters(parameters, "/p/shop").delivery.unwrap();
         let objects = Failing { times, error, reads: AtomicUsize::new(0) };
         let translator = Translator::new("shop".parse().unwrap(), delivery, None, objects);
-        let fate = translator.translate(&event.to_string().into()).await;
-        let fate =
-            fate.map(|fate| if let Fate::Sent(event) = fate { event.user_id_from } else { panic!("it is sent") });
-        (fate, translator.reads(), translator.take_notes())
+        let outcome = translator.translate(&event.to_string().into()).await;
+        let outcome = outcome.map(|outcome| {
+            if let HistoryOutcome::Sent(event) = outcome { event.user_id_from } else { panic!("it is sent") }
+        });
+        (outcome, translator.reads(), translator.take_notes())
     }
 
     fn payment(livemode: bool) -> Value {
@@ -346,15 +347,15 @@ mod tests {
             (1, PermissionMissing(customer), 1, false),
             (1, NotFound(customer), 1, false),
         ] {
-            let (fate, made, _) = translated(BY_CUSTOMER, &payment(true), times, error).await;
+            let (outcome, made, _) = translated(BY_CUSTOMER, &payment(true), times, error).await;
             assert_eq!(made, reads, "{error:?}");
             match is_read {
-                true => assert_eq!(fate, lower(), "{error:?}"),
-                false => assert!(fate.unwrap_err().starts_with("evt_1: "), "{error:?}"),
+                true => assert_eq!(outcome, lower(), "{error:?}"),
+                false => assert!(outcome.unwrap_err().starts_with("evt_1: "), "{error:?}"),
             }
         }
-        let (fate, ..) = translated(BY_CUSTOMER, &payment(true), 1, PermissionMissing(customer)).await;
-        let sentence = fate.unwrap_err();
+        let (outcome, ..) = translated(BY_CUSTOMER, &payment(true), 1, PermissionMissing(customer)).await;
+        let sentence = outcome.unwrap_err();
         assert!(sentence.contains("/p/shop/stripe-api-key") && sentence.contains("rak_customer_read"), "{sentence}");
     }
 
@@ -366,22 +367,22 @@ mod tests {
             (Status(400), 1, true, 1),
             (PermissionMissing(ReferenceKind::InvoiceLines), 1, false, 0),
         ] {
-            let (fate, made, told) = translated(WITH_PRODUCTS, &payment(true), 1, error).await;
-            assert_eq!((made, fate.is_ok(), told.len()), (reads, is_sent, notes), "{error:?} {told:?}");
+            let (outcome, made, told) = translated(WITH_PRODUCTS, &payment(true), 1, error).await;
+            assert_eq!((made, outcome.is_ok(), told.len()), (reads, is_sent, notes), "{error:?} {told:?}");
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn test_events_without_a_test_key_are_not_followed_and_that_is_told() {
-        let (fate, reads, notes) = translated(BY_CUSTOMER, &payment(false), 0, ReferenceError::Timeout).await;
-        assert_eq!((fate, reads), (Ok(Some("customer".to_owned())), 0));
+        let (outcome, reads, notes) = translated(BY_CUSTOMER, &payment(false), 0, ReferenceError::Timeout).await;
+        assert_eq!((outcome, reads), (Ok(Some("customer".to_owned())), 0));
         assert!(notes.len() == 1 && notes[0].contains("/p/shop/stripe-test-api-key"), "{notes:?}");
     }
 
     #[tokio::test(start_paused = true)]
     async fn without_references_nothing_is_read() {
         let settings = r#"{"user_id_paths": ["customer.metadata.id", "customer"]}"#;
-        let (fate, reads, notes) = translated(settings, &payment(true), 1, ReferenceError::KeyRefused).await;
-        assert_eq!((fate, reads, notes), (Ok(Some("customer".to_owned())), 0, Vec::new()));
+        let (outcome, reads, notes) = translated(settings, &payment(true), 1, ReferenceError::KeyRefused).await;
+        assert_eq!((outcome, reads, notes), (Ok(Some("customer".to_owned())), 0, Vec::new()));
     }
 }

@@ -17,7 +17,7 @@ use stripe_amplitude::stripe::purchase::{Found, Objects};
 use stripe_amplitude::stripe::reference::Reference;
 use stripe_amplitude::stripe::references::api::StripeApi;
 use stripe_amplitude::stripe::references::source::Access;
-use stripe_amplitude::stripe::references::{Pace, References, Turn};
+use stripe_amplitude::stripe::references::{ReadRate, References, Turn};
 use stripe_amplitude::stripe::signature::VerifiedBody;
 use stripe_amplitude::translate::{Context, Unread};
 use stripe_amplitude::webhook::LARGEST_BODY;
@@ -25,7 +25,7 @@ use tokio::time::Instant;
 
 use crate::event_file::{self, Created};
 use crate::exit::{Exit, Usage};
-use crate::explanation::{Explanation, Fate, ReadMade, Reading};
+use crate::explanation::{Explanation, PreviewOutcome, ReadMade, Reading};
 use crate::projects::DEMO;
 use crate::stripe::api;
 use crate::{clock, http, input, key, settings, terminal};
@@ -105,7 +105,9 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
         };
         let explanation = Explanation::of(event, &context, received, now)
             .map_err(|missing| refused(&file, 500, Code::MissingRate, &missing))?;
-        let (Fate::Unread(reading), Some(reader)) = (&explanation.fate, &reader) else { break explanation };
+        let (PreviewOutcome::Unread(reading), Some(reader)) = (&explanation.outcome, &reader) else {
+            break explanation;
+        };
         let Reading { unread: Unread { reference, is_for_products }, purpose, .. } = &**reading;
         let result = reader.read(reference).await;
         let what = result.as_ref().map(|found| *found != Found::Nothing).map_err(Clone::clone);
@@ -118,7 +120,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
     };
     explanation.reads = reads;
     let key = format!("<{}>", parameter::API_KEY);
-    if let Fate::Unread(_) = explanation.fate {
+    if let PreviewOutcome::Unread(_) = explanation.outcome {
         let unread = format!("{}\n{explanation}", terminal::wrap("", 0, UNREAD));
         // With --request, the output is the request's alone.
         if arguments.request {
@@ -162,7 +164,7 @@ impl Reader {
         let key = key::STRIPE_RESTRICTED;
         let text = key.required()?;
         let key = stripe_key(text.expose_secret(), is_live).map_err(|problem| format!("{} {problem}", key.variable))?;
-        let references = References::new(api::objects(http::build()?)?, Pace::WEBHOOK);
+        let references = References::new(api::objects(http::build()?)?, ReadRate::WEBHOOK);
         Ok(Self { references, key, account: event.account.as_deref().map(str::to_owned), is_live })
     }
 

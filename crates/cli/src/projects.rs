@@ -7,7 +7,7 @@ use std::sync::Arc;
 use secrecy::SecretString;
 use stripe_amplitude::projects::name::ProjectName;
 use stripe_amplitude::projects::parameters::parameter::{STRIPE_API_KEY, STRIPE_TEST_API_KEY};
-use stripe_amplitude::projects::parameters::{ConfigurationError, DeliverySettings, Parameter, Problem, Project};
+use stripe_amplitude::projects::parameters::{AmplitudeConfig, ConfigurationError, Parameter, Problem, Project};
 use stripe_amplitude::projects::source::{LoadError, ProjectSource};
 use stripe_amplitude::settings::References;
 use stripe_amplitude::stripe::signature::SigningSecret;
@@ -68,7 +68,7 @@ impl Choice {
     ///
     /// # Errors
     /// A sentence, where there is no such project, or it cannot be used, or has no such label.
-    pub(crate) async fn delivery(&self, label: Option<&str>) -> Result<DeliverySettings, String> {
+    pub(crate) async fn delivery(&self, label: Option<&str>) -> Result<AmplitudeConfig, String> {
         let source = self.source()?;
         let project = source.project(&self.project).await?;
         match &source {
@@ -277,11 +277,11 @@ impl Projects {
     }
 
     /// The same with more patience than the function has.
-    pub(crate) fn patient(self) -> Self {
+    pub(crate) fn with_cli_timeouts(self) -> Self {
         match self {
             Self::Fixed(projects) => Self::Fixed(projects),
             #[cfg(feature = "aws")]
-            Self::ParameterStore(store) => Self::ParameterStore(Box::new(store.patient())),
+            Self::ParameterStore(store) => Self::ParameterStore(Box::new(store.with_cli_timeouts())),
         }
     }
 

@@ -11,17 +11,17 @@ use std::ops::Range;
 
 use indicatif::ProgressBar;
 use reqwest::Client as Http;
-use stripe_amplitude::amplitude::batch::{BatchDelivery, Room};
+use stripe_amplitude::amplitude::batch::{BatchDelivery, BatchLimits};
 use stripe_amplitude::amplitude::{AmplitudeKey, Destination};
 
 use self::comparison::{Asked, Comparison};
 use self::day::{AmplitudesDay, Expected, StripesDay};
 use self::report::{Repair, Report};
 use crate::amplitude::export::Export;
-use crate::amplitude::import::{self, Import, Stopped, Wanted};
+use crate::amplitude::import::{self, Import, ImportError, Wanted};
 use crate::clock::DAY;
-use crate::exit::{Deed, Exit, Untouched, Usage};
-use crate::history::{Fate, Translated, Translator};
+use crate::exit::{Action, Exit, Untouched, Usage};
+use crate::history::{HistoryOutcome, Translated, Translator};
 use crate::interrupt::Interrupt;
 use crate::key::{self, Key};
 use crate::stripe::api::{self, Api};
@@ -78,7 +78,7 @@ pub(crate) struct Arguments {
 pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
     let now = clock::now().cast_signed();
     if arguments.json && arguments.repair && !arguments.yes {
-        let text = "the output of --json is one object, and has no room for a question: say --yes to --repair";
+        let text = "the output of --json is one object, and has no limits for a question: say --yes to --repair";
         return Err(Usage(text.to_owned()).into());
     }
     let created = span(arguments.day, now)?;
@@ -97,7 +97,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
     };
     let Some(comparison) = reconciliation.compare(now).await? else {
         reconciliation.progress.finish_and_clear();
-        return Ok(Untouched::Interrupted.end(Deed::Sent)?);
+        return Ok(Untouched::Interrupted.end(Action::Sent)?);
     };
     reconciliation.progress.finish_and_clear();
 
@@ -133,7 +133,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
         && !arguments.json
     {
         // What was found decides the exit code.
-        why.end(Deed::Sent)?;
+        why.end(Action::Sent)?;
     }
     let is_repaired = untouched.is_none();
     if is_repaired {
@@ -235,8 +235,8 @@ impl Reconciliation {
         let mut repair = Repair::default();
         let why = match self.send_all(wanted, &mut repair).await {
             Ok(()) => "Stripe does not list it any more".to_owned(),
-            Err(Stopped::Interrupted) => "stopped; the same command goes on".to_owned(),
-            Err(Stopped::Hopeless(why) | Stopped::Refused(why)) => why,
+            Err(ImportError::Interrupted) => "stopped; the same command goes on".to_owned(),
+            Err(ImportError::Fatal(why) | ImportError::Refused(why)) => why,
         };
         for insert_id in wanted.values() {
             repair.results.entry((*insert_id).to_owned()).or_insert_with(|| Some(why.clone()));
@@ -245,17 +245,17 @@ impl Reconciliation {
     }
 
     /// Reads Stripe's list once more, so that a day of any size fits into memory.
-    async fn send_all(&self, wanted: &BTreeMap<&str, &str>, repair: &mut Repair) -> Result<(), Stopped> {
-        let mut import = Import::new(self.http.clone(), self.interrupt.clone()).map_err(Stopped::Refused)?;
+    async fn send_all(&self, wanted: &BTreeMap<&str, &str>, repair: &mut Repair) -> Result<(), ImportError> {
+        let mut import = Import::new(self.http.clone(), self.interrupt.clone()).map_err(ImportError::Refused)?;
         let mut spans = OldestFirst::new(&self.api, self.filter.clone(), None);
         loop {
-            let span = self.interrupt.or(spans.next()).await.ok_or(Stopped::Interrupted)?;
-            let Some((events, _)) = span.map_err(|error| Stopped::Hopeless(error.to_string()))? else { return Ok(()) };
+            let span = self.interrupt.or(spans.next()).await.ok_or(ImportError::Interrupted)?;
+            let Some((events, _)) = span.map_err(|error| ImportError::Fatal(error.to_string()))? else { return Ok(()) };
             let mut by_key: HashMap<AmplitudeKey, Vec<Translated>> = HashMap::new();
             for event in events.iter().filter(|event| wanted.contains_key(event.place.id.as_str())) {
                 // It was translated before, by the same settings.
-                let fate = self.translator.translate(&event.body).await.map_err(Stopped::Hopeless)?;
-                if let Fate::Sent(event) = fate {
+                let outcome = self.translator.translate(&event.body).await.map_err(ImportError::Fatal)?;
+                if let HistoryOutcome::Sent(event) = outcome {
                     by_key.entry(event.key).or_default().push(*event);
                 }
             }
@@ -279,12 +279,12 @@ impl Reconciliation {
 /// Events in as many requests as it takes.
 fn requests(events: &[Translated]) -> Vec<Vec<&Translated>> {
     let mut requests = vec![Vec::new()];
-    let mut room = Room::default();
+    let mut limits = BatchLimits::default();
     for event in events {
         let bytes = event.json.get().len();
-        if !room.takes(bytes) {
-            room = Room::default();
-            room.takes(bytes);
+        if !limits.try_add(bytes) {
+            limits = BatchLimits::default();
+            limits.try_add(bytes);
             requests.push(Vec::new());
         }
         if let Some(request) = requests.last_mut() {

@@ -80,9 +80,9 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
     use stripe_amplitude::http_client;
     use stripe_amplitude::queue::Cause;
 
-    use self::lookup::{Fate, InDoubt, Lookup};
+    use self::lookup::{HistoryOutcome, InDoubt, Lookup};
     use self::survey::{Kind, Survey};
-    use crate::exit::{Deed, Untouched};
+    use crate::exit::{Action, Untouched};
     use crate::terminal::{confirmed, say};
 
     queues::check_arguments(&arguments.dead_letters, arguments.to.as_deref())?;
@@ -120,10 +120,10 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
         say!("{note}")?;
     }
     if total == 0 {
-        return Ok(Untouched::NothingToSend.end(Deed::Sent)?);
+        return Ok(Untouched::NothingToSend.end(Action::Sent)?);
     }
     let Some(queue) = queue else {
-        return Ok(Untouched::OnlyLooked("--send sends them again, after asking.").end(Deed::Sent)?);
+        return Ok(Untouched::OnlyLooked("--send sends them again, after asking.").end(Action::Sent)?);
     };
     let lookup = match arguments.assume_missing {
         true => Lookup::AssumeMissing,
@@ -132,21 +132,21 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
     if !arguments.yes
         && let Err(why) = confirmed(&format!("Send these {total} again?"))?
     {
-        return Ok(why.end(Deed::Sent)?);
+        return Ok(why.end(Action::Sent)?);
     }
 
     let (mut sent, mut deleted, mut left) = (0, 0, BTreeMap::<String, u64>::new());
     dead_letters::each(&dead_letters, async |letter| {
         let Some(message) = letter.message.as_ref().filter(|_| is_chosen(letter)) else { return Ok(false) };
         let mut message = message.clone();
-        match lookup.fate(letter, now) {
-            Fate::Send => {}
-            Fate::SendMissing => message.looked_up = Some(now),
-            Fate::Delete => {
+        match lookup.outcome(letter, now) {
+            HistoryOutcome::Send => {}
+            HistoryOutcome::SendMissing => message.looked_up = Some(now),
+            HistoryOutcome::Delete => {
                 deleted += 1;
                 return Ok(true);
             }
-            Fate::Leave(why) => {
+            HistoryOutcome::Leave(why) => {
                 *left.entry(why).or_default() += 1;
                 return Ok(false);
             }

@@ -27,7 +27,7 @@ use self::mark::Names;
 use self::rotation::{HARMLESS_TYPE, State, Step};
 use crate::amplitude::import;
 use crate::amplitude::key_check::check_key;
-use crate::exit::{Deed, Exit, Usage};
+use crate::exit::{Action, Exit, Usage};
 use crate::projects::Projects;
 use crate::stripe::api::{self, Api};
 use crate::stripe::endpoints::{self, WebhookEndpoint};
@@ -131,7 +131,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
         );
     }
     let url = webhook_url::parse(url, project).map_err(Usage)?;
-    let projects = Projects::parameter_store()?.patient();
+    let projects = Projects::parameter_store()?.with_cli_timeouts();
     let api = Api::new(http::build()?, key::STRIPE.required()?, None, arguments.rate)?;
     let names = Names::new(arguments.source.as_deref());
     Setup { folder: projects.folder(project), projects, api, names, url, arguments }.run().await
@@ -237,7 +237,7 @@ impl Setup {
             && !is_asked
             && let Err(why) = confirmed("Go ahead?")?
         {
-            return Ok(why.end(Deed::Changed)?);
+            return Ok(why.end(Action::Changed)?);
         }
 
         // The key first: it tells whether Parameter Store may be written before there is anything to write that Stripe
@@ -558,7 +558,7 @@ impl Setup {
                     endpoints::update(api, id, &[mark::complete_since(now + MARGIN)]).await?;
                 }
                 Step::Retire { old, complete_since } => {
-                    if !self.owes_nothing(&found, old, complete_since).await? {
+                    if !self.drain_old_endpoint(&found, old, complete_since).await? {
                         return Ok(false);
                     }
                     endpoints::delete(api, &old.id).await?;
@@ -582,7 +582,7 @@ impl Setup {
     }
 
     /// Waits for what the old endpoint alone is to get; `false` where that takes longer than anybody waits.
-    async fn owes_nothing(
+    async fn drain_old_endpoint(
         &self,
         found: &Found,
         old: &WebhookEndpoint,

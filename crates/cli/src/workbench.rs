@@ -40,7 +40,7 @@ use stripe_amplitude::http_client;
 use stripe_amplitude::projects;
 use stripe_amplitude::projects::name::ProjectName;
 use stripe_amplitude::stripe::event::Event;
-use stripe_amplitude::stripe::references::{Pace, References};
+use stripe_amplitude::stripe::references::{ReadRate, References};
 use stripe_amplitude::stripe::signature;
 use stripe_amplitude::stripe::signature::VerifiedBody;
 use stripe_amplitude::translate::Context;
@@ -48,7 +48,7 @@ use stripe_amplitude::webhook::{Request, Webhook};
 use tokio::sync::broadcast;
 use tokio::task::JoinSet;
 
-use self::exchange::{Exchange, Line, Upstream};
+use self::exchange::{Exchange, RecordingProxy, Upstream};
 use self::log::{Entry, Log, Sent, Summary};
 use self::note::Note;
 use self::reads::{Reader, Replay};
@@ -97,18 +97,18 @@ pub(crate) enum Stripe {
 }
 
 /// The local Stripe is nobody else's: nothing has to wait for its turn.
-const UNHURRIED: Pace = Pace::patient(100_000);
+const UNHURRIED: ReadRate = ReadRate::unhurried(100_000);
 
 /// The handler and all that it has done. Its clones are the same one.
 #[derive(Clone)]
 pub(crate) struct Workbench(Arc<Inner>);
 
 struct Inner {
-    webhook: Webhook<Projects, Line, Reader, Infallible>,
+    webhook: Webhook<Projects, RecordingProxy, Reader, Infallible>,
     projects: Projects,
     /// The local Amplitude, and its address.
     emulator: Option<(Emulator, String)>,
-    line: Line,
+    proxy: RecordingProxy,
     reader: Reader,
     log: Log,
     kept_in: Option<String>,
@@ -183,16 +183,16 @@ impl Workbench {
             Stripe::Url(url) => (None, Some(url)),
             Stripe::Real => (None, None),
         };
-        let pace = if local.is_some() { UNHURRIED } else { Pace::WEBHOOK };
+        let pace = if local.is_some() { UNHURRIED } else { ReadRate::WEBHOOK };
         let reader = Reader::new(http.clone(), local, url);
         let references = References::new(reader.clone(), pace);
-        let line = Line::open(http, upstream).await?;
+        let proxy = RecordingProxy::open(http, upstream).await?;
         let loaded = projects::Projects::new(projects.clone(), DEFAULT);
         Ok(Self(Arc::new(Inner {
-            webhook: Webhook::new(loaded, line.clone(), references, DEFAULT),
+            webhook: Webhook::new(loaded, proxy.clone(), references, DEFAULT),
             projects,
             emulator,
-            line,
+            proxy,
             reader,
             last: AtomicU64::new(log.last()?),
             log,
@@ -238,7 +238,7 @@ impl Workbench {
         let inner = &self.0;
         let number = inner.last.fetch_add(1, Ordering::Relaxed) + 1;
         let (received, start) = (clock::now_milliseconds(), Instant::now());
-        inner.line.watch(number, instead.as_ref().map(|failing| failing.url.clone()));
+        inner.proxy.watch(number, instead.as_ref().map(|failing| failing.url.clone()));
         inner.reader.watch(number, body.clone());
         let request = Request {
             method: &Method::POST,
@@ -251,7 +251,7 @@ impl Workbench {
         };
         let answer = exchange::DELIVERY.scope(number, inner.webhook.handle(request)).await;
         let milliseconds = exchange::milliseconds(start);
-        let exchanges = inner.line.take(number);
+        let exchanges = inner.proxy.take(number);
         let reads = inner.reader.take(number, is_signed(answer.status()));
         // What nobody here knows, or is too large, may be anybody's, and would fill the disk.
         let is_kept = !matches!(answer.status(), StatusCode::NOT_FOUND | StatusCode::PAYLOAD_TOO_LARGE);

@@ -26,7 +26,7 @@ use stripe_amplitude::projects::parameters::Parameter;
 use stripe_amplitude::projects::source::{LoadError, ProjectSource};
 use stripe_amplitude::stripe::event_types::TYPES;
 use stripe_amplitude::stripe::references::api::StripeApi;
-use stripe_amplitude::stripe::references::{Pace, References};
+use stripe_amplitude::stripe::references::{ReadRate, References};
 use stripe_amplitude::webhook::{Request, Webhook};
 use stripe_emulator::{Event, Permission, SECRET_KEY, history, sample};
 
@@ -160,7 +160,7 @@ fn deployed(warm: &[&str]) -> String {
     let warm = warm.iter().map(|name| name.parse().unwrap()).collect();
     let projects = Projects::new(Parameters, Duration::from_secs(300)).with_warm(warm);
     let http = stripe_amplitude::http_client::build(None).unwrap();
-    let references = References::new(StripeApi::new(http.clone(), None), Pace::WEBHOOK);
+    let references = References::new(StripeApi::new(http.clone(), None), ReadRate::WEBHOOK);
     let webhook = Arc::new(Webhook::new(projects, Client::new(http, None), references, Duration::from_secs(300)));
     let answer = async move |method: Method, url: Uri, headers: HeaderMap, body: Bytes| {
         let (path, request_id, function, time_left) = (url.path(), None, None, None);

@@ -68,7 +68,7 @@ impl StripeApi {
 impl ObjectSource for StripeApi {
     async fn read(&self, access: &Access<'_>, reference: &Reference) -> Result<Found, ReferenceError> {
         let (status, body) = self.get(access, reference).await.map_err(|_| ReferenceError::Connection)?;
-        understand(status.as_u16(), &body, reference, access)
+        classify_response(status.as_u16(), &body, reference, access)
     }
 }
 
@@ -77,7 +77,7 @@ impl ObjectSource for StripeApi {
 ///
 /// # Errors
 /// Where the object could not be read.
-pub fn understand(
+pub fn classify_response(
     status: u16,
     body: &[u8],
     reference: &Reference,
@@ -159,7 +159,7 @@ mod tests {
     fn answered(kind: ReferenceKind, is_live: bool, status: u16, body: &str) -> Result<Found, ReferenceError> {
         let key = SecretString::from("rk_live_hidden");
         let access = Access { key: &key, parameter: String::new(), account: None, is_live };
-        understand(status, body.as_bytes(), &Reference { kind, id: "cus_1".to_owned() }, &access)
+        classify_response(status, body.as_bytes(), &Reference { kind, id: "cus_1".to_owned() }, &access)
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use stripe_amplitude::amplitude::client::{Accepted, Delivery, DeliveryError, EventSink, with_retries};
+use stripe_amplitude::amplitude::client::{Accepted, DeliveryError, EventSink, SendReport, with_retries};
 use stripe_amplitude::amplitude::event::Event;
 use stripe_amplitude::amplitude::{Destination, Region};
 use stripe_amplitude::projects::name::ProjectName;
@@ -136,7 +136,7 @@ impl Amplitude {
 }
 
 impl EventSink for Amplitude {
-    async fn send(&self, _: &Event<'_>, _: &Destination, deadline: Instant) -> Delivery {
+    async fn send(&self, _: &Event<'_>, _: &Destination, deadline: Instant) -> SendReport {
         let mut delivery = with_retries(deadline, || self.attempt()).await;
         if !self.opens_breakers && delivery.result.as_ref().is_err_and(DeliveryError::is_transient) {
             delivery.result = Err(DeliveryError::Throttled);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method};
 use stripe_amplitude::projects::Projects;
-use stripe_amplitude::stripe::references::{Pace, References};
+use stripe_amplitude::stripe::references::{ReadRate, References};
 use stripe_amplitude::stripe::signature::{SigningSecret, sign};
 use stripe_amplitude::webhook::{Request, Webhook};
 use tokio::time::{Instant, sleep};
@@ -126,7 +126,7 @@ impl Lambda {
         environments.set(environments.get() + 1);
         sleep(START).await;
         let projects = Projects::new(edges.clone(), TTL).with_warm(vec!["shop".parse().unwrap()]).with_clock(clock);
-        let references = References::new(edges.clone(), Pace::WEBHOOK);
+        let references = References::new(edges.clone(), ReadRate::WEBHOOK);
         let amplitude = Amplitude { edges: edges.clone(), opens_breakers: *mode != Mode::DirectWithoutBreaker };
         let queue = (*mode != Mode::WithoutQueue).then(|| edges.clone());
         let handler = Webhook::new(projects, amplitude, references, TOLERANCE).with_clock(clock);

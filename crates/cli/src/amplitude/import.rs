@@ -6,7 +6,7 @@ use std::time::Duration;
 use reqwest::Client as Http;
 use serde_json::value::RawValue;
 use stripe_amplitude::amplitude::batch::{BatchDelivery, BatchSink as _};
-use stripe_amplitude::amplitude::client::{Client, Complaint, DeliveryError};
+use stripe_amplitude::amplitude::client::{Client, DeliveryError, RejectionReason};
 use stripe_amplitude::amplitude::{Destination, Region};
 use tokio::time::Instant;
 
@@ -83,13 +83,13 @@ pub(crate) fn not_ingested(events: u64) -> Option<String> {
 }
 
 /// Why a request is not done with.
-pub(crate) enum Stopped {
+pub(crate) enum ImportError {
     /// Somebody asked for it.
     Interrupted,
     /// Amplitude took nothing of the request, and will not: why.
     Refused(String),
     /// There is no hope, and why. Some may have arrived.
-    Hopeless(String),
+    Fatal(String),
 }
 
 impl Import {
@@ -103,7 +103,7 @@ impl Import {
     ///
     /// # Errors
     /// Where it is asked to stop before; nothing is sent.
-    pub(crate) async fn wait(&mut self, events: &[Wanted<'_>]) -> Result<(), Stopped> {
+    pub(crate) async fn wait(&mut self, events: &[Wanted<'_>]) -> Result<(), ImportError> {
         self.keep_the_rates(&events.iter().collect::<Vec<_>>()).await
     }
 
@@ -116,7 +116,7 @@ impl Import {
         &mut self,
         events: &[Wanted<'_>],
         destination: &Destination,
-    ) -> Result<BatchDelivery, Stopped> {
+    ) -> Result<BatchDelivery, ImportError> {
         let mut all_not_ingested = 0;
         let mut results: Vec<Option<Result<(), DeliveryError>>> = events.iter().map(|_| None).collect();
         let mut pauses = PAUSES.iter();
@@ -142,9 +142,9 @@ impl Import {
             // Who does not answer may have taken them.
             may_have_arrived |=
                 answers.iter().any(|answer| answer.as_ref().map_or_else(DeliveryError::is_transient, |()| true));
-            let hopeless = answers.iter().filter_map(|answer| answer.as_ref().err()).find(|error| is_hopeless(error));
+            let hopeless = answers.iter().filter_map(|answer| answer.as_ref().err()).find(|error| is_fatal(error));
             if let Some(why) = hopeless.map(ToString::to_string).or_else(|| refused_as_a_whole(&answers)) {
-                return Err(if may_have_arrived { Stopped::Hopeless(why) } else { Stopped::Refused(why) });
+                return Err(if may_have_arrived { ImportError::Fatal(why) } else { ImportError::Refused(why) });
             }
 
             let mut again = None;
@@ -170,14 +170,14 @@ impl Import {
                 DeliveryError::Throttled => pauses.next().map(|pause| THROTTLED.max(*pause)),
                 _ => pauses.next().copied(),
             };
-            let Some(pause) = pause else { return Err(Stopped::Hopeless(error.to_string())) };
-            self.interrupt.or(tokio::time::sleep(pause)).await.ok_or(Stopped::Interrupted)?;
+            let Some(pause) = pause else { return Err(ImportError::Fatal(error.to_string())) };
+            self.interrupt.or(tokio::time::sleep(pause)).await.ok_or(ImportError::Interrupted)?;
         }
     }
 
-    async fn keep_the_rates(&mut self, events: &[&Wanted<'_>]) -> Result<(), Stopped> {
+    async fn keep_the_rates(&mut self, events: &[&Wanted<'_>]) -> Result<(), ImportError> {
         if let Some(next) = self.next {
-            self.interrupt.or(tokio::time::sleep_until(next)).await.ok_or(Stopped::Interrupted)?;
+            self.interrupt.or(tokio::time::sleep_until(next)).await.ok_or(ImportError::Interrupted)?;
         }
         self.next = Some(Instant::now() + time_for(events));
         Ok(())
@@ -201,7 +201,7 @@ const TOO_MANY_REFUSED: usize = 20;
 /// Where Amplitude refuses all without a word of why, it is about us and not about the events: they stay where they are.
 fn refused_as_a_whole(answers: &[Result<(), DeliveryError>]) -> Option<String> {
     let is_silent = |answer: &&Result<(), DeliveryError>| {
-        matches!(answer, Err(DeliveryError::Forbidden { .. } | DeliveryError::InvalidRequest(Complaint::Unknown)))
+        matches!(answer, Err(DeliveryError::Forbidden { .. } | DeliveryError::InvalidRequest(RejectionReason::Unknown)))
     };
     let silent = answers.iter().filter(is_silent).count();
     let others =
@@ -212,7 +212,7 @@ fn refused_as_a_whole(answers: &[Result<(), DeliveryError>]) -> Option<String> {
 }
 
 /// No event would go through.
-fn is_hopeless(error: &DeliveryError) -> bool {
+fn is_fatal(error: &DeliveryError) -> bool {
     use DeliveryError::{Forbidden, InvalidApiKey, NotAmplitude, Redirect, Tls, Unexpected};
     matches!(
         error,
@@ -230,7 +230,7 @@ mod tests {
 
     #[test]
     fn where_all_are_refused_without_a_word_it_is_about_us() {
-        let silent = || Err(DeliveryError::InvalidRequest(Complaint::Unknown));
+        let silent = || Err(DeliveryError::InvalidRequest(RejectionReason::Unknown));
         let postponed = || Err(DeliveryError::Postponed);
         let answers = |refused: usize, others: Vec<Result<(), DeliveryError>>| {
             let refused = (0..refused).map(|_| silent());
@@ -238,7 +238,7 @@ mod tests {
         };
         assert!(answers(20, vec![]) && answers(20, vec![postponed()]));
         assert!(!answers(19, vec![]) && !answers(20, vec![Ok(())]) && !answers(0, vec![Ok(()), postponed()]));
-        assert!(!answers(20, vec![Err(DeliveryError::InvalidRequest(Complaint::InvalidField))]));
+        assert!(!answers(20, vec![Err(DeliveryError::InvalidRequest(RejectionReason::InvalidField))]));
     }
 
     #[test]

@@ -34,7 +34,7 @@ impl WritableStore {
     }
 
     /// The same with an operator's time limits for reads.
-    pub(crate) fn patient(self) -> Self {
+    pub(crate) fn with_cli_timeouts(self) -> Self {
         Self { store: self.store.with_attempt_limit(ATTEMPT_LIMIT), ..self }
     }
 

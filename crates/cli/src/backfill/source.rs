@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use super::cursor::{Position, digest};
 use super::documents::{Document, Documents};
 use super::rejected::event_in;
-use crate::history::{Fate, Translator};
+use crate::history::{HistoryOutcome, Translator};
 use crate::input;
 use crate::stripe::api::Api;
 use crate::stripe::events::{Filter, Listed, OldestFirst};
@@ -45,7 +45,7 @@ pub(crate) struct Item {
     pub(crate) position: Position,
     /// As Stripe has it.
     pub(crate) body: Bytes,
-    pub(crate) fate: Fate,
+    pub(crate) outcome: HistoryOutcome,
 }
 
 /// Some events in a row.
@@ -144,8 +144,8 @@ async fn list(
             let translating = translating(async move {
                 let mut items = Vec::with_capacity(some.len());
                 for Listed { place, body } in some {
-                    let fate = translator.translate(&body).await?;
-                    items.push(Item { position: Position::Place(place), body, fate });
+                    let outcome = translator.translate(&body).await?;
+                    items.push(Item { position: Position::Place(place), body, outcome });
                 }
                 Ok(Chunk { items, reached })
             });
@@ -204,8 +204,8 @@ fn documents(
             for Document { line, start, next, text } in some {
                 let body = Bytes::from(event_in(&text).into_owned());
                 if !body.is_empty() {
-                    let fate = translator.translate_within(&body, &created).await?;
-                    items.push(Item { position: Position::Line { line, start, next, digest: None }, body, fate });
+                    let outcome = translator.translate_within(&body, &created).await?;
+                    items.push(Item { position: Position::Line { line, start, next, digest: None }, body, outcome });
                 }
             }
             Ok(Chunk { items, reached })

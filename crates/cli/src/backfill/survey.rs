@@ -6,7 +6,7 @@ use std::hash::{BuildHasher as _, RandomState};
 
 use crate::amplitude::known::Presence;
 use crate::clock;
-use crate::history::{Fate, Translated};
+use crate::history::{HistoryOutcome, Translated};
 use crate::money::{Money, shown};
 use crate::property_names::{LIMIT, PropertyNames};
 use crate::terminal::{count, wrap};
@@ -42,16 +42,16 @@ type Month = u32;
 
 impl Survey {
     /// `presence`: whether Amplitude has it already.
-    pub(crate) fn add(&mut self, fate: &Fate, presence: Presence) {
-        match fate {
-            Fate::Sent(event) => match presence {
+    pub(crate) fn add(&mut self, outcome: &HistoryOutcome, presence: Presence) {
+        match outcome {
+            HistoryOutcome::Sent(event) => match presence {
                 Presence::There => self.known += 1,
                 Presence::Absent => self.add_sent(event),
                 Presence::Unknown(why) => *self.unusable.entry(why).or_default() += 1,
             },
-            Fate::Ignored(reason, _) => *self.ignored.entry(reason.to_string()).or_default() += 1,
-            Fate::Unusable(reason) => *self.unusable.entry(reason.clone()).or_default() += 1,
-            Fate::OfAnotherTime => self.of_another_time += 1,
+            HistoryOutcome::Ignored(reason, _) => *self.ignored.entry(reason.to_string()).or_default() += 1,
+            HistoryOutcome::Unusable(reason) => *self.unusable.entry(reason.clone()).or_default() += 1,
+            HistoryOutcome::OfAnotherTime => self.of_another_time += 1,
         }
     }
 
@@ -200,8 +200,8 @@ mod tests {
     use super::*;
     use crate::clock::DAY;
 
-    fn event(user_id: Option<&str>, device_id: &str, created: i64, properties: &serde_json::Value) -> Fate {
-        Fate::Sent(Box::new(Translated {
+    fn event(user_id: Option<&str>, device_id: &str, created: i64, properties: &serde_json::Value) -> HistoryOutcome {
+        HistoryOutcome::Sent(Box::new(Translated {
             insert_id: "evt_1".to_owned(),
             may_repeat: false,
             event_type: "charge.failed".to_owned(),
@@ -216,7 +216,7 @@ mod tests {
         }))
     }
 
-    fn told(events: impl IntoIterator<Item = Fate>) -> String {
+    fn told(events: impl IntoIterator<Item = HistoryOutcome>) -> String {
         let mut survey = Survey::default();
         events.into_iter().for_each(|event| survey.add(&event, Presence::Absent));
         survey.to_string()
@@ -251,12 +251,12 @@ mod tests {
     #[test]
     fn what_several_events_tell_of_counts_once() {
         let reversed = |refund: &str, event_type: &str| {
-            let Fate::Sent(mut event) = event(Some("a"), "pi_1", 0, &json!({})) else { panic!("it is sent") };
+            let HistoryOutcome::Sent(mut event) = event(Some("a"), "pi_1", 0, &json!({})) else { panic!("it is sent") };
             event.insert_id = format!("{refund}:reversed");
             event.may_repeat = true;
             event.event_type = event_type.to_owned();
             event.revenue = Money::of(&json!(10)).map(|amount| (amount, "USD".to_owned()));
-            Fate::Sent(event)
+            HistoryOutcome::Sent(event)
         };
         let text = told([
             reversed("re_1", "refund.failed"),

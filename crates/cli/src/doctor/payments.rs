@@ -13,7 +13,7 @@ use stripe_amplitude::stripe::purchase::{Found, Name, Objects, Purchase};
 use stripe_amplitude::stripe::reference::Reference;
 use stripe_amplitude::stripe::references::api::StripeApi;
 use stripe_amplitude::stripe::references::source::{Access, ReferenceError};
-use stripe_amplitude::stripe::references::{Pace, References, Turn};
+use stripe_amplitude::stripe::references::{ReadRate, References, Turn};
 use stripe_amplitude::stripe::signature::VerifiedBody;
 use tokio::time::{Instant, sleep};
 
@@ -51,7 +51,7 @@ pub(super) async fn read(http: Http, key: SecretString, place: &str, rate: u32) 
     let api = Api::new(http.clone(), key.clone(), None, rate)?.in_version(API_VERSION);
     let mut read = Payments { is_test: api.is_test(), payments: list(&api).await?, ..Payments::default() };
     read.at_event = at_event(&api).await?;
-    let pace = Pace::patient(rate.min(READS_PER_SECOND) as usize);
+    let pace = ReadRate::unhurried(rate.min(READS_PER_SECOND) as usize);
     let references = References::new(api::objects(http)?, pace);
     let access = Access { key: &key, parameter: place.to_owned(), account: None, is_live: !api.is_test() };
     let progress = progress_bar(read.payments.len());

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use stripe_amplitude::projects::parameters::{DeliverySettings, parameter};
+use stripe_amplitude::projects::parameters::{AmplitudeConfig, parameter};
 use stripe_amplitude::settings::{References, TestEvents};
 use stripe_amplitude::stripe::reference::Permission;
 
@@ -11,20 +11,20 @@ use crate::stripe::api::ApiError;
 use crate::stripe::restricted_key;
 
 /// The names of the keys that there are and that events use, by the labels of the signing secrets.
-pub(super) fn used(delivery: &DeliverySettings, labels: &[Option<String>]) -> Vec<String> {
+pub(super) fn used(delivery: &AmplitudeConfig, labels: &[Option<String>]) -> Vec<String> {
     if !delivery.settings.follow() {
         return Vec::new();
     }
     let used: BTreeSet<_> = [Some(true), Some(false)]
         .into_iter()
         .flat_map(|livemode| labels.iter().map(move |label| (livemode, label.as_deref())))
-        .map(|(livemode, label)| DeliverySettings::stripe_key_parameter(livemode, label))
+        .map(|(livemode, label)| AmplitudeConfig::stripe_key_parameter(livemode, label))
         .collect();
     used.into_iter().filter(|name| matches!(delivery.stripe_key(name), Ok(Some(_)))).collect()
 }
 
 /// Which keys are there, and which are missing or not used.
-pub(super) fn check(delivery: &DeliverySettings, labels: &[Option<String>]) -> Vec<Finding> {
+pub(super) fn check(delivery: &AmplitudeConfig, labels: &[Option<String>]) -> Vec<Finding> {
     let (folder, settings) = (delivery.folder(), &delivery.settings);
     let unusable = delivery.stripe_key_parameters().filter_map(|name| delivery.stripe_key(name).err());
     let unusable = unusable.map(|error| Finding::problem(error.to_string()));
@@ -40,7 +40,7 @@ pub(super) fn check(delivery: &DeliverySettings, labels: &[Option<String>]) -> V
     // In a rotation, two secrets have the same label.
     let labels: BTreeSet<_> = labels.iter().map(Option::as_deref).collect();
     for label in &labels {
-        let [live, test] = [true, false].map(|is_live| DeliverySettings::stripe_key_parameter(Some(is_live), *label));
+        let [live, test] = [true, false].map(|is_live| AmplitudeConfig::stripe_key_parameter(Some(is_live), *label));
         // One that cannot be used is told above.
         let [has_live, has_test] = [&live, &test].map(|name| !matches!(delivery.stripe_key(name), Ok(None)));
         if !has_live {
@@ -110,7 +110,7 @@ mod tests {
     use crate::stripe::api::Problem;
 
     /// A project that follows, with further parameters and settings; and the labels of its secrets.
-    fn project(settings: &str, further: &[(&str, &str)]) -> (DeliverySettings, Vec<Option<String>>) {
+    fn project(settings: &str, further: &[(&str, &str)]) -> (AmplitudeConfig, Vec<Option<String>>) {
         let complete = [("stripe-signing-secret", "hidden"), ("amplitude-api-key", "hidden"), ("settings", settings)];
         let parameter = |(name, value): &(&str, &str)| Parameter { name: (*name).to_owned(), value: (*value).into() };
         let parameters = complete.iter().chain(further).map(parameter).collect();

@@ -105,7 +105,7 @@ impl Users {
         let body = VerifiedBody::trusted(body.clone());
         let Ok(event) = Event::parse(&body) else { return self.unreadable += 1 };
         let event_type = event.event_type.to_string();
-        let user = user::user(&event.object, None, paths, &mut user::untold).ok().flatten();
+        let user = user::user(&event.object, None, paths, &mut user::no_audit).ok().flatten();
         if user.is_none() && !can_name(&event.object) {
             *self.nameless.entry(event_type).or_default() += 1;
             return;

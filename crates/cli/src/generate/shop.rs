@@ -138,11 +138,11 @@ mod tests {
     use serde_json::json;
     use stripe_amplitude::follow::{Decided, Received, decide};
     use stripe_amplitude::projects::name::ProjectName;
-    use stripe_amplitude::projects::parameters::DeliverySettings;
+    use stripe_amplitude::projects::parameters::AmplitudeConfig;
     use stripe_amplitude::record::Reads;
     use stripe_amplitude::stripe;
     use stripe_amplitude::stripe::references::api::StripeApi;
-    use stripe_amplitude::stripe::references::{Pace, References};
+    use stripe_amplitude::stripe::references::{ReadRate, References};
     use stripe_amplitude::stripe::signature::VerifiedBody;
     use stripe_emulator::Emulator;
     use tokio::time::Instant;
@@ -167,7 +167,7 @@ mod tests {
     /// The function with the project `demo`, and a Stripe that has the shop's objects.
     struct Function {
         project: ProjectName,
-        delivery: DeliverySettings,
+        delivery: AmplitudeConfig,
         references: References<StripeApi>,
         stripe: Emulator,
     }
@@ -180,7 +180,7 @@ mod tests {
             let project: ProjectName = DEMO.parse().unwrap();
             let delivery = Projects::built_in().project(&project).await.unwrap().delivery.unwrap();
             let api = StripeApi::new(crate::http::build().unwrap(), Some(stripe.url().to_owned()));
-            let pace = Pace::patient(100_000);
+            let pace = ReadRate::unhurried(100_000);
             Self { project, delivery, references: References::new(api, pace), stripe }
         }
 

@@ -94,7 +94,7 @@ pub(crate) enum Kind {
     /// Amplitude has it, and Stripe does not.
     Unknown,
     /// It may be in Amplitude, and not yet in its export.
-    NotYetTold,
+    PendingExport,
     /// The figures are Stripe's, and what the settings make of them is not what they made when it was sent.
     OtherSettings,
     /// Amplitude has it, and it would not be sent with the settings of now.
@@ -110,7 +110,7 @@ impl Kind {
         Self::Doubled,
         Self::OtherAmount,
         Self::Unknown,
-        Self::NotYetTold,
+        Self::PendingExport,
         Self::OtherSettings,
         Self::NotWantedNow,
     ];
@@ -126,13 +126,13 @@ impl Kind {
             | Self::Doubled
             | Self::OtherAmount
             | Self::Unknown => true,
-            Self::NotYetTold | Self::OtherSettings | Self::NotWantedNow => false,
+            Self::PendingExport | Self::OtherSettings | Self::NotWantedNow => false,
         }
     }
 
     /// Whether sending it helps, and cannot count it twice.
     pub(crate) fn is_repairable(self) -> bool {
-        matches!(self, Self::Missing | Self::NotYetTold)
+        matches!(self, Self::Missing | Self::PendingExport)
     }
 }
 
@@ -250,7 +250,7 @@ impl Comparison {
             Some(hour) => (Kind::CannotTell, Some(unreadable_line(*hour))),
             // An event does not say which refund Amplitude has, so a reversal may be that of any.
             None if was_not_subtracted && id.ends_with(REVERSED) => (Kind::NotAddedBack, None),
-            None if may_be_on_its_way(event.latest, now) => (Kind::NotYetTold, None),
+            None if may_be_on_its_way(event.latest, now) => (Kind::PendingExport, None),
             None => (Kind::Missing, None),
         };
         self.differences.push(Difference { reason, ..Difference::of(kind, id, event, Vec::new()) });
@@ -489,7 +489,7 @@ mod tests {
     fn what_is_missing_may_be_on_its_way_where_it_is_young() {
         let young = NOW - 2 * HOUR;
         let comparison = compare(&[("evt_old", expected(CREATED)), ("evt_young", expected(young))], &[], |_| {});
-        assert_eq!(kinds(&comparison), [(Kind::Missing, "evt_old"), (Kind::NotYetTold, "evt_young")]);
+        assert_eq!(kinds(&comparison), [(Kind::Missing, "evt_old"), (Kind::PendingExport, "evt_young")]);
         assert!(!comparison.is_right());
         assert_eq!(comparison.repairable(), [("evt_old", "evt_old"), ("evt_young", "evt_young")].into());
         assert!(compare(&[("evt_young", expected(young))], &[], |_| {}).is_right());
@@ -542,7 +542,7 @@ mod tests {
         assert_eq!(comparison.repairable(), [("evt_1", "re_1:reversed")].into());
         // The last one may be on its way.
         let comparison = compare(&[], &[], |stripe| *stripe = told(&|event| event.latest = NOW));
-        assert_eq!(kinds(&comparison), [(Kind::NotYetTold, "re_1:reversed")]);
+        assert_eq!(kinds(&comparison), [(Kind::PendingExport, "re_1:reversed")]);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::amplitude::export::Export;
 use crate::amplitude::known::{NOTHING_AT_ALL, is_beyond_the_window};
 use crate::amplitude::line::{self, Exported, Line, OURS, is_like_ours};
 use crate::clock;
-use crate::history::{Fate, Translator};
+use crate::history::{HistoryOutcome, Translator};
 use crate::stripe::api::Api;
 use crate::stripe::events::{Filter, Listed, OldestFirst};
 
@@ -105,8 +105,8 @@ impl StripesDay {
         while let Some((events, end)) = spans.next().await.map_err(|error| error.to_string())? {
             for some in events.chunks(AT_ONCE) {
                 let fates = join_all(some.iter().map(|event| translator.translate(&event.body))).await;
-                for (event, fate) in some.iter().zip(fates) {
-                    day.add(event, fate?)?;
+                for (event, outcome) in some.iter().zip(fates) {
+                    day.add(event, outcome?)?;
                 }
             }
             reached(end);
@@ -114,10 +114,10 @@ impl StripesDay {
         Ok(day)
     }
 
-    fn add(&mut self, event: &Listed, fate: Fate) -> Result<(), String> {
+    fn add(&mut self, event: &Listed, outcome: HistoryOutcome) -> Result<(), String> {
         let id = event.place.id.clone();
-        match fate {
-            Fate::Sent(translated) => {
+        match outcome {
+            HistoryOutcome::Sent(translated) => {
                 // Read as what Amplitude has is read, so that nothing but the event itself can make a difference.
                 let lines = line::read(translated.json.get());
                 let [Line::Ours(sent)] = &lines[..] else {
@@ -138,13 +138,13 @@ impl StripesDay {
                 };
                 self.expect(translated.insert_id, expected);
             }
-            Fate::Ignored(reason, insert_id) => {
+            HistoryOutcome::Ignored(reason, insert_id) => {
                 self.ignored.extend(insert_id.map(|insert_id| (insert_id, reason)));
                 self.ignored.insert(id, reason);
             }
             // Stripe was asked for no other.
-            Fate::OfAnotherTime => {}
-            Fate::Unusable(reason) => {
+            HistoryOutcome::OfAnotherTime => {}
+            HistoryOutcome::Unusable(reason) => {
                 let created = event.place.created;
                 self.unusable.insert(id, Unusable { event_type: type_of(&event.body), created, reason });
             }

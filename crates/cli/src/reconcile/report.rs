@@ -65,7 +65,7 @@ impl Kind {
                 "In Amplitude, and not in Stripe",
                 "not an event of this account: look at which endpoints have the project's signing secret",
             ),
-            Self::NotYetTold => (
+            Self::PendingExport => (
                 "Not yet to be told",
                 "Amplitude's export has an hour about two hours after its end, so these may be there; look again later",
             ),
@@ -142,7 +142,7 @@ impl Report<'_> {
                         Kind::Doubled => "counted more than once",
                         Kind::OtherAmount => "with other amounts",
                         Kind::Unknown => "unknown to Stripe",
-                        Kind::NotYetTold => "not yet to be told",
+                        Kind::PendingExport => "not yet to be told",
                         Kind::OtherSettings => "sent with other settings",
                         Kind::NotWantedNow => "not wanted any more",
                     }

@@ -8,7 +8,7 @@ use reqwest::Client as Http;
 use stripe_amplitude::amplitude::AmplitudeKey;
 use stripe_amplitude::code::Code;
 use stripe_amplitude::projects::name::ProjectName;
-use stripe_amplitude::projects::parameters::DeliverySettings;
+use stripe_amplitude::projects::parameters::AmplitudeConfig;
 use stripe_amplitude::stripe::event::Event;
 use stripe_amplitude::translate::insert_id_of;
 
@@ -64,7 +64,7 @@ fn event_in_doubt(letter: &ReceivedMessage, now: u64) -> Option<Event<'_>> {
 
 /// What to do with a letter.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(super) enum HistoryOutcome {
     /// Send it. Amplitude drops the repeat if it has the event.
     Send,
     /// Send it: Amplitude does not have it, or the operator says so.
@@ -77,7 +77,7 @@ pub(super) enum Fate {
 
 /// Amplitude's exports of a project, by the API key.
 pub(super) struct Exports {
-    delivery: DeliverySettings,
+    delivery: AmplitudeConfig,
     known: HashMap<AmplitudeKey, Known>,
 }
 
@@ -137,10 +137,10 @@ impl Lookup {
         Ok(Self::Exports(Some(Box::new(Exports { delivery, known: all_known }))))
     }
 
-    pub(super) fn fate(&self, letter: &ReceivedMessage, now: u64) -> Fate {
-        let Some(event) = event_in_doubt(letter, now) else { return Fate::Send };
+    pub(super) fn outcome(&self, letter: &ReceivedMessage, now: u64) -> HistoryOutcome {
+        let Some(event) = event_in_doubt(letter, now) else { return HistoryOutcome::Send };
         let exports = match self {
-            Self::AssumeMissing => return Fate::SendMissing,
+            Self::AssumeMissing => return HistoryOutcome::SendMissing,
             Self::Exports(exports) => exports.as_ref(),
         };
         let known = exports.and_then(|exports| {
@@ -148,12 +148,12 @@ impl Lookup {
             Some((delivery, known.get(&delivery.destination(event.livemode).key)?))
         });
         let Some((delivery, known)) = known else {
-            return Fate::Leave("It came after the others were looked up; run the command again.".to_owned());
+            return HistoryOutcome::Leave("It came after the others were looked up; run the command again.".to_owned());
         };
         match known.look_up(&insert_id_of(&event, &delivery.settings), event.created) {
-            Presence::There => Fate::Delete,
-            Presence::Absent => Fate::SendMissing,
-            Presence::Unknown(why) => Fate::Leave(why),
+            Presence::There => HistoryOutcome::Delete,
+            Presence::Absent => HistoryOutcome::SendMissing,
+            Presence::Unknown(why) => HistoryOutcome::Leave(why),
         }
     }
 }
@@ -187,12 +187,15 @@ mod tests {
             let mut in_doubt = InDoubt::default();
             in_doubt.add(&letter(code, "shop", days), NOW);
             assert_eq!(in_doubt.note().is_some(), is_in_doubt, "{code} {days}");
-            let fate = Lookup::AssumeMissing.fate(&letter(code, "shop", days), NOW);
-            assert_eq!(fate, if is_in_doubt { Fate::SendMissing } else { Fate::Send });
+            let outcome = Lookup::AssumeMissing.outcome(&letter(code, "shop", days), NOW);
+            assert_eq!(outcome, if is_in_doubt { HistoryOutcome::SendMissing } else { HistoryOutcome::Send });
         }
         let nothing = ReceivedMessage { receipt: "r".to_owned(), code: None, reason: None, message: None };
-        assert_eq!(Lookup::Exports(None).fate(&nothing, NOW), Fate::Send);
-        assert!(matches!(Lookup::Exports(None).fate(&letter("needs_lookup", "shop", 1), NOW), Fate::Leave(_)));
+        assert_eq!(Lookup::Exports(None).outcome(&nothing, NOW), HistoryOutcome::Send);
+        assert!(matches!(
+            Lookup::Exports(None).outcome(&letter("needs_lookup", "shop", 1), NOW),
+            HistoryOutcome::Leave(_)
+        ));
     }
 
     #[tokio::test]

@@ -125,9 +125,9 @@ pub(super) fn meanings(settings: &Settings) -> [Meaning; 13] {
 }
 
 /// The value in short, and its effect.
-type Told = (String, Vec<Line>);
+type Explanation = (String, Vec<Line>);
 
-fn region(region: Region) -> Told {
+fn region(region: Region) -> Explanation {
     let (name, place) = match region {
         Region::Us => ("\"us\"", "the United States"),
         Region::Eu => ("\"eu\"", "the European Union"),
@@ -138,7 +138,7 @@ fn region(region: Region) -> Told {
     (name.to_owned(), vec![text(effect)])
 }
 
-fn user_id_paths(paths: &[FieldPath]) -> Told {
+fn user_id_paths(paths: &[FieldPath]) -> Explanation {
     let mut effect =
         vec![text("The user ID is the first of these inside `data.object` that Amplitude accepts as an ID:")];
     effect.extend(paths.iter().zip(1..).map(|(path, number)| item(format!("{number}. {path}"))));
@@ -151,7 +151,7 @@ fn user_id_paths(paths: &[FieldPath]) -> Told {
     (count(paths.len(), "path"), effect)
 }
 
-fn references(settings: &Settings) -> Told {
+fn references(settings: &Settings) -> Explanation {
     if settings.references == References::Off {
         let effect = "A path ends where the event's object ends: Stripe's events hold only the IDs of customers, subscriptions and other objects.";
         return ("\"off\"".to_owned(), vec![text(effect)]);
@@ -200,7 +200,7 @@ fn references(settings: &Settings) -> Told {
 
 const QUEUE: &str = "Deploy the redelivery queue with it, which is the template's default: an event waits there while Stripe's API does not answer. Without the queue, Stripe has to deliver it again.";
 
-fn products(settings: &Settings) -> Told {
+fn products(settings: &Settings) -> Explanation {
     if settings.products == ProductsFrom::Event {
         let effect = "`product_names` and `product_ids` are those that the event itself has: of an invoice its first ten lines, of a payment most often none.";
         return ("\"event\"".to_owned(), vec![text(effect)]);
@@ -223,7 +223,7 @@ fn products(settings: &Settings) -> Told {
     ("\"follow\"".to_owned(), effect)
 }
 
-fn events(settings: &Settings) -> Told {
+fn events(settings: &Settings) -> Explanation {
     let events = &settings.events;
     let EventTypes { add, remove, needed } = events;
     let listed = TYPES.iter().chain(*needed);
@@ -313,7 +313,7 @@ fn is_family(entry: &TypePattern) -> bool {
     entry.to_string().ends_with('*')
 }
 
-fn revenue_from(revenue_from: RevenueFrom) -> Told {
+fn revenue_from(revenue_from: RevenueFrom) -> Explanation {
     let (name, effect) = match revenue_from {
         RevenueFrom::Payments => (
             "payments",
@@ -331,7 +331,7 @@ fn revenue_from(revenue_from: RevenueFrom) -> Told {
     (format!("\"{name}\""), vec![text(effect), text(connected)])
 }
 
-fn refunds(settings: &Settings) -> Told {
+fn refunds(settings: &Settings) -> Explanation {
     if settings.refunds == Refunds::AsEvents {
         let effect = match settings.revenue_from {
             RevenueFrom::ApplicationFees => {
@@ -388,7 +388,7 @@ fn fee_refunds(events: &EventTypes) -> Vec<Line> {
     effect
 }
 
-fn preferred_currency(preferred: Option<&PreferredCurrency>) -> Told {
+fn preferred_currency(preferred: Option<&PreferredCurrency>) -> Explanation {
     let Some(preferred) = preferred else {
         let effect = "Amounts stay in the currency of each payment, in major units.";
         return ("none".to_owned(), vec![text(effect)]);
@@ -423,7 +423,7 @@ fn example(from: Currency, preferred: &PreferredCurrency) -> Option<String> {
     Some(format!("{from} at {rate}: {} become {to}", shown(major_units, from.code())))
 }
 
-fn without_user(without_user: WithoutUser) -> Told {
+fn without_user(without_user: WithoutUser) -> Explanation {
     let (name, effect) = match without_user {
         WithoutUser::Forward => (
             "\"forward\"",
@@ -440,7 +440,7 @@ fn without_user(without_user: WithoutUser) -> Told {
     (name.to_owned(), vec![text(effect)])
 }
 
-fn max_age_days(days: Option<u32>) -> Told {
+fn max_age_days(days: Option<u32>) -> Explanation {
     match days {
         None => {
             let effect = "Events of any age are forwarded. Amplitude drops repeats within 7 days: an event that you resend from Stripe later counts again.";
@@ -456,7 +456,7 @@ fn max_age_days(days: Option<u32>) -> Told {
     }
 }
 
-fn test_events(test_events: TestEvents) -> Told {
+fn test_events(test_events: TestEvents) -> Explanation {
     let key = parameter::TEST_API_KEY;
     let connected = if test_events == TestEvents::ForwardAll {
         "Those of connected accounts go there, too: whoever has a connected account can book any sum for any user."
@@ -480,7 +480,7 @@ fn test_events(test_events: TestEvents) -> Told {
     (name.to_owned(), vec![text(effect)])
 }
 
-fn personal_data(personal_data: PersonalData) -> Told {
+fn personal_data(personal_data: PersonalData) -> Explanation {
     let kinds = || Line::List(kinds_of_personal_data().map(str::to_owned).collect());
     let (name, mut effect) = match personal_data {
         PersonalData::Drop => ("\"drop\"", vec![text("These are removed from the event properties:"), kinds()]),
@@ -492,7 +492,7 @@ fn personal_data(personal_data: PersonalData) -> Told {
     (name.to_owned(), effect)
 }
 
-fn drop_properties(patterns: &[FieldPattern]) -> Told {
+fn drop_properties(patterns: &[FieldPattern]) -> Explanation {
     let drops_metadata =
         patterns.iter().any(|pattern| matches!(pattern.to_string().as_str(), "metadata" | "metadata.*"));
     let names = (!drops_metadata).then(|| {

@@ -5,7 +5,7 @@ use std::error::Error;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 use stripe_amplitude::permissions;
-use stripe_amplitude::projects::parameters::{DeliverySettings, Parameter, parameter, stripe_key};
+use stripe_amplitude::projects::parameters::{AmplitudeConfig, Parameter, parameter, stripe_key};
 use stripe_amplitude::settings::{References, Settings};
 
 use super::{Setup, value};
@@ -59,7 +59,7 @@ const QUEUE: &str = "following takes the redelivery queue, which the template ma
 impl Setup {
     /// The name of the parameter with the key: of the mode of the key that sets up, and with the label.
     pub(super) fn key_name(&self) -> String {
-        DeliverySettings::stripe_key_parameter(Some(!self.api.is_test()), self.arguments.source.as_deref())
+        AmplitudeConfig::stripe_key_parameter(Some(!self.api.is_test()), self.arguments.source.as_deref())
     }
 
     /// What is to be done, after asking for the key and asking Stripe what it may.

@@ -146,7 +146,7 @@ pub(crate) struct Api {
     account: Option<String>,
     /// In which answers are rendered; the account's own where there is none.
     version: Option<&'static str>,
-    pace: Pace,
+    limiter: RateLimiter,
 }
 
 impl Api {
@@ -157,7 +157,7 @@ impl Api {
     pub(crate) fn new(http: Client, key: SecretString, account: Option<String>, rate: u32) -> Result<Self, ApiError> {
         let url = other_url()?;
         let url = url.as_deref().unwrap_or(STRIPE_API_URL).trim_end_matches('/').to_owned();
-        Ok(Self { http, url, key, account, version: None, pace: Pace::new(rate) })
+        Ok(Self { http, url, key, account, version: None, limiter: RateLimiter::new(rate) })
     }
 
     /// The same, with answers in this API version.
@@ -257,7 +257,7 @@ impl Api {
         let mut attempts = 0;
         loop {
             attempts += 1;
-            self.pace.wait().await;
+            self.limiter.wait().await;
             let request = self.http.request(asked.method.clone(), url);
             let answer = self.attempt(complete(request)).await;
             let (pause, problem) = match answer {
@@ -368,12 +368,12 @@ pub(crate) fn pause(attempts: u32) -> Duration {
 
 /// Lets requests through one after the other, at a rate.
 #[derive(Debug)]
-struct Pace {
+struct RateLimiter {
     between: Duration,
     next: Mutex<Option<Instant>>,
 }
 
-impl Pace {
+impl RateLimiter {
     fn new(rate: u32) -> Self {
         Self { between: Duration::from_secs(1) / rate.max(1), next: Mutex::default() }
     }
@@ -581,10 +581,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn requests_keep_the_rate() {
-        let pace = Pace::new(20);
+        let limiter = RateLimiter::new(20);
         let start = Instant::now();
         for _ in 0..41 {
-            pace.wait().await;
+            limiter.wait().await;
         }
         assert_eq!(start.elapsed().as_millis(), 2000);
     }

@@ -108,7 +108,7 @@ async fn deliver(
 
 async fn about(State(workbench): State<Workbench>) -> Json<Value> {
     let inner = &workbench.0;
-    let amplitude = match inner.line.upstream() {
+    let amplitude = match inner.proxy.upstream() {
         Upstream::Local(_) => "emulator",
         Upstream::Real => "real",
         Upstream::Url(url) => &without_user(url),

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use stripe_amplitude::amplitude::Destination;
 use stripe_amplitude::amplitude::Region;
-use stripe_amplitude::amplitude::client::{Client, Delivery, DeliveryError, EventSink};
+use stripe_amplitude::amplitude::client::{Client, DeliveryError, EventSink, SendReport};
 use stripe_amplitude::amplitude::event::Event;
 
 use super::credential::length_of_text;
@@ -65,25 +65,25 @@ pub(crate) struct Exchange {
 
 /// The way to Amplitude. Its clones are the same one.
 #[derive(Clone, Debug)]
-pub(crate) struct Line {
+pub(crate) struct RecordingProxy {
     http: reqwest::Client,
     upstream: Upstream,
     /// Of our own server.
     address: Arc<str>,
     /// By delivery, in the order in which they were sent.
-    exchanges: Arc<Mutex<HashMap<u64, Under>>>,
+    exchanges: Arc<Mutex<HashMap<u64, ActiveDelivery>>>,
 }
 
 /// The exchanges of a delivery that is under way.
 #[derive(Debug)]
-struct Under {
+struct ActiveDelivery {
     began: Instant,
     /// The Amplitude that this one goes to, in the place of the usual.
     instead: Option<String>,
     exchanges: Vec<Exchange>,
 }
 
-impl Line {
+impl RecordingProxy {
     /// Listens on a free port of this machine.
     ///
     /// # Errors
@@ -104,12 +104,14 @@ impl Line {
 
     /// From now on, what is sent for this delivery is noted. It goes to the endpoint `instead`, where there is one.
     pub(crate) fn watch(&self, delivery: u64, instead: Option<String>) {
-        self.exchanges().insert(delivery, Under { began: Instant::now(), instead, exchanges: Vec::new() });
+        self.exchanges().insert(delivery, ActiveDelivery { began: Instant::now(), instead, exchanges: Vec::new() });
     }
 
     /// What was sent for this delivery, which is answered now.
     pub(crate) fn take(&self, delivery: u64) -> Vec<Exchange> {
-        let Some(Under { began, mut exchanges, .. }) = self.exchanges().remove(&delivery) else { return Vec::new() };
+        let Some(ActiveDelivery { began, mut exchanges, .. }) = self.exchanges().remove(&delivery) else {
+            return Vec::new();
+        };
         let mut next = milliseconds(began);
         for exchange in exchanges.iter_mut().rev() {
             if exchange.status.is_none() && exchange.problem.is_none() {
@@ -144,7 +146,7 @@ impl Line {
         matches!(self.upstream, Upstream::Local(_))
     }
 
-    fn exchanges(&self) -> MutexGuard<'_, HashMap<u64, Under>> {
+    fn exchanges(&self) -> MutexGuard<'_, HashMap<u64, ActiveDelivery>> {
         // No step leaves it half-done, so it is good even after a panic.
         self.exchanges.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -152,7 +154,7 @@ impl Line {
     /// Notes a request, and gives its place among those of its delivery.
     fn note_request(&self, delivery: u64, url: &str, request: String) -> Option<usize> {
         let mut exchanges = self.exchanges();
-        let Under { began, exchanges, .. } = exchanges.get_mut(&delivery)?;
+        let ActiveDelivery { began, exchanges, .. } = exchanges.get_mut(&delivery)?;
         exchanges.push(Exchange {
             url: url.to_owned(),
             local: self.is_local(),
@@ -175,7 +177,7 @@ impl Line {
         key: &str,
     ) {
         let mut exchanges = self.exchanges();
-        let Some(Under { began, exchanges, .. }) = exchanges.get_mut(&delivery) else { return };
+        let Some(ActiveDelivery { began, exchanges, .. }) = exchanges.get_mut(&delivery) else { return };
         let Some(exchange) = place.and_then(|place| exchanges.get_mut(place)) else { return };
         exchange.milliseconds = milliseconds(*began) - exchange.after_milliseconds;
         match answer {
@@ -190,9 +192,9 @@ impl Line {
     }
 }
 
-impl EventSink for Line {
+impl EventSink for RecordingProxy {
     /// As the function's own client, which it is, by way of our server.
-    async fn send(&self, event: &Event<'_>, destination: &Destination, deadline: tokio::time::Instant) -> Delivery {
+    async fn send(&self, event: &Event<'_>, destination: &Destination, deadline: tokio::time::Instant) -> SendReport {
         let delivery = DELIVERY.try_with(|delivery| *delivery).unwrap_or_default();
         let region = if destination.region == Region::Eu { "eu" } else { "us" };
         let url = format!("{}/{delivery}/{region}", self.address);
@@ -204,7 +206,11 @@ impl EventSink for Line {
     }
 }
 
-async fn pass_on(State(line): State<Line>, Path((delivery, region)): Path<(u64, String)>, body: Bytes) -> Response {
+async fn pass_on(
+    State(line): State<RecordingProxy>,
+    Path((delivery, region)): Path<(u64, String)>,
+    body: Bytes,
+) -> Response {
     let (url, seen) = line.urls(delivery, &region);
     let (hidden, key) = without_key(&String::from_utf8_lossy(&body));
     let place = line.note_request(delivery, &seen, hidden.clone());

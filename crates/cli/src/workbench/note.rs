@@ -6,7 +6,7 @@ use stripe_amplitude::stripe::json::Json;
 use stripe_amplitude::translate::redaction::Reason;
 use stripe_amplitude::translate::revenue::Rule;
 
-use crate::explanation::{Explanation, Fate, Money, Translated, capitalized};
+use crate::explanation::{Explanation, Money, PreviewOutcome, Translated, capitalized};
 use crate::money::shown;
 
 /// A word beside a field.
@@ -52,11 +52,11 @@ pub(crate) enum Kind {
 
 /// The notes on an event.
 pub(crate) fn notes(explanation: &Explanation<'_>) -> Vec<Note> {
-    match &explanation.fate {
-        Fate::NotSelected(reason) => vec![stripe("type", Kind::Removed, format!("Ignored: {reason}"))],
-        Fate::Unread(_) => Vec::new(),
-        Fate::WithoutUser(_, translated) => of_stripes(translated),
-        Fate::Sent(translated) => [of_stripes(translated), of_amplitudes(translated)].concat(),
+    match &explanation.outcome {
+        PreviewOutcome::NotSelected(reason) => vec![stripe("type", Kind::Removed, format!("Ignored: {reason}"))],
+        PreviewOutcome::Unread(_) => Vec::new(),
+        PreviewOutcome::WithoutUser(_, translated) => of_stripes(translated),
+        PreviewOutcome::Sent(translated) => [of_stripes(translated), of_amplitudes(translated)].concat(),
     }
 }
 

@@ -8,20 +8,20 @@ use axum::body::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use stripe_amplitude::amplitude::properties::Property;
-use stripe_amplitude::projects::parameters::DeliverySettings;
+use stripe_amplitude::projects::parameters::AmplitudeConfig;
 use stripe_amplitude::projects::parameters::parameter::STRIPE_TEST_API_KEY;
 use stripe_amplitude::stripe::event::Event;
 use stripe_amplitude::stripe::field_path::FieldPath;
 use stripe_amplitude::stripe::json::Json;
 use stripe_amplitude::stripe::purchase::{Found, Objects};
 use stripe_amplitude::stripe::reference::{Reference, ReferenceKind};
-use stripe_amplitude::stripe::references::api::{STRIPE_API_URL, StripeApi, understand};
+use stripe_amplitude::stripe::references::api::{STRIPE_API_URL, StripeApi, classify_response};
 use stripe_amplitude::stripe::references::source::{Access, ObjectSource, ReferenceError};
 use stripe_amplitude::translate::{Context, resolve};
 use stripe_emulator::Emulator;
 
 use super::exchange::{DELIVERY, milliseconds, without_user};
-use crate::explanation::{Explanation, Fate, Translated};
+use crate::explanation::{Explanation, PreviewOutcome, Translated};
 
 const KNOWS_NO_MORE: &str = "the local Stripe does not know more of it";
 
@@ -178,7 +178,7 @@ impl ObjectSource for Reader {
         self.learn(delivery);
         let place = self.note(delivery, reference, false);
         let (status, result) = match self.0.api.get(access, reference).await {
-            Ok((status, body)) => (Some(status.as_u16()), understand(status.as_u16(), &body, reference, access)),
+            Ok((status, body)) => (Some(status.as_u16()), classify_response(status.as_u16(), &body, reference, access)),
             Err(_) => (None, Err(ReferenceError::Connection)),
         };
         self.note_result(delivery, place, status, &result);
@@ -250,7 +250,7 @@ impl Replay {
     pub(crate) fn of(
         reads: &[Read],
         event: &Event<'_>,
-        delivery: &DeliverySettings,
+        delivery: &AmplitudeConfig,
         context: &Context<'_>,
     ) -> Option<Self> {
         let has_test_key = || delivery.stripe_key_parameters().any(|name| name.starts_with(STRIPE_TEST_API_KEY));
@@ -282,9 +282,9 @@ impl Replay {
     /// The reads as the page shows them: with what each was for, and with the values that were found at paths, but not
     /// the objects, in which is more than anybody looked at.
     pub(crate) fn shown(&self, reads: &[Read], explanation: &Explanation<'_>) -> Vec<Value> {
-        let translated = match &explanation.fate {
-            Fate::WithoutUser(_, translated) | Fate::Sent(translated) => Some(&**translated),
-            Fate::NotSelected(_) | Fate::Unread(_) => None,
+        let translated = match &explanation.outcome {
+            PreviewOutcome::WithoutUser(_, translated) | PreviewOutcome::Sent(translated) => Some(&**translated),
+            PreviewOutcome::NotSelected(_) | PreviewOutcome::Unread(_) => None,
         };
         let reads = reads.iter().enumerate().map(|(place, read)| {
             let purpose = self.purposes.iter().find(|purpose| purpose.read == place);

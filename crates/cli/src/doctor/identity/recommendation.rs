@@ -126,7 +126,7 @@ fn user_of(
     let (mut objects, mut reads) = (Objects::default(), 0);
     loop {
         let known = follows.then_some(&objects);
-        match user::user(payment, known, &settings.user_id_paths, &mut user::untold) {
+        match user::user(payment, known, &settings.user_id_paths, &mut user::no_audit) {
             Ok(user) => return (user.map(|user| user.path), reads),
             Err(reference) => {
                 reads += 1;
