@@ -1,9 +1,9 @@
-"""Serves what the function needs on this machine: a Parameter Store with the project `demo`, and an Amplitude.
+"""Serves the function's local dependencies: a Parameter Store with the project `demo`, and an Amplitude.
 
-`make parameters` runs it. Parameter Store is moto's server, Amplitude is our emulator; neither knows anybody outside.
+`make parameters` runs it. moto stands in for Parameter Store, and our emulator for Amplitude; neither calls other hosts.
 
-The argument is the address to listen on, 127.0.0.1 if there is none. `docker` stands for the address by which containers
-on Linux reach this machine; nobody else does.
+The argument is the address to listen on, by default 127.0.0.1. `docker` means the address at which only this machine's
+containers on Linux can reach it.
 """
 
 import ipaddress
@@ -21,17 +21,17 @@ REGION = "us-east-1"
 PARAMETERS = {
     "/stripe-amplitude/demo/stripe-signing-secret": "whsec_demo",
     "/stripe-amplitude/demo/amplitude-api-key": "demo",
-    # The samples are of 2024.
+    # The samples are from 2024.
     "/stripe-amplitude/demo/settings": '{"max_age_days": 0}',
 }
 
 
 def main() -> int:
-    # However this ends, moto ends with it.
+    # Ends moto on every exit.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     address = sys.argv[1] if len(sys.argv) > 1 else "127.0.0.1"
     if address == "docker":
-        # The first address of the bridge's network is this machine's; only newer engines name it.
+        # The first address of the bridge's network is this machine's; only newer engines report it.
         subnet = ["docker", "network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Subnet}}"]
         address = str(ipaddress.ip_network(subprocess.check_output(subnet, text=True).strip())[1])
     moto = pathlib.Path(sys.executable).parent / "moto_server"
@@ -57,14 +57,14 @@ def put_parameters(server: subprocess.Popen, url: str) -> None:
     for name, value in PARAMETERS.items():
         for _ in range(100):
             if server.poll() is not None:
-                sys.exit(f"moto does not start; is another program on {url}?")
+                sys.exit(f"moto did not start; is another program listening on {url}?")
             try:
                 parameter_store.put_parameter(Name=name, Value=value, Type="SecureString", Overwrite=True)
                 break
             except botocore.exceptions.EndpointConnectionError:
                 time.sleep(0.1)
         else:
-            sys.exit(f"moto does not answer on {url}")
+            sys.exit(f"moto did not respond on {url}")
 
 
 if __name__ == "__main__":
