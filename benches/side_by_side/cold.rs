@@ -66,20 +66,20 @@ pub fn measure(stage: &Stage, effort: Effort, report: &mut Report) {
     let names: Vec<_> = columns.iter().map(|(name, _)| name.as_str()).collect();
     let head = [&[""], &*names].concat();
     report.say(&format!(
-        "Medians, with the middle eight tenths in brackets; in milliseconds. \"full\" is without a quota, the others are \
-         the share of a core that Lambda gives at that memory size, in periods of 20 ms. Runs of each, one contestant \
-         after the other: {}. The event has 6 KB; Amplitude answers at once.",
+        "Medians, with the 10th to 90th percentile in brackets; in milliseconds. \"full\" is without a quota; the others \
+         are the share of a core that Lambda gives at that memory size, in periods of 20 ms. Runs per contestant, \
+         interleaved: {}. The event has 6 KB; Amplitude responds at once.",
         runs.join(", ")
     ));
     report.say("**Process start to the first request for work**, by the clock:");
     report.table(&head, &table(|found| &found.start));
-    report.say("The same in CPU time, which a busy machine blurs less. (At full, for twice as many starts.)");
+    report.say("The same in CPU time, which varies less on a busy machine. (At full, for twice as many starts.)");
     report.table(&head, &table(|found| &found.start_cpu));
-    report.say("**Process start to the answer of a first delivery** that waits for it, all at that share:");
+    report.say("**Process start to the response of a first delivery** that is already waiting, all at that share:");
     report.table(&head, &table(|found| &found.to_first_answer));
     report.say(
-        "**The first delivery alone**, from handing out to the answer. The process started at full CPU, as Lambda's init \
-         does, and was put under its share before:",
+        "**The first delivery alone**, from invocation to response. The process started at full CPU, like Lambda's init, \
+         and got its share before the delivery:",
     );
     report.table(&head, &table(|found| &found.first_delivery));
     report.say("**Init at full CPU, then the first delivery at the share**: the sum of the medians, as on Lambda.");
@@ -91,7 +91,7 @@ pub fn measure(stage: &Stage, effort: Effort, report: &mut Report) {
     });
     report.table(&head, &rows.collect::<Vec<_>>());
 
-    report.say("During that first delivery (at full; the most of all runs):");
+    report.say("During that first delivery (at full; the maximum of all runs):");
     let (_, at_full) = &columns[0];
     let rows = contestants.iter().zip(at_full).filter(|(contestant, _)| contestant.kind != Kind::Hello);
     let most = |sample: &Sample| sample.percentile(100.0).to_string();

@@ -38,15 +38,15 @@ pub fn measure(_: &Stage, effort: Effort, report: &mut Report) {
     });
     report.say(
         "From the signature to the request for Amplitude, without the network; the floor is one HMAC-SHA256 over the body \
-         and one copy of it. Microseconds, by criterion: medians of 100 samples, with the middle eight tenths. Where others \
-         share the processor's core, samples fall into two groups, of which the slower is some 1.6 times the faster; so the \
-         ratio stands there of the fastest tenth, too.",
+         and one copy of it. Microseconds, by criterion: medians of 100 samples, with the 10th to 90th percentile. If other \
+         processes share the processor's core, samples form two groups, of which the slower takes some 1.6 times as long; \
+         so the ratio of the fastest tenth is also given.",
     );
     let head = ["body, bytes", "floor", "core", "core / floor, fastest tenth", "core / floor, medians"];
     report.table(&head, &rows.collect::<Vec<_>>());
 
     report.say(
-        "In instructions, under callgrind. It knows none for SHA-256, so that the share of the signature is larger there.",
+        "In instructions, under callgrind. It does not support those for SHA-256, so the signature's share is larger.",
     );
     let counted = bench("instructions", &[]);
     let table: Vec<_> = counted.lines().filter(|line| line.starts_with('|')).collect();

@@ -79,17 +79,17 @@ pub fn measure(stage: &Stage, effort: Effort, report: &mut Report) {
     stage.aws.delete_queue(&queue);
 
     report.say(&format!(
-        "Warm deliveries of 6 KB at the share of a core of each memory size, Amplitude answering after 100 ms; {count} of each. \
+        "Warm deliveries of 6 KB at each memory size's share of a core, Amplitude responding after 100 ms; {count} of each. \
          Each is billed in whole milliseconds. Prices in us-east-1 on arm64, without the free tier: {GIGABYTE_SECOND} per \
-         GB-second, {LAMBDA_REQUESTS:.2} per million requests of Lambda, {HTTP_API_REQUESTS:.2} of an HTTP API, nothing of a \
-         Function URL, {SQS_REQUESTS:.2} of SQS. The durations are this machine's. Cold starts, logs, metrics and traffic \
-         are not in it.",
+         GB-second, and per million requests {LAMBDA_REQUESTS:.2} for Lambda, {HTTP_API_REQUESTS:.2} for an HTTP API, nothing \
+         for a Function URL, {SQS_REQUESTS:.2} for SQS. The durations are this machine's. Cold starts, logs, metrics and \
+         traffic are not included.",
     ));
     report.say("**Direct**, in dollars per million deliveries:");
     report.table(&["", "MB", "billed ms, median", "mean", "Function URL", "HTTP API"], &rows);
     report.say(&format!(
-        "**With `DELIVERY=queue`**, stripe-amplitude, batches of {BATCH}, in dollars per million deliveries. SQS is moto, which \
-         answers later than SQS does; the webhook's milliseconds are mostly its.",
+        "**With `DELIVERY=queue`**, stripe-amplitude, batches of {BATCH}, in dollars per million deliveries. moto stands in for \
+         SQS and is slower; most of the webhook's milliseconds are moto's.",
     ));
     let head = ["MB", "webhook ms", "batch ms", "webhook", "SQS", "redelivery", "all, Function URL", "all, HTTP API"];
     report.table(&head, &queue_rows);

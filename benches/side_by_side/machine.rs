@@ -16,7 +16,7 @@ pub fn describe(stage: &Stage, effort: Effort, report: &mut Report) {
         |program: &str| first_line(Command::new(program).arg("--version")).unwrap_or_else(|| "none".to_owned());
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     report.say(&format!(
-        "{}; {cores} cores of {}, {} {}; {}, Node.js {}, {}; load when it began: {}{}.",
+        "{}; {cores} cores of {}, {} {}; {}, Node.js {}, {}; load at the start: {}{}.",
         first_line(Command::new("date").args(["-u", "+%Y-%m-%d %H:%M UTC"])).unwrap_or_default(),
         model.unwrap_or("an unknown processor").trim(),
         first_line(Command::new("uname").arg("-sr")).unwrap_or_default(),

@@ -33,8 +33,8 @@ pub fn measure(stage: &Stage, effort: Effort, report: &mut Report) {
         ]);
     }
     report.say(&format!(
-        "In MiB, as the system counts it for the whole process, its program and libraries included (VmRSS, and VmHWM for \
-         the peak); events of 6 KB. The growth is in bytes for each of the {more} deliveries after the first {settled}."
+        "In MiB, as reported by the system for the whole process, including its program and libraries (VmRSS, and VmHWM \
+         for the peak); events of 6 KB. The growth is in bytes for each of the {more} deliveries after the first {settled}."
     ));
     let columns = ["", "after 1", &format!("after {settled}"), &format!("after {}", settled + more), "peak", "growth"];
     report.table(&columns, &rows);

@@ -91,9 +91,9 @@ pub fn measure(stage: &Stage, effort: Effort, report: &mut Report) {
     }
     report.say(&format!(
         "`payment_intent.succeeded` of a subscription, {deliveries} in each row, one after the other in one process. Stripe's \
-         API answers after {} ms, Amplitude at once. With one buyer, what was read for the first event is in the cache; with \
-         a buyer each, every event has objects of its own, in a connected account of its own, so that no rate of ours is \
-         reached. Times are milliseconds by the clock, from handing out to the answer.",
+         API responds after {} ms, Amplitude at once. With one buyer, the objects read for the first event are cached; with \
+         a buyer each, every event has its own objects in its own connected account, so no rate limit of the function is \
+         reached. Times are milliseconds by the clock, from invocation to response.",
         DELAY.as_millis()
     ));
     report.table(&["", "reads per event", "CPU µs", "p50", "p99"], &rows);

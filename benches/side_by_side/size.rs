@@ -42,7 +42,7 @@ pub fn measure(_: &Stage, _: Effort, report: &mut Report) {
         (format!("redelivery, {here}"), Some(release.join("redelivery"))),
         ("stripe-amplitude, arm64 (cargo-lambda)".to_owned(), lambda.into_iter().find(|path| path.exists())),
         ("Node.js, the bundle".to_owned(), Some(node_bundle())),
-        ("Python, the packages that the runtime does not bring".to_owned(), site_packages.map(PathBuf::from)),
+        ("Python, the packages that the runtime does not include".to_owned(), site_packages.map(PathBuf::from)),
     ];
     let rows = rows.into_iter().map(|(name, path)| {
         let sizes = path.filter(|path| path.exists()).map(|path| zip(&path));
@@ -50,10 +50,10 @@ pub fn measure(_: &Stage, _: Effort, report: &mut Report) {
         [vec![name], sizes.unwrap_or_else(|| vec!["not built".to_owned(), "–".to_owned()])].concat()
     });
     report.say("In megabytes (10⁶ bytes); zipped by Python's zipfile with deflate at level 9.");
-    report.table(&["", "as it is", "zipped"], &rows.collect::<Vec<_>>());
+    report.table(&["", "unzipped", "zipped"], &rows.collect::<Vec<_>>());
     let crates = [("stripe-amplitude", "the function"), ("hello", "hello")]
         .map(|(package, name)| format!("{} in {name}", crates(package)));
-    report.say(&format!("Crates, as `tests/dependencies.sh` counts them: {}.", crates.join(", ")));
+    report.say(&format!("Crates, counted like in `tests/dependencies.sh`: {}.", crates.join(", ")));
 }
 
 /// The bytes of a file or a directory, and those of its zip.

@@ -49,11 +49,11 @@ pub fn measure(stage: &Stage, _: Effort, report: &mut Report) {
         files.push(format!("{}: {}", contestant.name, calls.files.join(", ")));
     }
     stage.aws.delete_queue(&queue);
-    report.say("From the start of the program, its loading by the system included, to the first request for work.");
+    report.say("From the start of the program, including its loading by the system, to the first request for work.");
     let head = ["", "instructions", "files opened", "random bytes", "connections", "threads started"];
     report.table(&head, &rows);
     report.say(
-        "The connection is to the runtime API. The files, with the names in which the system looks for libraries:",
+        "The connection is to the runtime API. The files, with the names under which the system searches for libraries:",
     );
     report.say(&files.iter().map(|files| format!("- {files}")).collect::<Vec<_>>().join("\n"));
 }

@@ -58,15 +58,15 @@ pub fn measure(stage: &Stage, effort: Effort, report: &mut Report) {
                 if contestant.kind == Kind::Function && slots == 64 && delay != LATE {
                     ceilings = ceilings_of(found);
                 }
-                let delay = if contestant.kind == Kind::Hello { "not asked" } else { delay };
+                let delay = if contestant.kind == Kind::Hello { "not called" } else { delay };
                 rows.push(row(contestant.name, slots, delay, 1, found));
             }
         }
     }
     report.say(&format!(
         "One process of each, {} s, events of 6 KB; everything runs on the same cores. Beside the deliveries per second: how \
-         much of a core each one was busy. The runtime API makes and signs the deliveries; it, Amplitude and AWS's proxy are \
-         one thread each; moto is among the others, with whatever else the machine does.",
+         busy each program was, as a share of a core. The runtime API creates and signs the deliveries; it, Amplitude and \
+         AWS's proxy have one thread each; \"others\" includes moto and all other load on the machine.",
         time.as_secs()
     ));
     report.table(&HEAD, &rows);
@@ -80,7 +80,7 @@ pub fn measure(stage: &Stage, effort: Effort, report: &mut Report) {
             .with("DELIVERY", "queue")
             .with("REDELIVERY_QUEUE_URL", &queue);
         let found = press(&contestant, slots, &stage.prompt, Arc::new(Deliveries::new(Size::Kb6)));
-        rows.push(row(contestant.name, slots, "not asked", 1, found));
+        rows.push(row(contestant.name, slots, "not called", 1, found));
         stage.aws.delete_queue(&queue);
     }
     let batches =
@@ -94,7 +94,7 @@ pub fn measure(stage: &Stage, effort: Effort, report: &mut Report) {
             }
         }
     }
-    report.say("With the queue: what the webhook puts into SQS (moto's), and what the redelivery takes out to Batch, in events per second.");
+    report.say("With the queue: what the webhook sends to SQS (moto), and what redelivery sends from there to Batch, in events per second.");
     report.table(&HEAD, &rows);
 }
 
@@ -104,9 +104,9 @@ fn ceilings_of((per_second, busy): (f64, Busy)) -> String {
         [busy.contestant, busy.runtime_api, busy.amplitude].map(|share| number(share / per_second * 1e6));
     let [of_runtime_api, of_amplitude] = [busy.runtime_api, busy.amplitude].map(|share| number(per_second / share));
     format!(
-        "Of stripe-amplitude with 64 slots and an Amplitude that answers at once, a delivery takes {contestant} µs of CPU in \
-         the function, {runtime_api} µs in the runtime API and {amplitude} µs in the emulator of Amplitude. With a core each, \
-         these two would reach {of_runtime_api} and {of_amplitude} deliveries per second."
+        "With 64 slots of stripe-amplitude and an Amplitude that responds at once, a delivery takes {contestant} µs of CPU in \
+         the function, {runtime_api} µs in the runtime API and {amplitude} µs in the Amplitude emulator. With a core each, \
+         the latter two would reach {of_runtime_api} and {of_amplitude} deliveries per second."
     )
 }
 
@@ -123,12 +123,12 @@ fn limit(name: &str, slots: usize, waits_for_amplitude: bool, busy: Busy) -> &'s
     match busy {
         _ if waits_for_amplitude => "Amplitude's delay",
         Busy { runtime_api: SATURATED.., .. } => "the runtime API",
-        Busy { amplitude: SATURATED.., .. } => "the emulator of Amplitude",
+        Busy { amplitude: SATURATED.., .. } => "the Amplitude emulator",
         _ if name.starts_with("webhook") => "moto",
         // With more slots it has more than one thread.
         Busy { contestant: SATURATED.., .. } if slots == 1 => "the contestant's CPU",
-        Busy { others: DISTURBING.., .. } if busy.idle < SPARE => "the machine's cores, and others on them",
+        Busy { others: DISTURBING.., .. } if busy.idle < SPARE => "the machine's cores and other load",
         _ if busy.idle < SPARE => "the machine's cores",
-        _ => "one step after the other",
+        _ => "sequential steps",
     }
 }

@@ -51,15 +51,15 @@ pub fn measure(stage: &Stage, effort: Effort, report: &mut Report) {
         }
     }
     report.say(&format!(
-        "One process of each, one delivery after the other, in {ROUNDS} turns; Amplitude answers at once, so that all time is \
-         added time. Events: {}.",
+        "One process of each, one delivery after the other, in {ROUNDS} turns; Amplitude responds at once, so all time is the \
+         contestant's. Events: {}.",
         kilobytes.join(", ")
     ));
-    report.say("**CPU time per delivery** of the whole process, in microseconds: the median of the turns, with the middle eight tenths.");
+    report.say("**CPU time per delivery** of the whole process, in microseconds: the median of the turns, with the 10th to 90th percentile.");
     report.table(&["", "CPU µs", "× hello", "× stripe-amplitude"], &cpu_rows);
     report.say(
-        "**Time per delivery** by the clock, in milliseconds, from handing out to the answer. It holds the emulator's own \
-         work, too, and the runtime API's.",
+        "**Time per delivery** by the clock, in milliseconds, from invocation to response. It includes the work of the \
+         emulator and of the runtime API.",
     );
     report.table(&["", "p50", "p90", "p99"], &wall_rows);
 }
