@@ -1,7 +1,7 @@
-"""Checks what no linter knows of template.yaml: that its names are those of the code and of the runbook.
+"""Checks what no linter can check in template.yaml: that its names match the code and the runbook.
 
-Alarms and the dashboard name metrics, codes, functions and queues in plain text; where one is misspelled, nothing fails, and
-nothing rings. `make lint` runs this. It needs PyYAML and no AWS account.
+Alarms and the dashboard name metrics, codes, functions and queues in plain text. If one is misspelled, nothing fails, and no
+alarm fires. `make lint` runs this. It needs PyYAML and no AWS account.
 """
 
 import functools
@@ -15,7 +15,7 @@ import yaml
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
-# What the log line counts and measures (src/record.rs).
+# The metrics of the log line (src/record.rs).
 METRICS = {
     "amplitude_milliseconds",
     "cold_start",
@@ -54,7 +54,7 @@ NAMESPACES = {
     "AWS/ApiGateway": ("ApiId", {"4xx", "5xx", "Count"}),
 }
 
-# What a dimension may name.
+# Valid values of the dimensions.
 DIMENSIONS = {
     "function": {"Function", "RedeliveryFunction"},
     "FunctionName": {"Function", "RedeliveryFunction"},
@@ -62,7 +62,7 @@ DIMENSIONS = {
     "ApiId": {"HttpApi", "none"},
 }
 
-# Variables that Lambda sets, or that are for other places than Lambda.
+# Variables that Lambda sets, or that are not used on Lambda.
 NOT_OF_THE_TEMPLATE = {
     "AWS_ACCESS_KEY_ID",
     "AWS_DEFAULT_REGION",
@@ -74,23 +74,23 @@ NOT_OF_THE_TEMPLATE = {
     "AWS_SESSION_TOKEN",
 }
 
-# Variables that one of the two functions does not look at.
+# Variables that one of the two functions does not read.
 NOT_OF_THE_FUNCTION = {
     "Function": {"BATCHES_AT_ONCE", "DEAD_LETTER_QUEUE_URL"},
     "RedeliveryFunction": {"DELIVERY", "SIGNATURE_TOLERANCE_SECONDS", "WARM_PROJECTS"},
 }
 
-# A variable for the C library, which is not read in the code.
+# A variable for the C library, which the code does not read.
 ALLOCATOR = "GLIBC_TUNABLES"
 
-# The words of CloudWatch Logs Insights, and Lambda's own fields.
+# Keywords of CloudWatch Logs Insights, and Lambda's own fields.
 INSIGHTS = {
     *"SOURCE and as asc by desc fields filter in ispresent like limit not or sort stats".split(),
     *"bin count count_distinct latest max sum".split(),
     *"@duration @maxMemoryUsed @message @requestId @timestamp @type".split(),
 }
 
-# What API Gateway knows of a request, as far as no stranger chooses it, and it is nobody's datum.
+# API Gateway's variables that strangers cannot choose and that are not personal data.
 ACCESS_LOG = {
     "$context.error.message",
     "$context.httpMethod",
@@ -104,7 +104,7 @@ ACCESS_LOG = {
     "$context.status",
 }
 
-# What the runbook names of an event for Amplitude, of Stripe's events and of Stripe's API.
+# Names in the runbook that belong to events for Amplitude, to Stripe's events and to Stripe's API.
 OTHER_NAMES = {
     "device_id",
     "insert_id",
@@ -117,7 +117,7 @@ OTHER_NAMES = {
     "stripe_source",
 }
 
-# The parameters that change which resources there are, with all that they may be, the default first.
+# The parameters that determine which resources exist, with all their values, the default first.
 CHOICES = {
     "Gateway": ["HttpApi", "FunctionUrl"],
     "AccessLog": ["Disabled", "Enabled"],
@@ -134,7 +134,7 @@ CHOICES = {
 
 NO_VALUE = object()
 
-# What is wrong, with the parameters that are not the default where it was first seen.
+# Each mistake, with the non-default parameters with which it was first found.
 mistakes: dict[str, str] = {}
 choice = ""
 
@@ -142,7 +142,7 @@ choice = ""
 def main() -> int:
     global choice
     template = load(ROOT / "template.yaml")
-    # The fewest changes first, so that a mistake is told with those that it takes.
+    # The fewest changes first, so that a mistake is reported with only the parameters that cause it.
     choices = [dict(zip(CHOICES, values)) for values in itertools.product(*CHOICES.values())]
     for parameters in sorted(choices, key=lambda parameters: len(changes(parameters))):
         choice = ", ".join(changes(parameters))
@@ -152,12 +152,12 @@ def main() -> int:
     check_patterns(template["Parameters"])
     check_names("template.yaml", (ROOT / "template.yaml").read_text())
     check_runbook(template["Resources"])
-    mistake_each(METRICS - names_in_log_line(), "the metric {} of tests/template.py is not in src/record.rs")
+    mistake_each(METRICS - names_in_log_line(), "the metric {} in tests/template.py is missing from src/record.rs")
     for text, seen_with in sorted(mistakes.items()):
         print(f"template: {text}" + (f" (with {seen_with})" if seen_with else ""), file=sys.stderr)
     if not mistakes:
         alarms = sum(resource["Type"] == "AWS::CloudWatch::Alarm" for resource in template["Resources"].values())
-        print(f"template: {alarms} alarms and the dashboard name what there is")
+        print(f"template: {alarms} alarms and the dashboard use existing names")
     return bool(mistakes)
 
 
@@ -174,7 +174,7 @@ def mistake_each(names: set[str], text: str) -> None:
         mistake(text.format(name))
 
 
-# CloudFormation's functions, as far as the template uses them.
+# The CloudFormation functions that the template uses.
 
 
 def load(path: pathlib.Path) -> dict:
@@ -197,7 +197,7 @@ def load(path: pathlib.Path) -> dict:
 
 
 class Stack:
-    """The template with these parameters: what CloudFormation would make of it. A resource's name stands for its ID."""
+    """The template as CloudFormation would resolve it with these parameters. A resource's name is used as its ID."""
 
     def __init__(self, template: dict, parameters: dict[str, str]) -> None:
         self.template = template
@@ -271,9 +271,9 @@ class Stack:
             return self.parameters[name]
         resource = self.template["Resources"].get(name)
         if resource is None:
-            mistake(f"{where} refers to {name}, which there is not")
+            mistake(f"{where} refers to {name}, which does not exist")
         elif not self.has(resource):
-            mistake(f"{where} refers to {name}, which there is not always: its condition is {resource['Condition']}")
+            mistake(f"{where} refers to {name}, which does not always exist: its condition is {resource['Condition']}")
         return name
 
     def sub(self, argument: str | list, where: str) -> str:
@@ -291,7 +291,7 @@ class Stack:
         return re.sub(r"\$\{([^!}]+)\}", put_in, text)
 
 
-# What is checked of every choice of parameters.
+# Checks for every combination of parameters.
 
 
 def check(stack: Stack) -> None:
@@ -307,7 +307,7 @@ def check(stack: Stack) -> None:
         for policy in properties.get("Policies", []):
             check_policy(name, policy["PolicyDocument"])
         if resource["Type"] == "AWS::Serverless::Function" and not str(properties.get("Role", "")).endswith("Role.Arn"):
-            mistake(f"{name} has no role of its own: SAM's may write every log of the account")
+            mistake(f"{name} has no explicit role: SAM's role can write every log of the account")
         if "PolicyDocument" in properties:
             check_policy(name, properties["PolicyDocument"])
     check_reserved_concurrency(stack)
@@ -318,14 +318,14 @@ def check(stack: Stack) -> None:
 
 def check_metric(where: str, namespace: str, metric: str, dimensions: dict[str, str], stack: Stack) -> None:
     if namespace not in NAMESPACES:
-        return mistake(f"{where}: there is no namespace {namespace}")
+        return mistake(f"{where}: unknown namespace {namespace}")
     dimension, metrics = NAMESPACES[namespace]
     if metric not in metrics:
         mistake(f"{where}: {namespace} has no metric {metric}")
     if list(dimensions) != [dimension]:
         return mistake(f"{where}: {namespace} {metric} has the dimension {dimension}, not {', '.join(dimensions)}")
     if dimensions[dimension] not in DIMENSIONS[dimension]:
-        mistake(f"{where}: {dimension} is {dimensions[dimension]}, and not one of {sorted(DIMENSIONS[dimension])}")
+        mistake(f"{where}: {dimension} is {dimensions[dimension]}; expected one of {sorted(DIMENSIONS[dimension])}")
 
 
 def check_alarm(name: str, alarm: dict, stack: Stack) -> None:
@@ -333,7 +333,7 @@ def check_alarm(name: str, alarm: dict, stack: Stack) -> None:
         measured = {query["Id"]: query["MetricStat"] for query in alarm["Metrics"] if "MetricStat" in query}
         returned = [query for query in alarm["Metrics"] if query.get("ReturnData", True)]
         if len(returned) != 1 or "Expression" not in returned[0]:
-            return mistake(f"{name}: one expression, and nothing else, returns data")
+            return mistake(f"{name}: exactly one expression must return data, and nothing else")
         used = set(re.findall(r"\b[a-z][a-z_0-9]*\b", returned[0]["Expression"]))
         mistake_each(used ^ set(measured), f"{name}: its expression and its metrics differ in {{}}")
         metrics = [each["Metric"] for each in measured.values()]
@@ -346,11 +346,11 @@ def check_alarm(name: str, alarm: dict, stack: Stack) -> None:
     if len(periods) != 1:
         return mistake(f"{name}: its metrics have different periods")
     (period,) = periods
-    # CloudWatch's limits: a day, or a week where the period is an hour or more.
+    # CloudWatch's limits: a day, or a week if the period is an hour or more.
     if period * alarm["EvaluationPeriods"] > (86_400 if period < 3_600 else 7 * 86_400):
         mistake(f"{name}: it looks back further than CloudWatch allows")
     if "TreatMissingData" not in alarm:
-        mistake(f"{name}: it does not say what missing data mean")
+        mistake(f"{name}: TreatMissingData is missing")
     actions = [
         value
         for value, wanted in (
@@ -361,7 +361,7 @@ def check_alarm(name: str, alarm: dict, stack: Stack) -> None:
     ]
     for key in ("AlarmActions", "OKActions"):
         if alarm.get(key) != actions:
-            mistake(f"{name}: {key} is {alarm.get(key)}, and not {actions}")
+            mistake(f"{name}: {key} is {alarm.get(key)}; expected {actions}")
 
 
 def check_dashboard(body: str, stack: Stack) -> None:
@@ -383,28 +383,28 @@ def check_dashboard(body: str, stack: Stack) -> None:
             if cell[0] >= 24:
                 mistake(f"{where} is wider than the dashboard")
             if taken.setdefault(cell, title) != title:
-                mistake(f"{where} lies on {taken[cell]!r}")
+                mistake(f"{where} overlaps {taken[cell]!r}")
         for metric in properties.get("metrics", []):
             namespace, name, dimension, value = metric[:4]
             check_metric(where, namespace, name, {dimension: value}, stack)
             shown.add(name)
             if dimension in ("function", "FunctionName") and value not in stack.resources:
-                mistake(f"{where} is about {value}, which there is not")
+                mistake(f"{where} refers to {value}, which does not exist")
         if widget["type"] == "log":
             groups = re.findall(r"SOURCE '([^']*)'", properties["query"])
             if not groups:
                 mistake(f"{where} names no log group")
-            mistake_each(set(groups) - {"LogGroup", "RedeliveryLogGroup"}, f"{where}: there is no log group {{}}")
+            mistake_each(set(groups) - {"LogGroup", "RedeliveryLogGroup"}, f"{where}: unknown log group {{}}")
             check_query(where, properties["query"])
     missing = METRICS - shown - (set() if "Queue" in stack.resources else {"dead"})
     mistake_each(missing, "the dashboard does not show {}")
 
 
 def check_access_log(name: str, settings: dict | None, stack: Stack) -> None:
-    """It is there where it is wanted, is one line of JSON, and holds nothing that a stranger can choose."""
+    """It exists if and only if it is enabled, is one line of JSON, and contains nothing that a stranger can choose."""
     is_wanted = stack.parameters["AccessLog"] == "Enabled"
     if is_wanted != (settings is not None) or is_wanted != ("AccessLogGroup" in stack.resources):
-        return mistake(f"{name}: its access log is not there where AccessLog says so, and only there")
+        return mistake(f"{name}: its access log must exist if and only if AccessLog is Enabled")
     if settings is None:
         return None
     if settings["DestinationArn"] != "AccessLogGroup.Arn":
@@ -416,16 +416,16 @@ def check_access_log(name: str, settings: dict | None, stack: Stack) -> None:
         variables = set(json.loads(line).values())
     except json.JSONDecodeError as error:
         return mistake(f"{name}: the format of its access log is not JSON: {error.msg}")
-    mistake_each(variables - ACCESS_LOG, f"{name}: its access log has {{}}")
-    mistake_each({"$context.requestId"} - variables, f"{name}: API Gateway takes no format without {{}}")
+    mistake_each(variables - ACCESS_LOG, f"{name}: its access log contains {{}}")
+    mistake_each({"$context.requestId"} - variables, f"{name}: API Gateway requires {{}} in the format")
 
 
 def check_reserved_concurrency(stack: Stack) -> None:
-    """The function that Stripe calls has it, where it is wanted; the queue's has `BatchesAtOnce`."""
+    """Only the function that Stripe calls has it, if it is set; `BatchesAtOnce` limits the queue's function."""
     for name, expected in (("Function", stack.parameters["ReservedConcurrency"] or None), ("RedeliveryFunction", None)):
         given = stack.resources.get(name, {}).get("Properties", {}).get("ReservedConcurrentExecutions")
         if given != expected:
-            mistake(f"{name}: its reserved concurrency is {given}, and not {expected}")
+            mistake(f"{name}: its reserved concurrency is {given}; expected {expected}")
 
 
 def check_policy(name: str, policy: dict) -> None:
@@ -434,7 +434,7 @@ def check_policy(name: str, policy: dict) -> None:
         for key in ("Action", "Resource", "NotAction", "NotResource"):
             values = statement.get(key, [])
             for value in [values] if isinstance(values, str) else values:
-                # X-Ray has no resources.
+                # X-Ray does not support resource ARNs.
                 is_trace = key == "Resource" and statement.get("Sid") == "Trace"
                 if (value == "*" and not is_trace) or key.startswith("Not"):
                     mistake(f"{what}: {key} {value} is too wide")
@@ -443,21 +443,21 @@ def check_policy(name: str, policy: dict) -> None:
 
 
 def check_queues(resources: dict[str, dict]) -> None:
-    """AWS's advice: six times the function's timeout, and the batch window."""
+    """AWS recommends six times the function's timeout plus the batch window."""
     queue, dead_letters = resources["Queue"], resources["DeadLetterQueue"]
     needed = 6 * resources["RedeliveryFunction"]["Timeout"] + resources["QueueEvents"]["MaximumBatchingWindowInSeconds"]
     if queue["VisibilityTimeout"] < needed:
         mistake(f"Queue: VisibilityTimeout is less than {needed}")
     if dead_letters["MessageRetentionPeriod"] < queue["MessageRetentionPeriod"]:
-        mistake("DeadLetterQueue: it keeps messages for less time than Queue")
+        mistake("DeadLetterQueue: its retention period is shorter than Queue's")
     if dead_letters["MaximumMessageSize"] < queue["MaximumMessageSize"]:
-        mistake("DeadLetterQueue: it does not take all that Queue takes")
+        mistake("DeadLetterQueue: its maximum message size is smaller than Queue's")
     if not dead_letters["RedriveAllowPolicy"]["sourceQueueArns"][0].endswith(":" + queue["QueueName"]):
         mistake("DeadLetterQueue: its RedriveAllowPolicy does not name Queue")
 
 
 def check_senders(stack: Stack) -> None:
-    """Messages come from our functions, and from the operators that are named."""
+    """Only our functions and the given operator roles can send messages."""
     for queue, role in (("Queue", "FunctionRole.Arn"), ("DeadLetterQueue", "RedeliveryFunctionRole.Arn")):
         statements = stack.resources[f"{queue}Policy"]["Properties"]["PolicyDocument"]["Statement"]
         denied = [each for each in statements if each.get("Action") == "sqs:SendMessage"]
@@ -468,58 +468,58 @@ def check_senders(stack: Stack) -> None:
             mistake(f"{queue}Policy allows something, or denies it to some only")
 
 
-# What does not depend on parameters.
+# Checks that do not depend on parameters.
 
 
 @functools.cache
 def names_in(path: str) -> set[str]:
-    """The text literals and the fields of structs in a Rust file, without those of its tests."""
+    """String literals and struct fields in a Rust file, without those of its tests."""
     code = (ROOT / path).read_text().split("#[cfg(test)]\nmod tests")[0]
     fields = re.findall(r"^    (?:pub )?([a-z_]+): ", code, re.MULTILINE)
     return set(re.findall(r'"([A-Za-z_0-9]+)"', code)) | set(fields)
 
 
 def names_in_log_line() -> set[str]:
-    """Each outcome is a metric, too."""
+    """Each outcome is also a metric."""
     return names_in("src/record.rs") | names_in("src/outcome.rs")
 
 
 def check_query(where: str, query: str) -> None:
-    """A query of CloudWatch Logs Insights, whose fields are the log line's, or Lambda's own."""
+    """The fields in a query of CloudWatch Logs Insights must belong to the log line or to Lambda."""
     check_codes(where, query)
     query = re.sub(r"""'[^']*'|"[^"]*"|/[^/]*/""", "", query)
     aliases = set(re.findall(r"\bas (\w+)", query))
     words = set(re.findall(r"(?<![\w@])@?[a-z]\w*", query))
     for word in words - names_in_log_line() - INSIGHTS - aliases:
-        mistake(f"{where}: its query names {word}, which the log line does not have")
+        mistake(f"{where}: its query uses {word}, which is not a field of the log line")
 
 
 @functools.cache
 def codes() -> set[str]:
-    """Those of docs/codes.md, which src/code.rs compares with the code's."""
+    """The codes in docs/codes.md, which src/code.rs compares with the code."""
     return set(re.findall(r"^\| `([a-z0-9_]+)`", (ROOT / "docs/codes.md").read_text(), re.MULTILINE))
 
 
 def check_codes(where: str, text: str) -> None:
-    """Where a query compares a code, or a command line chooses one. Commands know `unknown`, too."""
+    """Checks codes in queries and command lines. Commands also accept `unknown`."""
     compared = re.findall(r"""\bcode *!?= *['"]([^'"]*)['"]""", text)
     for values in re.findall(r"\bcode (?:not )?in \[([^]]*)\]", text):
         compared += re.findall(r"""['"]([^'"]*)['"]""", values)
-    mistake_each(set(compared) - codes(), f"{where} names the code {{}}, which docs/codes.md does not have")
+    mistake_each(set(compared) - codes(), f"{where} uses the code {{}}, which is not in docs/codes.md")
     chosen = set(re.findall(r"--code[ =](\S+)", text)) - {"unknown"}
-    mistake_each(chosen - codes(), f"{where} names the code {{}}, which docs/codes.md does not have")
+    mistake_each(chosen - codes(), f"{where} uses the code {{}}, which is not in docs/codes.md")
 
 
 def check_names(where: str, text: str) -> None:
-    """What stands in backticks and has an underscore is a code, a setting or a name of the log line."""
+    """Names in backticks with an underscore must be a code, a setting or a field of the log line."""
     check_codes(where, text)
     known = codes() | names_in_log_line() | names_in("src/settings.rs") | OTHER_NAMES
     names = set(re.findall(r"`([a-z0-9]+(?:_[a-z0-9]+)+)`", text))
-    mistake_each(names - known, f"{where} names `{{}}`, which is neither a code nor known otherwise")
+    mistake_each(names - known, f"{where} uses the unknown name `{{}}`")
 
 
 def check_tables_of_codes(where: str, text: str) -> None:
-    """In a table with a column `code`, each of its names is one."""
+    """Every name in a table's column `code` must be a code."""
     column = None
     for line in text.splitlines():
         cells = [cell.strip() for cell in line.strip().strip("|").split("|")] if line.startswith("|") else []
@@ -529,39 +529,39 @@ def check_tables_of_codes(where: str, text: str) -> None:
             column = cells.index("code") if "code" in cells else -1
         elif column >= 0:
             named = set(re.findall(r"`([^`]*)`", cells[column])) - {"unknown"}
-            mistake_each(named - codes(), f"{where} has the code {{}} in a table, and docs/codes.md does not have it")
+            mistake_each(named - codes(), f"{where} has the code {{}} in a table, which is not in docs/codes.md")
 
 
 def check_variables(resources: dict) -> None:
-    """Each function is given every variable that it knows, so that `sam local invoke --env-vars` can set it."""
+    """Each function must declare every variable that it reads, so that `sam local invoke --env-vars` can set it."""
     in_code = {name for name in names_in("src/environment.rs") if re.fullmatch(r"[A-Z][A-Z_]+", name)}
     in_code -= NOT_OF_THE_TEMPLATE
     given = {}
     for function, others in NOT_OF_THE_FUNCTION.items():
         variables = resources[function]["Properties"]["Environment"]["Variables"]
-        # The memory of both functions is measured with this value.
+        # The tests measure the memory of both functions with this value.
         if variables.get(ALLOCATOR) not in (ROOT / "tests/it/harness/lambda.rs").read_text().split('"'):
-            mistake(f"{function} has another {ALLOCATOR} than tests/it/harness/lambda.rs")
+            mistake(f"{function}: {ALLOCATOR} differs from tests/it/harness/lambda.rs")
         given[function] = set(variables) - {ALLOCATOR}
-        mistake_each(given[function] - in_code, f"{function} is given {{}}, which src/environment.rs does not read")
-        mistake_each(given[function] & others, f"{function} is given {{}}, which is not for it")
-        mistake_each(in_code - others - given[function], f"{function} is not given {{}}")
+        mistake_each(given[function] - in_code, f"{function} declares {{}}, which src/environment.rs does not read")
+        mistake_each(given[function] & others, f"{function} declares {{}}, which it does not read")
+        mistake_each(in_code - others - given[function], f"{function} does not declare {{}}")
     local = json.loads((ROOT / "events/env.json").read_text())
     for function, variables in local.items():
         known = set.union(*given.values()) if function == "Parameters" else given.get(function, set())
-        mistake_each(set(variables) - known, f"events/env.json sets {{}} for {function}, which is not given it")
+        mistake_each(set(variables) - known, f"events/env.json sets {{}} for {function}, which does not declare it")
 
 
 def check_patterns(parameters: dict) -> None:
-    """CloudFormation refuses what it should, and nothing else."""
+    """The patterns accept exactly the valid values."""
     pattern = parameters["ReservedConcurrency"]["AllowedPattern"]
-    for value, is_taken in (("", True), ("1", True), ("200", True), ("0", False), ("-1", False), ("1.5", False), ("a", False)):
-        if bool(re.fullmatch(pattern, value)) != is_taken:
-            mistake(f"ReservedConcurrency: {value!r} is {'refused' if is_taken else 'taken'}")
+    for value, is_valid in (("", True), ("1", True), ("200", True), ("0", False), ("-1", False), ("1.5", False), ("a", False)):
+        if bool(re.fullmatch(pattern, value)) != is_valid:
+            mistake(f"ReservedConcurrency: {value!r} is {'rejected' if is_valid else 'accepted'}")
 
 
 def check_runbook(resources: dict) -> None:
-    """Every alarm names a section of the runbook, and every section on an alarm has one."""
+    """Every alarm names a section of the runbook, and every section about an alarm is named by one."""
     path = "docs/operations.md"
     sections, of_alarms, links = set(), set(), set()
     chapter, in_code = "", False
@@ -584,19 +584,19 @@ def check_runbook(resources: dict) -> None:
                 of_alarms.add(anchor)
         if not in_code:
             links |= set(re.findall(r"\]\(#([^)]*)\)", line))
-    mistake_each(links - sections, f"{path} links to its section {{}}, which there is not")
+    mistake_each(links - sections, f"{path} links to the section {{}}, which does not exist")
     for name, resource in resources.items():
         if resource["Type"] != "AWS::CloudWatch::Alarm":
             continue
         description = resource["Properties"]["AlarmDescription"]
         anchors = re.findall(rf"{re.escape(path)}#([a-z0-9-]+)", description)
         if len(anchors) != 1:
-            mistake(f"{name}: its description does not name one section of {path}")
+            mistake(f"{name}: its description must name exactly one section of {path}")
         mistake_each(set(anchors) - sections, f"{name}: {path} has no section {{}}")
         of_alarms -= set(anchors)
         if len(description) > 1024:
-            mistake(f"{name}: its description is longer than CloudWatch takes")
-    mistake_each(of_alarms, f"{path} has the section {{}} among the alarms, which no alarm names")
+            mistake(f"{name}: its description is longer than CloudWatch allows")
+    mistake_each(of_alarms, f"{path}: no alarm names the section {{}}")
 
 
 if __name__ == "__main__":
