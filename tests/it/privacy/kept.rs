@@ -5,7 +5,7 @@ use stripe_amplitude::translate::redaction::table::{Rule, anywhere, only_in};
 /// Reasons, each with the fields that stay for it.
 pub(crate) const KEPT: &[(&str, &[Rule])] = &[
     (
-        "the ID of an object at Stripe, which opens nothing without a key",
+        "the ID of a Stripe object, which gives no access without a key",
         &[
             only_in(
                 "account",
@@ -438,7 +438,7 @@ pub(crate) const KEPT: &[(&str, &[Rule])] = &[
         ],
     ),
     (
-        "what is sold, and by whom",
+        "what is sold, and the seller",
         &[
             anywhere("arrival_airport_code"),
             anywhere("calculated_statement_descriptor"),
@@ -500,7 +500,7 @@ pub(crate) const KEPT: &[(&str, &[Rule])] = &[
         ],
     ),
     (
-        "what the operator wrote, or named in a system of its own",
+        "text or names chosen by the operator",
         &[
             only_in("*", &["metadata", "payload"]),
             anywhere("account_name"),
@@ -557,7 +557,7 @@ pub(crate) const KEPT: &[(&str, &[Rule])] = &[
         ],
     ),
     (
-        "the operator's pages: how they look, and public links",
+        "the appearance of the operator's pages, and public links",
         &[
             anywhere("background_color"),
             anywhere("background_image_url"),
