@@ -2,15 +2,15 @@
 
 .PHONY: run test check lint instructions artefact pictures privacy soak fuzz bench supply-chain sbom parameters
 
-# KEEP_SERVING=1 keeps serving afterwards, PORT=n uses another port than 3000.
+# KEEP_SERVING=1 keeps serving afterwards, PORT=n serves on another port than 3000.
 run:
 	@cargo run --locked --package stripe-amplitude-cli -- demo $(if $(KEEP_SERVING),--keep-serving) $(if $(PORT),--port $(PORT))
 
 test: .venv/ready
-	@# hello is a benchmark peer without tests.
+	@# hello is a peer of the benchmarks, and has no tests.
 	cargo test --locked --workspace --exclude hello --features $(all)
 	cargo build --locked --package stripe-amplitude-cli --features $(all)
-	@# In a real browser. Without one, the tests are skipped with a message.
+	@# In a real browser; without one, they are skipped, and say so.
 	cd tests/workbench && ../../.venv/bin/python -m unittest --verbose test_workbench
 
 # The screenshots of the workbench for the README and the page's own help: docs/pictures. Needs Chromium and ChromeDriver.
@@ -95,10 +95,10 @@ cargo-fuzz = 0.13.2
 cargo-deny = 0.20.2
 cargo-cyclonedx = 0.5.9
 
-# The function compiles the AWS SDK anyway, so the command line can include it.
+# The function compiles the AWS SDK anyway; so the command line may have it, too.
 all = stripe-amplitude-cli/aws
 
-# Nothing here needs an AWS account, but SAM requires a Region.
+# No account is needed for anything here, but SAM wants to know a Region.
 sam = SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=eu-central-1 .venv-check/bin/sam
 
 # Serves a Parameter Store with the project `demo`, and an Amplitude, for `cargo lambda watch` and `sam local invoke`. For

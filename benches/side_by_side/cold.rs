@@ -48,9 +48,8 @@ pub fn measure(stage: &Stage, effort: Effort, report: &mut Report) {
                 });
                 columns.push((format!("{megabytes} MB"), found));
             }
-            Err(why) => {
-                report.say(&format!("The share of {megabytes} MB is skipped; no control group can be made: {why}"))
-            }
+            Err(why) => report
+                .paragraph(&format!("The share of {megabytes} MB is skipped; no control group can be made: {why}")),
         }
     }
 
@@ -65,24 +64,26 @@ pub fn measure(stage: &Stage, effort: Effort, report: &mut Report) {
         columns.iter().map(|(name, found)| format!("{name}: {}", found[0].to_first_answer.count())).collect();
     let names: Vec<_> = columns.iter().map(|(name, _)| name.as_str()).collect();
     let head = [&[""], &*names].concat();
-    report.say(&format!(
+    report.paragraph(&format!(
         "Medians, with the 10th to 90th percentile in brackets; in milliseconds. \"full\" is without a quota; the others \
          are the share of a core that Lambda gives at that memory size, in periods of 20 ms. Runs per contestant, \
          interleaved: {}. The event has 6 KB; Amplitude responds at once.",
         runs.join(", ")
     ));
-    report.say("**Process start to the first request for work**, by the clock:");
+    report.paragraph("**Process start to the first request for work**, by the clock:");
     report.table(&head, &table(|found| &found.start));
-    report.say("The same in CPU time, which varies less on a busy machine. (At full, for twice as many starts.)");
+    report.paragraph("The same in CPU time, which varies less on a busy machine. (At full, for twice as many starts.)");
     report.table(&head, &table(|found| &found.start_cpu));
-    report.say("**Process start to the response of a first delivery** that is already waiting, all at that share:");
+    report
+        .paragraph("**Process start to the response of a first delivery** that is already waiting, all at that share:");
     report.table(&head, &table(|found| &found.to_first_answer));
-    report.say(
+    report.paragraph(
         "**The first delivery alone**, from invocation to response. The process started at full CPU, like Lambda's init, \
          and got its share before the delivery:",
     );
     report.table(&head, &table(|found| &found.first_delivery));
-    report.say("**Init at full CPU, then the first delivery at the share**: the sum of the medians, as on Lambda.");
+    report
+        .paragraph("**Init at full CPU, then the first delivery at the share**: the sum of the medians, as on Lambda.");
     let rows = contestants.iter().enumerate().map(|(row, contestant)| {
         let start = columns[0].1[row].start.median();
         let cells =
@@ -91,7 +92,7 @@ pub fn measure(stage: &Stage, effort: Effort, report: &mut Report) {
     });
     report.table(&head, &rows.collect::<Vec<_>>());
 
-    report.say("During that first delivery (at full; the maximum of all runs):");
+    report.paragraph("During that first delivery (at full; the maximum of all runs):");
     let (_, at_full) = &columns[0];
     let rows = contestants.iter().zip(at_full).filter(|(contestant, _)| contestant.kind != Kind::Hello);
     let most = |sample: &Sample| sample.percentile(100.0).to_string();

@@ -36,7 +36,7 @@ pub fn measure(_: &Stage, effort: Effort, report: &mut Report) {
         let undisturbed = number(core.percentile(10.0) / floor.percentile(10.0));
         vec![size.to_string(), floor.text(), core.text(), undisturbed, number(core.median() / floor.median())]
     });
-    report.say(
+    report.paragraph(
         "From the signature to the request for Amplitude, without the network; the floor is one HMAC-SHA256 over the body \
          and one copy of it. Microseconds, by criterion: medians of 100 samples, with the 10th to 90th percentile. If other \
          processes share the processor's core, samples form two groups, of which the slower takes some 1.6 times as long; \
@@ -45,12 +45,12 @@ pub fn measure(_: &Stage, effort: Effort, report: &mut Report) {
     let head = ["body, bytes", "floor", "core", "core / floor, fastest tenth", "core / floor, medians"];
     report.table(&head, &rows.collect::<Vec<_>>());
 
-    report.say(
+    report.paragraph(
         "In instructions, under callgrind. It does not support those for SHA-256, so the signature's share is larger.",
     );
     let counted = bench("instructions", &[]);
     let table: Vec<_> = counted.lines().filter(|line| line.starts_with('|')).collect();
-    report.say(&table.join("\n"));
+    report.paragraph(&table.join("\n"));
 }
 
 /// Runs another benchmark of the package, and gives what it printed.

@@ -38,7 +38,7 @@ pub fn measure(stage: &Stage, effort: Effort, report: &mut Report) {
     let (mut rows, mut queue_rows) = (Vec::new(), Vec::new());
     for megabytes in MEMORY {
         if let Err(why) = Share::of(megabytes) {
-            report.say(&format!("Skipped; no control group can be made: {why}"));
+            report.paragraph(&format!("Skipped; no control group can be made: {why}"));
             return;
         }
         let billed = |contestant: &Contestant, amplitude: &Amplitude, what: Arc<dyn Invocations>| {
@@ -78,16 +78,16 @@ pub fn measure(stage: &Stage, effort: Effort, report: &mut Report) {
     }
     stage.aws.delete_queue(&queue);
 
-    report.say(&format!(
+    report.paragraph(&format!(
         "Warm deliveries of 6 KB at each memory size's share of a core, Amplitude responding after 100 ms; {count} of each. \
          Each is billed in whole milliseconds. Prices in us-east-1 on arm64, without the free tier: {GIGABYTE_SECOND} per \
          GB-second, and per million requests {LAMBDA_REQUESTS:.2} for Lambda, {HTTP_API_REQUESTS:.2} for an HTTP API, nothing \
          for a Function URL, {SQS_REQUESTS:.2} for SQS. The durations are this machine's. Cold starts, logs, metrics and \
          traffic are not included.",
     ));
-    report.say("**Direct**, in dollars per million deliveries:");
+    report.paragraph("**Direct**, in dollars per million deliveries:");
     report.table(&["", "MB", "billed ms, median", "mean", "Function URL", "HTTP API"], &rows);
-    report.say(&format!(
+    report.paragraph(&format!(
         "**With `DELIVERY=queue`**, stripe-amplitude, batches of {BATCH}, in dollars per million deliveries. moto stands in for \
          SQS and is slower; most of the webhook's milliseconds are moto's.",
     ));

@@ -89,7 +89,7 @@ pub fn measure(stage: &Stage, effort: Effort, report: &mut Report) {
             rows.push([row, times.to_vec()].concat());
         }
     }
-    report.say(&format!(
+    report.paragraph(&format!(
         "`payment_intent.succeeded` of a subscription, {deliveries} in each row, one after the other in one process. Stripe's \
          API responds after {} ms, Amplitude at once. With one buyer, the objects read for the first event are cached; with \
          a buyer each, every event has its own objects in its own connected account, so no rate limit of the function is \

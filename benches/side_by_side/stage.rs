@@ -141,7 +141,7 @@ impl Stage {
 
     /// Supplies as much as is taken for so long, after a while to warm up. Gives the answers per second, and who was how
     /// busy.
-    pub fn press(&self, running: &Running, warm_up: Duration, time: Duration) -> (f64, Busy) {
+    pub fn saturate(&self, running: &Running, warm_up: Duration, time: Duration) -> (f64, Busy) {
         running.api.supply(usize::MAX / 2);
         std::thread::sleep(warm_up);
         let used = || {

@@ -16,7 +16,7 @@ const CALLS: &str = "trace=openat,getrandom,connect,clone,clone3";
 
 pub fn measure(stage: &Stage, _: Effort, report: &mut Report) {
     let (Some(valgrind), Some(strace)) = (which("valgrind"), which("strace")) else {
-        report.say("Skipped: it needs valgrind and strace.");
+        report.paragraph("Skipped: it needs valgrind and strace.");
         return;
     };
     let queue = stage.aws.queue();
@@ -49,13 +49,15 @@ pub fn measure(stage: &Stage, _: Effort, report: &mut Report) {
         files.push(format!("{}: {}", contestant.name, calls.files.join(", ")));
     }
     stage.aws.delete_queue(&queue);
-    report.say("From the start of the program, including its loading by the system, to the first request for work.");
+    report.paragraph(
+        "From the start of the program, including its loading by the system, to the first request for work.",
+    );
     let head = ["", "instructions", "files opened", "random bytes", "connections", "threads started"];
     report.table(&head, &rows);
-    report.say(
+    report.paragraph(
         "The connection is to the runtime API. The files, with the names under which the system searches for libraries:",
     );
-    report.say(&files.iter().map(|files| format!("- {files}")).collect::<Vec<_>>().join("\n"));
+    report.paragraph(&files.iter().map(|files| format!("- {files}")).collect::<Vec<_>>().join("\n"));
 }
 
 /// Starts it under a tool, lets the tool end when it asks for work, and gives what the tool wrote.

@@ -35,13 +35,13 @@ const HEAD: [&str; 10] =
 
 pub fn measure(stage: &Stage, effort: Effort, report: &mut Report) {
     let (warm_up, time) = (Duration::from_secs(1), effort.choose(Duration::from_secs(5), Duration::from_secs(1)));
-    let press = |contestant: &Contestant, slots: usize, amplitude: &Amplitude, what: Arc<dyn Invocations>| {
+    let saturate = |contestant: &Contestant, slots: usize, amplitude: &Amplitude, what: Arc<dyn Invocations>| {
         let contestant = match slots {
             1 => contestant.clone(),
             _ => contestant.clone().with("AWS_LAMBDA_MAX_CONCURRENCY", slots.to_string()),
         };
         let running = stage.start_with(&contestant, amplitude, what, None);
-        stage.press(&running, warm_up, time)
+        stage.saturate(&running, warm_up, time)
     };
     let amplitudes = [("at once", &stage.prompt), (LATE, &stage.late)];
 
@@ -54,7 +54,7 @@ pub fn measure(stage: &Stage, effort: Effort, report: &mut Report) {
                 if contestant.kind == Kind::Hello && delay != "at once" {
                     continue;
                 }
-                let found = press(&contestant, slots, amplitude, Arc::new(Deliveries::new(Size::Kb6)));
+                let found = saturate(&contestant, slots, amplitude, Arc::new(Deliveries::new(Size::Kb6)));
                 if contestant.kind == Kind::Function && slots == 64 && delay != LATE {
                     ceilings = ceilings_of(found);
                 }
@@ -63,14 +63,14 @@ pub fn measure(stage: &Stage, effort: Effort, report: &mut Report) {
             }
         }
     }
-    report.say(&format!(
+    report.paragraph(&format!(
         "One process of each, {} s, events of 6 KB; everything runs on the same cores. Beside the deliveries per second: how \
          busy each program was, as a share of a core. The runtime API creates and signs the deliveries; it, Amplitude and \
          AWS's proxy have one thread each; \"others\" includes moto and all other load on the machine.",
         time.as_secs()
     ));
     report.table(&HEAD, &rows);
-    report.say(&ceilings);
+    report.paragraph(&ceilings);
 
     let mut rows = Vec::new();
     for slots in SLOTS {
@@ -79,7 +79,7 @@ pub fn measure(stage: &Stage, effort: Effort, report: &mut Report) {
             .named("webhook, DELIVERY=queue")
             .with("DELIVERY", "queue")
             .with("REDELIVERY_QUEUE_URL", &queue);
-        let found = press(&contestant, slots, &stage.prompt, Arc::new(Deliveries::new(Size::Kb6)));
+        let found = saturate(&contestant, slots, &stage.prompt, Arc::new(Deliveries::new(Size::Kb6)));
         rows.push(row(contestant.name, slots, "not called", 1, found));
         stage.aws.delete_queue(&queue);
     }
@@ -89,12 +89,12 @@ pub fn measure(stage: &Stage, effort: Effort, report: &mut Report) {
         for slots in [1, 8] {
             for (delay, amplitude) in amplitudes {
                 let contestant = Contestant::redelivery();
-                let found = press(&contestant, slots, amplitude, Arc::new(Batches::new(messages)));
+                let found = saturate(&contestant, slots, amplitude, Arc::new(Batches::new(messages)));
                 rows.push(row(name, slots, delay, messages, found));
             }
         }
     }
-    report.say("With the queue: what the webhook sends to SQS (moto), and what redelivery sends from there to Batch, in events per second.");
+    report.paragraph("With the queue: what the webhook sends to SQS (moto), and what redelivery sends from there to Batch, in events per second.");
     report.table(&HEAD, &rows);
 }
 

@@ -50,14 +50,14 @@ pub fn measure(stage: &Stage, effort: Effort, report: &mut Report) {
             wall_rows.push([vec![name], wall.to_vec()].concat());
         }
     }
-    report.say(&format!(
+    report.paragraph(&format!(
         "One process of each, one delivery after the other, in {ROUNDS} turns; Amplitude responds at once, so all time is the \
          contestant's. Events: {}.",
         kilobytes.join(", ")
     ));
-    report.say("**CPU time per delivery** of the whole process, in microseconds: the median of the turns, with the 10th to 90th percentile.");
+    report.paragraph("**CPU time per delivery** of the whole process, in microseconds: the median of the turns, with the 10th to 90th percentile.");
     report.table(&["", "CPU µs", "× hello", "× stripe-amplitude"], &cpu_rows);
-    report.say(
+    report.paragraph(
         "**Time per delivery** by the clock, in milliseconds, from invocation to response. It includes the work of the \
          emulator and of the runtime API.",
     );
