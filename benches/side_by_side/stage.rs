@@ -139,8 +139,8 @@ impl Stage {
         Running { process: Process::start(&contestant.command, &variables, share, &log), api }
     }
 
-    /// Supplies as much as is taken for so long, after a while to warm up. Gives the answers per second, and who was how
-    /// busy.
+    /// Supplies as many invocations as the contestant takes during `time`, after a warm-up. Returns the answers per
+    /// second and the CPU shares.
     pub fn saturate(&self, running: &Running, warm_up: Duration, time: Duration) -> (f64, Busy) {
         running.api.supply(usize::MAX / 2);
         std::thread::sleep(warm_up);
