@@ -49,7 +49,7 @@ pub fn measure(stage: &Stage, effort: Effort, report: &mut Report) {
                 columns.push((format!("{megabytes} MB"), found));
             }
             Err(why) => report
-                .paragraph(&format!("The share of {megabytes} MB is skipped; no control group can be made: {why}")),
+                .paragraph(&format!("The share of {megabytes} MB is skipped: cannot create a control group: {why}")),
         }
     }
 

@@ -38,7 +38,7 @@ pub fn measure(stage: &Stage, effort: Effort, report: &mut Report) {
     let (mut rows, mut queue_rows) = (Vec::new(), Vec::new());
     for megabytes in MEMORY {
         if let Err(why) = Share::of(megabytes) {
-            report.paragraph(&format!("Skipped; no control group can be made: {why}"));
+            report.paragraph(&format!("Skipped: cannot create a control group: {why}"));
             return;
         }
         let billed = |contestant: &Contestant, amplitude: &Amplitude, what: Arc<dyn Invocations>| {

@@ -51,8 +51,8 @@ pub fn measure(stage: &Stage, effort: Effort, report: &mut Report) {
         }
     }
     report.paragraph(&format!(
-        "One process of each, one delivery after the other, in {ROUNDS} turns; Amplitude responds at once, so all time is the \
-         contestant's. Events: {}.",
+        "One process of each, one delivery after the other, in {ROUNDS} turns; Amplitude responds at once, so all time is \
+         overhead. Events: {}.",
         kilobytes.join(", ")
     ));
     report.paragraph("**CPU time per delivery** of the whole process, in microseconds: the median of the turns, with the 10th to 90th percentile.");
