@@ -460,6 +460,13 @@ async fn what_amplitude_refuses_is_written_down_with_the_reason_and_the_rest_is_
     let same = ["--from-file", "stripe-amplitude-shop.rejected.ndjson", "--yes"];
     let ended = world.run(&same);
     assert!(ended.error.contains("choose another one with --rejected"), "{ended:?}");
+    // Each step writes a new cursor over the old one.
+    for (rejected, cursor) in [("one.ndjson", "one.ndjson"), ("one.ndjson", "./one.ndjson")] {
+        let files = ["--rejected", rejected, "--cursor", cursor];
+        let ended = world.run(&[&same[..], &files].concat());
+        assert_eq!(ended.code, Some(2), "{ended:?}");
+        assert!(ended.error.contains("choose another one with --cursor"), "{ended:?}");
+    }
     let ended = world.run(&[&same[..], &["--rejected", "again.ndjson"]].concat());
     assert_eq!(
         (ended.code, ended.out.as_str()),

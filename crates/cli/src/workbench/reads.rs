@@ -20,7 +20,8 @@ use stripe_amplitude::stripe::references::source::{Access, ObjectSource, Referen
 use stripe_amplitude::translate::{Context, resolve};
 use stripe_emulator::Emulator;
 
-use super::exchange::{DELIVERY, milliseconds, without_user};
+use super::exchange::{DELIVERY, milliseconds};
+use crate::http::without_user;
 use crate::explanation::{Explanation, Fate, Translated};
 
 const KNOWS_NO_MORE: &str = "the local Stripe does not know more of it";
