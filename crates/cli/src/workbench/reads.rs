@@ -21,8 +21,8 @@ use stripe_amplitude::translate::{Context, resolve};
 use stripe_emulator::Emulator;
 
 use super::exchange::{DELIVERY, milliseconds};
-use crate::http::without_user;
 use crate::explanation::{Explanation, Fate, Translated};
+use crate::http::without_user;
 
 const KNOWS_NO_MORE: &str = "the local Stripe does not know more of it";
 
