@@ -353,8 +353,11 @@ pub fn signing_secret(text: &str) -> Result<SecretString, Problem> {
     Ok(text.into())
 }
 
-/// Likewise, an API key of Amplitude.
-fn amplitude_key(text: &str) -> Result<SecretString, Problem> {
+/// Likewise, a key of Amplitude.
+///
+/// # Errors
+/// What the text is instead.
+pub fn amplitude_key(text: &str) -> Result<SecretString, Problem> {
     let text = value(text)?;
     let is_of_stripe = [&STRIPE_API_KEYS[..], &STRIPE_ENDPOINT_IDS, &[STRIPE_SIGNING_SECRET]];
     if is_of_stripe.iter().any(|prefixes| begins_with(text, prefixes)) {

@@ -134,7 +134,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
     let livemode = api.as_ref().map(|api| !api.is_test());
     let knowledge = Knowledge {
         http: http.clone(),
-        secret_keys: SecretKeys::given(),
+        secret_keys: SecretKeys::given()?,
         oldest: arguments.oldest()?.unwrap_or(now),
         expected: livemode.map(|livemode| delivery.destination(Some(livemode)).key),
         assume_missing: arguments.assume_missing,

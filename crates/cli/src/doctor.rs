@@ -423,7 +423,14 @@ impl Doctor {
                 Err(error @ DeliveryError::InvalidApiKey) => Finding::problem(format!("{key}: {error}")),
                 Err(error) => Finding::problem(format!("{amplitude}, asked with {key}: {error}")),
             })?;
-            let Some(secret_key) = secret.given() else {
+            let given = match secret.given_and_checked() {
+                Ok(given) => given,
+                Err(words) => {
+                    report.tell(Finding::problem(words))?;
+                    continue;
+                }
+            };
+            let Some(secret_key) = given else {
                 report.tell(Finding::skipped(format!(
                     "whether {key} is the project that you look at in Amplitude: {} is not set; it takes {}",
                     secret.variable, secret.meaning

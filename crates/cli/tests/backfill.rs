@@ -288,6 +288,13 @@ async fn what_amplitude_may_have_for_longer_than_it_remembers_is_looked_up_first
     let wrong = with("other", &["--yes"]);
     assert_eq!(wrong.code, Some(1));
     assert!(wrong.error.contains("does not know the keys") && !wrong.error.contains("other"), "{wrong:?}");
+    let before = world.amplitude.requests().requests;
+    let of_stripe = with("sk_live_hidden", &["--yes"]);
+    assert!(
+        of_stripe.error.contains("AMPLITUDE_SECRET_KEY holds a key, a secret or an ID of Stripe's"),
+        "{of_stripe:?}"
+    );
+    assert!(!of_stripe.error.contains("hidden") && world.amplitude.requests().requests == before);
     let dry = with("secret", &["--dry-run"]);
     assert!(dry.out.contains(&format!("{:>10}  events\n", old.div_ceil(2))), "{dry:?}");
     let right = with("secret", &["--yes"]);
