@@ -554,10 +554,14 @@ def check_variables(resources: dict) -> None:
 
 def check_patterns(parameters: dict) -> None:
     """CloudFormation refuses what it should, and nothing else."""
-    pattern = parameters["ReservedConcurrency"]["AllowedPattern"]
-    for value, is_taken in (("", True), ("1", True), ("200", True), ("0", False), ("-1", False), ("1.5", False), ("a", False)):
-        if bool(re.fullmatch(pattern, value)) != is_taken:
-            mistake(f"ReservedConcurrency: {value!r} is {'refused' if is_taken else 'taken'}")
+    concurrency = {"": True, "1": True, "200": True, "0": False, "-1": False, "1.5": False, "a": False}
+    # They are sent keys.
+    url = {"": True, "https://a.example/b": True, "http://a.example/b": False, "a.example": False, " https://a": False}
+    urls = {name: url for name in ("AmplitudeUrl", "AmplitudeBatchUrl", "StripeApiUrl")}
+    for name, values in {"ReservedConcurrency": concurrency, **urls}.items():
+        for value, is_taken in values.items():
+            if bool(re.fullmatch(parameters[name]["AllowedPattern"], value)) != is_taken:
+                mistake(f"{name}: {value!r} is {'refused' if is_taken else 'taken'}")
 
 
 def check_runbook(resources: dict) -> None:
