@@ -35,7 +35,7 @@ use crate::stripe::api::{self, Api};
 use crate::stripe::event_types;
 use crate::stripe::events::{Filter, REACH};
 use crate::terminal::{self, count, wrap};
-use crate::{clock, http, input, key, projects};
+use crate::{clock, http, input, key, projects, stripe};
 
 /// Send events of the past to Amplitude, as the function would have
 ///
@@ -68,7 +68,7 @@ pub(crate) struct Arguments {
     #[arg(long)]
     undelivered: bool,
     /// The events of an account that is connected to the key's platform
-    #[arg(long, value_name = "acct_…")]
+    #[arg(long, value_name = "acct_…", value_parser = stripe::account)]
     account: Option<String>,
     /// The label of the account's signing secret, where the project has several: its events have it as `stripe_source`
     #[arg(long, value_name = "LABEL")]

@@ -123,9 +123,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
             None
         }
         Ok(parameters) if parameters.is_empty() => {
-            report.tell(Finding::problem(format!(
-                "there is no project {name}: nothing is under {folder}/; look at the name, the account and the Region"
-            )))?;
+            report.tell(Finding::problem(format!("there is no project {name}: {}", projects.absence(&name))))?;
             None
         }
         Ok(parameters) => {

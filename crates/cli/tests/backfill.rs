@@ -556,6 +556,11 @@ async fn keys_are_named_with_what_they_need() {
         assert!(ended.error.contains(words) && (key.is_empty() || !ended.error.contains(key)), "{ended:?}");
     }
     assert_eq!(with(&world.stripe.restricted_key(&[Permission::EventsRead])).code, Some(0));
+    for no_account in ["foo", "", "acct_", "acct_1\nx", "acct_…"] {
+        let ended = world.backfill(1, &["--account", no_account]);
+        assert_eq!(ended.code, Some(2), "{ended:?}");
+        assert!(ended.error.contains("it takes the ID of a connected account, which starts with acct_"), "{ended:?}");
+    }
     let ended = world.backfill(1, &["--account", "acct_unknown"]);
     assert!(ended.error.contains("acct_unknown has to be connected"), "{ended:?}");
 }
