@@ -554,10 +554,14 @@ def check_variables(resources: dict) -> None:
 
 def check_patterns(parameters: dict) -> None:
     """The patterns accept exactly the valid values."""
-    pattern = parameters["ReservedConcurrency"]["AllowedPattern"]
-    for value, is_valid in (("", True), ("1", True), ("200", True), ("0", False), ("-1", False), ("1.5", False), ("a", False)):
-        if bool(re.fullmatch(pattern, value)) != is_valid:
-            mistake(f"ReservedConcurrency: {value!r} is {'rejected' if is_valid else 'accepted'}")
+    concurrency = {"": True, "1": True, "200": True, "0": False, "-1": False, "1.5": False, "a": False}
+    # Keys are sent there.
+    url = {"": True, "https://a.example/b": True, "http://a.example/b": False, "a.example": False, " https://a": False}
+    urls = {name: url for name in ("AmplitudeUrl", "AmplitudeBatchUrl", "StripeApiUrl")}
+    for name, values in {"ReservedConcurrency": concurrency, **urls}.items():
+        for value, is_valid in values.items():
+            if bool(re.fullmatch(parameters[name]["AllowedPattern"], value)) != is_valid:
+                mistake(f"{name}: {value!r} is {'rejected' if is_valid else 'accepted'}")
 
 
 def check_runbook(resources: dict) -> None:

@@ -353,8 +353,11 @@ pub fn signing_secret(text: &str) -> Result<SecretString, Problem> {
     Ok(text.into())
 }
 
-/// Likewise, an API key of Amplitude.
-fn amplitude_key(text: &str) -> Result<SecretString, Problem> {
+/// Likewise, a key of Amplitude.
+///
+/// # Errors
+/// What the text is instead.
+pub fn amplitude_key(text: &str) -> Result<SecretString, Problem> {
     let text = value(text)?;
     let is_of_stripe = [&STRIPE_API_KEYS[..], &STRIPE_ENDPOINT_IDS, &[STRIPE_SIGNING_SECRET]];
     if is_of_stripe.iter().any(|prefixes| begins_with(text, prefixes)) {
@@ -372,7 +375,9 @@ pub fn stripe_key(text: &str, is_live: bool) -> Result<SecretString, Problem> {
     if text.starts_with("pk_") {
         return Err(Problem::PublishableKey);
     }
-    if begins_with(text, &STRIPE_ENDPOINT_IDS) || text.starts_with(STRIPE_SIGNING_SECRET) || is_amplitude_key(text) {
+    let is_another = begins_with(text, &STRIPE_ENDPOINT_IDS) || text.starts_with(STRIPE_SIGNING_SECRET);
+    // No header can hold a line break, and no key has a space.
+    if is_another || is_amplitude_key(text) || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(Problem::NotAStripeKey);
     }
     match is_live {
@@ -514,6 +519,37 @@ pub(crate) mod tests {
             let error = project(&parameters).delivery.unwrap_err().to_string();
             assert!(error.contains(words), "{error}");
             assert!(!error.contains("hidden") && !error.contains(&hexadecimal), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_key_of_stripes_is_named_and_concerns_only_the_events_that_need_it() {
+        let hexadecimal = "0123456789abcdef".repeat(2);
+        for (name, text, problem) in [
+            ("stripe-api-key", " rk_live_1\n", None),
+            ("stripe-api-key/eu", "sk_live_1", None),
+            ("stripe-test-api-key", "rk_test_1", None),
+            ("stripe-api-key", "rk_test_1", Some(Problem::TestKey)),
+            ("stripe-api-key/eu", "sk_test_1", Some(Problem::TestKey)),
+            ("stripe-test-api-key", "rk_live_1", Some(Problem::LiveKey)),
+            ("stripe-test-api-key/eu", "sk_live_1", Some(Problem::LiveKey)),
+            ("stripe-api-key", "pk_live_1", Some(Problem::PublishableKey)),
+            ("stripe-test-api-key", "pk_test_1", Some(Problem::PublishableKey)),
+            ("stripe-api-key", "whsec_1", Some(Problem::NotAStripeKey)),
+            ("stripe-api-key", "we_1", Some(Problem::NotAStripeKey)),
+            ("stripe-api-key", &hexadecimal, Some(Problem::NotAStripeKey)),
+            ("stripe-api-key", "\"rk_live_1\"", Some(Problem::Quoted)),
+            ("stripe-api-key", " ", Some(Problem::Empty)),
+            // Otherwise it would look as if Stripe could not be reached.
+            ("stripe-api-key", "rk_live_1\nrk_live_2", Some(Problem::NotAStripeKey)),
+            ("stripe-api-key", "rk_live_1 # of the shop", Some(Problem::NotAStripeKey)),
+            ("stripe-api-key", "rk_live_1\u{200b}", Some(Problem::NotAStripeKey)),
+            ("stripe-test-api-key", "rk_test_…", Some(Problem::NotAStripeKey)),
+        ] {
+            let delivery = project(&[COMPLETE[0], COMPLETE[1], (name, text)]).delivery.unwrap();
+            let key = delivery.stripe_key(name);
+            assert_eq!(key.as_ref().err().map(|error| error.problem().clone()), problem, "{name} {text:?}");
+            assert_eq!(key.ok().flatten().map(SecretString::expose_secret), problem.is_none().then(|| text.trim()));
         }
     }
 

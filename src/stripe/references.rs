@@ -334,6 +334,27 @@ pub(crate) mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn what_was_read_for_an_account_or_with_a_key_is_not_given_to_another() {
+        let key = "rk_live_1".into();
+        let references = references(FakeStripe::default(), ReadRate::WEBHOOK);
+        let of = |account: Option<&str>, parameter: &str| Access {
+            account: account.map(str::to_owned),
+            parameter: parameter.to_owned(),
+            ..access(&key)
+        };
+        let accesses = [of(None, "/p/stripe-api-key"), of(Some("acct_1"), "/p/stripe-api-key")];
+        let others =
+            [of(Some("acct_2"), "/p/stripe-api-key"), of(None, "/p/stripe-api-key/eu"), of(None, "/q/stripe-api-key")];
+        for (index, access) in accesses.iter().chain(&others).enumerate() {
+            for requests in [1, 0] {
+                let read = references.read(access, &customer("cus_1"), Turn::First, soon()).await;
+                assert_eq!((read.result, read.requests), (Ok(Found::Nothing), requests), "{access:?}");
+            }
+            assert_eq!(references.source.reads(), index + 1);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_connection_that_breaks_costs_a_second_read_and_nothing_else_does() {
         let key = "rk_live_1".into();
         for (error, reads) in [

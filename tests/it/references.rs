@@ -382,6 +382,27 @@ async fn refunds_and_disputes_are_the_payers_before_and_after_the_payment() {
 }
 
 #[tokio::test]
+async fn each_path_is_tried_on_the_payment_of_a_refund_or_dispute_first_and_then_on_itself() {
+    let settings = json!({"references": "follow", "user_id_paths": ["metadata.user_id", "metadata.other"],
+        "events": {"add": ["refund.created", "charge.dispute.created"]}});
+    let shop = Shop::start(&settings).await;
+    for (number, place, user) in [(1, Place::Payment, USER), (2, Place::Customer, "of the reversal")] {
+        let purchase = Purchase::new(number, Kind::OneOff, place);
+        purchase.put(&shop.stripe);
+        for version in VERSIONS {
+            for mut event in purchase.reversals(version) {
+                event["data"]["object"]["metadata"] = json!({"other": "of the reversal"});
+                assert_eq!(shop.user_of(&event).await, user, "{} {version}", event["type"]);
+                // A charge, where there is no PaymentIntent.
+                event["data"]["object"]["payment_intent"] = Value::Null;
+                event["id"] = format!("{}c", event["id"].as_str().unwrap()).into();
+                assert_eq!(shop.user_of(&event).await, user, "{} {version}", event["type"]);
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn what_the_event_holds_is_not_read() {
     let shop = Shop::following(&PATHS).await;
     let purchase = Purchase::new(1, Kind::Subscription, Place::Subscription);

@@ -10,6 +10,7 @@
 //! `UnknownOperationException`.
 
 pub mod error;
+mod guard;
 pub mod parameter_store;
 pub mod queue;
 pub mod server;

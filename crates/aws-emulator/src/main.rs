@@ -1,7 +1,6 @@
 //! The emulator as a program: options in, one line out, serve.
 
-use std::error::Error;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
@@ -36,18 +35,21 @@ const MAX_RECEIVE_COUNT: u32 = 100;
 async fn main() -> ExitCode {
     match run(&Options::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
+        // Nobody reads where it listens: it ends quietly, with what a shell says of that.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::from(141),
         Err(error) => {
-            eprintln!("aws-emulator: {error}");
+            let _ = writeln!(io::stderr(), "aws-emulator: {error}");
             ExitCode::FAILURE
         }
     }
 }
 
-async fn run(options: &Options) -> Result<(), Box<dyn Error>> {
-    let listener = TcpListener::bind(options.listen).await.map_err(|error| format!("{}: {error}", options.listen))?;
+async fn run(options: &Options) -> io::Result<()> {
+    let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", options.listen));
+    let listener = TcpListener::bind(options.listen).await.map_err(named)?;
     let address = format!("http://{}", listener.local_addr()?);
     let emulator = Emulator::new(&address);
-    let mut stdout = std::io::stdout();
+    let mut stdout = io::stdout();
     writeln!(stdout, "aws-emulator listening on {address}")?;
     for name in &options.queue {
         let dead_letters = format!("{name}-dead-letters");
@@ -56,6 +58,5 @@ async fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         writeln!(stdout, "{url}\n{dead_letters_url}")?;
     }
     stdout.flush()?;
-    emulator.serve(listener).await?;
-    Ok(())
+    emulator.serve(listener).await
 }

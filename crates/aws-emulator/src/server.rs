@@ -10,6 +10,7 @@ use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, Response, StatusCode, header};
 use tokio::net::TcpListener;
 
+use crate::guard::is_of_a_page;
 use crate::queue::Waiting;
 use crate::service::Services;
 
@@ -65,7 +66,7 @@ impl Emulator {
 
 async fn answer(State(emulator): State<Emulator>, headers: HeaderMap, body: Bytes) -> Response<Body> {
     // A page of a browser cannot set this header without asking, and STS is asked with a signature.
-    if headers.contains_key(header::ORIGIN) || !headers.contains_key(header::AUTHORIZATION) {
+    if is_of_a_page(&headers) || !headers.contains_key(header::AUTHORIZATION) {
         return text(
             StatusCode::FORBIDDEN,
             "text/plain",

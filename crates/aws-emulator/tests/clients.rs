@@ -138,5 +138,29 @@ async fn what_is_not_signed_or_comes_from_a_page_is_refused() {
     assert_eq!(request().send().await.unwrap().status(), 403);
     let signed = || request().header("authorization", "AWS4-HMAC-SHA256 Credential=a");
     assert_eq!(signed().send().await.unwrap().status(), 400, "there is no such queue");
-    assert_eq!(signed().header("origin", "http://shop.example.com").send().await.unwrap().status(), 403);
+    for (name, value, status) in [
+        ("origin", "http://shop.example.com", 403),
+        // A name of the world's that leads here.
+        ("host", "shop.example.com:8093", 403),
+        ("host", "127.0.0.1.example.com", 403),
+        ("host", "host.docker.internal:8093", 400),
+        ("host", "emulator:8093", 400),
+        ("host", "[::1]:8093", 400),
+    ] {
+        assert_eq!(signed().header(name, value).send().await.unwrap().status(), status, "{name} {value}");
+    }
+}
+
+/// Whoever waited for the address is gone.
+#[cfg(unix)]
+#[test]
+fn a_closed_pipe_ends_it_quietly() {
+    let (output, closed) = std::io::pipe().unwrap();
+    drop(output);
+    let ended = std::process::Command::new(env!("CARGO_BIN_EXE_aws-emulator"))
+        .args(["--listen", "127.0.0.1:0"])
+        .stdout(closed)
+        .output()
+        .unwrap();
+    assert_eq!((ended.status.code(), ended.stderr), (Some(141), vec![]));
 }

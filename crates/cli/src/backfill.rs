@@ -35,7 +35,7 @@ use crate::stripe::api::{self, Api};
 use crate::stripe::event_types;
 use crate::stripe::events::{Filter, REACH};
 use crate::terminal::{self, count, wrap};
-use crate::{clock, http, input, key, projects};
+use crate::{clock, http, input, key, projects, stripe};
 
 /// Send events of the past to Amplitude, as the function would have
 ///
@@ -68,7 +68,7 @@ pub(crate) struct Arguments {
     #[arg(long)]
     undelivered: bool,
     /// The events of an account that is connected to the key's platform
-    #[arg(long, value_name = "acct_…")]
+    #[arg(long, value_name = "acct_…", value_parser = stripe::account)]
     account: Option<String>,
     /// The label of the account's signing secret, where the project has several: its events have it as `stripe_source`
     #[arg(long, value_name = "LABEL")]
@@ -113,7 +113,8 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
         file.clone().unwrap_or_else(|| format!("stripe-amplitude-{project}.{kind}").into())
     };
     let rejected = file_of(&arguments.rejected, "rejected.ndjson");
-    arguments.check(&rejected)?;
+    let cursor = file_of(&arguments.cursor, "cursor.json");
+    arguments.check(&rejected, &cursor)?;
 
     let http = http::build()?;
     let amplitude = import::place(delivery.settings.amplitude_region)?;
@@ -123,7 +124,6 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
     };
     let until = arguments.until.unwrap_or(if api.is_some() { now } else { i64::MAX });
     let job = arguments.job(&delivery, api.as_ref(), &amplitude);
-    let cursor = file_of(&arguments.cursor, "cursor.json");
     // A dry run changes nothing.
     let _lock = (!arguments.dry_run).then(|| Lock::take(&cursor)).transpose()?;
     let (cursor, is_resumed) = Cursor::open(&cursor, job, until)?;
@@ -134,7 +134,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
     let livemode = api.as_ref().map(|api| !api.is_test());
     let index = ExportIndex {
         http: http.clone(),
-        secret_keys: SecretKeys::given(),
+        secret_keys: SecretKeys::given()?,
         oldest: arguments.oldest()?.unwrap_or(now),
         expected: livemode.map(|livemode| delivery.destination(Some(livemode)).key),
         assume_missing: arguments.assume_missing,
@@ -200,11 +200,15 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
 }
 
 impl Arguments {
-    fn check(&self, rejected: &Path) -> Result<(), Usage> {
+    fn check(&self, rejected: &Path, cursor: &Path) -> Result<(), Usage> {
+        // A file that is not there yet has a name only.
+        let place = |file: &Path| file.canonicalize().or_else(|_| std::path::absolute(file)).ok();
+        let is_same = |one: &Path, other: &Path| place(one).is_some_and(|one| place(other) == Some(one));
+        if is_same(cursor, rejected) {
+            let text = "what cannot be sent would go into the cursor's file, which is written anew all the time; choose another one with --cursor";
+            return Err(Usage(text.to_owned()));
+        }
         let Some(file) = &self.from_file else { return Ok(()) };
-        let is_same = |one: &Path, other: &Path| {
-            one.canonicalize().ok().is_some_and(|one| other.canonicalize().is_ok_and(|other| one == other))
-        };
         if is_same(file, rejected) {
             let text = "what cannot be sent would go into the file that is read; choose another one with --rejected";
             return Err(Usage(text.to_owned()));

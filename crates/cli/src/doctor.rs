@@ -123,9 +123,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
             None
         }
         Ok(parameters) if parameters.is_empty() => {
-            report.tell(Finding::problem(format!(
-                "there is no project {name}: nothing is under {folder}/; look at the name, the account and the Region"
-            )))?;
+            report.tell(Finding::problem(format!("there is no project {name}: {}", projects.absence(&name))))?;
             None
         }
         Ok(parameters) => {
@@ -423,7 +421,14 @@ impl Doctor {
                 Err(error @ DeliveryError::InvalidApiKey) => Finding::problem(format!("{key}: {error}")),
                 Err(error) => Finding::problem(format!("{amplitude}, asked with {key}: {error}")),
             })?;
-            let Some(secret_key) = secret.given() else {
+            let given = match secret.given_and_checked() {
+                Ok(given) => given,
+                Err(words) => {
+                    report.tell(Finding::problem(words))?;
+                    continue;
+                }
+            };
+            let Some(secret_key) = given else {
                 report.tell(Finding::skipped(format!(
                     "whether {key} is the project that you look at in Amplitude: {} is not set; it takes {}",
                     secret.variable, secret.meaning

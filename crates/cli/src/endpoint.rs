@@ -53,7 +53,7 @@ impl Endpoint {
 
     /// The same without the latter.
     pub(crate) fn unreachable(&self, error: &reqwest::Error) -> String {
-        let url = &self.url;
+        let url = http::without_user(&self.url);
         if error.is_builder() {
             return format!("{url} is not a URL");
         }

@@ -5,7 +5,7 @@ use std::io::IsTerminal as _;
 
 use secrecy::{ExposeSecret as _, SecretString};
 use stripe_amplitude::amplitude::AmplitudeKey;
-use stripe_amplitude::projects::parameters;
+use stripe_amplitude::projects::parameters::{self, Problem};
 use stripe_amplitude::stripe::signature::SigningSecret;
 
 use crate::terminal::{self, wrap};
@@ -89,11 +89,18 @@ impl Key {
         let Self { variable, meaning } = self;
         let text = key.expose_secret();
         let is_of_stripe = [STRIPE.variable, STRIPE_RESTRICTED.variable].contains(&variable);
-        let is = match MISTAKEN_FOR_A_KEY.iter().find(|(start, _)| is_of_stripe && text.starts_with(start)) {
-            Some((_, is)) => is,
-            None => return Ok(key),
+        let is = if is_of_stripe {
+            let mistaken = MISTAKEN_FOR_A_KEY.iter().find(|(start, _)| text.starts_with(start));
+            mistaken.map(|(_, is)| *is)
+        } else {
+            match parameters::amplitude_key(text) {
+                Ok(_) => None,
+                Err(Problem::OfStripe) => Some("a key, a secret or an ID of Stripe's"),
+                Err(problem) => return Err(format!("{variable} {problem}")),
+            }
         };
-        Err(format!("{variable} holds {is}; it takes {meaning}"))
+        is.map_or(Ok(()), |is| Err(format!("{variable} holds {is}; it takes {meaning}")))?;
+        Ok(key)
     }
 
     /// From the environment, or from whoever sits at the terminal.
@@ -149,8 +156,22 @@ mod tests {
             let error = checked(STRIPE, text).unwrap_err();
             let start = format!("STRIPE_SECRET_KEY holds {words}");
             assert!(error.starts_with(&start) && error.contains("sk_…") && !error.contains("hidden"), "{error}");
-            assert!(checked(AMPLITUDE, text).is_ok());
         }
         assert!(checked(STRIPE, "sk_test_x").is_ok() && checked(STRIPE, "rk_live_x").is_ok());
+    }
+
+    /// Amplitude would be sent it.
+    #[test]
+    fn nothing_of_stripes_is_taken_for_a_key_of_amplitudes() {
+        for key in [AMPLITUDE, AMPLITUDE_SECRET, AMPLITUDE_TEST_SECRET] {
+            let Key { variable, meaning } = key;
+            let checked = |text: &str| key.checked(text.into()).map(drop);
+            for text in ["sk_live_hidden", "rk_live_hidden", "pk_live_hidden", "whsec_hidden", "we_hidden"] {
+                let error = format!("{variable} holds a key, a secret or an ID of Stripe's; it takes {meaning}");
+                assert_eq!(checked(text), Err(error));
+            }
+            assert_eq!(checked("'hidden'"), Err(format!("{variable} is in quotation marks; write it without them")));
+            assert_eq!(checked("0123456789abcdef0123456789abcdef"), Ok(()));
+        }
     }
 }

@@ -348,7 +348,7 @@ impl Projects {
 
 fn parse(text: &str) -> Result<HashMap<ProjectName, Vec<Parameter>>, String> {
     let mut projects = HashMap::new();
-    for (name, project) in text.parse::<Table>().map_err(|error| error.to_string())? {
+    for (name, project) in text.parse::<Table>().map_err(|error| malformed(text, &error))? {
         let Value::Table(project) = project else {
             return Err(format!("`{name}` is not a table; write [{name}] above the parameters of a project"));
         };
@@ -373,6 +373,14 @@ fn parse(text: &str) -> Result<HashMap<ProjectName, Vec<Parameter>>, String> {
         return Err("it names no project; write [demo], and the parameters below it".to_owned());
     }
     Ok(projects)
+}
+
+/// What is wrong with the TOML, and where. The library's own text shows the line, which may hold a secret.
+fn malformed(text: &str, error: &toml::de::Error) -> String {
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    let line = before.matches('\n').count() + 1;
+    let column = before.chars().rev().take_while(|character| *character != '\n').count() + 1;
+    format!("line {line}, column {column}: {}", error.message())
 }
 
 impl ProjectSource for Projects {
@@ -433,7 +441,10 @@ mod tests {
     #[test]
     fn an_error_says_where() {
         for (text, words) in [
-            ("[shop]\nstripe-signing-secret = whsec_a", "line 2"),
+            ("[shop]\nstripe-signing-secret = whsec_hidden", "line 2, column 25: "),
+            ("[shop]\namplitude-api-key = \"ключ\" \"hidden", "line 2, column 28: "),
+            ("[shop]\nstripe-signing-secret = \"whsec_hidden", "line 2, column "),
+            ("[shop]\n\"hidden\" = 1\nhidden = 2", "line 3, column 1: "),
             ("stripe-signing-secret = \"whsec_a\"", "write [stripe-signing-secret]"),
             ("[\"a b\"]", "[a b]: a project's name"),
             ("[shop]\namplitude-api-key = 7", "`amplitude-api-key` of [shop]"),
@@ -441,7 +452,7 @@ mod tests {
             ("", "names no project"),
         ] {
             let error = parse(text).unwrap_err();
-            assert!(error.contains(words), "{error}");
+            assert!(error.contains(words) && !error.contains("hidden"), "{error}");
         }
     }
 

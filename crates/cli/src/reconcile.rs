@@ -28,7 +28,7 @@ use crate::stripe::api::{self, Api};
 use crate::stripe::event_types;
 use crate::stripe::events::{Filter, OldestFirst, REACH};
 use crate::terminal::{self, count, wrap};
-use crate::{clock, http, projects};
+use crate::{clock, http, projects, stripe};
 
 /// Compare a day in Stripe with the same day in Amplitude, event by event
 ///
@@ -55,7 +55,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "2026-11-20", value_parser = clock::parse_day)]
     day: i64,
     /// The events of an account that is connected to the key's platform
-    #[arg(long, value_name = "acct_…")]
+    #[arg(long, value_name = "acct_…", value_parser = stripe::account)]
     account: Option<String>,
     /// The label of the account's signing secret, where the project has several: its events have it as `stripe_source`
     #[arg(long, value_name = "LABEL")]

@@ -370,7 +370,7 @@ impl Setup {
 
     /// The key to write, if it is not what is there.
     fn new_amplitude_key(&self, found: &Found) -> Result<Option<SecretString>, String> {
-        match (&found.amplitude_key, key::AMPLITUDE.given()) {
+        match (&found.amplitude_key, key::AMPLITUDE.given_and_checked()?) {
             (None, _) => key::AMPLITUDE.required().map(Some),
             // One thing at a time.
             (Some(_), _) if self.arguments.rotate => Ok(None),

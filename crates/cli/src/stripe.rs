@@ -27,3 +27,14 @@ pub(crate) fn headers(signature: &str) -> HeaderMap {
     });
     headers.collect()
 }
+
+/// The ID of a connected account, as an argument.
+///
+/// # Errors
+/// A sentence that says what it is.
+pub(crate) fn account(text: &str) -> Result<String, String> {
+    let rest = text.strip_prefix("acct_").unwrap_or_default();
+    let is_id = !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    let error = || "it takes the ID of a connected account, which starts with acct_".to_owned();
+    is_id.then(|| text.to_owned()).ok_or_else(error)
+}

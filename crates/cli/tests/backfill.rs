@@ -288,6 +288,13 @@ async fn what_amplitude_may_have_for_longer_than_it_remembers_is_looked_up_first
     let wrong = with("other", &["--yes"]);
     assert_eq!(wrong.code, Some(1));
     assert!(wrong.error.contains("does not know the keys") && !wrong.error.contains("other"), "{wrong:?}");
+    let before = world.amplitude.requests().requests;
+    let of_stripe = with("sk_live_hidden", &["--yes"]);
+    assert!(
+        of_stripe.error.contains("AMPLITUDE_SECRET_KEY holds a key, a secret or an ID of Stripe's"),
+        "{of_stripe:?}"
+    );
+    assert!(!of_stripe.error.contains("hidden") && world.amplitude.requests().requests == before);
     let dry = with("secret", &["--dry-run"]);
     assert!(dry.out.contains(&format!("{:>10}  events\n", old.div_ceil(2))), "{dry:?}");
     let right = with("secret", &["--yes"]);
@@ -460,6 +467,13 @@ async fn what_amplitude_refuses_is_written_down_with_the_reason_and_the_rest_is_
     let same = ["--from-file", "stripe-amplitude-shop.rejected.ndjson", "--yes"];
     let ended = world.run(&same);
     assert!(ended.error.contains("choose another one with --rejected"), "{ended:?}");
+    // Each step writes a new cursor over the old one.
+    for (rejected, cursor) in [("one.ndjson", "one.ndjson"), ("one.ndjson", "./one.ndjson")] {
+        let files = ["--rejected", rejected, "--cursor", cursor];
+        let ended = world.run(&[&same[..], &files].concat());
+        assert_eq!(ended.code, Some(2), "{ended:?}");
+        assert!(ended.error.contains("choose another one with --cursor"), "{ended:?}");
+    }
     let ended = world.run(&[&same[..], &["--rejected", "again.ndjson"]].concat());
     assert_eq!(
         (ended.code, ended.out.as_str()),
@@ -542,6 +556,11 @@ async fn keys_are_named_with_what_they_need() {
         assert!(ended.error.contains(words) && (key.is_empty() || !ended.error.contains(key)), "{ended:?}");
     }
     assert_eq!(with(&world.stripe.restricted_key(&[Permission::EventsRead])).code, Some(0));
+    for no_account in ["foo", "", "acct_", "acct_1\nx", "acct_…"] {
+        let ended = world.backfill(1, &["--account", no_account]);
+        assert_eq!(ended.code, Some(2), "{ended:?}");
+        assert!(ended.error.contains("it takes the ID of a connected account, which starts with acct_"), "{ended:?}");
+    }
     let ended = world.backfill(1, &["--account", "acct_unknown"]);
     assert!(ended.error.contains("acct_unknown has to be connected"), "{ended:?}");
 }

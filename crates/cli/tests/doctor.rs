@@ -287,7 +287,11 @@ async fn each_fault_of_the_parameters_is_found_and_all_else_is_looked_at() {
         (format!("{PROJECTS}amplitude-key = 'x'\n"), "warning", "shop/amplitude-key is no parameter"),
         (format!("{PROJECTS}settings = '{{\"refund\": 1}}'\n"), "problem", "settings cannot be used"),
         (format!("{PROJECTS}settings = '{{\"max_age_days\": 30}}'\n"), "warning", "`max_age_days` is 30"),
-        (PROJECTS.replace("[shop]", "[other]"), "problem", "there is no project shop"),
+        (
+            PROJECTS.replace("[shop]", "[other]"),
+            "problem",
+            "there is no project shop: projects.toml has no [shop]; it has other",
+        ),
     ] {
         world.projects(&projects);
         let ended = world.with_url();

@@ -167,6 +167,19 @@ async fn dead_letters_are_counted_by_code_and_reason_and_sent_again_on_demand() 
 }
 
 #[tokio::test]
+async fn a_letter_that_is_no_message_of_ours_stays_and_is_told() {
+    let queues = Queues::start();
+    let (dead, queue) = queues.both().await;
+    queues.put(&dead, "evt_1", Some("not_an_event"), "why").await;
+    queues.call("SendMessage", json!({"QueueUrl": dead, "MessageBody": "junk"})).await;
+    let (code, out, error) = queues.redrive(&["--dead-letters", &dead, "--send", "--to", &queue, "--yes"], "");
+    assert_eq!((code, &*error), (Some(1), ""), "{out}");
+    let end = "1 stay where they are. They have no project, so they are none of the function's messages.\n1 of 2 are in the queue again.\n";
+    assert!(out.ends_with(end), "{out}");
+    assert_eq!((queues.messages(&queue).await.len(), queues.messages(&dead).await.len()), (1, 1));
+}
+
+#[tokio::test]
 async fn a_wrong_queue_is_named_by_its_argument_and_nothing_is_touched() {
     let queues = Queues::start();
     let (dead, queue) = queues.both().await;

@@ -524,6 +524,22 @@ async fn an_amplitude_key_that_amplitude_does_not_know_is_not_written() {
 }
 
 #[tokio::test]
+async fn what_is_of_stripes_goes_neither_to_amplitude_nor_into_the_parameter_of_its_key() {
+    let world = World::new().await;
+    for is_new in [true, false] {
+        let before = world.amplitude.requests().requests;
+        let mut command = world.command(&["--yes"]);
+        command.env("AMPLITUDE_API_KEY", "whsec_hidden");
+        let ended = ended(command, "").await;
+        ended.assert(1, "AMPLITUDE_API_KEY holds a key, a secret or an ID of Stripe's");
+        assert!(!ended.says("hidden") && world.amplitude.requests().requests == before);
+        if is_new {
+            world.setup(&["--yes"]).await.assert(0, "Proven");
+        }
+    }
+}
+
+#[tokio::test]
 async fn events_that_are_still_to_be_delivered_hold_a_rotation_back() {
     let world = World::with_endpoint().await;
     let old = world.endpoint();

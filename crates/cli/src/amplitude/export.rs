@@ -173,7 +173,10 @@ impl<'a> Export<'a> {
         let is_long = last > first;
         let unreachable = |error: reqwest::Error| match error.is_timeout() {
             true if is_long => NotExported::TooLarge,
-            _ => NotExported::Transient(format!("Amplitude's Export API cannot be reached at {}", self.url)),
+            _ => NotExported::Transient(format!(
+                "Amplitude's Export API cannot be reached at {}",
+                http::without_user(&self.url)
+            )),
         };
         let answer = request.send().await.map_err(unreachable)?;
         let refused = |words: &str| Err(NotExported::Refused(format!("Amplitude's Export API {words}")));

@@ -31,9 +31,15 @@ pub(crate) struct SecretKeys(HashMap<AmplitudeKey, SecretString>);
 
 impl SecretKeys {
     /// From the environment.
-    pub(crate) fn given() -> Self {
-        let given = |key| Some((key, Key::amplitude_secret(key).given()?));
-        Self([AmplitudeKey::Main, AmplitudeKey::Test].into_iter().filter_map(given).collect())
+    ///
+    /// # Errors
+    /// A sentence, where one is something else.
+    pub(crate) fn given() -> Result<Self, String> {
+        let mut keys = HashMap::new();
+        for key in [AmplitudeKey::Main, AmplitudeKey::Test] {
+            keys.extend(Key::amplitude_secret(key).given_and_checked()?.map(|secret| (key, secret)));
+        }
+        Ok(Self(keys))
     }
 
     pub(crate) fn is_empty(&self) -> bool {

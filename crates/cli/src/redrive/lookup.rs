@@ -110,7 +110,7 @@ impl Lookup {
                 ));
             }
         };
-        let secret_keys = SecretKeys::given();
+        let secret_keys = SecretKeys::given()?;
         let projects = match projects {
             Some(file) => Projects::from_file(file)?,
             None => Projects::parameter_store()?,

@@ -175,6 +175,10 @@ impl Api {
         &self.key
     }
 
+    fn shown_url(&self) -> String {
+        http::without_user(&self.url)
+    }
+
     /// Whether the key is of test mode.
     pub(crate) fn is_test(&self) -> bool {
         self.key.expose_secret().get(2..).is_some_and(|rest| rest.starts_with("_test_"))
@@ -268,13 +272,13 @@ impl Api {
                     (again.then(|| head.retry_after.unwrap_or_else(|| pause(attempts))), problem)
                 }
                 Err(error) if error.is_builder() => {
-                    let problem = Problem::Unreachable(format!("{} is not a URL", self.url));
+                    let problem = Problem::Unreachable(format!("{} is not a URL", self.shown_url()));
                     return Err(ApiError { problem, asked: Some(Box::new(asked)) });
                 }
                 Err(error) => {
                     let cause = std::iter::successors(error.source(), |error| (*error).source()).last();
                     let cause = cause.map_or_else(|| error.to_string(), ToString::to_string);
-                    (Some(pause(attempts)), Problem::Unreachable(format!("{}: {cause}", self.url)))
+                    (Some(pause(attempts)), Problem::Unreachable(format!("{}: {cause}", self.shown_url())))
                 }
             };
             match pause.filter(|_| attempts < ATTEMPTS) {
@@ -569,6 +573,13 @@ mod tests {
                 assert!(error.ends_with(&end) && error.contains(remedy), "{error}");
             }
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_user_and_a_password_of_a_proxy_are_not_told() {
+        let api = Api { url: "http://a:hidden@127.0.0.1:1/x".to_owned(), ..api("sk_test_1") };
+        let error = api.get("/v1/events", &[], Operation::ListEvents).await.err().unwrap().to_string();
+        assert!(error.starts_with("Stripe cannot be reached at http://127.0.0.1:1/x: "), "{error}");
     }
 
     #[test]

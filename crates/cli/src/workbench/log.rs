@@ -1,6 +1,6 @@
 //! The deliveries that the workbench shows, in a file if the user names one.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -163,9 +163,7 @@ impl Log {
     /// A sentence that names the file.
     pub(crate) fn open(file: Option<&Path>) -> Result<Self, String> {
         let name = file.map_or("the temporary database".to_owned(), |file| file.display().to_string());
-        if let Some(file) = file {
-            reserve(file).map_err(|error| format!("{name}: {error}"))?;
-        }
+        let path = file.map(reserve).transpose().map_err(|error| format!("{name}: {error}"))?;
         let failed = |error: rusqlite::Error| match error.sqlite_error_code() {
             Some(ErrorCode::DatabaseBusy) => format!("{name} is in use by another `serve`; name another file"),
             _ => format!(
@@ -173,7 +171,6 @@ impl Log {
             ),
         };
         // An empty name is a temporary file of SQLite's; none is taken for a URI, or for memory.
-        let path = file.map(std::path::absolute).transpose().map_err(|error| format!("{name}: {error}"))?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(path.unwrap_or_default(), flags).map_err(failed)?;
         match prepare(&connection).map_err(failed)? {
@@ -300,9 +297,11 @@ impl Log {
 }
 
 /// What is in it is for its owner alone: it holds customers' data. So it is with what SQLite puts beside it, which gets the
-/// permissions of the file, and is there before where a process has died.
-fn reserve(file: &Path) -> std::io::Result<()> {
+/// permissions of the file, and is there before where a process has died. Gives the file that a link leads to: SQLite's are
+/// beside that one.
+fn reserve(file: &Path) -> std::io::Result<PathBuf> {
     private_file::append(file)?;
+    let file = file.canonicalize()?;
     for companion in COMPANIONS {
         let mut path = file.as_os_str().to_owned();
         path.push(companion);
@@ -313,7 +312,7 @@ fn reserve(file: &Path) -> std::io::Result<()> {
             Err(_) => {}
         }
     }
-    Ok(())
+    Ok(file)
 }
 
 /// Makes the table in a new file, and gives whose a file is, and its version. What is not ours is not changed.
@@ -528,13 +527,18 @@ mod tests {
         // As a process leaves them that dies, of a version that did not look after them.
         let left: Vec<_> = names().map(|path| (std::fs::read(&path).unwrap(), path)).collect();
         drop(log);
-        for (bytes, path) in left {
-            std::fs::write(&path, bytes).unwrap();
-            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        // SQLite puts its files beside the one that a link leads to.
+        let links = tempfile::tempdir().unwrap();
+        let link = links.path().join("link.db");
+        symlink(&file, &link).unwrap();
+        for name in [&file, &link] {
+            for (bytes, path) in &left {
+                std::fs::write(path, bytes).unwrap();
+                std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644)).unwrap();
+            }
+            let log = Log::open(Some(name)).unwrap();
+            assert_eq!((open_to_others(), log.last().unwrap()), (vec![], 1), "{}", name.display());
         }
-        let log = Log::open(Some(&file)).unwrap();
-        assert_eq!((open_to_others(), log.last().unwrap()), (vec![], 1));
-        drop(log);
         symlink("/dev/null", folder.path().join("deliveries.db-journal")).unwrap();
         assert!(Log::open(Some(&file)).unwrap_err().contains("deliveries.db-journal is no file"));
     }

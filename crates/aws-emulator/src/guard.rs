@@ -1,0 +1,38 @@
+//! Who may use the emulator: programs, and no page in a browser.
+//!
+//! Any page can send requests to 127.0.0.1, and any name can be made to lead there (DNS rebinding). What the emulator has
+//! may be customers' data.
+
+use std::net::IpAddr;
+
+use axum::http::HeaderMap;
+use axum::http::header::{HOST, ORIGIN};
+
+/// Whether a request is a page's, or came by a name of the world's.
+pub(crate) fn is_of_a_page(headers: &HeaderMap) -> bool {
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let name = host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()));
+    let name = name.map_or(host, |(name, _)| name).trim_start_matches('[').trim_end_matches(']');
+    // Names without a dot are of containers and of this machine.
+    let is_private = !name.contains('.') || name.ends_with(".internal") || name.parse::<IpAddr>().is_ok();
+    headers.contains_key(ORIGIN) || !is_private
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn programs_come_by_addresses_and_private_names_and_pages_by_an_origin() {
+        let is_of_a_page = |name, value| is_of_a_page(&HeaderMap::from_iter([(name, HeaderValue::from_static(value))]));
+        for host in ["127.0.0.1:8091", "localhost", "[::1]:8091", "emulator:8091", "host.docker.internal:8091", ""] {
+            assert!(!is_of_a_page(HOST, host), "{host}");
+        }
+        for host in ["shop.example.com", "shop.example.com:8091", "127.0.0.1.example.com:8091", "a.internal.example"] {
+            assert!(is_of_a_page(HOST, host), "{host}");
+        }
+        assert!(is_of_a_page(ORIGIN, "http://127.0.0.1:8091") && is_of_a_page(ORIGIN, "null"));
+    }
+}
