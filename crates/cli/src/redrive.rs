@@ -137,8 +137,13 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
 
     let (mut sent, mut deleted, mut left) = (0, 0, BTreeMap::<String, u64>::new());
     dead_letters::each(&dead_letters, async |letter| {
-        let Some(message) = letter.message.as_ref().filter(|_| is_chosen(letter)) else { return Ok(false) };
-        let mut message = message.clone();
+        if !is_chosen(letter) {
+            return Ok(false);
+        }
+        let Some(mut message) = letter.message.clone() else {
+            *left.entry("They name no project: somebody else put them there.".to_owned()).or_default() += 1;
+            return Ok(false);
+        };
         match lookup.fate(letter, now) {
             Fate::Send => {}
             Fate::SendMissing => message.looked_up = Some(now),
