@@ -68,8 +68,13 @@ impl BatchSink for Client {
         let mut results = vec![Err(DeliveryError::Postponed); events.len()];
         let mut not_ingested = 0;
         let mut requests_left = MOST_REQUESTS;
-        let mut waiting = requests(events);
-        while let Some(indexes) = waiting.pop() {
+        let (mut waiting, mut refused) = (requests(events), Vec::new());
+        loop {
+            // Those that were refused wait for the others, unless no requests would be left for them: they would be refused
+            // with the next batch again, and so would keep others from their delivery for ever.
+            let must_wait = usize::try_from(requests_left).is_ok_and(|left| left > refused.len());
+            let (first, second) = if must_wait { (&mut waiting, &mut refused) } else { (&mut refused, &mut waiting) };
+            let Some(indexes) = first.pop().or_else(|| second.pop()) else { break };
             let answer = if requests_left == 0 {
                 Answer { result: Err(DeliveryError::Postponed), named: BTreeMap::new() }
             } else {
@@ -86,7 +91,7 @@ impl BatchSink for Client {
                 }
             }
             waiting.extend(next);
-            waiting.splice(0..0, last);
+            refused.extend(last);
         }
         BatchDelivery { results, not_ingested }
     }
@@ -395,6 +400,17 @@ mod tests {
         assert!(results.iter().all(Result::is_err));
         assert_eq!(emulator.requests().requests, u64::from(MOST_REQUESTS));
         assert!(results.contains(&Err(DeliveryError::Postponed)));
+    }
+
+    /// Amplitude may name one event at a time. What is found out about them is used, or the same requests would be made again
+    /// with the next batch, and the events that Amplitude accepts would never get through.
+    #[tokio::test]
+    async fn of_many_that_are_refused_one_by_one_as_many_are_settled_as_there_are_requests_for() {
+        let names_the_first = answer(400, json!({"code": 400, "error": "hidden", "silenced_events": [0]}));
+        let (results, emulator) = deliver(&events(500, &[]), &vec![names_the_first; 1000]).await;
+        let silenced = Err(DeliveryError::InvalidRequest(Complaint::Silenced));
+        assert_eq!(results.iter().filter(|result| **result == silenced).count(), 50);
+        assert_eq!(emulator.requests().requests, u64::from(MOST_REQUESTS));
     }
 
     #[test]
