@@ -202,13 +202,8 @@ mod tests {
             let fate = Lookup::AssumeMissing.fate(&letter(code, "shop", days), NOW);
             assert_eq!(fate, if is_in_doubt { Fate::SendMissing } else { Fate::Send });
         }
-        let nothing = ReceivedMessage {
-            id: "id".to_owned(),
-            receipt: "r".to_owned(),
-            code: None,
-            reason: None,
-            message: None,
-        };
+        let nothing =
+            ReceivedMessage { id: "id".to_owned(), receipt: "r".to_owned(), code: None, reason: None, message: None };
         assert_eq!(Lookup::Exports(None).fate(&nothing, NOW), Fate::Send);
         assert!(matches!(Lookup::Exports(None).fate(&letter("needs_lookup", "shop", 1), NOW), Fate::Leave(_)));
     }
