@@ -146,8 +146,11 @@ impl<S: ProjectSource> Projects<S> {
             }
             let load = async || timeout_at(limit, self.source.load(name)).await.unwrap_or(Err(LoadError::Timeout));
             let mut result = load().await;
-            if !ticket.has_old_value && matches!(result, Err(LoadError::Throttled { .. })) {
-                sleep(THROTTLED_PAUSE.mul_f64(fastrand::f64())).await;
+            let pause = THROTTLED_PAUSE.mul_f64(fastrand::f64());
+            // A load that the limit ends during the pause would not be recorded, and the next one would take no token.
+            let has_time = Instant::now() + pause < limit;
+            if !ticket.has_old_value && has_time && matches!(result, Err(LoadError::Throttled { .. })) {
+                sleep(pause).await;
                 result = load().await;
             }
             let loaded = match result {
@@ -309,6 +312,22 @@ pub(crate) mod tests {
         source.set(Err(throttled()));
         projects.get(&name(), soon()).await.unwrap();
         assert_eq!(source.loads(), 5, "whoever has an old value needs no patience");
+    }
+
+    /// The time may end during the pause before the second attempt. What came of the first is remembered all the same, and the
+    /// next load takes a token again.
+    #[tokio::test(start_paused = true)]
+    async fn a_throttled_load_without_time_for_another_one_has_failed() {
+        let throttled = || LoadError::Throttled { code: "ThrottlingException".to_owned() };
+        let source = Arc::new(Fake { takes: FIRST_LOAD_LIMIT - Duration::from_millis(1), ..Fake::new(&COMPLETE) });
+        source.set(Err(throttled()));
+        fastrand::seed(7);
+        let clock = || SystemTime::UNIX_EPOCH;
+        let projects = Projects::new(Arc::clone(&source), Duration::from_secs(300)).with_clock(clock);
+        for _ in 0..50 {
+            assert_eq!(projects.get(&name(), soon()).await.unwrap_err(), Unavailable::Unreadable(throttled()));
+        }
+        assert_eq!(source.loads(), 20);
     }
 
     #[tokio::test]

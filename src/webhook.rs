@@ -808,6 +808,8 @@ mod tests {
         amplitude: Arc<FakeAmplitude>,
         queue: Arc<FakeQueue>,
         webhook: Webhook<Arc<Fake>, Arc<FakeAmplitude>, Arc<FakeStripe>, Arc<FakeQueue>>,
+        /// What Lambda leaves to each delivery.
+        time_left: Option<Duration>,
     }
 
     impl Outage {
@@ -826,7 +828,7 @@ mod tests {
             let references = References::new(stripe, ReadRate::WEBHOOK);
             let webhook = Webhook::new(projects, Arc::clone(&amplitude), references, Duration::from_secs(300));
             let webhook = webhook.with_clock(clock).with_queue(has_queue.then(|| Arc::clone(&queue)), false);
-            Self { amplitude, queue, webhook }
+            Self { amplitude, queue, webhook, time_left: None }
         }
 
         /// Amplitude fails like this from now on, or works.
@@ -851,7 +853,7 @@ mod tests {
                 body: body.into(),
                 request_id: None,
                 function: None,
-                time_left: None,
+                time_left: self.time_left,
             };
             let before = self.amplitude.sent.lock().unwrap().len();
             let answer = self.webhook.handle(request).await;
@@ -890,6 +892,20 @@ mod tests {
         let times = outage.amplitude.times.lock().unwrap();
         let whole = ANSWER_WITHIN - QUEUE_RESERVE;
         assert_eq!(*times, [whole, whole, PROBE_LIMIT, PROBE_LIMIT, whole], "a probe has the time of one attempt");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_there_is_a_queue_amplitude_is_asked_only_with_a_second_left_for_it() {
+        // Of the time, half a second is Lambda's, and a second is the queue's.
+        for (milliseconds, has_queue, status, code, is_asked) in [
+            (2_499, true, 202, "deadline", false),
+            (2_500, true, 200, "forwarded", true),
+            (2_499, false, 200, "forwarded", true),
+        ] {
+            let time_left = Some(Duration::from_millis(milliseconds));
+            let outage = Outage { time_left, ..Outage::new(&COMPLETE, has_queue) };
+            outage.expect_at(0.0, status, code, is_asked).await;
+        }
     }
 
     #[tokio::test(start_paused = true)]

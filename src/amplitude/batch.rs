@@ -68,8 +68,17 @@ impl BatchSink for Client {
         let mut results = vec![Err(DeliveryError::Postponed); events.len()];
         let mut not_ingested = 0;
         let mut requests_left = MOST_REQUESTS;
-        let mut waiting = requests(events);
-        while let Some(indexes) = waiting.pop() {
+        let (mut waiting, mut refused) = (requests(events), Vec::new());
+        let start = Instant::now();
+        let half_time = start + deadline.saturating_duration_since(start) / 2;
+        loop {
+            // Those that were refused wait for the others, unless no requests or no time would be left for them: they would be
+            // refused with the next batch again, and so would keep others from their delivery for ever.
+            let is_enough_left = usize::try_from(requests_left).is_ok_and(|left| left > refused.len());
+            let others_first = is_enough_left && Instant::now() < half_time;
+            let (first, second) =
+                if others_first { (&mut waiting, &mut refused) } else { (&mut refused, &mut waiting) };
+            let Some(indexes) = first.pop().or_else(|| second.pop()) else { break };
             let answer = if requests_left == 0 {
                 Answer { result: Err(DeliveryError::Postponed), named: BTreeMap::new() }
             } else {
@@ -86,7 +95,7 @@ impl BatchSink for Client {
                 }
             }
             waiting.extend(next);
-            waiting.splice(0..0, last);
+            refused.extend(last);
         }
         BatchDelivery { results, not_ingested }
     }
@@ -395,6 +404,35 @@ mod tests {
         assert!(results.iter().all(Result::is_err));
         assert_eq!(emulator.requests().requests, u64::from(MOST_REQUESTS));
         assert!(results.contains(&Err(DeliveryError::Postponed)));
+    }
+
+    /// Amplitude may name one event at a time. What is found out about them is used, or the same requests would be made again
+    /// with the next batch, and the events that Amplitude accepts would never get through.
+    #[tokio::test]
+    async fn of_many_that_are_refused_one_by_one_as_many_are_settled_as_there_are_requests_for() {
+        let names_the_first = answer(400, json!({"code": 400, "error": "hidden", "silenced_events": [0]}));
+        let (results, emulator) = deliver(&events(500, &[]), &vec![names_the_first; 1000]).await;
+        let silenced = Err(DeliveryError::InvalidRequest(RejectionReason::Silenced));
+        assert_eq!(results.iter().filter(|result| **result == silenced).count(), 50);
+        assert_eq!(emulator.requests().requests, u64::from(MOST_REQUESTS));
+    }
+
+    #[tokio::test]
+    async fn where_time_is_short_the_refused_ones_are_settled_within_it() {
+        let slow = async || {
+            sleep(Duration::from_millis(50)).await;
+            let body = json!({"code": 400, "error": "hidden", "silenced_events": [0]});
+            (axum::http::StatusCode::BAD_REQUEST, body.to_string())
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/batch", listener.local_addr().unwrap());
+        tokio::spawn(axum::serve(listener, axum::Router::new().fallback(slow)).into_future());
+        let client = Client::new(crate::http_client::build(None).unwrap(), Some(url));
+        let destination = Destination { region: Region::Us, api_key: "key".into(), key: AmplitudeKey::Main };
+        let deadline = Instant::now() + Duration::from_secs(1);
+        let BatchDelivery { results, .. } = client.send_batch(&events(500, &[]), &destination, deadline).await;
+        let settled = results.iter().filter(|result| matches!(result, Err(DeliveryError::InvalidRequest(_)))).count();
+        assert!((1..=10).contains(&settled), "{settled}");
     }
 
     #[test]

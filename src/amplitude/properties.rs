@@ -24,6 +24,10 @@ pub enum Property<'b> {
     Rate(Rate),
 }
 
+/// How many properties are added to the fields of Stripe's object, at the most. Without room for them, a vector of hundreds
+/// of thousands of fields would double.
+const ROOM: usize = 40;
+
 impl<'b> Properties<'b> {
     /// The property of this name.
     pub fn get(&self, name: &str) -> Option<&Property<'b>> {
@@ -59,7 +63,10 @@ impl<'b> Properties<'b> {
 
 impl<'b> From<Object<'b>> for Properties<'b> {
     fn from(object: Object<'b>) -> Self {
-        Self(object.into_iter().map(|(name, value)| (name, Property::Json(value))).collect())
+        let fields = object.into_iter();
+        let mut properties = Vec::with_capacity(fields.len() + ROOM);
+        properties.extend(fields.map(|(name, value)| (name, Property::Json(value))));
+        Self(properties)
     }
 }
 

@@ -13,6 +13,11 @@ pub fn with_field(value: &str) -> String {
     with_field_of("charge.succeeded", "hostile", value)
 }
 
+/// The text of a new event whose object has these fields beside its own.
+fn with_fields(fields: &str) -> String {
+    with_field("1").replace("\"hostile\":1", fields)
+}
+
 fn with_field_of(event_type: &str, name: &str, value: &str) -> String {
     let mut event = stripe::new_event(event_type);
     event["data"]["object"][name] = "the value".into();
@@ -65,6 +70,15 @@ fn nested_keys(bytes: usize, length: usize) -> String {
     with_field(&format!("{{{keys}{}{}}}", lists.join(","), "}".repeat(depth)))
 }
 
+/// Fields with names as short as they can be, so that nearly as many fit as there may be values.
+fn short_fields(count: usize, escape: &str, value: &str) -> String {
+    let letters: Vec<char> = ('!'..='~').filter(|letter| !matches!(letter, '"' | '\\')).collect();
+    let letter = |number: usize| letters[number % letters.len()];
+    let name = |number: usize| [8464, 92, 1].map(|place| letter(number / place)).iter().collect::<String>();
+    let fields: Vec<_> = (0..count).map(|number| format!("\"{escape}{}\":{value}", name(number))).collect();
+    fields.join(",")
+}
+
 /// What each of them is, and its text. All are taken.
 pub fn bodies() -> Vec<(&'static str, String)> {
     let long = |unit: &str| with_field(&format!("\"{}\"", unit.repeat((LARGEST - 10_000) / unit.len())));
@@ -90,6 +104,8 @@ pub fn bodies() -> Vec<(&'static str, String)> {
         ("many repeats of many keys", with_field(&fields(370_000, &|number| format!("\"{:x}\":1", number % 65_536)))),
         ("many fields", with_field(&fields(350_000, &|number| format!("\"{number:x}\":1")))),
         ("many fields, escaped", with_field(&fields(260_000, &|number| format!("\"\\n{number:x}\":\"\\n\"")))),
+        ("many fields of the object itself", with_fields(&short_fields(MOST_VALUES - 1_000, "", "1"))),
+        ("many fields of the object itself, escaped", with_fields(&short_fields(310_000, r"\n", r#""\n""#))),
         ("many fields of lists", with_field(&fields(240_000, &|number| format!("\"{number:x}\":[0]")))),
         ("many names of 1 KB", with_field(&fields(4_000, &|number| format!("\"{number:0>1000}\":[{{}}]")))),
         ("metadata of long keys", with_field_of("charge.succeeded", "metadata", &metadata)),

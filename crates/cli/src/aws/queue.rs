@@ -122,6 +122,8 @@ struct RedrivePolicy {
 /// A message that was taken out of a queue.
 #[derive(Clone, Debug)]
 pub(crate) struct ReceivedMessage {
+    /// SQS's name of it, the same each time that it is received.
+    pub(crate) id: String,
     /// To delete it or to let it become visible.
     pub(crate) receipt: String,
     /// Why it is in the queue: the stable code. `None` where somebody else or an older version put it there.
@@ -137,6 +139,7 @@ impl From<SqsMessage> for ReceivedMessage {
         let attributes = message.message_attributes.unwrap_or_default();
         let attribute = |name: &str| attributes.get(name)?.string_value.as_deref();
         Self {
+            id: message.message_id.unwrap_or_default(),
             receipt: message.receipt_handle.unwrap_or_default(),
             code: attribute(attribute::CODE).map(str::to_owned),
             reason: attribute(attribute::REASON).map(str::to_owned),

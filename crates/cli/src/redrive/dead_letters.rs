@@ -1,7 +1,10 @@
 //! The dead letters, one after the other.
 
+use std::collections::HashMap;
 use std::error::Error;
 use std::time::Duration;
+
+use stripe_amplitude::queue::QueueError;
 
 use crate::aws::queue::{Queue, ReceivedMessage};
 
@@ -10,35 +13,150 @@ use super::queues::of_dead_letters;
 /// How long a letter is hidden from others while we work.
 const HIDDEN_FOR: Duration = Duration::from_secs(300);
 
-/// Shows each letter, page by page, so that any number of them fits into memory. A letter for which `is_done` says yes is
-/// deleted then, and not before. The others become visible again at the end, also after an error.
+/// So many pages in a row with letters that were shown before are the end. Of many letters, the first ones are visible again
+/// before the last ones have come, and a page of them alone may be chance.
+const PAGES_OF_KNOWN_LETTERS: usize = 10;
+
+/// Where letters are taken from, for as long as they are hidden. [`Queue`] is the real one.
+trait Letters {
+    async fn page(&self) -> Result<Vec<ReceivedMessage>, QueueError>;
+    async fn delete(&self, receipt: &str) -> Result<(), QueueError>;
+    async fn show(&self, receipts: Vec<String>) -> Result<(), QueueError>;
+}
+
+impl Letters for Queue {
+    async fn page(&self) -> Result<Vec<ReceivedMessage>, QueueError> {
+        self.receive(HIDDEN_FOR).await
+    }
+
+    async fn delete(&self, receipt: &str) -> Result<(), QueueError> {
+        Queue::delete(self, receipt).await
+    }
+
+    async fn show(&self, receipts: Vec<String>) -> Result<(), QueueError> {
+        Queue::show(self, receipts).await
+    }
+}
+
+/// Shows each letter once, page by page, so that any number of them fits into memory. A letter for which `is_done` says yes
+/// is deleted then, and not before. The others become visible again at the end, also after an error.
 ///
 /// # Errors
 /// Where SQS cannot be asked, or `is_done` fails.
 pub(super) async fn each(
     dead_letters: &Queue,
+    is_done: impl AsyncFnMut(&ReceivedMessage) -> Result<bool, Box<dyn Error>>,
+) -> Result<(), Box<dyn Error>> {
+    each_of(dead_letters, is_done).await
+}
+
+async fn each_of(
+    dead_letters: &impl Letters,
     mut is_done: impl AsyncFnMut(&ReceivedMessage) -> Result<bool, Box<dyn Error>>,
 ) -> Result<(), Box<dyn Error>> {
-    let mut kept = Vec::new();
-    let mut page = async || -> Result<bool, Box<dyn Error>> {
-        let letters = dead_letters.receive(HIDDEN_FOR).await.map_err(|error| of_dead_letters(&error))?;
-        let is_last = letters.is_empty();
+    // The newest receipt of each, by ID.
+    let mut kept = HashMap::new();
+    let mut page = async || -> Result<Option<bool>, Box<dyn Error>> {
+        let letters = dead_letters.page().await.map_err(|error| of_dead_letters(&error))?;
+        let mut has_new = None;
         for letter in letters {
-            kept.push(letter.receipt.clone());
-            if is_done(&letter).await? {
+            let is_new = kept.insert(letter.id.clone(), letter.receipt.clone()).is_none();
+            has_new = Some(is_new || has_new == Some(true));
+            if is_new && is_done(&letter).await? {
                 dead_letters.delete(&letter.receipt).await.map_err(|error| of_dead_letters(&error))?;
-                kept.pop();
+                kept.remove(&letter.id);
             }
         }
-        Ok(!is_last)
+        Ok(has_new)
     };
+    let mut known = 0;
     let result = loop {
         match page().await {
-            Ok(true) => {}
-            Ok(false) => break Ok(()),
+            Ok(Some(true)) => known = 0,
+            Ok(Some(false)) if known + 1 < PAGES_OF_KNOWN_LETTERS => known += 1,
+            Ok(_) => break Ok(()),
             Err(error) => break Err(error),
         }
     };
-    dead_letters.show(kept).await.map_err(|error| of_dead_letters(&error))?;
+    dead_letters.show(kept.into_values().collect()).await.map_err(|error| of_dead_letters(&error))?;
     result
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::collections::VecDeque;
+
+    use super::*;
+
+    /// Letters that are visible again after so many pages, and what was shown at the end.
+    struct Fake {
+        letters: RefCell<VecDeque<(usize, ReceivedMessage)>>,
+        pages: RefCell<usize>,
+        hidden_for: usize,
+        shown: RefCell<Vec<String>>,
+    }
+
+    impl Fake {
+        fn new(letters: usize, hidden_for: usize) -> Self {
+            let letter = |number: usize| ReceivedMessage {
+                id: number.to_string(),
+                receipt: number.to_string(),
+                code: None,
+                reason: None,
+                message: None,
+            };
+            Self {
+                letters: RefCell::new((0..letters).map(|number| (0, letter(number))).collect()),
+                pages: RefCell::default(),
+                hidden_for,
+                shown: RefCell::default(),
+            }
+        }
+    }
+
+    impl Letters for Fake {
+        async fn page(&self) -> Result<Vec<ReceivedMessage>, QueueError> {
+            let (mut letters, mut pages) = (self.letters.borrow_mut(), self.pages.borrow_mut());
+            *pages += 1;
+            assert!(*pages < 1_000, "there is no end");
+            let mut page = Vec::new();
+            while let Some((visible, letter)) = letters.front().cloned().filter(|(visible, _)| visible <= &*pages)
+                && page.len() < 10
+            {
+                letters.rotate_left(1);
+                *letters.back_mut().unwrap() = (visible.max(*pages) + self.hidden_for, letter.clone());
+                page.push(letter);
+            }
+            Ok(page)
+        }
+
+        async fn delete(&self, receipt: &str) -> Result<(), QueueError> {
+            self.letters.borrow_mut().retain(|(_, letter)| letter.receipt != receipt);
+            Ok(())
+        }
+
+        async fn show(&self, receipts: Vec<String>) -> Result<(), QueueError> {
+            *self.shown.borrow_mut() = receipts;
+            Ok(())
+        }
+    }
+
+    /// Of more letters than can be looked at while they are hidden, too.
+    #[tokio::test]
+    async fn each_letter_is_shown_once_and_there_is_an_end() {
+        for (letters, hidden_for) in [(0, 100), (25, 100), (300, 100), (300, 7)] {
+            let queue = Fake::new(letters, hidden_for);
+            let mut shown = Vec::new();
+            let looking = each_of(&queue, async |letter: &ReceivedMessage| {
+                shown.push(letter.id.parse::<usize>().unwrap());
+                Ok(letter.id.ends_with('3'))
+            });
+            looking.await.unwrap();
+            shown.sort_unstable();
+            assert_eq!(shown, (0..letters).collect::<Vec<_>>(), "{hidden_for}");
+            let kept = (0..letters).filter(|number| number % 10 != 3).count();
+            assert_eq!((queue.shown.borrow().len(), queue.letters.borrow().len()), (kept, kept));
+        }
+    }
 }

@@ -77,6 +77,9 @@ pub(super) enum HistoryOutcome {
 
 /// Amplitude's exports of a project, by the API key.
 pub(super) struct Exports {
+    project: ProjectName,
+    /// The time from which on they tell what Amplitude has, in Unix seconds.
+    since: i64,
     delivery: AmplitudeConfig,
     known: HashMap<AmplitudeKey, Known>,
 }
@@ -134,7 +137,8 @@ impl Lookup {
             let known = Known::load(http, destination, secret_key, uploaded, |_| {}).await?;
             all_known.insert(destination.key, known);
         }
-        Ok(Self::Exports(Some(Box::new(Exports { delivery, known: all_known }))))
+        let exports = Exports { project: project.clone(), since: *oldest, delivery, known: all_known };
+        Ok(Self::Exports(Some(Box::new(exports))))
     }
 
     pub(super) fn outcome(&self, letter: &ReceivedMessage, now: u64) -> HistoryOutcome {
@@ -144,8 +148,10 @@ impl Lookup {
             Self::Exports(exports) => exports.as_ref(),
         };
         let known = exports.and_then(|exports| {
-            let Exports { delivery, known } = &**exports;
-            Some((delivery, known.get(&delivery.destination(event.livemode).key)?))
+            let Exports { project, since, delivery, known } = &**exports;
+            let is_covered = letter.message.as_ref()?.project == *project && event.created >= *since;
+            let known = known.get(&delivery.destination(event.livemode).key)?;
+            is_covered.then_some((delivery, known))
         });
         let Some((delivery, known)) = known else {
             return HistoryOutcome::Leave("It came after the others were looked up; run the command again.".to_owned());
@@ -176,7 +182,13 @@ mod tests {
         });
         let body = VerifiedBody::trusted(event.to_string().into());
         let message = Message { project: project.parse().unwrap(), source: None, received: 0, looked_up: None, body };
-        ReceivedMessage { receipt: "r".to_owned(), code: Some(code.to_owned()), reason: None, message: Some(message) }
+        ReceivedMessage {
+            id: "id".to_owned(),
+            receipt: "r".to_owned(),
+            code: Some(code.to_owned()),
+            reason: None,
+            message: Some(message),
+        }
     }
 
     #[test]
@@ -190,12 +202,35 @@ mod tests {
             let outcome = Lookup::AssumeMissing.outcome(&letter(code, "shop", days), NOW);
             assert_eq!(outcome, if is_in_doubt { HistoryOutcome::SendMissing } else { HistoryOutcome::Send });
         }
-        let nothing = ReceivedMessage { receipt: "r".to_owned(), code: None, reason: None, message: None };
+        let nothing =
+            ReceivedMessage { id: "id".to_owned(), receipt: "r".to_owned(), code: None, reason: None, message: None };
         assert_eq!(Lookup::Exports(None).outcome(&nothing, NOW), HistoryOutcome::Send);
         assert!(matches!(
             Lookup::Exports(None).outcome(&letter("needs_lookup", "shop", 1), NOW),
             HistoryOutcome::Leave(_)
         ));
+    }
+
+    /// While Amplitude is asked, which may take hours, further letters come.
+    #[tokio::test]
+    async fn a_letter_that_was_not_looked_up_is_left_where_it_is() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let project = "[shop]\nstripe-signing-secret = \"whsec_a\"\namplitude-api-key = \"key\"\n";
+        std::fs::write(file.path(), project).unwrap();
+        let shop: ProjectName = "shop".parse().unwrap();
+        let delivery = Projects::from_file(file.path()).unwrap().project(&shop).await.unwrap().delivery.unwrap();
+        let exports = Exports {
+            project: shop,
+            since: NOW.cast_signed() - 9 * DAY,
+            delivery,
+            known: HashMap::from([(AmplitudeKey::Main, Known::default())]),
+        };
+        let lookup = Lookup::Exports(Some(Box::new(exports)));
+        assert_eq!(lookup.outcome(&letter("needs_lookup", "shop", 9), NOW), HistoryOutcome::SendMissing);
+        // Of another project, and from before the time that Amplitude was asked about.
+        for letter in [letter("needs_lookup", "other", 9), letter("needs_lookup", "shop", 10)] {
+            assert!(matches!(lookup.outcome(&letter, NOW), HistoryOutcome::Leave(_)), "{letter:?}");
+        }
     }
 
     #[tokio::test]
