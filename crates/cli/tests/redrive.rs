@@ -223,20 +223,6 @@ async fn what_a_letter_holds_does_not_steer_the_terminal() {
 }
 
 #[tokio::test]
-async fn a_letter_of_somebody_else_stays_and_the_others_are_sent() {
-    let queues = Queues::start();
-    let (dead, queue) = queues.both().await;
-    queues.call("SendMessage", json!({"QueueUrl": dead, "MessageBody": "{}"})).await;
-    queues.put(&dead, "evt_1", Some("amplitude_timeout"), "why").await;
-    let (code, out, error) = queues.redrive(&["--dead-letters", &dead, "--send", "--to", &queue, "--yes"], "");
-    assert_eq!(code, Some(1), "{out}{error}");
-    assert!(out.contains("1 stay where they are. They name no project"), "{out}");
-    assert!(out.contains("1 of 2 are in the queue again."), "{out}");
-    assert_eq!((queues.messages(&queue).await.len(), queues.messages(&dead).await.len()), (1, 1));
-}
-
-/// Amplitude counts what it has once more, where its window is over.
-#[tokio::test]
 async fn an_old_letter_is_looked_up_before_it_is_sent() {
     let queues = Queues::start();
     let (dead, queue) = queues.both().await;
