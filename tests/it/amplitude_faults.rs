@@ -1,4 +1,4 @@
-//! What happens when Amplitude does not take an event.
+//! Amplitude fails or rejects an event.
 
 use std::time::Duration;
 
@@ -11,16 +11,16 @@ use crate::harness::gateway::Answer;
 use crate::harness::parameter_store::{Fault as StoreFault, ParameterStore};
 use crate::harness::{API_KEY, SECRET, SHOP, Stage, stripe};
 
-/// The event is not taken: what the answer says, and how often it was tried. The reason names the parameter of the key.
+/// An expected error answer, and the number of attempts. The reason also names the parameter with the key.
 struct Refusal {
     code: &'static str,
-    /// What else the reason names: the status, the kind of field, the remedy.
+    /// Further text in the reason: the status, the kind of field or the remedy.
     named: &'static str,
     status: Option<u16>,
     attempts: u64,
 }
 
-/// Delivers a new event, and checks that it is refused like this. Gives the time that it took.
+/// Delivers a new event, checks that it fails as expected, and returns the time that took.
 async fn expect_refusal(stage: &Stage, expected: &Refusal) -> Duration {
     let before = stage.amplitude.requests();
     let event = stripe::new_event("charge.succeeded");
@@ -42,7 +42,7 @@ async fn expect_refusal(stage: &Stage, expected: &Refusal) -> Duration {
     elapsed
 }
 
-/// Amplitude's answers can hold the key and user IDs, and the bodies that the tests order hold this word.
+/// Amplitude's responses can contain the key and user IDs. The injected bodies contain this word.
 fn hides_everything(stage: &Stage, answer: &Answer) {
     for hidden in [API_KEY, SECRET, "hidden", "user_42"] {
         assert!(!answer.body.to_string().contains(hidden), "{hidden} is in {}", answer.body);
@@ -91,7 +91,7 @@ async fn what_amplitude_refuses_for_good_is_sent_once_and_answered_502() {
         (answer_with_text(400, "<html>hidden"), 400, "not_amplitude", "400"),
         (Fault::answer(403), 403, "amplitude_forbidden", "403"),
         (Fault::answer(413), 413, "amplitude_too_large", "413"),
-        // Amplitude asks for 30 s of patience, which Stripe has.
+        // Amplitude asks clients to wait 30 s, which Stripe does.
         (Fault::answer(429), 429, "amplitude_throttled", "429"),
         (answer_with_text(404, "hidden"), 404, "amplitude_unexpected", "404"),
         (answer_with_text(418, "hidden"), 418, "amplitude_unexpected", "418"),
@@ -120,7 +120,7 @@ async fn the_test_key_is_named_where_amplitude_does_not_know_it() {
     hides_everything(&stage, &answer);
 }
 
-/// The body of the 307 is sent along by whoever follows it, and with it the key.
+/// A client that follows a 307 sends the body again, and the key with it.
 #[tokio::test]
 async fn a_redirect_is_not_followed() {
     let stage = Stage::start().await;
@@ -150,11 +150,11 @@ async fn a_passing_fault_is_tried_again_and_the_event_is_kept_once() {
         (Fault::answer(504), 1),
         (Fault::answer(503), 2),
         (answer_with_text(502, "<html>hidden</html>"), 1),
-        // Taken in, but the answer says or suggests otherwise: the second time it is a repeat.
+        // Ingested, although the response says or suggests otherwise: the second attempt is a repeat.
         (ingested(500), 1),
         (Fault::Cut { ingest: false }, 1),
         (Fault::Cut { ingest: true }, 1),
-        // The first broken connection is free, the second is an attempt, and so is a third.
+        // The first broken connection is free; the second and third are counted attempts.
         (Fault::Cut { ingest: false }, 3),
         (Fault::CutBody { ingest: false }, 1),
         (Fault::CutBody { ingest: true }, 1),
@@ -173,11 +173,11 @@ async fn a_passing_fault_is_tried_again_and_the_event_is_kept_once() {
     }
 }
 
-/// A connection that died while the environment was frozen must not cost the buyer a pause.
+/// A connection that died while the environment was frozen must not delay the buyer.
 #[tokio::test]
 async fn a_cut_connection_is_made_again_at_once() {
     let stage = Stage::start().await;
-    // Whatever the first delivery has to load or connect is done.
+    // The first delivery completes all loading and connecting.
     stage.deliver(&stripe::new_event("charge.succeeded")).await.expect_forwarded();
     let mut fastest = Duration::MAX;
     for _ in 0..5 {
@@ -188,7 +188,7 @@ async fn a_cut_connection_is_made_again_at_once() {
         assert_eq!(line["attempts"], 2);
         fastest = fastest.min(Duration::from_millis(line["amplitude_milliseconds"].as_u64().unwrap()));
     }
-    // With a pause of up to 200 ms it would be as fast as this once in a hundred times.
+    // With a pause of up to 200 ms, this would succeed once in a hundred runs.
     assert!(fastest < Duration::from_millis(100), "{fastest:?}");
 }
 
@@ -226,7 +226,7 @@ async fn an_amplitude_that_hangs_for_ever_is_answered_502_before_stripes_patienc
     let start = Instant::now();
     let event = stripe::new_event("charge.succeeded");
     stage.deliver(&event).await.expect_code(502, "failed", "amplitude_timeout");
-    // The limit is 4.5 s; the rest is for a busy machine.
+    // The limit is 4.5 s; the rest allows for a busy machine.
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
     let attempts = stage.function.line_of(&event, 1).await["attempts"].as_u64().unwrap();
     assert!((2..=3).contains(&attempts), "{attempts}");

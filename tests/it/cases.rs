@@ -1,4 +1,4 @@
-//! Inputs that once went wrong, in `tests/data/cases`: each with what must hold.
+//! Inputs that once caused a bug, in `tests/data/cases`, each with the expected result.
 
 use serde_json::{Value, json};
 use stripe_emulator::{Emulator, Permission};
@@ -13,7 +13,7 @@ fn read(case: &str, file: &str) -> Value {
     serde_json::from_slice(&std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}"))).unwrap()
 }
 
-/// An event of a case, which happens now.
+/// An event of a case, created now.
 fn event(case: &str, file: &str) -> Value {
     let mut event = read(case, file);
     event["created"] = stripe::now().into();
@@ -32,13 +32,13 @@ async fn deliver_all(stage: &Stage, events: &[Value]) {
     }
 }
 
-/// All revenue, in hundredths.
+/// The total revenue, in hundredths.
 fn revenue(stage: &Stage) -> i64 {
     let of = |event: &serde_json::Map<String, Value>| event.get("revenue")?.as_f64();
     stage.amplitude.events().iter().filter_map(|kept| of(&kept.event)).map(|sum| (sum * 100.0).round() as i64).sum()
 }
 
-/// The payment that the refunds and disputes of the cases are about.
+/// The payment that the refunds and disputes of the cases refer to.
 fn payment() -> Value {
     event("dispute-partly-reinstated", "payment")
 }
@@ -124,7 +124,7 @@ async fn everything_behind_metadata_is_one_key() {
         let metadata = &dropping.amplitude.the(&second).event["event_properties"]["metadata"];
         assert_eq!(metadata, &json!({"user_id": "user_7"}), "{settings}");
     }
-    // A pattern that can match nothing is an error: whoever wrote it believes that something is removed.
+    // A pattern that can match nothing is an error, because its author believes that something is removed.
     let answer =
         stage(&json!({"drop_properties": ["metadata.*", "data.object.metadata.*"]})).await.deliver(&second).await;
     assert_eq!((answer.status, &answer.body["code"]), (500, &json!("settings_invalid")));
@@ -167,7 +167,7 @@ async fn a_test_event_of_a_connected_account_books_nothing() {
     stage.deliver(&event).await.expect_forwarded();
 }
 
-/// The four events of one subscriber, whose app has set its ID everywhere that it can.
+/// The four events of one subscriber, with the app's ID everywhere that the app can set it.
 #[tokio::test]
 async fn a_subscription_is_one_users_wherever_its_id_is() {
     const CASE: &str = "subscription-payment";

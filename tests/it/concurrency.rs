@@ -1,4 +1,4 @@
-//! Several deliveries at once in one process, as on Lambda's Managed Instances.
+//! Concurrent deliveries in one process, as on Lambda's Managed Instances.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ async fn deliveries_at_once_share_one_load_and_do_not_wait_for_each_other() {
     for event in &events {
         stage.amplitude.the(event);
     }
-    // One after the other they would take 8 s.
+    // One after the other, they would take 8 s.
     assert!((delay..delay * 4).contains(&elapsed), "{elapsed:?}");
 }
 
@@ -49,7 +49,7 @@ async fn a_failed_load_is_shared_too() {
     stage.deliver(&stripe::new_event("charge.succeeded")).await.expect_forwarded();
 }
 
-/// The first wrong signature causes the refresh; the others wait for it instead of being refused with what is old.
+/// The first wrong signature triggers the refresh; the others wait for it rather than be refused with the old secret.
 #[tokio::test]
 async fn a_new_secret_works_at_once_for_all_deliveries_at_once() {
     let stage = Stage::with(&[("AWS_LAMBDA_MAX_CONCURRENCY", &AT_ONCE.to_string())]).await;

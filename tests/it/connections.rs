@@ -1,4 +1,4 @@
-//! Connections that die while the environment is frozen: no delivery fails for them.
+//! Connections that die while the environment is frozen must not make a delivery fail.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Command;
@@ -18,7 +18,7 @@ use crate::harness::parameter_store::ParameterStore;
 use crate::harness::wire::{Break, Wire};
 use crate::harness::{API_KEY, SHOP, Stage, http_client, stripe};
 
-/// A stage whose function reaches Amplitude and Parameter Store by wires.
+/// A stage whose function reaches Amplitude and Parameter Store through TCP proxies.
 struct Wired {
     stage: Stage,
     amplitude: Wire,
@@ -38,7 +38,7 @@ impl Wired {
         Self { stage, amplitude: to_amplitude, store: to_store }
     }
 
-    /// Delivers an event that reaches the function in the moment in which it wakes up, and finds the connections broken.
+    /// Delivers an event that reaches the function as it thaws and finds its connections broken.
     async fn freeze_and_deliver(&self, event: &Value, broken: &[(&Wire, Break)]) -> (Answer, Duration) {
         self.signal("STOP");
         let breaking = async {
@@ -61,7 +61,7 @@ impl Wired {
     }
 }
 
-/// A server in front of another, which keeps its connections.
+/// A reverse proxy that keeps its connections open.
 async fn keep_alive(server: String) -> SocketAddr {
     async fn pass_on(
         State((http, server)): State<(reqwest::Client, String)>,
@@ -96,7 +96,7 @@ async fn a_connection_to_amplitude_that_was_closed_costs_at_most_one_retry_at_on
         let line = wired.stage.function.line_of(&event, 1).await;
         assert!(line["attempts"].as_u64().is_some_and(|attempts| attempts <= 2), "{how:?}: {line}");
         assert_eq!(wired.amplitude.connections(), connections + 1, "{how:?}");
-        // At once, but for a busy machine; an attempt that is waited for takes 2 s.
+        // Immediate, on a busy machine; waiting for an attempt takes 2 s.
         assert!(elapsed < Duration::from_secs(1), "{how:?}: {elapsed:?}");
     }
 }
@@ -110,7 +110,7 @@ async fn an_amplitude_that_vanished_costs_one_attempt() {
     answer.expect_forwarded();
     assert_eq!(wired.stage.function.line_of(&event, 1).await["attempts"], 2);
     assert!((Duration::from_secs(2)..Duration::from_millis(4500)).contains(&elapsed), "{elapsed:?}");
-    // The dead connection is gone, not back in the pool.
+    // The dead connection has left the pool.
     let start = Instant::now();
     wired.stage.deliver(&stripe::new_event("charge.succeeded")).await.expect_forwarded();
     assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
@@ -150,7 +150,7 @@ async fn a_parameter_store_that_vanished_costs_half_a_second_where_old_values_ar
     answer.expect_forwarded();
     assert!((Duration::from_millis(450)..Duration::from_millis(1500)).contains(&elapsed), "{elapsed:?}");
     wired.stage.function.line_with("the old parameters are used").await;
-    // After the pause, the next refresh has a new connection.
+    // After the pause, the next refresh uses a new connection.
     sleep(Duration::from_millis(1100)).await;
     wired.stage.store.put(&format!("{SHOP}/amplitude-api-key"), "key-of-later").await;
     let event = stripe::new_event("charge.succeeded");

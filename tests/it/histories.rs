@@ -1,7 +1,7 @@
-//! Any history of payments adds up to the money that moved, however often, in whatever order, by whatever type, in whatever
-//! API version and on whatever way it is told.
+//! Any history of payments adds up to the money that moved, regardless of repeats, order, event types, API versions and
+//! delivery path.
 //!
-//! The money is kept by the history itself, and not read off its events.
+//! The history itself computes the expected money; it is not derived from the events.
 
 use amplitude_emulator::{Configuration, Emulator, Endpoint};
 use proptest::prelude::*;
@@ -27,15 +27,15 @@ enum End {
     Canceled,
 }
 
-/// A payment and all that becomes of it. Amounts are shares of what is left.
+/// A payment with its refunds and disputes. Amounts are shares of the remainder.
 #[derive(Clone, Debug)]
 struct Story {
-    /// Whether it has a PaymentIntent, or is a charge of the old API.
+    /// Whether it has a PaymentIntent or is a charge of the old API.
     has_payment_intent: bool,
     authorized: i64,
     released: f64,
     refunds: Vec<(f64, End)>,
-    /// What a dispute withdraws of what is left, and how much of that it gives back.
+    /// The share of the remainder that a dispute withdraws, and the share of that which it reinstates.
     dispute: Option<(f64, f64)>,
 }
 
@@ -61,7 +61,7 @@ fn share(amount: i64, share: f64) -> i64 {
     (amount as f64 * share) as i64
 }
 
-/// The events of a story, one for each type that could tell of a movement, and the money that is left of it.
+/// The events of a history, one for each type that can report a movement, and the money that remains.
 fn tell(story: &Story, number: usize) -> (Vec<Value>, i64) {
     let mut events = Vec::new();
     let payment_intent = if story.has_payment_intent { json!(format!("pi_{number}")) } else { Value::Null };
@@ -83,7 +83,7 @@ fn tell(story: &Story, number: usize) -> (Vec<Value>, i64) {
         })
     };
 
-    // The payment. An authorization that is captured later succeeds first.
+    // The payment. If its authorization is captured later, the authorization succeeds first.
     if released > 0 {
         happen("charge.succeeded", charge(0, 0), Value::Null);
         happen("charge.captured", charge(0, captured), json!({"captured": false}));
@@ -123,7 +123,7 @@ fn tell(story: &Story, number: usize) -> (Vec<Value>, i64) {
             happen("refund.failed", refund(status), Value::Null);
         }
         if is_reversed {
-            // The charge has its money again, and says so without an event of its own.
+            // The charge has its money back, without an event that reports it.
         } else {
             (refunded, left) = (refunded + amount, left - amount);
         }
@@ -153,14 +153,15 @@ fn tell(story: &Story, number: usize) -> (Vec<Value>, i64) {
     (events, left)
 }
 
-/// Sends an event to Amplitude as the function would.
+/// Sends an event to Amplitude like the function.
 fn deliver(emulator: &Emulator, envelope: &Value, way: usize) {
     let settings = Settings::parse(SETTINGS).unwrap();
     let project = "shop".parse().unwrap();
     let context = Context { project: &project, source: None, settings: &settings, has_test_key: false, objects: None };
     let body = VerifiedBody::trusted(envelope.to_string().into());
     let event = Event::parse(&body).unwrap();
-    // A webhook is received a moment later, a message of the queue days before, and a backfill as if it were a webhook.
+    // A webhook is received a moment later, a queue message was received days ago, and a backfill acts as if it were a
+    // webhook.
     let received = [NOW + 1, NOW - 86_400, event.created.cast_unsigned()][way];
     let Decision::Send(translation) = forward(event, &context, received, &mut unaudited).unwrap() else { return };
     let request = serde_json::to_vec(&Request::new(&[&translation.event], "key")).unwrap();

@@ -1,4 +1,4 @@
-//! Input that nobody sends in good faith: each is answered as the contract says, in time, and the process serves on.
+//! Malicious input: each request is answered according to the contract, in time, and the process stays available.
 
 use std::time::Duration;
 
@@ -11,21 +11,22 @@ use crate::harness::lambda::Function;
 use crate::harness::parameter_store::ParameterStore;
 use crate::harness::{SECRET, SHOP, Stage, hostile, queue, stripe};
 
-/// The longest that an answer may take. This is a debug build, maybe on a busy machine; the release build computes twenty
+/// The time limit for an answer. This is a debug build, perhaps on a busy machine; the release build computes twenty
 /// times as fast.
 const IN_TIME: Duration = Duration::from_secs(15);
 
-/// What Lambda takes as the payload of an invocation, in bytes.
+/// Lambda's limit for the payload of an invocation, in bytes.
 const LARGEST_INVOCATION: usize = 6 * 1024 * 1024;
 
-/// What the process may take, in KiB, of the 128 MB that it has when deployed.
+/// The memory limit of the process in KiB, out of the 128 MB that it has when deployed.
 const MEMORY: u64 = 110_000_000 / 1024;
 
-/// What Lambda takes as a batch of the queue's, and SQS as a message, attributes included, in bytes.
+/// Lambda's limit for a batch from the queue, and SQS's for a message including its attributes, in bytes.
 const LARGEST_BATCH: usize = 6_000_000;
 const LARGEST_MESSAGE: usize = 1024 * 1024 - 4096;
 
-/// Sends a request, and checks that the answer is there in time and the next event is delivered. `what` is for messages.
+/// Sends a request, and checks that the answer arrives in time and that the next event is delivered. `what` is for
+/// messages.
 async fn send(stage: &Stage, what: &str, request: &Request) -> Answer {
     let start = Instant::now();
     let answer = stage.send(request).await;
@@ -34,21 +35,21 @@ async fn send(stage: &Stage, what: &str, request: &Request) -> Answer {
     answer
 }
 
-/// A body that is not ASCII comes in Base64.
+/// A body that is not ASCII is encoded as Base64.
 fn signed(body: impl Into<Vec<u8>>) -> Request {
     let request = Request::signed(SHOP, SECRET, body);
     Request { base64: !request.body.is_ascii(), ..request }
 }
 
-/// The text of a new event in which `"amount"` has this value, as it stands.
+/// A new event in which `"amount"` has this JSON text as its value.
 fn with_amount(event_type: &str, amount: &str) -> String {
     let mut event = stripe::new_event(event_type);
     event["data"]["object"]["amount_received"] = "the amount".into();
     event.to_string().replace("\"the amount\"", amount)
 }
 
-/// Sends a request through an HTTP API and a REST API whose payloads are changed on the way. None of it may be an error of
-/// the function.
+/// Sends a request through an HTTP API and a REST API whose payloads are changed on the way. None of them may make the
+/// function fail.
 async fn send_changed(stage: &Stage, request: &Request, change: impl Fn(&mut Value)) -> [Answer; 2] {
     let mut payloads = [http_api(request), rest_api(request)];
     payloads.iter_mut().for_each(change);
@@ -60,13 +61,13 @@ async fn send_changed(stage: &Stage, request: &Request, change: impl Fn(&mut Val
     [send(http_api).await, send(rest_api).await]
 }
 
-/// Nothing that a stranger sends is an error of the function, or in its log.
+/// No unauthenticated request may cause an error of the function, or appear in its log.
 fn expect_quiet(stage: &Stage) {
     let output = stage.function.output();
     assert!(!output.contains("ERROR") && !output.contains("guest"), "{output}");
 }
 
-/// A stage whose function logs all that it can.
+/// A stage whose function logs everything that it can.
 async fn loud() -> Stage {
     Stage::with(&[("RUST_LOG", "trace")]).await
 }
@@ -116,7 +117,7 @@ async fn json_that_nests_without_end_is_refused() {
     ] {
         send(&stage, what, &signed(body)).await.expect_code(400, "refused", "malformed_json");
     }
-    // What is still read is forwarded, as deep as Amplitude takes it.
+    // Depths that the parser accepts are forwarded, up to Amplitude's limit.
     let body = hostile::with_field(&format!("{}{}", "[".repeat(100), "]".repeat(100)));
     send(&stage, "100 layers", &signed(body)).await.expect_forwarded();
 }
@@ -134,7 +135,7 @@ async fn numbers_out_of_range_are_refused_or_carry_no_revenue() {
         let event: Value = serde_json::from_str(&body).unwrap();
         assert_eq!(stage.amplitude.the(&event).event.get("revenue"), None, "{number}");
     }
-    // What no float holds is Stripe's own text.
+    // Values outside a float's range appear in Stripe's own text only.
     let digits = "9".repeat(400);
     for number in ["1e400", "1e999", "-1e999", &digits] {
         let body = with_amount("payment_intent.succeeded", number);
@@ -148,7 +149,7 @@ async fn numbers_out_of_range_are_refused_or_carry_no_revenue() {
             with_amount("charge.succeeded", "1").replace("\"livemode\"", &format!("\"new\":[{number}],\"livemode\""));
         send(&stage, number, &signed(body)).await.expect_forwarded();
     }
-    // As large as an integer gets, and exact: Amplitude reads what was written.
+    // As large as an integer gets, and exact: Amplitude reads the digits as written.
     let body = with_amount("payment_intent.succeeded", "9223372036854775807");
     send(&stage, "i64::MAX", &signed(body.clone())).await.expect_forwarded();
     let kept = stage.amplitude.the(&serde_json::from_str(&body).unwrap());
@@ -166,8 +167,8 @@ async fn numbers_out_of_range_are_refused_or_carry_no_revenue() {
     }
 }
 
-/// The last one counts, wherever it stands, as in `JSON.parse` and in Stripe's libraries; so what is selected by is what
-/// is sent.
+/// The last one counts, wherever it is, as in `JSON.parse` and in Stripe's libraries. So the function selects by the
+/// same value that it sends.
 #[tokio::test]
 async fn of_keys_that_stand_twice_the_last_one_counts() {
     let stage = Stage::start().await;
@@ -188,7 +189,7 @@ async fn of_keys_that_stand_twice_the_last_one_counts() {
             let rest = rest.to_string();
             rest.trim_start_matches('{').to_owned()
         };
-        // The first one in front of all others, the last one behind them.
+        // The first one before all other keys, the last one after them.
         let body = |first: &Value, last: &Value| {
             format!(
                 "{{\"{key}\":{first},{},\"{key}\":{last}}}",
@@ -217,7 +218,7 @@ async fn of_keys_that_stand_twice_the_last_one_counts() {
     }
 }
 
-/// How many braces close what is inside of the outermost object.
+/// The number of braces that close everything inside the outermost object.
 fn closing(text: &str) -> usize {
     text.bytes().rev().take_while(|byte| *byte == b'}').count() - 1
 }
@@ -262,7 +263,7 @@ async fn what_is_no_text_is_refused_and_what_is_strange_text_is_forwarded() {
     ] {
         send(&stage, &format!("{bytes:?}"), &signed(with_bytes(bytes))).await.expect_forwarded();
     }
-    // What is left of a text that was cut in the middle of an emoji.
+    // The remainder of a text that was cut in the middle of an emoji.
     let mut event = stripe::new_event("payment_intent.succeeded");
     event["data"]["object"]["metadata"] = json!({"user_id": "user_7", "@@": "@@"});
     let answer = send(&stage, "half a pair", &signed(event.to_string().replace("@@", r"cut \ud83d"))).await;
@@ -270,7 +271,7 @@ async fn what_is_no_text_is_refused_and_what_is_strange_text_is_forwarded() {
     let kept = stage.amplitude.the(&event).event;
     assert_eq!(kept["event_properties"]["metadata"]["cut \u{fffd}"], "cut \u{fffd}");
     assert!(kept["user_id"] == "user_7" && kept["revenue"].is_number(), "{kept:?}");
-    // Also where it stands in the answer and in the log line.
+    // Also if it appears in the answer and in the log line.
     for text in ["\0", "a\nb", "\u{1b}[31m", "\u{2028}", "\"},{\"", "\u{202e}"] {
         let mut event = stripe::new_event("charge.succeeded");
         event["type"] = text.into();
@@ -281,7 +282,7 @@ async fn what_is_no_text_is_refused_and_what_is_strange_text_is_forwarded() {
     }
 }
 
-/// Lambda takes 6 MB; four are read. What is signed and so large is forwarded, cut to Amplitude's limits.
+/// Lambda accepts 6 MB; the function reads four. Signed bodies of that size are forwarded, cut to Amplitude's limits.
 #[tokio::test]
 async fn large_bodies_are_answered_in_the_memory_that_the_function_has() {
     let stage = Stage::start().await;
@@ -301,34 +302,33 @@ async fn large_bodies_are_answered_in_the_memory_that_the_function_has() {
         let body = hostile::with_field(&format!("{open}{many}{close}"));
         let answer = send(&stage, what, &signed(body)).await;
         match unit {
-            // Nested deeper than the parser goes.
+            // Nested deeper than the parser's limit.
             "[" => answer.expect_code(400, "refused", "malformed_json"),
             _ => answer.expect_code(413, "refused", "too_many_values"),
         }
     }
-    // The largest come twice: what is left behind in the process is not to add up.
+    // The largest are sent twice: memory left from the first must not add up.
     let bodies = hostile::bodies();
     let again = bodies.iter().filter(|(_, body)| body.len() > hostile::LARGEST - 100_000);
     for (what, body) in bodies.iter().chain(again) {
-        // As an HTTP API hands over what it takes for binary. With quotation marks escaped, some would be more than Lambda
-        // takes.
+        // Sent like binary data through an HTTP API. With escaped quotation marks, some would exceed Lambda's limit.
         let request = Request { base64: true, ..signed(&**body) };
         let answer = send(&stage, what, &request).await;
-        // This is a debug build, and so is Amplitude: between them, they may take the time that there is.
+        // This is a debug build, like the emulator; together they may use all the time there is.
         if answer.body["code"] != "amplitude_timeout" {
             answer.expect_forwarded();
         }
         if let Some(peak) = stage.function.peak_memory() {
-            println!("{what}: {peak} KiB at the most until now");
+            println!("{what}: peak so far {peak} KiB");
             assert!(peak < MEMORY, "{what}: {peak} KiB");
         }
     }
 }
 
-/// What redelivery may take, in KiB, of the 256 MB that it has when deployed.
+/// The memory limit of redelivery in KiB, out of the 256 MB that it has when deployed.
 const MEMORY_OF_REDELIVERY: u64 = 128_000_000 / 1024;
 
-/// A batch is 6 MB at the most, and a message 1 MiB.
+/// A batch has at most 6 MB, and a message at most 1 MiB.
 #[tokio::test]
 async fn the_largest_batches_are_taken_in_the_memory_that_redelivery_has() {
     let (store, amplitude) = (ParameterStore::start_with_shop().await, Amplitude::start().await);
@@ -349,7 +349,7 @@ async fn the_largest_batches_are_taken_in_the_memory_that_redelivery_has() {
     ])
     .await;
     let large = hostile::units().into_iter().map(|(what, unit)| (what, unit, LARGEST_MESSAGE));
-    // A short number becomes a long one, and in an event of this size all of them are kept.
+    // A short number becomes a long one, and an event of this size keeps all of them.
     let growing = hostile::units().into_iter().filter(|(what, _)| *what == "many floats");
     for (what, unit, length) in large.chain(growing.map(|(what, unit)| (what, unit, 230_000))) {
         for project in [SHOP, "following"] {
@@ -369,7 +369,7 @@ async fn the_largest_batches_are_taken_in_the_memory_that_redelivery_has() {
             let failed = answer.as_ref().map(|answer| answer["batchItemFailures"].as_array().unwrap().len());
             let expected = if project == SHOP { 0 } else { messages.len() };
             let peak = redelivery.peak_memory();
-            println!("{what}, {} messages of {project}: {peak:?} KiB at the most until now", messages.len());
+            println!("{what}, {} messages of {project}: peak so far {peak:?} KiB", messages.len());
             assert_eq!(failed, Ok(expected), "{what}: {}", redelivery.output());
             assert!(peak.is_none_or(|peak| peak < MEMORY_OF_REDELIVERY), "{what}: {peak:?} KiB");
         }
@@ -463,14 +463,14 @@ async fn impossible_names_of_projects_are_not_found() {
     names.push("a".repeat(65));
     names.push("a".repeat(10_000));
     for name in names {
-        // Even a good signature changes nothing.
+        // A valid signature makes no difference.
         let mut request = signed(stripe::new_event("charge.succeeded").to_string());
         request.path = format!("/stripe/{name}");
         let answer = send(&stage, &name, &request).await;
         answer.expect_code(404, "refused", "unknown_route");
         assert!(name.len() < 3 || !answer.body.to_string().contains(&format!("{name} ")), "{}", answer.body);
     }
-    assert_eq!(stage.store.calls(), 1, "for the shop alone");
+    assert_eq!(stage.store.calls(), 1, "only for the shop");
 }
 
 #[tokio::test]
@@ -491,7 +491,7 @@ async fn a_host_or_a_scheme_that_no_url_has_hinders_nobody() {
             stage.function.send(gateway, &request).await.expect_forwarded();
         }
     }
-    // A host that is none does not get to a Function URL. This header does.
+    // A Function URL is never reached with an invalid host. It is reached with this header.
     let request = new_request().header("X-Forwarded-Proto", "no guest");
     stage.function.send(Gateway::FunctionUrl, &request).await.expect_forwarded();
     for answer in send_changed(&stage, &new_request(), |payload| {
@@ -556,7 +556,7 @@ async fn a_header_that_is_none_or_is_not_ascii_hinders_nobody() {
             answer.expect_forwarded();
         }
     }
-    // A signature header that is none is no signature header.
+    // A malformed signature header counts as missing.
     for answer in send_changed(&stage, &Request::unsigned(SHOP, "{}"), |payload| {
         payload["headers"]["Stripe-Signature"] = "t=guest,v1=\n".into();
     })

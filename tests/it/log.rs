@@ -1,4 +1,4 @@
-//! What the function writes: one line a request, and nothing that must stay home.
+//! The function's output: one line per request, and no secrets or personal data.
 
 use amplitude_emulator::Fault;
 use serde_json::{Value, json};
@@ -36,7 +36,7 @@ async fn the_line_of_a_forwarded_event_has_what_an_operator_asks_for() {
     assert!((100..=110).contains(&behind), "{line}");
     assert!(line["request_id"].is_string());
     assert_eq!((line.get("code"), line.get("reason")), (None, None));
-    assert_eq!(line.get("api_version"), None, "it is the usual one");
+    assert_eq!(line.get("api_version"), None, "it is the default version");
 }
 
 #[tokio::test]
@@ -69,7 +69,7 @@ async fn a_refusal_is_logged_with_the_code_and_the_reason_that_stripe_is_told() 
     }
 }
 
-/// All types by all gateways, and all kinds of failures, at the levels that are set most and at the loudest.
+/// All types through all gateways, and all kinds of failures, at the common log levels and at the most verbose.
 #[tokio::test]
 async fn every_request_has_one_flat_line_and_nothing_secret_or_personal_is_written() {
     for level in [&[][..], &[("RUST_LOG", "trace")], &[("AWS_LAMBDA_LOG_LEVEL", "DEBUG")]] {
@@ -78,9 +78,9 @@ async fn every_request_has_one_flat_line_and_nothing_secret_or_personal_is_writt
 
         let lines = stage.function.request_lines(requests).await;
         let output = stage.function.output();
-        assert_eq!(lines.len(), requests, "one line a request:\n{output}");
+        assert_eq!(lines.len(), requests, "one line per request:\n{output}");
         for line in &lines {
-            // `_aws` says which members are metrics.
+            // `_aws` lists the members that are metrics.
             let mut values = line.as_object().unwrap().iter().filter(|(name, _)| *name != "_aws");
             let flat = values.all(|(_, value)| !value.is_object() && !value.is_array());
             assert!(flat, "{line}");
@@ -95,14 +95,14 @@ async fn every_request_has_one_flat_line_and_nothing_secret_or_personal_is_writt
             "hidden",
             "aws-secret-of-the-function",
             "aws-token-of-the-function",
-            // Users and what is personal.
+            // Users and personal data.
             "user_42",
             "jenny",
             "Jenny",
             "example.com",
             "cus_QXg1o8vcGmoR32",
             "Order 6735",
-            // Of bodies.
+            // Parts of bodies.
             "client_secret",
             "_secret_",
             "pi_3PgafuB7WZ01zgkW1kJo3Sjx",
@@ -116,7 +116,7 @@ async fn every_request_has_one_flat_line_and_nothing_secret_or_personal_is_writt
     }
 }
 
-/// Gives the number of requests, and the signatures that were made.
+/// Returns the number of requests and the signatures that were used.
 async fn everything_happens(stage: &Stage) -> (usize, Vec<String>) {
     let mut requests = Vec::new();
     for event_type in stripe_amplitude::stripe::event_types::TYPES {
@@ -155,7 +155,7 @@ async fn everything_happens(stage: &Stage) -> (usize, Vec<String>) {
             sent += 1;
         }
     }
-    // What Amplitude and Parameter Store say can hold all of it.
+    // Error messages of Amplitude and Parameter Store can contain all of these.
     let words = json!({"code": 400, "error": "hidden user_42 jenny.rosen@example.com", "missing_field": API_KEY});
     for fault in [
         Fault::InvalidApiKey,

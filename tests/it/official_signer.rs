@@ -1,4 +1,4 @@
-//! Stripe's own library signs, and verifies what we sign.
+//! Stripe's official library signs for us, and verifies our signatures.
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
@@ -7,7 +7,7 @@ use crate::harness::gateway::{Gateway, Request};
 use crate::harness::program::installed;
 use crate::harness::{SECRET, SHOP, Stage, stripe};
 
-/// Runs `sign.py` with these arguments and this input, and gives what it prints.
+/// Runs `sign.py` with these arguments and this input, and returns its output.
 fn library(arguments: &[&str], input: &[u8]) -> String {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/sign.py");
     let mut python = Command::new(installed("python"))

@@ -1,4 +1,4 @@
-//! What happens when Parameter Store does not do its work.
+//! Parameter Store fails.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use crate::harness::parameter_store::Fault;
 use crate::harness::{SHOP, Stage, eventually, stripe};
 
-/// Each fault, its code, what tells it from others of this code, and how many calls it costs.
+/// Each fault with its code, a distinctive part of its reason, and the number of calls it costs.
 const FAULTS: [(Fault, &str, &str, usize); 5] = [
     (Fault::Throttled, "parameter_store_throttled", "ThrottlingException", 6),
     (Fault::Denied, "parameter_store_denied", "ssm:GetParametersByPath", 1),
@@ -43,14 +43,14 @@ async fn without_an_old_value_the_delivery_fails_with_the_reason_and_works_when_
         let answer = stage.deliver(&stripe::new_event("charge.succeeded")).await;
         answer.expect_code(503, "failed", code);
         answer.expect_named(named);
-        assert!(!answer.body.to_string().contains("arn:"), "AWS's own text is not passed on: {}", answer.body);
-        // The limit is 1.5 s; the rest is for a busy machine.
+        assert!(!answer.body.to_string().contains("arn:"), "AWS's own message is not passed on: {}", answer.body);
+        // The limit is 1.5 s; the rest allows for a busy machine.
         assert!(start.elapsed() < Duration::from_millis(3500), "{fault:?}: {:?}", start.elapsed());
         assert_eq!(stage.store.calls() - before, calls, "{fault:?}");
         let line: Value = serde_json::from_str(&stage.function.line_with(named).await).unwrap();
         let told = (&line["outcome"], &line["code"], &line["reason"]);
-        assert_eq!(told, (&json!("failed"), &json!(code), &answer.body["reason"]), "the line of the request says it");
-        assert_eq!(stage.function.output().matches(named).count(), 1, "and no other line does");
+        assert_eq!(told, (&json!("failed"), &json!(code), &answer.body["reason"]), "the request's log line has it");
+        assert_eq!(stage.function.output().matches(named).count(), 1, "and no other line has it");
     }
     assert!(!stage.function.output().contains("arn:"));
     stage.store.recover();
@@ -58,7 +58,7 @@ async fn without_an_old_value_the_delivery_fails_with_the_reason_and_works_when_
     assert_eq!(stage.amplitude.events().len(), 1);
 }
 
-/// Not that too many projects were asked for, though they are not looked for as often any longer.
+/// The code must not change to that of the rate limit, although the back-off reduces the calls.
 #[tokio::test]
 async fn the_code_stays_the_same_however_often_it_fails() {
     let stage = Stage::start().await;
@@ -106,7 +106,7 @@ async fn an_old_value_outlives(fault: Fault) {
         let start = Instant::now();
         let event = stripe::new_event("charge.succeeded");
         stage.deliver(&event).await.expect_forwarded();
-        // Half a second for Parameter Store; the rest is for a busy machine.
+        // Half a second for Parameter Store; the rest allows for a busy machine.
         assert!(start.elapsed() < Duration::from_millis(2500), "{:?}", start.elapsed());
         stage.amplitude.the(&event).api_key
     };
@@ -122,7 +122,7 @@ async fn an_old_value_outlives(fault: Fault) {
     let named = FAULTS.iter().find(|(listed, ..)| *listed == fault).unwrap().2;
     let line = stage.function.line_with(named).await;
     assert!(line.contains("\"WARN\"") && line.contains("the old parameters are used"), "{line}");
-    // For a pause nothing is asked for.
+    // During the pause, the function does not call.
     let calls = stage.store.calls();
     deliver().await;
     assert_eq!(stage.store.calls(), calls);
@@ -130,7 +130,7 @@ async fn an_old_value_outlives(fault: Fault) {
     eventually("a refresh that succeeds", async || (deliver().await == "the-new-key").then_some(())).await;
 }
 
-/// An early refresh must not turn a stranger's request into an outage, nor take the cached project away.
+/// An early refresh must neither turn an unauthenticated request into an outage nor drop the cached project.
 #[tokio::test]
 async fn a_wrong_signature_during_an_outage_is_refused_in_time() {
     let stage = Stage::start().await;

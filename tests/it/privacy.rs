@@ -1,9 +1,9 @@
-//! Nothing personal and no credential reaches Amplitude: every text that Stripe's API documents is either removed or kept
-//! for a reason.
+//! No personal data or credentials reach Amplitude: every text field that Stripe's API documents is either removed or
+//! kept for a stated reason.
 //!
-//! A new version of Stripe's library that has a new text fails here until somebody has decided about it: in
-//! `src/translate/redaction/table.rs` it goes, in `privacy/kept.rs` it stays. `make privacy` then renews the list of fields
-//! and `docs/privacy.md`.
+//! A new version of Stripe's library with a new text field fails here until somebody classifies the field: as removed
+//! in `src/translate/redaction/table.rs`, or as kept in `privacy/kept.rs`. Then `make privacy` updates the list of
+//! fields and `docs/privacy.md`.
 
 mod fields;
 mod kept;
@@ -25,7 +25,7 @@ use self::kept::KEPT;
 use self::page::{Counts, page};
 use crate::harness::program::installed;
 
-/// What reaches Amplitude of an object.
+/// The part of an object that reaches Amplitude.
 fn sent(object: Value) -> Value {
     let event = json!({"id": "evt_1", "object": "event", "type": "x.y", "created": 1, "data": {"object": object}});
     let body = VerifiedBody::trusted(event.to_string().into_bytes().into());
@@ -39,7 +39,7 @@ fn sent(object: Value) -> Value {
     serde_json::to_value(translation.event).unwrap()["event_properties"].take()
 }
 
-/// All texts of all objects that reach Amplitude, and all that do not.
+/// All text fields of all objects: those that reach Amplitude, and those that do not.
 fn texts() -> (Vec<Field>, Vec<Field>) {
     let of_kind = |(kind, fields): (&str, Vec<Field>)| {
         let object = example(kind, &fields);
@@ -80,11 +80,11 @@ fn no_reason_to_keep_a_field_is_left_without_one() {
     for rule in KEPT.iter().flat_map(|(_, rules)| *rules) {
         let used: BTreeSet<_> = kept.iter().filter(|field| is_for(rule, field)).map(Field::place).collect();
         match rule.place {
-            Place::Any => assert!(!used.is_empty(), "{} is kept, and there is none", rule.name),
+            Place::Any => assert!(!used.is_empty(), "{} is kept but matches no field", rule.name),
             Place::Only(places) => {
                 assert_eq!(used, BTreeSet::from_iter(places.iter().copied()), "{} is kept", rule.name);
             }
-            Place::AnyBut(_) => panic!("{}: what stays is named", rule.name),
+            Place::AnyBut(_) => panic!("{}: kept fields must be named", rule.name),
         }
     }
 }
@@ -106,7 +106,7 @@ fn every_rule_of_the_table_has_a_field_in_each_of_its_places() {
             unknown.into_iter().map(move |place| format!("{} in {place}", rule.name))
         })
         .collect();
-    assert!(unknown.is_empty(), "no object has these:\n{}", unknown.join("\n"));
+    assert!(unknown.is_empty(), "rules without a matching field:\n{}", unknown.join("\n"));
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn the_list_of_fields_is_that_of_the_library() {
     let output = Command::new(installed("python")).arg(script).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let differs = String::from_utf8(output.stdout).unwrap() != fields::NEWEST;
-    assert!(!differs, "tests/data/stripe-fields/newest.txt is not of the installed library: make privacy");
+    assert!(!differs, "tests/data/stripe-fields/newest.txt does not match the installed library; run `make privacy`");
 }
 
 #[test]
@@ -126,5 +126,5 @@ fn the_page_for_privacy_officers_is_that_of_the_table() {
     if std::env::var_os("RENEW_PRIVACY_PAGE").is_some() {
         std::fs::write(&path, &page).unwrap();
     }
-    assert!(std::fs::read_to_string(path).unwrap_or_default() == page, "docs/privacy.md is stale: make privacy");
+    assert!(std::fs::read_to_string(path).unwrap_or_default() == page, "docs/privacy.md is stale; run `make privacy`");
 }

@@ -1,4 +1,5 @@
-//! How projects are read from Parameter Store: what strangers can cause, new secrets, labels, and many parameters.
+//! How projects are read from Parameter Store: calls that unauthenticated requests can cause, new secrets, labels, and
+//! many parameters.
 
 use serde_json::json;
 use tokio::time::Instant;
@@ -54,7 +55,7 @@ async fn strangers_cannot_make_the_function_call_parameter_store_without_bound()
             }
         }
     }
-    // Twenty at once, of which the shop has taken one, and then two a second.
+    // Twenty at once, one of which the shop has used, and then two a second.
     let refilled = start.elapsed().as_secs_f64() * 2.0;
     assert!(unknown >= 19 && f64::from(unknown) <= 20.0 + refilled, "{unknown} after {:?}", start.elapsed());
     assert!(exhausted > 0);
@@ -62,7 +63,8 @@ async fn strangers_cannot_make_the_function_call_parameter_store_without_bound()
     stage.deliver(&stripe::new_event("charge.succeeded")).await.expect_forwarded();
 }
 
-/// The worst case: the warm-up has failed, and strangers have emptied the token bucket before the first delivery.
+/// The worst case: the warm-up has failed, and unauthenticated requests have emptied the token bucket before the first
+/// delivery.
 #[tokio::test]
 async fn strangers_cannot_keep_a_warm_project_out_of_a_cold_process() {
     let store = ParameterStore::start_with_shop().await;
@@ -73,7 +75,7 @@ async fn strangers_cannot_keep_a_warm_project_out_of_a_cold_process() {
         let name = format!("stranger-{number}-{}", stripe::now());
         stage.send(&Request::with_signature(&name, "t=1,v1=00", "{}")).await.status
     };
-    // Parameter Store still fails, so that each of these takes a token and none is remembered as unknown.
+    // Parameter Store still fails, so each request takes a token and no project is remembered as unknown.
     for number in 0..30 {
         assert_eq!(stranger(number).await, 503);
     }
@@ -110,7 +112,7 @@ async fn a_new_secret_works_at_once_and_the_old_one_no_longer() {
     stage.deliver(&stripe::new_event("charge.succeeded")).await.expect_forwarded();
     stage.store.put(&format!("{SHOP}/stripe-signing-secret"), "whsec_new").await;
     stage.deliver(&stripe::new_event("charge.succeeded")).await.expect_forwarded();
-    assert_eq!(stage.store.calls(), 1, "the old one is good until somebody asks");
+    assert_eq!(stage.store.calls(), 1, "the old secret is valid until a signature fails");
     stage.deliver_to(SHOP, "whsec_new", &stripe::new_event("charge.succeeded")).await.expect_forwarded();
     assert_eq!(stage.store.calls(), 2);
     let answer = stage.deliver(&stripe::new_event("charge.succeeded")).await;
@@ -131,7 +133,7 @@ async fn a_header_with_two_signatures_is_taken_with_either_secret() {
         let request = Request::with_signature(project, &format!("{one},{other},v0=00"), body);
         stage.send(&request).await.expect_forwarded();
     }
-    assert_eq!(stage.store.calls(), 2, "one for each project, and no early refresh");
+    assert_eq!(stage.store.calls(), 2, "one call per project and no early refresh");
 }
 
 #[tokio::test]
@@ -160,14 +162,14 @@ async fn the_label_of_a_secret_is_put_on_its_events() {
         let source = stage.amplitude.the(&event).event["event_properties"].get("stripe_source").cloned();
         assert_eq!(source, label.map(Into::into), "{secret}");
     }
-    // Labels alone do, too.
+    // A project with labeled secrets only.
     stage.store.put("only-labels/stripe-signing-secret/eu", "whsec_eu").await;
     stage.store.put("only-labels/amplitude-api-key", API_KEY).await;
     let event = stripe::new_event("charge.succeeded");
     stage.deliver_to("only-labels", "whsec_eu", &event).await.expect_forwarded();
 }
 
-/// Parameter Store gives ten parameters a page.
+/// Parameter Store returns ten parameters per page.
 #[tokio::test]
 async fn a_project_may_have_more_parameters_than_a_page_of_parameter_store_holds() {
     let stage = Stage::start().await;

@@ -1,4 +1,4 @@
-//! The redelivery queue: what is put into it, and what becomes of that.
+//! The redelivery queue: the messages in it, and their delivery.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -13,11 +13,11 @@ use crate::harness::parameter_store::{Fault as AwsFault, ParameterStore};
 use crate::harness::queue::{self, Handed, QueueStage};
 use crate::harness::{API_KEY, SECRET, SHOP, eventually, stripe};
 
-/// How late an answer may be: 4.5 s, and a little for a busy machine.
+/// The time limit for an answer: 4.5 s, plus an allowance for a busy machine.
 const LATEST_ANSWER: Duration = Duration::from_millis(4900);
 
 impl QueueStage {
-    /// Delivers new events to the shop while Amplitude is down, so that they are in the queue.
+    /// Delivers new events to the shop while Amplitude is down, so that they enter the queue.
     async fn deferred(&self, count: usize) -> Vec<Value> {
         self.stage.amplitude.fail(Fault::answer(429));
         let events: Vec<_> = (0..count).map(|_| stripe::new_event("payment_intent.succeeded")).collect();
@@ -28,7 +28,7 @@ impl QueueStage {
         events
     }
 
-    /// Hands over what is in the queue until nothing is left in it, and checks that all of it is done.
+    /// Processes batches until the queue is empty, and checks that none fails.
     async fn drain(&self) {
         loop {
             let handed = self.poll().await;
@@ -42,7 +42,7 @@ impl QueueStage {
 
     async fn settings(&self, settings: Value) {
         self.stage.store.put(&format!("{SHOP}/settings"), &settings.to_string()).await;
-        // What is cached is older than a second then.
+        // By then, the cached settings have expired.
         tokio::time::sleep(Duration::from_millis(1100)).await;
     }
 }
@@ -70,12 +70,12 @@ async fn what_amplitude_does_not_take_is_deferred_in_time_and_arrives_once() {
         (Fault::Hang { milliseconds: 60_000, ingest: false }, "amplitude_timeout"),
         (Fault::InvalidApiKey, "amplitude_invalid_key"),
         (Fault::answer(429), "amplitude_throttled"),
-        // It is in Amplitude already, which nobody can know.
+        // It has already reached Amplitude, which nobody can know.
         (Fault::Hang { milliseconds: 60_000, ingest: true }, "amplitude_timeout"),
     ] {
         stage.amplitude.fail(fault);
         for (project, secret) in [(SHOP, SECRET), ("other", "whsec_other")] {
-            // Each by a process that has not met the outage yet.
+            // Each by a process that has not seen the outage yet.
             stage.function.kill_and_start_again();
             let event = stripe::new_event("payment_intent.succeeded");
             let start = Instant::now();
@@ -92,12 +92,12 @@ async fn what_amplitude_does_not_take_is_deferred_in_time_and_arrives_once() {
     }
     stage.amplitude.recover();
     let in_between = stage.amplitude.events().len();
-    assert_eq!(in_between, 2, "those of the hang that ingests");
+    assert_eq!(in_between, 2, "those that were ingested before the hang");
     assert_eq!(queue.len().await, 12);
 
     let handed = setup.poll().await;
     assert_eq!(handed.len(), 10);
-    assert_eq!(stage.amplitude.batch_requests(), 2, "one for each project");
+    assert_eq!(stage.amplitude.batch_requests(), 2, "one per project");
     setup.drain().await;
     assert_eq!(stage.amplitude.batch_requests(), 4);
     for (event, project) in &events {
@@ -116,12 +116,12 @@ async fn a_message_is_the_signed_body_with_whose_it_is_when_it_came_and_why() {
     let setup = QueueStage::start().await;
     setup.stage.store.put(&format!("{SHOP}/stripe-signing-secret/germany"), "whsec_germany").await;
     setup.stage.amplitude.fail(Fault::answer(503));
-    // As Stripe writes it: with line feeds, and characters of several bytes.
+    // As Stripe writes it: with line feeds, and with characters of several bytes.
     let mut event = stripe::new_event("payment_intent.succeeded");
     event["data"]["object"]["description"] = "Schnürsenkel 👟".into();
     let body = serde_json::to_string_pretty(&event).unwrap();
     for (secret, source) in [(SECRET, None), ("whsec_germany", Some("germany"))] {
-        // A process that has not met the outage yet.
+        // A process that has not seen the outage yet.
         setup.stage.function.kill_and_start_again();
         let before = stripe::now();
         let request = crate::harness::gateway::Request::signed(SHOP, secret, body.clone());
@@ -164,7 +164,7 @@ async fn with_delivery_by_queue_every_selected_event_goes_there_first() {
     assert_eq!((&line["outcome"], &line["code"]), (&json!("queued"), &json!("delivery_queue")), "{line}");
     assert_eq!((&line["queued"], line.get("deferred"), &line["level"]), (&json!(1), None, &json!("INFO")), "{line}");
     assert_eq!(stage.amplitude.requests(), 0);
-    // What nobody wants is not put into it.
+    // Events that the project does not select do not enter the queue.
     let mut unsupported = stripe::new_event("charge.succeeded");
     unsupported["type"] = "customer.created".into();
     stage.deliver(&unsupported).await.expect_code(200, "ignored", "type_not_selected");
@@ -175,7 +175,7 @@ async fn with_delivery_by_queue_every_selected_event_goes_there_first() {
     setup.drain().await;
     assert_eq!(stage.amplitude.the(&event).event["event_properties"]["stripe_source"], "germany");
 
-    // Where the queue cannot take it, it is delivered directly.
+    // If the queue cannot take the event, it is delivered directly.
     for fault in [AwsFault::Throttled, AwsFault::Denied, AwsFault::Undecryptable, AwsFault::Down, AwsFault::Hang] {
         setup.queue.fail(fault);
         let event = stripe::new_event("payment_intent.succeeded");
@@ -215,7 +215,7 @@ async fn where_the_queue_is_down_too_stripe_delivers_again() {
             assert!(!answer.body.to_string().contains("arn:"), "{}", answer.body);
             setup.queue.recover();
             stage.amplitude.recover();
-            // One that did not meet the outage.
+            // A process that has not seen the outage.
             stage.function.kill_and_start_again();
             stage.deliver(&event).await.expect_forwarded();
             stage.amplitude.the(&event);
@@ -225,7 +225,7 @@ async fn where_the_queue_is_down_too_stripe_delivers_again() {
     assert_eq!(setup.queue.len().await, 0);
 }
 
-/// A call that failed in passing is made again within the second that is kept for it.
+/// A call that fails temporarily is retried within the second reserved for it.
 #[tokio::test]
 async fn a_queue_that_throttles_in_passing_takes_the_event() {
     let setup = QueueStage::start().await;
@@ -289,7 +289,7 @@ async fn parameters_that_cannot_be_used_lose_nothing() {
         setup.drain().await;
         stage.amplitude.the(&event);
     }
-    // A key that is missing.
+    // A missing key.
     let event = stripe::new_event("payment_intent.succeeded");
     stage.store.delete(&format!("{SHOP}/amplitude-api-key")).await;
     setup.settings(json!({})).await;
@@ -310,7 +310,7 @@ async fn an_event_that_amplitude_refuses_alone_is_a_dead_letter_and_the_others_a
         let body = json!({"code": 400, "error": "hidden", "events_with_invalid_fields": {"hidden": positions}});
         setup.stage.amplitude.order(answer_with_json(400, body), 1);
     };
-    // All five, the rest, and the refused one alone.
+    // All five, the other four, and the rejected one alone.
     refuse(&[2]);
     setup.stage.amplitude.order(Fault::Delay { milliseconds: 1 }, 1);
     refuse(&[0]);
@@ -333,7 +333,7 @@ async fn an_event_that_amplitude_refuses_alone_is_a_dead_letter_and_the_others_a
     assert_eq!(line["amplitude_code"], 400);
     assert!(!setup.redelivery.output().contains("hidden"));
     assert_eq!(setup.stage.amplitude.events().len(), 4);
-    // The operator fixes whatever it was, and sends it again.
+    // The operator fixes the cause and sends it again.
     setup.queue.redrive(letter).await;
     setup.drain().await;
     for event in &events {
@@ -341,7 +341,7 @@ async fn an_event_that_amplitude_refuses_alone_is_a_dead_letter_and_the_others_a
     }
 }
 
-/// Neither an outage nor the page of a proxy says anything about an event, however often.
+/// Neither an outage nor a proxy's error page says anything about an event, however often it occurs.
 #[tokio::test]
 async fn only_amplitudes_own_answer_makes_a_dead_letter() {
     let setup = QueueStage::start().await;
@@ -388,7 +388,7 @@ async fn a_message_waits_twice_as_long_each_time_up_to_an_hour() {
         let delay = handed[0].delay.expect("the message waits");
         assert!((longest * 3 / 4..=longest).contains(&delay), "{count}: {delay} s");
         assert_eq!(setup.redelivery.line_of(&events[0], count).await["receive_count"], count);
-        // Not before its time.
+        // It stays invisible until then.
         assert!(setup.poll().await.is_empty());
         setup.wait_for(&handed).await;
     }
@@ -464,7 +464,7 @@ async fn what_is_no_batch_is_an_error_that_tells_nothing_of_it() {
     }
     let message = json!({"messageId": "a", "receiptHandle": "receipt", "body": "guest@example.com"});
     let answer = redelivery.invoke(&json!({"Records": [message]})).await.unwrap();
-    assert_eq!(answer["batchItemFailures"], json!([{"itemIdentifier": "a"}]), "it serves on");
+    assert_eq!(answer["batchItemFailures"], json!([{"itemIdentifier": "a"}]), "it stays available");
     let output = redelivery.output();
     assert!(output.contains("invalid SQS event") && !output.contains("guest"), "{output}");
 }
@@ -479,7 +479,7 @@ async fn a_message_that_is_handed_out_twice_counts_once() {
         let answer = setup.redelivery.invoke(&queue::invocation(batch)).await.unwrap();
         assert_eq!(answer, json!({"batchItemFailures": []}));
     }
-    // And Stripe delivers one of them again.
+    // Stripe also delivers one of them again.
     setup.stage.deliver(&events[0]).await.expect_forwarded();
     for event in &events {
         setup.stage.amplitude.the(event);
@@ -603,7 +603,7 @@ async fn each_message_has_a_line_with_its_metrics() {
         }
         assert!(line["function"].as_str().unwrap().starts_with("function-"));
     }
-    // The time of a request counts once, and so does a start.
+    // The duration of a request counts once, and so does a start.
     for (name, count) in [("amplitude_milliseconds", 2), ("cold_start", 1)] {
         assert_eq!(lines.iter().filter(|line| line.get(name).is_some()).count(), count, "{name}");
     }
@@ -612,7 +612,7 @@ async fn each_message_has_a_line_with_its_metrics() {
     }
 }
 
-/// An event that came in time is not too old because it waited.
+/// An event that arrived in time does not become too old by waiting.
 #[tokio::test]
 async fn an_event_is_as_old_as_it_was_when_it_came() {
     let store = ParameterStore::start_with_shop().await;
@@ -626,7 +626,7 @@ async fn an_event_is_as_old_as_it_was_when_it_came() {
     setup.stage.amplitude.the(&event);
 }
 
-/// Amplitude may have it, and would not drop it any more.
+/// Amplitude may already have the event, and would no longer drop the repeat.
 #[tokio::test]
 async fn an_event_that_comes_too_late_is_a_dead_letter_until_it_is_looked_up() {
     for delivery in ["direct", "queue"] {
@@ -651,7 +651,7 @@ async fn an_event_that_comes_too_late_is_a_dead_letter_until_it_is_looked_up() {
     }
 }
 
-/// SQS does not say which message of a batch ended the process.
+/// SQS does not report which message of a batch ended the process.
 #[tokio::test]
 async fn messages_that_were_handed_out_before_come_after_the_new_ones() {
     let setup = QueueStage::start().await;
@@ -664,7 +664,7 @@ async fn messages_that_were_handed_out_before_come_after_the_new_ones() {
     let before = setup.stage.amplitude.batch_requests();
     let handed = setup.poll().await;
     assert_eq!(failed(&handed), [false; 5]);
-    assert_eq!(setup.stage.amplitude.batch_requests() - before, 4, "the new ones together, the others one by one");
+    assert_eq!(setup.stage.amplitude.batch_requests() - before, 4, "the new messages together, the others one by one");
     let stored = setup.stage.amplitude.events();
     let first: BTreeSet<_> =
         stored.iter().take(2).map(|event| event.event["insert_id"].as_str().unwrap().to_owned()).collect();

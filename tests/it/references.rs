@@ -1,7 +1,8 @@
-//! References: one person is one user, wherever in Stripe the app has put its ID, in whatever order events arrive.
+//! References: one person is one user, wherever in Stripe the app has stored its ID and in whatever order events
+//! arrive.
 //!
-//! Stripe's API is `stripe-emulator`, with the objects of a purchase as they are in 2024-06-20. Events are in the shapes
-//! of three API versions.
+//! `stripe-emulator` acts as Stripe's API, with the objects of a purchase in the shape of 2024-06-20. Events have the
+//! shapes of three API versions.
 
 use std::time::Duration;
 
@@ -18,12 +19,12 @@ use crate::harness::{API_KEY, SECRET, SHOP, Stage, secrets, stripe};
 /// A key with every permission.
 const KEY: &str = "rk_live_51OfTheShop0123456789";
 
-/// The ID that the app has for the buyer.
+/// The app's ID for the buyer.
 const USER: &str = "user_7";
 
 const VERSIONS: [&str; 3] = ["2024-06-20", "2025-09-30.clover", "2026-07-29.preview"];
 
-/// Every place where an app may have put its ID.
+/// Every place where an app may have stored its ID.
 const PATHS: [&str; 5] = [
     "metadata.user_id",
     "customer.metadata.user_id",
@@ -32,7 +33,7 @@ const PATHS: [&str; 5] = [
     "payment_intent.metadata.user_id",
 ];
 
-/// How late an answer may be: 4.5 s, and a little for a busy machine.
+/// The time limit for an answer: 4.5 s, plus an allowance for a busy machine.
 const LATEST_ANSWER: Duration = Duration::from_millis(4900);
 
 struct Shop {
@@ -53,7 +54,7 @@ impl Shop {
         Self::start(&json!({"references": "follow", "user_id_paths": paths})).await
     }
 
-    /// Delivers an event as Stripe does: again, where our own rate of reads put it off.
+    /// Delivers an event like Stripe, again if the function's own rate limit deferred it.
     async fn deliver(&self, event: &Value) -> Answer {
         loop {
             let answer = self.stage.deliver(event).await;
@@ -64,7 +65,7 @@ impl Shop {
         }
     }
 
-    /// The user that Amplitude attributes an event to, after it was delivered.
+    /// Delivers an event and returns the user that Amplitude attributes it to.
     async fn user_of(&self, event: &Value) -> Value {
         self.deliver(event).await.expect_forwarded();
         self.stage.amplitude.the(event).event.get("user_id").cloned().unwrap_or_default()
@@ -86,7 +87,7 @@ async fn with_queue(settings: &Value, variables: &[(&str, &str)]) -> (QueueStage
     (QueueStage::of(store, 100, &both, &[]).await, stripe)
 }
 
-/// Where the app has put its ID.
+/// Where the app has stored its ID.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Place {
     Payment,
@@ -98,15 +99,15 @@ enum Place {
 /// What is bought.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Kind {
-    /// The first payment of a subscription, by Checkout.
+    /// The first payment of a subscription through Checkout.
     Subscription,
     /// A later one of the same subscription.
     Renewal,
-    /// A one-off payment by Checkout.
+    /// A one-off payment through Checkout.
     OneOff,
 }
 
-/// One purchase: its objects, all with IDs of this number, and its events.
+/// One purchase: its objects, whose IDs all contain this number, and its events.
 #[derive(Clone)]
 struct Purchase {
     number: u32,
@@ -125,7 +126,7 @@ impl Purchase {
         let metadata = |of: Place| if of == place { json!({"user_id": USER}) } else { json!({}) };
         let id = |prefix: &str| format!("{prefix}_{number}");
         let is_one_off = kind == Kind::OneOff;
-        // A renewal has a payment and an invoice of its own.
+        // A renewal has its own payment and invoice.
         let own = |prefix: &str| if kind == Kind::Renewal { format!("{prefix}_{number}r") } else { id(prefix) };
         let of_subscription = |value: String| if is_one_off { Value::Null } else { value.into() };
         let payment = json!({
@@ -178,7 +179,7 @@ impl Purchase {
         self
     }
 
-    /// In Stripe, before its events arrive.
+    /// Stores the objects in Stripe before the events arrive.
     fn put(&self, stripe: &Emulator) {
         let objects = [Some(&self.payment), Some(&self.charge), Some(&self.customer), Some(&self.session)];
         for object in objects.into_iter().chain([self.invoice.as_ref(), self.subscription.as_ref()]).flatten() {
@@ -201,7 +202,7 @@ impl Purchase {
         event
     }
 
-    /// All that arrive for it, in a version.
+    /// All events of the purchase, in an API version.
     fn events(&self, version: &str) -> Vec<Value> {
         let mut events = vec![
             self.event("payment_intent.succeeded", &self.payment, version),
@@ -214,7 +215,7 @@ impl Purchase {
         events
     }
 
-    /// What takes it back: a refund and a dispute, which name nobody.
+    /// The reversals: a refund and a dispute, neither of which names a user.
     fn reversals(&self, version: &str) -> Vec<Value> {
         let of_payment = |object: &str, id: &str| {
             json!({"id": format!("{id}_{}", self.number), "object": object, "amount": 500, "currency": "usd",
@@ -228,7 +229,7 @@ impl Purchase {
     }
 }
 
-/// An object of 2024-06-20 as a later version renders it.
+/// An object of 2024-06-20 in the shape of a later version.
 fn in_version(object: &Value, version: &str) -> Value {
     let mut object = object.clone();
     let fields = object.as_object_mut().unwrap();
@@ -297,7 +298,7 @@ async fn each_name_is_the_same_object_from_every_event_in_every_version() {
             let mut events = purchase.events(version);
             events.extend(purchase.reversals(version));
             for event in &mut events {
-                // What stands in the event itself is as it was.
+                // The event's own fields are unchanged.
                 let object = &mut event["data"]["object"];
                 if object["id"] == id {
                     object["metadata"]["marker"] = marker.clone().into();
@@ -324,8 +325,8 @@ async fn every_buyer_is_one_user_in_whatever_order_the_events_arrive() {
     let shop = Shop::following(&PATHS).await;
     let mut number = 0;
     for (kind, place) in [
-        // A subscription by Checkout with only `client_reference_id`; one with only its own metadata; an app that only
-        // knows customers; a payment by Checkout; and months later.
+        // A subscription through Checkout with only `client_reference_id`; one with only its own metadata; an app that
+        // only knows customers; a payment through Checkout; and a renewal months later.
         (Kind::Subscription, Place::Session),
         (Kind::Subscription, Place::Subscription),
         (Kind::Subscription, Place::Customer),
@@ -339,7 +340,7 @@ async fn every_buyer_is_one_user_in_whatever_order_the_events_arrive() {
         let count = Purchase::new(0, kind, place).events(VERSIONS[0]).len();
         for (index, order) in permutations(count).into_iter().enumerate() {
             number += 1;
-            // Each in an account of its own, whose reads have a rate of their own.
+            // Each in a separate account with its own rate limit.
             let account = format!("acct_{number}");
             shop.stripe.connect(&account);
             let purchase = Purchase::new(number, kind, place).in_account(&account);
@@ -356,7 +357,7 @@ async fn every_buyer_is_one_user_in_whatever_order_the_events_arrive() {
     }
     let requests = shop.stripe.requests();
     assert!(requests.iter().all(|request| request.version() == Some("2024-06-20")));
-    assert!(requests.iter().all(|request| request.account().is_some()), "each in the account of its event");
+    assert!(requests.iter().all(|request| request.account().is_some()), "each for the account of its event");
 }
 
 #[tokio::test]
@@ -390,7 +391,7 @@ async fn what_the_event_holds_is_not_read() {
         let invoice = purchase.event("invoice.paid", purchase.invoice.as_ref().unwrap(), version);
         assert_eq!(shop.user_of(&invoice).await, USER, "{version}");
     }
-    assert_eq!(shop.stripe.counts().keys().collect::<Vec<_>>(), ["GET /v1/customers/cus_1"], "the snapshot is enough");
+    assert_eq!(shop.stripe.counts().keys().collect::<Vec<_>>(), ["GET /v1/customers/cus_1"], "the snapshot suffices");
     shop.stripe.clear_requests();
     let mut expanded = purchase.event("charge.succeeded", &purchase.charge, VERSIONS[0]);
     expanded["data"]["object"]["customer"] =
@@ -446,7 +447,7 @@ async fn a_reference_that_cannot_be_read_fails_the_delivery_in_time_and_says_why
         (Fault::Hang(Duration::from_secs(60)), "stripe_unavailable"),
     ] {
         number += 1;
-        // In an account of its own, whose reads have a rate of their own.
+        // In a separate account with its own rate limit.
         let account = format!("acct_{number}");
         shop.stripe.connect(&account);
         let purchase = Purchase::new(number, Kind::OneOff, Place::Customer).in_account(&account);
@@ -581,7 +582,7 @@ async fn with_the_queue_an_outage_of_stripe_and_a_revoked_key_are_invisible_to_s
     stripe.heal();
     stripe.revoke(KEY);
     deliver(&purchase.charge, "charge.succeeded", "stripe_key_refused").await;
-    // Half-way: what needs no read goes on.
+    // During the outage, events that need no read are still delivered.
     let mut named = purchase.event("charge.succeeded", &purchase.charge, VERSIONS[0]);
     named["data"]["object"]["metadata"]["user_id"] = USER.into();
     setup.stage.deliver(&named).await.expect_forwarded();
@@ -613,7 +614,7 @@ async fn redelivery_sends_what_it_could_resolve_and_delays_the_rest() {
         setup.stage.deliver(&event).await.expect_code(202, "queued", "delivery_queue");
         events.push(event);
     }
-    assert!(stripe.requests().is_empty(), "the function that Stripe calls reads nothing");
+    assert!(stripe.requests().is_empty(), "the webhook function reads nothing");
     stripe.fail_at("/v1/customers/cus_2", 1, Fault::InternalError);
     let handed = setup.poll().await;
     let failed: Vec<_> = handed.iter().filter(|handed| handed.failed).collect();
@@ -673,7 +674,7 @@ async fn a_payment_has_the_products_of_its_invoice_or_session_and_a_long_invoice
             assert_eq!(properties.get("products_incomplete"), None);
         }
     }
-    // Products take only what others leave of the reads of a second.
+    // Products only get the reads per second that user IDs leave.
     sleep(Duration::from_millis(1100)).await;
     let one_off = Purchase::new(2, Kind::OneOff, Place::Payment);
     one_off.put(&shop.stripe);

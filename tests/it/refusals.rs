@@ -1,4 +1,4 @@
-//! What is not forwarded, and what Stripe and the operator are told about it.
+//! Events that are not forwarded, and what the answer and the log say about them.
 
 use serde_json::json;
 
@@ -50,15 +50,15 @@ async fn a_signature_is_refused_with_the_reason() {
             let answer = stage.function.send(gateway, &request).await;
             answer.expect_code(400, "refused", code);
             answer.expect_named(named);
-            assert_eq!(answer.body.get("event"), None, "nothing of an unverified body is read");
+            assert_eq!(answer.body.get("event"), None, "an unverified body is never parsed");
         }
     }
     assert_eq!(stage.amplitude.requests(), 0);
     assert!(hex.len() == 64 && !stage.function.output().contains(hex));
 }
 
-/// An HTTP API joins the values with a comma, which gives a header with two `t`. So does a Function URL; but the emulator
-/// of one passes only one of them on.
+/// An HTTP API joins the values with a comma, which gives a header with two `t`. So does a Function URL, but its
+/// emulator only passes one of them on.
 #[tokio::test]
 async fn two_signature_headers_are_refused_through_an_http_api() {
     let stage = Stage::start().await;
@@ -70,7 +70,7 @@ async fn two_signature_headers_are_refused_through_an_http_api() {
     }
 }
 
-/// A REST API hands over the last of several, and a list of all. lambda_http takes the last one, which must verify.
+/// A REST API passes the last value and a list of all values. lambda_http uses the last one, which must verify.
 #[tokio::test]
 async fn of_two_signature_headers_through_a_rest_api_the_last_one_must_verify() {
     let stage = Stage::start().await;
@@ -108,7 +108,7 @@ async fn the_age_of_a_signature_is_limited_in_both_directions() {
             }
             answer.expect_code(400, "refused", code);
             let reason = answer.body["reason"].as_str().unwrap();
-            // A second or two may have passed since.
+            // One or two seconds may have passed since.
             let told = (seconds - 3..=seconds + 3).any(|seconds| reason.contains(&format!(" {seconds} s")));
             assert!(told && reason.contains("100 s"), "{reason}");
         }
@@ -174,7 +174,7 @@ async fn another_path_or_an_impossible_name_is_not_found_without_a_call_to_param
         format!("/{SHOP}"),
     ] {
         for gateway in Gateway::ALL {
-            // Even a good signature changes nothing.
+            // A valid signature makes no difference.
             let mut request = Request::signed(SHOP, SECRET, new_body());
             request.path.clone_from(&path);
             let answer = stage.function.send(gateway, &request).await;
@@ -200,7 +200,7 @@ async fn an_unknown_project_is_not_found_and_its_folder_is_named() {
     let answer = stage.deliver_to("elsewhere", SECRET, &stripe::new_event("charge.succeeded")).await;
     answer.expect_code(404, "refused", "unknown_project");
     answer.expect_named(&format!("{}/elsewhere/", stage.store.prefix()));
-    // What is below another project's name is not this one's: `sho` is a prefix of `shop`.
+    // Parameters below another project's name do not belong to this one: `sho` is a prefix of `shop`.
     let answer = stage.deliver_to("sho", SECRET, &stripe::new_event("charge.succeeded")).await;
     answer.expect_code(404, "refused", "unknown_project");
 }
@@ -229,13 +229,13 @@ async fn a_body_over_four_mebibytes_is_refused() {
         stage.send(&request).await.expect_code(413, "refused", "body_too_large");
         assert_eq!(stage.store.calls(), 0);
     }
-    // One byte less is taken, and found not to be JSON.
+    // One byte less is accepted, and found not to be JSON.
     let mut request = Request::signed(SHOP, SECRET, vec![b' '; 4 * 1024 * 1024]);
     request.base64 = true;
     stage.send(&request).await.expect_code(400, "refused", "malformed_json");
 }
 
-/// Parameters that cannot be used, what the reason says about them, and what it must not say.
+/// Unusable parameters, with text that the reason must contain and text that it must not contain.
 #[tokio::test]
 async fn unusable_parameters_are_named_to_who_has_the_secret_and_to_nobody_else() {
     let stage = Stage::start().await;
@@ -287,7 +287,7 @@ async fn unusable_parameters_are_named_to_who_has_the_secret_and_to_nobody_else(
     assert_eq!(stage.amplitude.requests(), 0);
 }
 
-/// Without any secret, nobody can be told apart, and the operator has to learn about it.
+/// Without any secret, callers cannot be told apart, and the operator has to see the problem.
 #[tokio::test]
 async fn a_missing_or_impossible_signing_secret_is_named() {
     let stage = Stage::start().await;
@@ -304,7 +304,7 @@ async fn a_missing_or_impossible_signing_secret_is_named() {
     answer.expect_named("/blank/stripe-signing-secret ");
 
     for (number, kind) in ["sk", "rk", "pk"].into_iter().enumerate() {
-        // Put together here, so that no tool takes it for a real one.
+        // Assembled here, so that scanners do not mistake it for a real one.
         let pasted = format!("{kind}_{}_{}", "live", "0a1B".repeat(6));
         let project = format!("pasted-{number}");
         stage.store.put_project(&project, &pasted, API_KEY).await;

@@ -1,4 +1,4 @@
-//! Events that come more than once, and objects that name no user.
+//! Repeated events, and objects that name no user.
 
 use serde_json::{Value, json};
 
@@ -33,7 +33,7 @@ async fn a_repeat_is_kept_once_also_when_its_user_changed_in_between() {
     }
 }
 
-/// Stripe's clock has seconds: of two events in the same second on the same device neither may be taken for the other.
+/// Stripe's clock counts seconds. Two events in the same second on the same device must not be mistaken for each other.
 #[tokio::test]
 async fn events_of_the_same_second_and_device_are_all_kept() {
     let stage = Stage::start().await;
@@ -64,7 +64,8 @@ async fn a_refund_that_names_no_user_is_attributed_to_the_payer() {
     assert_eq!(kept.attributed_user_id.as_deref(), Some("user_42"));
 }
 
-/// Projects that share a key share the deduplication, so a balance, which has no ID, is told apart by the project.
+/// Projects that share a key share Amplitude's deduplication, so a balance, which has no ID, is identified by the
+/// project.
 #[tokio::test]
 async fn the_balances_of_two_projects_are_two_devices() {
     let stage = Stage::start().await;

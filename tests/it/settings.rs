@@ -1,4 +1,4 @@
-//! The settings of a project, from Parameter Store to what Amplitude has: one test for each key.
+//! The settings of a project, from Parameter Store to Amplitude: one test for each key.
 
 use serde_json::{Value, json};
 
@@ -8,25 +8,25 @@ use crate::harness::parameter_store::ParameterStore;
 use crate::harness::{API_KEY, SECRET, SHOP, Stage, stripe};
 
 impl Stage {
-    /// With the project [`SHOP`] and its settings.
+    /// Starts with the project [`SHOP`] and its settings.
     async fn with_settings(settings: Value) -> Self {
         let store = ParameterStore::start_with_shop().await;
         store.put(&format!("{SHOP}/settings"), &settings.to_string()).await;
         Self::of(store, Amplitude::start().await, &[("PARAMETER_TTL_SECONDS", "1")]).await
     }
 
-    /// The property of an event that is in Amplitude.
+    /// A property of an event in Amplitude.
     fn property(&self, event: &Value, name: &str) -> Value {
         self.amplitude.the(event).event["event_properties"].get(name).cloned().unwrap_or_default()
     }
 
-    /// The sum of all revenue of a user in a currency, in hundredths.
+    /// A user's total revenue in a currency, in hundredths.
     fn revenue(&self, user: &str, currency: &str) -> i64 {
         let events = self.amplitude.events().into_iter().filter(|kept| {
             kept.attributed_user_id.as_deref() == Some(user)
                 && kept.event.get("currency").is_some_and(|found| found == currency)
         });
-        // Exact: these are small numbers of two decimals.
+        // Exact for small numbers with two decimals.
         events.map(|kept| (kept.event["revenue"].as_f64().unwrap() * 100.0).round() as i64).sum()
     }
 }
@@ -39,7 +39,7 @@ fn about(event_type: &str, object: Value, previous: Value) -> Value {
     event
 }
 
-/// A new event of the sample of a type, with other fields in its object.
+/// A new sample event of a type, with other fields in its object.
 fn changed(event_type: &str, fields: Value) -> Value {
     let mut event = stripe::new_event(event_type);
     event["data"]["object"].as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
@@ -121,7 +121,7 @@ async fn settings_that_cannot_be_used_are_told_to_whoever_signed_with_the_key_an
     }
 }
 
-/// All of it is attributed to the payer, whom the refund and the dispute do not name.
+/// All of them are attributed to the payer, whom neither the refund nor the dispute names.
 #[tokio::test]
 async fn refunds_and_disputes_subtract_exactly_what_they_take_back() {
     let add = ["refund.created", "charge.dispute.*"];
@@ -191,7 +191,7 @@ async fn refunds_and_disputes_subtract_exactly_what_they_take_back() {
                     "failed",
                     json!({"status": "pending"}),
                 ),
-                // Another change of the refund, and the other types that tell of the same failure.
+                // Another change of the refund, and the other types that report the same failure.
                 of_refund(
                     "charge.refund.updated",
                     "failed_refund",
@@ -387,7 +387,7 @@ async fn further_properties_are_dropped() {
     let event = stripe::new_event("invoice.paid");
     let answer = stage.deliver(&event).await;
     answer.expect_forwarded();
-    assert_eq!(answer.body["user_id_from"], "metadata.user_id", "who it is about is looked for before");
+    assert_eq!(answer.body["user_id_from"], "metadata.user_id", "the user is resolved before");
     assert_eq!(stage.property(&event, "metadata"), json!({}));
     assert_eq!(stage.property(&event, "stripe_livemode"), Value::Null);
     let line = &stage.property(&event, "lines")["data"][0];
@@ -407,7 +407,7 @@ async fn several_accounts_feed_one_project_and_one_account_feeds_several() {
     assert_eq!(stage.property(&german, "stripe_source"), "germany");
     assert_eq!(stage.function.line_of(&german, 1).await["source"], "germany");
 
-    // The same event by the endpoint of another project: counted in each.
+    // The same event from another project's endpoint counts in each project.
     stage.deliver_to("finance", "whsec_of_the_second_endpoint", &german).await.expect_forwarded();
     let keys: Vec<_> = stage
         .amplitude
@@ -435,7 +435,7 @@ async fn what_is_over_amplitudes_limits_arrives_all_the_same() {
     );
     stage.deliver(&event).await.expect_forwarded();
     let kept = stage.amplitude.the(&event).event;
-    assert_eq!(kept["user_id"], "x", "too long, refused, and then one of a single letter");
+    assert_eq!(kept["user_id"], "x", "the long ID and the forbidden ID are skipped in favour of the short one");
     assert_eq!(kept["event_properties"]["footer"], "é".repeat(1023) + "…");
     assert_eq!(kept["event_properties"]["lines"], json!({"object": "list"}));
     assert_eq!(kept["event_properties"]["normalized_amount_paid"], 25);
@@ -447,7 +447,7 @@ async fn what_is_over_amplitudes_limits_arrives_all_the_same() {
     assert_eq!(stage.function.line_of(&event, 1).await["truncated_fields"], 4);
 }
 
-/// The signature comes first, so a stranger learns nothing of the settings.
+/// The signature is verified first, so an unauthenticated caller learns nothing about the settings.
 #[tokio::test]
 async fn a_stranger_is_not_told_of_the_settings() {
     let stage = Stage::with_settings(json!({"refunds": "wrong"})).await;

@@ -1,5 +1,5 @@
-//! A few hundred events of a simulated Stripe, while everything fails; and the beginning of an outage with many processes,
-//! in simulated time. `make soak` is the long run of both.
+//! A few hundred events from a simulated Stripe while everything fails, and the beginning of an outage with many
+//! processes in simulated time. `make soak` is the long run of both.
 
 use crate::outage::{Mode, Outage, Report, Scenario};
 use crate::simulation::{self, Plan};

@@ -1,4 +1,4 @@
-//! The start of the function: what it does before the first delivery, and what keeps it from starting.
+//! The start of the function: its work before the first delivery, and the errors that prevent it from starting.
 
 use crate::harness::amplitude::Amplitude;
 use crate::harness::lambda::run_to_its_end;
@@ -16,8 +16,8 @@ async fn a_warm_project_is_loaded_and_amplitude_connected_before_the_first_deliv
 
     let event = stripe::new_event("charge.succeeded");
     stage.deliver(&event).await.expect_forwarded();
-    assert_eq!(stage.store.calls(), 1, "the parameters are there already");
-    assert_eq!(stage.amplitude.connections(), 1, "and so is the connection");
+    assert_eq!(stage.store.calls(), 1, "the parameters are already loaded");
+    assert_eq!(stage.amplitude.connections(), 1, "the connection is already open");
     let line = stage.function.line_of(&event, 1).await;
     assert_eq!(line["parameter_store_milliseconds"], 0, "{line}");
 }
@@ -60,7 +60,7 @@ async fn an_amplitude_that_cannot_be_connected_is_logged_and_stops_nothing() {
 
 #[tokio::test]
 async fn a_variable_that_cannot_be_used_stops_the_start_and_is_named() {
-    // Nobody is there: a function that starts in spite of the variable ends with another error.
+    // Nothing listens there, so a function that starts in spite of the variable ends with another error.
     let nobody = free_address().to_string();
     for (name, value, takes) in [
         ("PARAMETER_PREFIX", "stripe-amplitude", "a path"),
@@ -78,7 +78,7 @@ async fn a_variable_that_cannot_be_used_stops_the_start_and_is_named() {
         ("RUST_LOG", "loud", "one of off, error, warn, info, debug, trace"),
         ("AWS_LAMBDA_LOG_LEVEL", "loud", "one of off, error, warn, info, debug, trace"),
     ] {
-        // Also where nothing else is logged.
+        // Even if nothing else is logged.
         let quiet = ("RUST_LOG", if name == "AWS_LAMBDA_LOG_LEVEL" { "" } else { "off" });
         let (status, output) = run_to_its_end(&[("AWS_LAMBDA_RUNTIME_API", &*nobody), quiet, (name, value)]).await;
         assert!(!status.success(), "{name}");
@@ -114,7 +114,7 @@ async fn outside_lambda_one_line_says_how_to_run_it() {
     assert!(output.contains("make run"), "{output}");
 }
 
-/// So that a template can declare them all.
+/// A template can therefore declare all variables.
 #[tokio::test]
 async fn empty_variables_count_as_unset() {
     let empty = [

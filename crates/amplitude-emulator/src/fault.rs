@@ -1,47 +1,46 @@
-//! What can be ordered to go wrong.
+//! Faults that can be injected.
 
 use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// Something that goes wrong with a request to one of Amplitude's endpoints.
+/// A fault that affects a request to one of Amplitude's endpoints.
 ///
-/// In JSON it is an object whose `kind` is the variant in snake case, with the fields beside it:
-/// `{"kind": "hang", "milliseconds": 3000}`.
+/// In JSON it is an object whose `kind` is the variant in snake case, next to the fields: `{"kind": "hang",
+/// "milliseconds": 3000}`.
 ///
-/// Where there is an `ingest`, it says whether the events are taken in all the same, if they keep
-/// the rules. This is what a client cannot know after a 500 or a lost answer. For an export it
-/// means nothing.
+/// `ingest` says whether valid events are ingested despite the fault. A client cannot know this after a 500 or a lost
+/// response. It has no effect on exports.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Fault {
-    /// Answers something else.
+    /// Sends another response.
     Answer(FaultyAnswer),
-    /// Answers that the request's API key is invalid: to an upload 400, which repeats it, and
-    /// nothing is ingested; to an export 401.
+    /// Responds that the request's API key is invalid. For an upload this is a 400 that repeats the key, and nothing is
+    /// ingested; for an export it is a 401.
     InvalidApiKey,
-    /// Takes the request in as usual, and answers as usual, but late.
+    /// Ingests and responds as usual, but late.
     Delay {
-        /// How late.
+        /// The delay.
         milliseconds: u64,
     },
-    /// Never answers, and closes the connection in the end.
+    /// Never responds, and finally closes the connection.
     Hang {
-        /// Until the connection is closed.
+        /// The time until the connection is closed.
         milliseconds: u64,
         /// See [`Fault`].
         #[serde(default)]
         ingest: bool,
     },
-    /// Closes the connection before the first byte of an answer.
+    /// Closes the connection before the first byte of the response.
     Cut {
         /// See [`Fault`].
         #[serde(default)]
         ingest: bool,
     },
-    /// Closes the connection half-way through the body of the answer, which is the usual one if
-    /// the events are ingested, and of an export, and else one that says that none were.
+    /// Closes the connection half-way through the body of the response. The body is the usual one for exports and if
+    /// the events are ingested, and otherwise one that reports no events.
     CutBody {
         /// See [`Fault`].
         #[serde(default)]
@@ -49,8 +48,8 @@ pub enum Fault {
     },
 }
 
-/// What [`Fault::Answer`] answers. Without `json` and `text` the body is the one that Amplitude
-/// documents for the status, or `{"code": …, "error": …}` in its style.
+/// The response of [`Fault::Answer`]. Without `json` and `text`, the body is the one that Amplitude documents for the
+/// status, or `{"code": …, "error": …}` in its style.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FaultyAnswer {
@@ -59,11 +58,10 @@ pub struct FaultyAnswer {
     /// A JSON body.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub json: Option<Value>,
-    /// Any other body; wins over `json`. Empty for an empty body.
+    /// Any other body; overrides `json`. An empty text gives an empty body.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
-    /// Else `application/json`, or `text/html` with `text`, because that is what load balancers
-    /// answer.
+    /// The default is `application/json`, or `text/html` with `text`, because load balancers respond with HTML.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content_type: Option<String>,
     /// The `location` header, for a redirect.
@@ -75,12 +73,12 @@ pub struct FaultyAnswer {
 }
 
 impl Fault {
-    /// An answer with this status and its usual body; nothing is ingested.
+    /// A response with this status and its usual body; nothing is ingested.
     pub fn answer(status: u16) -> Fault {
         Fault::Answer(FaultyAnswer { status, ..FaultyAnswer::default() })
     }
 
-    /// Whether the events of the request are taken in.
+    /// Whether the request's events are ingested.
     pub(crate) fn ingests(&self) -> bool {
         match self {
             Fault::Answer(answer) => answer.ingest,
@@ -91,11 +89,11 @@ impl Fault {
     }
 }
 
-/// A fault for a number of requests. This is what `POST /emulator/faults` takes.
+/// A fault for a number of requests: the body of `POST /emulator/faults`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Order {
-    /// Where else the requests go to; without it, they are uploads.
+    /// The path of the affected requests; without it, uploads are affected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) path: Option<OtherPath>,
     #[serde(default = "one")]
@@ -103,7 +101,7 @@ pub(crate) struct Order {
     pub(crate) fault: Fault,
 }
 
-/// A path that takes no uploads, and has orders of its own.
+/// A path other than the upload paths, with its own queue of faults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum OtherPath {
     /// [`export::PATH`](crate::export::PATH)
@@ -115,8 +113,7 @@ fn one() -> u32 {
     1
 }
 
-/// Takes the fault for the next request from the orders, first ordered first. Without a path, the
-/// request is an upload.
+/// Takes the fault for the next request, in the order of injection. Without a path, the request is an upload.
 pub(crate) fn take_next(orders: &mut VecDeque<Order>, path: Option<OtherPath>) -> Option<Fault> {
     orders.retain(|order| order.requests > 0);
     let order = orders.iter_mut().find(|order| order.path == path)?;

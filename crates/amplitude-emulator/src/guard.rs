@@ -1,18 +1,18 @@
-//! Who may use the emulator: programs, and no page in a browser.
+//! Access is limited to programs: requests from web pages are rejected.
 //!
-//! Any page can send requests to 127.0.0.1, and any name can be made to lead there (DNS rebinding). What the emulator has
-//! may be customers' data.
+//! Any page can send requests to 127.0.0.1, and any name can be made to resolve to it (DNS rebinding). The emulator may
+//! hold customers' data.
 
 use std::net::IpAddr;
 
 use hyper::header::{HOST, HeaderMap, ORIGIN};
 
-/// Whether a request is a page's, or came by a name of the world's.
+/// Whether a request comes from a web page or uses a public host name.
 pub(crate) fn is_of_a_page(headers: &HeaderMap) -> bool {
     let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     let name = host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()));
     let name = name.map_or(host, |(name, _)| name).trim_start_matches('[').trim_end_matches(']');
-    // Names without a dot are of containers and of this machine.
+    // Names without a dot belong to containers and to this machine.
     let is_private = !name.contains('.') || name.ends_with(".internal") || name.parse::<IpAddr>().is_ok();
     headers.contains_key(ORIGIN) || !is_private
 }

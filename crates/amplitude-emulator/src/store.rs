@@ -1,4 +1,4 @@
-//! What becomes of valid events: throttled, dropped as a repeat, or kept and attributed to a user.
+//! The processing of valid events: each is throttled, dropped as a repeat, or accepted and attributed to a user.
 //!
 //! There is no clock here: `now` is an argument, in milliseconds since 1970.
 
@@ -9,32 +9,31 @@ use serde_json::{Map, Value};
 
 use crate::rules::{Endpoint, Upload, ValidEvent};
 
-/// "We will deduplicate subsequent events sent with an `insert_id` we have already seen before
-/// within the past 7 days." Decision: counted from the upload that was kept, and the same for the
-/// second rule.
+/// "We will deduplicate subsequent events sent with an `insert_id` we have already seen before within the past 7 days."
+/// Decision: counted from the accepted upload, and the same for the second rule.
 const DEDUPLICATION_WINDOW_MS: i64 = 7 * 24 * 60 * 60 * 1000;
 
-/// An event that was kept.
+/// An accepted event.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct AcceptedEvent {
     /// As sent, except that property values are cut at 1024 characters.
     pub event: Map<String, Value>,
-    /// The event's `user_id`, or else the user of its device; `None` for an anonymous one.
+    /// The event's `user_id`, or else the user of its device; `None` if it is anonymous.
     pub attributed_user_id: Option<String>,
     /// In milliseconds since 1970.
     pub upload_time: i64,
-    /// Where it was uploaded to; in JSON its path.
+    /// The upload endpoint; in JSON its path.
     pub endpoint: Endpoint,
-    /// The key of the project.
+    /// The project's API key.
     pub api_key: String,
 }
 
-/// How many events a user or a device may send. More are answered with 429.
+/// A limit on the events of a user or device. Requests above it are answered with 429.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Throttle {
     /// The threshold, as an average over the window.
     pub events_per_second: u64,
-    /// The length of the window over which is averaged.
+    /// The length of the averaging window.
     pub window_seconds: u64,
 }
 
@@ -46,7 +45,7 @@ impl Throttle {
     pub const BATCH: Throttle = Throttle { events_per_second: 1000, window_seconds: 30 };
 }
 
-/// Who sent too much, with their events per second, and the indexes of their events.
+/// The throttled users and devices, with their events per second, and the indexes of their events.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Throttled {
     pub(crate) users: BTreeMap<String, u64>,
@@ -54,14 +53,14 @@ pub(crate) struct Throttled {
     pub(crate) events: Vec<usize>,
 }
 
-/// What became of the events of an upload.
+/// The result of an upload.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Ingested {
     pub(crate) kept: usize,
     pub(crate) repeats: usize,
 }
 
-/// Everything that Amplitude remembers. Projects, told apart by their API key, share nothing.
+/// Everything that Amplitude remembers. Projects, identified by their API key, share nothing.
 #[derive(Debug, Default)]
 pub(crate) struct Store {
     events: Vec<AcceptedEvent>,
@@ -70,9 +69,9 @@ pub(crate) struct Store {
 
 #[derive(Debug, Default)]
 struct Project {
-    /// When an insert ID was kept, by device ID and insert ID.
+    /// When an insert ID was accepted, by device ID and insert ID.
     insert_ids: HashMap<(String, String), i64>,
-    /// When an event ID was kept, by device ID, event ID and time.
+    /// When an event ID was accepted, by device ID, event ID and time.
     event_ids: HashMap<(String, i64, i64), i64>,
     devices: HashMap<String, Device>,
     recent: HashMap<(Endpoint, Sender), VecDeque<(i64, u64)>>,
@@ -81,7 +80,7 @@ struct Project {
 #[derive(Debug, Default)]
 struct Device {
     last_user: Option<String>,
-    /// The places in the store of its events without a user, until a user becomes known.
+    /// The indexes in the store of its events without a user, until a user becomes known.
     anonymous_events: Vec<usize>,
 }
 
@@ -92,12 +91,12 @@ enum Sender {
 }
 
 impl Store {
-    /// In the order in which they were accepted.
+    /// In order of acceptance.
     pub(crate) fn events(&self) -> &[AcceptedEvent] {
         &self.events
     }
 
-    /// Takes an upload in. It is throttled as a whole; what is throttled counts towards no rate.
+    /// Ingests an upload. It is throttled as a whole; throttled events count towards no rate.
     pub(crate) fn ingest(
         &mut self,
         endpoint: Endpoint,
@@ -194,9 +193,9 @@ impl Project {
         false
     }
 
-    /// The user of an event that is about to be added to `events`. The `user_id` wins; an event
-    /// with a device only falls to the last user of the device. When the first user of a device
-    /// becomes known, the device's earlier events become theirs too.
+    /// The user of an event that is about to be added to `events`. The `user_id` takes precedence; an event that only
+    /// has a device is attributed to the device's latest user. When the first user of a device becomes known, the
+    /// device's earlier events are attributed to them.
     fn attribute(&mut self, event: &ValidEvent, events: &mut [AcceptedEvent]) -> Option<String> {
         let device = self.devices.entry(event.device_id.clone()).or_default();
         if let Some(user_id) = &event.user_id {
@@ -235,7 +234,7 @@ mod tests {
         rules::read(Endpoint::HttpV2, request.as_bytes(), &[]).unwrap()
     }
 
-    /// Uploads the events and returns how many were kept.
+    /// Uploads the events and returns how many were accepted.
     fn kept(store: &mut Store, now: i64, events: Value) -> usize {
         store.ingest(Endpoint::HttpV2, upload("key", events), None, now).unwrap().kept
     }

@@ -1,5 +1,4 @@
-//! The emulator over real sockets, spoken to byte by byte, so that a cut connection is seen as
-//! what it is.
+//! The emulator over real sockets and without an HTTP client, so that tests can see a cut connection.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
@@ -60,7 +59,7 @@ impl Received {
         files
     }
 
-    /// The insert IDs in each file of an export, whose names are without the number of the project.
+    /// The insert IDs in each file of an export; file names are without the project number.
     fn exported(&self) -> Vec<(String, Vec<String>)> {
         let insert_id = |line: &Value| line["$insert_id"].as_str().unwrap().to_owned();
         self.files()
@@ -81,7 +80,7 @@ fn write(stream: &mut impl Write, method: &str, path: &str, body: &str) {
     write!(stream, "{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {length}\r\n\r\n{body}").unwrap();
 }
 
-/// Reads one answer, or fails with what came before the connection ended.
+/// Reads one response, or fails with the bytes received before the connection ended.
 fn read(stream: &mut impl Read) -> Result<Received, Vec<u8>> {
     let mut bytes = Vec::new();
     loop {
@@ -114,7 +113,7 @@ fn parse(bytes: &[u8]) -> Option<Received> {
     })
 }
 
-/// Asks for an export with these credentials.
+/// Requests an export with these credentials.
 fn export(address: SocketAddr, credentials: &str, query: &str) -> Result<Received, Vec<u8>> {
     let mut stream = connect(address);
     let credentials = BASE64_STANDARD.encode(credentials);
@@ -144,7 +143,7 @@ fn now() -> i64 {
     SystemTime::UNIX_EPOCH.elapsed().unwrap().as_millis() as i64
 }
 
-/// The hour of this time, as a query has it.
+/// The hour of this time, in the format of a query.
 fn hour(time: i64) -> String {
     Timestamp::from_millisecond(time).unwrap().strftime("%Y%m%dT%H").to_string()
 }
@@ -290,7 +289,7 @@ async fn impossible_orders_are_refused_with_the_reason() {
         (json!({"fault": {"kind": "explode"}}), "explode"),
         (json!({"fault": {"kind": "answer", "status": 99}}), "99"),
         (json!({"fault": {"kind": "answer", "status": 302, "location": "\n"}}), "header"),
-        (json!({"requests": -1, "fault": {"kind": "cut"}}), "not an order"),
+        (json!({"requests": -1, "fault": {"kind": "cut"}}), "invalid fault"),
     ] {
         let answer = send(address, "POST", "/emulator/faults", &order.to_string()).unwrap();
         assert_eq!(answer.status, 400);
@@ -402,7 +401,7 @@ async fn delays_add_up_and_events_are_taken_in_before() {
 async fn an_export_holds_a_gzipped_file_of_lines_for_each_hour_of_upload() {
     let (emulator, address) = start(Configuration::default()).await;
     let event = |insert_id: &str| {
-        // Long before its upload, which is what counts.
+        // Long before its upload, whose time counts.
         json!({"event_type": "paid", "user_id": "user-1", "insert_id": insert_id, "time": FIVE - 30 * 24 * HOUR,
             "revenue": 19.99, "currency": "EUR", "event_properties": {"plan": "pro"}})
     };

@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 
 use crate::error::AwsError;
 
-/// Characters of a value in the standard tier.
+/// The maximum length of a value in the standard tier, in characters.
 const LONGEST_VALUE: usize = 4096;
 
-/// Parameters in one answer, at most and by default.
+/// The maximum and default number of parameters in a page.
 const LARGEST_PAGE: usize = 10;
 
 /// All parameters, by name.
@@ -24,7 +24,7 @@ pub struct Parameter {
     pub kind: String,
     /// The text.
     pub value: String,
-    /// Grows by one with each change.
+    /// Increases by one with each change.
     pub version: u64,
 }
 
@@ -60,17 +60,17 @@ struct Named {
 }
 
 impl ParameterStore {
-    /// The parameters below a path, by their whole names.
+    /// The parameters below a path, by full name.
     pub fn below(&self, path: &str) -> BTreeMap<String, Parameter> {
         let folder = format!("{}/", path.trim_end_matches('/'));
         let below = self.0.iter().filter(|(name, _)| name.starts_with(&folder));
         below.map(|(name, parameter)| (name.clone(), parameter.clone())).collect()
     }
 
-    /// Answers a call.
+    /// Handles a call.
     ///
     /// # Errors
-    /// As AWS refuses it.
+    /// If AWS would reject it.
     pub fn call(&mut self, operation: &str, input: Value) -> Result<Value, AwsError> {
         match operation {
             "PutParameter" => self.put(read(input)?),

@@ -9,23 +9,23 @@ use serde_json::{Map, Value, json};
 
 use crate::error::AwsError;
 
-/// How long a message is hidden from others after it was received, by default.
+/// How long a received message is invisible by default.
 const VISIBILITY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The longest that a message can be hidden.
+/// The maximum time for which a message can be invisible, in seconds.
 const LONGEST_VISIBILITY_TIMEOUT: u64 = 12 * 60 * 60;
 
-/// The largest message.
+/// The maximum size of a message.
 const LARGEST_MESSAGE: usize = 1024 * 1024;
 
-/// Messages or entries in one call.
+/// The maximum number of messages or entries in a call.
 const LARGEST_BATCH: usize = 10;
 
 /// All queues, by name.
 #[derive(Debug, Default)]
 pub struct Queues {
     queues: BTreeMap<String, Queue>,
-    /// Of the last message or receipt.
+    /// The number of the latest message or receipt.
     last_number: u64,
 }
 
@@ -40,7 +40,7 @@ struct Message {
     id: String,
     body: String,
     attributes: Map<String, Value>,
-    /// Since an arbitrary start, as every time here.
+    /// Measured from an arbitrary start, like every time here.
     sent: Duration,
     visible_from: Duration,
     receive_count: u32,
@@ -48,14 +48,14 @@ struct Message {
     receipt: Option<String>,
 }
 
-/// A message that waits, for a test or a rehearsal that looks at a queue.
+/// A message in a queue, for inspection by a test or rehearsal.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Waiting {
     /// The text.
     pub body: String,
-    /// The message attributes, as SQS writes them in JSON.
+    /// The message attributes in SQS's JSON format.
     pub attributes: Map<String, Value>,
-    /// How often it was received.
+    /// The number of times it was received.
     pub receive_count: u32,
 }
 
@@ -69,7 +69,7 @@ struct Entry {
 }
 
 impl Queues {
-    /// The messages of a queue, whether they are hidden or not.
+    /// The messages of a queue, whether visible or not.
     pub fn waiting(&self, name: &str) -> Vec<Waiting> {
         let messages = self.queues.get(name).into_iter().flat_map(|queue| &queue.messages);
         let waiting = |message: &Message| Waiting {
@@ -80,10 +80,10 @@ impl Queues {
         messages.map(waiting).collect()
     }
 
-    /// Answers a call. `address` is where the queues are (`http://127.0.0.1:8093`), for their URLs.
+    /// Handles a call. `address` is the base of the queues' URLs (`http://127.0.0.1:8093`).
     ///
     /// # Errors
-    /// As SQS refuses it.
+    /// If SQS would reject it.
     pub fn call(&mut self, operation: &str, input: &Value, address: &str, now: Duration) -> Result<Value, AwsError> {
         let url = |name: &str| json!({ "QueueUrl": format!("{address}/{ACCOUNT}/{name}") });
         match operation {
@@ -248,7 +248,7 @@ impl Queue {
     fn set_attributes(&mut self, input: &Value) {
         for (name, value) in input.get("Attributes").and_then(Value::as_object).into_iter().flatten() {
             let value = value.as_str().unwrap_or_default();
-            // SQS removes an attribute that is set to nothing.
+            // SQS removes an attribute that is set to an empty value.
             if value.is_empty() {
                 self.attributes.remove(name);
             } else {
@@ -262,7 +262,7 @@ impl Queue {
         seconds.map_or(VISIBILITY_TIMEOUT, Duration::from_secs)
     }
 
-    /// The name of the dead-letter queue, and after how many receives a message goes there.
+    /// The name of the dead-letter queue and the number of receives after which a message moves to it.
     fn redrive_policy(&self) -> Option<(String, u32)> {
         let policy: Value = serde_json::from_str(self.attributes.get("RedrivePolicy")?).ok()?;
         let limit = policy.get("maxReceiveCount")?;
@@ -290,7 +290,7 @@ impl Message {
     }
 }
 
-/// `orders` of `http://127.0.0.1:8093/000000000000/orders`.
+/// Extracts `orders` from `http://127.0.0.1:8093/000000000000/orders`.
 fn name_of(url: &str) -> &str {
     url.rsplit('/').next().unwrap_or(url)
 }
@@ -326,7 +326,7 @@ mod tests {
         Duration::from_secs(seconds)
     }
 
-    /// Queues of these names, the second of which has the first as its dead-letter queue after two receives.
+    /// Two queues, the second of which moves messages to the first after two receives.
     fn queues() -> (Queues, String, String) {
         let mut queues = Queues::default();
         let mut create = |name: &str, attributes: Value| {

@@ -1,4 +1,4 @@
-//! AWS's own SDKs against the emulator, by the product's code where it has the call.
+//! AWS's own SDKs against the emulator, through the product's code for the calls that it has.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
 

@@ -11,7 +11,7 @@ use crate::parameters::Parameters;
 use crate::random;
 use crate::versions::ApiVersion;
 
-/// How many an account may have.
+/// The maximum number per account.
 const MOST: usize = 16;
 
 /// A webhook endpoint.
@@ -19,23 +19,23 @@ const MOST: usize = 16;
 pub struct Endpoint {
     /// `we_…`
     pub id: String,
-    /// What its deliveries are signed with, which Stripe tells once.
+    /// The signing secret, which Stripe only returns on creation.
     pub secret: String,
-    /// Where events are posted to.
+    /// The address that receives events.
     pub url: String,
-    /// Types, or `*` alone.
+    /// Event types, or `*` alone.
     pub enabled_events: Vec<String>,
-    /// The account's own, if there is none.
+    /// The API version; without it, the account's.
     pub api_version: Option<String>,
-    /// What it is for, in the words of whoever made it.
+    /// A description by its creator.
     pub description: Option<String>,
-    /// Anything, by name.
+    /// Arbitrary values by name.
     pub metadata: BTreeMap<String, String>,
-    /// Whether it gets the events of connected accounts, and those alone.
+    /// Whether it receives the events of connected accounts, and only those.
     pub connect: bool,
-    /// Whether it gets nothing at the moment.
+    /// Whether it currently receives nothing.
     pub disabled: bool,
-    /// Whether it is of live mode.
+    /// Whether it is in live mode.
     pub livemode: bool,
     /// In Unix seconds.
     pub created: i64,
@@ -76,7 +76,7 @@ impl Endpoint {
     }
 }
 
-/// All of them, the newest first.
+/// All endpoints, newest first.
 #[derive(Default)]
 pub(crate) struct Endpoints(Vec<Endpoint>);
 
@@ -145,7 +145,7 @@ impl Endpoints {
     /// `POST /v1/webhook_endpoints/{id}`
     pub(crate) fn update(&mut self, id: &str, mut parameters: Parameters) -> Result<Answer, Refusal> {
         let endpoint = self.0.iter_mut().find(|endpoint| endpoint.id == id).ok_or_else(|| unknown(id))?;
-        // What is refused has changed nothing.
+        // A rejected request must not change anything.
         let mut changed = endpoint.clone();
         if let Some(url) = parameters.one("url") {
             check_url(&url)?;

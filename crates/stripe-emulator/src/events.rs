@@ -1,4 +1,4 @@
-//! The events of the accounts, and how they are listed.
+//! The accounts' events and their list.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
@@ -12,7 +12,7 @@ use crate::parameters::{Cursor, Parameters};
 /// How long Stripe keeps events, in seconds.
 const KEPT: i64 = 30 * 24 * 60 * 60;
 
-/// An event. Its body is handed out byte for byte.
+/// An event. Its body is returned byte for byte.
 #[derive(Clone, Debug)]
 pub struct Event {
     /// `evt_…`
@@ -21,16 +21,16 @@ pub struct Event {
     pub event_type: String,
     /// In Unix seconds.
     pub created: i64,
-    /// The connected account that it happened in.
+    /// The connected account in which it happened.
     pub account: Option<String>,
-    /// Whether every endpoint has taken it.
+    /// Whether every endpoint has accepted it.
     pub delivery_success: bool,
     /// The whole event, as JSON.
     pub body: Bytes,
 }
 
 impl Event {
-    /// One that was delivered, with what its body says of it. None if it does not say its ID, its type and its time.
+    /// A delivered event with the values from its body. `None` if the body lacks its ID, type or time.
     pub fn new(body: impl Into<Bytes>) -> Option<Self> {
         let body = body.into();
         let event: Value = serde_json::from_slice(&body).ok()?;
@@ -45,7 +45,7 @@ impl Event {
         })
     }
 
-    /// The same, in a connected account.
+    /// The same event in a connected account.
     pub fn in_account(mut self, account: &str) -> Self {
         let fields = self.body.iter().position(|byte| *byte == b'{').map_or(0, |brace| brace + 1);
         let rest = self.body.get(fields..).unwrap_or_default();
@@ -54,19 +54,19 @@ impl Event {
         self
     }
 
-    /// The same, where an endpoint has not taken it.
+    /// The same event with a failed delivery.
     pub fn undelivered(mut self) -> Self {
         self.delivery_success = false;
         self
     }
 }
 
-/// The first second of which Stripe still has events.
+/// The earliest second from which Stripe still has events.
 fn oldest_kept(now: i64) -> i64 {
     now.saturating_sub(KEPT)
 }
 
-/// All events. Those of one second are in the order in which they were added.
+/// All events. Those of the same second are in the order in which they were added.
 #[derive(Default)]
 pub(crate) struct Events {
     added: u64,
@@ -74,7 +74,7 @@ pub(crate) struct Events {
     by_account: HashMap<Option<String>, BTreeMap<Place, Event>>,
 }
 
-/// When an event was created, and as which.
+/// The creation time of an event and its serial number.
 type Place = (i64, u64);
 
 impl Events {
@@ -142,7 +142,7 @@ impl Events {
         }
 
         let events = events.range((from, Bound::Included(to))).map(|(_, event)| event);
-        // One more than asked for tells whether there are more.
+        // One more than requested shows whether there are more.
         let mut found: Vec<_> = if let Cursor::Before(_) = query.cursor {
             events.filter(|event| query.wants(event)).take(query.limit + 1).collect()
         } else {
@@ -167,9 +167,9 @@ fn page(events: &[&Event], has_more: bool) -> Answer {
     Answer::ok(body)
 }
 
-/// What a list is asked for.
+/// The parameters of a list request.
 struct Query {
-    /// All of them, if there is none. One may end with `*`.
+    /// The selected types; empty for all. One may end with `*`.
     types: Vec<String>,
     /// The first and the last second.
     created: (i64, i64),

@@ -1,4 +1,4 @@
-//! The objects of purchases, and how they are read.
+//! The objects of purchases.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -12,7 +12,7 @@ use crate::parameters::{Cursor, Parameters};
 use crate::versions::ApiVersion;
 use crate::{expansion, shapes};
 
-/// What an object is asked for.
+/// A request for an object or a list.
 pub(crate) enum Read<'r> {
     Retrieve(&'static Kind, &'r str),
     List(&'static Kind, &'static [&'static str]),
@@ -21,7 +21,7 @@ pub(crate) enum Read<'r> {
 }
 
 impl<'r> Read<'r> {
-    /// By the segments of the path behind `/v1/`.
+    /// From the segments of the path after `/v1/`.
     pub(crate) fn of(segments: &[&'r str]) -> Option<Self> {
         KINDS.iter().find_map(|kind| match segments.strip_prefix(kind.path)? {
             [] => Some(Self::List(kind, kind.filters?)),
@@ -42,17 +42,17 @@ impl<'r> Read<'r> {
     }
 }
 
-/// Who reads, and how.
+/// The context of a read: account, mode, version and permissions.
 pub(crate) struct Reader<'r> {
     pub(crate) keys: &'r Keys,
     pub(crate) key: &'r str,
-    /// The connected one.
+    /// The connected account.
     pub(crate) account: Option<&'r str>,
     pub(crate) livemode: bool,
     pub(crate) version: &'r ApiVersion,
 }
 
-/// All objects, of all accounts and modes, by their IDs.
+/// All objects of all accounts and modes, by ID.
 #[derive(Default)]
 pub(crate) struct Objects {
     added: u64,
@@ -62,9 +62,9 @@ pub(crate) struct Objects {
 struct Stored {
     kind: &'static Kind,
     account: Option<String>,
-    /// None is of both modes.
+    /// `None` for both modes.
     livemode: Option<bool>,
-    /// Those of one second are in the order in which they were put.
+    /// Orders objects of the same second by the time they were stored.
     number: u64,
     object: Value,
 }
@@ -84,7 +84,7 @@ impl Stored {
 }
 
 impl Objects {
-    /// None if it has no ID, or is of a kind that is not known here.
+    /// `None` if it has no ID or an unknown kind.
     pub(crate) fn put(&mut self, account: Option<&str>, object: Value) -> Option<()> {
         let object = as_customer(object);
         let id = object.get("id")?.as_str()?.to_owned();
@@ -96,11 +96,11 @@ impl Objects {
         Some(())
     }
 
-    /// An object of an event: its fields in the place of those that are known, and what it names, if that is not known.
-    /// What stands in it expanded is an object of its own. The metadata of its subscription, which an invoice shows, is
-    /// older than what the subscription's own events tell, so it counts only where they told nothing.
-    /// Decision: what Stripe never removes is there as soon as an event names it, with nothing but its ID. An event
-    /// that was made up from another mode's or account's is taken at its word.
+    /// Stores an object of an event: its fields replace the known ones, objects expanded in it are stored separately,
+    /// and objects that it names are created if they are unknown. An invoice's copy of its subscription's metadata is
+    /// older than the subscription's own events, so it only counts if there were none. Decision: objects that Stripe
+    /// never removes exist as soon as an event names them, with nothing but an ID. A made-up event that names an object
+    /// of another mode or account is accepted.
     pub(crate) fn learn(&mut self, account: Option<&str>, livemode: Option<bool>, object: &Value) {
         let mut object = shapes::as_kept(object);
         for value in object.as_object_mut().into_iter().flat_map(|fields| fields.values_mut()) {
@@ -139,7 +139,7 @@ impl Objects {
         }
         self.put(account, object);
         if let Some(stored) = self.stored.get_mut(id) {
-            // The same in both modes is in both.
+            // An object that occurs in both modes is in both.
             stored.livemode = if known_mode.is_none_or(|known| known == livemode) { livemode } else { None };
         }
     }
@@ -155,7 +155,7 @@ impl Objects {
         }
     }
 
-    /// The object as it was put, to be changed.
+    /// The stored object, to change it.
     pub(crate) fn get_mut(&mut self, id: &str) -> Option<&mut Value> {
         self.stored.get_mut(id).map(|stored| &mut stored.object)
     }
@@ -195,7 +195,7 @@ impl Objects {
         Ok(Answer::json(&answer))
     }
 
-    /// The newest first.
+    /// Newest first.
     fn list(
         &self,
         kind: &'static Kind,
@@ -207,8 +207,7 @@ impl Objects {
         let wanted: Vec<_> = filters.iter().filter_map(|name| Some((*name, parameters.one(name)?))).collect();
         parameters.nothing_else()?;
         let is_wanted = |stored: &Stored| {
-            // What a list cannot be filtered by without an error at Stripe, an ID that is not there, finds nothing
-            // here.
+            // Stripe rejects a filter by an ID that does not exist; here the result is empty.
             let has = |(name, id): &(&str, String)| stored.object.get(name).is_some_and(|value| value == id);
             (first..=last).contains(&stored.created()) && wanted.iter().all(has)
         };
@@ -231,13 +230,13 @@ impl Objects {
         Ok(stored)
     }
 
-    /// An object that another one names, as the reader sees it.
+    /// An object that another one refers to, as the reader sees it.
     pub(crate) fn named(&self, kind: &str, id: &str, reader: &Reader<'_>) -> Option<Value> {
         let stored = self.find(Kind::named(kind)?, id, reader).ok()?;
         Some(shapes::object(stored.kind, &stored.object, reader.version))
     }
 
-    /// The list of the lines of an object, as far as it stands in the object.
+    /// The list of an object's lines that the object itself contains.
     pub(crate) fn first_lines(&self, id: &str, reader: &Reader<'_>) -> Option<Value> {
         let stored = self.stored.get(id)?;
         Some(shapes::first_lines(stored.kind, &stored.object, reader.version))
@@ -269,8 +268,8 @@ fn id_of(object: &Value) -> &str {
     object.get("id").and_then(Value::as_str).unwrap_or_default()
 }
 
-/// An account of Accounts v2 as the customer that `/v1/customers/` answers. Anything else stays as it is.
-/// Source: docs.stripe.com/connect/use-accounts-as-customers. Decision: the ID is that of the account.
+/// An Accounts v2 account as the customer that `/v1/customers/` returns. Other objects are unchanged.
+/// /// Source: docs.stripe.com/connect/use-accounts-as-customers. Decision: the ID is that of the account.
 fn as_customer(object: Value) -> Value {
     if object.get("object").is_none_or(|kind| kind != "v2.core.account") {
         return object;

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use crate::answer::Refusal;
 
-/// Those that nobody has asked for yet. What is left over in the end is unknown.
+/// The parameters that have not been read yet. Those that remain in the end are unknown.
 pub(crate) struct Parameters {
-    /// Names and values, as they came.
+    /// Names and values as sent.
     left: Vec<(String, String)>,
     /// The paths of `expand[]`, which every request may have.
     pub expand: Vec<String>,
@@ -19,7 +19,7 @@ impl Parameters {
         parameters
     }
 
-    /// The value of a name. If it is given more than once, the last one counts.
+    /// The value of a name. If it is repeated, the last one counts.
     pub(crate) fn one(&mut self, name: &str) -> Option<String> {
         self.take(|given| given == name).pop().map(|(_, value)| value)
     }
@@ -52,7 +52,7 @@ impl Parameters {
         self.one(name).map(parse).transpose()
     }
 
-    /// How many objects a list shall have.
+    /// The page size of a list.
     pub(crate) fn limit(&mut self) -> Result<usize, Refusal> {
         let limit = self.integer("limit")?.unwrap_or(10);
         let bound = if limit < 1 { "greater than or equal to 1" } else { "less than or equal to 100" };
@@ -61,7 +61,7 @@ impl Parameters {
         valid.ok_or_else(|| Refusal::of("limit", Some("parameter_invalid_integer"), message()))
     }
 
-    /// Where a list shall go on.
+    /// The position at which a list continues.
     pub(crate) fn cursor(&mut self) -> Result<Cursor, Refusal> {
         match (self.one("starting_after"), self.one("ending_before")) {
             (None, None) => Ok(Cursor::Start),
@@ -85,7 +85,7 @@ impl Parameters {
         Ok((first, last.into_iter().flatten().min().unwrap_or(i64::MAX)))
     }
 
-    /// To be asked when all that is known was asked for.
+    /// Rejects the remaining parameters. Call it after all known parameters were read.
     pub(crate) fn nothing_else(self) -> Result<(), Refusal> {
         self.left.first().map_or(Ok(()), |(name, _)| {
             Err(Refusal::of(name, Some("parameter_unknown"), format!("Received unknown parameter: {name}")))
@@ -97,7 +97,7 @@ impl Parameters {
     }
 }
 
-/// A place in a list, by the ID of the object there.
+/// A position in a list, by the ID of the object there.
 pub(crate) enum Cursor {
     Start,
     After(String),
@@ -105,8 +105,8 @@ pub(crate) enum Cursor {
 }
 
 impl Cursor {
-    /// The objects at this place of a list, and whether it goes on behind them, in the direction of the cursor.
-    /// `no_such` says that the object of the cursor is not in the list, with the name of the parameter.
+    /// The objects at this position of a list, and whether there are more in the direction of the cursor. `no_such`
+    /// creates the error for a cursor that is not in the list, from the parameter's name.
     pub(crate) fn page<'l, T>(
         &self,
         list: &'l [T],

@@ -1,4 +1,4 @@
-//! What is done at a request: who may ask, and who answers.
+//! The handling of a request: authorization and dispatch.
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, UNIX_EPOCH};
@@ -17,14 +17,14 @@ use crate::parameters::Parameters;
 use crate::versions::ApiVersion;
 use crate::{ACCOUNT, API_VERSION, random, unix_now};
 
-/// All that the emulator knows.
+/// The emulator's state.
 #[derive(Default)]
 pub(crate) struct State {
     pub keys: Keys,
-    /// The connected ones.
+    /// The connected accounts.
     pub accounts: HashSet<String>,
     pub clock: Clock,
-    /// The API version of the account, if it is another one than [`API_VERSION`].
+    /// The API version of the account, if it differs from [`API_VERSION`].
     pub default_version: Option<String>,
     pub events: Events,
     pub owed: Owed,
@@ -32,7 +32,7 @@ pub(crate) struct State {
     pub objects: Objects,
     pub faults: Faults,
     pub log: Log,
-    /// By the API key and the idempotency key: what was asked, and what was answered.
+    /// Requests and responses by API key and idempotency key.
     answered: HashMap<(String, String), (Asked, Answer)>,
 }
 
@@ -52,18 +52,18 @@ impl State {
         self.finish(Refusal::too_many_requests(reason).into_answer(), request)
     }
 
-    /// An answer with what every one of Stripe's has.
+    /// Adds the headers of every Stripe response.
     pub(crate) fn finish(&self, mut answer: Answer, request: &Request) -> Answer {
         answer.headers.push(("date", self.clock.http_date()));
         answer.headers.push(("request-id", format!("req_{}", random(14))));
-        // One that is refused is not in the answer.
+        // An invalid version is not in the response.
         let version = self.version_of(request).map(|version| version.as_str().to_owned());
         answer.headers.extend(version.ok().map(|version| ("stripe-version", version)));
         answer
     }
 
-    /// In which an answer is to be rendered: that of the header, else that of the account.
-    /// Source: docs.stripe.com/api/versioning.
+    /// The version of the response: that of the header, else that of the account.
+    /// /// Source: docs.stripe.com/api/versioning.
     fn version_of(&self, request: &Request) -> Result<ApiVersion, Refusal> {
         let version = request.version().or(self.default_version.as_deref()).unwrap_or(API_VERSION);
         ApiVersion::parse(version).ok_or_else(|| Refusal::new(400, format!("Invalid Stripe API version: {version}")))
@@ -95,7 +95,7 @@ impl State {
         }
     }
 
-    /// What is refused has not been done, and may be asked again with the same idempotency key.
+    /// A rejected request was not executed, and may be retried with the same idempotency key.
     fn perform_once(
         &mut self,
         request: &Request,
@@ -153,7 +153,7 @@ impl State {
     }
 }
 
-/// What is to be done.
+/// The requested operation.
 enum Operation<'r> {
     RetrieveAccount,
     ListEvents,
@@ -200,7 +200,7 @@ impl<'r> Operation<'r> {
     }
 }
 
-/// Whether a key is of live mode. Source: docs.stripe.com/keys.
+/// Whether a key is a live key. Source: docs.stripe.com/keys.
 fn is_live(key: &str) -> bool {
     key.contains("_live_")
 }
@@ -221,7 +221,7 @@ fn describe(account: &str) -> Answer {
     }))
 }
 
-/// In Unix seconds; the right time where nothing is set.
+/// In Unix seconds; the real time unless it was set.
 #[derive(Default)]
 pub(crate) struct Clock {
     pub now: Option<i64>,

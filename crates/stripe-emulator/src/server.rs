@@ -24,21 +24,21 @@ use crate::guard::is_of_a_page;
 use crate::requests::State;
 use crate::{lock, log};
 
-/// How long half an answer is left on its way before the connection ends behind it.
+/// The delay between sending half a response and closing the connection.
 const CUT_AFTER: Duration = Duration::from_millis(20);
 
-/// How long the head of a request may take, or the wait for the next one on its connection; and then the body.
+/// The time limit for the head of a request, including the wait for it on an open connection, and then for the body.
 const READ_WITHIN: Duration = Duration::from_secs(30);
 
-/// No form is as long as that.
+/// Longer than any form.
 const MAX_BODY_BYTES: usize = 1024 * 1024;
 
 type Body = UnsyncBoxBody<Bytes, io::Error>;
 
-/// What comes of a request. An error ends the connection.
+/// The result of a request. An error ends the connection.
 type Outcome = Result<Response<Body>, io::Error>;
 
-/// Serves in a thread of its own, until `stopped` tells.
+/// Serves on a separate thread, until `stopped` fires.
 pub(crate) fn start(listener: TcpListener, stopped: oneshot::Receiver<()>, state: Arc<Mutex<State>>) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -61,20 +61,20 @@ pub(crate) fn start(listener: TcpListener, stopped: oneshot::Receiver<()>, state
 async fn serve(listener: tokio::net::TcpListener, state: Arc<Mutex<State>>) {
     loop {
         let Ok((connection, _)) = listener.accept().await else {
-            // The client is gone already, or this process has too many files open.
+            // The client is already gone, or this process has too many open files.
             sleep(Duration::from_millis(10)).await;
             continue;
         };
         let state = Arc::clone(&state);
         let service = service_fn(move |request| respond(Arc::clone(&state), request));
-        // It fails where a fault ends it, or where the client goes away.
+        // It fails if a fault ends the connection or the client disconnects.
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(READ_WITHIN);
         tokio::spawn(http.serve_connection(TokioIo::new(connection), service));
     }
 }
 
-/// Answers as Stripe does, or fails as ordered.
+/// Responds like Stripe, or with an injected fault.
 async fn respond(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Outcome {
     let (head, body) = request.into_parts();
     if is_of_a_page(&head.headers) {
@@ -122,7 +122,7 @@ fn pairs(encoded: &[u8]) -> Vec<(String, String)> {
 }
 
 fn cut() -> io::Error {
-    io::Error::other("cut on order")
+    io::Error::other("injected cut")
 }
 
 fn response(answer: Answer, is_cut: bool) -> Outcome {
@@ -158,7 +158,7 @@ mod tests {
 
     use super::*;
 
-    /// Sends the beginning of a request, and gives what comes back until the end of the connection.
+    /// Sends the beginning of a request, and returns everything received until the connection ends.
     async fn begun(address: std::net::SocketAddr, request: &str) -> String {
         let connection = TcpStream::connect(address).await.unwrap();
         connection.writable().await.unwrap();

@@ -6,7 +6,7 @@ const FIRST_NAMED: &str = "2024-09-30";
 /// The first version in which payments do not name their invoice. Source: docs.stripe.com/changelog/basil.
 pub(crate) const BASIL: &str = "2025-03-31";
 
-/// An API version that could be one of Stripe's. Which days had one is not checked.
+/// A plausible API version. The emulator does not check whether Stripe released one on that day.
 #[derive(Clone, Debug)]
 pub(crate) struct ApiVersion {
     text: String,
@@ -32,9 +32,9 @@ impl ApiVersion {
         &self.text
     }
 
-    /// Whether it is the version of this date, or a later one.
+    /// Whether it is the version of this date or a later one.
     pub(crate) fn is_from(&self, date: &str) -> bool {
-        // Dates sort like text, and a name behind one does not change that.
+        // Dates sort like text, and a name after the date does not change that.
         self.text.as_str() >= date
     }
 }

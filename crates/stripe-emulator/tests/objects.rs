@@ -1,6 +1,6 @@
-//! Objects are read as Stripe is documented to show them, over real HTTP.
+//! Objects have the documented shapes when read over real HTTP.
 
-// As in the function's `tests/it`: a helper, like a test, stops where it meets what it does not expect.
+// A failed expectation must stop the test, in helpers too.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 mod client;
@@ -76,7 +76,7 @@ async fn objects_are_learned_from_events_and_what_is_known_of_them_stays() {
     let (stripe, client) = shop();
     let event =
         |account: Value, object: Value| json!({"account": account, "livemode": false, "data": {"object": object}});
-    // Later versions do not tell a payment's invoice, and no event tells more than ten lines.
+    // Later versions omit the invoice of a payment, and no event contains more than ten lines.
     stripe.learn(&event(json!(null), json!({"id": "pi_1", "object": "payment_intent", "status": "succeeded"})));
     let (_, payment) = client.get("/v1/payment_intents/pi_1").await;
     assert_eq!((&payment["status"], &payment["invoice"]), (&json!("succeeded"), &json!("in_1")));
@@ -84,7 +84,7 @@ async fn objects_are_learned_from_events_and_what_is_known_of_them_stays() {
     stripe.learn(&event(json!(null), json!({"id": "in_1", "object": "invoice", "status": "paid", "lines": lines})));
     let (_, invoice) = client.get("/v1/invoices/in_1").await;
     assert_eq!((&invoice["status"], &invoice["lines"]["total_count"]), (&json!("paid"), &json!(25)));
-    // What an event names exists.
+    // Objects that an event names exist.
     let refund = json!({"id": "re_1", "object": "refund", "charge": "ch_9", "payment_intent": "pi_9"});
     stripe.learn(&event(json!(null), refund));
     assert_eq!(client.get("/v1/charges/ch_9").await.0, 200);
@@ -123,7 +123,7 @@ async fn what_stands_in_an_object_of_an_event_is_learned() {
         assert_eq!(client.get(&format!("/v1/subscriptions/{id}")).await.1["metadata"]["user_id"], user);
     }
     assert_eq!(client.get("/v1/invoices/in_8").await.1["subscription"], "sub_8");
-    // What the subscription's own event told is newer.
+    // The subscription's own event is newer.
     learn(json!({"id": "sub_7", "object": "subscription", "metadata": {}}));
     learn(json!({"id": "in_9", "object": "invoice", "subscription": "sub_7",
                  "subscription_details": {"metadata": {"user_id": "old"}}}));
@@ -252,7 +252,7 @@ async fn ids_are_expanded_as_far_as_four_levels() {
         ("checkout/sessions/cs_1/line_items?expand[]=data.price.product", ("/data/9/price/product/name", json!("Pro"))),
         ("checkout/sessions?expand[]=data.customer", user("/data/1/customer/metadata/user_id")),
         ("payment_intents?expand[]=data.invoice.subscription", user("/data/1/invoice/subscription/metadata/user_id")),
-        // What is null stays null.
+        // Null stays null.
         ("payment_intents?expand[]=data.invoice.subscription", ("/data/0/invoice", Value::Null)),
         ("products/prod_1?expand[]=default_price", ("/default_price/unit_amount", json!(2500))),
     ] {
@@ -442,7 +442,7 @@ async fn each_kind_and_each_expansion_has_a_permission() {
                 (Permission::SubscriptionRead, "rak_subscription_read"),
             ],
         ),
-        // Even where there is nothing to expand.
+        // Even if there is nothing to expand.
         (
             "payment_intents/pi_2?expand[]=customer",
             &[

@@ -1,6 +1,6 @@
-//! The emulator does as Stripe is documented to do, over real HTTP.
+//! The emulator follows Stripe's documentation, over real HTTP.
 
-// As in the function's `tests/it`: a helper, like a test, stops where it meets what it does not expect.
+// A failed expectation must stop the test, in helpers too.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 mod client;
@@ -26,7 +26,7 @@ use stripe_emulator::{
     sample,
 };
 
-/// The time by which the tests' events are old.
+/// The time that determines the age of the tests' events.
 const NOW: i64 = 1_721_950_000;
 const DAY: i64 = 24 * 60 * 60;
 
@@ -212,7 +212,7 @@ async fn pages_go_on_after_and_before_an_event() {
     assert_eq!(client.list(&before(&newest_first[9], 5)).await, (newest_first[4..9].to_vec(), true));
     assert_eq!(client.list(&before(&newest_first[9], 9)).await, (newest_first[..9].to_vec(), false));
     assert_eq!(client.list(&before(&newest_first[0], 9)).await, (vec![], false));
-    // What happens meanwhile moves no page.
+    // New events do not change later pages.
     stripe.add([sample("charge.failed", 99, NOW)]);
     assert_eq!(client.list(&after(&newest_first[9], 10)).await, (newest_first[10..20].to_vec(), true));
 }
@@ -259,12 +259,12 @@ async fn two_hundred_thousand_events_are_paged_through_quickly() {
         }
     }
     assert_eq!((seen.len(), stripe.requests().len()), (200_000, 2_000));
-    // None of them is there, and so all of them are looked at.
+    // None of them exists, so all events are searched.
     assert_eq!(client.list("/v1/events?types[]=customer.created").await, (vec![], false));
     assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
 }
 
-/// Reading no more than that keeps the time of the test that of the emulator.
+/// Parses no more than this, so that the test mainly measures the emulator.
 #[derive(serde::Deserialize)]
 struct Page {
     has_more: bool,
@@ -292,7 +292,7 @@ async fn an_endpoint_is_created_read_changed_and_deleted() {
     assert_eq!((status, &created), (200, &expected));
     assert!(id.starts_with("we_") && secret.starts_with("whsec_") && secret.len() == 38, "{created}");
 
-    // The secret is told once.
+    // The secret is only returned on creation.
     expected.as_object_mut().unwrap().remove("secret");
     let path = format!("/v1/webhook_endpoints/{id}");
     assert_eq!(client.get(&path).await, (200, expected.clone()));
@@ -348,7 +348,7 @@ async fn an_endpoint_that_stripe_would_not_take_is_refused() {
         assert_refused(client.post(&path, form).await, 400, code, words);
     }
     assert!(!stripe.endpoints()[0].disabled);
-    // All that can be enabled.
+    // Every type that can be enabled.
     let all: String = EVENT_TYPES.iter().map(|event_type| format!("&enabled_events[]={event_type}")).collect();
     assert_eq!(client.post(&path, all.trim_start_matches('&')).await.0, 200);
 }
@@ -532,7 +532,7 @@ fn samples_have_their_own_ids_times_and_users() {
     let object = |event_type: &str| -> Value {
         serde_json::from_slice::<Value>(&sample(event_type, 7, NOW).body).unwrap()["data"]["object"].take()
     };
-    // One purchase, told by several events.
+    // One purchase, reported by several events.
     let (payment, charge) = (object("payment_intent.succeeded"), object("charge.succeeded"));
     assert_eq!(charge["payment_intent"], payment["id"]);
     assert_eq!((&charge["metadata"]["user_id"], &charge["customer"]), (&json!("user_7"), &payment["customer"]));
@@ -542,7 +542,7 @@ fn samples_have_their_own_ids_times_and_users() {
     assert_eq!(history(1, NOW, NOW).count(), 1);
 }
 
-/// A server that takes deliveries signed with its secret, and answers what it is told to.
+/// A server that accepts deliveries signed with its secret, and responds as configured.
 #[derive(Clone)]
 struct Receiver {
     url: String,
@@ -595,7 +595,7 @@ async fn an_event_is_delivered_to_the_endpoints_that_want_it() {
     assert_eq!(receivers[0].taken.lock().unwrap()[0], event.body);
     assert!(stripe.event(&event.id).unwrap().delivery_success);
 
-    // Nobody here wants what happens in connected accounts.
+    // Nothing here is subscribed to events of connected accounts.
     let deliveries = stripe.deliver(sample("charge.failed", 2, NOW).in_account("acct_1Shop")).await;
     assert!(deliveries.is_empty());
 }
@@ -617,7 +617,7 @@ async fn what_an_endpoint_does_not_take_is_delivered_again_until_it_does() {
     let undelivered = "/v1/events?delivery_success=false";
     assert_eq!(client.list(undelivered).await.0, [&*event.id]);
 
-    // Signed with the wrong secret, and again.
+    // Signed with the wrong secret, and retried.
     let secret = std::mem::take(&mut *receivers[0].secret.lock().unwrap());
     assert_eq!(statuses(stripe.redeliver().await), [Some(400)]);
     *receivers[0].secret.lock().unwrap() = secret;
@@ -656,7 +656,7 @@ async fn stripes_official_client_takes_it_for_stripe() {
     let now = i64::try_from(now).unwrap();
     stripe.add(history(257, now - DAY, now));
     stripe.add([sample("charge.failed", 1_000, now).in_account("acct_1Shop")]);
-    // The client itself tries again, except after the last of them.
+    // The client itself retries, except after the last of them.
     stripe.fail_at("/v1/account", 1, Fault::InternalError);
     stripe.fail_at("/v1/account", 1, Fault::Cut);
     stripe.fail_at("/v1/account", 1, Fault::TooManyRequests);

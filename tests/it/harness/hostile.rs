@@ -1,14 +1,14 @@
-//! Bodies that take as much memory and time as a signed body of their size can: Stripe sends none of them.
+//! Signed bodies that use as much memory and time as their size permits. Stripe sends none of them.
 
 use super::stripe;
 
-/// The largest body that is read, in bytes.
+/// The largest accepted body, in bytes.
 pub const LARGEST: usize = 4 * 1024 * 1024;
 
-/// JSON values that a body may have, less those of the event around them.
+/// The number of JSON values a body may have, minus those of the event around them.
 pub const MOST_VALUES: usize = 499_000;
 
-/// The text of a new event whose object has one more field, with this text as its value.
+/// A new event whose object has an additional field with this JSON text as its value.
 pub fn with_field(value: &str) -> String {
     with_field_of("charge.succeeded", "hostile", value)
 }
@@ -19,14 +19,14 @@ fn with_field_of(event_type: &str, name: &str, value: &str) -> String {
     event.to_string().replace("\"the value\"", value)
 }
 
-/// An event with as many of a unit as fit into so many bytes and JSON values.
+/// An event with as many copies of a unit as fit into these bytes and JSON values.
 pub fn filled(unit: &Unit, bytes: usize, most_values: usize) -> String {
     let room = bytes - with_field("1").len() - 100;
     let count = (room / (unit.text.len() + 1)).min(most_values / unit.values);
     with_field(&format!("[{}]", vec![&*unit.text; count].join(",")))
 }
 
-/// A text with so many values.
+/// A piece of JSON text and the number of values in it.
 pub struct Unit {
     text: String,
     values: usize,
@@ -37,7 +37,7 @@ fn one(text: &str) -> Unit {
     Unit { text: text.to_owned(), values: 1 }
 }
 
-/// A list of so many of a unit.
+/// A list of `count` copies of a unit.
 fn list(count: usize, inner: &Unit) -> Unit {
     Unit { text: format!("[{}]", vec![&*inner.text; count].join(",")), values: 1 + count * inner.values }
 }
@@ -48,7 +48,7 @@ fn object(names: &[&str], inner: &Unit) -> Unit {
     Unit { text: format!("{{{}}}", fields.join(",")), values: 1 + names.len() * inner.values }
 }
 
-/// Objects in each other, as deep as the parser goes: each has the last field for the next one, and a text in the others.
+/// Objects nested to the parser's limit. In each, the last field holds the next object and the other fields hold text.
 fn nested(names: &[&str]) -> Unit {
     let (last, others) = names.split_last().unwrap();
     let others: String = others.iter().map(|name| format!("\"{name}\":\"\\n\",")).collect();
@@ -57,7 +57,7 @@ fn nested(names: &[&str]) -> Unit {
     Unit { text, values: depth * names.len() + 1 }
 }
 
-/// Keys of such a length in each other, and small lists behind them, in so many bytes at the most.
+/// Objects nested by keys of this length, each followed by small lists, in at most this many bytes.
 fn nested_keys(bytes: usize, length: usize) -> String {
     let depth = (bytes * 6 / 10 / length).min(110);
     let keys: String = (0..depth).map(|layer| format!("\"{}{layer}\":{{", "k".repeat(length))).collect();
@@ -65,7 +65,7 @@ fn nested_keys(bytes: usize, length: usize) -> String {
     with_field(&format!("{{{keys}{}{}}}", lists.join(","), "}".repeat(depth)))
 }
 
-/// What each of them is, and its text. All are taken.
+/// The bodies by description. All of them are accepted.
 pub fn bodies() -> Vec<(&'static str, String)> {
     let long = |unit: &str| with_field(&format!("\"{}\"", unit.repeat((LARGEST - 10_000) / unit.len())));
     let fields = |count: usize, field: &dyn Fn(usize) -> String| {
@@ -99,14 +99,14 @@ pub fn bodies() -> Vec<(&'static str, String)> {
         ),
         ("a number out of range at the end", out_of_range_at_the_end),
     ];
-    // The small allocations first, and then the large ones: what the former leave behind may be of no use to the latter.
+    // Small allocations come first: memory fragmented by them may be of no use to the large ones.
     units().into_iter().map(|(what, unit)| (what, filled(&unit, LARGEST, MOST_VALUES))).chain(bodies).collect()
 }
 
-/// Escapes of two characters: what has one is copied, and not borrowed from the body.
+/// Escape sequences of two characters. A string with an escape is copied rather than borrowed from the body.
 const ESCAPES: [&str; 9] = [r"\n", r"\t", r"\r", r"\b", r"\f", r"\\", r"\/", r#"\""#, r"\n\n"];
 
-/// What a body can have hundreds of thousands of.
+/// Units of which a body can contain hundreds of thousands.
 pub fn units() -> Vec<(&'static str, Unit)> {
     let lists = Unit { text: format!("{}{}", "[".repeat(120), "]".repeat(120)), values: 120 };
     vec![

@@ -1,7 +1,7 @@
-//! The redelivery queue: SQS behind a proxy that can be told to fail, and what stands between the queue and the function
-//! `redelivery` in Lambda.
+//! The redelivery queue: SQS behind a proxy that can inject faults, and Lambda's poller between the queue and the
+//! function `redelivery`.
 //!
-//! The clock is compressed: how long a message is to wait is noted, and then it is made visible when the test says so.
+//! The clock is compressed: delays are recorded, and a message becomes visible when the test says so.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,17 +15,17 @@ use super::aws::{Fault, Proxy, SQS};
 use super::lambda::{Function, REGION};
 use super::parameter_store::ParameterStore;
 
-/// A queue with its dead-letter queue, which nobody else uses, behind a proxy of its own.
+/// A separate queue with its dead-letter queue, behind its own proxy.
 pub struct Queue {
     url: String,
     dead_letters_url: String,
     proxy: Arc<Proxy>,
-    /// What the functions made messages wait, in seconds, by receipt handle.
+    /// The delays that the functions have set, in seconds, by receipt handle.
     delays: Mutex<HashMap<String, u64>>,
 }
 
 impl Queue {
-    /// The queue moves a message to the dead letters by itself when it was received so often.
+    /// Starts a queue that moves a message to the dead-letter queue after this many receives.
     pub async fn start(max_receive_count: u32) -> Self {
         static STARTED: AtomicUsize = AtomicUsize::new(0);
         let name = format!("queue-{}", STARTED.fetch_add(1, Ordering::Relaxed));
@@ -59,22 +59,22 @@ impl Queue {
         self.proxy.url()
     }
 
-    /// Fails the next so many calls of the functions.
+    /// Fails the next calls from the functions.
     pub fn fail_next(&self, fault: Fault, calls: usize) {
         self.proxy.fail_next(fault, calls);
     }
 
-    /// Fails every call of the functions from now on.
+    /// Fails every call from the functions from now on.
     pub fn fail(&self, fault: Fault) {
         self.proxy.fail(fault);
     }
 
-    /// Works again.
+    /// Clears the fault.
     pub fn recover(&self) {
         self.proxy.recover();
     }
 
-    /// Puts a message into the queue as somebody else. Attributes are strings.
+    /// Sends a message to the queue as another sender. Attributes are strings.
     pub async fn put(&self, body: &str, attributes: &[(&str, &str)]) {
         let attributes: Map<_, _> = attributes
             .iter()
@@ -83,12 +83,12 @@ impl Queue {
         self.call("SendMessage", json!({"MessageBody": body, "MessageAttributes": attributes})).await;
     }
 
-    /// Receives up to ten messages, as SQS describes them. Nobody else gets them until they are made visible again.
+    /// Receives up to ten messages, in SQS's format. They stay invisible until they are made visible again.
     pub async fn receive(&self) -> Vec<Value> {
         self.receive_of(&self.url).await
     }
 
-    /// Takes all dead letters out.
+    /// Receives and deletes all dead letters.
     pub async fn take_dead_letters(&self) -> Vec<Value> {
         let mut all = Vec::new();
         loop {
@@ -104,13 +104,13 @@ impl Queue {
         }
     }
 
-    /// Sends a dead letter again, as an operator does.
+    /// Sends a dead letter again, like an operator.
     pub async fn redrive(&self, letter: &Value) {
         let input = json!({"MessageBody": letter["Body"], "MessageAttributes": letter["MessageAttributes"]});
         self.call("SendMessage", input).await;
     }
 
-    /// How many messages are in the queue, whether visible or not.
+    /// The number of messages in the queue, visible or not.
     pub async fn len(&self) -> u64 {
         let names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"];
         let answer = self.call("GetQueueAttributes", json!({"AttributeNames": names})).await;
@@ -118,12 +118,12 @@ impl Queue {
         names.into_iter().map(count).sum()
     }
 
-    /// Lets messages become visible again at once.
+    /// Makes messages visible again immediately.
     pub async fn make_visible<'m>(&self, messages: impl IntoIterator<Item = &'m Value>) {
         self.make_visible_in(0, messages).await;
     }
 
-    /// Lets messages become visible again in so many seconds.
+    /// Makes messages visible again after this many seconds.
     pub async fn make_visible_in<'m>(&self, seconds: u64, messages: impl IntoIterator<Item = &'m Value>) {
         let entry = |receipt: &Value| json!({"ReceiptHandle": receipt, "VisibilityTimeout": seconds});
         self.batch("ChangeMessageVisibilityBatch", messages, entry).await;
@@ -133,7 +133,7 @@ impl Queue {
         self.batch("DeleteMessageBatch", messages, |receipt| json!({ "ReceiptHandle": receipt })).await;
     }
 
-    /// For up to ten messages.
+    /// Calls a batch operation for up to ten messages.
     async fn batch<'m>(
         &self,
         operation: &str,
@@ -151,7 +151,7 @@ impl Queue {
         }
     }
 
-    /// What the function made a message wait, in seconds.
+    /// The delay in seconds that the function has set for a message.
     fn delay_of(&self, message: &Value) -> Option<u64> {
         let mut delays = self.delays.lock().unwrap();
         for (operation, input) in self.proxy.passed() {
@@ -171,7 +171,7 @@ impl Queue {
             "AttributeNames": ["All"], "MessageAttributeNames": ["All"],
         });
         let answer = self.proxy.administer("ReceiveMessage", &input).await;
-        // moto stumbles where two receive at the same moment; whoever polls comes again.
+        // moto fails if two clients receive at the same moment. Pollers try again.
         if answer.status() != 200 {
             return Vec::new();
         }
@@ -189,19 +189,19 @@ impl Queue {
     }
 }
 
-/// What came of handing a message to the function.
+/// The outcome of passing a message to the function.
 #[derive(Debug)]
 pub struct Handed {
-    /// As SQS describes it.
+    /// The message in SQS's format.
     pub message: Value,
     /// Whether it is still in the queue.
     pub failed: bool,
-    /// How long the function makes it wait, in seconds.
+    /// The delay that the function has set, in seconds.
     pub delay: Option<u64>,
 }
 
-/// Does once what Lambda's event source mapping does with `ReportBatchItemFailures`: receives a batch, hands it to the
-/// function, and deletes what did not fail. What failed stays invisible.
+/// Does one round of Lambda's event source mapping with `ReportBatchItemFailures`: it receives a batch, invokes the
+/// function and deletes the messages that did not fail. Failed messages stay invisible.
 pub async fn poll(queue: &Queue, function: &Function) -> Vec<Handed> {
     let messages = queue.receive().await;
     if messages.is_empty() {
@@ -211,7 +211,7 @@ pub async fn poll(queue: &Queue, function: &Function) -> Vec<Handed> {
     settle(queue, messages, answer).await
 }
 
-/// The last part of [`poll`]. Where the function fails as a whole, all messages have failed.
+/// The last part of [`poll`]. If the invocation fails, all messages have failed.
 pub async fn settle(queue: &Queue, messages: Vec<Value>, answer: Result<Value, String>) -> Vec<Handed> {
     let failed: Vec<String> = match answer {
         Ok(answer) => {
@@ -272,17 +272,17 @@ pub struct QueueStage {
 }
 
 impl QueueStage {
-    /// With the project of every stage.
+    /// Starts with the default project.
     pub async fn start() -> Self {
         Self::with(100, &[], &[]).await
     }
 
-    /// With further variables for both functions, and for `redelivery` alone.
+    /// Starts with further variables for both functions and for `redelivery` alone.
     pub async fn with(max_receive_count: u32, both: &[(&str, &str)], redelivery: &[(&str, &str)]) -> Self {
         Self::of(ParameterStore::start_with_shop().await, max_receive_count, both, redelivery).await
     }
 
-    /// Of a Parameter Store that was prepared.
+    /// Starts with a prepared Parameter Store.
     pub async fn of(
         store: ParameterStore,
         max_receive_count: u32,
@@ -304,12 +304,12 @@ impl QueueStage {
         Self { stage, queue, redelivery }
     }
 
-    /// Hands over a batch, once.
+    /// Processes one batch.
     pub async fn poll(&self) -> Vec<Handed> {
         poll(&self.queue, &self.redelivery).await
     }
 
-    /// Lets what failed become visible again, as if its time were over.
+    /// Makes the failed messages visible again, as if their delays were over.
     pub async fn wait_for(&self, handed: &[Handed]) {
         self.queue.make_visible(handed.iter().filter(|handed| handed.failed).map(|handed| &handed.message)).await;
     }

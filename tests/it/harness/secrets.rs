@@ -1,19 +1,19 @@
-//! What must stay home: every secret, key, e-mail and user ID that the tests use. The harness looks for them in whatever
-//! a process has written when it ends, and in every answer; so each test of a run is a test of this, too.
+//! Values that must not leak: all secrets, keys, e-mails and user IDs that the tests use. The harness searches every
+//! answer and, at its end, every process's output for them, so each test also checks this.
 
 use std::collections::BTreeSet;
 use std::sync::{LazyLock, Mutex};
 
-/// Shorter ones would be found in any text.
+/// The minimum length of a secret. Shorter ones would occur in any text.
 const SHORTEST: usize = 6;
 
-/// What tests call some of their secrets, and other things, too. They look for it themselves.
+/// A value that tests use both as a secret and as ordinary text. Those tests search for it themselves.
 const NOT_DISTINCT: &str = "hidden";
 
-/// A signature in hex has so many digits; nothing else that is written has.
+/// The length of a signature in hex. Nothing else that is logged has as many digits.
 const DIGITS_OF_A_SIGNATURE: usize = 64;
 
-/// The secrets of all stages of this run, because nothing may go from one into another.
+/// The secrets of all stages in this run: none may leak from one stage into another.
 static SECRETS: LazyLock<Mutex<BTreeSet<String>>> = LazyLock::new(|| {
     let credentials = ["aws-secret-of-the-function", "aws-token-of-the-function"].map(str::to_owned);
     // The user of the samples.
@@ -21,8 +21,8 @@ static SECRETS: LazyLock<Mutex<BTreeSet<String>>> = LazyLock::new(|| {
     Mutex::new(credentials.into_iter().chain(users).chain(personal_data_of_the_samples()).collect())
 });
 
-/// Looks for this secret from now on, in whatever any test of the run writes: a value that is also a name somewhere else
-/// makes another test fail, now and then.
+/// Searches all further output in this run for a secret. A value that is also an ordinary name elsewhere makes other
+/// tests fail at random.
 pub fn keep(secret: &str) {
     let secret = secret.trim();
     if secret.len() >= SHORTEST && secret != NOT_DISTINCT {
@@ -30,7 +30,7 @@ pub fn keep(secret: &str) {
     }
 }
 
-/// Fails where the text holds a secret.
+/// Fails if the text contains a secret.
 #[track_caller]
 pub fn expect_none_in(what: &str, text: &str) {
     let found: Vec<String> =
@@ -41,7 +41,7 @@ pub fn expect_none_in(what: &str, text: &str) {
     assert!(longest < Some(DIGITS_OF_A_SIGNATURE), "a signature in {what}:\n{text}");
 }
 
-/// Their e-mails, and the secrets of their clients.
+/// The e-mails and client secrets in the samples.
 fn personal_data_of_the_samples() -> impl Iterator<Item = String> {
     let samples = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/events/stripe")).unwrap();
     samples.flat_map(|sample| {

@@ -1,4 +1,5 @@
-//! A wire between the function and a server, which can break as wires do while an environment is frozen.
+//! A TCP proxy between the function and a server. It breaks connections the way networks do while an environment is
+//! frozen.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -8,18 +9,18 @@ use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-/// What becomes of the connections that are open now. New ones work.
+/// How the open connections break. New ones work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Break {
-    /// The server closes them, as it does when nothing was asked for a time.
+    /// The server closes them, as it does after an idle timeout.
     Close,
-    /// Something on the way has forgotten them, and says so.
+    /// A middlebox has forgotten them and resets them.
     Reset,
-    /// Something on the way has forgotten them, and says nothing: what is sent is taken and never answered.
+    /// A middlebox has forgotten them and drops packets silently.
     Mute,
 }
 
-/// Passes on what goes to one server, and back.
+/// Forwards connections to one server.
 pub struct Wire {
     pub address: SocketAddr,
     connections: Arc<AtomicUsize>,
@@ -42,12 +43,12 @@ impl Wire {
         Self { address, connections, breaks }
     }
 
-    /// Breaks all connections that are open.
+    /// Breaks all open connections.
     pub fn break_all(&self, how: Break) {
         self.breaks.send_replace(Some(how));
     }
 
-    /// How many there have been.
+    /// The number of connections so far.
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
     }
@@ -64,7 +65,7 @@ async fn pass(mut client: TcpStream, server: SocketAddr, mut breaks: watch::Rece
         Some(Break::Reset) => client.set_zero_linger().unwrap(),
         Some(Break::Close) | None => {}
         Some(Break::Mute) => {
-            // The system takes what is sent, as far as its buffers go.
+            // The system accepts data until its buffers are full.
             tokio::spawn(async move {
                 std::future::pending::<()>().await;
                 drop((client, server))

@@ -1,6 +1,6 @@
-//! What happens in the world: payments, what becomes of them, and what they leave in the end.
+//! The simulated payments, their later changes, and the revenue they must leave.
 //!
-//! The revenue is kept by the hand that lets things happen, and not read off the events.
+//! The expected revenue is recorded while the events are generated; it is not derived from them.
 
 use std::collections::BTreeMap;
 
@@ -13,10 +13,10 @@ use crate::harness::stripe;
 /// The types that the project adds to the default ones.
 pub const ADDED: [&str; 3] = ["refund.created", "charge.dispute.created", "charge.dispute.closed"];
 
-/// What an endpoint that is subscribed to too much is sent as well.
+/// Unsupported types that an endpoint with too many subscriptions also receives.
 const UNSUPPORTED: [&str; 4] = ["customer.created", "payment_method.attached", "transfer.created", "payout.paid"];
 
-/// Where an app may put its ID, in the order in which it is looked for.
+/// Where an app may store its ID, in order of precedence.
 pub const USER_ID_PATHS: [&str; 4] = [
     "metadata.user_id",
     "customer.metadata.user_id",
@@ -29,33 +29,33 @@ const CURRENCIES: [&str; 5] = ["usd", "eur", "jpy", "kwd", "isk"];
 /// From the second one on, Stripe documents `refund.…` events for all refunds.
 const VERSIONS: [&str; 2] = ["2024-06-20", "2024-10-28.acacia"];
 
-/// In which a payment does not name its invoice.
+/// A version in which a payment does not name its invoice.
 const LATER_VERSION: &str = "2025-09-30.clover";
 
-/// An event of Stripe's.
+/// A Stripe event.
 pub struct Event {
     pub id: String,
-    /// What Amplitude knows it by: several events that tell of one reversed refund share one.
+    /// Its insert ID in Amplitude. Several events that report one reversed refund share one.
     pub insert_id: String,
     pub event_type: String,
     pub body: String,
-    /// Whether the project wants it.
+    /// Whether the project selects it.
     pub wanted: bool,
-    /// Whose it is, where only references tell.
+    /// Its user, if only references name them.
     pub user: Option<String>,
 }
 
 pub struct World {
     /// In the order in which they happened.
     pub events: Vec<Event>,
-    /// In minor units, by user and currency; without those that came to nothing.
+    /// In minor units, by user and currency, without zero totals.
     pub revenue: BTreeMap<(String, String), i128>,
-    /// The objects of Stripe's API that events refer to, with the connected accounts that they are in.
+    /// The Stripe objects that events refer to, with their connected accounts.
     pub objects: Vec<(String, Value)>,
 }
 
 impl World {
-    /// About so many events; each story is told to its end. There is one user for each 20.
+    /// Generates about this many events; every payment is completed. There is one user for each 20 events.
     pub fn new(seed: u64, events: usize) -> Self {
         let mut author = Author {
             rng: Rng::with_seed(seed),
@@ -66,7 +66,7 @@ impl World {
             objects: Vec::new(),
         };
         author.subscription();
-        // Each type at least once, and then as it comes.
+        // Each type at least once, then at random.
         for event_type in
             TYPES.into_iter().filter(|name| *name != "payment_intent.succeeded" && *name != "charge.refunded")
         {
@@ -89,7 +89,7 @@ struct Author {
     objects: Vec<(String, Value)>,
 }
 
-/// A payment, as far as its stories need it.
+/// A payment, as far as its later events need it.
 struct Payment {
     number: usize,
     user: String,
@@ -111,7 +111,7 @@ impl Author {
             }
             7 => {
                 let payment = self.payment(true);
-                // The rest of the authorization is released, and then some of the captured is refunded.
+                // The rest of the authorization is released, and then part of the captured amount is refunded.
                 let released = payment.authorized - payment.captured;
                 self.charge(&payment, "charge.refunded", released, Some(0));
                 self.refund_in_steps(&payment, released);
@@ -163,8 +163,8 @@ impl Author {
         Payment { number: self.written.len(), user: self.user(), currency, authorized, captured, version }
     }
 
-    /// A subscription by Checkout, in a connected account of its own, whose reads have a rate of their own. Of all its
-    /// objects, only one tells whose it is. Some of it is refunded, or disputed.
+    /// A subscription through Checkout, in a separate connected account with its own rate limit. Only one of its
+    /// objects names the user. Part of it is refunded or disputed.
     fn subscription(&mut self) {
         let first = self.written.len();
         let seed = self.seed;
@@ -313,7 +313,7 @@ impl Author {
         self.charge(&payment, "charge.refunded", authorized, Some(0));
     }
 
-    /// An event of any type that is not about money of ours.
+    /// An event of any type that does not affect revenue.
     fn something_else(&mut self, event_type: &str) {
         let user = self.user();
         let mut object = sample(event_type);
@@ -324,7 +324,7 @@ impl Author {
         self.happen(event_type, VERSIONS[0], object, Value::Null);
     }
 
-    /// Half of the charges do not say whose they are: they fall to the payer.
+    /// Half of the charges name no user; they are attributed to the payer.
     fn charge(&mut self, payment: &Payment, event_type: &str, refunded: i64, previously: Option<i64>) {
         let mut object = sample(event_type);
         for (name, value) in [
@@ -350,7 +350,7 @@ impl Author {
             "currency": payment.currency, "amount": refund.amount, "status": status,
         });
         let is_reversed = ["failed", "canceled"].contains(&status) && previous.get("metadata").is_none();
-        // Half of them are rendered in another version than the rest, as a backfill does.
+        // Half of them are rendered in another version, as by a backfill.
         let version = if self.rng.bool() { payment.version } else { VERSIONS[1] };
         self.happen(event_type, version, object, previous);
         if is_reversed && let Some(event) = self.written.last_mut() {
@@ -417,7 +417,7 @@ impl Payment {
     }
 }
 
-/// An object as later API versions render it.
+/// An object in the shape of later API versions.
 fn later(object: &Value, is_later: bool) -> Value {
     let mut object = object.clone();
     let fields = object.as_object_mut().unwrap();
