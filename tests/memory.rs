@@ -49,7 +49,7 @@ fn peak(counted: AllocationInfo) -> u64 {
 const MEMORY: u64 = 80_000_000;
 
 #[test]
-fn no_body_takes_more_memory_than_the_function_has_or_more_work_than_its_length_explains() {
+fn memory_and_work_are_bounded_by_the_body() {
     for (what, body) in hostile::bodies() {
         let counted = count(&body);
         let (peak, length) = (peak(counted), body.len() as u64);
@@ -61,7 +61,7 @@ fn no_body_takes_more_memory_than_the_function_has_or_more_work_than_its_length_
 }
 
 #[test]
-fn twice_the_body_is_twice_the_work() {
+fn work_is_linear_in_the_body() {
     for (what, unit) in hostile::units() {
         let [once, twice] = [100_000, 200_000].map(|values| count(&hostile::filled(&unit, hostile::LARGEST, values)));
         // A vector that has just grown has twice the capacity it needs.

@@ -10,7 +10,7 @@ use crate::harness::program::{Server, installed, log_of, scratch};
 use crate::root;
 
 #[tokio::test]
-async fn cargo_lambda_deploys_from_the_manifest_without_further_flags() {
+async fn cargo_lambda_deploys_without_flags() {
     let shell = || {
         let mut shell = Command::new("sh");
         // Without it, moto has no AWS-managed policies, one of which cargo-lambda attaches to the role.

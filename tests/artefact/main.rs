@@ -34,7 +34,7 @@ use crate::harness::program::{Server, free_address, log_of, scratch};
 use crate::harness::{API_KEY, SECRET, SHOP, eventually, http_client, secrets, stripe};
 
 #[tokio::test]
-async fn every_type_arrives_through_the_release_build() {
+async fn release_build_forwards_every_type() {
     let stage = Stage::start("deployed", ".aws-sam/build/Function/bootstrap").await;
     for gateway in [Gateway::HttpApi, Gateway::RestApi] {
         for event_type in stripe_amplitude::stripe::event_types::TYPES {
@@ -51,7 +51,7 @@ async fn every_type_arrives_through_the_release_build() {
 }
 
 #[tokio::test]
-async fn what_waited_in_the_queue_arrives_through_the_release_build() {
+async fn release_build_redelivers_from_the_queue() {
     let stage = Stage::start("redelivery", ".aws-sam/build/RedeliveryFunction/bootstrap").await;
     let batch = std::fs::read_to_string(root().join("events/redelivery.json")).unwrap();
     let mut batch: Value = serde_json::from_str(&batch).unwrap();
@@ -64,7 +64,7 @@ async fn what_waited_in_the_queue_arrives_through_the_release_build() {
 
 /// cargo-lambda would choose `panic = "abort"`, which would also end the process for every other request.
 #[tokio::test]
-async fn a_panic_is_answered_and_the_process_serves_on() {
+async fn process_survives_a_panic() {
     let stage = Stage::start("panicking", "target/lambda/panic-for-tests/stripe-amplitude/bootstrap").await;
     // The panic's message contains the headers and the body, which is full of secrets.
     let body = stripe::sample("checkout.session.completed").to_string() + SECRET + API_KEY;

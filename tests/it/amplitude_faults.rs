@@ -51,7 +51,7 @@ fn hides_everything(stage: &Stage, answer: &Answer) {
 }
 
 #[tokio::test]
-async fn what_amplitude_refuses_for_good_is_sent_once_and_answered_502() {
+async fn permanent_rejection_is_not_retried() {
     let stage = Stage::start().await;
     let bad_request = |field: &str, value: Value| {
         let mut body = json!({"code": 400, "error": "Request missing required field: hidden user_42"});
@@ -110,7 +110,7 @@ async fn what_amplitude_refuses_for_good_is_sent_once_and_answered_502() {
 }
 
 #[tokio::test]
-async fn the_test_key_is_named_where_amplitude_does_not_know_it() {
+async fn invalid_test_key_is_named() {
     let stage = Stage::start().await;
     stage.store.put(&format!("{SHOP}/amplitude-test-api-key"), "hidden-test-key").await;
     stage.amplitude.order(Fault::InvalidApiKey, 1);
@@ -122,7 +122,7 @@ async fn the_test_key_is_named_where_amplitude_does_not_know_it() {
 
 /// A client that follows a 307 sends the body again, and the key with it.
 #[tokio::test]
-async fn a_redirect_is_not_followed() {
+async fn redirects_are_not_followed() {
     let stage = Stage::start().await;
     let elsewhere = Amplitude::start().await;
     for status in [301, 302, 303, 307, 308] {
@@ -140,7 +140,7 @@ async fn a_redirect_is_not_followed() {
 }
 
 #[tokio::test]
-async fn a_passing_fault_is_tried_again_and_the_event_is_kept_once() {
+async fn transient_fault_is_retried_without_duplicates() {
     let stage = Stage::start().await;
     let ingested = |status| Fault::Answer(FaultyAnswer { status, ingest: true, ..FaultyAnswer::default() });
     for (fault, times) in [
@@ -175,7 +175,7 @@ async fn a_passing_fault_is_tried_again_and_the_event_is_kept_once() {
 
 /// A connection that died while the environment was frozen must not delay the buyer.
 #[tokio::test]
-async fn a_cut_connection_is_made_again_at_once() {
+async fn broken_connection_is_retried_immediately() {
     let stage = Stage::start().await;
     // The first delivery completes all loading and connecting.
     stage.deliver(&stripe::new_event("charge.succeeded")).await.expect_forwarded();
@@ -193,7 +193,7 @@ async fn a_cut_connection_is_made_again_at_once() {
 }
 
 #[tokio::test]
-async fn a_lasting_fault_is_answered_502_after_three_attempts() {
+async fn persistent_fault_is_502_after_three_attempts() {
     let stage = Stage::start().await;
     for (fault, status, attempts, code, named) in [
         (Fault::answer(500), Some(500), 3, "amplitude_unavailable", "500"),
@@ -208,7 +208,7 @@ async fn a_lasting_fault_is_answered_502_after_three_attempts() {
 }
 
 #[tokio::test]
-async fn an_attempt_that_hangs_is_given_up_and_made_again() {
+async fn hung_attempt_is_retried() {
     let stage = Stage::start().await;
     stage.amplitude.order(Fault::Hang { milliseconds: 10_000, ingest: true }, 1);
     let event = stripe::new_event("charge.succeeded");
@@ -220,7 +220,7 @@ async fn an_attempt_that_hangs_is_given_up_and_made_again() {
 }
 
 #[tokio::test]
-async fn an_amplitude_that_hangs_for_ever_is_answered_502_before_stripes_patience_ends() {
+async fn hung_amplitude_is_502_within_the_deadline() {
     let stage = Stage::start().await;
     stage.amplitude.order(Fault::Hang { milliseconds: 60_000, ingest: false }, 10);
     let start = Instant::now();
@@ -243,7 +243,7 @@ async fn parameter_store_and_amplitude_share_one_deadline() {
 }
 
 #[tokio::test]
-async fn an_address_where_nobody_listens_is_answered_502() {
+async fn refused_connection_is_502() {
     let store = ParameterStore::start_with_shop().await;
     let stage = Stage::of(store, Amplitude::nowhere(), &[]).await;
     let refusal = Refusal { code: "amplitude_unreachable", named: "", status: None, attempts: 4 };
@@ -251,14 +251,14 @@ async fn an_address_where_nobody_listens_is_answered_502() {
 }
 
 #[tokio::test]
-async fn an_untrusted_certificate_is_answered_502_with_the_remedy() {
+async fn untrusted_certificate_is_502_with_the_remedy() {
     let stage = Stage::of(ParameterStore::start_with_shop().await, Amplitude::start_with_tls().await, &[]).await;
     let refusal = Refusal { code: "amplitude_untrusted", named: "EXTRA_CA_FILE", status: None, attempts: 1 };
     expect_refusal(&stage, &refusal).await;
 }
 
 #[tokio::test]
-async fn a_certificate_of_the_extra_ca_file_is_trusted() {
+async fn extra_ca_file_is_trusted() {
     let amplitude = Amplitude::start_with_tls().await;
     let authority = amplitude.authority();
     let stage = Stage::of(ParameterStore::start_with_shop().await, amplitude, &[("EXTRA_CA_FILE", &authority)]).await;

@@ -107,7 +107,7 @@ fn circle(graph: &Graph) -> Option<Vec<&str>> {
 }
 
 #[test]
-fn no_module_imports_one_that_imports_it_back() {
+fn modules_have_no_circular_imports() {
     let graph = graph();
     assert!(graph.len() > 30 && graph["webhook"].contains("forward"), "the edges are read: {graph:?}");
     assert_eq!(circle(&graph), None);
@@ -122,7 +122,7 @@ fn no_module_imports_one_that_imports_it_back() {
 }
 
 #[test]
-fn a_circle_would_be_found() {
+fn circular_imports_are_detected() {
     let edge = |from: &str, to: &str| (from.to_owned(), BTreeSet::from([to.to_owned()]));
     let graph = Graph::from([edge("a", "b"), edge("b", "c"), edge("c", "b")]);
     assert_eq!(circle(&graph), Some(vec!["a", "b", "c", "b"]));
@@ -133,7 +133,7 @@ fn a_circle_would_be_found() {
 }
 
 #[test]
-fn the_core_knows_no_http_no_aws_and_no_clock() {
+fn core_uses_no_http_no_aws_and_no_clock() {
     let (graph, modules) = (graph(), modules());
     let mut core = BTreeSet::new();
     let mut reached = vec!["forward".to_owned()];

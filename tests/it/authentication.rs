@@ -20,7 +20,7 @@ fn v1(secret: &str, time: u64, body: &str) -> String {
 }
 
 #[tokio::test]
-async fn one_changed_bit_anywhere_in_the_body_or_the_signature_is_refused() {
+async fn any_flipped_bit_is_refused() {
     let stage = Stage::start().await;
     let body = small_body();
     let signature = stripe::sign(SECRET, stripe::now(), body.as_bytes());
@@ -46,7 +46,7 @@ async fn one_changed_bit_anywhere_in_the_body_or_the_signature_is_refused() {
 }
 
 #[tokio::test]
-async fn a_secret_opens_its_own_project_and_no_other_however_alike_they_are() {
+async fn secret_opens_only_its_own_project() {
     let stage = Stage::start().await;
     let secrets = [
         ("one", "whsec_a"),
@@ -75,7 +75,7 @@ async fn a_secret_opens_its_own_project_and_no_other_however_alike_they_are() {
 
 /// An empty secret next to a valid one is a mistake and must not open the project. Whatever it would sign is refused.
 #[tokio::test]
-async fn an_empty_secret_signs_nothing() {
+async fn empty_secret_verifies_nothing() {
     let stage = Stage::start().await;
     stage.store.put_project("half", "whsec_of_half", API_KEY).await;
     // Like AWS, moto rejects empty values; white space is what such a mistake leaves.
@@ -92,7 +92,7 @@ async fn an_empty_secret_signs_nothing() {
 }
 
 #[tokio::test]
-async fn another_scheme_or_spelling_of_a_right_signature_is_refused() {
+async fn other_schemes_and_spellings_are_refused() {
     let stage = Stage::start().await;
     let (body, now) = (small_body(), stripe::now());
     let hex = v1(SECRET, now, &body);
@@ -135,7 +135,7 @@ async fn another_scheme_or_spelling_of_a_right_signature_is_refused() {
 /// The signed text is `t`, a dot and the body. If `t` could contain a dot, one signature would be valid for two
 /// requests.
 #[tokio::test]
-async fn a_dot_that_is_moved_between_time_and_body_is_refused() {
+async fn moving_the_dot_of_the_signed_text_is_refused() {
     let stage = Stage::start().await;
     let (event, now) = (small_body(), stripe::now());
     // Signed: a body that begins with digits and a dot. Sent: those digits as part of the time.
@@ -164,7 +164,7 @@ async fn a_dot_that_is_moved_between_time_and_body_is_refused() {
 /// A recorded request is valid during the tolerance only, in whichever direction the clock is wrong. A newer time needs
 /// a new signature.
 #[tokio::test]
-async fn a_replay_is_refused_when_its_time_is_over_and_cannot_be_renewed() {
+async fn replay_after_the_tolerance_is_refused() {
     let stage = Stage::with(&[("SIGNATURE_TOLERANCE_SECONDS", "60")]).await;
     let (body, now) = (small_body(), stripe::now());
     for (time, code) in [
@@ -186,7 +186,7 @@ async fn a_replay_is_refused_when_its_time_is_over_and_cannot_be_renewed() {
 }
 
 #[tokio::test]
-async fn malformed_names_and_wrong_signatures_cause_next_to_no_calls_to_parameter_store() {
+async fn bad_requests_cause_almost_no_parameter_store_calls() {
     let stage = Stage::start().await;
     stage.deliver(&stripe::new_event("charge.succeeded")).await.expect_forwarded();
     let started = stripe::now();
@@ -212,7 +212,7 @@ const STRANGERS: usize = 6_000;
 const GROWTH: u64 = 1024;
 
 #[tokio::test]
-async fn strangers_cannot_fill_the_memory() {
+async fn strangers_cannot_exhaust_memory() {
     // As on Managed Instances. Otherwise the runtime sets an environment variable for each invocation, and glibc keeps
     // all former values of a variable, 150 bytes each.
     let stage = Stage::with(&[("AWS_LAMBDA_MAX_CONCURRENCY", "2")]).await;
@@ -244,7 +244,7 @@ fn memory_now(stage: &Stage) -> Option<u64> {
 /// see that a project of this name exists and, because the operator has to see it, that it has no usable signing
 /// secret.
 #[tokio::test]
-async fn strangers_cannot_learn_what_a_project_has() {
+async fn strangers_cannot_probe_a_project() {
     let stage = Stage::start().await;
     let secret = ("stripe-signing-secret", "whsec_of_this_one");
     let key = ("amplitude-api-key", API_KEY);

@@ -21,7 +21,7 @@ const SHORT: Duration = Duration::from_millis(1500);
 const SILENCE: Fault = Fault::Hang { milliseconds: 60_000, ingest: false };
 
 #[tokio::test]
-async fn an_outage_holds_one_delivery_and_the_next_ones_go_straight_to_the_queue_until_a_probe_is_answered() {
+async fn outage_delays_one_delivery_until_a_probe_succeeds() {
     let setup = QueueStage::start().await;
     let QueueStage { stage, queue, .. } = &setup;
     let first = stripe::new_event("payment_intent.succeeded");
@@ -68,7 +68,7 @@ async fn an_outage_holds_one_delivery_and_the_next_ones_go_straight_to_the_queue
 }
 
 #[tokio::test]
-async fn of_many_at_once_one_probes() {
+async fn only_one_concurrent_delivery_probes() {
     const AT_ONCE: usize = 8;
     let setup = QueueStage::with(100, &[("AWS_LAMBDA_MAX_CONCURRENCY", &AT_ONCE.to_string())], &[]).await;
     let stage = &setup.stage;
@@ -89,7 +89,7 @@ async fn of_many_at_once_one_probes() {
 }
 
 #[tokio::test]
-async fn a_process_that_starts_in_an_outage_does_not_hold_its_first_delivery() {
+async fn first_delivery_of_a_process_is_fast_in_an_outage() {
     // Connections are accepted but never answered.
     let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let url = format!("http://{}/2/httpapi", silent.local_addr().unwrap());

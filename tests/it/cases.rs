@@ -48,7 +48,7 @@ fn negative_revenue() -> Value {
 }
 
 #[tokio::test]
-async fn a_refund_that_is_canceled_is_added_back() {
+async fn canceled_refund_is_added_back() {
     const CASE: &str = "refund-canceled";
     let stage = stage(&negative_revenue()).await;
     let events = [event(CASE, "charge.refunded"), event(CASE, "event"), event(CASE, "charge.refunded-again")];
@@ -59,7 +59,7 @@ async fn a_refund_that_is_canceled_is_added_back() {
 }
 
 #[tokio::test]
-async fn a_refund_that_failed_is_added_back_once_in_whatever_versions_and_types_it_is_told() {
+async fn failed_refund_is_added_back_once() {
     const CASE: &str = "refund-failed-two-versions";
     let told = ["event", "same-event-account-version", "refund.failed-account-version"];
     for order in [[0, 1, 2], [2, 0, 1], [1, 2, 0]] {
@@ -72,7 +72,7 @@ async fn a_refund_that_failed_is_added_back_once_in_whatever_versions_and_types_
 }
 
 #[tokio::test]
-async fn a_dispute_gives_back_what_it_gives_back() {
+async fn partly_reinstated_dispute_adds_the_reinstated_amount() {
     const CASE: &str = "dispute-partly-reinstated";
     let stage = stage(&read(CASE, "settings")).await;
     let events = ["payment", "refund", "withdrawn", "event"].map(|file| event(CASE, file));
@@ -83,7 +83,7 @@ async fn a_dispute_gives_back_what_it_gives_back() {
 }
 
 #[tokio::test]
-async fn nothing_needs_no_rate() {
+async fn zero_amount_needs_no_rate() {
     const CASE: &str = "zero-without-rate";
     let stage = stage(&read(CASE, "settings")).await;
     let (invoice, payment) = (event(CASE, "event"), event(CASE, "pi-zero"));
@@ -99,7 +99,7 @@ async fn nothing_needs_no_rate() {
 }
 
 #[tokio::test]
-async fn everything_behind_metadata_is_one_key() {
+async fn metadata_keys_may_contain_dots() {
     const CASE: &str = "metadata-key-with-dot";
     let by_key = stage(&read(CASE, "settings")).await;
     let first = event(CASE, "event");
@@ -132,7 +132,7 @@ async fn everything_behind_metadata_is_one_key() {
 }
 
 #[tokio::test]
-async fn an_account_stands_in_for_a_customer() {
+async fn customer_account_counts_as_customer() {
     const CASE: &str = "customer-account";
     let stage = Stage::start().await;
     for (file, device) in [("event", "stripe-pi_A1"), ("invoice", "stripe-acct_C1"), ("invoice2", "stripe-acct_C1")] {
@@ -145,7 +145,7 @@ async fn an_account_stands_in_for_a_customer() {
 }
 
 #[tokio::test]
-async fn a_payment_without_its_amount_is_marked() {
+async fn payment_without_an_amount_is_marked() {
     let stage = Stage::start().await;
     let mut event = stripe::new_event("payment_intent.succeeded");
     event["data"]["object"].as_object_mut().unwrap().remove("amount_received");
@@ -157,7 +157,7 @@ async fn a_payment_without_its_amount_is_marked() {
 }
 
 #[tokio::test]
-async fn a_test_event_of_a_connected_account_books_nothing() {
+async fn test_event_of_a_connected_account_adds_no_revenue() {
     let stage = Stage::start().await;
     let mut event = stripe::new_event("payment_intent.succeeded");
     event["account"] = "acct_2".into();
@@ -169,7 +169,7 @@ async fn a_test_event_of_a_connected_account_books_nothing() {
 
 /// The four events of one subscriber, with the app's ID everywhere that the app can set it.
 #[tokio::test]
-async fn a_subscription_is_one_users_wherever_its_id_is() {
+async fn subscription_events_belong_to_one_user() {
     const CASE: &str = "subscription-payment";
     let stripe = Emulator::start().unwrap();
     let key = "rk_live_51OfTheSubscription";
@@ -206,7 +206,7 @@ async fn a_subscription_is_one_users_wherever_its_id_is() {
 }
 
 #[tokio::test]
-async fn lines_that_an_event_does_not_hold_are_told() {
+async fn omitted_invoice_lines_are_reported() {
     let stage = stage(&json!({})).await;
     let event = event("invoice-of-24-lines", "event");
     stage.deliver(&event).await.expect_forwarded();
@@ -215,7 +215,7 @@ async fn lines_that_an_event_does_not_hold_are_told() {
 }
 
 #[tokio::test]
-async fn the_name_of_a_product_does_not_change_with_the_dates_of_a_proration() {
+async fn product_name_is_independent_of_proration_dates() {
     let stage = stage(&json!({})).await;
     let event = event("proration-lines", "event");
     stage.deliver(&event).await.expect_forwarded();

@@ -14,7 +14,7 @@ use crate::harness::{SECRET, SHOP, Stage, stripe};
 const AT_ONCE: usize = 8;
 
 #[tokio::test]
-async fn deliveries_at_once_share_one_load_and_do_not_wait_for_each_other() {
+async fn concurrent_deliveries_share_one_load() {
     let stage = Stage::with(&[("AWS_LAMBDA_MAX_CONCURRENCY", &AT_ONCE.to_string())]).await;
     let delay = Duration::from_secs(1);
     let milliseconds = u64::try_from(delay.as_millis()).unwrap();
@@ -35,7 +35,7 @@ async fn deliveries_at_once_share_one_load_and_do_not_wait_for_each_other() {
 }
 
 #[tokio::test]
-async fn a_failed_load_is_shared_too() {
+async fn failed_load_is_shared() {
     let stage = Stage::with(&[("AWS_LAMBDA_MAX_CONCURRENCY", &AT_ONCE.to_string())]).await;
     stage.store.fail(StoreFault::Hang);
     let start = Instant::now();
@@ -51,7 +51,7 @@ async fn a_failed_load_is_shared_too() {
 
 /// The first wrong signature triggers the refresh; the others wait for it rather than be refused with the old secret.
 #[tokio::test]
-async fn a_new_secret_works_at_once_for_all_deliveries_at_once() {
+async fn new_secret_works_for_concurrent_deliveries() {
     let stage = Stage::with(&[("AWS_LAMBDA_MAX_CONCURRENCY", &AT_ONCE.to_string())]).await;
     stage.deliver(&stripe::new_event("charge.succeeded")).await.expect_forwarded();
     stage.store.put(&format!("{SHOP}/stripe-signing-secret"), "whsec_new").await;
@@ -65,7 +65,7 @@ async fn a_new_secret_works_at_once_for_all_deliveries_at_once() {
 }
 
 #[tokio::test]
-async fn wrong_and_right_signatures_at_once_do_not_disturb_each_other() {
+async fn concurrent_wrong_signatures_do_no_harm() {
     let stage = Stage::with(&[("AWS_LAMBDA_MAX_CONCURRENCY", &AT_ONCE.to_string())]).await;
     let requests: Vec<(Request, bool)> = (0..4 * AT_ONCE)
         .map(|number| {

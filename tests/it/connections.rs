@@ -84,7 +84,7 @@ async fn keep_alive(server: String) -> SocketAddr {
 }
 
 #[tokio::test]
-async fn a_connection_to_amplitude_that_was_closed_costs_at_most_one_retry_at_once() {
+async fn closed_amplitude_connection_is_retried_immediately() {
     let wired = Wired::start(&[]).await;
     wired.stage.deliver(&stripe::new_event("charge.succeeded")).await.expect_forwarded();
     for how in [Break::Close, Break::Reset].into_iter().cycle().take(10) {
@@ -102,7 +102,7 @@ async fn a_connection_to_amplitude_that_was_closed_costs_at_most_one_retry_at_on
 }
 
 #[tokio::test]
-async fn an_amplitude_that_vanished_costs_one_attempt() {
+async fn silent_amplitude_connection_costs_one_attempt() {
     let wired = Wired::start(&[]).await;
     wired.stage.deliver(&stripe::new_event("charge.succeeded")).await.expect_forwarded();
     let event = stripe::new_event("charge.succeeded");
@@ -118,7 +118,7 @@ async fn an_amplitude_that_vanished_costs_one_attempt() {
 }
 
 #[tokio::test]
-async fn a_connection_to_parameter_store_that_was_closed_is_made_again_at_once() {
+async fn closed_parameter_store_connection_is_reopened() {
     let wired = Wired::start(&[("PARAMETER_TTL_SECONDS", "1")]).await;
     for number in 0..2 {
         sleep(Duration::from_millis(1100 * number)).await;
@@ -141,7 +141,7 @@ async fn a_connection_to_parameter_store_that_was_closed_is_made_again_at_once()
 }
 
 #[tokio::test]
-async fn a_parameter_store_that_vanished_costs_half_a_second_where_old_values_are_at_hand() {
+async fn silent_parameter_store_costs_half_a_second_with_old_values() {
     let wired = Wired::start(&[("PARAMETER_TTL_SECONDS", "1")]).await;
     wired.stage.deliver(&stripe::new_event("charge.succeeded")).await.expect_forwarded();
     sleep(Duration::from_millis(1000)).await;
@@ -159,7 +159,7 @@ async fn a_parameter_store_that_vanished_costs_half_a_second_where_old_values_ar
 }
 
 #[tokio::test]
-async fn a_parameter_store_that_vanished_costs_one_attempt_where_none_are_at_hand() {
+async fn silent_parameter_store_costs_one_attempt_without_old_values() {
     let wired = Wired::start(&[]).await;
     wired.stage.store.put_project("second", "whsec_of_the_second", API_KEY).await;
     wired.stage.deliver(&stripe::new_event("charge.succeeded")).await.expect_forwarded();

@@ -103,7 +103,7 @@ async fn every_type_arrives(gateway: Gateway) {
 }
 
 #[tokio::test]
-async fn what_stands_before_the_route_does_not_matter() {
+async fn path_prefix_is_ignored() {
     let stage = Stage::start().await;
     for gateway in Gateway::ALL {
         for before in ["", "/prod", "/$default", "/hooks/v1", "/stripe"] {
@@ -117,7 +117,7 @@ async fn what_stands_before_the_route_does_not_matter() {
 }
 
 #[tokio::test]
-async fn the_name_of_the_signature_header_is_taken_in_any_case() {
+async fn signature_header_name_is_case_insensitive() {
     let stage = Stage::start().await;
     for gateway in Gateway::ALL {
         for name in ["stripe-signature", "Stripe-Signature", "STRIPE-SIGNATURE", "sTrIpE-sIgNaTuRe"] {
@@ -132,7 +132,7 @@ async fn the_name_of_the_signature_header_is_taken_in_any_case() {
 
 /// A gateway that re-serializes the JSON or changes the body's encoding would break the signature.
 #[tokio::test]
-async fn a_body_arrives_byte_for_byte() {
+async fn body_is_verified_byte_for_byte() {
     let stage = Stage::start().await;
     for gateway in Gateway::ALL {
         for base64 in [false, true] {
@@ -150,7 +150,7 @@ async fn a_body_arrives_byte_for_byte() {
 }
 
 #[tokio::test]
-async fn events_of_test_mode_go_to_the_test_key_where_there_is_one() {
+async fn test_events_go_to_the_test_key() {
     let stage = Stage::start().await;
     stage.store.put_project("with-test", "whsec_with_test", "key-of-live-mode").await;
     stage.store.put("with-test/amplitude-test-api-key", "key-of-test-mode").await;
@@ -169,7 +169,7 @@ async fn events_of_test_mode_go_to_the_test_key_where_there_is_one() {
 }
 
 #[tokio::test]
-async fn settings_and_values_with_white_space_around_them_are_taken() {
+async fn parameter_values_are_trimmed() {
     let stage = Stage::start().await;
     stage.store.put("padded/stripe-signing-secret", " whsec_padded\n").await;
     stage.store.put("padded/amplitude-api-key", "\tkey-of-padded \n").await;
@@ -181,7 +181,7 @@ async fn settings_and_values_with_white_space_around_them_are_taken() {
 
 /// Ensures that [`every_type_arrives_through_an_http_api`] and its siblings cover every type.
 #[test]
-fn the_expected_types_are_those_of_the_catalog() {
+fn expected_types_match_the_catalog() {
     let mut types = stripe_amplitude::stripe::event_types::TYPES;
     types.sort_unstable();
     assert_eq!(types, EXPECTED.map(|(event_type, ..)| event_type));

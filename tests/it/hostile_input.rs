@@ -77,7 +77,7 @@ fn new_request() -> Request {
 }
 
 #[tokio::test]
-async fn an_invocation_by_no_gateway_is_answered_and_nothing_of_it_is_told() {
+async fn unknown_invocation_is_answered_without_details() {
     let stage = loud().await;
     for payload in [
         json!({}),
@@ -103,7 +103,7 @@ async fn an_invocation_by_no_gateway_is_answered_and_nothing_of_it_is_told() {
 }
 
 #[tokio::test]
-async fn json_that_nests_without_end_is_refused() {
+async fn deeply_nested_json_is_refused() {
     let stage = Stage::start().await;
     let deep = 100_000;
     for (what, body) in [
@@ -170,7 +170,7 @@ async fn numbers_out_of_range_are_refused_or_carry_no_revenue() {
 /// The last one counts, wherever it is, as in `JSON.parse` and in Stripe's libraries. So the function selects by the
 /// same value that it sends.
 #[tokio::test]
-async fn of_keys_that_stand_twice_the_last_one_counts() {
+async fn last_duplicate_key_counts() {
     let stage = Stage::start().await;
     let event = stripe::new_event("charge.succeeded");
     for (key, other) in [
@@ -224,7 +224,7 @@ fn closing(text: &str) -> usize {
 }
 
 #[tokio::test]
-async fn what_is_no_text_is_refused_and_what_is_strange_text_is_forwarded() {
+async fn invalid_text_is_refused_and_unusual_text_forwarded() {
     let stage = Stage::start().await;
     let with_bytes = |bytes: &[u8]| {
         let body = hostile::with_field("\"@@\"");
@@ -284,7 +284,7 @@ async fn what_is_no_text_is_refused_and_what_is_strange_text_is_forwarded() {
 
 /// Lambda accepts 6 MB; the function reads four. Signed bodies of that size are forwarded, cut to Amplitude's limits.
 #[tokio::test]
-async fn large_bodies_are_answered_in_the_memory_that_the_function_has() {
+async fn large_bodies_fit_into_memory() {
     let stage = Stage::start().await;
     let largest_text = LARGEST_INVOCATION - 4096;
     send(&stage, "6 MB of text", &signed(vec![b' '; largest_text])).await.expect_code(413, "refused", "body_too_large");
@@ -330,7 +330,7 @@ const MEMORY_OF_REDELIVERY: u64 = 128_000_000 / 1024;
 
 /// A batch has at most 6 MB, and a message at most 1 MiB.
 #[tokio::test]
-async fn the_largest_batches_are_taken_in_the_memory_that_redelivery_has() {
+async fn largest_batches_fit_into_redeliverys_memory() {
     let (store, amplitude) = (ParameterStore::start_with_shop().await, Amplitude::start().await);
     // A Stripe that does not answer: all events wait for it at the same time.
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -377,7 +377,7 @@ async fn the_largest_batches_are_taken_in_the_memory_that_redelivery_has() {
 }
 
 #[tokio::test]
-async fn many_signatures_and_large_headers_are_read_in_time() {
+async fn large_headers_are_read_in_time() {
     let stage = Stage::start().await;
     let wrong = ",v1=".to_owned() + &"0".repeat(64);
     let body = || stripe::new_event("charge.succeeded").to_string();
@@ -416,7 +416,7 @@ async fn many_signatures_and_large_headers_are_read_in_time() {
 }
 
 #[tokio::test]
-async fn impossible_names_of_projects_are_not_found() {
+async fn invalid_project_names_are_not_found() {
     let stage = Stage::start().await;
     let mut names: Vec<String> = [
         "..",
@@ -474,7 +474,7 @@ async fn impossible_names_of_projects_are_not_found() {
 }
 
 #[tokio::test]
-async fn a_host_or_a_scheme_that_no_url_has_hinders_nobody() {
+async fn invalid_host_or_scheme_is_harmless() {
     let stage = loud().await;
     for gateway in [Gateway::HttpApi, Gateway::RestApi] {
         for (host, scheme) in [
@@ -506,7 +506,7 @@ async fn a_host_or_a_scheme_that_no_url_has_hinders_nobody() {
 }
 
 #[tokio::test]
-async fn a_query_that_no_url_has_hinders_nobody() {
+async fn invalid_query_is_harmless() {
     let stage = loud().await;
     for query in ["a=<guest>", "\"", " ", "\u{e4}", "\0", "#", "%", "a=1&a=2", &"x".repeat(100_000)] {
         for answer in send_changed(&stage, &new_request(), |payload| {
@@ -530,7 +530,7 @@ async fn a_query_that_no_url_has_hinders_nobody() {
 }
 
 #[tokio::test]
-async fn a_header_that_is_none_or_is_not_ascii_hinders_nobody() {
+async fn invalid_header_is_harmless() {
     let stage = loud().await;
     for gateway in Gateway::ALL {
         let request = new_request().header("X-Latin", "Gr\u{fc}\u{df}e");
@@ -568,7 +568,7 @@ async fn a_header_that_is_none_or_is_not_ascii_hinders_nobody() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_not_the_base64_that_it_is_said_to_be_is_refused() {
+async fn invalid_base64_body_is_refused() {
     let stage = loud().await;
     for body in [stripe::new_event("charge.succeeded").to_string(), "guest".to_owned(), "\u{e4}".to_owned()] {
         let request = Request::signed(SHOP, "whsec_of_a_stranger", body);
@@ -588,7 +588,7 @@ async fn a_body_that_is_not_the_base64_that_it_is_said_to_be_is_refused() {
 }
 
 #[tokio::test]
-async fn a_path_that_no_url_has_is_not_found() {
+async fn invalid_path_is_not_found() {
     let stage = loud().await;
     for path in [":99999999", "guest@/stripe/shop", "stripe/shop", "", &format!("/{}/stripe/shop", "a".repeat(70_000))]
     {

@@ -9,7 +9,7 @@ use crate::harness::parameter_store::Fault as StoreFault;
 use crate::harness::{API_KEY, SECRET, SHOP, Stage, stripe};
 
 #[tokio::test]
-async fn the_line_of_a_forwarded_event_has_what_an_operator_asks_for() {
+async fn forwarded_event_has_a_complete_log_line() {
     let stage = Stage::start().await;
     let mut event = stripe::new_event("charge.succeeded");
     event["created"] = (stripe::now() - 100).into();
@@ -40,7 +40,7 @@ async fn the_line_of_a_forwarded_event_has_what_an_operator_asks_for() {
 }
 
 #[tokio::test]
-async fn the_line_says_when_the_api_version_is_another_one() {
+async fn other_api_version_is_logged() {
     let stage = Stage::start().await;
     let mut event = stripe::new_event("charge.succeeded");
     event["api_version"] = "2025-09-30.clover".into();
@@ -49,7 +49,7 @@ async fn the_line_says_when_the_api_version_is_another_one() {
 }
 
 #[tokio::test]
-async fn the_line_names_no_user_path_where_there_is_no_user() {
+async fn missing_user_has_no_path_in_the_log() {
     let stage = Stage::start().await;
     let event = stripe::new_event("balance.available");
     stage.deliver(&event).await.expect_forwarded();
@@ -57,7 +57,7 @@ async fn the_line_names_no_user_path_where_there_is_no_user() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_logged_with_the_code_and_the_reason_that_stripe_is_told() {
+async fn refusal_is_logged_with_code_and_reason() {
     let stage = Stage::start().await;
     let answer = stage.send(&Request::unsigned(SHOP, "{}")).await;
     let line = &stage.function.request_lines(1).await[0];
@@ -71,7 +71,7 @@ async fn a_refusal_is_logged_with_the_code_and_the_reason_that_stripe_is_told() 
 
 /// All types through all gateways, and all kinds of failures, at the common log levels and at the most verbose.
 #[tokio::test]
-async fn every_request_has_one_flat_line_and_nothing_secret_or_personal_is_written() {
+async fn log_has_one_line_per_request_and_no_secrets() {
     for level in [&[][..], &[("RUST_LOG", "trace")], &[("AWS_LAMBDA_LOG_LEVEL", "DEBUG")]] {
         let stage = Stage::with(level).await;
         let (requests, signatures) = everything_happens(&stage).await;

@@ -32,7 +32,7 @@ const METRICS: [&str; 15] = [
 ];
 
 #[tokio::test]
-async fn every_line_of_a_request_is_of_the_embedded_metric_format() {
+async fn request_lines_use_the_embedded_metric_format() {
     let stage = Stage::start().await;
     let mut sent = all_outcomes(&stage).await;
     sent += strangers_requests(&stage).await;
@@ -52,7 +52,7 @@ async fn every_line_of_a_request_is_of_the_embedded_metric_format() {
 }
 
 #[tokio::test]
-async fn nothing_in_a_request_makes_a_metric_or_a_dimension() {
+async fn requests_cannot_add_metrics_or_dimensions() {
     let stage = Stage::start().await;
     all_outcomes(&stage).await;
     let before = stage.function.request_lines(1).await;

@@ -35,7 +35,7 @@ fn bodies() -> [Vec<u8>; 3] {
 }
 
 #[tokio::test]
-async fn what_the_official_library_signs_is_forwarded() {
+async fn official_signatures_are_forwarded() {
     let stage = Stage::start().await;
     let timestamp = stripe::now().to_string();
     for body in bodies() {
@@ -51,7 +51,7 @@ async fn what_the_official_library_signs_is_forwarded() {
 }
 
 #[test]
-fn what_we_sign_is_accepted_by_the_official_library() {
+fn official_library_accepts_our_signatures() {
     for body in bodies() {
         let header = stripe::sign(SECRET, stripe::now(), &body);
         let event: serde_json::Value = serde_json::from_slice(&body).unwrap();

@@ -18,7 +18,7 @@ const FAULTS: [(Fault, &str, &str, usize); 5] = [
 ];
 
 #[tokio::test]
-async fn a_throttled_call_is_made_again_within_the_delivery() {
+async fn throttled_call_is_retried_within_the_delivery() {
     let stage = Stage::start().await;
     stage.store.fail_next(Fault::Throttled, 5);
     stage.deliver(&stripe::new_event("charge.succeeded")).await.expect_forwarded();
@@ -26,7 +26,7 @@ async fn a_throttled_call_is_made_again_within_the_delivery() {
 }
 
 #[tokio::test]
-async fn a_broken_connection_is_made_again_within_the_delivery() {
+async fn broken_connection_is_retried_within_the_delivery() {
     let stage = Stage::start().await;
     stage.store.fail_next(Fault::Down, 1);
     stage.deliver(&stripe::new_event("charge.succeeded")).await.expect_forwarded();
@@ -34,7 +34,7 @@ async fn a_broken_connection_is_made_again_within_the_delivery() {
 }
 
 #[tokio::test]
-async fn without_an_old_value_the_delivery_fails_with_the_reason_and_works_when_the_fault_is_over() {
+async fn delivery_without_old_values_fails_until_the_fault_ends() {
     let stage = Stage::start().await;
     for (fault, code, named, calls) in FAULTS {
         let before = stage.store.calls();
@@ -60,7 +60,7 @@ async fn without_an_old_value_the_delivery_fails_with_the_reason_and_works_when_
 
 /// The code must not change to that of the rate limit, although the back-off reduces the calls.
 #[tokio::test]
-async fn the_code_stays_the_same_however_often_it_fails() {
+async fn repeated_failures_keep_the_code() {
     let stage = Stage::start().await;
     stage.store.fail(Fault::Denied);
     for _ in 0..40 {
@@ -76,31 +76,31 @@ async fn the_code_stays_the_same_however_often_it_fails() {
 }
 
 #[tokio::test]
-async fn an_old_value_outlives_throttling() {
-    an_old_value_outlives(Fault::Throttled).await;
+async fn old_values_survive_throttling() {
+    old_values_survive(Fault::Throttled).await;
 }
 
 #[tokio::test]
-async fn an_old_value_outlives_denied_access() {
-    an_old_value_outlives(Fault::Denied).await;
+async fn old_values_survive_denied_access() {
+    old_values_survive(Fault::Denied).await;
 }
 
 #[tokio::test]
-async fn an_old_value_outlives_a_key_that_cannot_decrypt() {
-    an_old_value_outlives(Fault::Undecryptable).await;
+async fn old_values_survive_a_disabled_kms_key() {
+    old_values_survive(Fault::Undecryptable).await;
 }
 
 #[tokio::test]
-async fn an_old_value_outlives_silence() {
-    an_old_value_outlives(Fault::Hang).await;
+async fn old_values_survive_a_hang() {
+    old_values_survive(Fault::Hang).await;
 }
 
 #[tokio::test]
-async fn an_old_value_outlives_an_outage() {
-    an_old_value_outlives(Fault::Down).await;
+async fn old_values_survive_an_outage() {
+    old_values_survive(Fault::Down).await;
 }
 
-async fn an_old_value_outlives(fault: Fault) {
+async fn old_values_survive(fault: Fault) {
     let stage = Stage::with(&[("PARAMETER_TTL_SECONDS", "1")]).await;
     let deliver = async || {
         let start = Instant::now();
@@ -132,7 +132,7 @@ async fn an_old_value_outlives(fault: Fault) {
 
 /// An early refresh must neither turn an unauthenticated request into an outage nor drop the cached project.
 #[tokio::test]
-async fn a_wrong_signature_during_an_outage_is_refused_in_time() {
+async fn wrong_signature_in_an_outage_is_refused_in_time() {
     let stage = Stage::start().await;
     stage.deliver(&stripe::new_event("charge.succeeded")).await.expect_forwarded();
     stage.store.fail(Fault::Hang);

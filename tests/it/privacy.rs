@@ -60,7 +60,7 @@ fn is_for(rule: &Rule, field: &Field) -> bool {
 }
 
 #[test]
-fn every_text_of_every_object_is_removed_or_kept_for_a_reason() {
+fn every_text_field_is_removed_or_kept_for_a_reason() {
     let (kept, removed) = texts();
     assert!(kept.len() > 1000 && removed.len() > 1000, "{} are kept, {} removed", kept.len(), removed.len());
     let reasons = |field: &Field| KEPT.iter().flat_map(|(_, rules)| *rules).filter(|rule| is_for(rule, field)).count();
@@ -75,7 +75,7 @@ fn every_text_of_every_object_is_removed_or_kept_for_a_reason() {
 }
 
 #[test]
-fn no_reason_to_keep_a_field_is_left_without_one() {
+fn every_reason_to_keep_matches_a_field() {
     let (kept, _) = texts();
     for rule in KEPT.iter().flat_map(|(_, rules)| *rules) {
         let used: BTreeSet<_> = kept.iter().filter(|field| is_for(rule, field)).map(Field::place).collect();
@@ -90,7 +90,7 @@ fn no_reason_to_keep_a_field_is_left_without_one() {
 }
 
 #[test]
-fn every_rule_of_the_table_has_a_field_in_each_of_its_places() {
+fn every_removal_rule_matches_a_field() {
     let places = fields::places();
     let rules = credentials().chain(PERSONAL_DATA.iter().flat_map(|(_, rules)| *rules).copied());
     let unknown: Vec<_> = rules
@@ -110,7 +110,7 @@ fn every_rule_of_the_table_has_a_field_in_each_of_its_places() {
 }
 
 #[test]
-fn the_list_of_fields_is_that_of_the_library() {
+fn field_list_matches_the_library() {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/stripe_fields.py");
     let output = Command::new(installed("python")).arg(script).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -119,7 +119,7 @@ fn the_list_of_fields_is_that_of_the_library() {
 }
 
 #[test]
-fn the_page_for_privacy_officers_is_that_of_the_table() {
+fn privacy_page_matches_the_table() {
     let (kept, removed) = texts();
     let page = page(&Counts { objects: objects().len(), sent: kept.len(), removed: removed.len() });
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/privacy.md");

@@ -10,7 +10,7 @@ use crate::harness::parameter_store::{Fault, ParameterStore};
 use crate::harness::{API_KEY, SECRET, SHOP, Stage, eventually, stripe};
 
 #[tokio::test]
-async fn a_project_is_read_once_in_its_time_to_live() {
+async fn project_is_read_once_per_time_to_live() {
     let stage = Stage::start().await;
     for _ in 0..5 {
         stage.deliver(&stripe::new_event("charge.succeeded")).await.expect_forwarded();
@@ -19,7 +19,7 @@ async fn a_project_is_read_once_in_its_time_to_live() {
 }
 
 #[tokio::test]
-async fn a_missing_or_malformed_signature_header_causes_no_call() {
+async fn bad_signature_header_causes_no_call() {
     let stage = Stage::start().await;
     let body = stripe::sample_bytes("charge.succeeded");
     stage.send(&Request::unsigned(SHOP, body.clone())).await.expect(400, "refused");
@@ -30,7 +30,7 @@ async fn a_missing_or_malformed_signature_header_causes_no_call() {
 }
 
 #[tokio::test]
-async fn an_unknown_project_is_looked_for_once() {
+async fn unknown_project_is_looked_up_once() {
     let stage = Stage::start().await;
     for _ in 0..5 {
         stage.deliver_to("elsewhere", SECRET, &stripe::new_event("charge.succeeded")).await.expect(404, "refused");
@@ -39,7 +39,7 @@ async fn an_unknown_project_is_looked_for_once() {
 }
 
 #[tokio::test]
-async fn strangers_cannot_make_the_function_call_parameter_store_without_bound() {
+async fn strangers_cause_a_bounded_number_of_calls() {
     let stage = Stage::start().await;
     stage.deliver(&stripe::new_event("charge.succeeded")).await.expect_forwarded();
     let start = Instant::now();
@@ -66,7 +66,7 @@ async fn strangers_cannot_make_the_function_call_parameter_store_without_bound()
 /// The worst case: the warm-up has failed, and unauthenticated requests have emptied the token bucket before the first
 /// delivery.
 #[tokio::test]
-async fn strangers_cannot_keep_a_warm_project_out_of_a_cold_process() {
+async fn strangers_cannot_block_a_warm_project() {
     let store = ParameterStore::start_with_shop().await;
     store.fail(Fault::Down);
     let stage = Stage::of(store, Amplitude::start().await, &[("WARM_PROJECTS", SHOP)]).await;
@@ -88,7 +88,7 @@ async fn strangers_cannot_keep_a_warm_project_out_of_a_cold_process() {
 }
 
 #[tokio::test]
-async fn whoever_can_sign_is_told_that_a_project_is_not_warm() {
+async fn signed_answers_report_projects_that_are_not_warm() {
     let stage = Stage::with(&[("WARM_PROJECTS", "warm,other")]).await;
     stage.store.put_project("warm", "whsec_warm", API_KEY).await;
     let mut ignored = stripe::new_event("charge.succeeded");
@@ -107,7 +107,7 @@ async fn whoever_can_sign_is_told_that_a_project_is_not_warm() {
 }
 
 #[tokio::test]
-async fn a_new_secret_works_at_once_and_the_old_one_no_longer() {
+async fn new_secret_replaces_the_old_one_immediately() {
     let stage = Stage::start().await;
     stage.deliver(&stripe::new_event("charge.succeeded")).await.expect_forwarded();
     stage.store.put(&format!("{SHOP}/stripe-signing-secret"), "whsec_new").await;
@@ -121,7 +121,7 @@ async fn a_new_secret_works_at_once_and_the_old_one_no_longer() {
 
 /// While a secret is rolled, Stripe signs with both.
 #[tokio::test]
-async fn a_header_with_two_signatures_is_taken_with_either_secret() {
+async fn header_with_two_signatures_matches_either_secret() {
     let stage = Stage::start().await;
     stage.store.put_project("rolled", "whsec_new", API_KEY).await;
     for (project, secrets) in [SHOP, "rolled"].into_iter().flat_map(|project| {
@@ -137,7 +137,7 @@ async fn a_header_with_two_signatures_is_taken_with_either_secret() {
 }
 
 #[tokio::test]
-async fn wrong_signatures_cause_one_early_refresh_in_ten_seconds() {
+async fn wrong_signatures_cause_one_refresh_in_ten_seconds() {
     let stage = Stage::start().await;
     stage.deliver(&stripe::new_event("charge.succeeded")).await.expect_forwarded();
     let start = Instant::now();
@@ -150,7 +150,7 @@ async fn wrong_signatures_cause_one_early_refresh_in_ten_seconds() {
 }
 
 #[tokio::test]
-async fn the_label_of_a_secret_is_put_on_its_events() {
+async fn secrets_label_is_put_on_its_events() {
     let stage = Stage::start().await;
     for (name, secret) in [("/eu", "whsec_eu"), ("/us", "whsec_us"), ("", "whsec_plain")] {
         stage.store.put(&format!("labelled/stripe-signing-secret{name}"), secret).await;
@@ -171,7 +171,7 @@ async fn the_label_of_a_secret_is_put_on_its_events() {
 
 /// Parameter Store returns ten parameters per page.
 #[tokio::test]
-async fn a_project_may_have_more_parameters_than_a_page_of_parameter_store_holds() {
+async fn parameters_are_read_from_all_pages() {
     let stage = Stage::start().await;
     stage.store.put("many/amplitude-api-key", API_KEY).await;
     for number in 0..24 {
@@ -188,7 +188,7 @@ async fn a_project_may_have_more_parameters_than_a_page_of_parameter_store_holds
 }
 
 #[tokio::test]
-async fn a_parameter_that_is_not_known_is_warned_about_by_name() {
+async fn unknown_parameter_is_named_in_a_warning() {
     let stage = Stage::start().await;
     stage.store.put(&format!("{SHOP}/amplitude-api-kee"), "hidden-value").await;
     stage.deliver(&stripe::new_event("charge.succeeded")).await.expect_forwarded();
@@ -198,7 +198,7 @@ async fn a_parameter_that_is_not_known_is_warned_about_by_name() {
 }
 
 #[tokio::test]
-async fn a_removed_project_is_unknown_after_the_time_to_live() {
+async fn removed_project_is_unknown_after_the_time_to_live() {
     let stage = Stage::with(&[("PARAMETER_TTL_SECONDS", "1")]).await;
     stage.deliver(&stripe::new_event("charge.succeeded")).await.expect_forwarded();
     stage.store.delete(&format!("{SHOP}/stripe-signing-secret")).await;

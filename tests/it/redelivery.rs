@@ -59,7 +59,7 @@ fn attributes(message: &Value) -> BTreeSet<(String, String, String)> {
 }
 
 #[tokio::test]
-async fn what_amplitude_does_not_take_is_deferred_in_time_and_arrives_once() {
+async fn failed_deliveries_are_deferred_and_arrive_once() {
     let setup = QueueStage::start().await;
     let QueueStage { stage, queue, redelivery } = &setup;
     stage.store.put_project("other", "whsec_other", "other-key").await;
@@ -112,7 +112,7 @@ async fn what_amplitude_does_not_take_is_deferred_in_time_and_arrives_once() {
 }
 
 #[tokio::test]
-async fn a_message_is_the_signed_body_with_whose_it_is_when_it_came_and_why() {
+async fn message_has_the_signed_body_and_attributes() {
     let setup = QueueStage::start().await;
     setup.stage.store.put(&format!("{SHOP}/stripe-signing-secret/germany"), "whsec_germany").await;
     setup.stage.amplitude.fail(Fault::answer(503));
@@ -153,7 +153,7 @@ async fn a_message_is_the_signed_body_with_whose_it_is_when_it_came_and_why() {
 }
 
 #[tokio::test]
-async fn with_delivery_by_queue_every_selected_event_goes_there_first() {
+async fn queue_delivery_queues_every_selected_event() {
     let setup = QueueStage::with(100, &[("DELIVERY", "queue")], &[]).await;
     let stage = &setup.stage;
     stage.store.put(&format!("{SHOP}/stripe-signing-secret/germany"), "whsec_germany").await;
@@ -189,7 +189,7 @@ async fn with_delivery_by_queue_every_selected_event_goes_there_first() {
 }
 
 #[tokio::test]
-async fn where_the_queue_is_down_too_stripe_delivers_again() {
+async fn failing_queue_leaves_the_retry_to_stripe() {
     let setup = QueueStage::start().await;
     let stage = &setup.stage;
     for (fault, named) in [
@@ -227,7 +227,7 @@ async fn where_the_queue_is_down_too_stripe_delivers_again() {
 
 /// A call that fails temporarily is retried within the second reserved for it.
 #[tokio::test]
-async fn a_queue_that_throttles_in_passing_takes_the_event() {
+async fn briefly_throttled_queue_takes_the_event() {
     let setup = QueueStage::start().await;
     setup.stage.amplitude.fail(Fault::answer(429));
     for fault in [AwsFault::Throttled, AwsFault::Down] {
@@ -240,7 +240,7 @@ async fn a_queue_that_throttles_in_passing_takes_the_event() {
 }
 
 #[tokio::test]
-async fn an_event_that_is_larger_than_a_message_waits_at_stripe() {
+async fn oversized_event_is_left_to_stripes_retry() {
     let setup = QueueStage::start().await;
     let stage = &setup.stage;
     let sized = |size: usize| {
@@ -265,7 +265,7 @@ async fn an_event_that_is_larger_than_a_message_waits_at_stripe() {
 }
 
 #[tokio::test]
-async fn parameters_that_cannot_be_used_lose_nothing() {
+async fn unusable_parameters_lose_no_event() {
     let setup = QueueStage::start().await;
     let stage = &setup.stage;
     let rates = |rates: Value| json!({"preferred_currency": {"code": "EUR", "rates": rates}});
@@ -303,7 +303,7 @@ async fn parameters_that_cannot_be_used_lose_nothing() {
 }
 
 #[tokio::test]
-async fn an_event_that_amplitude_refuses_alone_is_a_dead_letter_and_the_others_arrive() {
+async fn rejected_event_becomes_a_dead_letter() {
     let setup = QueueStage::start().await;
     let events = setup.deferred(5).await;
     let refuse = |positions: &[usize]| {
@@ -343,7 +343,7 @@ async fn an_event_that_amplitude_refuses_alone_is_a_dead_letter_and_the_others_a
 
 /// Neither an outage nor a proxy's error page says anything about an event, however often it occurs.
 #[tokio::test]
-async fn only_amplitudes_own_answer_makes_a_dead_letter() {
+async fn only_amplitudes_own_rejection_makes_a_dead_letter() {
     let setup = QueueStage::start().await;
     let events = setup.deferred(1).await;
     let page = |status| Fault::Answer(FaultyAnswer { status, text: Some("<html>".to_owned()), ..Default::default() });
@@ -360,7 +360,7 @@ async fn only_amplitudes_own_answer_makes_a_dead_letter() {
 }
 
 #[tokio::test]
-async fn throttled_events_wait_and_the_rest_arrives() {
+async fn throttled_events_wait_while_others_arrive() {
     let setup = QueueStage::start().await;
     let events = setup.deferred(4).await;
     let body = json!({"code": 429, "error": "hidden", "throttled_events": [1, 2]});
@@ -378,7 +378,7 @@ async fn throttled_events_wait_and_the_rest_arrives() {
 }
 
 #[tokio::test]
-async fn a_message_waits_twice_as_long_each_time_up_to_an_hour() {
+async fn delays_double_up_to_an_hour() {
     let setup = QueueStage::start().await;
     let events = setup.deferred(1).await;
     setup.stage.amplitude.fail(Fault::answer(429));
@@ -398,7 +398,7 @@ async fn a_message_waits_twice_as_long_each_time_up_to_an_hour() {
 }
 
 #[tokio::test]
-async fn a_delay_that_cannot_be_set_is_logged_and_the_message_waits_as_long_as_the_queue_says() {
+async fn failure_to_set_a_delay_is_logged() {
     let setup = QueueStage::start().await;
     let events = setup.deferred(1).await;
     setup.stage.amplitude.fail(Fault::answer(429));
@@ -415,7 +415,7 @@ async fn a_delay_that_cannot_be_set_is_logged_and_the_message_waits_as_long_as_t
 }
 
 #[tokio::test]
-async fn a_message_of_somebody_else_stays_until_the_queue_moves_it() {
+async fn foreign_message_stays_until_the_queue_moves_it() {
     let setup = QueueStage::with(2, &[], &[]).await;
     setup.queue.put("{\"hello\": 1}", &[]).await;
     setup.queue.put("{\"hello\": 2}", &[("project", "no such name!")]).await;
@@ -431,7 +431,7 @@ async fn a_message_of_somebody_else_stays_until_the_queue_moves_it() {
 }
 
 #[tokio::test]
-async fn what_is_no_event_is_a_dead_letter_at_once() {
+async fn invalid_event_becomes_a_dead_letter_immediately() {
     let setup = QueueStage::start().await;
     let bodies = [("no JSON", "malformed_json"), ("{\"object\": \"charge\"}", "bare_object")];
     for (body, _) in bodies {
@@ -450,7 +450,7 @@ async fn what_is_no_event_is_a_dead_letter_at_once() {
 }
 
 #[tokio::test]
-async fn what_is_no_batch_is_an_error_that_tells_nothing_of_it() {
+async fn invalid_batch_fails_without_details() {
     let redelivery = Function::start_redelivery(&[("RUST_LOG", "trace")]).await;
     for payload in [
         json!(null),
@@ -470,7 +470,7 @@ async fn what_is_no_batch_is_an_error_that_tells_nothing_of_it() {
 }
 
 #[tokio::test]
-async fn a_message_that_is_handed_out_twice_counts_once() {
+async fn repeated_message_counts_once() {
     let setup = QueueStage::start().await;
     let events = setup.deferred(3).await;
     let messages = setup.queue.receive().await;
@@ -489,7 +489,7 @@ async fn a_message_that_is_handed_out_twice_counts_once() {
 
 /// The user of a payment becomes known after its refund, or before.
 #[tokio::test]
-async fn out_of_order_a_refund_still_falls_to_the_payer() {
+async fn refund_before_payment_is_attributed_to_the_payer() {
     for payment_first in [true, false] {
         let setup = QueueStage::start().await;
         let payment = stripe::new_event("payment_intent.succeeded");
@@ -510,7 +510,7 @@ async fn out_of_order_a_refund_still_falls_to_the_payer() {
 }
 
 #[tokio::test]
-async fn a_function_that_is_killed_in_the_middle_of_a_request_loses_nothing() {
+async fn killed_function_loses_no_event() {
     for ingest in [false, true] {
         let setup = QueueStage::start().await;
         let events = setup.deferred(4).await;
@@ -536,7 +536,7 @@ async fn a_function_that_is_killed_in_the_middle_of_a_request_loses_nothing() {
 }
 
 #[tokio::test]
-async fn without_parameter_store_messages_wait() {
+async fn messages_wait_while_parameter_store_fails() {
     let setup = QueueStage::start().await;
     let events = setup.deferred(2).await;
     setup.stage.store.fail(AwsFault::Down);
@@ -554,7 +554,7 @@ async fn without_parameter_store_messages_wait() {
 }
 
 #[tokio::test]
-async fn without_a_dead_letter_queue_of_its_own_the_queue_moves_what_is_refused() {
+async fn queue_moves_rejected_messages_without_dead_letter_url() {
     let setup = QueueStage::with(4, &[], &[("DEAD_LETTER_QUEUE_URL", "")]).await;
     let events = setup.deferred(1).await;
     setup.stage.amplitude.fail(Fault::answer(400));
@@ -571,7 +571,7 @@ async fn without_a_dead_letter_queue_of_its_own_the_queue_moves_what_is_refused(
 }
 
 #[tokio::test]
-async fn each_message_has_a_line_with_its_metrics() {
+async fn every_message_has_a_log_line_with_metrics() {
     let setup = QueueStage::start().await;
     let events = setup.deferred(3).await;
     let body = json!({"code": 429, "error": "hidden", "throttled_events": [2]});
@@ -614,7 +614,7 @@ async fn each_message_has_a_line_with_its_metrics() {
 
 /// An event that arrived in time does not become too old by waiting.
 #[tokio::test]
-async fn an_event_is_as_old_as_it_was_when_it_came() {
+async fn age_of_an_event_is_measured_at_receipt() {
     let store = ParameterStore::start_with_shop().await;
     store.put(&format!("{SHOP}/settings"), r#"{"max_age_days": 1}"#).await;
     let setup = QueueStage::of(store, 100, &[], &[]).await;
@@ -628,7 +628,7 @@ async fn an_event_is_as_old_as_it_was_when_it_came() {
 
 /// Amplitude may already have the event, and would no longer drop the repeat.
 #[tokio::test]
-async fn an_event_that_comes_too_late_is_a_dead_letter_until_it_is_looked_up() {
+async fn late_event_is_a_dead_letter_until_looked_up() {
     for delivery in ["direct", "queue"] {
         let setup = QueueStage::with(100, &[("DELIVERY", delivery)], &[]).await;
         let mut event = stripe::new_event("charge.succeeded");
@@ -653,7 +653,7 @@ async fn an_event_that_comes_too_late_is_a_dead_letter_until_it_is_looked_up() {
 
 /// SQS does not report which message of a batch ended the process.
 #[tokio::test]
-async fn messages_that_were_handed_out_before_come_after_the_new_ones() {
+async fn new_messages_precede_repeated_ones() {
     let setup = QueueStage::start().await;
     setup.deferred(3).await;
     setup.stage.amplitude.fail(Fault::answer(429));

@@ -270,7 +270,7 @@ fn permutations(count: usize) -> Vec<Vec<usize>> {
 }
 
 #[tokio::test]
-async fn each_name_is_the_same_object_from_every_event_in_every_version() {
+async fn names_resolve_equally_in_every_version() {
     let shop = Shop::following(&["metadata.user_id"]).await;
     let purchase = Purchase::new(1, Kind::Subscription, Place::Payment);
     let one_off = Purchase::new(2, Kind::OneOff, Place::Payment);
@@ -321,7 +321,7 @@ async fn each_name_is_the_same_object_from_every_event_in_every_version() {
 }
 
 #[tokio::test]
-async fn every_buyer_is_one_user_in_whatever_order_the_events_arrive() {
+async fn buyer_is_one_user_in_any_order_of_events() {
     let shop = Shop::following(&PATHS).await;
     let mut number = 0;
     for (kind, place) in [
@@ -361,7 +361,7 @@ async fn every_buyer_is_one_user_in_whatever_order_the_events_arrive() {
 }
 
 #[tokio::test]
-async fn refunds_and_disputes_are_the_payers_before_and_after_the_payment() {
+async fn reversals_belong_to_the_payer_in_any_order() {
     for (number, refunds) in [(1, "as_events"), (2, "negative_revenue")] {
         let settings = json!({"references": "follow", "user_id_paths": PATHS, "refunds": refunds,
             "events": {"add": ["refund.created", "charge.dispute.created"]}});
@@ -383,7 +383,7 @@ async fn refunds_and_disputes_are_the_payers_before_and_after_the_payment() {
 }
 
 #[tokio::test]
-async fn what_the_event_holds_is_not_read() {
+async fn data_in_the_event_is_not_read() {
     let shop = Shop::following(&PATHS).await;
     let purchase = Purchase::new(1, Kind::Subscription, Place::Subscription);
     purchase.put(&shop.stripe);
@@ -401,7 +401,7 @@ async fn what_the_event_holds_is_not_read() {
 }
 
 #[tokio::test]
-async fn an_id_that_is_written_seconds_late_counts_from_then_on() {
+async fn id_written_seconds_late_counts_from_then_on() {
     let shop = Shop::following(&PATHS).await;
     let mut purchase = Purchase::new(1, Kind::OneOff, Place::Customer);
     purchase.customer["metadata"] = json!({});
@@ -423,7 +423,7 @@ async fn an_id_that_is_written_seconds_late_counts_from_then_on() {
 }
 
 #[tokio::test]
-async fn without_the_setting_nothing_is_read() {
+async fn nothing_is_read_by_default() {
     let shop = Shop::start(&json!({"user_id_paths": PATHS})).await;
     let purchase = Purchase::new(1, Kind::Subscription, Place::Customer);
     purchase.put(&shop.stripe);
@@ -434,7 +434,7 @@ async fn without_the_setting_nothing_is_read() {
 }
 
 #[tokio::test]
-async fn a_reference_that_cannot_be_read_fails_the_delivery_in_time_and_says_why() {
+async fn unreadable_reference_fails_the_delivery_in_time() {
     let shop = Shop::following(&PATHS).await;
     let mut number = 0;
     for (fault, code) in [
@@ -473,7 +473,7 @@ async fn a_reference_that_cannot_be_read_fails_the_delivery_in_time_and_says_why
 }
 
 #[tokio::test]
-async fn a_broken_connection_is_tried_again_at_once_and_nothing_else_is() {
+async fn only_broken_connections_are_retried_immediately() {
     let shop = Shop::following(&PATHS).await;
     let purchase = Purchase::new(1, Kind::OneOff, Place::Customer);
     purchase.put(&shop.stripe);
@@ -484,7 +484,7 @@ async fn a_broken_connection_is_tried_again_at_once_and_nothing_else_is() {
 }
 
 #[tokio::test]
-async fn after_a_429_nothing_is_read_for_seconds() {
+async fn reads_pause_after_a_429() {
     let shop = Shop::following(&PATHS).await;
     let purchase = Purchase::new(1, Kind::OneOff, Place::Customer);
     purchase.put(&shop.stripe);
@@ -499,7 +499,7 @@ async fn after_a_429_nothing_is_read_for_seconds() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_a_key_is_named_and_the_key_is_not() {
+async fn key_problem_is_named_without_the_key() {
     let weak = "rk_live_51WithoutCustomers";
     let revoked = "rk_live_51Revoked0123456789";
     for (key, has_customer, code, named) in [
@@ -531,7 +531,7 @@ async fn what_is_wrong_with_a_key_is_named_and_the_key_is_not() {
 }
 
 #[tokio::test]
-async fn a_deleted_customer_is_skipped_and_so_is_what_test_mode_has_lost() {
+async fn deleted_and_lost_test_objects_are_skipped() {
     let shop = Shop::following(&["customer.metadata.user_id", "customer"]).await;
     let test_key = "rk_test_51OfTheShop0123456789";
     shop.stage.store.put(&format!("{SHOP}/stripe-test-api-key"), test_key).await;
@@ -553,7 +553,7 @@ async fn a_deleted_customer_is_skipped_and_so_is_what_test_mode_has_lost() {
 }
 
 #[tokio::test]
-async fn test_mode_events_without_a_test_key_are_not_followed_and_say_so() {
+async fn test_events_without_test_key_are_not_followed() {
     let shop = Shop::following(&["customer.metadata.user_id", "customer"]).await;
     let purchase = Purchase::new(1, Kind::OneOff, Place::Customer);
     purchase.put(&shop.stripe);
@@ -566,7 +566,7 @@ async fn test_mode_events_without_a_test_key_are_not_followed_and_say_so() {
 }
 
 #[tokio::test]
-async fn with_the_queue_an_outage_of_stripe_and_a_revoked_key_are_invisible_to_stripe() {
+async fn queue_hides_an_outage_of_stripes_api() {
     let settings = json!({"references": "follow", "user_id_paths": PATHS});
     let (setup, stripe) = with_queue(&settings, &[]).await;
     let purchase = Purchase::new(1, Kind::Subscription, Place::Customer);
@@ -603,7 +603,7 @@ async fn with_the_queue_an_outage_of_stripe_and_a_revoked_key_are_invisible_to_s
 }
 
 #[tokio::test]
-async fn redelivery_sends_what_it_could_resolve_and_delays_the_rest() {
+async fn redelivery_delays_only_unresolved_events() {
     let settings = json!({"references": "follow", "user_id_paths": PATHS});
     let (setup, stripe) = with_queue(&settings, &[("DELIVERY", "queue")]).await;
     let purchases: Vec<_> = (1..=4).map(|number| Purchase::new(number, Kind::OneOff, Place::Customer)).collect();
@@ -628,7 +628,7 @@ async fn redelivery_sends_what_it_could_resolve_and_delays_the_rest() {
 }
 
 #[tokio::test]
-async fn the_keys_are_in_no_log_and_nothing_that_is_read_is_sent() {
+async fn keys_and_read_objects_are_not_exposed() {
     secrets::keep(KEY);
     secrets::keep("street-of-the-buyer");
     let shop = Shop::following(&PATHS).await;
@@ -643,7 +643,7 @@ async fn the_keys_are_in_no_log_and_nothing_that_is_read_is_sent() {
 }
 
 #[tokio::test]
-async fn a_payment_has_the_products_of_its_invoice_or_session_and_a_long_invoice_all_of_its_lines() {
+async fn products_are_read_for_payments_and_long_invoices() {
     let shop = Shop::start(&json!({"products": "follow"})).await;
     let line = |number: u32| {
         json!({"id": format!("il_{number}"), "object": "line_item", "description": format!("Item {number:02}"),

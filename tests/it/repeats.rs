@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::harness::{API_KEY, SECRET, SHOP, Stage, stripe};
 
 #[tokio::test]
-async fn a_repeat_is_kept_once_and_answered_with_success_and_a_warning() {
+async fn repeat_counts_once_with_200_and_a_warning() {
     let stage = Stage::start().await;
     let event = stripe::new_event("payment_intent.succeeded");
     for (delivery, ingested, level) in [(1, 1, "INFO"), (2, 0, "WARN"), (3, 0, "WARN")] {
@@ -18,7 +18,7 @@ async fn a_repeat_is_kept_once_and_answered_with_success_and_a_warning() {
 }
 
 #[tokio::test]
-async fn a_repeat_is_kept_once_also_when_its_user_changed_in_between() {
+async fn repeat_with_another_user_counts_once() {
     let stage = Stage::start().await;
     for event_type in stripe_amplitude::stripe::event_types::TYPES {
         let first = stripe::sample(event_type);
@@ -45,7 +45,7 @@ async fn events_of_the_same_second_and_device_are_all_kept() {
 }
 
 #[tokio::test]
-async fn a_refund_that_names_no_user_is_attributed_to_the_payer() {
+async fn refund_without_user_is_attributed_to_the_payer() {
     let stage = Stage::start().await;
     let payment = stripe::new_event("payment_intent.succeeded");
     stage.deliver(&payment).await.expect_forwarded();
@@ -67,7 +67,7 @@ async fn a_refund_that_names_no_user_is_attributed_to_the_payer() {
 /// Projects that share a key share Amplitude's deduplication, so a balance, which has no ID, is identified by the
 /// project.
 #[tokio::test]
-async fn the_balances_of_two_projects_are_two_devices() {
+async fn balances_of_two_projects_are_two_devices() {
     let stage = Stage::start().await;
     stage.store.put_project("other", "whsec_other", API_KEY).await;
     let (one, other) = (stripe::new_event("balance.available"), stripe::new_event("balance.available"));

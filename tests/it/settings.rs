@@ -47,7 +47,7 @@ fn changed(event_type: &str, fields: Value) -> Value {
 }
 
 #[tokio::test]
-async fn the_user_is_looked_for_where_the_settings_say_and_answer_and_log_name_the_path() {
+async fn user_id_paths_are_followed_and_reported() {
     let paths = [
         "customer_details.email",
         "client_reference_id",
@@ -103,7 +103,7 @@ async fn types_are_added_and_removed() {
 }
 
 #[tokio::test]
-async fn settings_that_cannot_be_used_are_told_to_whoever_signed_with_the_key_and_never_the_value() {
+async fn invalid_settings_are_reported_by_key_without_the_value() {
     for (settings, named) in [
         (json!({"events": {"add": ["issusing_transaction.created"]}}), "issuing_transaction.created"),
         (json!({"events": {"add": ["Hidden"]}}), "`events.add[0]`"),
@@ -123,7 +123,7 @@ async fn settings_that_cannot_be_used_are_told_to_whoever_signed_with_the_key_an
 
 /// All of them are attributed to the payer, whom neither the refund nor the dispute names.
 #[tokio::test]
-async fn refunds_and_disputes_subtract_exactly_what_they_take_back() {
+async fn negative_revenue_is_exact() {
     let add = ["refund.created", "charge.dispute.*"];
     let settings = json!({"refunds": "negative_revenue", "events": {"add": add}});
     let stage = Stage::with_settings(settings).await;
@@ -256,7 +256,7 @@ async fn refunds_and_disputes_subtract_exactly_what_they_take_back() {
 }
 
 #[tokio::test]
-async fn without_the_setting_refunds_are_events() {
+async fn refunds_are_events_by_default() {
     let stage = Stage::start().await;
     let event = stripe::new_event("charge.refunded");
     stage.deliver(&event).await.expect_forwarded();
@@ -265,7 +265,7 @@ async fn without_the_setting_refunds_are_events() {
 }
 
 #[tokio::test]
-async fn amounts_are_converted_and_a_currency_without_a_rate_waits_for_it() {
+async fn currency_without_a_rate_waits_for_it() {
     let with_rates = |rates: Value| json!({"preferred_currency": {"code": "USD", "rates": rates}});
     let stage = Stage::with_settings(with_rates(json!({"JPY": "0.0067", "KWD": "3.25"}))).await;
     for (currency, received, revenue) in
@@ -298,7 +298,7 @@ async fn amounts_are_converted_and_a_currency_without_a_rate_waits_for_it() {
 }
 
 #[tokio::test]
-async fn guests_are_forwarded_for_their_revenue_or_ignored() {
+async fn events_without_user_follow_the_setting() {
     let guest = json!({"metadata": {}, "customer": null, "receipt_email": null});
     for (without_user, plain, paying, code) in [
         ("forward", true, true, ""),
@@ -336,7 +336,7 @@ async fn old_events_are_ignored() {
 }
 
 #[tokio::test]
-async fn test_events_go_to_the_test_key_or_nowhere_or_with_the_others() {
+async fn test_events_follow_the_setting() {
     for (settings, test_key, destination) in [
         (json!({}), false, Some(API_KEY)),
         (json!({}), true, Some("amplitude-key-for-tests")),
@@ -368,7 +368,7 @@ async fn test_events_go_to_the_test_key_or_nowhere_or_with_the_others() {
 }
 
 #[tokio::test]
-async fn personal_data_is_kept_on_demand_and_credentials_never() {
+async fn personal_data_is_kept_on_demand_but_not_credentials() {
     let event = stripe::new_event("payment_intent.succeeded");
     let secret = event["data"]["object"]["client_secret"].as_str().unwrap();
     for (personal_data, kept) in [("drop", false), ("keep", true)] {
@@ -381,7 +381,7 @@ async fn personal_data_is_kept_on_demand_and_credentials_never() {
 }
 
 #[tokio::test]
-async fn further_properties_are_dropped() {
+async fn configured_properties_are_dropped() {
     let drop = ["metadata.*", "description", "lines.data.*.period", "stripe_livemode"];
     let stage = Stage::with_settings(json!({ "drop_properties": drop })).await;
     let event = stripe::new_event("invoice.paid");
@@ -395,7 +395,7 @@ async fn further_properties_are_dropped() {
 }
 
 #[tokio::test]
-async fn several_accounts_feed_one_project_and_one_account_feeds_several() {
+async fn accounts_and_projects_combine_freely() {
     let stage = Stage::start().await;
     stage.store.put(&format!("{SHOP}/stripe-signing-secret/germany"), "whsec_of_the_german_account").await;
     stage.store.put_project("finance", "whsec_of_the_second_endpoint", "amplitude-key-of-finance").await;
@@ -421,7 +421,7 @@ async fn several_accounts_feed_one_project_and_one_account_feeds_several() {
 }
 
 #[tokio::test]
-async fn what_is_over_amplitudes_limits_arrives_all_the_same() {
+async fn events_over_amplitudes_limits_are_cut_and_arrive() {
     let stage = Stage::start().await;
     let lines: Vec<_> = (0..3000).map(|number| json!({"id": number, "note": "x".repeat(400)})).collect();
     let deep = (0..60).fold(json!({}), |inner, _| json!({ "inner": inner }));
@@ -449,7 +449,7 @@ async fn what_is_over_amplitudes_limits_arrives_all_the_same() {
 
 /// The signature is verified first, so an unauthenticated caller learns nothing about the settings.
 #[tokio::test]
-async fn a_stranger_is_not_told_of_the_settings() {
+async fn strangers_learn_nothing_about_the_settings() {
     let stage = Stage::with_settings(json!({"refunds": "wrong"})).await;
     let answer = stage.send(&Request::with_signature(SHOP, "t=1,v1=00", "{}")).await;
     answer.expect(400, "refused");

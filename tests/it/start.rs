@@ -7,7 +7,7 @@ use crate::harness::program::{free_address, scratch};
 use crate::harness::{SHOP, Stage, eventually, stripe};
 
 #[tokio::test]
-async fn a_warm_project_is_loaded_and_amplitude_connected_before_the_first_delivery() {
+async fn warm_up_precedes_the_first_delivery() {
     let stage =
         Stage::of(ParameterStore::start_with_shop().await, Amplitude::start().await, &[("WARM_PROJECTS", SHOP)]).await;
     eventually("the warm-up", async || (stage.amplitude.connections() == 1).then_some(())).await;
@@ -23,7 +23,7 @@ async fn a_warm_project_is_loaded_and_amplitude_connected_before_the_first_deliv
 }
 
 #[tokio::test]
-async fn an_unknown_or_broken_warm_project_is_logged_and_stops_nothing() {
+async fn unusable_warm_project_is_logged() {
     let store = ParameterStore::start_with_shop().await;
     store.put("broken/stripe-signing-secret", "whsec_broken").await;
     let variables = [("WARM_PROJECTS", "elsewhere, broken ,shop")];
@@ -38,7 +38,7 @@ async fn an_unknown_or_broken_warm_project_is_logged_and_stops_nothing() {
 }
 
 #[tokio::test]
-async fn a_warm_up_that_fails_is_done_again_at_the_first_delivery() {
+async fn failed_warm_up_is_repeated_by_the_first_delivery() {
     for fault in [Fault::Down, Fault::Denied, Fault::Hang] {
         let store = ParameterStore::start_with_shop().await;
         store.fail(fault);
@@ -50,7 +50,7 @@ async fn a_warm_up_that_fails_is_done_again_at_the_first_delivery() {
 }
 
 #[tokio::test]
-async fn an_amplitude_that_cannot_be_connected_is_logged_and_stops_nothing() {
+async fn unreachable_amplitude_is_logged_at_start() {
     let stage =
         Stage::of(ParameterStore::start_with_shop().await, Amplitude::nowhere(), &[("WARM_PROJECTS", SHOP)]).await;
     let line = stage.function.line_with("connection to Amplitude").await;
@@ -59,7 +59,7 @@ async fn an_amplitude_that_cannot_be_connected_is_logged_and_stops_nothing() {
 }
 
 #[tokio::test]
-async fn a_variable_that_cannot_be_used_stops_the_start_and_is_named() {
+async fn invalid_variable_stops_the_start_and_is_named() {
     // Nothing listens there, so a function that starts in spite of the variable ends with another error.
     let nobody = free_address().to_string();
     for (name, value, takes) in [
@@ -93,7 +93,7 @@ async fn a_variable_that_cannot_be_used_stops_the_start_and_is_named() {
 }
 
 #[tokio::test]
-async fn an_extra_ca_file_without_a_certificate_stops_the_start() {
+async fn extra_ca_file_without_certificate_stops_the_start() {
     let nobody = free_address().to_string();
     let empty = scratch().join("empty.pem");
     std::fs::write(&empty, "").unwrap();
@@ -107,7 +107,7 @@ async fn an_extra_ca_file_without_a_certificate_stops_the_start() {
 }
 
 #[tokio::test]
-async fn outside_lambda_one_line_says_how_to_run_it() {
+async fn start_outside_lambda_explains_how_to_run_it() {
     let (status, output) = run_to_its_end(&[]).await;
     assert!(!status.success());
     assert_eq!(output.lines().count(), 1, "{output}");

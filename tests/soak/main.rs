@@ -24,20 +24,20 @@ use crate::outage::{Mode, Outage, Report, Scenario};
 use crate::simulation::Plan;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_the_queue_everything_arrives_by_stripes_retries() {
+async fn everything_arrives_without_the_queue() {
     let plan = Plan::of_environment(20_000, false);
     println!("{}", simulation::run(plan).await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn with_the_queue_stripe_does_not_notice_amplitude() {
+async fn queue_hides_amplitudes_failures() {
     let plan = Plan::of_environment(20_000, true);
     println!("{}", simulation::run(plan).await);
 }
 
 /// Prints the tables in `docs/scale.md` and checks its claims.
 #[test]
-fn an_outage_of_amplitude_at_volume() {
+fn outage_at_volume() {
     let mut scenarios = Vec::new();
     for rate in [10, 100, 1000, 5000] {
         scenarios.extend(Mode::ALL.map(|mode| Scenario::new(mode, Outage::Silence, rate)));
@@ -110,7 +110,7 @@ fn first_rate(scenario: Scenario, rates: impl Iterator<Item = u32>, is_so: impl 
 
 /// The rates from which an outage costs deliveries: any at all, and any after its first twenty seconds.
 #[test]
-fn the_rate_that_an_outage_of_amplitude_may_meet() {
+fn highest_rate_without_lost_deliveries() {
     let turned_away = |report: &Report| report.outage.count(503) > 0;
     let lasts = |report: &Report| report.last_failure > Some(Duration::from_secs(20));
     let scenario = |mode| Scenario::new(mode, Outage::Silence, 0).short();

@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn hours_are_read_from_the_first_to_the_last() {
+    fn hours_include_start_and_end() {
         assert_eq!(read_hours("start=20261120T05&end=20261120T05"), Ok(NOW_HOUR..=NOW_HOUR));
         assert_eq!(read_hours("end=20261121T04&start=20261120T05"), Ok(NOW_HOUR..=NOW_HOUR + 23));
         assert_eq!(read_hours("start=19700101T00&end=19700101T01"), Ok(0..=1));
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_but_two_hours_is_refused_with_the_reason() {
+    fn invalid_hours_are_rejected_with_the_reason() {
         for (query, reason) in [
             ("", "start is missing"),
             ("start=20261120T05", "end is missing"),
@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn three_hundred_and_sixty_five_days_are_not_too_many() {
+    fn range_of_365_days_is_allowed() {
         assert!(read_hours("start=20250101T00&end=20251231T23").is_ok());
         assert_eq!(
             read_hours("start=20250101T00&end=20260101T00"),
@@ -347,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn an_hour_is_complete_when_the_lag_after_its_end_is_over() {
+    fn hour_is_complete_after_the_lag() {
         let lag = Some(Duration::from_secs(2 * 60 * 60));
         let end = (NOW_HOUR + 1) * HOUR_MS;
         let complete_at = |now| complete(NOW_HOUR - 1..=NOW_HOUR, lag, now);
@@ -358,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_lag_an_hour_is_complete_at_once_and_with_one_of_zero_when_it_ends() {
+    fn missing_lag_differs_from_zero_lag() {
         assert_eq!(complete(NOW_HOUR..=NOW_HOUR, None, NOW), NOW_HOUR..=NOW_HOUR);
         assert!(complete(NOW_HOUR..=NOW_HOUR, Some(Duration::ZERO), NOW).is_empty());
         let end = (NOW_HOUR + 1) * HOUR_MS;
@@ -366,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn events_are_selected_by_project_and_hour_of_upload() {
+    fn events_are_selected_by_project_and_upload_hour() {
         let uploaded = |hour: i64, offset: i64, api_key: &str| AcceptedEvent {
             upload_time: hour * HOUR_MS + offset,
             api_key: api_key.into(),
@@ -390,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_has_the_documented_fields() {
+    fn exported_line_has_the_documented_fields() {
         let event = json!({
             "event_type": "paid", "user_id": "user-1", "device_id": "device-1", "insert_id": "i1", "event_id": 7,
             "time": NOW - 60_000, "event_properties": {"plan": "pro"}, "user_properties": {"vip": true},
@@ -447,7 +447,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_event_did_not_send_is_made_up_or_empty() {
+    fn missing_fields_are_derived_or_empty() {
         let line = exported(&anonymous(), 3);
         assert_eq!(line["user_id"], Value::Null);
         assert_eq!(line["$insert_id"], Value::Null);
@@ -464,13 +464,13 @@ mod tests {
     }
 
     #[test]
-    fn a_time_that_no_calendar_has_is_null() {
+    fn time_outside_the_calendar_is_null() {
         let event = accepted(json!({"event_type": "paid", "device_id": "device-1", "time": i64::MAX}), None);
         assert_eq!(exported(&event, 0)["event_time"], Value::Null);
     }
 
     #[test]
-    fn revenue_becomes_a_property_and_stays_the_same_number() {
+    fn revenue_becomes_a_property_of_equal_value() {
         for revenue in ["19.99", "-0.1", "1200", "12.0", "0.07", "123456789.01"] {
             let event = format!(
                 r#"{{"event_type": "any name", "device_id": "device-1", "revenue": {revenue}, "currency": "EUR",
@@ -486,7 +486,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_stay_the_same_and_differ_between_projects_users_and_devices() {
+    fn numbers_are_stable_and_distinct() {
         assert_eq!(app("key"), 428_865_940);
         assert_ne!(app("key"), app("other"));
 
@@ -502,7 +502,7 @@ mod tests {
     }
 
     #[test]
-    fn every_pair_of_keys_is_valid_where_none_are_known() {
+    fn any_keys_are_valid_if_none_are_configured() {
         let project = |authorization: &str| read_project(authorization.as_bytes(), &[], &[]);
         assert_eq!(project(&basic("key:secret")), Ok("key".into()));
         assert_eq!(project(&basic("key:with:colons")), Ok("key".into()));
@@ -517,7 +517,7 @@ mod tests {
     }
 
     #[test]
-    fn known_keys_are_the_only_valid_ones() {
+    fn only_configured_keys_are_valid() {
         let known = |keys: &[&str]| -> Vec<String> { keys.iter().map(|key| (*key).to_owned()).collect() };
         let (api_keys, secret_keys) = (known(&["k1", "k2"]), known(&["s1", "s2"]));
         let project = |credentials| read_project(basic(credentials).as_bytes(), &api_keys, &secret_keys);

@@ -127,7 +127,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn faults_are_taken_in_the_order_in_which_they_were_ordered() {
+    fn faults_apply_in_order_of_injection() {
         let cut = Fault::Cut { ingest: false };
         let mut orders = VecDeque::from([
             Order { path: None, requests: 0, fault: Fault::InvalidApiKey },
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_has_its_json() {
+    fn every_fault_has_a_json_form() {
         for (json, fault) in [
             (json!({"kind": "answer", "status": 503}), Fault::answer(503)),
             (json!({"kind": "invalid_api_key"}), Fault::InvalidApiKey),
@@ -158,14 +158,14 @@ mod tests {
     }
 
     #[test]
-    fn the_other_path_of_an_order_is_that_of_the_export() {
+    fn faults_can_apply_to_the_export_path() {
         let order = |path| serde_json::from_value::<Order>(json!({"path": path, "fault": {"kind": "cut"}}));
         assert_eq!(order(crate::export::PATH).unwrap().path, Some(OtherPath::Export));
         assert!(order("/api/3/export").is_err());
     }
 
     #[test]
-    fn a_misspelt_field_is_an_error() {
+    fn misspelt_field_is_rejected() {
         for fault in
             [json!({"kind": "cut", "ingested": true}), json!({"kind": "answer", "status": 500, "ingested": true})]
         {

@@ -465,7 +465,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_without_a_readable_body_is_refused() {
+    fn unreadable_body_is_rejected() {
         let error_of = |body: &str| {
             let answer = read(Endpoint::HttpV2, body.as_bytes(), &[]).unwrap_err();
             assert_eq!(answer.status, 400);
@@ -483,7 +483,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_without_a_key_or_events_is_told_which_field_is_missing() {
+    fn missing_request_field_is_named() {
         for (request, field) in [
             (json!({"events": [{}]}), "api_key"),
             (json!({"api_key": "", "events": [{}]}), "api_key"),
@@ -506,7 +506,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_key_is_repeated_in_the_answer() {
+    fn unknown_key_is_repeated_in_the_response() {
         let request = br#"{"api_key":"other","events":[{}]}"#;
         let answer = read(Endpoint::HttpV2, request, &["key".into()]).unwrap_err();
         assert_eq!(answer.body, json!({"code": 400, "error": "Invalid API key: other"}));
@@ -533,7 +533,7 @@ mod tests {
     }
 
     #[test]
-    fn values_of_a_wrong_type_are_listed() {
+    fn values_of_the_wrong_type_are_listed() {
         for (field, value) in [
             ("time", json!("2026-01-31T00:00:00Z")),
             ("time", json!(1.5)),
@@ -563,7 +563,7 @@ mod tests {
     }
 
     #[test]
-    fn refused_ids_are_refused_in_any_case_and_whatever_the_least_length() {
+    fn forbidden_ids_are_rejected_in_any_case() {
         for id in REFUSED_IDS {
             for id in [id.to_owned(), id.to_uppercase()] {
                 let request = json!({
@@ -578,7 +578,7 @@ mod tests {
     }
 
     #[test]
-    fn short_ids_are_refused_unless_the_request_allows_them() {
+    fn short_ids_are_rejected_unless_allowed() {
         let body = refusal_of(json!({"user_id": "user", "device_id": "\u{e9}\u{e9}"}));
         assert_eq!(
             body,
@@ -593,7 +593,7 @@ mod tests {
     }
 
     #[test]
-    fn the_documented_example_is_accepted() {
+    fn documented_example_is_accepted() {
         let upload = read_events(json!([{
             "user_id": "datamonster@gmail.com",
             "device_id": "C8F9E604-F01A-4BD9-95C6-8E5357DF265D",
@@ -623,7 +623,7 @@ mod tests {
     }
 
     #[test]
-    fn events_with_numbers_for_ids_are_accepted_and_vanish() {
+    fn events_with_numeric_ids_are_accepted_and_dropped() {
         let upload = read_events(json!([
             {"event_type": "paid", "user_id": 12345},
             {"event_type": "paid", "user_id": "user-1", "device_id": 12345},
@@ -649,7 +649,7 @@ mod tests {
     }
 
     #[test]
-    fn properties_may_nest_forty_deep() {
+    fn properties_may_nest_40_levels_deep() {
         assert!(
             read_events(json!([
                 {"event_type": "paid", "user_id": "user-1", "event_properties": nested(40)},
@@ -659,7 +659,7 @@ mod tests {
     }
 
     #[test]
-    fn an_absent_device_is_derived_from_the_user() {
+    fn missing_device_is_derived_from_the_user() {
         let upload = read_events(json!([
             {"event_type": "a", "user_id": "user-1"},
             {"event_type": "b", "user_id": "user-1"},
@@ -672,7 +672,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_over_the_limits_are_too_large() {
+    fn requests_over_the_limits_get_413() {
         let request_of = |events: usize| {
             let event = json!({"event_type": "paid", "user_id": "user-1"});
             json!({"api_key": "key", "events": vec![event; events]}).to_string()

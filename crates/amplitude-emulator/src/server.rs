@@ -593,7 +593,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_request_that_does_not_go_on_is_not_waited_for() {
+    async fn stalled_requests_time_out() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let serving = tokio::spawn(Emulator::new(Configuration::default()).serve(listener));

@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_insert_id_on_the_same_device_is_dropped_for_seven_days() {
+    fn repeated_insert_id_is_dropped_for_seven_days() {
         let mut store = Store::default();
         let event = json!([{"event_type": "a", "device_id": "device-1", "insert_id": "i"}]);
         assert_eq!(kept(&mut store, NOW, event.clone()), 1);
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_insert_id_counts_again_on_another_device_or_in_another_project() {
+    fn insert_ids_are_per_device_and_project() {
         let mut store = Store::default();
         let on = |device| json!([{"event_type": "a", "device_id": device, "insert_id": "i"}]);
         assert_eq!(kept(&mut store, NOW, on("device-1")), 1);
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_device_a_repeat_for_another_user_is_counted_twice() {
+    fn repeat_for_another_user_without_device_counts() {
         let mut store = Store::default();
         let of = |user| json!([{"event_type": "a", "user_id": user, "insert_id": "i"}]);
         assert_eq!(kept(&mut store, NOW, of("user-1")), 1);
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_event_id_time_and_device_are_a_repeat_whatever_the_insert_id() {
+    fn same_event_id_time_and_device_is_a_repeat() {
         let mut store = Store::default();
         let event = |event_id, time, insert_id: &str| {
             json!([{"event_type": "a", "device_id": "device-1", "event_id": event_id,
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn events_without_insert_id_and_event_id_are_never_repeats() {
+    fn events_without_ids_are_never_repeats() {
         let mut store = Store::default();
         let event = json!([{"event_type": "a", "device_id": "device-1", "time": 1000}]);
         assert_eq!(kept(&mut store, NOW, event.clone()), 1);
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_falls_to_its_last_user() {
+    fn device_is_attributed_to_its_latest_user() {
         let mut store = Store::default();
         let event = json!([
             {"event_type": "a", "user_id": "user-1", "device_id": "device-1"},
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_user_of_a_device_gets_its_earlier_events() {
+    fn first_user_gets_the_earlier_events_of_the_device() {
         let mut store = Store::default();
         let anonymous = json!([{"event_type": "a", "device_id": "device-1"}]);
         kept(&mut store, NOW, anonymous.clone());
@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn users_and_devices_over_the_threshold_are_throttled_with_the_whole_request() {
+    fn throttling_rejects_the_whole_request() {
         let mut store = Store::default();
         let throttle = Some(Throttle { events_per_second: 2, window_seconds: 1 });
         let mut send = |now, events| store.ingest(Endpoint::HttpV2, upload("key", events), throttle, now);
@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rate_is_an_average_over_the_window() {
+    fn rate_is_averaged_over_the_window() {
         let mut store = Store::default();
         let throttle = Some(Throttle { events_per_second: 2, window_seconds: 3 });
         let mut send = |now, count| {

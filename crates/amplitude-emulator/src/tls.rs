@@ -84,14 +84,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_certificate_and_a_key_are_read_from_pem() {
+    fn certificate_and_key_are_read_from_pem() {
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
         assert!(from_pem(certificate.as_bytes(), key.as_bytes()).is_ok());
     }
 
     #[test]
-    fn what_cannot_be_read_is_named() {
+    fn unreadable_file_is_named() {
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let certificate = made.cert.pem();
         let error = from_pem(certificate.as_bytes(), b"").unwrap_err();

@@ -156,7 +156,7 @@ fn upload(insert_id: &str) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_upload_is_answered_in_amplitudes_form_and_can_be_read_back() {
+async fn uploads_can_be_read_back() {
     let (emulator, address) = start(Configuration::default()).await;
     let request = upload("i1").to_string();
 
@@ -198,7 +198,7 @@ async fn an_upload_is_answered_in_amplitudes_form_and_can_be_read_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn repeats_are_answered_200_and_counted_only_if_configured() {
+async fn repeats_get_200_and_count_only_if_configured() {
     for (count_repeats, ingested) in [(false, 0), (true, 1)] {
         let configuration = Configuration { count_repeats, ..Configuration::default() };
         let (emulator, address) = start(configuration).await;
@@ -211,7 +211,7 @@ async fn repeats_are_answered_200_and_counted_only_if_configured() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn refusals_are_answered_in_amplitudes_form() {
+async fn errors_have_amplitudes_format() {
     let (emulator, address) = start(Configuration { api_keys: vec!["right".into()], ..Configuration::default() }).await;
     let refused = post(address, &upload("i1")).unwrap();
     assert_eq!(refused.status, 400);
@@ -227,7 +227,7 @@ async fn refusals_are_answered_in_amplitudes_form() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn too_many_events_of_a_user_are_throttled() {
+async fn excess_events_of_a_user_are_throttled() {
     let (_, address) = start(Configuration {
         http_v2_throttle: Some(Throttle { events_per_second: 1, window_seconds: 60 }),
         ..Configuration::default()
@@ -254,7 +254,7 @@ async fn too_many_events_of_a_user_are_throttled() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn faults_are_ordered_over_http_and_used_up_in_order() {
+async fn faults_are_injected_over_http() {
     let (emulator, address) = start(Configuration::default()).await;
     let orders = [
         json!({"requests": 2, "fault": {"kind": "answer", "status": 503}}),
@@ -283,7 +283,7 @@ async fn faults_are_ordered_over_http_and_used_up_in_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn impossible_orders_are_refused_with_the_reason() {
+async fn invalid_faults_are_rejected_with_the_reason() {
     let (_, address) = start(Configuration::default()).await;
     for (order, reason) in [
         (json!({"fault": {"kind": "explode"}}), "explode"),
@@ -299,7 +299,7 @@ async fn impossible_orders_are_refused_with_the_reason() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_ordered_answer_may_be_anything() {
+async fn injected_response_is_arbitrary() {
     let (emulator, address) = start(Configuration::default()).await;
     emulator.order(
         Fault::Answer(FaultyAnswer {
@@ -344,7 +344,7 @@ async fn an_ordered_answer_may_be_anything() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cut_connection_ends_before_the_first_byte() {
+async fn cut_connection_ends_before_the_first_byte() {
     let (emulator, address) = start(Configuration::default()).await;
     emulator.order(Fault::Cut { ingest: false }, 1);
     assert_eq!(post(address, &upload("i1")).err(), Some(Vec::new()));
@@ -356,7 +356,7 @@ async fn a_cut_connection_ends_before_the_first_byte() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cut_body_ends_half_way() {
+async fn cut_body_ends_half_way() {
     let (emulator, address) = start(Configuration::default()).await;
     for (ingest, events) in [(false, 0), (true, 1)] {
         emulator.order(Fault::CutBody { ingest }, 1);
@@ -372,7 +372,7 @@ async fn a_cut_body_ends_half_way() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hang_lasts_as_long_as_ordered_and_ends_without_an_answer() {
+async fn hang_ends_without_a_response() {
     let (emulator, address) = start(Configuration::default()).await;
     emulator.order(Fault::Hang { milliseconds: 200, ingest: true }, 1);
     let start = Instant::now();
@@ -382,7 +382,7 @@ async fn a_hang_lasts_as_long_as_ordered_and_ends_without_an_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn delays_add_up_and_events_are_taken_in_before() {
+async fn events_are_ingested_before_the_delay() {
     let (emulator, address) =
         start(Configuration { delay: Duration::from_millis(100), ..Configuration::default() }).await;
     emulator.order(Fault::Delay { milliseconds: 500 }, 1);
@@ -398,7 +398,7 @@ async fn delays_add_up_and_events_are_taken_in_before() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_export_holds_a_gzipped_file_of_lines_for_each_hour_of_upload() {
+async fn export_has_a_gzipped_file_per_upload_hour() {
     let (emulator, address) = start(Configuration::default()).await;
     let event = |insert_id: &str| {
         // Long before its upload, whose time counts.
@@ -446,7 +446,7 @@ async fn an_export_holds_a_gzipped_file_of_lines_for_each_hour_of_upload() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_uploaded_can_be_exported_at_once() {
+async fn uploads_can_be_exported_immediately() {
     let (_, address) = start(Configuration::default()).await;
     let before = now();
     post(address, &upload("i1")).unwrap();
@@ -456,7 +456,7 @@ async fn what_was_uploaded_can_be_exported_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_lines_of_an_export_are_what_a_test_makes_of_them() {
+async fn exported_lines_can_be_changed() {
     let (emulator, address) = start(Configuration::default()).await;
     let before = now();
     post(address, &upload("i1")).unwrap();
@@ -472,7 +472,7 @@ async fn the_lines_of_an_export_are_what_a_test_makes_of_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn exports_that_are_not_possible_are_refused() {
+async fn invalid_exports_are_rejected() {
     let (emulator, address) = start(Configuration {
         api_keys: vec!["key".into(), "empty".into()],
         secret_keys: vec!["secret".into()],
@@ -509,7 +509,7 @@ async fn exports_that_are_not_possible_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_a_lag_an_hour_is_exported_when_it_is_complete() {
+async fn incomplete_hours_are_not_exported() {
     let two_hours = Duration::from_secs(2 * 60 * 60);
     let (emulator, address) = start(Configuration { export_lag: Some(two_hours), ..Configuration::default() }).await;
     let now = now();
@@ -526,7 +526,7 @@ async fn with_a_lag_an_hour_is_exported_when_it_is_complete() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn faults_of_exports_are_ordered_apart_from_those_of_uploads() {
+async fn exports_and_uploads_have_separate_faults() {
     let (emulator, address) = start(Configuration::default()).await;
     emulator.replay(Endpoint::Batch, upload("i1").to_string().as_bytes(), FIVE);
     let export = || export(address, "key:secret", "start=20261120T05&end=20261120T05");
@@ -560,7 +560,7 @@ async fn faults_of_exports_are_ordered_apart_from_those_of_uploads() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_are_kept_and_requests_counted_without_those_of_control() {
+async fn control_requests_are_not_counted() {
     let (emulator, address) = start(Configuration::default()).await;
     let mut stream = connect(address);
     for _ in 0..2 {
@@ -626,7 +626,7 @@ async fn everything_can_be_cleared() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn control_answers_what_it_does_not_know() {
+async fn unknown_control_requests_get_an_error() {
     let (_, address) = start(Configuration::default()).await;
     assert_eq!(send(address, "GET", "/emulator/health", "").unwrap().status, 200);
     assert_eq!(send(address, "PUT", "/emulator/faults", "").unwrap().status, 405);
@@ -634,7 +634,7 @@ async fn control_answers_what_it_does_not_know() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pages_reach_no_path() {
+async fn web_pages_are_rejected() {
     let (emulator, address) = start(Configuration::default()).await;
     let body = upload("i1").to_string();
     for (method, path) in [
@@ -681,7 +681,7 @@ async fn dropping_the_server_closes_its_connections() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tls_is_served_to_clients_that_trust_the_authority_and_can_be_cut() {
+async fn tls_requires_trust_and_can_be_cut() {
     let (authority, server) = tls::self_signed(&["amplitude.test".into()]).unwrap();
     let emulator = Emulator::new(Configuration::default());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_is_read_page_by_page() {
+    fn parameters_are_read_page_by_page() {
         let mut store = ParameterStore::default();
         for number in 0..13 {
             put(&mut store, &format!("/shop/a/p{number:02}"), "v");
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_recursive_read_looks_into_folders_and_only_a_decrypted_one_shows_secrets() {
+    fn recursion_and_decryption_are_optional() {
         let mut store = ParameterStore::default();
         put(&mut store, "/shop/a", "secret");
         put(&mut store, "/shop/b/c", "secret");
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn what_aws_refuses_is_refused_with_its_code() {
+    fn errors_have_the_codes_of_parameter_store() {
         let mut store = ParameterStore::default();
         put(&mut store, "/a", "v");
         for (operation, input, code) in [

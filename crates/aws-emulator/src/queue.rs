@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn a_received_message_is_hidden_until_its_time_is_over_or_changed() {
+    fn received_message_is_invisible_until_its_timeout() {
         let (mut queues, url, _) = queues();
         queues.call("SendMessage", &json!({"QueueUrl": url, "MessageBody": "{}"}), ADDRESS, at(0)).unwrap();
         let receipt = receive(&mut queues, &url, 1)[0]["ReceiptHandle"].clone();
@@ -361,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_that_is_received_too_often_goes_to_the_dead_letters() {
+    fn message_moves_to_the_dead_letters_after_max_receives() {
         let (mut queues, url, dead) = queues();
         queues.call("SendMessage", &json!({"QueueUrl": url, "MessageBody": "{}"}), ADDRESS, at(0)).unwrap();
         for (seconds, received) in [(0, 1), (60, 1), (120, 0)] {
@@ -372,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_deleted_message_is_gone() {
+    fn only_deletion_removes_a_message() {
         let (mut queues, url, _) = queues();
         for body in ["1", "2"] {
             queues.call("SendMessage", &json!({"QueueUrl": url, "MessageBody": body}), ADDRESS, at(0)).unwrap();
@@ -385,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn what_sqs_refuses_is_refused_with_its_code() {
+    fn errors_have_the_codes_of_sqs() {
         let (mut queues, url, _) = queues();
         for (operation, input, code) in [
             ("SendMessage", json!({"QueueUrl": format!("{url}x"), "MessageBody": "a"}), "QueueDoesNotExist"),

@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_has_awss_code_and_status_400() {
+    fn errors_have_awss_code_and_status_400() {
         let mut services = Services::default();
         for (target, body, code) in [
             (Some("AmazonSSM.DeleteParameter"), &br#"{"Name": "/a"}"#[..], "ParameterNotFound"),

@@ -288,7 +288,7 @@ mod tests {
     use crate::*;
 
     #[test]
-    fn the_types_are_sorted_and_each_is_there_once() {
+    fn types_are_sorted_and_unique() {
         assert!(EVENT_TYPES.is_sorted_by(|one, next| one < next));
     }
 }

@@ -24,7 +24,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn programs_come_by_addresses_and_private_names_and_pages_by_an_origin() {
+    fn requests_from_web_pages_are_recognized() {
         let is_of_a_page = |name, value| is_of_a_page(&HeaderMap::from_iter([(name, HeaderValue::from_static(value))]));
         for host in ["127.0.0.1:8091", "localhost", "[::1]:8091", "emulator:8091", "host.docker.internal:8091", ""] {
             assert!(!is_of_a_page(HOST, host), "{host}");

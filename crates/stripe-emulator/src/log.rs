@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_newest_requests_are_kept_and_their_answers_find_them() {
+    fn latest_requests_are_kept_with_their_status() {
         let request = |number: usize| Request {
             at: Instant::now(),
             method: "GET".to_owned(),

@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_request_that_does_not_go_on_is_not_waited_for() {
+    async fn stalled_requests_time_out() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let serving = tokio::spawn(serve(listener, Arc::default()));
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn no_page_reaches_any_path() {
+    async fn web_pages_are_rejected() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let serving = tokio::spawn(serve(listener, Arc::default()));

@@ -38,7 +38,7 @@ async fn start() -> (Emulator, Client) {
 }
 
 #[tokio::test]
-async fn a_key_is_a_user_name_or_a_bearer_and_an_unknown_one_is_refused() {
+async fn unknown_keys_are_rejected() {
     let (stripe, client) = start().await;
     assert_eq!(client.get("/v1/account").await.0, 200);
     let url = format!("{}/v1/account", stripe.url());
@@ -58,7 +58,7 @@ async fn a_key_is_a_user_name_or_a_bearer_and_an_unknown_one_is_refused() {
 }
 
 #[tokio::test]
-async fn a_restricted_key_may_do_what_it_is_allowed() {
+async fn restricted_key_has_only_its_permissions() {
     let (stripe, _) = start().await;
     stripe.add([sample("charge.failed", 1, NOW)]);
     let (event, new) = (
@@ -94,7 +94,7 @@ async fn a_restricted_key_may_do_what_it_is_allowed() {
 }
 
 #[tokio::test]
-async fn a_connected_account_has_events_of_its_own() {
+async fn connected_account_has_its_own_events() {
     let (stripe, client) = start().await;
     stripe.connect("acct_1Shop");
     stripe.add([sample("charge.failed", 1, NOW), sample("charge.failed", 2, NOW).in_account("acct_1Shop")]);
@@ -111,7 +111,7 @@ async fn a_connected_account_has_events_of_its_own() {
 }
 
 #[tokio::test]
-async fn every_answer_has_an_id_and_a_date() {
+async fn every_response_has_an_id_and_a_date() {
     let (stripe, client) = start().await;
     let mut ids = HashSet::new();
     for path in ["/v1/events", "/v1/account", "/v1/nothing", "/v1/events?limit=0"] {
@@ -129,7 +129,7 @@ async fn every_answer_has_an_id_and_a_date() {
 }
 
 #[tokio::test]
-async fn events_are_listed_from_the_newest_on_and_byte_for_byte() {
+async fn events_are_listed_newest_first_and_unchanged() {
     let (stripe, client) = start().await;
     let (first, second) = (sample("invoice.paid", 1, NOW - 5), sample("charge.failed", 1, NOW - 5));
     let odd = Event::new(format!(
@@ -150,7 +150,7 @@ async fn events_are_listed_from_the_newest_on_and_byte_for_byte() {
 }
 
 #[tokio::test]
-async fn lists_are_filtered_by_type_time_and_delivery() {
+async fn event_lists_are_filtered() {
     let (stripe, client) = start().await;
     let types = ["charge.failed", "charge.dispute.created", "invoice.paid", "customer.created"];
     let events: Vec<_> = (0..).zip(types).map(|(index, event_type)| sample(event_type, 1, NOW - 10 + index)).collect();
@@ -183,7 +183,7 @@ async fn lists_are_filtered_by_type_time_and_delivery() {
 }
 
 #[tokio::test]
-async fn events_are_gone_after_thirty_days() {
+async fn events_expire_after_30_days() {
     let (stripe, client) = start().await;
     let (kept, gone) = (sample("charge.failed", 1, NOW - 30 * DAY), sample("charge.failed", 2, NOW - 30 * DAY - 1));
     stripe.add([kept.clone(), gone.clone()]);
@@ -195,7 +195,7 @@ async fn events_are_gone_after_thirty_days() {
 }
 
 #[tokio::test]
-async fn pages_go_on_after_and_before_an_event() {
+async fn pages_continue_after_or_before_an_event() {
     let (stripe, client) = start().await;
     // Several in each second.
     let events: Vec<_> =
@@ -218,7 +218,7 @@ async fn pages_go_on_after_and_before_an_event() {
 }
 
 #[tokio::test]
-async fn a_list_that_cannot_be_asked_for_is_refused() {
+async fn invalid_list_requests_are_rejected() {
     let (_stripe, client) = start().await;
     let many = "types[]=charge.failed&".repeat(21);
     let number = Some("parameter_invalid_integer");
@@ -242,7 +242,7 @@ async fn a_list_that_cannot_be_asked_for_is_refused() {
 }
 
 #[tokio::test]
-async fn two_hundred_thousand_events_are_paged_through_quickly() {
+async fn paging_200_000_events_is_fast() {
     let (stripe, client) = start().await;
     stripe.add(history(200_000, NOW - 29 * DAY, NOW));
     assert_eq!(stripe.number_of_events(), 200_000);
@@ -277,7 +277,7 @@ struct EventId {
 }
 
 #[tokio::test]
-async fn an_endpoint_is_created_read_changed_and_deleted() {
+async fn endpoint_is_created_read_changed_and_deleted() {
     let (stripe, client) = start().await;
     let form = "url=https%3A%2F%2Fa.example%2Fstripe%2Fshop&enabled_events[]=charge.failed&enabled_events[]=invoice.paid\
                 &api_version=2024-06-20&description=Our+shop&metadata[made_by]=us";
@@ -321,7 +321,7 @@ async fn an_endpoint_is_created_read_changed_and_deleted() {
 }
 
 #[tokio::test]
-async fn an_endpoint_that_stripe_would_not_take_is_refused() {
+async fn invalid_endpoints_are_rejected() {
     let (stripe, client) = start().await;
     let url = "url=https://a.example";
     for (form, code, words) in [
@@ -354,7 +354,7 @@ async fn an_endpoint_that_stripe_would_not_take_is_refused() {
 }
 
 #[tokio::test]
-async fn an_account_has_sixteen_endpoints_and_lists_them_in_pages() {
+async fn account_has_at_most_16_endpoints() {
     let (stripe, client) = start().await;
     let mut newest_first = Vec::new();
     for number in 0..16 {
@@ -382,7 +382,7 @@ async fn an_account_has_sixteen_endpoints_and_lists_them_in_pages() {
 }
 
 #[tokio::test]
-async fn what_is_asked_again_with_its_idempotency_key_is_done_once() {
+async fn idempotency_key_prevents_repetition() {
     let (stripe, client) = start().await;
     let path = "/v1/webhook_endpoints";
     let create = async |form: &str| client.form(path, form).header("idempotency-key", "once").send().await;
@@ -404,7 +404,7 @@ async fn what_is_asked_again_with_its_idempotency_key_is_done_once() {
 }
 
 #[tokio::test]
-async fn what_is_to_fail_fails_as_often_as_ordered_and_where() {
+async fn faults_apply_to_the_chosen_path_and_count() {
     let (stripe, client) = start().await;
     stripe.fail(2, Fault::TooManyRequests);
     stripe.fail_at("/v1/webhook_endpoints", 1, Fault::InternalError);
@@ -429,7 +429,7 @@ async fn what_is_to_fail_fails_as_often_as_ordered_and_where() {
 }
 
 #[tokio::test]
-async fn a_connection_breaks_hangs_or_leads_elsewhere_on_order() {
+async fn connection_faults_can_be_injected() {
     let (stripe, client) = start().await;
     let get = async || client.request(Method::GET, "/v1/account").send().await;
     stripe.fail(1, Fault::Cut);
@@ -457,7 +457,7 @@ async fn a_connection_breaks_hangs_or_leads_elsewhere_on_order() {
 }
 
 #[tokio::test]
-async fn a_rate_above_the_limit_is_refused_and_a_slower_one_is_not() {
+async fn only_requests_above_the_rate_limit_get_429() {
     let (stripe, client) = start().await;
     stripe.set_rate_limit(Some(5));
     for number in 0..8 {
@@ -484,7 +484,7 @@ async fn a_rate_above_the_limit_is_refused_and_a_slower_one_is_not() {
 }
 
 #[tokio::test]
-async fn requests_are_counted_and_remembered() {
+async fn requests_are_recorded_and_counted() {
     let (stripe, client) = start().await;
     client.get("/v1/events?types[]=charge.failed&types[]=invoice.paid&limit=3").await;
     client.get("/v1/events").await;
@@ -510,7 +510,7 @@ async fn requests_are_counted_and_remembered() {
 }
 
 #[test]
-fn samples_have_their_own_ids_times_and_users() {
+fn samples_have_distinct_ids_times_and_users() {
     let mut ids = HashSet::new();
     for event_type in SAMPLE_TYPES.iter().copied().chain(["customer.subscription.created", "refund.failed"]) {
         let (one, other) = (sample(event_type, 1, NOW), sample(event_type, 2, NOW + 1));
@@ -581,7 +581,7 @@ impl Receiver {
 }
 
 #[tokio::test]
-async fn an_event_is_delivered_to_the_endpoints_that_want_it() {
+async fn events_reach_the_subscribed_endpoints() {
     let (stripe, _) = start().await;
     let receivers = [Receiver::start().await, Receiver::start().await, Receiver::start().await];
     let types = [&["charge.failed"][..], &["*"], &["invoice.paid"]];
@@ -601,7 +601,7 @@ async fn an_event_is_delivered_to_the_endpoints_that_want_it() {
 }
 
 #[tokio::test]
-async fn what_an_endpoint_does_not_take_is_delivered_again_until_it_does() {
+async fn failed_deliveries_are_retried_until_accepted() {
     let (stripe, client) = start().await;
     let receivers = [Receiver::start().await, Receiver::start().await];
     for receiver in &receivers {
@@ -629,7 +629,7 @@ async fn what_an_endpoint_does_not_take_is_delivered_again_until_it_does() {
 }
 
 #[tokio::test]
-async fn an_endpoint_that_is_gone_gets_nothing_more_and_what_it_missed_stays_undelivered() {
+async fn removed_endpoint_receives_no_retries() {
     let (stripe, client) = start().await;
     let endpoint = stripe.add_endpoint("http://127.0.0.1:1/", &["*"]);
     let path = format!("/v1/webhook_endpoints/{}", endpoint.id);
@@ -647,7 +647,7 @@ async fn an_endpoint_that_is_gone_gets_nothing_more_and_what_it_missed_stays_und
 }
 
 #[tokio::test]
-async fn stripes_official_client_takes_it_for_stripe() {
+async fn official_client_works_with_the_emulator() {
     let (stripe, _) = shop::shop();
     stripe.put(json!({"id": "cus_2", "object": "customer"})).unwrap();
     stripe.delete("cus_2");

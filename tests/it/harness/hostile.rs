@@ -139,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn none_is_larger_than_what_is_read() {
+    fn bodies_are_within_the_limit() {
         for (what, body) in bodies() {
             assert!((900_000..=LARGEST).contains(&body.len()), "{what}: {}", body.len());
         }
