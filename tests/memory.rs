@@ -63,7 +63,8 @@ fn memory_and_work_are_bounded_by_the_body() {
 #[test]
 fn work_is_linear_in_the_body() {
     for (what, unit) in hostile::units() {
-        let [once, twice] = [100_000, 200_000].map(|values| count(&hostile::filled(&unit, hostile::LARGEST, values)));
+        let [once, twice] =
+            [100_000, 200_000].map(|values| count(&hostile::filled(&unit, hostile::MAX_BODY_BYTES, values)));
         // A vector that has just grown has twice the capacity it needs.
         assert!(twice.bytes_total < once.bytes_total * 3, "{what}: {once:?} {twice:?}");
         assert!(twice.count_total < once.count_total * 5 / 2, "{what}: {once:?} {twice:?}");

@@ -14,7 +14,7 @@ use crate::server;
 pub const THREAD: &str = "amplitude";
 
 /// How often it is reset, so that its memory and its search for repeats stay small.
-const FORGETS_EVERY: Duration = Duration::from_millis(200);
+const RESET_INTERVAL: Duration = Duration::from_millis(200);
 
 /// An Amplitude that delays each response.
 pub struct Amplitude {
@@ -31,7 +31,7 @@ impl Amplitude {
         thread.spawn(async move { serving.serve_tls(TcpListener::from_std(listener).unwrap(), tls).await });
         thread.spawn(async move {
             loop {
-                tokio::time::sleep(FORGETS_EVERY).await;
+                tokio::time::sleep(RESET_INTERVAL).await;
                 emulator.clear();
             }
         });

@@ -15,7 +15,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// The measurements of one start, several times for the median.
 #[derive(Default)]
-struct Found {
+struct Measurements {
     /// Milliseconds until the first request for work.
     start: Sample,
     /// CPU milliseconds until then.
@@ -34,8 +34,8 @@ pub fn measure(stage: &Stage, effort: Effort, report: &mut Report) {
     let contestants = [vec![Contestant::hello(), Contestant::function(), warmed], stage.peers()].concat();
 
     let at_full = interleave(&contestants, effort.choose(25, 3), |contestant, found| {
-        whole(stage, contestant, None, found);
-        apart(stage, contestant, None, found);
+        start_with_delivery(stage, contestant, None, found);
+        start_then_deliver(stage, contestant, None, found);
     });
     let mut columns = vec![("full".to_owned(), at_full)];
     for megabytes in MEMORY {
@@ -43,18 +43,17 @@ pub fn measure(stage: &Stage, effort: Effort, report: &mut Report) {
             Ok(_) => {
                 let runs = effort.choose(7, 1);
                 let found = interleave(&contestants, runs, |contestant, found| {
-                    whole(stage, contestant, Some(megabytes), found);
-                    apart(stage, contestant, Some(megabytes), found);
+                    start_with_delivery(stage, contestant, Some(megabytes), found);
+                    start_then_deliver(stage, contestant, Some(megabytes), found);
                 });
                 columns.push((format!("{megabytes} MB"), found));
             }
-            Err(why) => {
-                report.say(&format!("The share of {megabytes} MB is skipped: cannot create a control group: {why}"))
-            }
+            Err(why) => report
+                .paragraph(&format!("The share of {megabytes} MB is skipped: cannot create a control group: {why}")),
         }
     }
 
-    let table = |value: fn(&Found) -> &Sample| -> Vec<Vec<String>> {
+    let table = |value: fn(&Measurements) -> &Sample| -> Vec<Vec<String>> {
         let rows = contestants.iter().enumerate().map(|(row, contestant)| {
             let cells = columns.iter().map(|(_, found)| value(&found[row]).text());
             std::iter::once(contestant.name.to_owned()).chain(cells).collect()
@@ -65,24 +64,25 @@ pub fn measure(stage: &Stage, effort: Effort, report: &mut Report) {
         columns.iter().map(|(name, found)| format!("{name}: {}", found[0].to_first_answer.count())).collect();
     let names: Vec<_> = columns.iter().map(|(name, _)| name.as_str()).collect();
     let head = [&[""], &*names].concat();
-    report.say(&format!(
+    report.paragraph(&format!(
         "Medians, with the middle eight tenths in brackets; in milliseconds. \"full\" is without a quota, the others are \
          the share of a core that Lambda gives at that memory size, in periods of 20 ms. Runs of each, one contestant \
          after the other: {}. The event has 6 KB; Amplitude answers at once.",
         runs.join(", ")
     ));
-    report.say("**Process start to the first request for work**, by the clock:");
+    report.paragraph("**Process start to the first request for work**, by the clock:");
     report.table(&head, &table(|found| &found.start));
-    report.say("The same in CPU time, which a busy machine blurs less. (At full, for twice as many starts.)");
+    report.paragraph("The same in CPU time, which a busy machine blurs less. (At full, for twice as many starts.)");
     report.table(&head, &table(|found| &found.start_cpu));
-    report.say("**Process start to the answer of a first delivery** that waits for it, all at that share:");
+    report.paragraph("**Process start to the answer of a first delivery** that waits for it, all at that share:");
     report.table(&head, &table(|found| &found.to_first_answer));
-    report.say(
+    report.paragraph(
         "**The first delivery alone**, from handing out to the answer. The process started at full CPU, as Lambda's init \
          does, and was put under its share before:",
     );
     report.table(&head, &table(|found| &found.first_delivery));
-    report.say("**Init at full CPU, then the first delivery at the share**: the sum of the medians, as on Lambda.");
+    report
+        .paragraph("**Init at full CPU, then the first delivery at the share**: the sum of the medians, as on Lambda.");
     let rows = contestants.iter().enumerate().map(|(row, contestant)| {
         let start = columns[0].1[row].start.median();
         let cells =
@@ -91,7 +91,7 @@ pub fn measure(stage: &Stage, effort: Effort, report: &mut Report) {
     });
     report.table(&head, &rows.collect::<Vec<_>>());
 
-    report.say("During that first delivery (at full; the most of all runs):");
+    report.paragraph("During that first delivery (at full; the most of all runs):");
     let (_, at_full) = &columns[0];
     let rows = contestants.iter().zip(at_full).filter(|(contestant, _)| contestant.kind != Kind::Hello);
     let most = |sample: &Sample| sample.percentile(100.0).to_string();
@@ -101,8 +101,12 @@ pub fn measure(stage: &Stage, effort: Effort, report: &mut Report) {
 }
 
 /// Runs the contestants in turn, so that other load on the machine affects all of them.
-fn interleave(contestants: &[Contestant], runs: usize, mut run: impl FnMut(&Contestant, &mut Found)) -> Vec<Found> {
-    let mut found: Vec<Found> = contestants.iter().map(|_| Found::default()).collect();
+fn interleave(
+    contestants: &[Contestant],
+    runs: usize,
+    mut run: impl FnMut(&Contestant, &mut Measurements),
+) -> Vec<Measurements> {
+    let mut found: Vec<Measurements> = contestants.iter().map(|_| Measurements::default()).collect();
     for _ in 0..runs {
         for (contestant, found) in contestants.iter().zip(&mut found) {
             run(contestant, found);
@@ -112,7 +116,7 @@ fn interleave(contestants: &[Contestant], runs: usize, mut run: impl FnMut(&Cont
 }
 
 /// Everything at the same share, with work available.
-fn whole(stage: &Stage, contestant: &Contestant, megabytes: Option<u64>, found: &mut Found) {
+fn start_with_delivery(stage: &Stage, contestant: &Contestant, megabytes: Option<u64>, found: &mut Measurements) {
     let share = megabytes.map(|megabytes| Share::of(megabytes).unwrap());
     let Running { process, api } = stage.start(contestant, &stage.prompt, Size::Kb6, share.as_ref());
     // Not earlier, so that the CPU time can be read before there is more of it.
@@ -125,7 +129,7 @@ fn whole(stage: &Stage, contestant: &Contestant, megabytes: Option<u64>, found: 
 }
 
 /// The start at full CPU, then a delivery at the share.
-fn apart(stage: &Stage, contestant: &Contestant, megabytes: Option<u64>, found: &mut Found) {
+fn start_then_deliver(stage: &Stage, contestant: &Contestant, megabytes: Option<u64>, found: &mut Measurements) {
     let share = megabytes.map(|megabytes| Share::of(megabytes).unwrap());
     let Running { process, api } = stage.start(contestant, &stage.prompt, Size::Kb6, None);
     let asked = api.first_asked();

@@ -37,7 +37,7 @@ pub fn measure(_: &Stage, effort: Effort, report: &mut Report) {
         let undisturbed = number(core.percentile(10.0) / floor.percentile(10.0));
         vec![size.to_string(), floor.text(), core.text(), undisturbed, number(core.median() / floor.median())]
     });
-    report.say(
+    report.paragraph(
         "From the signature to the request for Amplitude, without the network; the floor is one HMAC-SHA256 over the body \
          and one copy of it. Microseconds, by criterion: medians of 100 samples, with the middle eight tenths. Where others \
          share the processor's core, samples fall into two groups, of which the slower is some 1.6 times the faster; so the \
@@ -46,12 +46,12 @@ pub fn measure(_: &Stage, effort: Effort, report: &mut Report) {
     let head = ["body, bytes", "floor", "core", "core / floor, fastest tenth", "core / floor, medians"];
     report.table(&head, &rows.collect::<Vec<_>>());
 
-    report.say(
+    report.paragraph(
         "In instructions, under callgrind. It knows none for SHA-256, so that the share of the signature is larger there.",
     );
     let counted = bench("instructions", &[]);
     let table: Vec<_> = counted.lines().filter(|line| line.starts_with('|')).collect();
-    report.say(&table.join("\n"));
+    report.paragraph(&table.join("\n"));
 }
 
 /// Runs another benchmark of the package and returns its output.

@@ -38,7 +38,7 @@ pub fn measure(stage: &Stage, effort: Effort, report: &mut Report) {
     let (mut rows, mut queue_rows) = (Vec::new(), Vec::new());
     for megabytes in MEMORY {
         if let Err(why) = Share::of(megabytes) {
-            report.say(&format!("Skipped: cannot create a control group: {why}"));
+            report.paragraph(&format!("Skipped: cannot create a control group: {why}"));
             return;
         }
         let billed = |contestant: &Contestant, amplitude: &Amplitude, what: Arc<dyn Invocations>| {
@@ -78,16 +78,16 @@ pub fn measure(stage: &Stage, effort: Effort, report: &mut Report) {
     }
     stage.aws.delete_queue(&queue);
 
-    report.say(&format!(
+    report.paragraph(&format!(
         "Warm deliveries of 6 KB at the share of a core of each memory size, Amplitude answering after 100 ms; {count} of each. \
          Each is billed in whole milliseconds. Prices in us-east-1 on arm64, without the free tier: {GIGABYTE_SECOND} per \
          GB-second, {LAMBDA_REQUESTS:.2} per million requests of Lambda, {HTTP_API_REQUESTS:.2} of an HTTP API, nothing of a \
          Function URL, {SQS_REQUESTS:.2} of SQS. The durations are this machine's. Cold starts, logs, metrics and traffic \
          are not in it.",
     ));
-    report.say("**Direct**, in dollars per million deliveries:");
+    report.paragraph("**Direct**, in dollars per million deliveries:");
     report.table(&["", "MB", "billed ms, median", "mean", "Function URL", "HTTP API"], &rows);
-    report.say(&format!(
+    report.paragraph(&format!(
         "**With `DELIVERY=queue`**, stripe-amplitude, batches of {BATCH}, in dollars per million deliveries. SQS is moto, which \
          answers later than SQS does; the webhook's milliseconds are mostly its.",
     ));

@@ -15,7 +15,7 @@ pub fn describe(stage: &Stage, effort: Effort, report: &mut Report) {
     let version =
         |program: &str| first_line(Command::new(program).arg("--version")).unwrap_or_else(|| "none".to_owned());
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    report.say(&format!(
+    report.paragraph(&format!(
         "{}; {cores} cores of {}, {} {}; {}, Node.js {}, {}; load when it began: {}{}.",
         first_line(Command::new("date").args(["-u", "+%Y-%m-%d %H:%M UTC"])).unwrap_or_default(),
         model.unwrap_or("an unknown processor").trim(),
@@ -28,6 +28,6 @@ pub fn describe(stage: &Stage, effort: Effort, report: &mut Report) {
         effort.choose("", "; a quick run"),
     ));
     for missing in &stage.missing {
-        report.say(missing);
+        report.paragraph(missing);
     }
 }

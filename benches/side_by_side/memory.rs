@@ -32,7 +32,7 @@ pub fn measure(stage: &Stage, effort: Effort, report: &mut Report) {
             format!("{growth:.0}"),
         ]);
     }
-    report.say(&format!(
+    report.paragraph(&format!(
         "In MiB, as the system counts it for the whole process, its program and libraries included (VmRSS, and VmHWM for \
          the peak); events of 6 KB. The growth is in bytes for each of the {more} deliveries after the first {settled}."
     ));

@@ -24,25 +24,25 @@ const DELAY: Duration = Duration::from_millis(100);
 
 /// Where the app has stored its ID, the settings that find it, and whether the objects read for one event are still
 /// cached for the next.
-struct SetUp {
+struct Setup {
     name: &'static str,
     project: &'static str,
     settings: Value,
 }
 
-fn set_ups() -> Vec<SetUp> {
-    let follow = |name, project, path: &str| SetUp {
+fn setups() -> Vec<Setup> {
+    let follow = |name, project, path: &str| Setup {
         name,
         project,
         settings: json!({"references": "follow", "user_id_paths": ["metadata.user_id", path, "customer"]}),
     };
     vec![
-        SetUp { name: "references off", project: "refs-off", settings: json!({}) },
+        Setup { name: "references off", project: "refs-off", settings: json!({}) },
         follow("`follow`, the ID on the event", "refs-event", "customer.metadata.user_id"),
         follow("`follow`, on the customer", "refs-customer", "customer.metadata.user_id"),
         follow("`follow`, on the subscription", "refs-subscription", "subscription.metadata.user_id"),
         follow("`follow`, `client_reference_id`", "refs-session", "checkout_session.client_reference_id"),
-        SetUp {
+        Setup {
             name: "`follow`, on the customer, and products",
             project: "refs-products",
             settings: json!({"references": "follow", "products": "follow",
@@ -56,7 +56,7 @@ pub fn measure(stage: &Stage, effort: Effort, report: &mut Report) {
     stripe.allow(KEY, &Permission::ALL);
     let deliveries = effort.choose(200, 20);
     let mut rows = Vec::new();
-    for SetUp { name, project, settings } in set_ups() {
+    for Setup { name, project, settings } in setups() {
         for (parameter, value) in [
             ("stripe-signing-secret", SECRET),
             ("amplitude-api-key", "amplitude-key-of-the-bench"),
@@ -89,7 +89,7 @@ pub fn measure(stage: &Stage, effort: Effort, report: &mut Report) {
             rows.push([row, times.to_vec()].concat());
         }
     }
-    report.say(&format!(
+    report.paragraph(&format!(
         "`payment_intent.succeeded` of a subscription, {deliveries} in each row, one after the other in one process. Stripe's \
          API answers after {} ms, Amplitude at once. With one buyer, what was read for the first event is in the cache; with \
          a buyer each, every event has objects of its own, in a connected account of its own, so that no rate of ours is \

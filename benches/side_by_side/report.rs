@@ -10,7 +10,7 @@ pub struct Report(String);
 
 impl Report {
     /// A paragraph.
-    pub fn say(&mut self, text: &str) {
+    pub fn paragraph(&mut self, text: &str) {
         write!(self.0, "{text}\n\n").unwrap();
     }
 

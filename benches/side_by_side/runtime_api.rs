@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use crate::server::{self, Answer, answer};
 
 /// How long a process may take for anything before it counts as stuck.
-const PATIENCE: Duration = Duration::from_secs(120);
+const STUCK_AFTER: Duration = Duration::from_secs(120);
 
 /// The contestants' logs, in Cargo's directory for the tests' files.
 const LOGS: &str = "target/tmp/side-by-side-….log";
@@ -41,13 +41,13 @@ pub struct RuntimeApi {
 /// An answered invocation.
 #[derive(Clone, Copy, Debug)]
 pub struct Answered {
-    pub handed_out: Instant,
+    pub sent: Instant,
     pub answered: Instant,
 }
 
 impl Answered {
     pub fn duration(&self) -> Duration {
-        self.answered - self.handed_out
+        self.answered - self.sent
     }
 }
 
@@ -126,7 +126,7 @@ impl RuntimeApi {
             if state.answered.len() != progress.0 {
                 progress = (state.answered.len(), Instant::now());
             }
-            assert!(progress.1.elapsed() < PATIENCE, "timed out waiting for {what}; see the log in {LOGS}");
+            assert!(progress.1.elapsed() < STUCK_AFTER, "timed out waiting for {what}; see the log in {LOGS}");
             state = self.shared.changed.wait_timeout(state, Duration::from_secs(1)).unwrap().0;
         }
         state
@@ -208,8 +208,8 @@ impl Shared {
         let is_success = what == "response" && self.invocations.is_success(body);
         let mut state = self.state();
         let number = u64::from_str_radix(id.rsplit('-').next().unwrap(), 16).unwrap();
-        let handed_out = state.running.remove(&number).unwrap();
-        state.answered.push(Answered { handed_out, answered });
+        let sent = state.running.remove(&number).unwrap();
+        state.answered.push(Answered { sent, answered });
         if !is_success {
             state.failure = Some(format!("{what}: {}", String::from_utf8_lossy(body)));
         }

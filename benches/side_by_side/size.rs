@@ -49,11 +49,11 @@ pub fn measure(_: &Stage, _: Effort, report: &mut Report) {
         let sizes = sizes.map(|sizes| sizes.map(|bytes| number(bytes / 1e6)).to_vec());
         [vec![name], sizes.unwrap_or_else(|| vec!["not built".to_owned(), "–".to_owned()])].concat()
     });
-    report.say("In megabytes (10⁶ bytes); zipped by Python's zipfile with deflate at level 9.");
+    report.paragraph("In megabytes (10⁶ bytes); zipped by Python's zipfile with deflate at level 9.");
     report.table(&["", "as it is", "zipped"], &rows.collect::<Vec<_>>());
     let crates = [("stripe-amplitude", "the function"), ("hello", "hello")]
         .map(|(package, name)| format!("{} in {name}", crates(package)));
-    report.say(&format!("Crates, as `tests/dependencies.sh` counts them: {}.", crates.join(", ")));
+    report.paragraph(&format!("Crates, as `tests/dependencies.sh` counts them: {}.", crates.join(", ")));
 }
 
 /// The bytes of a file or a directory, and those of its zip.

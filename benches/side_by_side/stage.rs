@@ -133,8 +133,8 @@ impl Stage {
             ("EXTRA_CA_FILE", self.authority.to_str().unwrap()),
             ("REQUESTS_CA_BUNDLE", self.bundle.to_str().unwrap()),
         ];
-        let of_the_contestant = contestant.variables.iter().map(|(name, value)| (*name, &**value));
-        let variables = variables.into_iter().chain(of_the_contestant);
+        let additional = contestant.variables.iter().map(|(name, value)| (*name, &**value));
+        let variables = variables.into_iter().chain(additional);
         let variables: Vec<_> = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         let log = scratch().join(format!("side-by-side-{}.log", contestant.name));
         Running { process: Process::start(&contestant.command, &variables, share, &log), api }
@@ -142,7 +142,7 @@ impl Stage {
 
     /// Supplies as many invocations as the contestant takes during `time`, after a warm-up. Returns the answers per
     /// second and the CPU shares.
-    pub fn press(&self, running: &Running, warm_up: Duration, time: Duration) -> (f64, Busy) {
+    pub fn saturate(&self, running: &Running, warm_up: Duration, time: Duration) -> (f64, Busy) {
         running.api.supply(usize::MAX / 2);
         std::thread::sleep(warm_up);
         let used = || {

@@ -16,7 +16,7 @@ const CALLS: &str = "trace=openat,getrandom,connect,clone,clone3";
 
 pub fn measure(stage: &Stage, _: Effort, report: &mut Report) {
     let (Some(valgrind), Some(strace)) = (which("valgrind"), which("strace")) else {
-        report.say("Skipped: it needs valgrind and strace.");
+        report.paragraph("Skipped: it needs valgrind and strace.");
         return;
     };
     let queue = stage.aws.queue();
@@ -29,11 +29,11 @@ pub fn measure(stage: &Stage, _: Effort, report: &mut Report) {
     ];
     let (mut rows, mut files) = (Vec::new(), Vec::new());
     for contestant in &contestants {
-        let counted = under(stage, contestant, "callgrind", |file| {
+        let counted = run_under(stage, contestant, "callgrind", |file| {
             vec![valgrind.clone(), "--tool=callgrind".to_owned(), format!("--callgrind-out-file={file}")]
         });
         let summary = counted.lines().find_map(|line| line.strip_prefix("summary: ")).expect("callgrind sums up");
-        let traced = under(stage, contestant, "strace", |file| {
+        let traced = run_under(stage, contestant, "strace", |file| {
             // -I 2: strace must end when asked to.
             [&*strace, "-f", "-I", "2", "-e", CALLS, "-o", file].map(str::to_owned).to_vec()
         });
@@ -49,17 +49,18 @@ pub fn measure(stage: &Stage, _: Effort, report: &mut Report) {
         files.push(format!("{}: {}", contestant.name, calls.files.join(", ")));
     }
     stage.aws.delete_queue(&queue);
-    report.say("From the start of the program, its loading by the system included, to the first request for work.");
+    report
+        .paragraph("From the start of the program, its loading by the system included, to the first request for work.");
     let head = ["", "instructions", "files opened", "random bytes", "connections", "threads started"];
     report.table(&head, &rows);
-    report.say(
+    report.paragraph(
         "The connection is to the runtime API. The files, with the names in which the system looks for libraries:",
     );
-    report.say(&files.iter().map(|files| format!("- {files}")).collect::<Vec<_>>().join("\n"));
+    report.paragraph(&files.iter().map(|files| format!("- {files}")).collect::<Vec<_>>().join("\n"));
 }
 
 /// Starts it under a tool, lets the tool end when it requests work, and returns the tool's output.
-fn under(stage: &Stage, contestant: &Contestant, tool: &str, command: impl Fn(&str) -> Vec<String>) -> String {
+fn run_under(stage: &Stage, contestant: &Contestant, tool: &str, command: impl Fn(&str) -> Vec<String>) -> String {
     let file = scratch().join(format!("side-by-side-{tool}.out"));
     let _ = std::fs::remove_file(&file);
     let mut contestant = contestant.clone();

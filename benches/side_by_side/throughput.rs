@@ -25,7 +25,7 @@ const SPARE: f64 = 0.2;
 const DISTURBING: f64 = 0.3;
 
 /// As a share of the maximum.
-const AS_GOOD_AS: f64 = 0.9;
+const NEAR_MAXIMUM: f64 = 0.9;
 
 /// The name of an Amplitude that responds after [`stage::DELAY`].
 const LATE: &str = "100 ms";
@@ -35,13 +35,13 @@ const HEAD: [&str; 10] =
 
 pub fn measure(stage: &Stage, effort: Effort, report: &mut Report) {
     let (warm_up, time) = (Duration::from_secs(1), effort.choose(Duration::from_secs(5), Duration::from_secs(1)));
-    let press = |contestant: &Contestant, slots: usize, amplitude: &Amplitude, what: Arc<dyn Invocations>| {
+    let saturate = |contestant: &Contestant, slots: usize, amplitude: &Amplitude, what: Arc<dyn Invocations>| {
         let contestant = match slots {
             1 => contestant.clone(),
             _ => contestant.clone().with("AWS_LAMBDA_MAX_CONCURRENCY", slots.to_string()),
         };
         let running = stage.start_with(&contestant, amplitude, what, None);
-        stage.press(&running, warm_up, time)
+        stage.saturate(&running, warm_up, time)
     };
     let amplitudes = [("at once", &stage.prompt), (LATE, &stage.late)];
 
@@ -54,7 +54,7 @@ pub fn measure(stage: &Stage, effort: Effort, report: &mut Report) {
                 if contestant.kind == Kind::Hello && delay != "at once" {
                     continue;
                 }
-                let found = press(&contestant, slots, amplitude, Arc::new(Deliveries::new(Size::Kb6)));
+                let found = saturate(&contestant, slots, amplitude, Arc::new(Deliveries::new(Size::Kb6)));
                 if contestant.kind == Kind::Function && slots == 64 && delay != LATE {
                     ceilings = ceilings_of(found);
                 }
@@ -63,14 +63,14 @@ pub fn measure(stage: &Stage, effort: Effort, report: &mut Report) {
             }
         }
     }
-    report.say(&format!(
+    report.paragraph(&format!(
         "One process of each, {} s, events of 6 KB; everything runs on the same cores. Beside the deliveries per second: how \
          much of a core each one was busy. The runtime API makes and signs the deliveries; it, Amplitude and AWS's proxy are \
          one thread each; moto is among the others, with whatever else the machine does.",
         time.as_secs()
     ));
     report.table(&HEAD, &rows);
-    report.say(&ceilings);
+    report.paragraph(&ceilings);
 
     let mut rows = Vec::new();
     for slots in SLOTS {
@@ -79,7 +79,7 @@ pub fn measure(stage: &Stage, effort: Effort, report: &mut Report) {
             .named("webhook, DELIVERY=queue")
             .with("DELIVERY", "queue")
             .with("REDELIVERY_QUEUE_URL", &queue);
-        let found = press(&contestant, slots, &stage.prompt, Arc::new(Deliveries::new(Size::Kb6)));
+        let found = saturate(&contestant, slots, &stage.prompt, Arc::new(Deliveries::new(Size::Kb6)));
         rows.push(row(contestant.name, slots, "not asked", 1, found));
         stage.aws.delete_queue(&queue);
     }
@@ -89,12 +89,12 @@ pub fn measure(stage: &Stage, effort: Effort, report: &mut Report) {
         for slots in [1, 8] {
             for (delay, amplitude) in amplitudes {
                 let contestant = Contestant::redelivery();
-                let found = press(&contestant, slots, amplitude, Arc::new(Batches::new(messages)));
+                let found = saturate(&contestant, slots, amplitude, Arc::new(Batches::new(messages)));
                 rows.push(row(name, slots, delay, messages, found));
             }
         }
     }
-    report.say("With the queue: what the webhook puts into SQS (moto's), and what the redelivery takes out to Batch, in events per second.");
+    report.paragraph("With the queue: what the webhook puts into SQS (moto's), and what the redelivery takes out to Batch, in events per second.");
     report.table(&HEAD, &rows);
 }
 
@@ -115,7 +115,7 @@ fn row(name: &str, slots: usize, delay: &str, events: usize, (per_second, busy):
     let mut row = vec![name.to_owned(), slots.to_string(), delay.to_owned(), number(per_second * events as f64)];
     row.extend(shares.map(|share| format!("{share:.2}")));
     let most = (delay == LATE).then(|| slots as f64 / stage::DELAY.as_secs_f64());
-    row.push(limit(name, slots, most.is_some_and(|most| per_second > AS_GOOD_AS * most), busy).to_owned());
+    row.push(limit(name, slots, most.is_some_and(|most| per_second > NEAR_MAXIMUM * most), busy).to_owned());
     row
 }
 

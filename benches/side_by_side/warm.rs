@@ -50,14 +50,14 @@ pub fn measure(stage: &Stage, effort: Effort, report: &mut Report) {
             wall_rows.push([vec![name], wall.to_vec()].concat());
         }
     }
-    report.say(&format!(
+    report.paragraph(&format!(
         "One process of each, one delivery after the other, in {ROUNDS} turns; Amplitude answers at once, so that all time is \
          added time. Events: {}.",
         kilobytes.join(", ")
     ));
-    report.say("**CPU time per delivery** of the whole process, in microseconds: the median of the turns, with the middle eight tenths.");
+    report.paragraph("**CPU time per delivery** of the whole process, in microseconds: the median of the turns, with the middle eight tenths.");
     report.table(&["", "CPU µs", "× hello", "× stripe-amplitude"], &cpu_rows);
-    report.say(
+    report.paragraph(
         "**Time per delivery** by the clock, in milliseconds, from handing out to the answer. It holds the emulator's own \
          work, too, and the runtime API's.",
     );

@@ -6,7 +6,7 @@ use amplitude_emulator::{Fault, FaultyAnswer};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::harness::amplitude::{Amplitude, answer_with_json, answer_with_text};
+use crate::harness::amplitude::{Amplitude, json_answer, text_answer};
 use crate::harness::gateway::Answer;
 use crate::harness::parameter_store::{Fault as StoreFault, ParameterStore};
 use crate::harness::{API_KEY, SECRET, SHOP, Stage, stripe};
@@ -38,12 +38,12 @@ async fn expect_refusal(stage: &Stage, expected: &Refusal) -> Duration {
     if stage.amplitude.requests() > 0 {
         assert_eq!(stage.amplitude.requests() - before, expected.attempts, "{line}");
     }
-    hides_everything(stage, &answer);
+    expect_no_secrets(stage, &answer);
     elapsed
 }
 
 /// Amplitude's responses can contain the key and user IDs. The injected bodies contain this word.
-fn hides_everything(stage: &Stage, answer: &Answer) {
+fn expect_no_secrets(stage: &Stage, answer: &Answer) {
     for hidden in [API_KEY, SECRET, "hidden", "user_42"] {
         assert!(!answer.body.to_string().contains(hidden), "{hidden} is in {}", answer.body);
         assert!(!stage.function.output().contains(hidden), "{hidden} is in {}", stage.function.output());
@@ -56,7 +56,7 @@ async fn permanent_rejection_is_not_retried() {
     let bad_request = |field: &str, value: Value| {
         let mut body = json!({"code": 400, "error": "Request missing required field: hidden user_42"});
         body[field] = value;
-        answer_with_json(400, body)
+        json_answer(400, body)
     };
     let redirect = FaultyAnswer {
         status: 307,
@@ -88,21 +88,21 @@ async fn permanent_rejection_is_not_retried() {
         (bad_request("silenced_devices", json!(["hidden"])), 400, "amplitude_silenced", "400"),
         (bad_request("silenced_events", json!([0])), 400, "amplitude_silenced", "400"),
         (bad_request("hidden", json!(true)), 400, "amplitude_rejected", "Amplitude did not say what"),
-        (answer_with_text(400, "<html>hidden"), 400, "not_amplitude", "400"),
+        (text_answer(400, "<html>hidden"), 400, "not_amplitude", "400"),
         (Fault::answer(403), 403, "amplitude_forbidden", "403"),
         (Fault::answer(413), 413, "amplitude_too_large", "413"),
         // Amplitude asks clients to wait 30 s, which Stripe does.
         (Fault::answer(429), 429, "amplitude_throttled", "429"),
-        (answer_with_text(404, "hidden"), 404, "amplitude_unexpected", "404"),
-        (answer_with_text(418, "hidden"), 418, "amplitude_unexpected", "418"),
-        (answer_with_text(200, "<html>hidden</html>"), 200, "not_amplitude", "200"),
-        (answer_with_text(200, ""), 200, "not_amplitude", "200"),
-        (answer_with_json(200, json!({"hidden": 200})), 200, "not_amplitude", "200"),
-        (answer_with_json(200, json!({"code": 400})), 200, "not_amplitude", "200"),
-        (answer_with_text(204, ""), 204, "not_amplitude", "204"),
+        (text_answer(404, "hidden"), 404, "amplitude_unexpected", "404"),
+        (text_answer(418, "hidden"), 418, "amplitude_unexpected", "418"),
+        (text_answer(200, "<html>hidden</html>"), 200, "not_amplitude", "200"),
+        (text_answer(200, ""), 200, "not_amplitude", "200"),
+        (json_answer(200, json!({"hidden": 200})), 200, "not_amplitude", "200"),
+        (json_answer(200, json!({"code": 400})), 200, "not_amplitude", "200"),
+        (text_answer(204, ""), 204, "not_amplitude", "204"),
         (Fault::Answer(redirect), 307, "not_amplitude", "307: a redirect"),
     ] {
-        stage.amplitude.order(fault, 1);
+        stage.amplitude.inject(fault, 1);
         expect_refusal(&stage, &Refusal { code, named, status: Some(status), attempts: 1 }).await;
     }
     assert!(stage.amplitude.events().is_empty());
@@ -113,11 +113,11 @@ async fn permanent_rejection_is_not_retried() {
 async fn invalid_test_key_is_named() {
     let stage = Stage::start().await;
     stage.store.put(&format!("{SHOP}/amplitude-test-api-key"), "hidden-test-key").await;
-    stage.amplitude.order(Fault::InvalidApiKey, 1);
+    stage.amplitude.inject(Fault::InvalidApiKey, 1);
     let answer = stage.deliver(&stripe::new_event("charge.succeeded")).await;
     answer.expect_code(502, "failed", "amplitude_invalid_key");
     answer.expect_named("amplitude-test-api-key");
-    hides_everything(&stage, &answer);
+    expect_no_secrets(&stage, &answer);
 }
 
 /// A client that follows a 307 sends the body again, and the key with it.
@@ -132,7 +132,7 @@ async fn redirects_are_not_followed() {
             location: Some(elsewhere.url().to_owned()),
             ..FaultyAnswer::default()
         };
-        stage.amplitude.order(Fault::Answer(redirect), 1);
+        stage.amplitude.inject(Fault::Answer(redirect), 1);
         let refusal = Refusal { code: "not_amplitude", named: "a redirect", status: Some(status), attempts: 1 };
         expect_refusal(&stage, &refusal).await;
     }
@@ -149,7 +149,7 @@ async fn transient_fault_is_retried_without_duplicates() {
         (Fault::answer(503), 1),
         (Fault::answer(504), 1),
         (Fault::answer(503), 2),
-        (answer_with_text(502, "<html>hidden</html>"), 1),
+        (text_answer(502, "<html>hidden</html>"), 1),
         // Ingested, although the response says or suggests otherwise: the second attempt is a repeat.
         (ingested(500), 1),
         (Fault::Cut { ingest: false }, 1),
@@ -161,15 +161,15 @@ async fn transient_fault_is_retried_without_duplicates() {
     ] {
         let event = stripe::new_event("charge.succeeded");
         let before = stage.amplitude.requests();
-        stage.amplitude.order(fault.clone(), times);
+        stage.amplitude.inject(fault.clone(), times);
         let answer = stage.deliver(&event).await;
         answer.expect_forwarded();
-        stage.amplitude.the(&event);
+        stage.amplitude.accepted(&event);
         let attempts = u64::from(times) + 1;
         assert_eq!(stage.amplitude.requests() - before, attempts, "{fault:?}");
         let line = stage.function.line_of(&event, 1).await;
         assert_eq!((&line["attempts"], &line["amplitude_code"]), (&json!(attempts), &json!(200)), "{fault:?}");
-        hides_everything(&stage, &answer);
+        expect_no_secrets(&stage, &answer);
     }
 }
 
@@ -181,7 +181,7 @@ async fn broken_connection_is_retried_immediately() {
     stage.deliver(&stripe::new_event("charge.succeeded")).await.expect_forwarded();
     let mut fastest = Duration::MAX;
     for _ in 0..5 {
-        stage.amplitude.order(Fault::Cut { ingest: false }, 1);
+        stage.amplitude.inject(Fault::Cut { ingest: false }, 1);
         let event = stripe::new_event("charge.succeeded");
         stage.deliver(&event).await.expect_forwarded();
         let line = stage.function.line_of(&event, 1).await;
@@ -200,7 +200,7 @@ async fn persistent_fault_is_502_after_three_attempts() {
         (Fault::answer(503), Some(503), 3, "amplitude_unavailable", "503"),
         (Fault::Cut { ingest: false }, None, 4, "amplitude_connection_broken", ""),
     ] {
-        stage.amplitude.order(fault, u32::try_from(attempts).unwrap());
+        stage.amplitude.inject(fault, u32::try_from(attempts).unwrap());
         let elapsed = expect_refusal(&stage, &Refusal { code, named, status, attempts }).await;
         assert!(elapsed < Duration::from_millis(4500), "{elapsed:?}");
     }
@@ -210,19 +210,19 @@ async fn persistent_fault_is_502_after_three_attempts() {
 #[tokio::test]
 async fn hung_attempt_is_retried() {
     let stage = Stage::start().await;
-    stage.amplitude.order(Fault::Hang { milliseconds: 10_000, ingest: true }, 1);
+    stage.amplitude.inject(Fault::Hang { milliseconds: 10_000, ingest: true }, 1);
     let event = stripe::new_event("charge.succeeded");
     let start = Instant::now();
     stage.deliver(&event).await.expect_forwarded();
     assert!(start.elapsed() < Duration::from_millis(4500), "{:?}", start.elapsed());
-    stage.amplitude.the(&event);
+    stage.amplitude.accepted(&event);
     assert_eq!(stage.function.line_of(&event, 1).await["attempts"], 2);
 }
 
 #[tokio::test]
 async fn hung_amplitude_is_502_within_the_deadline() {
     let stage = Stage::start().await;
-    stage.amplitude.order(Fault::Hang { milliseconds: 60_000, ingest: false }, 10);
+    stage.amplitude.inject(Fault::Hang { milliseconds: 60_000, ingest: false }, 10);
     let start = Instant::now();
     let event = stripe::new_event("charge.succeeded");
     stage.deliver(&event).await.expect_code(502, "failed", "amplitude_timeout");
@@ -236,7 +236,7 @@ async fn hung_amplitude_is_502_within_the_deadline() {
 async fn parameter_store_and_amplitude_share_one_deadline() {
     let stage = Stage::start().await;
     stage.store.fail_next(StoreFault::Throttled, 2);
-    stage.amplitude.order(Fault::Hang { milliseconds: 60_000, ingest: false }, 10);
+    stage.amplitude.inject(Fault::Hang { milliseconds: 60_000, ingest: false }, 10);
     let start = Instant::now();
     stage.deliver(&stripe::new_event("charge.succeeded")).await.expect(502, "failed");
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
@@ -245,14 +245,15 @@ async fn parameter_store_and_amplitude_share_one_deadline() {
 #[tokio::test]
 async fn refused_connection_is_502() {
     let store = ParameterStore::start_with_shop().await;
-    let stage = Stage::of(store, Amplitude::nowhere(), &[]).await;
+    let stage = Stage::from_parts(store, Amplitude::unreachable(), &[]).await;
     let refusal = Refusal { code: "amplitude_unreachable", named: "", status: None, attempts: 4 };
     expect_refusal(&stage, &refusal).await;
 }
 
 #[tokio::test]
 async fn untrusted_certificate_is_502_with_the_remedy() {
-    let stage = Stage::of(ParameterStore::start_with_shop().await, Amplitude::start_with_tls().await, &[]).await;
+    let stage =
+        Stage::from_parts(ParameterStore::start_with_shop().await, Amplitude::start_with_tls().await, &[]).await;
     let refusal = Refusal { code: "amplitude_untrusted", named: "EXTRA_CA_FILE", status: None, attempts: 1 };
     expect_refusal(&stage, &refusal).await;
 }
@@ -260,9 +261,10 @@ async fn untrusted_certificate_is_502_with_the_remedy() {
 #[tokio::test]
 async fn extra_ca_file_is_trusted() {
     let amplitude = Amplitude::start_with_tls().await;
-    let authority = amplitude.authority();
-    let stage = Stage::of(ParameterStore::start_with_shop().await, amplitude, &[("EXTRA_CA_FILE", &authority)]).await;
+    let authority = amplitude.ca_file();
+    let stage =
+        Stage::from_parts(ParameterStore::start_with_shop().await, amplitude, &[("EXTRA_CA_FILE", &authority)]).await;
     let event = stripe::new_event("charge.succeeded");
     stage.deliver(&event).await.expect_forwarded();
-    stage.amplitude.the(&event);
+    stage.amplitude.accepted(&event);
 }

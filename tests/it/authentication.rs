@@ -165,7 +165,7 @@ async fn moving_the_dot_of_the_signed_text_is_refused() {
 /// a new signature.
 #[tokio::test]
 async fn replay_after_the_tolerance_is_refused() {
-    let stage = Stage::with(&[("SIGNATURE_TOLERANCE_SECONDS", "60")]).await;
+    let stage = Stage::with_variables(&[("SIGNATURE_TOLERANCE_SECONDS", "60")]).await;
     let (body, now) = (small_body(), stripe::now());
     for (time, code) in [
         (now - 3600, "timestamp_too_old"),
@@ -215,7 +215,7 @@ const GROWTH: u64 = 1024;
 async fn strangers_cannot_exhaust_memory() {
     // As on Managed Instances. Otherwise the runtime sets an environment variable for each invocation, and glibc keeps
     // all former values of a variable, 150 bytes each.
-    let stage = Stage::with(&[("AWS_LAMBDA_MAX_CONCURRENCY", "2")]).await;
+    let stage = Stage::with_variables(&[("AWS_LAMBDA_MAX_CONCURRENCY", "2")]).await;
     stage.deliver(&stripe::new_event("charge.succeeded")).await.expect_forwarded();
     let strangers: usize = std::env::var("STRANGERS").ok().and_then(|number| number.parse().ok()).unwrap_or(STRANGERS);
     let mut memory = Vec::new();

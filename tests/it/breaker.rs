@@ -63,14 +63,14 @@ async fn outage_delays_one_delivery_until_a_probe_succeeds() {
     queue.make_visible(&messages).await;
     while !setup.poll().await.is_empty() {}
     for event in &events {
-        stage.amplitude.the(event);
+        stage.amplitude.accepted(event);
     }
 }
 
 #[tokio::test]
 async fn only_one_concurrent_delivery_probes() {
     const AT_ONCE: usize = 8;
-    let setup = QueueStage::with(100, &[("AWS_LAMBDA_MAX_CONCURRENCY", &AT_ONCE.to_string())], &[]).await;
+    let setup = QueueStage::with_variables(100, &[("AWS_LAMBDA_MAX_CONCURRENCY", &AT_ONCE.to_string())], &[]).await;
     let stage = &setup.stage;
     let deliver = async || {
         let events: Vec<Value> = (0..AT_ONCE).map(|_| stripe::new_event("charge.succeeded")).collect();
@@ -93,7 +93,7 @@ async fn first_delivery_of_a_process_is_fast_in_an_outage() {
     // Connections are accepted but never answered.
     let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let url = format!("http://{}/2/httpapi", silent.local_addr().unwrap());
-    let setup = QueueStage::with(100, &[("WARM_PROJECTS", SHOP), ("AMPLITUDE_URL", &url)], &[]).await;
+    let setup = QueueStage::with_variables(100, &[("WARM_PROJECTS", SHOP), ("AMPLITUDE_URL", &url)], &[]).await;
     setup.stage.function.line_with("warm-up of the connection to Amplitude took too long").await;
     let start = Instant::now();
     let answer = setup.stage.deliver(&stripe::new_event("charge.succeeded")).await;

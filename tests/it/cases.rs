@@ -23,7 +23,7 @@ fn event(case: &str, file: &str) -> Value {
 async fn stage(settings: &Value) -> Stage {
     let store = ParameterStore::start_with_shop().await;
     store.put(&format!("{SHOP}/settings"), &settings.to_string()).await;
-    Stage::of(store, Amplitude::start().await, &[]).await
+    Stage::from_parts(store, Amplitude::start().await, &[]).await
 }
 
 async fn deliver_all(stage: &Stage, events: &[Value]) {
@@ -61,13 +61,13 @@ async fn canceled_refund_is_added_back() {
 #[tokio::test]
 async fn failed_refund_is_added_back_once() {
     const CASE: &str = "refund-failed-two-versions";
-    let told = ["event", "same-event-account-version", "refund.failed-account-version"];
+    let files = ["event", "same-event-account-version", "refund.failed-account-version"];
     for order in [[0, 1, 2], [2, 0, 1], [1, 2, 0]] {
         let stage = stage(&negative_revenue()).await;
         deliver_all(&stage, &[payment(), event("refund-canceled", "charge.refunded")]).await;
-        deliver_all(&stage, &order.map(|index| event(CASE, told[index]))).await;
+        deliver_all(&stage, &order.map(|index| event(CASE, files[index]))).await;
         assert_eq!(revenue(&stage), 2500, "{order:?}");
-        assert_eq!(stage.amplitude.with_insert_id("re_A1:reversed").event["revenue"], 10);
+        assert_eq!(stage.amplitude.accepted_with_insert_id("re_A1:reversed").event["revenue"], 10);
     }
 }
 
@@ -88,7 +88,7 @@ async fn zero_amount_needs_no_rate() {
     let stage = stage(&read(CASE, "settings")).await;
     let (invoice, payment) = (event(CASE, "event"), event(CASE, "pi-zero"));
     deliver_all(&stage, &[invoice.clone(), payment]).await;
-    let properties = &stage.amplitude.the(&invoice).event["event_properties"];
+    let properties = &stage.amplitude.accepted(&invoice).event["event_properties"];
     assert_eq!((&properties["normalized_total"], &properties["normalized_currency"]), (&json!(0), &json!("USD")));
     assert_eq!(properties["normalized_original_currency"], "GBP");
     let mut unpaid = invoice;
@@ -106,7 +106,7 @@ async fn metadata_keys_may_contain_dots() {
     let answer = by_key.deliver(&first).await;
     answer.expect_forwarded();
     assert_eq!(answer.body["user_id_from"], "metadata.user.id");
-    let kept = by_key.amplitude.the(&first).event;
+    let kept = by_key.amplitude.accepted(&first).event;
     assert_eq!(
         (&kept["user_id"], &kept["event_properties"]["stripe_user_id_from"]),
         (&json!("user_7"), &json!("metadata.user.id"))
@@ -121,7 +121,7 @@ async fn metadata_keys_may_contain_dots() {
     ] {
         let dropping = stage(&settings).await;
         dropping.deliver(&second).await.expect_forwarded();
-        let metadata = &dropping.amplitude.the(&second).event["event_properties"]["metadata"];
+        let metadata = &dropping.amplitude.accepted(&second).event["event_properties"]["metadata"];
         assert_eq!(metadata, &json!({"user_id": "user_7"}), "{settings}");
     }
     // A pattern that can match nothing is an error, because its author believes that something is removed.
@@ -138,7 +138,7 @@ async fn customer_account_counts_as_customer() {
     for (file, device) in [("event", "stripe-pi_A1"), ("invoice", "stripe-acct_C1"), ("invoice2", "stripe-acct_C1")] {
         let event = event(CASE, file);
         stage.deliver(&event).await.expect_forwarded();
-        let kept = stage.amplitude.the(&event).event;
+        let kept = stage.amplitude.accepted(&event).event;
         assert_eq!((&kept["user_id"], &kept["device_id"]), (&json!("acct_C1"), &json!(device)), "{file}");
         assert_eq!(kept["event_properties"]["stripe_user_id_from"], "customer");
     }
@@ -150,7 +150,7 @@ async fn payment_without_an_amount_is_marked() {
     let mut event = stripe::new_event("payment_intent.succeeded");
     event["data"]["object"].as_object_mut().unwrap().remove("amount_received");
     stage.deliver(&event).await.expect_forwarded();
-    let kept = stage.amplitude.the(&event).event;
+    let kept = stage.amplitude.accepted(&event).event;
     assert_eq!((kept.get("revenue"), &kept["event_properties"]["normalized_revenue_unknown"]), (None, &json!(true)));
     let line = stage.function.line_of(&event, 1).await;
     assert_eq!((&line["unknown_revenue"], &line["level"]), (&json!(1), &json!("WARN")));
@@ -195,12 +195,12 @@ async fn subscription_events_belong_to_one_user() {
         let store = ParameterStore::start_with_shop().await;
         store.put(&format!("{SHOP}/settings"), &settings.to_string()).await;
         store.put(&format!("{SHOP}/stripe-api-key"), key).await;
-        let stage = Stage::of(store, Amplitude::start().await, &[("STRIPE_API_URL", stripe.url())]).await;
+        let stage = Stage::from_parts(store, Amplitude::start().await, &[("STRIPE_API_URL", stripe.url())]).await;
         for file in ["event", "charge.succeeded", "checkout", "invoice.paid"] {
             let mut event = event(CASE, file);
             event["livemode"] = true.into();
             stage.deliver(&event).await.expect_forwarded();
-            assert_eq!(stage.amplitude.the(&event).event["user_id"], "user_7", "{path} {file}");
+            assert_eq!(stage.amplitude.accepted(&event).event["user_id"], "user_7", "{path} {file}");
         }
     }
 }
@@ -210,7 +210,7 @@ async fn omitted_invoice_lines_are_reported() {
     let stage = stage(&json!({})).await;
     let event = event("invoice-of-24-lines", "event");
     stage.deliver(&event).await.expect_forwarded();
-    let properties = &stage.amplitude.the(&event).event["event_properties"];
+    let properties = &stage.amplitude.accepted(&event).event["event_properties"];
     assert_eq!((&properties["products_incomplete"], &properties["product_ids"][9]), (&json!(true), &json!("prod_9")));
 }
 
@@ -219,6 +219,6 @@ async fn product_name_is_independent_of_proration_dates() {
     let stage = stage(&json!({})).await;
     let event = event("proration-lines", "event");
     stage.deliver(&event).await.expect_forwarded();
-    let properties = &stage.amplitude.the(&event).event["event_properties"];
+    let properties = &stage.amplitude.accepted(&event).event["event_properties"];
     assert_eq!(properties["product_names"], json!(["Basic", "Plus"]));
 }

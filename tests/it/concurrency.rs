@@ -15,10 +15,10 @@ const AT_ONCE: usize = 8;
 
 #[tokio::test]
 async fn concurrent_deliveries_share_one_load() {
-    let stage = Stage::with(&[("AWS_LAMBDA_MAX_CONCURRENCY", &AT_ONCE.to_string())]).await;
+    let stage = Stage::with_variables(&[("AWS_LAMBDA_MAX_CONCURRENCY", &AT_ONCE.to_string())]).await;
     let delay = Duration::from_secs(1);
     let milliseconds = u64::try_from(delay.as_millis()).unwrap();
-    stage.amplitude.order(Fault::Delay { milliseconds }, u32::try_from(AT_ONCE).unwrap());
+    stage.amplitude.inject(Fault::Delay { milliseconds }, u32::try_from(AT_ONCE).unwrap());
     let events: Vec<Value> = (0..AT_ONCE).map(|_| stripe::new_event("charge.succeeded")).collect();
     let start = Instant::now();
     let answers = join_all(events.iter().map(|event| stage.deliver(event))).await;
@@ -28,7 +28,7 @@ async fn concurrent_deliveries_share_one_load() {
     }
     assert_eq!(stage.store.calls(), 1);
     for event in &events {
-        stage.amplitude.the(event);
+        stage.amplitude.accepted(event);
     }
     // One after the other, they would take 8 s.
     assert!((delay..delay * 4).contains(&elapsed), "{elapsed:?}");
@@ -36,7 +36,7 @@ async fn concurrent_deliveries_share_one_load() {
 
 #[tokio::test]
 async fn failed_load_is_shared() {
-    let stage = Stage::with(&[("AWS_LAMBDA_MAX_CONCURRENCY", &AT_ONCE.to_string())]).await;
+    let stage = Stage::with_variables(&[("AWS_LAMBDA_MAX_CONCURRENCY", &AT_ONCE.to_string())]).await;
     stage.store.fail(StoreFault::Hang);
     let start = Instant::now();
     let events: Vec<Value> = (0..AT_ONCE).map(|_| stripe::new_event("charge.succeeded")).collect();
@@ -52,7 +52,7 @@ async fn failed_load_is_shared() {
 /// The first wrong signature triggers the refresh; the others wait for it rather than be refused with the old secret.
 #[tokio::test]
 async fn new_secret_works_for_concurrent_deliveries() {
-    let stage = Stage::with(&[("AWS_LAMBDA_MAX_CONCURRENCY", &AT_ONCE.to_string())]).await;
+    let stage = Stage::with_variables(&[("AWS_LAMBDA_MAX_CONCURRENCY", &AT_ONCE.to_string())]).await;
     stage.deliver(&stripe::new_event("charge.succeeded")).await.expect_forwarded();
     stage.store.put(&format!("{SHOP}/stripe-signing-secret"), "whsec_new").await;
     let requests: Vec<Request> = (0..AT_ONCE)
@@ -66,7 +66,7 @@ async fn new_secret_works_for_concurrent_deliveries() {
 
 #[tokio::test]
 async fn concurrent_wrong_signatures_do_no_harm() {
-    let stage = Stage::with(&[("AWS_LAMBDA_MAX_CONCURRENCY", &AT_ONCE.to_string())]).await;
+    let stage = Stage::with_variables(&[("AWS_LAMBDA_MAX_CONCURRENCY", &AT_ONCE.to_string())]).await;
     let requests: Vec<(Request, bool)> = (0..4 * AT_ONCE)
         .map(|number| {
             let right = number % 2 == 0;

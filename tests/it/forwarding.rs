@@ -63,7 +63,7 @@ async fn every_type_arrives_through_a_function_url() {
 /// Sends bodies as text, then as Base64.
 async fn every_type_arrives(gateway: Gateway) {
     for base64 in [false, true] {
-        let stage = Stage::with(&[("WARM_PROJECTS", SHOP)]).await;
+        let stage = Stage::with_variables(&[("WARM_PROJECTS", SHOP)]).await;
         for (number, (event_type, user, device)) in EXPECTED.into_iter().enumerate() {
             let context = format!("{event_type} through {gateway:?}, in Base64: {base64}");
             // As in the file, including white space: the signature covers bytes.
@@ -142,7 +142,7 @@ async fn body_is_verified_byte_for_byte() {
             let mut request = Request::signed(SHOP, SECRET, body);
             request.base64 = base64;
             stage.function.send(gateway, &request).await.expect_forwarded();
-            let kept = stage.amplitude.the(&event);
+            let kept = stage.amplitude.accepted(&event);
             // In this text, colons occur only between keys and values.
             assert_eq!(kept.event["event_properties"]["description"], event["data"]["object"]["description"]);
         }
@@ -164,7 +164,7 @@ async fn test_events_go_to_the_test_key() {
         let mut event = stripe::new_event("charge.succeeded");
         event["livemode"] = livemode;
         stage.deliver_to(project, secret, &event).await.expect_forwarded();
-        assert_eq!(stage.amplitude.the(&event).api_key, api_key, "{project}, livemode {}", event["livemode"]);
+        assert_eq!(stage.amplitude.accepted(&event).api_key, api_key, "{project}, livemode {}", event["livemode"]);
     }
 }
 
@@ -176,7 +176,7 @@ async fn parameter_values_are_trimmed() {
     stage.store.put("padded/settings", "\n{\"amplitude_region\": \"eu\"}\n").await;
     let event = stripe::new_event("charge.succeeded");
     stage.deliver_to("padded", "whsec_padded", &event).await.expect_forwarded();
-    assert_eq!(stage.amplitude.the(&event).api_key, "key-of-padded");
+    assert_eq!(stage.amplitude.accepted(&event).api_key, "key-of-padded");
 }
 
 /// Ensures that [`every_type_arrives_through_an_http_api`] and its siblings cover every type.

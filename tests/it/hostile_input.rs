@@ -16,14 +16,14 @@ use crate::harness::{SECRET, SHOP, Stage, hostile, queue, stripe};
 const IN_TIME: Duration = Duration::from_secs(15);
 
 /// Lambda's limit for the payload of an invocation, in bytes.
-const LARGEST_INVOCATION: usize = 6 * 1024 * 1024;
+const MAX_INVOCATION_BYTES: usize = 6 * 1024 * 1024;
 
 /// The memory limit of the process in KiB, out of the 128 MB that it has when deployed.
 const MEMORY: u64 = 110_000_000 / 1024;
 
 /// Lambda's limit for a batch from the queue, and SQS's for a message including its attributes, in bytes.
-const LARGEST_BATCH: usize = 6_000_000;
-const LARGEST_MESSAGE: usize = 1024 * 1024 - 4096;
+const MAX_BATCH_BYTES: usize = 6_000_000;
+const MAX_MESSAGE_BYTES: usize = 1024 * 1024 - 4096;
 
 /// Sends a request, and checks that the answer arrives in time and that the next event is delivered. `what` is for
 /// messages.
@@ -62,14 +62,14 @@ async fn send_changed(stage: &Stage, request: &Request, change: impl Fn(&mut Val
 }
 
 /// No unauthenticated request may cause an error of the function, or appear in its log.
-fn expect_quiet(stage: &Stage) {
+fn expect_no_errors_logged(stage: &Stage) {
     let output = stage.function.output();
     assert!(!output.contains("ERROR") && !output.contains("guest"), "{output}");
 }
 
 /// A stage whose function logs everything that it can.
-async fn loud() -> Stage {
-    Stage::with(&[("RUST_LOG", "trace")]).await
+async fn verbose_stage() -> Stage {
+    Stage::with_variables(&[("RUST_LOG", "trace")]).await
 }
 
 fn new_request() -> Request {
@@ -78,7 +78,7 @@ fn new_request() -> Request {
 
 #[tokio::test]
 async fn unknown_invocation_is_answered_without_details() {
-    let stage = loud().await;
+    let stage = verbose_stage().await;
     for payload in [
         json!({}),
         json!(null),
@@ -99,7 +99,7 @@ async fn unknown_invocation_is_answered_without_details() {
         assert_eq!(answer.body["code"], "unreadable_request");
         stage.deliver(&stripe::new_event("charge.succeeded")).await.expect_forwarded();
     }
-    expect_quiet(&stage);
+    expect_no_errors_logged(&stage);
 }
 
 #[tokio::test]
@@ -133,7 +133,7 @@ async fn numbers_out_of_range_are_refused_or_carry_no_revenue() {
         let body = with_amount("payment_intent.succeeded", number);
         send(&stage, number, &signed(body.clone())).await.expect_forwarded();
         let event: Value = serde_json::from_str(&body).unwrap();
-        assert_eq!(stage.amplitude.the(&event).event.get("revenue"), None, "{number}");
+        assert_eq!(stage.amplitude.accepted(&event).event.get("revenue"), None, "{number}");
     }
     // Values outside a float's range appear in Stripe's own text only.
     let digits = "9".repeat(400);
@@ -141,7 +141,7 @@ async fn numbers_out_of_range_are_refused_or_carry_no_revenue() {
         let body = with_amount("payment_intent.succeeded", number);
         send(&stage, number, &signed(body.clone())).await.expect_forwarded();
         let event: Value = serde_json::from_str(&body.replace(number, "null")).unwrap();
-        let kept = stage.amplitude.the(&event).event;
+        let kept = stage.amplitude.accepted(&event).event;
         assert_eq!(kept.get("revenue"), None, "{number}");
         assert_eq!(kept["event_properties"]["amount_received"], number);
         assert_eq!(kept["event_properties"].get("normalized_amount_received"), None);
@@ -152,7 +152,7 @@ async fn numbers_out_of_range_are_refused_or_carry_no_revenue() {
     // As large as an integer gets, and exact: Amplitude reads the digits as written.
     let body = with_amount("payment_intent.succeeded", "9223372036854775807");
     send(&stage, "i64::MAX", &signed(body.clone())).await.expect_forwarded();
-    let kept = stage.amplitude.the(&serde_json::from_str(&body).unwrap());
+    let kept = stage.amplitude.accepted(&serde_json::from_str(&body).unwrap());
     assert_eq!(kept.event["revenue"].as_f64(), Some(92_233_720_368_547_758.07));
 
     for created in
@@ -200,7 +200,7 @@ async fn last_duplicate_key_counts() {
         let answer = send(&stage, key, &request).await;
         answer.expect_forwarded();
         assert_eq!((&answer.body["event"], &answer.body["type"]), (&event["id"], &event["type"]), "{key}");
-        let kept = stage.amplitude.the(&event).event;
+        let kept = stage.amplitude.accepted(&event).event;
         assert_eq!(kept["event_type"], "[Stripe] charge.succeeded", "{key}");
         assert_eq!(kept["time"], event["created"].as_i64().unwrap() * 1000, "{key}");
         assert_eq!(kept["event_properties"]["id"], event["data"]["object"]["id"], "{key}");
@@ -268,7 +268,7 @@ async fn invalid_text_is_refused_and_unusual_text_forwarded() {
     event["data"]["object"]["metadata"] = json!({"user_id": "user_7", "@@": "@@"});
     let answer = send(&stage, "half a pair", &signed(event.to_string().replace("@@", r"cut \ud83d"))).await;
     answer.expect_forwarded();
-    let kept = stage.amplitude.the(&event).event;
+    let kept = stage.amplitude.accepted(&event).event;
     assert_eq!(kept["event_properties"]["metadata"]["cut \u{fffd}"], "cut \u{fffd}");
     assert!(kept["user_id"] == "user_7" && kept["revenue"].is_number(), "{kept:?}");
     // Also if it appears in the answer and in the log line.
@@ -286,7 +286,7 @@ async fn invalid_text_is_refused_and_unusual_text_forwarded() {
 #[tokio::test]
 async fn large_bodies_fit_into_memory() {
     let stage = Stage::start().await;
-    let largest_text = LARGEST_INVOCATION - 4096;
+    let largest_text = MAX_INVOCATION_BYTES - 4096;
     send(&stage, "6 MB of text", &signed(vec![b' '; largest_text])).await.expect_code(413, "refused", "body_too_large");
     let unsigned = Request::unsigned(SHOP, vec![b'['; largest_text]);
     send(&stage, "6 MB, unsigned", &unsigned).await.expect_code(413, "refused", "body_too_large");
@@ -309,7 +309,7 @@ async fn large_bodies_fit_into_memory() {
     }
     // The largest are sent twice: memory left from the first must not add up.
     let bodies = hostile::bodies();
-    let again = bodies.iter().filter(|(_, body)| body.len() > hostile::LARGEST - 100_000);
+    let again = bodies.iter().filter(|(_, body)| body.len() > hostile::MAX_BODY_BYTES - 100_000);
     for (what, body) in bodies.iter().chain(again) {
         // Sent like binary data through an HTTP API. With escaped quotation marks, some would exceed Lambda's limit.
         let request = Request { base64: true, ..signed(&**body) };
@@ -348,12 +348,12 @@ async fn largest_batches_fit_into_redeliverys_memory() {
         ("STRIPE_API_URL", &stripe_url),
     ])
     .await;
-    let large = hostile::units().into_iter().map(|(what, unit)| (what, unit, LARGEST_MESSAGE));
+    let large = hostile::units().into_iter().map(|(what, unit)| (what, unit, MAX_MESSAGE_BYTES));
     // A short number becomes a long one, and an event of this size keeps all of them.
     let growing = hostile::units().into_iter().filter(|(what, _)| *what == "many floats");
     for (what, unit, length) in large.chain(growing.map(|(what, unit)| (what, unit, 230_000))) {
         for project in [SHOP, "following"] {
-            let body = hostile::filled(&unit, length, hostile::MOST_VALUES);
+            let body = hostile::filled(&unit, length, hostile::MAX_VALUES);
             let message = |number: usize| {
                 json!({
                     "MessageId": number.to_string(),
@@ -364,7 +364,7 @@ async fn largest_batches_fit_into_redeliverys_memory() {
                 })
             };
             let length = queue::invocation(&[message(0)]).to_string().len();
-            let messages: Vec<_> = (0..LARGEST_BATCH / length).map(message).collect();
+            let messages: Vec<_> = (0..MAX_BATCH_BYTES / length).map(message).collect();
             let answer = redelivery.invoke(&queue::invocation(&messages)).await;
             let failed = answer.as_ref().map(|answer| answer["batchItemFailures"].as_array().unwrap().len());
             let expected = if project == SHOP { 0 } else { messages.len() };
@@ -475,7 +475,7 @@ async fn invalid_project_names_are_not_found() {
 
 #[tokio::test]
 async fn invalid_host_or_scheme_is_harmless() {
-    let stage = loud().await;
+    let stage = verbose_stage().await;
     for gateway in [Gateway::HttpApi, Gateway::RestApi] {
         for (host, scheme) in [
             ("[guest", "https"),
@@ -502,12 +502,12 @@ async fn invalid_host_or_scheme_is_harmless() {
     {
         answer.expect_forwarded();
     }
-    expect_quiet(&stage);
+    expect_no_errors_logged(&stage);
 }
 
 #[tokio::test]
 async fn invalid_query_is_harmless() {
-    let stage = loud().await;
+    let stage = verbose_stage().await;
     for query in ["a=<guest>", "\"", " ", "\u{e4}", "\0", "#", "%", "a=1&a=2", &"x".repeat(100_000)] {
         for answer in send_changed(&stage, &new_request(), |payload| {
             payload["rawQueryString"] = query.into();
@@ -526,12 +526,12 @@ async fn invalid_query_is_harmless() {
         request.path = format!("{}?{query}", request.path);
         stage.function.send(Gateway::FunctionUrl, &request).await.expect_forwarded();
     }
-    expect_quiet(&stage);
+    expect_no_errors_logged(&stage);
 }
 
 #[tokio::test]
 async fn invalid_header_is_harmless() {
-    let stage = loud().await;
+    let stage = verbose_stage().await;
     for gateway in Gateway::ALL {
         let request = new_request().header("X-Latin", "Gr\u{fc}\u{df}e");
         stage.function.send(gateway, &request).await.expect_forwarded();
@@ -564,12 +564,12 @@ async fn invalid_header_is_harmless() {
     {
         answer.expect_code(400, "refused", "signature_missing");
     }
-    expect_quiet(&stage);
+    expect_no_errors_logged(&stage);
 }
 
 #[tokio::test]
 async fn invalid_base64_body_is_refused() {
-    let stage = loud().await;
+    let stage = verbose_stage().await;
     for body in [stripe::new_event("charge.succeeded").to_string(), "guest".to_owned(), "\u{e4}".to_owned()] {
         let request = Request::signed(SHOP, "whsec_of_a_stranger", body);
         for answer in send_changed(&stage, &request, |payload| payload["isBase64Encoded"] = true.into()).await {
@@ -584,12 +584,12 @@ async fn invalid_base64_body_is_refused() {
     {
         answer.expect_code(400, "refused", "signature_mismatch");
     }
-    expect_quiet(&stage);
+    expect_no_errors_logged(&stage);
 }
 
 #[tokio::test]
 async fn invalid_path_is_not_found() {
-    let stage = loud().await;
+    let stage = verbose_stage().await;
     for path in [":99999999", "guest@/stripe/shop", "stripe/shop", "", &format!("/{}/stripe/shop", "a".repeat(70_000))]
     {
         let mut request = new_request();
@@ -598,5 +598,5 @@ async fn invalid_path_is_not_found() {
             answer.expect_code(404, "refused", "unknown_route");
         }
     }
-    expect_quiet(&stage);
+    expect_no_errors_logged(&stage);
 }

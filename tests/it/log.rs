@@ -3,7 +3,7 @@
 use amplitude_emulator::Fault;
 use serde_json::{Value, json};
 
-use crate::harness::amplitude::answer_with_json;
+use crate::harness::amplitude::json_answer;
 use crate::harness::gateway::{Gateway, Request};
 use crate::harness::parameter_store::Fault as StoreFault;
 use crate::harness::{API_KEY, SECRET, SHOP, Stage, stripe};
@@ -73,8 +73,8 @@ async fn refusal_is_logged_with_code_and_reason() {
 #[tokio::test]
 async fn log_has_one_line_per_request_and_no_secrets() {
     for level in [&[][..], &[("RUST_LOG", "trace")], &[("AWS_LAMBDA_LOG_LEVEL", "DEBUG")]] {
-        let stage = Stage::with(level).await;
-        let (requests, signatures) = everything_happens(&stage).await;
+        let stage = Stage::with_variables(level).await;
+        let (requests, signatures) = send_everything(&stage).await;
 
         let lines = stage.function.request_lines(requests).await;
         let output = stage.function.output();
@@ -117,7 +117,7 @@ async fn log_has_one_line_per_request_and_no_secrets() {
 }
 
 /// Returns the number of requests and the signatures that were used.
-async fn everything_happens(stage: &Stage) -> (usize, Vec<String>) {
+async fn send_everything(stage: &Stage) -> (usize, Vec<String>) {
     let mut requests = Vec::new();
     for event_type in stripe_amplitude::stripe::event_types::TYPES {
         requests.push(Request::signed(SHOP, SECRET, stripe::sample_bytes(event_type)));
@@ -159,13 +159,13 @@ async fn everything_happens(stage: &Stage) -> (usize, Vec<String>) {
     let words = json!({"code": 400, "error": "hidden user_42 jenny.rosen@example.com", "missing_field": API_KEY});
     for fault in [
         Fault::InvalidApiKey,
-        answer_with_json(400, words.clone()),
-        answer_with_json(418, words),
+        json_answer(400, words.clone()),
+        json_answer(418, words),
         Fault::answer(429),
         Fault::Cut { ingest: true },
         Fault::CutBody { ingest: true },
     ] {
-        stage.amplitude.order(fault, 1);
+        stage.amplitude.inject(fault, 1);
         stage.deliver(&stripe::new_event("charge.succeeded")).await;
         sent += 1;
     }

@@ -83,7 +83,7 @@ async fn all_outcomes(stage: &Stage) -> usize {
     let both = stripe::sign(SECRET, now, body.as_bytes()) + ",v1=" + &"0".repeat(64);
     stage.send(&Request::with_signature(SHOP, &both, body.clone())).await.expect_forwarded();
     stage.send(&Request::unsigned(SHOP, body)).await.expect(400, "refused");
-    stage.amplitude.order(Fault::answer(400), 1);
+    stage.amplitude.inject(Fault::answer(400), 1);
     stage.deliver(&stripe::new_event("charge.succeeded")).await.expect(502, "failed");
     stage.store.put_project("unreadable", SECRET, API_KEY).await;
     stage.store.fail_next(StoreFault::Denied, 1);

@@ -48,8 +48,8 @@ async fn delivery_without_old_values_fails_until_the_fault_ends() {
         assert!(start.elapsed() < Duration::from_millis(3500), "{fault:?}: {:?}", start.elapsed());
         assert_eq!(stage.store.calls() - before, calls, "{fault:?}");
         let line: Value = serde_json::from_str(&stage.function.line_with(named).await).unwrap();
-        let told = (&line["outcome"], &line["code"], &line["reason"]);
-        assert_eq!(told, (&json!("failed"), &json!(code), &answer.body["reason"]), "the request's log line has it");
+        let logged = (&line["outcome"], &line["code"], &line["reason"]);
+        assert_eq!(logged, (&json!("failed"), &json!(code), &answer.body["reason"]), "the request's log line has it");
         assert_eq!(stage.function.output().matches(named).count(), 1, "and no other line has it");
     }
     assert!(!stage.function.output().contains("arn:"));
@@ -101,14 +101,14 @@ async fn old_values_survive_an_outage() {
 }
 
 async fn old_values_survive(fault: Fault) {
-    let stage = Stage::with(&[("PARAMETER_TTL_SECONDS", "1")]).await;
+    let stage = Stage::with_variables(&[("PARAMETER_TTL_SECONDS", "1")]).await;
     let deliver = async || {
         let start = Instant::now();
         let event = stripe::new_event("charge.succeeded");
         stage.deliver(&event).await.expect_forwarded();
         // Half a second for Parameter Store; the rest allows for a busy machine.
         assert!(start.elapsed() < Duration::from_millis(2500), "{:?}", start.elapsed());
-        stage.amplitude.the(&event).api_key
+        stage.amplitude.accepted(&event).api_key
     };
     deliver().await;
     stage.store.fail(fault);

@@ -32,8 +32,8 @@ fn sent(object: Value) -> Value {
     let project = "demo".parse().unwrap();
     let settings = Settings::default();
     let context = Context { project: &project, source: None, settings: &settings, has_test_key: false, objects: None };
-    let nobody = Resolved { user: None, products: None };
-    let Ok(translation) = translate(Event::parse(&body).unwrap(), nobody, &context, &mut |_, _| {}) else {
+    let unresolved = Resolved { user: None, products: None };
+    let Ok(translation) = translate(Event::parse(&body).unwrap(), unresolved, &context, &mut |_, _| {}) else {
         panic!("no rate is needed")
     };
     serde_json::to_value(translation.event).unwrap()["event_properties"].take()

@@ -69,7 +69,7 @@ async fn strangers_cause_a_bounded_number_of_calls() {
 async fn strangers_cannot_block_a_warm_project() {
     let store = ParameterStore::start_with_shop().await;
     store.fail(Fault::Down);
-    let stage = Stage::of(store, Amplitude::start().await, &[("WARM_PROJECTS", SHOP)]).await;
+    let stage = Stage::from_parts(store, Amplitude::start().await, &[("WARM_PROJECTS", SHOP)]).await;
     stage.function.line_with("warm-up failed").await;
     let stranger = async |number: usize| {
         let name = format!("stranger-{number}-{}", stripe::now());
@@ -89,7 +89,7 @@ async fn strangers_cannot_block_a_warm_project() {
 
 #[tokio::test]
 async fn signed_answers_report_projects_that_are_not_warm() {
-    let stage = Stage::with(&[("WARM_PROJECTS", "warm,other")]).await;
+    let stage = Stage::with_variables(&[("WARM_PROJECTS", "warm,other")]).await;
     stage.store.put_project("warm", "whsec_warm", API_KEY).await;
     let mut ignored = stripe::new_event("charge.succeeded");
     ignored["type"] = "customer.created".into();
@@ -159,7 +159,7 @@ async fn secrets_label_is_put_on_its_events() {
     for (secret, label) in [("whsec_us", Some("us")), ("whsec_eu", Some("eu")), ("whsec_plain", None)] {
         let event = stripe::new_event("charge.succeeded");
         stage.deliver_to("labelled", secret, &event).await.expect_forwarded();
-        let source = stage.amplitude.the(&event).event["event_properties"].get("stripe_source").cloned();
+        let source = stage.amplitude.accepted(&event).event["event_properties"].get("stripe_source").cloned();
         assert_eq!(source, label.map(Into::into), "{secret}");
     }
     // A project with labeled secrets only.
@@ -181,7 +181,7 @@ async fn parameters_are_read_from_all_pages() {
     for number in [0, 9, 10, 23] {
         let event = stripe::new_event("charge.succeeded");
         stage.deliver_to("many", &format!("whsec_of_account_{number}"), &event).await.expect_forwarded();
-        let kept = stage.amplitude.the(&event);
+        let kept = stage.amplitude.accepted(&event);
         assert_eq!(kept.event["event_properties"]["stripe_source"], format!("account-{number}"));
     }
     assert_eq!(stage.store.calls(), 3, "25 parameters are three pages");
@@ -199,7 +199,7 @@ async fn unknown_parameter_is_named_in_a_warning() {
 
 #[tokio::test]
 async fn removed_project_is_unknown_after_the_time_to_live() {
-    let stage = Stage::with(&[("PARAMETER_TTL_SECONDS", "1")]).await;
+    let stage = Stage::with_variables(&[("PARAMETER_TTL_SECONDS", "1")]).await;
     stage.deliver(&stripe::new_event("charge.succeeded")).await.expect_forwarded();
     stage.store.delete(&format!("{SHOP}/stripe-signing-secret")).await;
     stage.store.delete(&format!("{SHOP}/amplitude-api-key")).await;

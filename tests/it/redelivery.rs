@@ -7,10 +7,10 @@ use amplitude_emulator::{Endpoint, Fault, FaultyAnswer};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::harness::amplitude::answer_with_json;
+use crate::harness::amplitude::json_answer;
 use crate::harness::lambda::Function;
 use crate::harness::parameter_store::{Fault as AwsFault, ParameterStore};
-use crate::harness::queue::{self, Handed, QueueStage};
+use crate::harness::queue::{self, ProcessedMessage, QueueStage};
 use crate::harness::{API_KEY, SECRET, SHOP, eventually, stripe};
 
 /// The time limit for an answer: 4.5 s, plus an allowance for a busy machine.
@@ -31,9 +31,9 @@ impl QueueStage {
     /// Processes batches until the queue is empty, and checks that none fails.
     async fn drain(&self) {
         loop {
-            let handed = self.poll().await;
-            assert!(handed.iter().all(|handed| !handed.failed), "{handed:?}\n{}", self.redelivery.output());
-            if handed.is_empty() {
+            let processed = self.poll().await;
+            assert!(processed.iter().all(|processed| !processed.failed), "{processed:?}\n{}", self.redelivery.output());
+            if processed.is_empty() {
                 assert_eq!(self.queue.len().await, 0);
                 return;
             }
@@ -47,8 +47,8 @@ impl QueueStage {
     }
 }
 
-fn failed(handed: &[Handed]) -> Vec<bool> {
-    handed.iter().map(|handed| handed.failed).collect()
+fn failed(processed: &[ProcessedMessage]) -> Vec<bool> {
+    processed.iter().map(|processed| processed.failed).collect()
 }
 
 /// The attributes of a message: names, and values with their types.
@@ -76,7 +76,7 @@ async fn failed_deliveries_are_deferred_and_arrive_once() {
         stage.amplitude.fail(fault);
         for (project, secret) in [(SHOP, SECRET), ("other", "whsec_other")] {
             // Each by a process that has not seen the outage yet.
-            stage.function.kill_and_start_again();
+            stage.function.kill_and_restart();
             let event = stripe::new_event("payment_intent.succeeded");
             let start = Instant::now();
             let answer = stage.deliver_to(project, secret, &event).await;
@@ -95,13 +95,13 @@ async fn failed_deliveries_are_deferred_and_arrive_once() {
     assert_eq!(in_between, 2, "those that were ingested before the hang");
     assert_eq!(queue.len().await, 12);
 
-    let handed = setup.poll().await;
-    assert_eq!(handed.len(), 10);
+    let processed = setup.poll().await;
+    assert_eq!(processed.len(), 10);
     assert_eq!(stage.amplitude.batch_requests(), 2, "one per project");
     setup.drain().await;
     assert_eq!(stage.amplitude.batch_requests(), 4);
     for (event, project) in &events {
-        let kept = stage.amplitude.the(event);
+        let kept = stage.amplitude.accepted(event);
         assert_eq!(kept.api_key, if *project == SHOP { API_KEY } else { "other-key" });
         let line = redelivery.line_of(event, 1).await;
         assert_eq!((&line["outcome"], &line["project"]), (&json!("forwarded"), &json!(project)));
@@ -122,7 +122,7 @@ async fn message_has_the_signed_body_and_attributes() {
     let body = serde_json::to_string_pretty(&event).unwrap();
     for (secret, source) in [(SECRET, None), ("whsec_germany", Some("germany"))] {
         // A process that has not seen the outage yet.
-        setup.stage.function.kill_and_start_again();
+        setup.stage.function.kill_and_restart();
         let before = stripe::now();
         let request = crate::harness::gateway::Request::signed(SHOP, secret, body.clone());
         let answer = setup.stage.send(&request).await;
@@ -148,13 +148,13 @@ async fn message_has_the_signed_body_and_attributes() {
         setup.drain().await;
         setup.stage.amplitude.fail(Fault::answer(503));
     }
-    let kept = setup.stage.amplitude.the(&event);
+    let kept = setup.stage.amplitude.accepted(&event);
     assert_eq!(kept.event["event_properties"]["description"], "Schnürsenkel 👟");
 }
 
 #[tokio::test]
 async fn queue_delivery_queues_every_selected_event() {
-    let setup = QueueStage::with(100, &[("DELIVERY", "queue")], &[]).await;
+    let setup = QueueStage::with_variables(100, &[("DELIVERY", "queue")], &[]).await;
     let stage = &setup.stage;
     stage.store.put(&format!("{SHOP}/stripe-signing-secret/germany"), "whsec_germany").await;
     let event = stripe::new_event("payment_intent.succeeded");
@@ -173,7 +173,7 @@ async fn queue_delivery_queues_every_selected_event() {
     assert_eq!(message["MessageAttributes"]["code"]["StringValue"], "delivery_queue");
     setup.queue.make_visible(&messages).await;
     setup.drain().await;
-    assert_eq!(stage.amplitude.the(&event).event["event_properties"]["stripe_source"], "germany");
+    assert_eq!(stage.amplitude.accepted(&event).event["event_properties"]["stripe_source"], "germany");
 
     // If the queue cannot take the event, it is delivered directly.
     for fault in [AwsFault::Throttled, AwsFault::Denied, AwsFault::Undecryptable, AwsFault::Down, AwsFault::Hang] {
@@ -182,7 +182,7 @@ async fn queue_delivery_queues_every_selected_event() {
         let start = Instant::now();
         stage.deliver(&event).await.expect_forwarded();
         assert!(start.elapsed() < LATEST_ANSWER, "{fault:?}: {:?}", start.elapsed());
-        assert_eq!(stage.amplitude.the(&event).endpoint, Endpoint::HttpV2);
+        assert_eq!(stage.amplitude.accepted(&event).endpoint, Endpoint::HttpV2);
     }
     setup.queue.recover();
     assert_eq!(setup.queue.len().await, 0);
@@ -216,9 +216,9 @@ async fn failing_queue_leaves_the_retry_to_stripe() {
             setup.queue.recover();
             stage.amplitude.recover();
             // A process that has not seen the outage.
-            stage.function.kill_and_start_again();
+            stage.function.kill_and_restart();
             stage.deliver(&event).await.expect_forwarded();
-            stage.amplitude.the(&event);
+            stage.amplitude.accepted(&event);
         }
     }
     assert!(!stage.function.output().contains("arn:"));
@@ -259,9 +259,9 @@ async fn oversized_event_is_left_to_stripes_retry() {
     answer.expect_named("larger than a message of SQS (1 MiB)");
     stage.amplitude.recover();
     setup.drain().await;
-    stage.amplitude.the(&fits);
+    stage.amplitude.accepted(&fits);
     stage.deliver(&too_large).await.expect_forwarded();
-    stage.amplitude.the(&too_large);
+    stage.amplitude.accepted(&too_large);
 }
 
 #[tokio::test]
@@ -269,7 +269,7 @@ async fn unusable_parameters_lose_no_event() {
     let setup = QueueStage::start().await;
     let stage = &setup.stage;
     let rates = |rates: Value| json!({"preferred_currency": {"code": "EUR", "rates": rates}});
-    for (broken, code, named, mended) in [
+    for (broken, code, named, fixed) in [
         (json!({"refunds": "wrong"}), "settings_invalid", "`refunds`", json!({})),
         // The sample is in US dollars.
         (rates(json!({"GBP": "1.17"})), "missing_rate", "from USD to EUR", rates(json!({"USD": "0.5"}))),
@@ -279,15 +279,15 @@ async fn unusable_parameters_lose_no_event() {
         let answer = stage.deliver(&event).await;
         answer.expect_code(202, "deferred", code);
         answer.expect_named(named);
-        let handed = setup.poll().await;
-        assert_eq!(failed(&handed), [true]);
+        let processed = setup.poll().await;
+        assert_eq!(failed(&processed), [true]);
         let line = setup.redelivery.line_of(&event, 1).await;
         assert_eq!((&line["outcome"], &line["failed"], &line["code"]), (&json!("failed"), &json!(1), &json!(code)));
         assert!(line["reason"].as_str().unwrap().contains(named), "{line}");
-        setup.settings(mended).await;
-        setup.wait_for(&handed).await;
+        setup.settings(fixed).await;
+        setup.make_failed_visible(&processed).await;
         setup.drain().await;
-        stage.amplitude.the(&event);
+        stage.amplitude.accepted(&event);
     }
     // A missing key.
     let event = stripe::new_event("payment_intent.succeeded");
@@ -299,7 +299,7 @@ async fn unusable_parameters_lose_no_event() {
     stage.store.put(&format!("{SHOP}/amplitude-api-key"), "the-new-key").await;
     tokio::time::sleep(Duration::from_millis(1100)).await;
     setup.drain().await;
-    assert_eq!(stage.amplitude.the(&event).api_key, "the-new-key");
+    assert_eq!(stage.amplitude.accepted(&event).api_key, "the-new-key");
 }
 
 #[tokio::test]
@@ -308,16 +308,16 @@ async fn rejected_event_becomes_a_dead_letter() {
     let events = setup.deferred(5).await;
     let refuse = |positions: &[usize]| {
         let body = json!({"code": 400, "error": "hidden", "events_with_invalid_fields": {"hidden": positions}});
-        setup.stage.amplitude.order(answer_with_json(400, body), 1);
+        setup.stage.amplitude.inject(json_answer(400, body), 1);
     };
     // All five, the other four, and the rejected one alone.
     refuse(&[2]);
-    setup.stage.amplitude.order(Fault::Delay { milliseconds: 1 }, 1);
+    setup.stage.amplitude.inject(Fault::Delay { milliseconds: 1 }, 1);
     refuse(&[0]);
-    let handed = setup.poll().await;
-    assert_eq!(failed(&handed), [false; 5]);
+    let processed = setup.poll().await;
+    assert_eq!(failed(&processed), [false; 5]);
     assert_eq!(setup.stage.amplitude.batch_requests(), 3);
-    let refused = handed[2].message["Body"].as_str().unwrap().to_owned();
+    let refused = processed[2].message["Body"].as_str().unwrap().to_owned();
     assert_eq!(setup.queue.len().await, 0);
     let letters = setup.queue.take_dead_letters().await;
     let [letter] = &letters[..] else { panic!("{letters:?}") };
@@ -337,7 +337,7 @@ async fn rejected_event_becomes_a_dead_letter() {
     setup.queue.redrive(letter).await;
     setup.drain().await;
     for event in &events {
-        setup.stage.amplitude.the(event);
+        setup.stage.amplitude.accepted(event);
     }
 }
 
@@ -349,14 +349,14 @@ async fn only_amplitudes_own_rejection_makes_a_dead_letter() {
     let page = |status| Fault::Answer(FaultyAnswer { status, text: Some("<html>".to_owned()), ..Default::default() });
     for fault in [Fault::answer(503), Fault::answer(503), page(400), page(403), page(413), Fault::answer(429)] {
         setup.stage.amplitude.fail(fault.clone());
-        let handed = setup.poll().await;
-        assert_eq!(failed(&handed), [true], "{fault:?}");
-        setup.wait_for(&handed).await;
+        let processed = setup.poll().await;
+        assert_eq!(failed(&processed), [true], "{fault:?}");
+        setup.make_failed_visible(&processed).await;
     }
     assert!(setup.queue.take_dead_letters().await.is_empty());
     setup.stage.amplitude.recover();
     setup.drain().await;
-    setup.stage.amplitude.the(&events[0]);
+    setup.stage.amplitude.accepted(&events[0]);
 }
 
 #[tokio::test]
@@ -364,16 +364,16 @@ async fn throttled_events_wait_while_others_arrive() {
     let setup = QueueStage::start().await;
     let events = setup.deferred(4).await;
     let body = json!({"code": 429, "error": "hidden", "throttled_events": [1, 2]});
-    setup.stage.amplitude.order(answer_with_json(429, body), 1);
-    let handed = setup.poll().await;
-    assert_eq!(failed(&handed), [false, true, true, false]);
+    setup.stage.amplitude.inject(json_answer(429, body), 1);
+    let processed = setup.poll().await;
+    assert_eq!(failed(&processed), [false, true, true, false]);
     assert_eq!(setup.stage.amplitude.events().len(), 2);
-    let delays: Vec<_> = handed.iter().map(|handed| handed.delay.is_some()).collect();
+    let delays: Vec<_> = processed.iter().map(|processed| processed.delay.is_some()).collect();
     assert_eq!(delays, [false, true, true, false]);
-    setup.wait_for(&handed).await;
+    setup.make_failed_visible(&processed).await;
     setup.drain().await;
     for event in &events {
-        setup.stage.amplitude.the(event);
+        setup.stage.amplitude.accepted(event);
     }
 }
 
@@ -383,18 +383,18 @@ async fn delays_double_up_to_an_hour() {
     let events = setup.deferred(1).await;
     setup.stage.amplitude.fail(Fault::answer(429));
     for (count, longest) in (1..).zip([30, 60, 120, 240, 480, 960, 1920, 3600, 3600, 3600]) {
-        let handed = setup.poll().await;
-        assert_eq!(failed(&handed), [true]);
-        let delay = handed[0].delay.expect("the message waits");
+        let processed = setup.poll().await;
+        assert_eq!(failed(&processed), [true]);
+        let delay = processed[0].delay.expect("the message waits");
         assert!((longest * 3 / 4..=longest).contains(&delay), "{count}: {delay} s");
         assert_eq!(setup.redelivery.line_of(&events[0], count).await["receive_count"], count);
         // It stays invisible until then.
         assert!(setup.poll().await.is_empty());
-        setup.wait_for(&handed).await;
+        setup.make_failed_visible(&processed).await;
     }
     setup.stage.amplitude.recover();
     setup.drain().await;
-    setup.stage.amplitude.the(&events[0]);
+    setup.stage.amplitude.accepted(&events[0]);
 }
 
 #[tokio::test]
@@ -403,28 +403,28 @@ async fn failure_to_set_a_delay_is_logged() {
     let events = setup.deferred(1).await;
     setup.stage.amplitude.fail(Fault::answer(429));
     setup.queue.fail(AwsFault::Denied);
-    let handed = setup.poll().await;
-    assert_eq!((failed(&handed), handed[0].delay), (vec![true], None));
+    let processed = setup.poll().await;
+    assert_eq!((failed(&processed), processed[0].delay), (vec![true], None));
     let line = setup.redelivery.line_with("could not be delayed").await;
     assert!(line.contains("sqs:ChangeMessageVisibility") && !line.contains("arn:"), "{line}");
     setup.queue.recover();
     setup.stage.amplitude.recover();
-    setup.wait_for(&handed).await;
+    setup.make_failed_visible(&processed).await;
     setup.drain().await;
-    setup.stage.amplitude.the(&events[0]);
+    setup.stage.amplitude.accepted(&events[0]);
 }
 
 #[tokio::test]
 async fn foreign_message_stays_until_the_queue_moves_it() {
-    let setup = QueueStage::with(2, &[], &[]).await;
+    let setup = QueueStage::with_variables(2, &[], &[]).await;
     setup.queue.put("{\"hello\": 1}", &[]).await;
     setup.queue.put("{\"hello\": 2}", &[("project", "no such name!")]).await;
     let events = setup.deferred(1).await;
     for _ in 0..2 {
-        let handed = setup.poll().await;
-        setup.wait_for(&handed).await;
+        let processed = setup.poll().await;
+        setup.make_failed_visible(&processed).await;
     }
-    setup.stage.amplitude.the(&events[0]);
+    setup.stage.amplitude.accepted(&events[0]);
     assert_eq!(setup.redelivery.output().matches(r#""code":"foreign_message""#).count(), 4);
     setup.drain().await;
     assert_eq!(setup.queue.take_dead_letters().await.len(), 2);
@@ -482,7 +482,7 @@ async fn repeated_message_counts_once() {
     // Stripe also delivers one of them again.
     setup.stage.deliver(&events[0]).await.expect_forwarded();
     for event in &events {
-        setup.stage.amplitude.the(event);
+        setup.stage.amplitude.accepted(event);
     }
     assert_eq!(setup.stage.amplitude.events().len(), 3);
 }
@@ -504,8 +504,8 @@ async fn refund_before_payment_is_attributed_to_the_payer() {
         setup.stage.amplitude.recover();
         setup.stage.deliver(direct).await.expect_forwarded();
         setup.drain().await;
-        assert_eq!(setup.stage.amplitude.the(&refund).attributed_user_id.as_deref(), Some("user_42"));
-        assert_eq!(setup.stage.amplitude.the(&payment).event["time"], payment["created"].as_u64().unwrap() * 1000);
+        assert_eq!(setup.stage.amplitude.accepted(&refund).attributed_user_id.as_deref(), Some("user_42"));
+        assert_eq!(setup.stage.amplitude.accepted(&payment).event["time"], payment["created"].as_u64().unwrap() * 1000);
     }
 }
 
@@ -514,13 +514,13 @@ async fn killed_function_loses_no_event() {
     for ingest in [false, true] {
         let setup = QueueStage::start().await;
         let events = setup.deferred(4).await;
-        setup.stage.amplitude.order(Fault::Hang { milliseconds: 60_000, ingest }, 1);
+        setup.stage.amplitude.inject(Fault::Hang { milliseconds: 60_000, ingest }, 1);
         let messages = setup.queue.receive().await;
         let before = setup.stage.amplitude.requests();
         let invocation = queue::invocation(&messages);
         let killed = async {
             eventually("a request", async || (setup.stage.amplitude.requests() > before).then_some(())).await;
-            setup.redelivery.kill_and_start_again();
+            setup.redelivery.kill_and_restart();
         };
         tokio::select! {
             answer = setup.redelivery.invoke(&invocation) => panic!("{answer:?}"),
@@ -530,7 +530,7 @@ async fn killed_function_loses_no_event() {
         setup.queue.make_visible(&messages).await;
         setup.drain().await;
         for event in &events {
-            setup.stage.amplitude.the(event);
+            setup.stage.amplitude.accepted(event);
         }
     }
 }
@@ -540,29 +540,29 @@ async fn messages_wait_while_parameter_store_fails() {
     let setup = QueueStage::start().await;
     let events = setup.deferred(2).await;
     setup.stage.store.fail(AwsFault::Down);
-    let handed = setup.poll().await;
-    assert_eq!(failed(&handed), [true, true]);
+    let processed = setup.poll().await;
+    assert_eq!(failed(&processed), [true, true]);
     for event in &events {
         assert_eq!(setup.redelivery.line_of(event, 1).await["code"], "parameter_store_unavailable");
     }
     setup.stage.store.recover();
-    setup.wait_for(&handed).await;
+    setup.make_failed_visible(&processed).await;
     setup.drain().await;
     for event in &events {
-        setup.stage.amplitude.the(event);
+        setup.stage.amplitude.accepted(event);
     }
 }
 
 #[tokio::test]
 async fn queue_moves_rejected_messages_without_dead_letter_url() {
-    let setup = QueueStage::with(4, &[], &[("DEAD_LETTER_QUEUE_URL", "")]).await;
+    let setup = QueueStage::with_variables(4, &[], &[("DEAD_LETTER_QUEUE_URL", "")]).await;
     let events = setup.deferred(1).await;
     setup.stage.amplitude.fail(Fault::answer(400));
     for receive_count in 1..=4 {
-        let handed = setup.poll().await;
-        assert_eq!(failed(&handed), [true], "{receive_count}");
-        assert!(handed[0].delay.is_some());
-        setup.wait_for(&handed).await;
+        let processed = setup.poll().await;
+        assert_eq!(failed(&processed), [true], "{receive_count}");
+        assert!(processed[0].delay.is_some());
+        setup.make_failed_visible(&processed).await;
     }
     assert!(setup.poll().await.is_empty());
     let letters = setup.queue.take_dead_letters().await;
@@ -575,9 +575,9 @@ async fn every_message_has_a_log_line_with_metrics() {
     let setup = QueueStage::start().await;
     let events = setup.deferred(3).await;
     let body = json!({"code": 429, "error": "hidden", "throttled_events": [2]});
-    setup.stage.amplitude.order(answer_with_json(429, body), 1);
-    let handed = setup.poll().await;
-    setup.wait_for(&handed).await;
+    setup.stage.amplitude.inject(json_answer(429, body), 1);
+    let processed = setup.poll().await;
+    setup.make_failed_visible(&processed).await;
     setup.drain().await;
     let lines = setup.redelivery.request_lines(4).await;
     assert_eq!(lines.len(), 4);
@@ -617,20 +617,20 @@ async fn every_message_has_a_log_line_with_metrics() {
 async fn age_of_an_event_is_measured_at_receipt() {
     let store = ParameterStore::start_with_shop().await;
     store.put(&format!("{SHOP}/settings"), r#"{"max_age_days": 1}"#).await;
-    let setup = QueueStage::of(store, 100, &[], &[]).await;
+    let setup = QueueStage::with_store(store, 100, &[], &[]).await;
     let mut event = stripe::new_event("charge.succeeded");
     event["created"] = (stripe::now() - 3 * 86_400).into();
     let received = (stripe::now() - 3 * 86_400 + 60).to_string();
     setup.queue.put(&event.to_string(), &[("project", SHOP), ("received", &received)]).await;
     setup.drain().await;
-    setup.stage.amplitude.the(&event);
+    setup.stage.amplitude.accepted(&event);
 }
 
 /// Amplitude may already have the event, and would no longer drop the repeat.
 #[tokio::test]
 async fn late_event_is_a_dead_letter_until_looked_up() {
     for delivery in ["direct", "queue"] {
-        let setup = QueueStage::with(100, &[("DELIVERY", delivery)], &[]).await;
+        let setup = QueueStage::with_variables(100, &[("DELIVERY", delivery)], &[]).await;
         let mut event = stripe::new_event("charge.succeeded");
         event["created"] = (stripe::now() - 8 * 86_400).into();
         setup.stage.deliver(&event).await.expect_code(202, "deferred", "needs_lookup");
@@ -647,7 +647,7 @@ async fn late_event_is_a_dead_letter_until_looked_up() {
             json!({"DataType": "Number", "StringValue": stripe::now().to_string()});
         setup.queue.redrive(&looked_up).await;
         setup.drain().await;
-        setup.stage.amplitude.the(&event);
+        setup.stage.amplitude.accepted(&event);
     }
 }
 
@@ -657,13 +657,13 @@ async fn new_messages_precede_repeated_ones() {
     let setup = QueueStage::start().await;
     setup.deferred(3).await;
     setup.stage.amplitude.fail(Fault::answer(429));
-    let handed = setup.poll().await;
-    assert_eq!(failed(&handed), [true; 3]);
-    setup.wait_for(&handed).await;
+    let processed = setup.poll().await;
+    assert_eq!(failed(&processed), [true; 3]);
+    setup.make_failed_visible(&processed).await;
     let new = setup.deferred(2).await;
     let before = setup.stage.amplitude.batch_requests();
-    let handed = setup.poll().await;
-    assert_eq!(failed(&handed), [false; 5]);
+    let processed = setup.poll().await;
+    assert_eq!(failed(&processed), [false; 5]);
     assert_eq!(setup.stage.amplitude.batch_requests() - before, 4, "the new messages together, the others one by one");
     let stored = setup.stage.amplitude.events();
     let first: BTreeSet<_> =

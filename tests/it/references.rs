@@ -46,7 +46,7 @@ impl Shop {
         let (store, stripe) = (ParameterStore::start_with_shop().await, Emulator::start().unwrap());
         prepare(&store, &stripe, settings).await;
         let url = stripe.url().to_owned();
-        let stage = Stage::of(store, Amplitude::start().await, &[("STRIPE_API_URL", &url)]).await;
+        let stage = Stage::from_parts(store, Amplitude::start().await, &[("STRIPE_API_URL", &url)]).await;
         Self { stage, stripe }
     }
 
@@ -68,7 +68,7 @@ impl Shop {
     /// Delivers an event and returns the user that Amplitude attributes it to.
     async fn user_of(&self, event: &Value) -> Value {
         self.deliver(event).await.expect_forwarded();
-        self.stage.amplitude.the(event).event.get("user_id").cloned().unwrap_or_default()
+        self.stage.amplitude.accepted(event).event.get("user_id").cloned().unwrap_or_default()
     }
 }
 
@@ -84,7 +84,7 @@ async fn with_queue(settings: &Value, variables: &[(&str, &str)]) -> (QueueStage
     prepare(&store, &stripe, settings).await;
     let url = stripe.url().to_owned();
     let both = [&[("STRIPE_API_URL", &*url), ("PARAMETER_TTL_SECONDS", "1")], variables].concat();
-    (QueueStage::of(store, 100, &both, &[]).await, stripe)
+    (QueueStage::with_store(store, 100, &both, &[]).await, stripe)
 }
 
 /// Where the app has stored its ID.
@@ -312,7 +312,7 @@ async fn names_resolve_equally_in_every_version() {
                         continue;
                     }
                     answer.expect_forwarded();
-                    break shop.stage.amplitude.the(event).event["user_id"].clone();
+                    break shop.stage.amplitude.accepted(event).event["user_id"].clone();
                 };
                 assert_eq!(user, marker, "{name} from {} in {version}", event["type"]);
             }
@@ -462,7 +462,7 @@ async fn unreadable_reference_fails_the_delivery_in_time() {
             (&line["code"], &line["stripe_reads_failed"], &line["level"]),
             (&json!(code), &json!(1), &json!("ERROR"))
         );
-        shop.stripe.heal();
+        shop.stripe.clear_faults();
         // Stripe delivers again.
         assert_eq!(shop.user_of(&event).await, USER, "{fault:?}");
         let line = shop.stage.function.line_of(&event, 2).await;
@@ -579,25 +579,25 @@ async fn queue_hides_an_outage_of_stripes_api() {
     };
     stripe.set_outage(Some(Fault::Unavailable));
     deliver(&purchase.payment, "payment_intent.succeeded", "stripe_unavailable").await;
-    stripe.heal();
+    stripe.clear_faults();
     stripe.revoke(KEY);
     deliver(&purchase.charge, "charge.succeeded", "stripe_key_refused").await;
     // During the outage, events that need no read are still delivered.
     let mut named = purchase.event("charge.succeeded", &purchase.charge, VERSIONS[0]);
     named["data"]["object"]["metadata"]["user_id"] = USER.into();
     setup.stage.deliver(&named).await.expect_forwarded();
-    let handed = setup.poll().await;
-    assert_eq!(handed.iter().filter(|handed| handed.failed).count(), 2);
-    setup.queue.make_visible(handed.iter().map(|handed| &handed.message)).await;
+    let processed = setup.poll().await;
+    assert_eq!(processed.iter().filter(|processed| processed.failed).count(), 2);
+    setup.queue.make_visible(processed.iter().map(|processed| &processed.message)).await;
 
     let new_key = "rk_live_51NewKeyOfTheShop0";
     stripe.allow(new_key, &Permission::ALL);
     setup.stage.store.put(&format!("{SHOP}/stripe-api-key"), new_key).await;
     sleep(Duration::from_millis(1300)).await;
-    let handed = setup.poll().await;
-    assert!(handed.iter().all(|handed| !handed.failed), "{}", setup.redelivery.output());
+    let processed = setup.poll().await;
+    assert!(processed.iter().all(|processed| !processed.failed), "{}", setup.redelivery.output());
     for event in events.iter().chain([&named]) {
-        assert_eq!(setup.stage.amplitude.the(event).event["user_id"], USER);
+        assert_eq!(setup.stage.amplitude.accepted(event).event["user_id"], USER);
     }
     assert!(setup.queue.take_dead_letters().await.is_empty());
 }
@@ -616,12 +616,12 @@ async fn redelivery_delays_only_unresolved_events() {
     }
     assert!(stripe.requests().is_empty(), "the webhook function reads nothing");
     stripe.fail_at("/v1/customers/cus_2", 1, Fault::InternalError);
-    let handed = setup.poll().await;
-    let failed: Vec<_> = handed.iter().filter(|handed| handed.failed).collect();
-    assert_eq!((handed.len(), failed.len()), (4, 1));
+    let processed = setup.poll().await;
+    let failed: Vec<_> = processed.iter().filter(|processed| processed.failed).collect();
+    assert_eq!((processed.len(), failed.len()), (4, 1));
     assert!(failed[0].delay.is_some_and(|delay| (22..=30).contains(&delay)), "{failed:?}");
     for event in [&events[0], &events[2], &events[3]] {
-        assert_eq!(setup.stage.amplitude.the(event).event["user_id"], USER);
+        assert_eq!(setup.stage.amplitude.accepted(event).event["user_id"], USER);
     }
     let line = setup.redelivery.line_of(&events[1], 1).await;
     assert_eq!((&line["outcome"], &line["code"]), (&json!("failed"), &json!("stripe_unavailable")));
@@ -629,15 +629,15 @@ async fn redelivery_delays_only_unresolved_events() {
 
 #[tokio::test]
 async fn keys_and_read_objects_are_not_exposed() {
-    secrets::keep(KEY);
-    secrets::keep("street-of-the-buyer");
+    secrets::register(KEY);
+    secrets::register("street-of-the-buyer");
     let shop = Shop::following(&PATHS).await;
     let mut purchase = Purchase::new(1, Kind::Subscription, Place::Customer);
     purchase.customer["description"] = "street-of-the-buyer".into();
     purchase.put(&shop.stripe);
     for event in purchase.events(VERSIONS[1]) {
         assert_eq!(shop.user_of(&event).await, USER);
-        let kept = json!(shop.stage.amplitude.the(&event).event).to_string();
+        let kept = json!(shop.stage.amplitude.accepted(&event).event).to_string();
         assert!(!kept.contains(KEY) && !kept.contains("street-of-the-buyer"), "{kept}");
     }
 }
@@ -669,7 +669,7 @@ async fn products_are_read_for_payments_and_long_invoices() {
         ] {
             let event = purchase.event(event_type, object, version);
             shop.deliver(&event).await.expect_forwarded();
-            let properties = shop.stage.amplitude.the(&event).event["event_properties"].clone();
+            let properties = shop.stage.amplitude.accepted(&event).event["event_properties"].clone();
             assert_eq!(properties["product_names"], json!(names), "{event_type} {version}");
             assert_eq!(properties.get("products_incomplete"), None);
         }
@@ -681,7 +681,7 @@ async fn products_are_read_for_payments_and_long_invoices() {
     shop.stripe.put_line_items("cs_2", vec![line(3), line(4)]);
     let event = one_off.event("payment_intent.succeeded", &one_off.payment, VERSIONS[0]);
     shop.deliver(&event).await.expect_forwarded();
-    let properties = shop.stage.amplitude.the(&event).event["event_properties"].clone();
+    let properties = shop.stage.amplitude.accepted(&event).event["event_properties"].clone();
     assert_eq!(properties["product_names"], json!(["Product 3", "Product 4"]));
     assert_eq!(properties["product_ids"], json!(["prod_3", "prod_4"]));
 
@@ -690,6 +690,6 @@ async fn products_are_read_for_payments_and_long_invoices() {
     let other = Purchase::new(3, Kind::Subscription, Place::Payment);
     let event = other.event("payment_intent.succeeded", &other.payment, VERSIONS[0]);
     shop.deliver(&event).await.expect_forwarded();
-    let properties = shop.stage.amplitude.the(&event).event["event_properties"].clone();
+    let properties = shop.stage.amplitude.accepted(&event).event["event_properties"].clone();
     assert_eq!(properties["products_incomplete"], true);
 }

@@ -91,7 +91,7 @@ async fn rest_api_verifies_the_last_signature_header() {
 
 #[tokio::test]
 async fn age_of_a_signature_is_limited_in_both_directions() {
-    let stage = Stage::with(&[("SIGNATURE_TOLERANCE_SECONDS", "100")]).await;
+    let stage = Stage::with_variables(&[("SIGNATURE_TOLERANCE_SECONDS", "100")]).await;
     let default = Stage::start().await;
     let signed_at = |time: u64| {
         let body = new_body();
@@ -109,8 +109,8 @@ async fn age_of_a_signature_is_limited_in_both_directions() {
             answer.expect_code(400, "refused", code);
             let reason = answer.body["reason"].as_str().unwrap();
             // One or two seconds may have passed since.
-            let told = (seconds - 3..=seconds + 3).any(|seconds| reason.contains(&format!(" {seconds} s")));
-            assert!(told && reason.contains("100 s"), "{reason}");
+            let has_age = (seconds - 3..=seconds + 3).any(|seconds| reason.contains(&format!(" {seconds} s")));
+            assert!(has_age && reason.contains("100 s"), "{reason}");
         }
     }
     default.send(&signed_at(stripe::now() - 290)).await.expect_forwarded();
@@ -318,7 +318,7 @@ async fn unusable_signing_secret_is_named() {
 
 #[tokio::test]
 async fn fixed_parameter_works_after_the_time_to_live() {
-    let stage = Stage::with(&[("PARAMETER_TTL_SECONDS", "1")]).await;
+    let stage = Stage::with_variables(&[("PARAMETER_TTL_SECONDS", "1")]).await;
     stage.store.put("repaired/stripe-signing-secret", "whsec_repaired").await;
     let event = stripe::new_event("charge.succeeded");
     let answer = stage.deliver_to("repaired", "whsec_repaired", &event).await;

@@ -14,7 +14,7 @@ async fn repeat_counts_once_with_200_and_a_warning() {
         assert_eq!((&line["events_ingested"], &line["level"]), (&json!(ingested), &json!(level)), "{line}");
         assert_eq!(line.get("not_ingested"), (ingested == 0).then_some(&json!(1)), "{line}");
     }
-    stage.amplitude.the(&event);
+    stage.amplitude.accepted(&event);
 }
 
 #[tokio::test]
@@ -28,7 +28,7 @@ async fn repeat_with_another_user_counts_once() {
         later["data"]["object"]["receipt_email"] = json!("another@example.com");
         stage.deliver(&first).await.expect_forwarded();
         stage.deliver(&later).await.expect_forwarded();
-        let kept = stage.amplitude.the(&first);
+        let kept = stage.amplitude.accepted(&first);
         assert_ne!(kept.event.get("user_id"), Some(&json!("another-user")), "{event_type}");
     }
 }
@@ -59,7 +59,7 @@ async fn refund_without_user_is_attributed_to_the_payer() {
     let answer = stage.deliver(&refund).await;
     answer.expect_forwarded();
     assert_eq!(answer.body["user_id_from"], Value::Null);
-    let kept = stage.amplitude.the(&refund);
+    let kept = stage.amplitude.accepted(&refund);
     assert_eq!(kept.event.get("user_id"), None);
     assert_eq!(kept.attributed_user_id.as_deref(), Some("user_42"));
 }
@@ -73,6 +73,6 @@ async fn balances_of_two_projects_are_two_devices() {
     let (one, other) = (stripe::new_event("balance.available"), stripe::new_event("balance.available"));
     stage.deliver_to(SHOP, SECRET, &one).await.expect_forwarded();
     stage.deliver_to("other", "whsec_other", &other).await.expect_forwarded();
-    assert_eq!(stage.amplitude.the(&one).event["device_id"], "stripe-shop");
-    assert_eq!(stage.amplitude.the(&other).event["device_id"], "stripe-other");
+    assert_eq!(stage.amplitude.accepted(&one).event["device_id"], "stripe-shop");
+    assert_eq!(stage.amplitude.accepted(&other).event["device_id"], "stripe-other");
 }

@@ -12,12 +12,12 @@ impl Stage {
     async fn with_settings(settings: Value) -> Self {
         let store = ParameterStore::start_with_shop().await;
         store.put(&format!("{SHOP}/settings"), &settings.to_string()).await;
-        Self::of(store, Amplitude::start().await, &[("PARAMETER_TTL_SECONDS", "1")]).await
+        Self::from_parts(store, Amplitude::start().await, &[("PARAMETER_TTL_SECONDS", "1")]).await
     }
 
     /// A property of an event in Amplitude.
     fn property(&self, event: &Value, name: &str) -> Value {
-        self.amplitude.the(event).event["event_properties"].get(name).cloned().unwrap_or_default()
+        self.amplitude.accepted(event).event["event_properties"].get(name).cloned().unwrap_or_default()
     }
 
     /// A user's total revenue in a currency, in hundredths.
@@ -32,7 +32,7 @@ impl Stage {
 }
 
 /// A new event of any type about any object.
-fn about(event_type: &str, object: Value, previous: Value) -> Value {
+fn event_about(event_type: &str, object: Value, previous: Value) -> Value {
     let mut event = stripe::new_event("charge.refunded");
     event["type"] = event_type.into();
     event["data"] = json!({"object": object, "previous_attributes": previous});
@@ -40,7 +40,7 @@ fn about(event_type: &str, object: Value, previous: Value) -> Value {
 }
 
 /// A new sample event of a type, with other fields in its object.
-fn changed(event_type: &str, fields: Value) -> Value {
+fn sample_with(event_type: &str, fields: Value) -> Value {
     let mut event = stripe::new_event(event_type);
     event["data"]["object"].as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
     event
@@ -55,15 +55,15 @@ async fn user_id_paths_are_followed_and_reported() {
         "subscription_details.metadata.user_id",
         "lines.data.0.price.product",
     ];
-    let nobody = json!({"customer_details": null, "client_reference_id": null});
+    let no_user = json!({"customer_details": null, "client_reference_id": null});
     for (event, first, path) in [
         (stripe::new_event("checkout.session.completed"), 0, Some(paths[0])),
-        (changed("checkout.session.completed", json!({"customer_details": null})), 0, Some(paths[1])),
-        (changed("checkout.session.completed", json!({"client_reference_id": 42})), 1, Some(paths[1])),
-        (changed("charge.succeeded", json!({"customer": null, "metadata": {}})), 0, Some(paths[2])),
+        (sample_with("checkout.session.completed", json!({"customer_details": null})), 0, Some(paths[1])),
+        (sample_with("checkout.session.completed", json!({"client_reference_id": 42})), 1, Some(paths[1])),
+        (sample_with("charge.succeeded", json!({"customer": null, "metadata": {}})), 0, Some(paths[2])),
         (stripe::new_event("invoice.paid"), 0, Some(paths[3])),
         (stripe::new_event("invoice.paid"), 4, Some(paths[4])),
-        (changed("checkout.session.completed", nobody), 0, None),
+        (sample_with("checkout.session.completed", no_user), 0, None),
     ] {
         let stage = Stage::with_settings(json!({"user_id_paths": paths[first..]})).await;
         let answer = stage.deliver(&event).await;
@@ -71,7 +71,7 @@ async fn user_id_paths_are_followed_and_reported() {
         assert_eq!(answer.body["user_id_from"], json!(path));
         let line = stage.function.line_of(&event, 1).await;
         assert_eq!(line.get("user_id_from").cloned().unwrap_or_default(), json!(path));
-        assert_eq!(stage.amplitude.the(&event).event.contains_key("user_id"), path.is_some());
+        assert_eq!(stage.amplitude.accepted(&event).event.contains_key("user_id"), path.is_some());
     }
 }
 
@@ -91,11 +91,11 @@ async fn types_are_added_and_removed() {
         ("charge.updated", false),
         ("charge.succeeded", true),
     ] {
-        let event = about(event_type, json!({"object": "thing", "id": "x_1", "customer": "cus_1"}), Value::Null);
+        let event = event_about(event_type, json!({"object": "thing", "id": "x_1", "customer": "cus_1"}), Value::Null);
         let answer = stage.deliver(&event).await;
         if forwarded {
             answer.expect_forwarded();
-            assert_eq!(stage.amplitude.the(&event).event["event_type"], format!("[Stripe] {event_type}"));
+            assert_eq!(stage.amplitude.accepted(&event).event["event_type"], format!("[Stripe] {event_type}"));
         } else {
             answer.expect_code(200, "ignored", "type_not_selected");
         }
@@ -128,14 +128,17 @@ async fn negative_revenue_is_exact() {
     let settings = json!({"refunds": "negative_revenue", "events": {"add": add}});
     let stage = Stage::with_settings(settings).await;
     let payment = |id: &str, received: i64| {
-        changed("payment_intent.succeeded", json!({"id": id, "amount_received": received, "metadata": {"user_id": id}}))
+        sample_with(
+            "payment_intent.succeeded",
+            json!({"id": id, "amount_received": received, "metadata": {"user_id": id}}),
+        )
     };
     let charge = |id: &str, [amount, captured, refunded]: [i64; 3], previous: Value| {
         let object = json!({
             "object": "charge", "id": format!("ch_{id}"), "payment_intent": id, "currency": "usd", "amount": amount,
             "amount_captured": captured, "amount_refunded": refunded,
         });
-        about("charge.refunded", object, previous)
+        event_about("charge.refunded", object, previous)
     };
     let before = |refunded: i64| json!({ "amount_refunded": refunded });
     let of_refund = |event_type: &str, id: &str, charge: Value, status: &str, previous: Value| {
@@ -143,7 +146,7 @@ async fn negative_revenue_is_exact() {
             "object": "refund", "id": format!("re_{id}"), "payment_intent": id, "charge": charge, "currency": "usd",
             "amount": 700, "status": status,
         });
-        about(event_type, object, previous)
+        event_about(event_type, object, previous)
     };
     let dispute = |what: &str, id: &str| {
         let withdrawn = json!({"id": "txn_1", "amount": -1500, "currency": "usd", "fee": 1500, "net": -3000});
@@ -153,7 +156,7 @@ async fn negative_revenue_is_exact() {
             "object": "dispute", "id": format!("dp_{id}"), "payment_intent": id, "charge": format!("ch_{id}"),
             "currency": "usd", "amount": 1500, "balance_transactions": movements,
         });
-        about(&format!("charge.dispute.{what}"), object, Value::Null)
+        event_about(&format!("charge.dispute.{what}"), object, Value::Null)
     };
     let charged = |id: &str| json!(format!("ch_{id}"));
     for (id, received, events, left) in [
@@ -234,9 +237,9 @@ async fn negative_revenue_is_exact() {
             let is_reversed =
                 object["status"] == "failed" && event["data"]["previous_attributes"].get("metadata").is_none();
             let kept = if is_reversed {
-                stage.amplitude.with_insert_id(&format!("{}:reversed", object["id"].as_str().unwrap()))
+                stage.amplitude.accepted_with_insert_id(&format!("{}:reversed", object["id"].as_str().unwrap()))
             } else {
-                stage.amplitude.the(event)
+                stage.amplitude.accepted(event)
             };
             assert_eq!(kept.attributed_user_id.as_deref(), Some(id));
             let kept = kept.event;
@@ -260,7 +263,7 @@ async fn refunds_are_events_by_default() {
     let stage = Stage::start().await;
     let event = stripe::new_event("charge.refunded");
     stage.deliver(&event).await.expect_forwarded();
-    assert!(!stage.amplitude.the(&event).event.contains_key("revenue"));
+    assert!(!stage.amplitude.accepted(&event).event.contains_key("revenue"));
     assert_eq!(stage.function.line_of(&event, 1).await.get("unknown_revenue"), None);
 }
 
@@ -271,9 +274,9 @@ async fn currency_without_a_rate_waits_for_it() {
     for (currency, received, revenue) in
         [("jpy", 1000, json!(6.7)), ("kwd", 5120, json!(16.64)), ("usd", 1999, json!(19.99))]
     {
-        let event = changed("payment_intent.succeeded", json!({"currency": currency, "amount_received": received}));
+        let event = sample_with("payment_intent.succeeded", json!({"currency": currency, "amount_received": received}));
         stage.deliver(&event).await.expect_forwarded();
-        let kept = stage.amplitude.the(&event).event;
+        let kept = stage.amplitude.accepted(&event).event;
         assert_eq!((&kept["revenue"], &kept["currency"]), (&revenue, &json!("USD")));
         assert_eq!(stage.property(&event, "normalized_amount_received"), revenue);
         assert_eq!(stage.property(&event, "amount_received"), received);
@@ -286,7 +289,7 @@ async fn currency_without_a_rate_waits_for_it() {
         assert_eq!(line["revenue_rule"], "received");
     }
 
-    let event = changed("payment_intent.succeeded", json!({"currency": "eur", "amount_received": 1000}));
+    let event = sample_with("payment_intent.succeeded", json!({"currency": "eur", "amount_received": 1000}));
     let answer = stage.deliver(&event).await;
     answer.expect_code(500, "failed", "missing_rate");
     answer.expect_named("/shop/settings");
@@ -294,7 +297,7 @@ async fn currency_without_a_rate_waits_for_it() {
     stage.store.put(&format!("{SHOP}/settings"), &with_rates(json!({"EUR": "1.08"})).to_string()).await;
     tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
     stage.deliver(&event).await.expect_forwarded();
-    assert_eq!(stage.amplitude.the(&event).event["revenue"], 10.8);
+    assert_eq!(stage.amplitude.accepted(&event).event["revenue"], 10.8);
 }
 
 #[tokio::test]
@@ -307,7 +310,7 @@ async fn events_without_user_follow_the_setting() {
     ] {
         let stage = Stage::with_settings(json!({ "without_user": without_user })).await;
         for (event_type, forwarded) in [("charge.succeeded", plain), ("payment_intent.succeeded", paying)] {
-            let answer = stage.deliver(&changed(event_type, guest.clone())).await;
+            let answer = stage.deliver(&sample_with(event_type, guest.clone())).await;
             if forwarded {
                 answer.expect_forwarded();
                 assert_eq!(answer.body["user_id_from"], Value::Null);
@@ -354,7 +357,7 @@ async fn test_events_follow_the_setting() {
         match destination {
             Some(key) => {
                 answer.expect_forwarded();
-                assert_eq!(stage.amplitude.the(&test).api_key, key);
+                assert_eq!(stage.amplitude.accepted(&test).api_key, key);
                 assert_eq!(stage.property(&test, "stripe_livemode"), false);
                 let parameter = if test_key { "amplitude-test-api-key" } else { "amplitude-api-key" };
                 let line = stage.function.line_of(&test, 1).await;
@@ -363,7 +366,7 @@ async fn test_events_follow_the_setting() {
             None => answer.expect_code(200, "ignored", "test_event"),
         }
         stage.deliver(&live).await.expect_forwarded();
-        assert_eq!(stage.amplitude.the(&live).api_key, API_KEY);
+        assert_eq!(stage.amplitude.accepted(&live).api_key, API_KEY);
     }
 }
 
@@ -374,7 +377,7 @@ async fn personal_data_is_kept_on_demand_but_not_credentials() {
     for (personal_data, kept) in [("drop", false), ("keep", true)] {
         let stage = Stage::with_settings(json!({ "personal_data": personal_data })).await;
         stage.deliver(&event).await.expect_forwarded();
-        let properties = serde_json::to_string(&stage.amplitude.the(&event).event["event_properties"]).unwrap();
+        let properties = serde_json::to_string(&stage.amplitude.accepted(&event).event["event_properties"]).unwrap();
         assert_eq!(properties.contains("jenny.rosen@example.com"), kept);
         assert!(!properties.contains(secret) && !properties.contains("client_secret"));
     }
@@ -426,7 +429,7 @@ async fn events_over_amplitudes_limits_are_cut_and_arrive() {
     let lines: Vec<_> = (0..3000).map(|number| json!({"id": number, "note": "x".repeat(400)})).collect();
     let deep = (0..60).fold(json!({}), |inner, _| json!({ "inner": inner }));
     let long = "é".repeat(3000);
-    let event = changed(
+    let event = sample_with(
         "invoice.paid",
         json!({
             "lines": {"object": "list", "data": lines}, "footer": long, "custom": deep,
@@ -434,7 +437,7 @@ async fn events_over_amplitudes_limits_are_cut_and_arrive() {
         }),
     );
     stage.deliver(&event).await.expect_forwarded();
-    let kept = stage.amplitude.the(&event).event;
+    let kept = stage.amplitude.accepted(&event).event;
     assert_eq!(kept["user_id"], "x", "the long ID and the forbidden ID are skipped in favour of the short one");
     assert_eq!(kept["event_properties"]["footer"], "é".repeat(1023) + "…");
     assert_eq!(kept["event_properties"]["lines"], json!({"object": "list"}));

@@ -6,12 +6,12 @@ use crate::simulation::{self, Plan};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn simulation_without_the_queue() {
-    println!("{}", simulation::run(Plan::of_environment(300, false)).await);
+    println!("{}", simulation::run(Plan::from_environment(300, false)).await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn simulation_with_the_queue() {
-    println!("{}", simulation::run(Plan::of_environment(300, true)).await);
+    println!("{}", simulation::run(Plan::from_environment(300, true)).await);
 }
 
 #[test]

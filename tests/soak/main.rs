@@ -25,13 +25,13 @@ use crate::simulation::Plan;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn everything_arrives_without_the_queue() {
-    let plan = Plan::of_environment(20_000, false);
+    let plan = Plan::from_environment(20_000, false);
     println!("{}", simulation::run(plan).await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn queue_hides_amplitudes_failures() {
-    let plan = Plan::of_environment(20_000, true);
+    let plan = Plan::from_environment(20_000, true);
     println!("{}", simulation::run(plan).await);
 }
 

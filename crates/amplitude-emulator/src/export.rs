@@ -98,7 +98,7 @@ pub(crate) fn read_project(
 
 /// 401. The body is a decision, like those of all errors here: the documentation has none.
 pub(crate) fn unauthorized() -> Answer {
-    rules::error_of_status(401)
+    rules::documented_error(401)
 }
 
 /// The hours that a query requests, from `start` to `end`.
@@ -147,7 +147,7 @@ pub(crate) fn archive(api_key: &str, lines: &BTreeMap<i64, String>) -> io::Resul
     let mut archive = ZipWriter::new(Cursor::new(Vec::new()));
     for (hour, lines) in lines {
         // Queries only contain hours that exist in the calendar.
-        let hour = written(hour.saturating_mul(HOUR_MS), HOUR_OF_FILE).unwrap_or_default();
+        let hour = format_time(hour.saturating_mul(HOUR_MS), HOUR_OF_FILE).unwrap_or_default();
         archive.start_file(format!("{app}/{app}_{hour}#0.json.gz"), options)?;
         let mut file = GzEncoder::new(&mut archive, Compression::default());
         file.write_all(lines.as_bytes())?;
@@ -174,10 +174,10 @@ fn exported(event: &AcceptedEvent, place: usize) -> Value {
 
     // Amplitude corrects a client's clock by the client's upload time, which no documented request contains. So an
     // event happened when it says, or otherwise at its upload. Decision: Amplitude's own steps take no time.
-    let uploaded = json!(written(event.upload_time, TIME));
+    let uploaded = json!(format_time(event.upload_time, TIME));
     let happened = match sent.get("time").and_then(Value::as_i64) {
         // Decision: a time outside the calendar is null.
-        Some(time) => json!(written(time, TIME)),
+        Some(time) => json!(format_time(time, TIME)),
         None => uploaded.clone(),
     };
 
@@ -253,7 +253,7 @@ fn uuid(name: Value) -> Uuid {
 }
 
 /// Formats a time in milliseconds since 1970, in UTC; `None` outside the calendar.
-fn written(time: i64, form: &str) -> Option<String> {
+fn format_time(time: i64, form: &str) -> Option<String> {
     Some(Timestamp::from_millisecond(time).ok()?.strftime(form).to_string())
 }
 

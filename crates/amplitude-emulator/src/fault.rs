@@ -92,10 +92,10 @@ impl Fault {
 /// A fault for a number of requests: the body of `POST /emulator/faults`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Order {
+pub(crate) struct InjectedFault {
     /// The path of the affected requests; without it, uploads are affected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) path: Option<OtherPath>,
+    pub(crate) path: Option<FaultPath>,
     #[serde(default = "one")]
     pub(crate) requests: u32,
     pub(crate) fault: Fault,
@@ -103,7 +103,7 @@ pub(crate) struct Order {
 
 /// A path other than the upload paths, with its own queue of faults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum OtherPath {
+pub(crate) enum FaultPath {
     /// [`export::PATH`](crate::export::PATH)
     #[serde(rename = "/api/2/export")]
     Export,
@@ -114,9 +114,9 @@ fn one() -> u32 {
 }
 
 /// Takes the fault for the next request, in the order of injection. Without a path, the request is an upload.
-pub(crate) fn take_next(orders: &mut VecDeque<Order>, path: Option<OtherPath>) -> Option<Fault> {
-    orders.retain(|order| order.requests > 0);
-    let order = orders.iter_mut().find(|order| order.path == path)?;
+pub(crate) fn take_next(injected_faults: &mut VecDeque<InjectedFault>, path: Option<FaultPath>) -> Option<Fault> {
+    injected_faults.retain(|order| order.requests > 0);
+    let order = injected_faults.iter_mut().find(|order| order.path == path)?;
     order.requests -= 1;
     Some(order.fault.clone())
 }
@@ -129,18 +129,18 @@ mod tests {
     #[test]
     fn faults_apply_in_order_of_injection() {
         let cut = Fault::Cut { ingest: false };
-        let mut orders = VecDeque::from([
-            Order { path: None, requests: 0, fault: Fault::InvalidApiKey },
-            Order { path: None, requests: 2, fault: cut.clone() },
-            Order { path: Some(OtherPath::Export), requests: 1, fault: Fault::answer(500) },
-            Order { path: None, requests: 1, fault: Fault::answer(503) },
+        let mut injected_faults = VecDeque::from([
+            InjectedFault { path: None, requests: 0, fault: Fault::InvalidApiKey },
+            InjectedFault { path: None, requests: 2, fault: cut.clone() },
+            InjectedFault { path: Some(FaultPath::Export), requests: 1, fault: Fault::answer(500) },
+            InjectedFault { path: None, requests: 1, fault: Fault::answer(503) },
         ]);
-        assert_eq!(take_next(&mut orders, None), Some(cut.clone()));
-        assert_eq!(take_next(&mut orders, None), Some(cut));
-        assert_eq!(take_next(&mut orders, None), Some(Fault::answer(503)));
-        assert_eq!(take_next(&mut orders, None), None);
-        assert_eq!(take_next(&mut orders, Some(OtherPath::Export)), Some(Fault::answer(500)));
-        assert_eq!(take_next(&mut orders, Some(OtherPath::Export)), None);
+        assert_eq!(take_next(&mut injected_faults, None), Some(cut.clone()));
+        assert_eq!(take_next(&mut injected_faults, None), Some(cut));
+        assert_eq!(take_next(&mut injected_faults, None), Some(Fault::answer(503)));
+        assert_eq!(take_next(&mut injected_faults, None), None);
+        assert_eq!(take_next(&mut injected_faults, Some(FaultPath::Export)), Some(Fault::answer(500)));
+        assert_eq!(take_next(&mut injected_faults, Some(FaultPath::Export)), None);
     }
 
     #[test]
@@ -159,8 +159,8 @@ mod tests {
 
     #[test]
     fn faults_can_apply_to_the_export_path() {
-        let order = |path| serde_json::from_value::<Order>(json!({"path": path, "fault": {"kind": "cut"}}));
-        assert_eq!(order(crate::export::PATH).unwrap().path, Some(OtherPath::Export));
+        let order = |path| serde_json::from_value::<InjectedFault>(json!({"path": path, "fault": {"kind": "cut"}}));
+        assert_eq!(order(crate::export::PATH).unwrap().path, Some(FaultPath::Export));
         assert!(order("/api/3/export").is_err());
     }
 

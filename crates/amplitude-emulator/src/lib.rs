@@ -22,7 +22,7 @@
 //! let address = listener.local_addr()?;
 //! tokio::spawn(emulator.clone().serve(listener));
 //!
-//! emulator.order(Fault::answer(503), 1);
+//! emulator.inject(Fault::answer(503), 1);
 //! // … point the client under test at http://{address}/2/httpapi …
 //! assert!(emulator.events().is_empty());
 //! // … and export the accepted events from http://{address}/api/2/export …

@@ -97,8 +97,9 @@ async fn main() -> ExitCode {
 async fn run(options: Options) -> io::Result<()> {
     let tls = options.tls()?;
     let emulator = Emulator::new(options.configuration());
-    let listener =
-        TcpListener::bind(options.listen).await.map_err(|error| named(&options.listen.to_string(), error))?;
+    let listener = TcpListener::bind(options.listen)
+        .await
+        .map_err(|error| with_description(&options.listen.to_string(), error))?;
 
     let scheme = if tls.is_some() { "https" } else { "http" };
     let address = listener.local_addr()?;
@@ -132,21 +133,21 @@ impl Options {
     fn tls(&self) -> io::Result<Option<Arc<ServerConfig>>> {
         if let Some(file) = &self.tls_self_signed {
             let (authority, server) = tls::self_signed(&self.tls_name)?;
-            std::fs::write(file, authority).map_err(|error| of_file(file, error))?;
+            std::fs::write(file, authority).map_err(|error| with_file_name(file, error))?;
             return Ok(Some(server));
         }
         let (Some(certificate), Some(key)) = (&self.tls_certificate, &self.tls_key) else {
             return Ok(None);
         };
-        let read = |file: &Path| std::fs::read(file).map_err(|error| of_file(file, error));
+        let read = |file: &Path| std::fs::read(file).map_err(|error| with_file_name(file, error));
         tls::from_pem(&read(certificate)?, &read(key)?).map(Some)
     }
 }
 
-fn of_file(file: &Path, error: io::Error) -> io::Error {
-    named(&file.display().to_string(), error)
+fn with_file_name(file: &Path, error: io::Error) -> io::Error {
+    with_description(&file.display().to_string(), error)
 }
 
-fn named(what: &str, error: io::Error) -> io::Error {
+fn with_description(what: &str, error: io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{what}: {error}"))
 }

@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 const DEFAULT_MIN_ID_LENGTH: u64 = 5;
 
 /// IDs that are rejected with 400. Decision: case-insensitively.
-const REFUSED_IDS: [&str; 14] = [
+const FORBIDDEN_IDS: [&str; 14] = [
     "",
     "-1",
     "0",
@@ -118,7 +118,7 @@ impl Serialize for Endpoint {
 #[derive(Debug)]
 pub(crate) struct Upload {
     pub(crate) api_key: String,
-    /// Without the events that Amplitude accepts and then drops; see [`vanishes`].
+    /// Without the events that Amplitude accepts and then drops; see [`is_dropped_silently`].
     pub(crate) events: Vec<ValidEvent>,
 }
 
@@ -179,8 +179,8 @@ pub(crate) fn read(endpoint: Endpoint, body: &[u8], known_keys: &[String]) -> Re
         let Value::Object(event) = event else {
             return Err(bad_request("Invalid event JSON"));
         };
-        problems.look_for(index, &event, min_id_length);
-        if !vanishes(&event) {
+        problems.check(index, &event, min_id_length);
+        if !is_dropped_silently(&event) {
             valid.push(ValidEvent::new(index, event));
         }
     }
@@ -213,7 +213,7 @@ pub(crate) fn too_large() -> Answer {
 }
 
 /// The body that Amplitude documents for a status, or one in the same format.
-pub(crate) fn error_of_status(status: u16) -> Answer {
+pub(crate) fn documented_error(status: u16) -> Answer {
     match status {
         413 => too_large(),
         429 => throttled(30, &BTreeMap::new(), &BTreeMap::new(), &[]),
@@ -277,7 +277,7 @@ fn min_id_length(options: Option<&Value>) -> Result<u64, Answer> {
 
 /// Whether Amplitude accepts and drops the event: it answers 200 to an event whose ID is a number, and drops it. This
 /// is observed, not documented: the documentation only says that IDs must be strings.
-fn vanishes(event: &Map<String, Value>) -> bool {
+fn is_dropped_silently(event: &Map<String, Value>) -> bool {
     ["user_id", "device_id"].iter().any(|id| event.get(*id).is_some_and(Value::is_number))
 }
 
@@ -294,7 +294,7 @@ struct Problems {
 }
 
 impl Problems {
-    fn look_for(&mut self, index: usize, event: &Map<String, Value>, min_id_length: u64) {
+    fn check(&mut self, index: usize, event: &Map<String, Value>, min_id_length: u64) {
         match present(event, "event_type") {
             None => self.missing.entry("event_type").or_default().push(index),
             Some(Value::String(name))
@@ -310,7 +310,7 @@ impl Problems {
         for field in ["user_id", "device_id"] {
             match present(event, field) {
                 None | Some(Value::Number(_)) => {}
-                Some(Value::String(id)) if !is_refused(id) && !is_too_long(id) => {
+                Some(Value::String(id)) if !is_forbidden(id) && !is_too_long(id) => {
                     if (id.chars().count() as u64) < min_id_length {
                         self.too_short.entry(field).or_default().push(index);
                     }
@@ -380,8 +380,8 @@ pub(crate) fn device_of_user(user_id: &str) -> String {
     format!("derived-from-user-{:016x}", hasher.finish())
 }
 
-fn is_refused(id: &str) -> bool {
-    REFUSED_IDS.contains(&id.to_lowercase().as_str())
+fn is_forbidden(id: &str) -> bool {
+    FORBIDDEN_IDS.contains(&id.to_lowercase().as_str())
 }
 
 fn is_too_long(text: &str) -> bool {
@@ -564,7 +564,7 @@ mod tests {
 
     #[test]
     fn forbidden_ids_are_rejected_in_any_case() {
-        for id in REFUSED_IDS {
+        for id in FORBIDDEN_IDS {
             for id in [id.to_owned(), id.to_uppercase()] {
                 let request = json!({
                     "api_key": "key",

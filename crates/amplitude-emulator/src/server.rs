@@ -27,8 +27,8 @@ use tokio::time::{Sleep, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use crate::export;
-use crate::fault::{Fault, FaultyAnswer, Order, OtherPath, take_next};
-use crate::guard::is_of_a_page;
+use crate::fault::{Fault, FaultPath, FaultyAnswer, InjectedFault, take_next};
+use crate::guard::is_from_web_page;
 use crate::rules::{self, Answer, Endpoint};
 use crate::store::{AcceptedEvent, Store, Throttle};
 
@@ -37,7 +37,7 @@ use crate::store::{AcceptedEvent, Store, Throttle};
 const MAX_READ_BYTES: usize = 64 * 1024 * 1024;
 
 /// The time limit for the head of a request, including the wait for it on an open connection, and then for the body.
-const READ_WITHIN: Duration = Duration::from_secs(30);
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The delay between sending half a response and closing the connection.
 const CUT_AFTER: Duration = Duration::from_millis(20);
@@ -87,7 +87,7 @@ pub struct Emulator {
 #[derive(Debug, Default)]
 struct State {
     store: Store,
-    orders: VecDeque<Order>,
+    injected_faults: VecDeque<InjectedFault>,
     counts: RequestCounts,
     rewrite_export: Option<Rewrite>,
 }
@@ -152,13 +152,13 @@ impl Emulator {
     }
 
     /// Injects a fault into this many uploads, after the faults that are already injected.
-    pub fn order(&self, fault: Fault, requests: u32) {
-        self.state().orders.push_back(Order { path: None, requests, fault });
+    pub fn inject(&self, fault: Fault, requests: u32) {
+        self.state().injected_faults.push_back(InjectedFault { path: None, requests, fault });
     }
 
     /// Injects a fault into this many exports, after the faults that are already injected.
-    pub fn order_for_export(&self, fault: Fault, requests: u32) {
-        self.state().orders.push_back(Order { path: Some(OtherPath::Export), requests, fault });
+    pub fn inject_for_export(&self, fault: Fault, requests: u32) {
+        self.state().injected_faults.push_back(InjectedFault { path: Some(FaultPath::Export), requests, fault });
     }
 
     /// Changes each line of later exports, to test parsers: real exports have lines that the documentation does not
@@ -169,8 +169,8 @@ impl Emulator {
     }
 
     /// Removes all injected faults.
-    pub fn cancel_orders(&self) {
-        self.state().orders.clear();
+    pub fn clear_faults(&self) {
+        self.state().injected_faults.clear();
     }
 
     /// Resets everything: events and the data derived from them, faults, counts and the change to exports.
@@ -220,7 +220,7 @@ impl Emulator {
         // An error here is a client that disconnected, or an injected cut.
         let _ = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(READ_WITHIN)
+            .header_read_timeout(READ_TIMEOUT)
             .serve_connection(TokioIo::new(stream), service_fn(|request| self.answer(request, &is_counted)))
             .await;
     }
@@ -235,10 +235,10 @@ impl Emulator {
     ) -> Result<Response<AnswerBody>, Cut> {
         let (head, body) = request.into_parts();
         let path = head.uri.path();
-        if is_of_a_page(&head.headers) {
+        if is_from_web_page(&head.headers) {
             return Ok(text(403, "the emulator does not accept requests from web pages\n"));
         }
-        let body = match timeout(READ_WITHIN, Limited::new(body, MAX_READ_BYTES).collect()).await {
+        let body = match timeout(READ_TIMEOUT, Limited::new(body, MAX_READ_BYTES).collect()).await {
             Ok(Ok(body)) => Some(body.to_bytes()),
             Ok(Err(error)) if error.is::<LengthLimitError>() => None,
             Ok(Err(_)) | Err(_) => return Err(Cut),
@@ -270,7 +270,7 @@ impl Emulator {
     fn upload(&self, endpoint: Endpoint, body: &[u8]) -> Reply {
         let now = now();
         let mut state = self.state();
-        let fault = take_next(&mut state.orders, None);
+        let fault = take_next(&mut state.injected_faults, None);
         let answer = match &fault {
             Some(fault) if !fault.ingests() => rules::success(0, body.len(), now),
             _ => self.ingest(&mut state, endpoint, body, now),
@@ -280,7 +280,7 @@ impl Emulator {
 
     /// Handles an export.
     fn export(&self, headers: &HeaderMap, query: &str) -> Reply {
-        let fault = take_next(&mut self.state().orders, Some(OtherPath::Export));
+        let fault = take_next(&mut self.state().injected_faults, Some(FaultPath::Export));
         let response = match self.archive(headers, query) {
             Ok(archive) => response(200, "application/zip", archive),
             Err(refusal) => json(&refusal),
@@ -298,7 +298,7 @@ impl Emulator {
             (export::lines(state.store.events(), &api_key, &hours), state.rewrite_export.clone())
         };
         if lines.is_empty() {
-            return Err(rules::error_of_status(404));
+            return Err(rules::documented_error(404));
         }
         if let Some(Rewrite(rewrite)) = rewrite {
             for lines in lines.values_mut() {
@@ -382,16 +382,16 @@ impl Emulator {
                 self.state().counts = RequestCounts::default();
                 text(204, "")
             }
-            ("faults", "GET") => json_of(&self.state().orders),
-            ("faults", "POST") => match read_order(body) {
+            ("faults", "GET") => json_of(&self.state().injected_faults),
+            ("faults", "POST") => match read_fault(body) {
                 Ok(order) => {
-                    self.state().orders.push_back(order);
+                    self.state().injected_faults.push_back(order);
                     text(204, "")
                 }
                 Err(message) => text(400, message),
             },
             ("faults", "DELETE") => {
-                self.cancel_orders();
+                self.clear_faults();
                 text(204, "")
             }
             ("health", _) => not_allowed("GET"),
@@ -430,8 +430,8 @@ impl Reply {
 }
 
 /// A valid fault from a request body, or a description of the error.
-fn read_order(body: &[u8]) -> Result<Order, String> {
-    let order: Order = serde_json::from_slice(body).map_err(|error| format!("invalid fault: {error}\n"))?;
+fn read_fault(body: &[u8]) -> Result<InjectedFault, String> {
+    let order: InjectedFault = serde_json::from_slice(body).map_err(|error| format!("invalid fault: {error}\n"))?;
     if let Fault::Answer(answer) = &order.fault {
         faulty_response(answer).map_err(|error| format!("impossible answer: {error}\n"))?;
     }
@@ -493,7 +493,7 @@ fn faulty_response(answer: &FaultyAnswer) -> Result<Response<AnswerBody>, String
     let (body, content_type) = match (&answer.text, &answer.json) {
         (Some(text), _) => (text.clone(), "text/html"),
         (None, Some(json)) => (json.to_string(), "application/json"),
-        (None, None) => (rules::error_of_status(answer.status).body.to_string(), "application/json"),
+        (None, None) => (rules::documented_error(answer.status).body.to_string(), "application/json"),
     };
     let content_type = answer.content_type.as_deref().unwrap_or(content_type);
     let mut response = Response::builder().status(answer.status).header(CONTENT_TYPE, content_type);
@@ -576,7 +576,7 @@ mod tests {
     use super::*;
 
     /// Sends the beginning of a request, and returns everything received until the connection ends.
-    async fn begun(address: std::net::SocketAddr, request: &str) -> String {
+    async fn send_partial_request(address: std::net::SocketAddr, request: &str) -> String {
         let connection = TcpStream::connect(address).await.unwrap();
         connection.writable().await.unwrap();
         assert_eq!(connection.try_write(request.as_bytes()).unwrap(), request.len());
@@ -602,7 +602,7 @@ mod tests {
             "POST /batch HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\nhalf",
         ] {
             let start = tokio::time::Instant::now();
-            begun(address, request).await;
+            send_partial_request(address, request).await;
             assert!((30..=62).contains(&start.elapsed().as_secs()), "{request}: {:?}", start.elapsed());
         }
         serving.abort();

@@ -256,11 +256,11 @@ async fn excess_events_of_a_user_are_throttled() {
 #[tokio::test(flavor = "multi_thread")]
 async fn faults_are_injected_over_http() {
     let (emulator, address) = start(Configuration::default()).await;
-    let orders = [
+    let injected_faults = [
         json!({"requests": 2, "fault": {"kind": "answer", "status": 503}}),
         json!({"fault": {"kind": "invalid_api_key"}}),
     ];
-    for order in &orders {
+    for order in &injected_faults {
         let answer = send(address, "POST", "/emulator/faults", &order.to_string()).unwrap();
         assert_eq!(answer.status, 204);
     }
@@ -301,7 +301,7 @@ async fn invalid_faults_are_rejected_with_the_reason() {
 #[tokio::test(flavor = "multi_thread")]
 async fn injected_response_is_arbitrary() {
     let (emulator, address) = start(Configuration::default()).await;
-    emulator.order(
+    emulator.inject(
         Fault::Answer(FaultyAnswer {
             status: 502,
             text: Some("<html>bad gateway</html>".into()),
@@ -309,7 +309,7 @@ async fn injected_response_is_arbitrary() {
         }),
         1,
     );
-    emulator.order(
+    emulator.inject(
         Fault::Answer(FaultyAnswer {
             status: 307,
             text: Some(String::new()),
@@ -319,7 +319,7 @@ async fn injected_response_is_arbitrary() {
         }),
         1,
     );
-    emulator.order(
+    emulator.inject(
         Fault::Answer(FaultyAnswer {
             status: 400,
             json: Some(json!({"code": 400, "silenced_events": [0]})),
@@ -346,11 +346,11 @@ async fn injected_response_is_arbitrary() {
 #[tokio::test(flavor = "multi_thread")]
 async fn cut_connection_ends_before_the_first_byte() {
     let (emulator, address) = start(Configuration::default()).await;
-    emulator.order(Fault::Cut { ingest: false }, 1);
+    emulator.inject(Fault::Cut { ingest: false }, 1);
     assert_eq!(post(address, &upload("i1")).err(), Some(Vec::new()));
     assert!(emulator.events().is_empty());
 
-    emulator.order(Fault::Cut { ingest: true }, 1);
+    emulator.inject(Fault::Cut { ingest: true }, 1);
     assert_eq!(post(address, &upload("i1")).err(), Some(Vec::new()));
     assert_eq!(emulator.events().len(), 1);
 }
@@ -359,7 +359,7 @@ async fn cut_connection_ends_before_the_first_byte() {
 async fn cut_body_ends_half_way() {
     let (emulator, address) = start(Configuration::default()).await;
     for (ingest, events) in [(false, 0), (true, 1)] {
-        emulator.order(Fault::CutBody { ingest }, 1);
+        emulator.inject(Fault::CutBody { ingest }, 1);
         let received = String::from_utf8(post(address, &upload("i1")).err().unwrap()).unwrap();
         let (headers, body) = received.split_once("\r\n\r\n").unwrap();
         assert!(headers.starts_with("HTTP/1.1 200 OK\r\n"));
@@ -374,7 +374,7 @@ async fn cut_body_ends_half_way() {
 #[tokio::test(flavor = "multi_thread")]
 async fn hang_ends_without_a_response() {
     let (emulator, address) = start(Configuration::default()).await;
-    emulator.order(Fault::Hang { milliseconds: 200, ingest: true }, 1);
+    emulator.inject(Fault::Hang { milliseconds: 200, ingest: true }, 1);
     let start = Instant::now();
     assert_eq!(post(address, &upload("i1")).err(), Some(Vec::new()));
     assert!(start.elapsed() >= Duration::from_millis(200));
@@ -385,7 +385,7 @@ async fn hang_ends_without_a_response() {
 async fn events_are_ingested_before_the_delay() {
     let (emulator, address) =
         start(Configuration { delay: Duration::from_millis(100), ..Configuration::default() }).await;
-    emulator.order(Fault::Delay { milliseconds: 500 }, 1);
+    emulator.inject(Fault::Delay { milliseconds: 500 }, 1);
     let start = Instant::now();
     let mut stream = connect(address);
     write(&mut stream, "POST", "/batch", &upload("i1").to_string());
@@ -533,7 +533,7 @@ async fn exports_and_uploads_have_separate_faults() {
 
     let order = json!({"path": "/api/2/export", "fault": {"kind": "answer", "status": 503}});
     assert_eq!(send(address, "POST", "/emulator/faults", &order.to_string()).unwrap().status, 204);
-    emulator.order(Fault::answer(500), 1);
+    emulator.inject(Fault::answer(500), 1);
     assert_eq!(
         get(address, "/emulator/faults"),
         json!([
@@ -545,15 +545,15 @@ async fn exports_and_uploads_have_separate_faults() {
     assert_eq!(export().unwrap().status, 503);
     assert_eq!(export().unwrap().status, 200);
 
-    emulator.order_for_export(Fault::CutBody { ingest: false }, 1);
+    emulator.inject_for_export(Fault::CutBody { ingest: false }, 1);
     assert!(export().err().unwrap().starts_with(b"HTTP/1.1 200 OK\r\n"));
-    emulator.order_for_export(Fault::Cut { ingest: false }, 1);
+    emulator.inject_for_export(Fault::Cut { ingest: false }, 1);
     assert_eq!(export().err(), Some(Vec::new()));
-    emulator.order_for_export(Fault::Hang { milliseconds: 100, ingest: false }, 1);
+    emulator.inject_for_export(Fault::Hang { milliseconds: 100, ingest: false }, 1);
     assert_eq!(export().err(), Some(Vec::new()));
-    emulator.order_for_export(Fault::InvalidApiKey, 1);
+    emulator.inject_for_export(Fault::InvalidApiKey, 1);
     assert_eq!(export().unwrap().status, 401);
-    emulator.order_for_export(Fault::Delay { milliseconds: 200 }, 1);
+    emulator.inject_for_export(Fault::Delay { milliseconds: 200 }, 1);
     let start = Instant::now();
     assert_eq!(export().unwrap().status, 200);
     assert!(start.elapsed() >= Duration::from_millis(200));
@@ -567,7 +567,7 @@ async fn control_requests_are_not_counted() {
         write(&mut stream, "POST", "/batch", &upload("i1").to_string());
         assert_eq!(read(&mut stream).unwrap().status, 200);
     }
-    emulator.order(Fault::Cut { ingest: false }, 1);
+    emulator.inject(Fault::Cut { ingest: false }, 1);
     assert!(post(address, &upload("i1")).is_err());
     assert_eq!(send(address, "GET", "/other", "").unwrap().status, 404);
 
@@ -612,7 +612,7 @@ async fn everything_can_be_cleared() {
     let (emulator, address) = start(Configuration::default()).await;
     let leave_traces = || {
         assert_eq!(post(address, &upload("i1")).unwrap().json()["events_ingested"], 1);
-        emulator.order(Fault::InvalidApiKey, 1);
+        emulator.inject(Fault::InvalidApiKey, 1);
     };
     leave_traces();
     for resource in ["events", "faults", "requests"] {
@@ -644,7 +644,7 @@ async fn web_pages_are_rejected() {
         ("POST", "/batch"),
         ("GET", "/other"),
     ] {
-        for (headers, is_refused) in [
+        for (headers, is_forbidden) in [
             ("host: 127.0.0.1:1", false),
             ("host: localhost:1", false),
             ("host: [::1]:1", false),
@@ -658,8 +658,8 @@ async fn web_pages_are_rejected() {
             write!(stream, "{method} {path} HTTP/1.1\r\n{headers}\r\ncontent-length: {}\r\n\r\n{body}", body.len())
                 .unwrap();
             let status = read(&mut stream).unwrap().status;
-            assert_eq!(status == 403, is_refused, "{path} {headers}: {status}");
-            assert!(!is_refused || emulator.events().len() == before, "{path} {headers}");
+            assert_eq!(status == 403, is_forbidden, "{path} {headers}: {status}");
+            assert!(!is_forbidden || emulator.events().len() == before, "{path} {headers}");
         }
     }
 }
@@ -711,7 +711,7 @@ async fn tls_requires_trust_and_can_be_cut() {
     let refused = connect_as("example.com").write_all(b"x").unwrap_err();
     assert!(refused.to_string().contains("certificate"), "{refused}");
 
-    emulator.order(Fault::Cut { ingest: false }, 1);
+    emulator.inject(Fault::Cut { ingest: false }, 1);
     let mut stream = connect_as("localhost");
     write(&mut stream, "POST", "/batch", &upload("i1").to_string());
     assert_eq!(read(&mut stream).err(), Some(Vec::new()));

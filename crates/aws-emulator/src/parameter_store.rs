@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 use crate::error::AwsError;
 
 /// The maximum length of a value in the standard tier, in characters.
-const LONGEST_VALUE: usize = 4096;
+const MAX_VALUE_CHARACTERS: usize = 4096;
 
 /// The maximum and default number of parameters in a page.
-const LARGEST_PAGE: usize = 10;
+const MAX_PAGE: usize = 10;
 
 /// All parameters, by name.
 #[derive(Debug, Default)]
@@ -81,8 +81,8 @@ impl ParameterStore {
     }
 
     fn put(&mut self, Put { name, value, r#type, overwrite }: Put) -> Result<Value, AwsError> {
-        if value.is_empty() || value.chars().count() > LONGEST_VALUE {
-            return Err(AwsError::invalid(format!("a value has 1 to {LONGEST_VALUE} characters")));
+        if value.is_empty() || value.chars().count() > MAX_VALUE_CHARACTERS {
+            return Err(AwsError::invalid(format!("a value has 1 to {MAX_VALUE_CHARACTERS} characters")));
         }
         let old = self.0.get(&name);
         if old.is_some() && !overwrite {
@@ -97,8 +97,8 @@ impl ParameterStore {
     }
 
     fn get_by_path(&self, by_path: &ByPath) -> Result<Value, AwsError> {
-        let page_size = by_path.max_results.unwrap_or(LARGEST_PAGE);
-        if !by_path.path.starts_with('/') || !(1..=LARGEST_PAGE).contains(&page_size) {
+        let page_size = by_path.max_results.unwrap_or(MAX_PAGE);
+        if !by_path.path.starts_with('/') || !(1..=MAX_PAGE).contains(&page_size) {
             return Err(AwsError::invalid("a path starts with a slash, and MaxResults is 1 to 10"));
         }
         let folder = format!("{}/", by_path.path.trim_end_matches('/'));
@@ -152,7 +152,7 @@ mod tests {
             let input = json!({"Path": "/shop/a", "Recursive": true, "WithDecryption": true, "NextToken": token});
             let page = store.call("GetParametersByPath", input).unwrap();
             let parameters = page["Parameters"].as_array().unwrap().clone();
-            assert!(parameters.len() <= LARGEST_PAGE);
+            assert!(parameters.len() <= MAX_PAGE);
             names.extend(parameters.iter().map(|parameter| parameter["Name"].as_str().unwrap().to_owned()));
             token = page["NextToken"].clone();
             if token.is_null() {

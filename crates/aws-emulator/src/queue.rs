@@ -13,13 +13,13 @@ use crate::error::AwsError;
 const VISIBILITY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The maximum time for which a message can be invisible, in seconds.
-const LONGEST_VISIBILITY_TIMEOUT: u64 = 12 * 60 * 60;
+const MAX_VISIBILITY_TIMEOUT: u64 = 12 * 60 * 60;
 
 /// The maximum size of a message.
-const LARGEST_MESSAGE: usize = 1024 * 1024;
+const MAX_MESSAGE_BYTES: usize = 1024 * 1024;
 
 /// The maximum number of messages or entries in a call.
-const LARGEST_BATCH: usize = 10;
+const MAX_BATCH_ENTRIES: usize = 10;
 
 /// All queues, by name.
 #[derive(Debug, Default)]
@@ -115,7 +115,7 @@ impl Queues {
                 Ok(())
             }),
             "ChangeMessageVisibilityBatch" => self.batch(input, |queue, entry| {
-                if entry.visibility_timeout > LONGEST_VISIBILITY_TIMEOUT {
+                if entry.visibility_timeout > MAX_VISIBILITY_TIMEOUT {
                     return Err("InvalidParameterValue");
                 }
                 let is_wanted = |message: &&mut Message| message.receipt.as_deref() == Some(&entry.receipt_handle);
@@ -151,7 +151,7 @@ impl Queues {
         let attributes = input.get("MessageAttributes").and_then(Value::as_object).cloned().unwrap_or_default();
         let size =
             body.len() + attributes.iter().map(|(name, value)| name.len() + attribute_size(value)).sum::<usize>();
-        if body.is_empty() || size > LARGEST_MESSAGE || attributes.len() > 10 {
+        if body.is_empty() || size > MAX_MESSAGE_BYTES || attributes.len() > 10 {
             return Err(AwsError::new(
                 "InvalidParameterValue",
                 "a message has 1 byte to 1 MiB, and at most 10 attributes",
@@ -176,7 +176,7 @@ impl Queues {
     fn receive(&mut self, input: &Value, now: Duration) -> Result<Value, AwsError> {
         let most = input.get("MaxNumberOfMessages").and_then(Value::as_u64).unwrap_or(1);
         let most = usize::try_from(most).unwrap_or(usize::MAX);
-        if !(1..=LARGEST_BATCH).contains(&most) {
+        if !(1..=MAX_BATCH_ENTRIES).contains(&most) {
             return Err(AwsError::new("InvalidParameterValue", "MaxNumberOfMessages is 1 to 10"));
         }
         let mut number = self.last_number;
@@ -227,7 +227,7 @@ impl Queues {
         let queue = self.queue(input)?;
         match entries.len() {
             0 => return Err(AwsError::new("EmptyBatchRequest", "a batch has at least one entry")),
-            1..=LARGEST_BATCH => {}
+            1..=MAX_BATCH_ENTRIES => {}
             _ => return Err(AwsError::new("TooManyEntriesInBatchRequest", "a batch has at most ten entries")),
         }
         let (mut successful, mut failed) = (Vec::new(), Vec::new());

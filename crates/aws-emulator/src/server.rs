@@ -14,7 +14,7 @@ use crate::queue::Waiting;
 use crate::service::Services;
 
 /// A message in SQS is at most 1 MiB, which JSON may double.
-const LARGEST_REQUEST: usize = 4 * 1024 * 1024;
+const MAX_REQUEST_BYTES: usize = 4 * 1024 * 1024;
 
 /// The emulator. Its clones share their state.
 #[derive(Clone, Debug)]
@@ -35,7 +35,7 @@ impl Emulator {
     /// # Errors
     /// If the listener fails.
     pub async fn serve(self, listener: TcpListener) -> io::Result<()> {
-        let router = Router::new().fallback(answer).layer(DefaultBodyLimit::max(LARGEST_REQUEST)).with_state(self);
+        let router = Router::new().fallback(answer).layer(DefaultBodyLimit::max(MAX_REQUEST_BYTES)).with_state(self);
         axum::serve(listener, router).await
     }
 

@@ -29,15 +29,15 @@ impl Answer {
     }
 }
 
-impl From<Result<Answer, Refusal>> for Answer {
-    fn from(result: Result<Answer, Refusal>) -> Self {
-        result.unwrap_or_else(Refusal::into_answer)
+impl From<Result<Answer, ApiError>> for Answer {
+    fn from(result: Result<Answer, ApiError>) -> Self {
+        result.unwrap_or_else(ApiError::into_answer)
     }
 }
 
 /// An error response.
 #[derive(Clone, Debug)]
-pub(crate) struct Refusal {
+pub(crate) struct ApiError {
     status: u16,
     kind: &'static str,
     code: Option<&'static str>,
@@ -47,7 +47,7 @@ pub(crate) struct Refusal {
     rate_limited_reason: Option<String>,
 }
 
-impl Refusal {
+impl ApiError {
     /// An `invalid_request_error`.
     pub(crate) fn new(status: u16, message: impl Into<String>) -> Self {
         let message = message.into();
@@ -69,7 +69,7 @@ impl Refusal {
     }
 
     /// An object that only exists in the other mode.
-    pub(crate) fn of_other_mode(object: &str, id: &str, param: &str, is_live: bool) -> Self {
+    pub(crate) fn in_other_mode(object: &str, id: &str, param: &str, is_live: bool) -> Self {
         let (has, asked) = if is_live { ("live", "test") } else { ("test", "live") };
         let message = format!(
             "No such {object}: '{id}'; a similar object exists in {has} mode, but a {asked} mode key was used to make \
@@ -103,7 +103,7 @@ impl Refusal {
     }
 
     /// The emulator's own error, not one of Stripe's.
-    pub(crate) fn of_a_page() -> Self {
+    pub(crate) fn from_web_page() -> Self {
         Self::new(403, "The emulator does not accept requests from web pages.")
     }
 

@@ -18,7 +18,7 @@ use crate::events::Event;
 use crate::{Emulator, unix_now};
 
 /// The time limit for an endpoint.
-const PATIENCE: Duration = Duration::from_secs(10);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The result of a delivery.
 #[derive(Clone, Debug)]
@@ -41,7 +41,7 @@ impl Delivery {
 }
 
 /// Deliveries that have not succeeded: the IDs of the event and the endpoint.
-pub(crate) type Owed = BTreeSet<(String, String)>;
+pub(crate) type FailedDeliveries = BTreeSet<(String, String)>;
 
 impl Emulator {
     /// Adds an event and posts it once to every enabled endpoint that is subscribed to its type, signed with that
@@ -49,10 +49,10 @@ impl Emulator {
     pub async fn deliver(&self, event: Event) -> Vec<Delivery> {
         let endpoints = {
             let mut state = self.state();
-            let endpoints = state.endpoints.all().iter().filter(|endpoint| wants(endpoint, &event));
+            let endpoints = state.endpoints.all().iter().filter(|endpoint| is_subscribed(endpoint, &event));
             let endpoints: Vec<_> = endpoints.cloned().collect();
-            let owed = endpoints.iter().map(|endpoint| (event.id.clone(), endpoint.id.clone()));
-            state.owed.extend(owed);
+            let failed_deliveries = endpoints.iter().map(|endpoint| (event.id.clone(), endpoint.id.clone()));
+            state.failed_deliveries.extend(failed_deliveries);
             state.events.add(event.clone());
             state.events.set_delivery_success(&event.id, endpoints.is_empty());
             endpoints
@@ -67,9 +67,9 @@ impl Emulator {
     /// Retries every failed delivery, like Stripe after a while. Endpoints that were deleted or disabled in the
     /// meantime receive nothing.
     pub async fn redeliver(&self) -> Vec<Delivery> {
-        let owed = self.state().owed.clone();
+        let failed_deliveries = self.state().failed_deliveries.clone();
         let mut deliveries = Vec::new();
-        for (event, endpoint) in owed {
+        for (event, endpoint) in failed_deliveries {
             let endpoint = self.endpoint(&endpoint).filter(|endpoint| !endpoint.disabled);
             if let (Some(event), Some(endpoint)) = (self.event(&event), endpoint) {
                 deliveries.push(self.attempt(&event, &endpoint).await);
@@ -79,21 +79,21 @@ impl Emulator {
     }
 
     async fn attempt(&self, event: &Event, endpoint: &Endpoint) -> Delivery {
-        let sent = timeout(PATIENCE, send(event, endpoint)).await;
+        let sent = timeout(RESPONSE_TIMEOUT, send(event, endpoint)).await;
         let (status, answer) =
             sent.ok().flatten().map_or((None, String::new()), |(status, answer)| (Some(status), answer));
         let delivery = Delivery { event: event.id.clone(), endpoint: endpoint.id.clone(), status, answer };
         if delivery.succeeded() {
             let mut state = self.state();
-            state.owed.remove(&(event.id.clone(), endpoint.id.clone()));
-            let is_owed = state.owed.iter().any(|(owed, _)| *owed == event.id);
+            state.failed_deliveries.remove(&(event.id.clone(), endpoint.id.clone()));
+            let is_owed = state.failed_deliveries.iter().any(|(failed_deliveries, _)| *failed_deliveries == event.id);
             state.events.set_delivery_success(&event.id, !is_owed);
         }
         delivery
     }
 }
 
-fn wants(endpoint: &Endpoint, event: &Event) -> bool {
+fn is_subscribed(endpoint: &Endpoint, event: &Event) -> bool {
     !endpoint.disabled
         && endpoint.connect == event.account.is_some()
         && endpoint.enabled_events.iter().any(|wanted| *wanted == event.event_type || wanted == "*")

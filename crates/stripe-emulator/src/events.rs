@@ -6,11 +6,11 @@ use std::ops::Bound;
 use bytes::Bytes;
 use serde_json::Value;
 
-use crate::answer::{Answer, Refusal};
+use crate::answer::{Answer, ApiError};
 use crate::parameters::{Cursor, Parameters};
 
 /// How long Stripe keeps events, in seconds.
-const KEPT: i64 = 30 * 24 * 60 * 60;
+const RETENTION_SECONDS: i64 = 30 * 24 * 60 * 60;
 
 /// An event. Its body is returned byte for byte.
 #[derive(Clone, Debug)]
@@ -63,19 +63,19 @@ impl Event {
 
 /// The earliest second from which Stripe still has events.
 fn oldest_kept(now: i64) -> i64 {
-    now.saturating_sub(KEPT)
+    now.saturating_sub(RETENTION_SECONDS)
 }
 
 /// All events. Those of the same second are in the order in which they were added.
 #[derive(Default)]
 pub(crate) struct Events {
     added: u64,
-    places: HashMap<String, (Option<String>, Place)>,
-    by_account: HashMap<Option<String>, BTreeMap<Place, Event>>,
+    places: HashMap<String, (Option<String>, SortKey)>,
+    by_account: HashMap<Option<String>, BTreeMap<SortKey, Event>>,
 }
 
 /// The creation time of an event and its serial number.
-type Place = (i64, u64);
+type SortKey = (i64, u64);
 
 impl Events {
     pub(crate) fn add(&mut self, event: Event) {
@@ -104,21 +104,21 @@ impl Events {
     }
 
     /// `GET /v1/events/{id}`
-    pub(crate) fn retrieve(&self, id: &str, account: Option<&str>, now: i64) -> Result<Answer, Refusal> {
+    pub(crate) fn retrieve(&self, id: &str, account: Option<&str>, now: i64) -> Result<Answer, ApiError> {
         let event =
             self.get(id).filter(|event| event.account.as_deref() == account && event.created >= oldest_kept(now));
-        event.map(|event| Answer::ok(event.body.clone())).ok_or_else(|| Refusal::no_such(404, "event", id, "id"))
+        event.map(|event| Answer::ok(event.body.clone())).ok_or_else(|| ApiError::no_such(404, "event", id, "id"))
     }
 
     /// `GET /v1/events`
-    pub(crate) fn list(&self, parameters: Parameters, account: Option<&str>, now: i64) -> Result<Answer, Refusal> {
+    pub(crate) fn list(&self, parameters: Parameters, account: Option<&str>, now: i64) -> Result<Answer, ApiError> {
         let query = Query::new(parameters)?;
         let oldest = (query.created.0.max(oldest_kept(now)), 0);
         let newest = (query.created.1, u64::MAX);
         let place = |id: &str, name: &str| {
             let event =
                 self.places.get(id).filter(|(of, place)| of.as_deref() == account && place.0 >= oldest_kept(now));
-            event.map(|(_, place)| *place).ok_or_else(|| Refusal::no_such(400, "event", id, name))
+            event.map(|(_, place)| *place).ok_or_else(|| ApiError::no_such(400, "event", id, name))
         };
         let (from, to) = match &query.cursor {
             Cursor::Start => (Bound::Included(oldest), newest),
@@ -179,7 +179,7 @@ struct Query {
 }
 
 impl Query {
-    fn new(mut parameters: Parameters) -> Result<Self, Refusal> {
+    fn new(mut parameters: Parameters) -> Result<Self, ApiError> {
         let query = Self {
             types: types(&mut parameters)?,
             created: parameters.created()?,
@@ -201,14 +201,14 @@ impl Query {
     }
 }
 
-fn types(parameters: &mut Parameters) -> Result<Vec<String>, Refusal> {
+fn types(parameters: &mut Parameters) -> Result<Vec<String>, ApiError> {
     let types = parameters.list("types");
     if types.len() > 20 {
-        return Err(Refusal::of("types", None, "You may pass up to 20 event types."));
+        return Err(ApiError::of("types", None, "You may pass up to 20 event types."));
     }
     match parameters.one("type") {
         Some(_) if !types.is_empty() => {
-            Err(Refusal::of("type", None, "You may pass either `type` or `types`, but not both."))
+            Err(ApiError::of("type", None, "You may pass either `type` or `types`, but not both."))
         }
         Some(one) => Ok(vec![one]),
         None => Ok(types),

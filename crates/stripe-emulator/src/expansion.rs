@@ -2,12 +2,12 @@
 
 use serde_json::Value;
 
-use crate::answer::Refusal;
+use crate::answer::ApiError;
 use crate::keys::Permission;
 use crate::kinds::{Field, Holds, Kind};
 use crate::objects::{Objects, Reader};
 
-const MOST_LEVELS: usize = 4;
+const MAX_LEVELS: usize = 4;
 
 /// The type of a response: an object of a kind, or a list of such objects.
 #[derive(Clone, Copy)]
@@ -43,9 +43,9 @@ impl Root {
 ///
 /// Decision: expanding a part of a price requires permission to read prices, even if the price itself is present
 /// anyway. Stripe only says that an expanded object can require a permission of its own.
-pub(crate) fn check(root: Root, path: &str, reader: &Reader<'_>) -> Result<(), Refusal> {
-    if path.split('.').count() > MOST_LEVELS {
-        return Err(Refusal::new(400, format!("You cannot expand more than {MOST_LEVELS} levels of a property.")));
+pub(crate) fn check(root: Root, path: &str, reader: &Reader<'_>) -> Result<(), ApiError> {
+    if path.split('.').count() > MAX_LEVELS {
+        return Err(ApiError::new(400, format!("You cannot expand more than {MAX_LEVELS} levels of a property.")));
     }
     let Some(needed) = permissions(root, path, reader) else {
         let instead = format!("data.{path}");
@@ -55,7 +55,7 @@ pub(crate) fn check(root: Root, path: &str, reader: &Reader<'_>) -> Result<(), R
             }
             _ => format!("This property cannot be expanded ({path})."),
         };
-        return Err(Refusal::new(400, message));
+        return Err(ApiError::new(400, message));
     };
     needed.into_iter().try_for_each(|permission| reader.keys.permit(reader.key, permission))
 }

@@ -31,35 +31,35 @@ pub(crate) struct Faults {
     /// The value of `Stripe-Rate-Limited-Reason`, if it differs from [`GLOBAL_RATE`].
     pub(crate) rate_limited_reason: Option<String>,
     pub(crate) outage: Option<Fault>,
-    orders: VecDeque<Order>,
+    injected: VecDeque<InjectedFault>,
     /// The times of the requests allowed within the last second.
-    let_through: VecDeque<Instant>,
+    allows: VecDeque<Instant>,
 }
 
 /// The limit for all requests of an account. Source: docs.stripe.com/rate-limits, which also has `endpoint-rate`,
 /// `global-concurrency`, `endpoint-concurrency` and `resource-specific`.
 pub(crate) const GLOBAL_RATE: &str = "global-rate";
 
-struct Order {
+struct InjectedFault {
     path_prefix: String,
     left: usize,
     fault: Fault,
 }
 
 impl Faults {
-    pub(crate) fn order(&mut self, path_prefix: &str, number: usize, fault: Fault) {
-        self.orders.push_back(Order { path_prefix: path_prefix.to_owned(), left: number, fault });
+    pub(crate) fn inject(&mut self, path_prefix: &str, number: usize, fault: Fault) {
+        self.injected.push_back(InjectedFault { path_prefix: path_prefix.to_owned(), left: number, fault });
     }
 
-    pub(crate) fn forget(&mut self) {
-        self.orders.clear();
+    pub(crate) fn clear(&mut self) {
+        self.injected.clear();
         self.outage = None;
     }
 
     /// Takes the injected fault for a request to this path.
     pub(crate) fn next(&mut self, path: &str) -> Option<Fault> {
-        self.orders.retain(|order| order.left > 0);
-        let Some(order) = self.orders.iter_mut().find(|order| path.starts_with(&order.path_prefix)) else {
+        self.injected.retain(|order| order.left > 0);
+        let Some(order) = self.injected.iter_mut().find(|order| path.starts_with(&order.path_prefix)) else {
             return self.outage;
         };
         order.left -= 1;
@@ -67,14 +67,14 @@ impl Faults {
     }
 
     /// Whether the rate limit allows a request at this moment. Rejected requests do not count.
-    pub(crate) fn let_through(&mut self, now: Instant) -> bool {
+    pub(crate) fn allows(&mut self, now: Instant) -> bool {
         let Some(limit) = self.rate_limit else { return true };
-        while self.let_through.front().is_some_and(|then| now.duration_since(*then) >= Duration::from_secs(1)) {
-            self.let_through.pop_front();
+        while self.allows.front().is_some_and(|then| now.duration_since(*then) >= Duration::from_secs(1)) {
+            self.allows.pop_front();
         }
-        let may_pass = self.let_through.len() < limit;
+        let may_pass = self.allows.len() < limit;
         if may_pass {
-            self.let_through.push_back(now);
+            self.allows.push_back(now);
         }
         may_pass
     }

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hyper::header::{AUTHORIZATION, HeaderMap};
 
-use crate::answer::Refusal;
+use crate::answer::ApiError;
 use crate::{ACCOUNT, SECRET_KEY};
 
 /// A permission of a restricted key.
@@ -110,22 +110,22 @@ impl Keys {
     }
 
     /// The key of a request, if it is valid.
-    pub(crate) fn of(&self, headers: &HeaderMap) -> Result<String, Refusal> {
+    pub(crate) fn of(&self, headers: &HeaderMap) -> Result<String, ApiError> {
         let key = key_of(headers).filter(|key| !key.is_empty()).ok_or_else(|| {
-            Refusal::new(
+            ApiError::new(
                 401,
                 "You did not provide an API key. You need to provide your API key in the Authorization header, using \
                  Bearer auth (e.g. 'Authorization: Bearer YOUR_SECRET_KEY').",
             )
         })?;
         if !self.any && !self.known.contains_key(&key) {
-            return Err(Refusal::new(401, format!("Invalid API Key provided: {}", masked(&key))));
+            return Err(ApiError::new(401, format!("Invalid API Key provided: {}", masked(&key))));
         }
         Ok(key)
     }
 
     /// Rejects what a valid key has no permission for.
-    pub(crate) fn permit(&self, key: &str, needed: Permission) -> Result<(), Refusal> {
+    pub(crate) fn permit(&self, key: &str, needed: Permission) -> Result<(), ApiError> {
         let known = self.known.get(key);
         if known.map_or(self.any, |has| has.iter().any(|permission| permission.includes(needed))) {
             return Ok(());
@@ -136,7 +136,7 @@ impl Keys {
             masked(key),
             needed.name()
         );
-        Err(Refusal::new(403, message).with_code(needed.code()))
+        Err(ApiError::new(403, message).with_code(needed.code()))
     }
 }
 

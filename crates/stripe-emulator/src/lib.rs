@@ -285,7 +285,7 @@ impl Emulator {
     /// Injects a fault into the next `number` requests whose path has this prefix, after the faults already injected
     /// there.
     pub fn fail_at(&self, path_prefix: &str, number: usize, fault: Fault) {
-        self.state().faults.order(path_prefix, number, fault);
+        self.state().faults.inject(path_prefix, number, fault);
     }
 
     /// Sets a fault for every request without another one; `None` ends the outage.
@@ -300,8 +300,8 @@ impl Emulator {
     }
 
     /// Removes all injected faults and the outage.
-    pub fn heal(&self) {
-        self.state().faults.forget();
+    pub fn clear_faults(&self) {
+        self.state().faults.clear();
     }
 
     /// Limits the requests per second; further requests get 429. `None` removes the limit.

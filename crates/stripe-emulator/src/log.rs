@@ -63,7 +63,7 @@ fn values<'p>(pairs: &'p [(String, String)], name: &str) -> Vec<&'p str> {
 }
 
 /// The number of requests kept, so that a long run does not grow.
-const MOST: usize = 10_000;
+const MAX_REQUESTS: usize = 10_000;
 
 /// The latest requests, in order.
 #[derive(Default)]
@@ -80,7 +80,7 @@ impl Log {
 
     /// Returns a number for [`Self::set_status`].
     pub(crate) fn add(&mut self, request: Request) -> usize {
-        if self.requests.len() == MOST {
+        if self.requests.len() == MAX_REQUESTS {
             self.requests.pop_front();
             self.forgotten += 1;
         }
@@ -130,10 +130,10 @@ mod tests {
             status: None,
         };
         let mut log = Log::default();
-        for number in 0..MOST + 2 {
+        for number in 0..MAX_REQUESTS + 2 {
             assert_eq!(log.add(request(number)), number);
         }
-        assert_eq!((log.requests().len(), &*log.requests()[0].path), (MOST, "/v1/customers/cus_2"));
+        assert_eq!((log.requests().len(), &*log.requests()[0].path), (MAX_REQUESTS, "/v1/customers/cus_2"));
         log.set_status(1, 500);
         log.set_status(2, 200);
         assert_eq!((log.requests()[0].status, log.requests()[1].status), (Some(200), None));

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use serde_json::{Value, json};
 
-use crate::answer::{Answer, Refusal};
+use crate::answer::{Answer, ApiError};
 use crate::keys::Keys;
 use crate::kinds::{KINDS, Kind};
 use crate::parameters::{Cursor, Parameters};
@@ -78,7 +78,7 @@ impl Stored {
         self.account.as_deref() == account
     }
 
-    fn is_of_mode(&self, livemode: bool) -> bool {
+    fn is_in_mode(&self, livemode: bool) -> bool {
         self.livemode.is_none_or(|of| of == livemode)
     }
 }
@@ -102,7 +102,7 @@ impl Objects {
     /// never removes exist as soon as an event names them, with nothing but an ID. A made-up event that names an object
     /// of another mode or account is accepted.
     pub(crate) fn learn(&mut self, account: Option<&str>, livemode: Option<bool>, object: &Value) {
-        let mut object = shapes::as_kept(object);
+        let mut object = shapes::to_stored_version(object);
         for value in object.as_object_mut().into_iter().flat_map(|fields| fields.values_mut()) {
             if let (Some(id), Some(_)) = (value.get("id").and_then(Value::as_str).map(str::to_owned), kind_of(value)) {
                 self.learn(account, livemode, value);
@@ -125,13 +125,13 @@ impl Objects {
         }
     }
 
-    fn learn_one(&mut self, account: Option<&str>, livemode: Option<bool>, id: &str, told: &Value) {
+    fn learn_one(&mut self, account: Option<&str>, livemode: Option<bool>, id: &str, learned: &Value) {
         let known = self.stored.get(id);
         let known_mode = known.map(|stored| stored.livemode);
         let known_lines = known.map_or(0, |stored| shapes::lines(stored.kind, &stored.object).len());
         let mut object = known.map_or_else(|| json!({}), |stored| stored.object.clone());
-        let (Some(fields), Some(told)) = (object.as_object_mut(), told.as_object()) else { return };
-        for (name, value) in told {
+        let (Some(fields), Some(learned)) = (object.as_object_mut(), learned.as_object()) else { return };
+        for (name, value) in learned {
             let shown = value.get("data").and_then(Value::as_array).map_or(0, Vec::len);
             if name != "lines" || shown >= known_lines {
                 fields.insert(name.clone(), value.clone());
@@ -165,7 +165,7 @@ impl Objects {
         read: Read<'_>,
         mut parameters: Parameters,
         reader: &Reader<'_>,
-    ) -> Result<Answer, Refusal> {
+    ) -> Result<Answer, ApiError> {
         let paths = std::mem::take(&mut parameters.expand);
         let mut answer = match read {
             Read::Retrieve(kind, id) => {
@@ -177,7 +177,7 @@ impl Objects {
                 let (limit, cursor) = (parameters.limit()?, parameters.cursor()?);
                 parameters.nothing_else()?;
                 let object = &self.find(kind, id, reader)?.object;
-                let no_such = |id: &str, param: &str| Refusal::no_such(400, "line item", id, param);
+                let no_such = |id: &str, param: &str| ApiError::no_such(400, "line item", id, param);
                 let (page, has_more) = cursor.page(shapes::lines(kind, object), limit, id_of, no_such)?;
                 let data = page.iter().map(|line| shapes::line(kind, line, reader.version));
                 list(&shapes::lines_url(kind, object), data.collect(), has_more)
@@ -202,7 +202,7 @@ impl Objects {
         filters: &[&str],
         mut parameters: Parameters,
         reader: &Reader<'_>,
-    ) -> Result<Value, Refusal> {
+    ) -> Result<Value, ApiError> {
         let (limit, cursor, (first, last)) = (parameters.limit()?, parameters.cursor()?, parameters.created()?);
         let wanted: Vec<_> = filters.iter().filter_map(|name| Some((*name, parameters.one(name)?))).collect();
         parameters.nothing_else()?;
@@ -212,20 +212,20 @@ impl Objects {
             (first..=last).contains(&stored.created()) && wanted.iter().all(has)
         };
         let mut found: Vec<_> =
-            self.stored.values().filter(|stored| is_seen(stored, kind, reader) && is_wanted(stored)).collect();
+            self.stored.values().filter(|stored| is_visible(stored, kind, reader) && is_wanted(stored)).collect();
         found.sort_unstable_by_key(|stored| Reverse((stored.created(), stored.number)));
-        let no_such = |id: &str, param: &str| Refusal::no_such(400, kind.object, id, param);
+        let no_such = |id: &str, param: &str| ApiError::no_such(400, kind.object, id, param);
         let (page, has_more) = page(&found, limit, &cursor, no_such)?;
         let data = page.iter().map(|stored| shapes::object(kind, &stored.object, reader.version));
         Ok(list(&format!("/v1/{}", kind.path.join("/")), data.collect(), has_more))
     }
 
-    fn find(&self, kind: &'static Kind, id: &str, reader: &Reader<'_>) -> Result<&Stored, Refusal> {
+    fn find(&self, kind: &'static Kind, id: &str, reader: &Reader<'_>) -> Result<&Stored, ApiError> {
         let in_account = |stored: &&Stored| stored.kind.object == kind.object && stored.is_in(reader.account);
         let stored = self.stored.get(id).filter(in_account);
-        let stored = stored.ok_or_else(|| Refusal::no_such(404, kind.object, id, kind.param))?;
-        if !stored.is_of_mode(reader.livemode) {
-            return Err(Refusal::of_other_mode(kind.object, id, kind.param, !reader.livemode));
+        let stored = stored.ok_or_else(|| ApiError::no_such(404, kind.object, id, kind.param))?;
+        if !stored.is_in_mode(reader.livemode) {
+            return Err(ApiError::in_other_mode(kind.object, id, kind.param, !reader.livemode));
         }
         Ok(stored)
     }
@@ -243,16 +243,16 @@ impl Objects {
     }
 }
 
-fn is_seen(stored: &Stored, kind: &Kind, reader: &Reader<'_>) -> bool {
-    stored.kind.object == kind.object && stored.is_in(reader.account) && stored.is_of_mode(reader.livemode)
+fn is_visible(stored: &Stored, kind: &Kind, reader: &Reader<'_>) -> bool {
+    stored.kind.object == kind.object && stored.is_in(reader.account) && stored.is_in_mode(reader.livemode)
 }
 
 fn page<'l, 's>(
     found: &'l [&'s Stored],
     limit: usize,
     cursor: &Cursor,
-    no_such: impl Fn(&str, &str) -> Refusal,
-) -> Result<(&'l [&'s Stored], bool), Refusal> {
+    no_such: impl Fn(&str, &str) -> ApiError,
+) -> Result<(&'l [&'s Stored], bool), ApiError> {
     cursor.page(found, limit, |stored| id_of(&stored.object), no_such)
 }
 

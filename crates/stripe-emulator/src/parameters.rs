@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::answer::Refusal;
+use crate::answer::ApiError;
 
 /// The parameters that have not been read yet. Those that remain in the end are unknown.
 pub(crate) struct Parameters {
@@ -38,43 +38,43 @@ impl Parameters {
         taken.into_iter().filter_map(with_key).collect()
     }
 
-    pub(crate) fn integer(&mut self, name: &str) -> Result<Option<i64>, Refusal> {
+    pub(crate) fn integer(&mut self, name: &str) -> Result<Option<i64>, ApiError> {
         let parse = |value: String| {
-            let invalid = || Refusal::of(name, Some("parameter_invalid_integer"), format!("Invalid integer: {value}"));
+            let invalid = || ApiError::of(name, Some("parameter_invalid_integer"), format!("Invalid integer: {value}"));
             value.parse().map_err(|_| invalid())
         };
         self.one(name).map(parse).transpose()
     }
 
-    pub(crate) fn boolean(&mut self, name: &str) -> Result<Option<bool>, Refusal> {
+    pub(crate) fn boolean(&mut self, name: &str) -> Result<Option<bool>, ApiError> {
         let parse =
-            |value: String| value.parse().map_err(|_| Refusal::of(name, None, format!("Invalid boolean: {value}")));
+            |value: String| value.parse().map_err(|_| ApiError::of(name, None, format!("Invalid boolean: {value}")));
         self.one(name).map(parse).transpose()
     }
 
     /// The page size of a list.
-    pub(crate) fn limit(&mut self) -> Result<usize, Refusal> {
+    pub(crate) fn limit(&mut self) -> Result<usize, ApiError> {
         let limit = self.integer("limit")?.unwrap_or(10);
         let bound = if limit < 1 { "greater than or equal to 1" } else { "less than or equal to 100" };
         let message = || format!("This value must be {bound} (it currently is '{limit}').");
         let valid = usize::try_from(limit).ok().filter(|limit| (1..=100).contains(limit));
-        valid.ok_or_else(|| Refusal::of("limit", Some("parameter_invalid_integer"), message()))
+        valid.ok_or_else(|| ApiError::of("limit", Some("parameter_invalid_integer"), message()))
     }
 
     /// The position at which a list continues.
-    pub(crate) fn cursor(&mut self) -> Result<Cursor, Refusal> {
+    pub(crate) fn cursor(&mut self) -> Result<Cursor, ApiError> {
         match (self.one("starting_after"), self.one("ending_before")) {
             (None, None) => Ok(Cursor::Start),
             (Some(id), None) => Ok(Cursor::After(id)),
             (None, Some(id)) => Ok(Cursor::Before(id)),
             (Some(_), Some(_)) => {
-                Err(Refusal::new(400, "You cannot parameterize both starting_after and ending_before."))
+                Err(ApiError::new(400, "You cannot parameterize both starting_after and ending_before."))
             }
         }
     }
 
     /// The first and the last second of `created`, `created[gte]` and so on.
-    pub(crate) fn created(&mut self) -> Result<(i64, i64), Refusal> {
+    pub(crate) fn created(&mut self) -> Result<(i64, i64), ApiError> {
         let mut at = |name: &str| self.integer(name);
         if let Some(second) = at("created")? {
             return Ok((second, second));
@@ -86,9 +86,9 @@ impl Parameters {
     }
 
     /// Rejects the remaining parameters. Call it after all known parameters were read.
-    pub(crate) fn nothing_else(self) -> Result<(), Refusal> {
+    pub(crate) fn nothing_else(self) -> Result<(), ApiError> {
         self.left.first().map_or(Ok(()), |(name, _)| {
-            Err(Refusal::of(name, Some("parameter_unknown"), format!("Received unknown parameter: {name}")))
+            Err(ApiError::of(name, Some("parameter_unknown"), format!("Received unknown parameter: {name}")))
         })
     }
 
@@ -112,8 +112,8 @@ impl Cursor {
         list: &'l [T],
         limit: usize,
         id_of: impl Fn(&T) -> &str,
-        no_such: impl Fn(&str, &str) -> Refusal,
-    ) -> Result<(&'l [T], bool), Refusal> {
+        no_such: impl Fn(&str, &str) -> ApiError,
+    ) -> Result<(&'l [T], bool), ApiError> {
         let place =
             |id: &str, name: &str| list.iter().position(|object| id_of(object) == id).ok_or_else(|| no_such(id, name));
         let (from, to) = match self {

@@ -5,8 +5,8 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::json;
 
-use crate::answer::{Answer, Refusal};
-use crate::delivery::Owed;
+use crate::answer::{Answer, ApiError};
+use crate::delivery::FailedDeliveries;
 use crate::endpoints::Endpoints;
 use crate::events::Events;
 use crate::faults::{Faults, GLOBAL_RATE};
@@ -27,20 +27,20 @@ pub(crate) struct State {
     /// The API version of the account, if it differs from [`API_VERSION`].
     pub default_version: Option<String>,
     pub events: Events,
-    pub owed: Owed,
+    pub failed_deliveries: FailedDeliveries,
     pub endpoints: Endpoints,
     pub objects: Objects,
     pub faults: Faults,
     pub log: Log,
     /// Requests and responses by API key and idempotency key.
-    answered: HashMap<(String, String), (Asked, Answer)>,
+    answered: HashMap<(String, String), (IdempotencyKey, Answer)>,
 }
 
-type Asked = (String, Vec<(String, String)>, Vec<(String, String)>);
+type IdempotencyKey = (String, Vec<(String, String)>, Vec<(String, String)>);
 
 impl State {
     pub(crate) fn answer(&mut self, request: &Request) -> Answer {
-        if !self.faults.let_through(request.at) {
+        if !self.faults.allows(request.at) {
             return self.too_many_requests(request);
         }
         let answer = self.perform(request).into();
@@ -49,7 +49,7 @@ impl State {
 
     pub(crate) fn too_many_requests(&self, request: &Request) -> Answer {
         let reason = self.faults.rate_limited_reason.as_deref().unwrap_or(GLOBAL_RATE);
-        self.finish(Refusal::too_many_requests(reason).into_answer(), request)
+        self.finish(ApiError::too_many_requests(reason).into_answer(), request)
     }
 
     /// Adds the headers of every Stripe response.
@@ -64,22 +64,22 @@ impl State {
 
     /// The version of the response: that of the header, else that of the account.
     /// /// Source: docs.stripe.com/api/versioning.
-    fn version_of(&self, request: &Request) -> Result<ApiVersion, Refusal> {
+    fn version_of(&self, request: &Request) -> Result<ApiVersion, ApiError> {
         let version = request.version().or(self.default_version.as_deref()).unwrap_or(API_VERSION);
-        ApiVersion::parse(version).ok_or_else(|| Refusal::new(400, format!("Invalid Stripe API version: {version}")))
+        ApiVersion::parse(version).ok_or_else(|| ApiError::new(400, format!("Invalid Stripe API version: {version}")))
     }
 
-    fn perform(&mut self, request: &Request) -> Result<Answer, Refusal> {
+    fn perform(&mut self, request: &Request) -> Result<Answer, ApiError> {
         let operation = Operation::of(&request.method, &request.path).ok_or_else(|| {
             let message = format!("Unrecognized request URL ({}: {}).", request.method, request.path);
-            Refusal::new(404, message)
+            ApiError::new(404, message)
         })?;
         let key = self.keys.of(&request.headers)?;
         let version = self.version_of(request)?;
         self.keys.permit(&key, operation.permission())?;
         let account = self.connected_account(request, &key)?;
-        if account.is_some() && operation.is_of_endpoints() {
-            return Err(Refusal::new(501, "The emulator keeps no endpoints of connected accounts."));
+        if account.is_some() && operation.concerns_endpoints() {
+            return Err(ApiError::new(501, "The emulator keeps no endpoints of connected accounts."));
         }
         match request.header("idempotency-key") {
             Some(once) if request.method == "POST" => self.perform_once(request, operation, &key, &version, once),
@@ -87,10 +87,10 @@ impl State {
         }
     }
 
-    fn connected_account<'r>(&self, request: &'r Request, key: &str) -> Result<Option<&'r str>, Refusal> {
+    fn connected_account<'r>(&self, request: &'r Request, key: &str) -> Result<Option<&'r str>, ApiError> {
         let account = request.header("stripe-account").filter(|account| *account != ACCOUNT);
         match account {
-            Some(account) if !self.accounts.contains(account) => Err(Refusal::no_access(&masked(key), account)),
+            Some(account) if !self.accounts.contains(account) => Err(ApiError::no_access(&masked(key), account)),
             _ => Ok(account),
         }
     }
@@ -103,12 +103,12 @@ impl State {
         key: &str,
         version: &ApiVersion,
         once: &str,
-    ) -> Result<Answer, Refusal> {
+    ) -> Result<Answer, ApiError> {
         let keys = (key.to_owned(), once.to_owned());
         let asked = (request.path.clone(), request.query.clone(), request.form.clone());
         if let Some((before, answer)) = self.answered.get(&keys) {
             if *before != asked {
-                return Err(Refusal::other_parameters(once));
+                return Err(ApiError::other_parameters(once));
             }
             let mut answer = answer.clone();
             answer.headers.push(("idempotent-replayed", "true".to_owned()));
@@ -127,7 +127,7 @@ impl State {
         key: &str,
         version: &ApiVersion,
         account: Option<&str>,
-    ) -> Result<Answer, Refusal> {
+    ) -> Result<Answer, ApiError> {
         let parameters = Parameters::new(&[&*request.query, &*request.form].concat());
         let now = self.clock.now();
         match operation {
@@ -195,7 +195,7 @@ impl<'r> Operation<'r> {
         }
     }
 
-    fn is_of_endpoints(&self) -> bool {
+    fn concerns_endpoints(&self) -> bool {
         matches!(self.permission(), Permission::WebhookEndpointsRead | Permission::WebhookEndpointsWrite)
     }
 }

@@ -18,9 +18,9 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
-use crate::answer::{Answer, Refusal};
+use crate::answer::{Answer, ApiError};
 use crate::faults::Fault;
-use crate::guard::is_of_a_page;
+use crate::guard::is_from_web_page;
 use crate::requests::State;
 use crate::{lock, log};
 
@@ -28,7 +28,7 @@ use crate::{lock, log};
 const CUT_AFTER: Duration = Duration::from_millis(20);
 
 /// The time limit for the head of a request, including the wait for it on an open connection, and then for the body.
-const READ_WITHIN: Duration = Duration::from_secs(30);
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Longer than any form.
 const MAX_BODY_BYTES: usize = 1024 * 1024;
@@ -69,7 +69,7 @@ async fn serve(listener: tokio::net::TcpListener, state: Arc<Mutex<State>>) {
         let service = service_fn(move |request| respond(Arc::clone(&state), request));
         // It fails if a fault ends the connection or the client disconnects.
         let mut http = http1::Builder::new();
-        http.timer(TokioTimer::new()).header_read_timeout(READ_WITHIN);
+        http.timer(TokioTimer::new()).header_read_timeout(READ_TIMEOUT);
         tokio::spawn(http.serve_connection(TokioIo::new(connection), service));
     }
 }
@@ -77,10 +77,10 @@ async fn serve(listener: tokio::net::TcpListener, state: Arc<Mutex<State>>) {
 /// Responds like Stripe, or with an injected fault.
 async fn respond(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Outcome {
     let (head, body) = request.into_parts();
-    if is_of_a_page(&head.headers) {
-        return response(Refusal::of_a_page().into_answer(), false);
+    if is_from_web_page(&head.headers) {
+        return response(ApiError::from_web_page().into_answer(), false);
     }
-    let body = timeout(READ_WITHIN, Limited::new(body, MAX_BODY_BYTES).collect()).await.map_err(io::Error::other)?;
+    let body = timeout(READ_TIMEOUT, Limited::new(body, MAX_BODY_BYTES).collect()).await.map_err(io::Error::other)?;
     let body = body.map_err(io::Error::other)?.to_bytes();
     let is_form = head.headers.get(CONTENT_TYPE).is_some_and(|value| value == "application/x-www-form-urlencoded");
     let request = log::Request {
@@ -104,8 +104,8 @@ async fn respond(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Outcom
     let answer = match fault {
         None | Some(Fault::Hang(_) | Fault::CutHalfWay | Fault::AnswerLost) => state.answer(&request),
         Some(Fault::TooManyRequests) => state.too_many_requests(&request),
-        Some(Fault::InternalError) => state.finish(Refusal::of_stripe(500).into_answer(), &request),
-        Some(Fault::Unavailable) => state.finish(Refusal::of_stripe(503).into_answer(), &request),
+        Some(Fault::InternalError) => state.finish(ApiError::of_stripe(500).into_answer(), &request),
+        Some(Fault::Unavailable) => state.finish(ApiError::of_stripe(503).into_answer(), &request),
         Some(Fault::Html(status)) => Answer::html(status),
         Some(Fault::Cut) => return Err(cut()),
     };
@@ -159,7 +159,7 @@ mod tests {
     use super::*;
 
     /// Sends the beginning of a request, and returns everything received until the connection ends.
-    async fn begun(address: std::net::SocketAddr, request: &str) -> String {
+    async fn send_partial_request(address: std::net::SocketAddr, request: &str) -> String {
         let connection = TcpStream::connect(address).await.unwrap();
         connection.writable().await.unwrap();
         assert_eq!(connection.try_write(request.as_bytes()).unwrap(), request.len());
@@ -185,7 +185,7 @@ mod tests {
             "POST /v1/x HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\nhalf",
         ] {
             let start = tokio::time::Instant::now();
-            begun(address, request).await;
+            send_partial_request(address, request).await;
             assert!((30..=62).contains(&start.elapsed().as_secs()), "{request}: {:?}", start.elapsed());
         }
         serving.abort();
@@ -202,8 +202,11 @@ mod tests {
                 ("host: shop.example.com", true),
                 ("host: 127.0.0.1\r\norigin: http://shop.example.com", true),
             ] {
-                let answer =
-                    begun(address, &format!("GET {path} HTTP/1.1\r\n{headers}\r\nconnection: close\r\n\r\n")).await;
+                let answer = send_partial_request(
+                    address,
+                    &format!("GET {path} HTTP/1.1\r\n{headers}\r\nconnection: close\r\n\r\n"),
+                )
+                .await;
                 assert_eq!(answer.starts_with("HTTP/1.1 403"), is_refused, "{path} {headers}: {answer}");
             }
         }

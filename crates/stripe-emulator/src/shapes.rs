@@ -7,7 +7,7 @@ use crate::versions::{ApiVersion, BASIL};
 
 /// The number of lines that an object includes. Source: docs.stripe.com/api/invoices/invoice_lines and
 /// docs.stripe.com/api/checkout/sessions/line_items.
-const SHOWN: usize = 10;
+const INCLUDED_LINES: usize = 10;
 
 /// Converts an object from [`API_VERSION`](crate::API_VERSION) to another version.
 pub(crate) fn object(kind: &Kind, object: &Value, version: &ApiVersion) -> Value {
@@ -23,14 +23,14 @@ pub(crate) fn object(kind: &Kind, object: &Value, version: &ApiVersion) -> Value
         fields.insert("lines".to_owned(), first_lines(kind, object, version));
     }
     if version.is_from(BASIL) {
-        without_what_vanished(kind.object, fields);
+        remove_dropped_fields(kind.object, fields);
     }
     shown
 }
 
 /// Converts an object of any version to [`API_VERSION`](crate::API_VERSION) as far as its subscription is concerned,
 /// which later invoices only have in `parent`.
-pub(crate) fn as_kept(object: &Value) -> Value {
+pub(crate) fn to_stored_version(object: &Value) -> Value {
     let mut kept = object.clone();
     let details = object.pointer("/parent/subscription_details").and_then(Value::as_object);
     if let (Some(details), Some(fields)) = (details, kept.as_object_mut())
@@ -46,11 +46,11 @@ pub(crate) fn as_kept(object: &Value) -> Value {
 /// The list of an object's lines that the object itself contains.
 pub(crate) fn first_lines(kind: &Kind, object: &Value, version: &ApiVersion) -> Value {
     let all = lines(kind, object);
-    let data: Vec<_> = all.iter().take(SHOWN).map(|shown| line(kind, shown, version)).collect();
+    let data: Vec<_> = all.iter().take(INCLUDED_LINES).map(|shown| line(kind, shown, version)).collect();
     json!({
         "object": "list",
         "data": data,
-        "has_more": all.len() > SHOWN,
+        "has_more": all.len() > INCLUDED_LINES,
         "total_count": all.len(),
         "url": lines_url(kind, object),
     })
@@ -86,7 +86,7 @@ pub(crate) fn line(kind: &Kind, line: &Value, version: &ApiVersion) -> Value {
 
 /// Source: docs.stripe.com/changelog/basil/2025-03-31, adds-new-parent-field-to-invoicing-objects and
 /// add-support-for-multiple-partial-payments-on-invoices.
-fn without_what_vanished(object: &str, fields: &mut Map<String, Value>) {
+fn remove_dropped_fields(object: &str, fields: &mut Map<String, Value>) {
     match object {
         "payment_intent" | "charge" => {
             fields.remove("invoice");

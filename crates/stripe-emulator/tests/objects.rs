@@ -499,7 +499,7 @@ async fn outage_and_rate_limit_reason_are_set() {
     assert_eq!(get().await.status(), 200);
     stripe.set_outage(Some(Fault::Cut));
     assert!(client.request(Method::GET, "/v1/customers/cus_1").timeout(Duration::from_secs(5)).send().await.is_err());
-    stripe.heal();
+    stripe.clear_faults();
     assert_eq!(get().await.status(), 200);
 }
 

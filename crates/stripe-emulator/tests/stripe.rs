@@ -423,7 +423,7 @@ async fn faults_apply_to_the_chosen_path_and_count() {
         assert_eq!(client.get(path).await.0, 200);
     }
     stripe.fail(9, Fault::InternalError);
-    stripe.heal();
+    stripe.clear_faults();
     assert_eq!(client.get("/v1/account").await.0, 200);
     assert_eq!(stripe.too_many_requests(), 2);
 }

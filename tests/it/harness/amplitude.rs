@@ -18,9 +18,9 @@ pub struct Amplitude {
     emulator: Emulator,
     url: String,
     /// The certificate file to trust.
-    authority: Option<PathBuf>,
+    ca_file: Option<PathBuf>,
     /// Holds a port on which nothing listens.
-    _taken: Option<TcpSocket>,
+    _reserved_port: Option<TcpSocket>,
     /// The running server; `None` while stopped and with TLS.
     server: Mutex<Option<JoinHandle<()>>>,
 }
@@ -29,7 +29,13 @@ impl Amplitude {
     pub async fn start() -> Self {
         let (emulator, listener, port) = prepare().await;
         let server = Mutex::new(Some(tokio::spawn(emulator.clone().serve(listener))));
-        Self { emulator, url: format!("http://127.0.0.1:{port}/2/httpapi"), authority: None, _taken: None, server }
+        Self {
+            emulator,
+            url: format!("http://127.0.0.1:{port}/2/httpapi"),
+            ca_file: None,
+            _reserved_port: None,
+            server,
+        }
     }
 
     /// Starts with TLS.
@@ -42,16 +48,16 @@ impl Amplitude {
         std::fs::write(&file, authority).unwrap();
         tokio::spawn(emulator.clone().serve_tls(listener, server));
         let url = format!("https://localhost:{port}/2/httpapi");
-        Self { emulator, url, authority: Some(file), _taken: None, server: Mutex::default() }
+        Self { emulator, url, ca_file: Some(file), _reserved_port: None, server: Mutex::default() }
     }
 
     /// An address that refuses connections.
-    pub fn nowhere() -> Self {
-        let taken = TcpSocket::new_v4().unwrap();
-        taken.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
-        let url = format!("http://{}/2/httpapi", taken.local_addr().unwrap());
+    pub fn unreachable() -> Self {
+        let reserved_port = TcpSocket::new_v4().unwrap();
+        reserved_port.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let url = format!("http://{}/2/httpapi", reserved_port.local_addr().unwrap());
         let emulator = Emulator::new(Configuration::default());
-        Self { emulator, url, authority: None, _taken: Some(taken), server: Mutex::default() }
+        Self { emulator, url, ca_file: None, _reserved_port: Some(reserved_port), server: Mutex::default() }
     }
 
     /// Closes all connections and stops listening.
@@ -64,7 +70,7 @@ impl Amplitude {
     }
 
     /// Listens again, with its earlier state.
-    pub async fn start_again(&self) {
+    pub async fn restart(&self) {
         let authority = self.url.trim_start_matches("http://").trim_end_matches("/2/httpapi");
         let listener = eventually("the port", async || TcpListener::bind(authority).await.ok()).await;
         *self.server.lock().unwrap() = Some(tokio::spawn(self.emulator.clone().serve(listener)));
@@ -81,8 +87,8 @@ impl Amplitude {
     }
 
     /// The path of the certificate to trust, with TLS.
-    pub fn authority(&self) -> String {
-        self.authority.as_ref().unwrap().to_str().unwrap().to_owned()
+    pub fn ca_file(&self) -> String {
+        self.ca_file.as_ref().unwrap().to_str().unwrap().to_owned()
     }
 
     /// All accepted events, in order.
@@ -91,12 +97,12 @@ impl Amplitude {
     }
 
     /// The accepted event for an event from Stripe. There must be exactly one.
-    pub fn the(&self, event: &Value) -> AcceptedEvent {
-        self.with_insert_id(event["id"].as_str().unwrap())
+    pub fn accepted(&self, event: &Value) -> AcceptedEvent {
+        self.accepted_with_insert_id(event["id"].as_str().unwrap())
     }
 
     /// The accepted event with an insert ID. There must be exactly one.
-    pub fn with_insert_id(&self, insert_id: &str) -> AcceptedEvent {
+    pub fn accepted_with_insert_id(&self, insert_id: &str) -> AcceptedEvent {
         let is_it = |kept: &AcceptedEvent| kept.event.get("insert_id").is_some_and(|found| found == insert_id);
         let mut found: Vec<_> = self.events().into_iter().filter(is_it).collect();
         assert_eq!(found.len(), 1, "{insert_id}");
@@ -124,37 +130,37 @@ impl Amplitude {
     }
 
     /// Injects a fault into the next requests.
-    pub fn order(&self, fault: Fault, requests: u32) {
-        self.emulator.order(fault, requests);
+    pub fn inject(&self, fault: Fault, requests: u32) {
+        self.emulator.inject(fault, requests);
     }
 
     /// Fails every request from now on.
     pub fn fail(&self, fault: Fault) {
         self.recover();
-        self.emulator.order(fault, u32::MAX);
+        self.emulator.inject(fault, u32::MAX);
     }
 
     /// Clears all faults.
     pub fn recover(&self) {
-        self.emulator.cancel_orders();
+        self.emulator.clear_faults();
     }
 }
 
 impl Drop for Amplitude {
     fn drop(&mut self) {
-        if let Some(file) = &self.authority {
+        if let Some(file) = &self.ca_file {
             let _ = std::fs::remove_file(file);
         }
     }
 }
 
 /// An answer with a body that is not in Amplitude's format.
-pub fn answer_with_text(status: u16, text: &str) -> Fault {
+pub fn text_answer(status: u16, text: &str) -> Fault {
     Fault::Answer(FaultyAnswer { status, text: Some(text.to_owned()), ..FaultyAnswer::default() })
 }
 
 /// An answer with this JSON.
-pub fn answer_with_json(status: u16, json: Value) -> Fault {
+pub fn json_answer(status: u16, json: Value) -> Fault {
     Fault::Answer(FaultyAnswer { status, json: Some(json), ..FaultyAnswer::default() })
 }
 

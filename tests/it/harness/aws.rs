@@ -187,7 +187,7 @@ impl Proxy {
     }
 
     /// Calls an operation as an administrator, bypassing the proxy.
-    pub async fn administer(&self, operation: &str, input: &Value) -> reqwest::Response {
+    pub async fn call_as_administrator(&self, operation: &str, input: &Value) -> reqwest::Response {
         self.service.call(&self.http, self.moto, operation, input).await
     }
 

@@ -3,10 +3,10 @@
 use super::stripe;
 
 /// The largest accepted body, in bytes.
-pub const LARGEST: usize = 4 * 1024 * 1024;
+pub const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
 
 /// The number of JSON values a body may have, minus those of the event around them.
-pub const MOST_VALUES: usize = 499_000;
+pub const MAX_VALUES: usize = 499_000;
 
 /// A new event whose object has an additional field with this JSON text as its value.
 pub fn with_field(value: &str) -> String {
@@ -67,12 +67,12 @@ fn nested_keys(bytes: usize, length: usize) -> String {
 
 /// The bodies by description. All of them are accepted.
 pub fn bodies() -> Vec<(&'static str, String)> {
-    let long = |unit: &str| with_field(&format!("\"{}\"", unit.repeat((LARGEST - 10_000) / unit.len())));
+    let long = |unit: &str| with_field(&format!("\"{}\"", unit.repeat((MAX_BODY_BYTES - 10_000) / unit.len())));
     let fields = |count: usize, field: &dyn Fn(usize) -> String| {
         let fields: Vec<_> = (0..count).map(field).collect();
         format!("{{{}}}", fields.join(","))
     };
-    let mut out_of_range_at_the_end = filled(&nested(&ESCAPES[..2]), LARGEST, MOST_VALUES - 1);
+    let mut out_of_range_at_the_end = filled(&nested(&ESCAPES[..2]), MAX_BODY_BYTES, MAX_VALUES - 1);
     out_of_range_at_the_end.truncate(out_of_range_at_the_end.len() - 1);
     out_of_range_at_the_end.push_str(r#","hostile":1e999}"#);
     let metadata = fields(190, &|number| format!("\"{number}{}\":\"\\n\"", r"\u00e9".repeat(3_500)));
@@ -80,12 +80,12 @@ pub fn bodies() -> Vec<(&'static str, String)> {
     let bodies = [
         ("nested keys of 20 KB, 1.1 MB", nested_keys(1_100_000, 20_000)),
         ("nested keys of 20 KB, 1 MB", nested_keys(1_000_000, 20_000)),
-        ("nested keys of 20 KB, 4 MB", nested_keys(LARGEST - 10_000, 20_000)),
-        ("nested keys of 1 KB", nested_keys(LARGEST - 10_000, 1_000)),
+        ("nested keys of 20 KB, 4 MB", nested_keys(MAX_BODY_BYTES - 10_000, 20_000)),
+        ("nested keys of 1 KB", nested_keys(MAX_BODY_BYTES - 10_000, 1_000)),
         ("one long string", long("x")),
         ("many escapes", long(r"\u0001")),
         ("many halves of pairs", long(r"\ud800")),
-        ("a number of many digits", with_field(&"9".repeat(LARGEST - 10_000))),
+        ("a number of many digits", with_field(&"9".repeat(MAX_BODY_BYTES - 10_000))),
         ("many repeats of a key", with_field(&fields(400_000, &|_| r#""k":1"#.to_owned()))),
         ("many repeats of many keys", with_field(&fields(370_000, &|number| format!("\"{:x}\":1", number % 65_536)))),
         ("many fields", with_field(&fields(350_000, &|number| format!("\"{number:x}\":1")))),
@@ -100,7 +100,7 @@ pub fn bodies() -> Vec<(&'static str, String)> {
         ("a number out of range at the end", out_of_range_at_the_end),
     ];
     // Small allocations come first: memory fragmented by them may be of no use to the large ones.
-    units().into_iter().map(|(what, unit)| (what, filled(&unit, LARGEST, MOST_VALUES))).chain(bodies).collect()
+    units().into_iter().map(|(what, unit)| (what, filled(&unit, MAX_BODY_BYTES, MAX_VALUES))).chain(bodies).collect()
 }
 
 /// Escape sequences of two characters. A string with an escape is copied rather than borrowed from the body.
@@ -141,7 +141,7 @@ mod tests {
     #[test]
     fn bodies_are_within_the_limit() {
         for (what, body) in bodies() {
-            assert!((900_000..=LARGEST).contains(&body.len()), "{what}: {}", body.len());
+            assert!((900_000..=MAX_BODY_BYTES).contains(&body.len()), "{what}: {}", body.len());
         }
     }
 }

@@ -93,7 +93,7 @@ impl Function {
     }
 
     /// Kills the process, whatever it is doing, and starts another one. Its output is kept.
-    pub fn kill_and_start_again(&self) {
+    pub fn kill_and_restart(&self) {
         let mut process = self.process.lock().unwrap();
         process.kill();
         let variables: Vec<_> = self.variables.iter().map(|(name, value)| (&**name, &**value)).collect();
@@ -169,7 +169,7 @@ impl Function {
 }
 
 /// Runs the function's binary until it exits, to test failing starts.
-pub async fn run_to_its_end(variables: &[(&str, &str)]) -> (ExitStatus, String) {
+pub async fn run_to_exit(variables: &[(&str, &str)]) -> (ExitStatus, String) {
     let mut process = Process::start(WEBHOOK, variables, Arc::default());
     let status = eventually("the end of the function", async || process.child.try_wait().unwrap()).await;
     // The readers may not have received its last output yet.

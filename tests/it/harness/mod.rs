@@ -11,7 +11,7 @@ pub mod program;
 pub mod queue;
 pub mod secrets;
 pub mod stripe;
-pub mod wire;
+pub mod tcp_proxy;
 
 use std::time::Duration;
 
@@ -41,16 +41,16 @@ pub struct Stage {
 impl Stage {
     /// Starts with the project [`SHOP`].
     pub async fn start() -> Self {
-        Self::with(&[]).await
+        Self::with_variables(&[]).await
     }
 
     /// Starts with the project [`SHOP`] and further environment variables.
-    pub async fn with(variables: &[(&str, &str)]) -> Self {
-        Self::of(ParameterStore::start_with_shop().await, Amplitude::start().await, variables).await
+    pub async fn with_variables(variables: &[(&str, &str)]) -> Self {
+        Self::from_parts(ParameterStore::start_with_shop().await, Amplitude::start().await, variables).await
     }
 
     /// Starts the function with parts that were prepared before.
-    pub async fn of(store: ParameterStore, amplitude: Amplitude, variables: &[(&str, &str)]) -> Self {
+    pub async fn from_parts(store: ParameterStore, amplitude: Amplitude, variables: &[(&str, &str)]) -> Self {
         let wiring = [
             ("PARAMETER_PREFIX", store.prefix()),
             ("AWS_ENDPOINT_URL_SSM", store.url()),

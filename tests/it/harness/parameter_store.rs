@@ -50,18 +50,18 @@ impl ParameterStore {
     pub async fn put(&self, name: &str, value: &str) {
         let kind = if name.ends_with("/settings") { "String" } else { "SecureString" };
         if kind == "SecureString" {
-            secrets::keep(value);
+            secrets::register(value);
         }
         let name = format!("{}/{name}", self.prefix);
         let parameter = json!({"Name": name, "Value": value, "Type": kind, "Overwrite": true});
-        let answer = self.proxy.administer("PutParameter", &parameter).await;
+        let answer = self.proxy.call_as_administrator("PutParameter", &parameter).await;
         assert_eq!(answer.status(), 200, "{name}");
     }
 
     /// Deletes a parameter; the name is `{project}/…`.
     pub async fn delete(&self, name: &str) {
         let name = format!("{}/{name}", self.prefix);
-        let answer = self.proxy.administer("DeleteParameter", &json!({"Name": name})).await;
+        let answer = self.proxy.call_as_administrator("DeleteParameter", &json!({"Name": name})).await;
         assert_eq!(answer.status(), 200, "{name}");
     }
 

@@ -40,7 +40,8 @@ impl Queue {
             (&dead_letters, json!({})),
             (&name, json!({"RedrivePolicy": redrive.to_string(), "VisibilityTimeout": "180"})),
         ] {
-            let answer = proxy.administer("CreateQueue", &json!({"QueueName": name, "Attributes": attributes})).await;
+            let answer =
+                proxy.call_as_administrator("CreateQueue", &json!({"QueueName": name, "Attributes": attributes})).await;
             assert_eq!(answer.status(), 200, "{name}");
         }
         Self { url: url(&name), dead_letters_url: url(&dead_letters), proxy, delays: Mutex::default() }
@@ -98,7 +99,7 @@ impl Queue {
             }
             for letter in &letters {
                 let input = json!({"QueueUrl": self.dead_letters_url, "ReceiptHandle": letter["ReceiptHandle"]});
-                self.proxy.administer("DeleteMessage", &input).await;
+                self.proxy.call_as_administrator("DeleteMessage", &input).await;
             }
             all.extend(letters);
         }
@@ -170,7 +171,7 @@ impl Queue {
             "QueueUrl": url, "MaxNumberOfMessages": 10, "MessageSystemAttributeNames": ["All"],
             "AttributeNames": ["All"], "MessageAttributeNames": ["All"],
         });
-        let answer = self.proxy.administer("ReceiveMessage", &input).await;
+        let answer = self.proxy.call_as_administrator("ReceiveMessage", &input).await;
         // moto fails if two clients receive at the same moment. Pollers try again.
         if answer.status() != 200 {
             return Vec::new();
@@ -181,7 +182,7 @@ impl Queue {
 
     async fn call(&self, operation: &str, mut input: Value) -> Value {
         input["QueueUrl"] = self.url.clone().into();
-        let answer = self.proxy.administer(operation, &input).await;
+        let answer = self.proxy.call_as_administrator(operation, &input).await;
         let status = answer.status();
         let text = answer.text().await.unwrap();
         assert_eq!(status, 200, "{operation}: {text}");
@@ -191,7 +192,7 @@ impl Queue {
 
 /// The outcome of passing a message to the function.
 #[derive(Debug)]
-pub struct Handed {
+pub struct ProcessedMessage {
     /// The message in SQS's format.
     pub message: Value,
     /// Whether it is still in the queue.
@@ -202,7 +203,7 @@ pub struct Handed {
 
 /// Does one round of Lambda's event source mapping with `ReportBatchItemFailures`: it receives a batch, invokes the
 /// function and deletes the messages that did not fail. Failed messages stay invisible.
-pub async fn poll(queue: &Queue, function: &Function) -> Vec<Handed> {
+pub async fn poll(queue: &Queue, function: &Function) -> Vec<ProcessedMessage> {
     let messages = queue.receive().await;
     if messages.is_empty() {
         return Vec::new();
@@ -212,7 +213,7 @@ pub async fn poll(queue: &Queue, function: &Function) -> Vec<Handed> {
 }
 
 /// The last part of [`poll`]. If the invocation fails, all messages have failed.
-pub async fn settle(queue: &Queue, messages: Vec<Value>, answer: Result<Value, String>) -> Vec<Handed> {
+pub async fn settle(queue: &Queue, messages: Vec<Value>, answer: Result<Value, String>) -> Vec<ProcessedMessage> {
     let failed: Vec<String> = match answer {
         Ok(answer) => {
             let failures = answer["batchItemFailures"].as_array().expect("the list of those that failed").iter();
@@ -220,14 +221,14 @@ pub async fn settle(queue: &Queue, messages: Vec<Value>, answer: Result<Value, S
         }
         Err(_) => messages.iter().map(|message| message["MessageId"].as_str().unwrap().to_owned()).collect(),
     };
-    let handed = messages.into_iter().map(|message| Handed {
+    let processed = messages.into_iter().map(|message| ProcessedMessage {
         failed: failed.iter().any(|id| message["MessageId"] == **id),
         delay: queue.delay_of(&message),
         message,
     });
-    let handed: Vec<_> = handed.collect();
-    queue.delete(handed.iter().filter(|handed| !handed.failed).map(|handed| &handed.message)).await;
-    handed
+    let processed: Vec<_> = processed.collect();
+    queue.delete(processed.iter().filter(|processed| !processed.failed).map(|processed| &processed.message)).await;
+    processed
 }
 
 /// Source: AWS Lambda's documentation, "Using Lambda with Amazon SQS", the example of a standard queue's event.
@@ -274,16 +275,16 @@ pub struct QueueStage {
 impl QueueStage {
     /// Starts with the default project.
     pub async fn start() -> Self {
-        Self::with(100, &[], &[]).await
+        Self::with_variables(100, &[], &[]).await
     }
 
     /// Starts with further variables for both functions and for `redelivery` alone.
-    pub async fn with(max_receive_count: u32, both: &[(&str, &str)], redelivery: &[(&str, &str)]) -> Self {
-        Self::of(ParameterStore::start_with_shop().await, max_receive_count, both, redelivery).await
+    pub async fn with_variables(max_receive_count: u32, both: &[(&str, &str)], redelivery: &[(&str, &str)]) -> Self {
+        Self::with_store(ParameterStore::start_with_shop().await, max_receive_count, both, redelivery).await
     }
 
     /// Starts with a prepared Parameter Store.
-    pub async fn of(
+    pub async fn with_store(
         store: ParameterStore,
         max_receive_count: u32,
         both: &[(&str, &str)],
@@ -292,7 +293,7 @@ impl QueueStage {
         let queue = Queue::start(max_receive_count).await;
         let wiring = [("REDELIVERY_QUEUE_URL", queue.url()), ("AWS_ENDPOINT_URL_SQS", queue.endpoint())];
         let variables = [&wiring[..], &[("PARAMETER_TTL_SECONDS", "1")], both].concat();
-        let stage = Stage::of(store, Amplitude::start().await, &variables).await;
+        let stage = Stage::from_parts(store, Amplitude::start().await, &variables).await;
         let batch_url = stage.amplitude.batch_url();
         let wiring = [
             ("PARAMETER_PREFIX", stage.store.prefix()),
@@ -305,12 +306,14 @@ impl QueueStage {
     }
 
     /// Processes one batch.
-    pub async fn poll(&self) -> Vec<Handed> {
+    pub async fn poll(&self) -> Vec<ProcessedMessage> {
         poll(&self.queue, &self.redelivery).await
     }
 
     /// Makes the failed messages visible again, as if their delays were over.
-    pub async fn wait_for(&self, handed: &[Handed]) {
-        self.queue.make_visible(handed.iter().filter(|handed| handed.failed).map(|handed| &handed.message)).await;
+    pub async fn make_failed_visible(&self, processed: &[ProcessedMessage]) {
+        self.queue
+            .make_visible(processed.iter().filter(|processed| processed.failed).map(|processed| &processed.message))
+            .await;
     }
 }

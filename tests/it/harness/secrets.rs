@@ -23,7 +23,7 @@ static SECRETS: LazyLock<Mutex<BTreeSet<String>>> = LazyLock::new(|| {
 
 /// Searches all further output in this run for a secret. A value that is also an ordinary name elsewhere makes other
 /// tests fail at random.
-pub fn keep(secret: &str) {
+pub fn register(secret: &str) {
     let secret = secret.trim();
     if secret.len() >= SHORTEST && secret != NOT_DISTINCT {
         SECRETS.lock().unwrap().insert(secret.to_owned());

@@ -35,7 +35,7 @@ type Handler = Webhook<Edges, Amplitude, Edges, Edges>;
 
 /// The result of a delivery as Stripe sees it.
 #[derive(Clone, Copy, Debug)]
-pub struct Seen {
+pub struct DeliveryResult {
     /// 429 comes from Lambda itself.
     pub status: u16,
     /// Whether the process had not answered 2xx before.
@@ -43,7 +43,7 @@ pub struct Seen {
     pub after: Duration,
 }
 
-impl Seen {
+impl DeliveryResult {
     pub fn is_safe(&self) -> bool {
         (200..300).contains(&self.status)
     }
@@ -91,7 +91,7 @@ impl Lambda {
     }
 
     /// One delivery attempt by Stripe.
-    pub async fn deliver(&self) -> Seen {
+    pub async fn deliver(&self) -> DeliveryResult {
         let start = Instant::now();
         let idle = self.0.idle.borrow_mut().pop();
         let environment = match idle {
@@ -99,7 +99,7 @@ impl Lambda {
             None => self.start().await,
         };
         let Some(mut environment) = environment else {
-            return Seen { status: 429, is_cold: false, after: Duration::ZERO };
+            return DeliveryResult { status: 429, is_cold: false, after: Duration::ZERO };
         };
         let request = Request {
             method: &Method::POST,
@@ -111,10 +111,10 @@ impl Lambda {
             time_left: None,
         };
         let status = environment.handler.handle(request).await.status().as_u16();
-        let seen = Seen { status, is_cold: !environment.is_warm, after: start.elapsed() };
-        environment.is_warm |= seen.is_safe();
+        let result = DeliveryResult { status, is_cold: !environment.is_warm, after: start.elapsed() };
+        environment.is_warm |= result.is_safe();
         self.0.idle.borrow_mut().push(environment);
-        seen
+        result
     }
 
     /// Starts an environment; `None` if Lambda has reached its limit.

@@ -115,10 +115,10 @@ impl Scenario {
     pub fn run(self) -> Report {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         fastrand::seed(self.seed);
-        runtime.block_on(tokio::task::LocalSet::new().run_until(self.play()))
+        runtime.block_on(tokio::task::LocalSet::new().run_until(self.simulate()))
     }
 
-    async fn play(self) -> Report {
+    async fn simulate(self) -> Report {
         let start = Instant::now();
         BEGINNING.set(Some(start));
         let outage = start + self.settle..start + self.settle + self.fails_for;
@@ -136,15 +136,15 @@ impl Scenario {
             // A Poisson process: the times between arrivals are exponential.
             while start + Duration::from_secs_f64(next) < now {
                 next -= fastrand::f64().max(f64::MIN_POSITIVE).ln() / f64::from(self.rate);
-                if now > end && !report.is_made_again() {
+                if now > end && !report.take_retry() {
                     break;
                 }
-                report.arrives();
+                report.record_arrival();
                 let (lambda, report) = (lambda.clone(), report.clone());
                 tokio::task::spawn_local(async move {
                     let arrived = Instant::now();
-                    let seen = lambda.deliver().await;
-                    report.answered((arrived < end).then_some(arrived), &seen);
+                    let result = lambda.deliver().await;
+                    report.record_answer((arrived < end).then_some(arrived), &result);
                 });
             }
             report.environments(lambda.environments());

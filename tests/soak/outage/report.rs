@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::edges::Edges;
-use super::lambda::Seen;
+use super::lambda::DeliveryResult;
 
 /// The deliveries, as Stripe saw them, that arrived in one part of the scenario.
 #[derive(Clone, Debug, Default)]
@@ -26,11 +26,11 @@ pub struct Phase {
 }
 
 impl Phase {
-    fn add(&mut self, seen: &Seen) {
-        *self.statuses.entry(seen.status).or_default() += 1;
-        self.warm_503 += u64::from(seen.status == 503 && !seen.is_cold);
-        if seen.status != 429 {
-            let milliseconds = usize::try_from(seen.after.as_millis()).unwrap();
+    fn add(&mut self, result: &DeliveryResult) {
+        *self.statuses.entry(result.status).or_default() += 1;
+        self.warm_503 += u64::from(result.status == 503 && !result.is_cold);
+        if result.status != 429 {
+            let milliseconds = usize::try_from(result.after.as_millis()).unwrap();
             if self.milliseconds.len() <= milliseconds {
                 self.milliseconds.resize(milliseconds + 1, 0);
             }
@@ -133,26 +133,26 @@ impl Shared {
     }
 
     /// Records the answer to a delivery that arrived at this time, or to a retry after the end.
-    pub(super) fn answered(&self, arrived: Option<Instant>, seen: &Seen) {
+    pub(super) fn record_answer(&self, arrived: Option<Instant>, result: &DeliveryResult) {
         let State { outage, report, usual, under_way, waiting, safe } = &mut *self.0.borrow_mut();
         *under_way -= 1;
-        if seen.is_safe() {
+        if result.is_safe() {
             *safe += 1;
         } else {
             *waiting += 1;
         }
         let Some(arrived) = arrived else { return };
         if arrived < outage.start {
-            report.settling.add(seen);
-            *usual = usual.or(seen.is_safe().then_some(seen.status));
+            report.settling.add(result);
+            *usual = usual.or(result.is_safe().then_some(result.status));
         } else if arrived < outage.end {
-            report.outage.add(seen);
-            if !seen.is_safe() {
+            report.outage.add(result);
+            if !result.is_safe() {
                 report.last_failure = report.last_failure.max(Some(arrived - outage.start));
             }
         } else {
-            report.after.add(seen);
-            if Some(seen.status) != *usual {
+            report.after.add(result);
+            if Some(result.status) != *usual {
                 report.recovered_after = report.recovered_after.max(arrived - outage.end);
             }
         }
@@ -170,7 +170,7 @@ impl Shared {
     }
 
     /// Records the beginning of a delivery.
-    pub(super) fn arrives(&self) {
+    pub(super) fn record_arrival(&self) {
         self.0.borrow_mut().under_way += 1;
     }
 
@@ -181,7 +181,7 @@ impl Shared {
     }
 
     /// Takes a failed delivery to retry; returns whether there was one.
-    pub(super) fn is_made_again(&self) -> bool {
+    pub(super) fn take_retry(&self) -> bool {
         let mut state = self.0.borrow_mut();
         let there_was_one = state.waiting > 0;
         state.waiting -= u64::from(there_was_one);

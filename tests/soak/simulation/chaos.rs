@@ -11,7 +11,7 @@ use stripe_emulator::Fault as StripeFault;
 use tokio::time::sleep;
 
 use super::{Setup, Stripe};
-use crate::harness::amplitude::{answer_with_json, answer_with_text};
+use crate::harness::amplitude::{json_answer, text_answer};
 use crate::harness::parameter_store::Fault;
 
 pub struct Chaos<'s> {
@@ -89,13 +89,13 @@ impl<'s> Chaos<'s> {
             queue.recover();
         }
         if is_over(&mut self.stripe_api_until) {
-            self.setup.stripe_api.heal();
+            self.setup.stripe_api.clear_faults();
         }
         if is_over(&mut self.refuses_until) {
             self.setup.amplitude.recover();
         }
         if is_over(&mut self.amplitude_until) {
-            self.setup.amplitude.start_again().await;
+            self.setup.amplitude.restart().await;
         }
     }
 
@@ -107,16 +107,16 @@ impl<'s> Chaos<'s> {
         let throttled = json!({"code": 429, "error": "x", "throttled_events": [0]});
         let (name, fault, requests) = match self.rng.u32(0..17) {
             0..2 => ("429", AmplitudeFault::answer(429), requests),
-            2 => ("429, the first event", answer_with_json(429, throttled), requests),
+            2 => ("429, the first event", json_answer(429, throttled), requests),
             3 => ("400", AmplitudeFault::answer(400), requests),
             // Often enough that some messages become dead letters.
-            4 => ("400, the first event", answer_with_json(400, first_is_named), 6),
+            4 => ("400, the first event", json_answer(400, first_is_named), 6),
             5 => ("400, the API key", AmplitudeFault::InvalidApiKey, 1),
             6 => ("500", answer(500), requests),
             7..9 => ("503", answer(503), requests),
             // More than the attempts of one delivery.
             9 => ("503, for a while", answer(503), 12),
-            10 => ("garbage", answer_with_text(200, "<html>It works!</html>"), requests),
+            10 => ("garbage", text_answer(200, "<html>It works!</html>"), requests),
             11 => ("half an answer", AmplitudeFault::CutBody { ingest }, requests),
             12..14 => ("cut", AmplitudeFault::Cut { ingest }, requests),
             14 => ("late", AmplitudeFault::Delay { milliseconds: 300 }, requests),
@@ -125,7 +125,7 @@ impl<'s> Chaos<'s> {
             _ => return,
         };
         *self.counts.entry(name).or_default() += u64::from(requests);
-        self.setup.amplitude.order(fault, requests);
+        self.setup.amplitude.inject(fault, requests);
     }
 
     async fn amplitude_is_down(&mut self) {

@@ -28,13 +28,13 @@ use crate::harness::SHOP;
 use crate::harness::amplitude::Amplitude;
 use crate::harness::lambda::Function;
 use crate::harness::parameter_store::ParameterStore;
-use crate::harness::queue::{self, Handed, Queue};
+use crate::harness::queue::{self, ProcessedMessage, Queue};
 
 /// The key for Stripe's API.
 const STRIPE_KEY: &str = "rk_live_of_the_simulation";
 
 /// Longer than any answer takes.
-const PATIENCE: Duration = Duration::from_secs(8);
+const INVOCATION_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// The parameters of a run.
 #[derive(Clone, Copy, Debug)]
@@ -47,7 +47,7 @@ pub struct Plan {
 
 impl Plan {
     /// `SEED` and `EVENTS` in the environment override a random seed and this number of events.
-    pub fn of_environment(events: usize, with_queue: bool) -> Self {
+    pub fn from_environment(events: usize, with_queue: bool) -> Self {
         let variable = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
         let seed = variable("SEED").unwrap_or_else(|| fastrand::u64(..1_000_000));
         // So that a failure can be repeated.
@@ -75,7 +75,7 @@ impl Instance {
     async fn invoke(&self, payload: &Value) -> Result<Value, &'static str> {
         let mut killed = self.killed.subscribe();
         tokio::select! {
-            answer = timeout(PATIENCE, self.function.invoke(payload)) => {
+            answer = timeout(INVOCATION_TIMEOUT, self.function.invoke(payload)) => {
                 answer.map_err(|_| "no answer")?.map_err(|_| "the function failed")
             }
             _ = killed.changed() => Err("killed"),
@@ -84,7 +84,7 @@ impl Instance {
 
     fn kill(&self) {
         self.measure();
-        self.function.kill_and_start_again();
+        self.function.kill_and_restart();
         self.killed.send_modify(|times| *times += 1);
     }
 
@@ -167,13 +167,13 @@ pub async fn run(plan: Plan) -> Report {
         delivered.store(true, Ordering::Relaxed);
     };
     // Shows the progress of a long run.
-    let tell = async {
-        let mut told = Duration::ZERO;
+    let report_progress = async {
+        let mut reported = Duration::ZERO;
         while !done.load(Ordering::Relaxed) {
             sleep(Duration::from_millis(100)).await;
-            if start.elapsed() - told > Duration::from_secs(20) {
-                told = start.elapsed();
-                eprintln!("  {:.0} s: {}", told.as_secs_f64(), stripe.state_of_things());
+            if start.elapsed() - reported > Duration::from_secs(20) {
+                reported = start.elapsed();
+                eprintln!("  {:.0} s: {}", reported.as_secs_f64(), stripe.describe_progress());
             }
         }
     };
@@ -184,7 +184,7 @@ pub async fn run(plan: Plan) -> Report {
         dead_letters
     };
     let redeliver = join_all(setup.redeliveries.iter().map(|instance| hand_over(&setup, instance, &done)));
-    let (_, dead_letters, messages, ()) = tokio::join!(deliver, fail, redeliver, tell);
+    let (_, dead_letters, messages, ()) = tokio::join!(deliver, fail, redeliver, report_progress);
     let seconds = start.elapsed().as_secs_f64();
 
     check(&world, &setup, &stripe, plan);
@@ -192,7 +192,7 @@ pub async fn run(plan: Plan) -> Report {
     Report {
         plan,
         events: world.events.len(),
-        wanted: world.events.iter().filter(|event| event.wanted).count(),
+        selected: world.events.iter().filter(|event| event.selected).count(),
         stripe: stripe.counts(),
         faults: chaos.counts(),
         answers: counts.answers,
@@ -217,9 +217,9 @@ async fn hand_over(setup: &Setup, instance: &Instance, done: &AtomicBool) -> u64
         }
         count += messages.len() as u64;
         let answer = instance.invoke(&queue::invocation(&messages)).await.map_err(str::to_owned);
-        let handed = queue::settle(queue, messages, answer).await;
+        let processed = queue::settle(queue, messages, answer).await;
         // An hour becomes a minute of SQS's time, which counts in seconds, so half a minute becomes the minimum.
-        for Handed { message, failed, delay } in handed {
+        for ProcessedMessage { message, failed, delay } in processed {
             let id = message["MessageId"].as_str().unwrap().to_owned();
             if failed {
                 queue.make_visible_in(delay.map_or(1, |delay| delay.div_ceil(60)), [&message]).await;
@@ -269,7 +269,7 @@ fn check(world: &World, setup: &Setup, stripe: &Stripe, plan: Plan) {
     let expected: BTreeMap<&str, &Event> = world.events.iter().map(|event| (&*event.insert_id, event)).collect();
     for (insert_id, event) in expected {
         let found = times.remove(insert_id).unwrap_or(0);
-        assert_eq!(found, usize::from(event.wanted), "{insert_id} of {} ({}), {plan:?}", event.id, event.event_type);
+        assert_eq!(found, usize::from(event.selected), "{insert_id} of {} ({}), {plan:?}", event.id, event.event_type);
     }
     assert!(times.is_empty(), "events that never happened: {times:?}");
     // One buyer is one user.

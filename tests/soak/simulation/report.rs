@@ -9,7 +9,7 @@ use super::stripe::Counts;
 pub struct Report {
     pub plan: Plan,
     pub events: usize,
-    pub wanted: usize,
+    pub selected: usize,
     pub stripe: Counts,
     pub faults: BTreeMap<&'static str, u64>,
     /// Amplitude's answers by path and status.
@@ -29,7 +29,7 @@ impl fmt::Display for Report {
         let Self { plan, stripe, seconds, .. } = self;
         let queue = if plan.with_queue { "with the queue" } else { "without the queue" };
         writeln!(f, "{queue}, SEED={}: every event is in Amplitude once, with exact revenue", plan.seed)?;
-        writeln!(f, "  {} events happened, {} of them selected", self.events, self.wanted)?;
+        writeln!(f, "  {} events happened, {} of them selected", self.events, self.selected)?;
         let rate = stripe.deliveries as f64 / seconds;
         writeln!(f, "  {} deliveries in {seconds:.1} s, {rate:.0} per second", stripe.deliveries)?;
         writeln!(f, "  answered 2xx: {}", list(&stripe.delivered))?;

@@ -129,7 +129,7 @@ impl<'w> Stripe<'w> {
     }
 
     /// A description of the progress.
-    pub fn state_of_things(&self) -> String {
+    pub fn describe_progress(&self) -> String {
         let state = self.state.lock().unwrap();
         let (fresh, again) = (state.fresh.len(), state.again.len() + state.on_their_way);
         format!("{} deliveries; {fresh} events not yet delivered, {again} waiting for a retry", state.counts.deliveries)
@@ -180,7 +180,7 @@ impl<'w> Stripe<'w> {
         let refused = match &answer {
             Ok(answer) if (200..300).contains(&answer.status) => {
                 let outcome = answer.body["outcome"].as_str().unwrap().to_owned();
-                assert_eq!(outcome == "ignored", !self.events[event].wanted, "{}", answer.body);
+                assert_eq!(outcome == "ignored", !self.events[event].selected, "{}", answer.body);
                 *state.counts.delivered.entry(outcome).or_default() += 1;
                 None
             }

@@ -40,7 +40,7 @@ pub struct Event {
     pub event_type: String,
     pub body: String,
     /// Whether the project selects it.
-    pub wanted: bool,
+    pub selected: bool,
     /// Its user, if only references name them.
     pub user: Option<String>,
 }
@@ -57,34 +57,34 @@ pub struct World {
 impl World {
     /// Generates about this many events; every payment is completed. There is one user for each 20 events.
     pub fn new(seed: u64, events: usize) -> Self {
-        let mut author = Author {
+        let mut generator = Generator {
             rng: Rng::with_seed(seed),
             seed,
             users: (events / 20).max(1),
-            written: Vec::new(),
+            events: Vec::new(),
             revenue: BTreeMap::new(),
             objects: Vec::new(),
         };
-        author.subscription();
+        generator.subscription();
         // Each type at least once, then at random.
         for event_type in
             TYPES.into_iter().filter(|name| *name != "payment_intent.succeeded" && *name != "charge.refunded")
         {
-            author.something_else(event_type);
+            generator.unrelated_event(event_type);
         }
-        while author.written.len() < events {
-            author.story();
+        while generator.events.len() < events {
+            generator.scenario();
         }
-        author.revenue.retain(|_, minor_units| *minor_units != 0);
-        Self { events: author.written, revenue: author.revenue, objects: author.objects }
+        generator.revenue.retain(|_, minor_units| *minor_units != 0);
+        Self { events: generator.events, revenue: generator.revenue, objects: generator.objects }
     }
 }
 
-struct Author {
+struct Generator {
     rng: Rng,
     seed: u64,
     users: usize,
-    written: Vec<Event>,
+    events: Vec<Event>,
     revenue: BTreeMap<(String, String), i128>,
     objects: Vec<(String, Value)>,
 }
@@ -99,8 +99,8 @@ struct Payment {
     version: &'static str,
 }
 
-impl Author {
-    fn story(&mut self) {
+impl Generator {
+    fn scenario(&mut self) {
         match self.rng.u32(0..18) {
             0..5 => {
                 self.payment(false);
@@ -124,13 +124,13 @@ impl Author {
             14..17 => {
                 let event_type = TYPES[self.rng.usize(..TYPES.len())];
                 if event_type != "payment_intent.succeeded" && event_type != "charge.refunded" {
-                    self.something_else(event_type);
+                    self.unrelated_event(event_type);
                 }
             }
             _ => {
                 let event_type = UNSUPPORTED[self.rng.usize(..UNSUPPORTED.len())];
                 let user = self.user();
-                self.happen(
+                self.emit(
                     event_type,
                     VERSIONS[0],
                     json!({"object": "thing", "metadata": {"user_id": user}}),
@@ -151,8 +151,8 @@ impl Author {
         object["amount_received"] = captured.into();
         object["currency"] = payment.currency.into();
         object["metadata"] = json!({ "user_id": payment.user });
-        self.happen("payment_intent.succeeded", payment.version, object, Value::Null);
-        self.earned(&payment, captured);
+        self.emit("payment_intent.succeeded", payment.version, object, Value::Null);
+        self.add_revenue(&payment, captured);
         self.charge(&payment, if partial { "charge.captured" } else { "charge.succeeded" }, 0, None);
         payment
     }
@@ -160,13 +160,13 @@ impl Author {
     fn authorization(&mut self, authorized: i64, captured: i64) -> Payment {
         let currency = CURRENCIES[self.rng.usize(..CURRENCIES.len())];
         let version = VERSIONS[self.rng.usize(..VERSIONS.len())];
-        Payment { number: self.written.len(), user: self.user(), currency, authorized, captured, version }
+        Payment { number: self.events.len(), user: self.user(), currency, authorized, captured, version }
     }
 
     /// A subscription through Checkout, in a separate connected account with its own rate limit. Only one of its
     /// objects names the user. Part of it is refunded or disputed.
     fn subscription(&mut self) {
-        let first = self.written.len();
+        let first = self.events.len();
         let seed = self.seed;
         let id = |prefix: &str| format!("{prefix}_{seed}_{first}");
         let (account, user) = (id("acct"), self.user());
@@ -207,7 +207,7 @@ impl Author {
             ("invoice.paid", &invoice),
             ("checkout.session.completed", &session),
         ] {
-            events.push((event_type, later(object, is_later), Value::Null));
+            events.push((event_type, in_later_version(object, is_later), Value::Null));
         }
         let mut sum = amount;
         let taken = self.rng.i64(1..=amount);
@@ -215,7 +215,7 @@ impl Author {
             json!({"amount": taken, "payment_intent": id("pi"), "charge": id("ch"), "status": "succeeded"});
         match self.rng.u32(0..3) {
             0 => {
-                let refunded = with(later(&charge, is_later), json!({"amount_refunded": taken}));
+                let refunded = with(in_later_version(&charge, is_later), json!({"amount_refunded": taken}));
                 let refund = with(json!({"object": "refund", "id": id("re"), "currency": currency}), of_payment);
                 events.push(("charge.refunded", refunded, json!({"amount_refunded": 0})));
                 events.push(("refund.created", refund, Value::Null));
@@ -231,8 +231,8 @@ impl Author {
             _ => {}
         }
         for (event_type, object, previous) in events {
-            self.happen(event_type, version, object, previous);
-            if let Some(event) = self.written.last_mut() {
+            self.emit(event_type, version, object, previous);
+            if let Some(event) = self.events.last_mut() {
                 let mut body: Value = serde_json::from_str(&event.body).unwrap();
                 body["account"] = account.as_str().into();
                 body["livemode"] = true.into();
@@ -251,9 +251,9 @@ impl Author {
             }
             let step = self.rng.i64(1..=left);
             self.charge(payment, "charge.refunded", released + refunded + step, Some(released + refunded));
-            let refund = Refund { number: self.written.len(), has_charge: true, amount: step };
+            let refund = Refund { number: self.events.len(), has_charge: true, amount: step };
             self.refund(payment, &refund, "refund.created", "succeeded", Value::Null);
-            self.earned(payment, -step);
+            self.add_revenue(payment, -step);
             refunded += step;
         }
     }
@@ -261,7 +261,7 @@ impl Author {
     fn failed_refund(&mut self) {
         let payment = self.payment(false);
         let amount = self.rng.i64(1..=payment.captured);
-        let refund = Refund { number: self.written.len(), has_charge: true, amount };
+        let refund = Refund { number: self.events.len(), has_charge: true, amount };
         let (end, pending) = (["failed", "canceled"][self.rng.usize(..2)], json!({"status": "pending"}));
         self.charge(&payment, "charge.refunded", amount, Some(0));
         self.refund(&payment, &refund, "refund.created", "pending", Value::Null);
@@ -280,12 +280,12 @@ impl Author {
     fn refund_without_charge(&mut self) {
         let payment = self.payment(false);
         let amount = self.rng.i64(1..=payment.captured);
-        let refund = Refund { number: self.written.len(), has_charge: false, amount };
+        let refund = Refund { number: self.events.len(), has_charge: false, amount };
         self.refund(&payment, &refund, "refund.created", "pending", Value::Null);
-        self.earned(&payment, -amount);
+        self.add_revenue(&payment, -amount);
         if self.rng.bool() {
             self.refund(&payment, &refund, "refund.failed", "failed", Value::Null);
-            self.earned(&payment, amount);
+            self.add_revenue(&payment, amount);
         }
     }
 
@@ -294,11 +294,11 @@ impl Author {
         let amount = self.rng.i64(1..=payment.captured);
         self.dispute_event(&payment, "created", amount, None);
         self.dispute_event(&payment, "funds_withdrawn", amount, None);
-        self.earned(&payment, -amount);
+        self.add_revenue(&payment, -amount);
         let returned = self.rng.bool().then(|| self.rng.i64(1..=amount));
         if let Some(returned) = returned {
             self.dispute_event(&payment, "funds_reinstated", amount, Some(returned));
-            self.earned(&payment, returned);
+            self.add_revenue(&payment, returned);
         }
         self.dispute_event(&payment, "closed", amount, returned);
     }
@@ -309,19 +309,19 @@ impl Author {
         let mut object = sample("payment_intent.canceled");
         object["id"] = payment.id().into();
         object["metadata"] = json!({ "user_id": payment.user });
-        self.happen("payment_intent.canceled", payment.version, object, Value::Null);
+        self.emit("payment_intent.canceled", payment.version, object, Value::Null);
         self.charge(&payment, "charge.refunded", authorized, Some(0));
     }
 
     /// An event of any type that does not affect revenue.
-    fn something_else(&mut self, event_type: &str) {
+    fn unrelated_event(&mut self, event_type: &str) {
         let user = self.user();
         let mut object = sample(event_type);
-        object["id"] = format!("other_{}", self.written.len()).into();
+        object["id"] = format!("other_{}", self.events.len()).into();
         // Without one, a charge would be a payment of its own.
-        object["payment_intent"] = format!("pi_other_{}", self.written.len()).into();
+        object["payment_intent"] = format!("pi_other_{}", self.events.len()).into();
         object["metadata"] = json!({ "user_id": user });
-        self.happen(event_type, VERSIONS[0], object, Value::Null);
+        self.emit(event_type, VERSIONS[0], object, Value::Null);
     }
 
     /// Half of the charges name no user; they are attributed to the payer.
@@ -337,9 +337,9 @@ impl Author {
         ] {
             object[name] = value;
         }
-        self.whose(&mut object, payment);
+        self.set_user(&mut object, payment);
         let previous = previously.map_or(Value::Null, |refunded| json!({ "amount_refunded": refunded }));
-        self.happen(event_type, payment.version, object, previous);
+        self.emit(event_type, payment.version, object, previous);
     }
 
     fn refund(&mut self, payment: &Payment, refund: &Refund, event_type: &str, status: &str, previous: Value) {
@@ -352,8 +352,8 @@ impl Author {
         let is_reversed = ["failed", "canceled"].contains(&status) && previous.get("metadata").is_none();
         // Half of them are rendered in another version, as by a backfill.
         let version = if self.rng.bool() { payment.version } else { VERSIONS[1] };
-        self.happen(event_type, version, object, previous);
-        if is_reversed && let Some(event) = self.written.last_mut() {
+        self.emit(event_type, version, object, previous);
+        if is_reversed && let Some(event) = self.events.last_mut() {
             event.insert_id = format!("{id}:reversed");
         }
     }
@@ -367,18 +367,18 @@ impl Author {
             "charge": format!("ch_{}_{}", self.seed, payment.number), "currency": payment.currency, "amount": amount,
             "balance_transactions": movements,
         });
-        self.happen(&format!("charge.dispute.{what}"), payment.version, object, Value::Null);
+        self.emit(&format!("charge.dispute.{what}"), payment.version, object, Value::Null);
     }
 
-    fn whose(&mut self, object: &mut Value, payment: &Payment) {
+    fn set_user(&mut self, object: &mut Value, payment: &Payment) {
         let named = self.rng.bool();
         object["metadata"] = if named { json!({ "user_id": payment.user }) } else { json!({}) };
         object["customer"] = Value::Null;
         object["receipt_email"] = Value::Null;
     }
 
-    fn happen(&mut self, event_type: &str, version: &str, object: Value, previous: Value) {
-        let number = self.written.len();
+    fn emit(&mut self, event_type: &str, version: &str, object: Value, previous: Value) {
+        let number = self.events.len();
         let mut event = stripe::sample("charge.refunded");
         let id = format!("evt_{}_{number}", self.seed);
         event["id"] = id.as_str().into();
@@ -389,13 +389,13 @@ impl Author {
         if !previous.is_null() {
             event["data"]["previous_attributes"] = previous;
         }
-        let wanted = [&TYPES[..], &NEGATIVE_REVENUE_TYPES, &ADDED].concat().contains(&event_type);
+        let selected = [&TYPES[..], &NEGATIVE_REVENUE_TYPES, &ADDED].concat().contains(&event_type);
         let insert_id = id.clone();
         let (event_type, body) = (event_type.to_owned(), event.to_string());
-        self.written.push(Event { id, insert_id, event_type, body, wanted, user: None });
+        self.events.push(Event { id, insert_id, event_type, body, selected, user: None });
     }
 
-    fn earned(&mut self, payment: &Payment, minor_units: i64) {
+    fn add_revenue(&mut self, payment: &Payment, minor_units: i64) {
         let key = (payment.user.clone(), payment.currency.to_uppercase());
         *self.revenue.entry(key).or_default() += i128::from(minor_units);
     }
@@ -418,7 +418,7 @@ impl Payment {
 }
 
 /// An object in the shape of later API versions.
-fn later(object: &Value, is_later: bool) -> Value {
+fn in_later_version(object: &Value, is_later: bool) -> Value {
     let mut object = object.clone();
     let fields = object.as_object_mut().unwrap();
     match fields["object"].as_str() {

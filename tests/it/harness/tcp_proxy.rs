@@ -11,28 +11,28 @@ use tokio::sync::watch;
 
 /// How the open connections break. New ones work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Break {
+pub enum Disconnect {
     /// The server closes them, as it does after an idle timeout.
     Close,
     /// A middlebox has forgotten them and resets them.
     Reset,
     /// A middlebox has forgotten them and drops packets silently.
-    Mute,
+    Silent,
 }
 
 /// Forwards connections to one server.
-pub struct Wire {
+pub struct TcpProxy {
     pub address: SocketAddr,
     connections: Arc<AtomicUsize>,
-    breaks: watch::Sender<Option<Break>>,
+    disconnects: watch::Sender<Option<Disconnect>>,
 }
 
-impl Wire {
+impl TcpProxy {
     pub async fn to(server: SocketAddr) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (connections, breaks) = (Arc::new(AtomicUsize::new(0)), watch::Sender::new(None));
-        let (counter, breaker) = (Arc::clone(&connections), breaks.clone());
+        let (connections, disconnects) = (Arc::new(AtomicUsize::new(0)), watch::Sender::new(None));
+        let (counter, breaker) = (Arc::clone(&connections), disconnects.clone());
         tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
@@ -40,12 +40,12 @@ impl Wire {
                 tokio::spawn(pass(stream, server, breaker.subscribe()));
             }
         });
-        Self { address, connections, breaks }
+        Self { address, connections, disconnects }
     }
 
     /// Breaks all open connections.
-    pub fn break_all(&self, how: Break) {
-        self.breaks.send_replace(Some(how));
+    pub fn disconnect_all(&self, how: Disconnect) {
+        self.disconnects.send_replace(Some(how));
     }
 
     /// The number of connections so far.
@@ -54,17 +54,17 @@ impl Wire {
     }
 }
 
-async fn pass(mut client: TcpStream, server: SocketAddr, mut breaks: watch::Receiver<Option<Break>>) {
+async fn pass(mut client: TcpStream, server: SocketAddr, mut disconnects: watch::Receiver<Option<Disconnect>>) {
     let mut server = TcpStream::connect(server).await.unwrap();
     let broken = tokio::select! {
         _ = copy_bidirectional(&mut client, &mut server) => return,
-        broken = breaks.changed() => broken,
+        broken = disconnects.changed() => broken,
     };
-    match *breaks.borrow() {
+    match *disconnects.borrow() {
         _ if broken.is_err() => {}
-        Some(Break::Reset) => client.set_zero_linger().unwrap(),
-        Some(Break::Close) | None => {}
-        Some(Break::Mute) => {
+        Some(Disconnect::Reset) => client.set_zero_linger().unwrap(),
+        Some(Disconnect::Close) | None => {}
+        Some(Disconnect::Silent) => {
             // The system accepts data until its buffers are full.
             tokio::spawn(async move {
                 std::future::pending::<()>().await;
