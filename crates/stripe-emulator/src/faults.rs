@@ -33,7 +33,7 @@ pub(crate) struct Faults {
     pub(crate) outage: Option<Fault>,
     injected: VecDeque<InjectedFault>,
     /// The times of the requests allowed within the last second.
-    allows: VecDeque<Instant>,
+    allowed: VecDeque<Instant>,
 }
 
 /// The limit for all requests of an account. Source: docs.stripe.com/rate-limits, which also has `endpoint-rate`,
@@ -58,24 +58,43 @@ impl Faults {
 
     /// Takes the injected fault for a request to this path.
     pub(crate) fn next(&mut self, path: &str) -> Option<Fault> {
-        self.injected.retain(|order| order.left > 0);
-        let Some(order) = self.injected.iter_mut().find(|order| path.starts_with(&order.path_prefix)) else {
+        self.injected.retain(|fault| fault.left > 0);
+        let Some(injected) = self.injected.iter_mut().find(|fault| path.starts_with(&fault.path_prefix)) else {
             return self.outage;
         };
-        order.left -= 1;
-        Some(order.fault)
+        injected.left -= 1;
+        Some(injected.fault)
     }
 
     /// Whether the rate limit allows a request at this moment. Rejected requests do not count.
     pub(crate) fn allows(&mut self, now: Instant) -> bool {
         let Some(limit) = self.rate_limit else { return true };
-        while self.allows.front().is_some_and(|then| now.duration_since(*then) >= Duration::from_secs(1)) {
-            self.allows.pop_front();
+        while self.allowed.front().is_some_and(|then| now.duration_since(*then) >= Duration::from_secs(1)) {
+            self.allowed.pop_front();
         }
-        let may_pass = self.allows.len() < limit;
-        if may_pass {
-            self.allows.push_back(now);
+        let is_allowed = self.allowed.len() < limit;
+        if is_allowed {
+            self.allowed.push_back(now);
         }
-        may_pass
+        is_allowed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_requests_above_the_rate_limit_are_rejected() {
+        let start = Instant::now();
+        let mut faults = Faults { rate_limit: Some(5), ..Faults::default() };
+        let mut allows = |milliseconds: u64| faults.allows(start + Duration::from_millis(milliseconds));
+        assert_eq!((0..8).map(&mut allows).filter(|is_allowed| *is_allowed).count(), 5);
+        assert!(!allows(999));
+        // Rejected requests do not count, so five more are allowed a second after the first ones.
+        assert!((1..20).all(|number| allows(1000 + number * 200)));
+        assert!(!allows(4801));
+        faults.rate_limit = None;
+        assert!(faults.allows(start + Duration::from_millis(4801)));
     }
 }

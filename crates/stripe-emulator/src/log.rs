@@ -118,24 +118,39 @@ impl Log {
 mod tests {
     use super::*;
 
-    #[test]
-    fn latest_requests_are_kept_with_their_status() {
-        let request = |number: usize| Request {
-            at: Instant::now(),
+    fn request(at: Instant, number: usize) -> Request {
+        Request {
+            at,
             method: "GET".to_owned(),
             path: format!("/v1/customers/cus_{number}"),
             query: Vec::new(),
             form: Vec::new(),
             headers: HeaderMap::new(),
             status: None,
-        };
+        }
+    }
+
+    #[test]
+    fn latest_requests_are_kept_with_their_status() {
         let mut log = Log::default();
         for number in 0..MAX_REQUESTS + 2 {
-            assert_eq!(log.add(request(number)), number);
+            assert_eq!(log.add(request(Instant::now(), number)), number);
         }
         assert_eq!((log.requests().len(), &*log.requests()[0].path), (MAX_REQUESTS, "/v1/customers/cus_2"));
         log.set_status(1, 500);
         log.set_status(2, 200);
         assert_eq!((log.requests()[0].status, log.requests()[1].status), (Some(200), None));
+    }
+    #[test]
+    fn busiest_period_may_begin_at_any_time() {
+        let start = Instant::now();
+        let mut log = Log::default();
+        for (number, milliseconds) in [0, 500, 900, 1400, 1499, 2500].into_iter().enumerate() {
+            log.add(request(start + Duration::from_millis(milliseconds), number));
+        }
+        // From 500 to 1499 ms.
+        assert_eq!(log.most_within(Duration::from_secs(1)), 4);
+        log.clear();
+        assert_eq!(log.most_within(Duration::from_secs(1)), 0);
     }
 }
