@@ -1,10 +1,4 @@
-//! The emulator follows Stripe's documentation, over real HTTP.
-
-// A failed expectation must stop the test, in helpers too.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
-
-mod client;
-mod shop;
+//! Keys, events, endpoints, deliveries and faults.
 
 use std::collections::HashSet;
 use std::process::Command;
@@ -12,11 +6,12 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use crate::client::{Client, assert_refused, json_of};
+use crate::shop::shop;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
-use client::{Client, assert_refused, json_of};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -636,7 +631,7 @@ async fn removed_endpoint_receives_no_retries() {
 
 #[tokio::test]
 async fn official_client_works_with_the_emulator() {
-    let (stripe, _) = shop::shop();
+    let (stripe, _) = shop();
     stripe.put(json!({"id": "cus_2", "object": "customer"})).unwrap();
     stripe.delete("cus_2");
     stripe.connect("acct_1Shop");
@@ -651,7 +646,7 @@ async fn official_client_works_with_the_emulator() {
     let restricted = stripe.restricted_key(&[Permission::EventsRead]);
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
     let python = Command::new(format!("{root}/.venv/bin/python"))
-        .arg("crates/stripe-emulator/tests/official_client.py")
+        .arg("crates/stripe-emulator/tests/it/official_client.py")
         .args([stripe.url(), SECRET_KEY, &restricted, "acct_1Shop"])
         .current_dir(root)
         .output()

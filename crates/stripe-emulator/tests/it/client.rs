@@ -1,10 +1,5 @@
 //! A client of the emulator, for its tests.
 
-// A failed expectation must stop the test, in helpers too.
-#![allow(clippy::unwrap_used)]
-// Each test binary compiles this module and uses a part of it.
-#![allow(dead_code, unreachable_pub)]
-
 use std::sync::Arc;
 
 use reqwest::{Method, Response};

@@ -1,17 +1,11 @@
-//! Objects have the documented shapes when read over real HTTP.
-
-// A failed expectation must stop the test, in helpers too.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
-
-mod client;
-mod shop;
+//! Objects have the documented shapes.
 
 use std::time::Duration;
 
-use client::{Client, assert_refused, json_of};
+use crate::client::{Client, assert_refused, json_of};
+use crate::shop::shop;
 use reqwest::Method;
 use serde_json::{Value, json};
-use shop::shop;
 use stripe_emulator::{Fault, Permission, UnknownObject};
 
 const BASIL: &str = "2025-03-31.basil";

@@ -1,9 +1,5 @@
 //! A shop with the objects of two purchases.
 
-// A failed expectation must stop the test, in helpers too.
-#![allow(clippy::unwrap_used)]
-#![allow(unreachable_pub)]
-
 use serde_json::{Value, json};
 use stripe_emulator::Emulator;
 
