@@ -32,7 +32,6 @@ mod histories;
 mod hostile_input;
 mod log;
 mod metrics;
-
 mod official_signer;
 mod parameter_store_faults;
 mod privacy;

@@ -57,7 +57,7 @@ fn run(options: &Options) -> io::Result<std::convert::Infallible> {
     let mut stdout = io::stdout();
     writeln!(stdout, "stripe-emulator listening on {}, with the key {SECRET_KEY}", stripe.url())?;
     stdout.flush()?;
-    // It serves in a thread of its own.
+    // It serves on a separate thread.
     loop {
         std::thread::park();
     }

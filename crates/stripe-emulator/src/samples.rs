@@ -14,7 +14,7 @@ macro_rules! samples {
         /// The types that have a sample: those of Amplitude's own source for Stripe.
         pub const SAMPLE_TYPES: &[&str] = &[$($event_type),*];
 
-        /// What is in the samples, in the same order.
+        /// The samples, in the same order.
         const SAMPLES: &[&str] = &[$(include_str!(concat!("../../../events/stripe/", $event_type, ".json"))),*];
     };
 }

@@ -1,4 +1,4 @@
-//! The HTTP server. hyper and not axum: a fault has to end a connection without an answer, which a router hides.
+//! The HTTP server. hyper rather than axum: a fault has to end a connection without a response, which a router hides.
 
 use std::io;
 use std::net::TcpListener;
