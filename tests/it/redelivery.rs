@@ -11,7 +11,7 @@ use crate::harness::amplitude::json_answer;
 use crate::harness::lambda::Function;
 use crate::harness::parameter_store::{Fault as AwsFault, ParameterStore};
 use crate::harness::queue::{self, ProcessedMessage, QueueStage};
-use crate::harness::{API_KEY, SECRET, SHOP, eventually, stripe};
+use crate::harness::{API_KEY, SECRET, SHOP, eventually, parameters_expire, stripe};
 
 /// The time limit for an answer: 4.5 s, plus an allowance for a busy machine.
 const LATEST_ANSWER: Duration = Duration::from_millis(4900);
@@ -42,8 +42,7 @@ impl QueueStage {
 
     async fn settings(&self, settings: Value) {
         self.stage.store.put(&format!("{SHOP}/settings"), &settings.to_string()).await;
-        // By then, the cached settings have expired.
-        tokio::time::sleep(Duration::from_millis(1100)).await;
+        parameters_expire().await;
     }
 }
 
@@ -297,7 +296,7 @@ async fn unusable_parameters_lose_no_event() {
     answer.expect_code(202, "deferred", "parameter_missing");
     answer.expect_named("/amplitude-api-key");
     stage.store.put(&format!("{SHOP}/amplitude-api-key"), "the-new-key").await;
-    tokio::time::sleep(Duration::from_millis(1100)).await;
+    parameters_expire().await;
     setup.drain().await;
     assert_eq!(stage.amplitude.accepted(&event).api_key, "the-new-key");
 }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::harness::amplitude::Amplitude;
 use crate::harness::gateway::Request;
 use crate::harness::parameter_store::ParameterStore;
-use crate::harness::{API_KEY, SECRET, SHOP, Stage, stripe};
+use crate::harness::{API_KEY, SECRET, SHOP, Stage, parameters_expire, stripe};
 
 impl Stage {
     /// Starts with the project [`SHOP`] and its settings.
@@ -295,7 +295,7 @@ async fn currency_without_a_rate_waits_for_it() {
     answer.expect_named("/shop/settings");
     answer.expect_named("from EUR to USD");
     stage.store.put(&format!("{SHOP}/settings"), &with_rates(json!({"EUR": "1.08"})).to_string()).await;
-    tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+    parameters_expire().await;
     stage.deliver(&event).await.expect_forwarded();
     assert_eq!(stage.amplitude.accepted(&event).event["revenue"], 10.8);
 }

@@ -76,6 +76,12 @@ impl Stage {
     }
 }
 
+/// Waits until parameters that are cached with `PARAMETER_TTL_SECONDS=1` have expired. The functions are real processes, so
+/// their clocks cannot be advanced.
+pub async fn parameters_expire() {
+    sleep(Duration::from_millis(1100)).await;
+}
+
 /// Polls until `look` returns something.
 pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + Duration::from_secs(20);
