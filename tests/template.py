@@ -1,7 +1,7 @@
-"""Checks what no linter knows of template.yaml: that its names are those of the code and of the runbook.
+"""Checks that the names in template.yaml are those of the code and the runbook, which no linter knows.
 
-Alarms and the dashboard name metrics, codes, functions and queues in plain text; where one is misspelled, nothing fails, and
-nothing rings. `make lint` runs this. It needs PyYAML and no AWS account.
+Alarms and the dashboard name metrics, codes, functions and queues in plain text. If one is misspelled, nothing fails and no
+alarm fires. `make lint` runs this. It needs PyYAML and no AWS account.
 """
 
 import functools
@@ -15,7 +15,7 @@ import yaml
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
-# What the log line counts and measures (src/record.rs).
+# The metrics in the log line (src/record.rs).
 METRICS = {
     "amplitude_milliseconds",
     "cold_start",
@@ -54,7 +54,7 @@ NAMESPACES = {
     "AWS/ApiGateway": ("ApiId", {"4xx", "5xx", "Count"}),
 }
 
-# What a dimension may name.
+# The names that a dimension may have.
 DIMENSIONS = {
     "function": {"Function", "RedeliveryFunction"},
     "FunctionName": {"Function", "RedeliveryFunction"},
@@ -62,7 +62,7 @@ DIMENSIONS = {
     "ApiId": {"HttpApi", "none"},
 }
 
-# Variables that Lambda sets, or that are for other places than Lambda.
+# Variables that Lambda sets, or that are not meant for Lambda.
 NOT_OF_THE_TEMPLATE = {
     "AWS_ACCESS_KEY_ID",
     "AWS_DEFAULT_REGION",
@@ -74,23 +74,23 @@ NOT_OF_THE_TEMPLATE = {
     "AWS_SESSION_TOKEN",
 }
 
-# Variables that one of the two functions does not look at.
+# Variables that one of the two functions does not read.
 NOT_OF_THE_FUNCTION = {
     "Function": {"BATCHES_AT_ONCE", "DEAD_LETTER_QUEUE_URL"},
     "RedeliveryFunction": {"DELIVERY", "SIGNATURE_TOLERANCE_SECONDS", "WARM_PROJECTS"},
 }
 
-# A variable for the C library, which is not read in the code.
+# A variable for the C library, which the code does not read.
 ALLOCATOR = "GLIBC_TUNABLES"
 
-# The words of CloudWatch Logs Insights, and Lambda's own fields.
+# The keywords of CloudWatch Logs Insights, and Lambda's own fields.
 INSIGHTS = {
     *"SOURCE and as asc by desc fields filter in ispresent like limit not or sort stats".split(),
     *"bin count count_distinct latest max sum".split(),
     *"@duration @maxMemoryUsed @message @requestId @timestamp @type".split(),
 }
 
-# What API Gateway knows of a request, as far as no stranger chooses it, and it is nobody's datum.
+# API Gateway's variables that neither contain personal data nor are chosen by the caller.
 ACCESS_LOG = {
     "$context.error.message",
     "$context.httpMethod",
@@ -104,7 +104,7 @@ ACCESS_LOG = {
     "$context.status",
 }
 
-# What the runbook names of an event for Amplitude, of Stripe's events and of Stripe's API.
+# Further names in the runbook, from Amplitude's events, Stripe's events and Stripe's API.
 OTHER_NAMES = {
     "device_id",
     "insert_id",
@@ -117,7 +117,7 @@ OTHER_NAMES = {
     "stripe_source",
 }
 
-# The parameters that change which resources there are, with all that they may be, the default first.
+# The parameters that change which resources exist, with their possible values, default first.
 CHOICES = {
     "Gateway": ["HttpApi", "FunctionUrl"],
     "AccessLog": ["Disabled", "Enabled"],
@@ -134,7 +134,7 @@ CHOICES = {
 
 NO_VALUE = object()
 
-# What is wrong, with the parameters that are not the default where it was first seen.
+# The mistakes found, each with the parameters that differ from the defaults where it was first found.
 mistakes: dict[str, str] = {}
 choice = ""
 
@@ -142,7 +142,7 @@ choice = ""
 def main() -> int:
     global choice
     template = load(ROOT / "template.yaml")
-    # The fewest changes first, so that a mistake is told with those that it takes.
+    # The fewest changes first, so that a mistake is reported with only those that cause it.
     choices = [dict(zip(CHOICES, values)) for values in itertools.product(*CHOICES.values())]
     for parameters in sorted(choices, key=lambda parameters: len(changes(parameters))):
         choice = ", ".join(changes(parameters))
@@ -157,7 +157,7 @@ def main() -> int:
         print(f"template: {text}" + (f" (with {seen_with})" if seen_with else ""), file=sys.stderr)
     if not mistakes:
         alarms = sum(resource["Type"] == "AWS::CloudWatch::Alarm" for resource in template["Resources"].values())
-        print(f"template: {alarms} alarms and the dashboard name what there is")
+        print(f"template: {alarms} alarms and the dashboard only use existing names")
     return bool(mistakes)
 
 
@@ -174,7 +174,7 @@ def mistake_each(names: set[str], text: str) -> None:
         mistake(text.format(name))
 
 
-# CloudFormation's functions, as far as the template uses them.
+# CloudFormation's functions that the template uses.
 
 
 def load(path: pathlib.Path) -> dict:
@@ -197,7 +197,7 @@ def load(path: pathlib.Path) -> dict:
 
 
 class Stack:
-    """The template with these parameters: what CloudFormation would make of it. A resource's name stands for its ID."""
+    """The template as CloudFormation would evaluate it with these parameters. A resource's name stands for its ID."""
 
     def __init__(self, template: dict, parameters: dict[str, str]) -> None:
         self.template = template
@@ -291,7 +291,7 @@ class Stack:
         return re.sub(r"\$\{([^!}]+)\}", put_in, text)
 
 
-# What is checked of every choice of parameters.
+# Checks for every choice of parameters.
 
 
 def check(stack: Stack) -> None:
@@ -346,7 +346,7 @@ def check_alarm(name: str, alarm: dict, stack: Stack) -> None:
     if len(periods) != 1:
         return mistake(f"{name}: its metrics have different periods")
     (period,) = periods
-    # CloudWatch's limits: a day, or a week where the period is an hour or more.
+    # CloudWatch's limits: a day, or a week if the period is an hour or more.
     if period * alarm["EvaluationPeriods"] > (86_400 if period < 3_600 else 7 * 86_400):
         mistake(f"{name}: it looks back further than CloudWatch allows")
     if "TreatMissingData" not in alarm:
@@ -401,10 +401,10 @@ def check_dashboard(body: str, stack: Stack) -> None:
 
 
 def check_access_log(name: str, settings: dict | None, stack: Stack) -> None:
-    """It is there where it is wanted, is one line of JSON, and holds nothing that a stranger can choose."""
+    """It exists if it is enabled, is one line of JSON, and contains nothing that the caller chooses."""
     is_wanted = stack.parameters["AccessLog"] == "Enabled"
     if is_wanted != (settings is not None) or is_wanted != ("AccessLogGroup" in stack.resources):
-        return mistake(f"{name}: its access log is not there where AccessLog says so, and only there")
+        return mistake(f"{name}: its access log must exist exactly if AccessLog is Enabled")
     if settings is None:
         return None
     if settings["DestinationArn"] != "AccessLogGroup.Arn":
@@ -417,15 +417,15 @@ def check_access_log(name: str, settings: dict | None, stack: Stack) -> None:
     except json.JSONDecodeError as error:
         return mistake(f"{name}: the format of its access log is not JSON: {error.msg}")
     mistake_each(variables - ACCESS_LOG, f"{name}: its access log has {{}}")
-    mistake_each({"$context.requestId"} - variables, f"{name}: API Gateway takes no format without {{}}")
+    mistake_each({"$context.requestId"} - variables, f"{name}: API Gateway rejects a format without {{}}")
 
 
 def check_reserved_concurrency(stack: Stack) -> None:
-    """The function that Stripe calls has it, where it is wanted; the queue's has `BatchesAtOnce`."""
+    """The webhook function has it if it is set; the queue's function has `BatchesAtOnce`."""
     for name, expected in (("Function", stack.parameters["ReservedConcurrency"] or None), ("RedeliveryFunction", None)):
         given = stack.resources.get(name, {}).get("Properties", {}).get("ReservedConcurrentExecutions")
         if given != expected:
-            mistake(f"{name}: its reserved concurrency is {given}, and not {expected}")
+            mistake(f"{name}: its reserved concurrency is {given}; expected {expected}")
 
 
 def check_policy(name: str, policy: dict) -> None:
@@ -451,13 +451,13 @@ def check_queues(resources: dict[str, dict]) -> None:
     if dead_letters["MessageRetentionPeriod"] < queue["MessageRetentionPeriod"]:
         mistake("DeadLetterQueue: it keeps messages for less time than Queue")
     if dead_letters["MaximumMessageSize"] < queue["MaximumMessageSize"]:
-        mistake("DeadLetterQueue: it does not take all that Queue takes")
+        mistake("DeadLetterQueue: its MaximumMessageSize is less than that of Queue")
     if not dead_letters["RedriveAllowPolicy"]["sourceQueueArns"][0].endswith(":" + queue["QueueName"]):
         mistake("DeadLetterQueue: its RedriveAllowPolicy does not name Queue")
 
 
 def check_senders(stack: Stack) -> None:
-    """Messages come from our functions, and from the operators that are named."""
+    """Only our functions and the named operators may send messages."""
     for queue, role in (("Queue", "FunctionRole.Arn"), ("DeadLetterQueue", "RedeliveryFunctionRole.Arn")):
         statements = stack.resources[f"{queue}Policy"]["Properties"]["PolicyDocument"]["Statement"]
         denied = [each for each in statements if each.get("Action") == "sqs:SendMessage"]
@@ -468,7 +468,7 @@ def check_senders(stack: Stack) -> None:
             mistake(f"{queue}Policy allows something, or denies it to some only")
 
 
-# What does not depend on parameters.
+# Checks that do not depend on parameters.
 
 
 @functools.cache
@@ -480,12 +480,12 @@ def names_in(path: str) -> set[str]:
 
 
 def names_in_log_line() -> set[str]:
-    """Each outcome is a metric, too."""
+    """Each outcome is also a metric."""
     return names_in("src/record.rs") | names_in("src/outcome.rs")
 
 
 def check_query(where: str, query: str) -> None:
-    """A query of CloudWatch Logs Insights, whose fields are the log line's, or Lambda's own."""
+    """The fields in a query of CloudWatch Logs Insights are the log line's or Lambda's own."""
     check_codes(where, query)
     query = re.sub(r"""'[^']*'|"[^"]*"|/[^/]*/""", "", query)
     aliases = set(re.findall(r"\bas (\w+)", query))
@@ -496,12 +496,12 @@ def check_query(where: str, query: str) -> None:
 
 @functools.cache
 def codes() -> set[str]:
-    """Those of docs/codes.md, which src/code.rs compares with the code's."""
+    """The codes in docs/codes.md, which src/code.rs compares with those of the code."""
     return set(re.findall(r"^\| `([a-z0-9_]+)`", (ROOT / "docs/codes.md").read_text(), re.MULTILINE))
 
 
 def check_codes(where: str, text: str) -> None:
-    """Where a query compares a code, or a command line chooses one. Commands know `unknown`, too."""
+    """The codes in queries and command lines exist. Commands also accept `unknown`."""
     compared = re.findall(r"""\bcode *!?= *['"]([^'"]*)['"]""", text)
     for values in re.findall(r"\bcode (?:not )?in \[([^]]*)\]", text):
         compared += re.findall(r"""['"]([^'"]*)['"]""", values)
@@ -511,15 +511,15 @@ def check_codes(where: str, text: str) -> None:
 
 
 def check_names(where: str, text: str) -> None:
-    """What stands in backticks and has an underscore is a code, a setting or a name of the log line."""
+    """Names in backticks with an underscore are codes, settings or names in the log line."""
     check_codes(where, text)
     known = codes() | names_in_log_line() | names_in("src/settings.rs") | OTHER_NAMES
     names = set(re.findall(r"`([a-z0-9]+(?:_[a-z0-9]+)+)`", text))
-    mistake_each(names - known, f"{where} names `{{}}`, which is neither a code nor known otherwise")
+    mistake_each(names - known, f"{where} names `{{}}`, which is neither a code nor another known name")
 
 
 def check_tables_of_codes(where: str, text: str) -> None:
-    """In a table with a column `code`, each of its names is one."""
+    """The names in a table column `code` are codes."""
     column = None
     for line in text.splitlines():
         cells = [cell.strip() for cell in line.strip().strip("|").split("|")] if line.startswith("|") else []
@@ -533,7 +533,7 @@ def check_tables_of_codes(where: str, text: str) -> None:
 
 
 def check_variables(resources: dict) -> None:
-    """Each function is given every variable that it knows, so that `sam local invoke --env-vars` can set it."""
+    """The template declares every variable that a function reads, so that `sam local invoke --env-vars` can set it."""
     in_code = {name for name in names_in("src/environment.rs") if re.fullmatch(r"[A-Z][A-Z_]+", name)}
     in_code -= NOT_OF_THE_TEMPLATE
     given = {}
@@ -553,15 +553,15 @@ def check_variables(resources: dict) -> None:
 
 
 def check_patterns(parameters: dict) -> None:
-    """CloudFormation refuses what it should, and nothing else."""
+    """CloudFormation rejects invalid values, and no others."""
     pattern = parameters["ReservedConcurrency"]["AllowedPattern"]
     for value, is_taken in (("", True), ("1", True), ("200", True), ("0", False), ("-1", False), ("1.5", False), ("a", False)):
         if bool(re.fullmatch(pattern, value)) != is_taken:
-            mistake(f"ReservedConcurrency: {value!r} is {'refused' if is_taken else 'taken'}")
+            mistake(f"ReservedConcurrency: {value!r} is {'rejected' if is_taken else 'accepted'}")
 
 
 def check_runbook(resources: dict) -> None:
-    """Every alarm names a section of the runbook, and every section on an alarm has one."""
+    """Every alarm names a section of the runbook, and every section about an alarm is named by one."""
     path = "docs/operations.md"
     sections, of_alarms, links = set(), set(), set()
     chapter, in_code = "", False
@@ -584,7 +584,7 @@ def check_runbook(resources: dict) -> None:
                 of_alarms.add(anchor)
         if not in_code:
             links |= set(re.findall(r"\]\(#([^)]*)\)", line))
-    mistake_each(links - sections, f"{path} links to its section {{}}, which there is not")
+    mistake_each(links - sections, f"{path} links to its section {{}}, which does not exist")
     for name, resource in resources.items():
         if resource["Type"] != "AWS::CloudWatch::Alarm":
             continue
@@ -595,7 +595,7 @@ def check_runbook(resources: dict) -> None:
         mistake_each(set(anchors) - sections, f"{name}: {path} has no section {{}}")
         of_alarms -= set(anchors)
         if len(description) > 1024:
-            mistake(f"{name}: its description is longer than CloudWatch takes")
+            mistake(f"{name}: its description exceeds CloudWatch's limit")
     mistake_each(of_alarms, f"{path} has the section {{}} among the alarms, which no alarm names")
 
 
