@@ -155,7 +155,7 @@ async fn moving_the_dot_of_the_signed_text_is_refused() {
     let signed = v1(SECRET, head, &format!("{tail}.{event}"));
     let request = Request::with_signature(SHOP, &format!("t={now},v1={signed}"), event.clone());
     stage.send(&request).await.expect_code(400, "refused", "signature_mismatch");
-    // The correct request is answered for what it is.
+    // The unmodified request gets its regular answer.
     let request = Request::with_signature(SHOP, &format!("t={now},v1={}", v1(SECRET, now, &event)), event);
     stage.send(&request).await.expect_forwarded();
     assert_eq!(stage.amplitude.events().len(), 1);

@@ -9,11 +9,11 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::{Map, Value, json};
 
-use super::Stage;
 use super::amplitude::Amplitude;
 use super::aws::{Fault, Proxy, SQS};
 use super::lambda::{Function, REGION};
 use super::parameter_store::ParameterStore;
+use super::{Stage, eventually};
 
 /// A separate queue with its dead-letter queue, behind its own proxy.
 pub struct Queue {
@@ -171,12 +171,12 @@ impl Queue {
             "QueueUrl": url, "MaxNumberOfMessages": 10, "MessageSystemAttributeNames": ["All"],
             "AttributeNames": ["All"], "MessageAttributeNames": ["All"],
         });
-        let answer = self.proxy.call_as_administrator("ReceiveMessage", &input).await;
-        // moto fails if two clients receive at the same moment. Pollers try again.
-        if answer.status() != 200 {
-            return Vec::new();
-        }
-        let mut answer: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
+        // moto fails if two clients receive at the same moment. An empty answer would look like an empty queue.
+        let answer = eventually("an answer to ReceiveMessage", async || {
+            let answer = self.proxy.call_as_administrator("ReceiveMessage", &input).await;
+            (answer.status() == 200).then_some(answer)
+        });
+        let mut answer: Value = serde_json::from_str(&answer.await.text().await.unwrap()).unwrap();
         serde_json::from_value(answer["Messages"].take()).unwrap_or_default()
     }
 

@@ -183,7 +183,7 @@ pub async fn run(plan: Plan) -> Report {
         done.store(true, Ordering::Relaxed);
         dead_letters
     };
-    let redeliver = join_all(setup.redeliveries.iter().map(|instance| hand_over(&setup, instance, &done)));
+    let redeliver = join_all(setup.redeliveries.iter().map(|instance| poll_until_done(&setup, instance, &done)));
     let (_, dead_letters, messages, ()) = tokio::join!(deliver, fail, redeliver, report_progress);
     let seconds = start.elapsed().as_secs_f64();
 
@@ -206,7 +206,7 @@ pub async fn run(plan: Plan) -> Report {
 }
 
 /// Acts as Lambda's event source mapping until the queue stays empty. Returns the number of messages.
-async fn hand_over(setup: &Setup, instance: &Instance, done: &AtomicBool) -> u64 {
+async fn poll_until_done(setup: &Setup, instance: &Instance, done: &AtomicBool) -> u64 {
     let Some(queue) = &setup.queue else { return 0 };
     let mut count = 0;
     while !done.load(Ordering::Relaxed) {
