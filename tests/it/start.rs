@@ -70,7 +70,7 @@ async fn unreachable_amplitude_is_logged_at_start() {
 async fn invalid_variable_stops_the_start_and_is_named() {
     // Nothing listens there, so a function that starts in spite of the variable ends with another error.
     let closed_address = free_address().to_string();
-    for (name, value, takes) in [
+    for (name, value, expected) in [
         ("PARAMETER_PREFIX", "stripe-amplitude", "a path"),
         ("PARAMETER_TTL_SECONDS", "0", "1 or more"),
         ("PARAMETER_TTL_SECONDS", "5m", "a whole number of seconds"),
@@ -94,7 +94,7 @@ async fn invalid_variable_stops_the_start_and_is_named() {
         let line: serde_json::Value = serde_json::from_str(&output).unwrap();
         assert_eq!(line["level"], "ERROR");
         let error = line["error"].as_str().unwrap();
-        for words in [name, value, takes] {
+        for words in [name, value, expected] {
             assert!(error.contains(words), "{words:?} is not in {error:?}");
         }
     }
