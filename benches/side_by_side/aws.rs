@@ -59,7 +59,7 @@ impl Aws {
     pub fn put(&self, project: &str, name: &str, value: &str) {
         let name = format!("/stripe-amplitude/{project}/{name}");
         let parameter = json!({"Name": name, "Value": value, "Type": "SecureString", "Overwrite": true});
-        self.administer("AmazonSSM.PutParameter", &parameter);
+        self.call_as_administrator("AmazonSSM.PutParameter", &parameter);
     }
 
     /// The number of calls from the contestants.
@@ -71,17 +71,17 @@ impl Aws {
     pub fn queue(&self) -> String {
         static MADE: AtomicUsize = AtomicUsize::new(0);
         let name = format!("queue-{}", MADE.fetch_add(1, Ordering::Relaxed));
-        self.administer("AmazonSQS.CreateQueue", &json!({"QueueName": name, "Attributes": {}}));
+        self.call_as_administrator("AmazonSQS.CreateQueue", &json!({"QueueName": name, "Attributes": {}}));
         format!("https://sqs.{REGION}.amazonaws.com/123456789012/{name}")
     }
 
     /// Deletes a queue with all its data in moto.
     pub fn delete_queue(&self, url: &str) {
-        self.administer("AmazonSQS.DeleteQueue", &json!({"QueueUrl": url}));
+        self.call_as_administrator("AmazonSQS.DeleteQueue", &json!({"QueueUrl": url}));
     }
 
     /// Calls an operation as an administrator.
-    fn administer(&self, target: &str, input: &Value) {
+    fn call_as_administrator(&self, target: &str, input: &Value) {
         let service = if target.starts_with("AmazonSQS") { "sqs" } else { "ssm" };
         let mut headers = HeaderMap::new();
         // moto takes the Region from the signature but does not verify it.

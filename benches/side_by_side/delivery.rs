@@ -220,8 +220,8 @@ fn escape(text: &str) -> String {
 }
 
 fn new_id() -> String {
-    static HAPPENED: AtomicU64 = AtomicU64::new(1);
-    format!("evt_{:024}", HAPPENED.fetch_add(1, Ordering::Relaxed))
+    static COUNT: AtomicU64 = AtomicU64::new(1);
+    format!("evt_{:024}", COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
 fn now() -> u64 {

@@ -28,8 +28,8 @@ async fn expect_refusal(stage: &Stage, expected: &Refusal) -> Duration {
     let answer = stage.deliver(&event).await;
     let elapsed = start.elapsed();
     answer.expect_code(502, "failed", expected.code);
-    answer.expect_named(expected.named);
-    answer.expect_named("amplitude-api-key");
+    answer.expect_reason_contains(expected.named);
+    answer.expect_reason_contains("amplitude-api-key");
     assert_eq!((&answer.body["event"], &answer.body["type"]), (&event["id"], &json!("charge.succeeded")));
     let line = stage.function.line_of(&event, 1).await;
     assert_eq!((&line["level"], &line["code"]), (&json!("ERROR"), &json!(expected.code)), "{line}");
@@ -116,7 +116,7 @@ async fn invalid_test_key_is_named() {
     stage.amplitude.inject(Fault::InvalidApiKey, 1);
     let answer = stage.deliver(&stripe::new_event("charge.succeeded")).await;
     answer.expect_code(502, "failed", "amplitude_invalid_key");
-    answer.expect_named("amplitude-test-api-key");
+    answer.expect_reason_contains("amplitude-test-api-key");
     expect_no_secrets(&stage, &answer);
 }
 

@@ -34,7 +34,7 @@ const PATHS: [&str; 5] = [
 ];
 
 /// The time limit for an answer: 4.5 s, plus an allowance for a busy machine.
-const LATEST_ANSWER: Duration = Duration::from_millis(4900);
+const ANSWER_LIMIT: Duration = Duration::from_millis(4900);
 
 struct Shop {
     stage: Stage,
@@ -453,7 +453,7 @@ async fn unreadable_reference_fails_the_delivery_in_time() {
         shop.stripe.set_outage(Some(fault));
         let start = Instant::now();
         shop.deliver(&event).await.expect_code(502, "failed", code);
-        assert!(start.elapsed() < LATEST_ANSWER, "{fault:?} {:?}", start.elapsed());
+        assert!(start.elapsed() < ANSWER_LIMIT, "{fault:?} {:?}", start.elapsed());
         let line = shop.stage.function.line_of(&event, 1).await;
         assert_eq!(
             (&line["code"], &line["stripe_reads_failed"], &line["level"]),
@@ -522,7 +522,7 @@ async fn key_problem_is_named_without_the_key() {
         let event = purchase.event("payment_intent.succeeded", &purchase.payment, VERSIONS[0]);
         let answer = shop.deliver(&event).await;
         answer.expect_code(500, "failed", code);
-        answer.expect_named(named);
+        answer.expect_reason_contains(named);
         assert!(shop.stage.amplitude.events().is_empty());
     }
 }

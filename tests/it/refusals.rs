@@ -49,7 +49,7 @@ async fn bad_signature_is_refused_with_the_reason() {
         for gateway in Gateway::ALL {
             let answer = stage.function.send(gateway, &request).await;
             answer.expect_code(400, "refused", code);
-            answer.expect_named(named);
+            answer.expect_reason_contains(named);
             assert_eq!(answer.body.get("event"), None, "an unverified body is never parsed");
         }
     }
@@ -146,7 +146,7 @@ async fn signed_body_must_be_a_snapshot_event() {
         for gateway in Gateway::ALL {
             let answer = stage.function.send(gateway, &Request::signed(SHOP, SECRET, body.clone())).await;
             answer.expect_code(400, "refused", code);
-            answer.expect_named(named);
+            answer.expect_reason_contains(named);
         }
     }
     let mut no_text = Request::signed(SHOP, SECRET, b"\xff\x00\xfe".to_vec());
@@ -199,7 +199,7 @@ async fn unknown_project_is_404_and_names_its_folder() {
     let stage = Stage::start().await;
     let answer = stage.deliver_to("elsewhere", SECRET, &stripe::new_event("charge.succeeded")).await;
     answer.expect_code(404, "refused", "unknown_project");
-    answer.expect_named(&format!("{}/elsewhere/", stage.store.prefix()));
+    answer.expect_reason_contains(&format!("{}/elsewhere/", stage.store.prefix()));
     // Parameters below another project's name do not belong to this one: `sho` is a prefix of `shop`.
     let answer = stage.deliver_to("sho", SECRET, &stripe::new_event("charge.succeeded")).await;
     answer.expect_code(404, "refused", "unknown_project");
@@ -280,7 +280,7 @@ async fn only_signed_requests_learn_unusable_parameters() {
 
         let answer = stage.deliver_to(&project, "whsec_of_broken", &event).await;
         answer.expect_code(500, "failed", code);
-        answer.expect_named(&format!("{}/{project}{named}", stage.store.prefix()));
+        answer.expect_reason_contains(&format!("{}/{project}{named}", stage.store.prefix()));
         assert!(!answer.body.to_string().contains(hidden), "{}", answer.body);
         assert!(!stage.function.output().contains(hidden));
     }
@@ -296,12 +296,12 @@ async fn unusable_signing_secret_is_named() {
     stage.store.put("no-secret/amplitude-api-key", API_KEY).await;
     let answer = stage.deliver_to("no-secret", SECRET, &event).await;
     answer.expect_code(500, "failed", "parameter_missing");
-    answer.expect_named("/no-secret/stripe-signing-secret ");
+    answer.expect_reason_contains("/no-secret/stripe-signing-secret ");
 
     stage.store.put_project("blank", " ", API_KEY).await;
     let answer = stage.deliver_to("blank", "", &event).await;
     answer.expect_code(500, "failed", "parameter_empty");
-    answer.expect_named("/blank/stripe-signing-secret ");
+    answer.expect_reason_contains("/blank/stripe-signing-secret ");
 
     for (number, kind) in ["sk", "rk", "pk"].into_iter().enumerate() {
         // Assembled here, so that scanners do not mistake it for a real one.
@@ -310,7 +310,7 @@ async fn unusable_signing_secret_is_named() {
         stage.store.put_project(&project, &pasted, API_KEY).await;
         let answer = stage.deliver_to(&project, &pasted, &event).await;
         answer.expect_code(500, "failed", "parameter_mixed_up");
-        answer.expect_named(&format!("/{project}/stripe-signing-secret "));
+        answer.expect_reason_contains(&format!("/{project}/stripe-signing-secret "));
         assert!(!answer.body.to_string().contains(&pasted));
         assert!(!stage.function.output().contains(&pasted));
     }
@@ -323,7 +323,7 @@ async fn fixed_parameter_works_after_the_time_to_live() {
     let event = stripe::new_event("charge.succeeded");
     let answer = stage.deliver_to("repaired", "whsec_repaired", &event).await;
     answer.expect_code(500, "failed", "parameter_missing");
-    answer.expect_named("/amplitude-api-key");
+    answer.expect_reason_contains("/amplitude-api-key");
     stage.store.put("repaired/amplitude-api-key", API_KEY).await;
     eventually("the repaired project", async || {
         let answer = stage.deliver_to("repaired", "whsec_repaired", &event).await;

@@ -114,8 +114,8 @@ async fn invalid_settings_are_reported_by_key_without_the_value() {
         let event = stripe::new_event("charge.succeeded");
         let answer = stage.deliver(&event).await;
         answer.expect_code(500, "failed", "settings_invalid");
-        answer.expect_named(named);
-        answer.expect_named("/shop/settings");
+        answer.expect_reason_contains(named);
+        answer.expect_reason_contains("/shop/settings");
         assert!(!answer.body.to_string().contains("\"hidden\""));
         stage.deliver_to(SHOP, "whsec_other", &event).await.expect_code(400, "refused", "signature_mismatch");
     }
@@ -292,8 +292,8 @@ async fn currency_without_a_rate_waits_for_it() {
     let event = sample_with("payment_intent.succeeded", json!({"currency": "eur", "amount_received": 1000}));
     let answer = stage.deliver(&event).await;
     answer.expect_code(500, "failed", "missing_rate");
-    answer.expect_named("/shop/settings");
-    answer.expect_named("from EUR to USD");
+    answer.expect_reason_contains("/shop/settings");
+    answer.expect_reason_contains("from EUR to USD");
     stage.store.put(&format!("{SHOP}/settings"), &with_rates(json!({"EUR": "1.08"})).to_string()).await;
     parameters_expire().await;
     stage.deliver(&event).await.expect_forwarded();
@@ -316,7 +316,7 @@ async fn events_without_user_follow_the_setting() {
                 assert_eq!(answer.body["user_id_from"], Value::Null);
             } else {
                 answer.expect_code(200, "ignored", code);
-                answer.expect_named("`without_user`");
+                answer.expect_reason_contains("`without_user`");
             }
             stage.deliver(&stripe::new_event(event_type)).await.expect_forwarded();
         }
@@ -330,7 +330,7 @@ async fn old_events_are_ignored() {
     event["created"] = (stripe::now() - 8 * 86_400).into();
     let answer = stage.deliver(&event).await;
     answer.expect_code(200, "ignored", "too_old");
-    answer.expect_named("7 days");
+    answer.expect_reason_contains("7 days");
     event["created"] = (stripe::now() - 6 * 86_400).into();
     stage.deliver(&event).await.expect_forwarded();
     let stage = Stage::with_settings(json!({"max_age_days": 0})).await;

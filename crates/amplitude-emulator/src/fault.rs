@@ -115,10 +115,10 @@ fn one() -> u32 {
 
 /// Takes the fault for the next request, in the order of injection. Without a path, the request is an upload.
 pub(crate) fn take_next(injected_faults: &mut VecDeque<InjectedFault>, path: Option<FaultPath>) -> Option<Fault> {
-    injected_faults.retain(|order| order.requests > 0);
-    let order = injected_faults.iter_mut().find(|order| order.path == path)?;
-    order.requests -= 1;
-    Some(order.fault.clone())
+    injected_faults.retain(|injected| injected.requests > 0);
+    let injected = injected_faults.iter_mut().find(|injected| injected.path == path)?;
+    injected.requests -= 1;
+    Some(injected.fault.clone())
 }
 
 #[cfg(test)]
@@ -159,9 +159,9 @@ mod tests {
 
     #[test]
     fn faults_can_apply_to_the_export_path() {
-        let order = |path| serde_json::from_value::<InjectedFault>(json!({"path": path, "fault": {"kind": "cut"}}));
-        assert_eq!(order(crate::export::PATH).unwrap().path, Some(FaultPath::Export));
-        assert!(order("/api/3/export").is_err());
+        let read = |path| serde_json::from_value::<InjectedFault>(json!({"path": path, "fault": {"kind": "cut"}}));
+        assert_eq!(read(crate::export::PATH).unwrap().path, Some(FaultPath::Export));
+        assert!(read("/api/3/export").is_err());
     }
 
     #[test]

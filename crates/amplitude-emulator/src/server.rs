@@ -384,8 +384,8 @@ impl Emulator {
             }
             ("faults", "GET") => json_of(&self.state().injected_faults),
             ("faults", "POST") => match read_fault(body) {
-                Ok(order) => {
-                    self.state().injected_faults.push_back(order);
+                Ok(fault) => {
+                    self.state().injected_faults.push_back(fault);
                     text(204, "")
                 }
                 Err(message) => text(400, message),
@@ -431,11 +431,11 @@ impl Reply {
 
 /// A valid fault from a request body, or a description of the error.
 fn read_fault(body: &[u8]) -> Result<InjectedFault, String> {
-    let order: InjectedFault = serde_json::from_slice(body).map_err(|error| format!("invalid fault: {error}\n"))?;
-    if let Fault::Answer(answer) = &order.fault {
+    let fault: InjectedFault = serde_json::from_slice(body).map_err(|error| format!("invalid fault: {error}\n"))?;
+    if let Fault::Answer(answer) = &fault.fault {
         faulty_response(answer).map_err(|error| format!("impossible answer: {error}\n"))?;
     }
-    Ok(order)
+    Ok(fault)
 }
 
 fn api_key_of(body: &[u8]) -> String {

@@ -86,8 +86,8 @@ impl Emulator {
         if delivery.succeeded() {
             let mut state = self.state();
             state.failed_deliveries.remove(&(event.id.clone(), endpoint.id.clone()));
-            let is_owed = state.failed_deliveries.iter().any(|(failed_deliveries, _)| *failed_deliveries == event.id);
-            state.events.set_delivery_success(&event.id, !is_owed);
+            let has_failed = state.failed_deliveries.iter().any(|(failed, _)| *failed == event.id);
+            state.events.set_delivery_success(&event.id, !has_failed);
         }
         delivery
     }

@@ -144,9 +144,9 @@ impl Events {
         let events = events.range((from, Bound::Included(to))).map(|(_, event)| event);
         // One more than requested shows whether there are more.
         let mut found: Vec<_> = if let Cursor::Before(_) = query.cursor {
-            events.filter(|event| query.wants(event)).take(query.limit + 1).collect()
+            events.filter(|event| query.matches(event)).take(query.limit + 1).collect()
         } else {
-            events.rev().filter(|event| query.wants(event)).take(query.limit + 1).collect()
+            events.rev().filter(|event| query.matches(event)).take(query.limit + 1).collect()
         };
         let has_more = found.len() > query.limit;
         found.truncate(query.limit);
@@ -191,7 +191,7 @@ impl Query {
         Ok(query)
     }
 
-    fn wants(&self, event: &Event) -> bool {
+    fn matches(&self, event: &Event) -> bool {
         let is_type = |wanted: &String| match wanted.strip_suffix('*') {
             Some(family) => event.event_type.starts_with(family),
             None => event.event_type == *wanted,

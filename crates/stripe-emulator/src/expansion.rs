@@ -57,7 +57,7 @@ pub(crate) fn check(root: Root, path: &str, reader: &Reader<'_>) -> Result<(), A
         };
         return Err(ApiError::new(400, message));
     };
-    needed.into_iter().try_for_each(|permission| reader.keys.permit(reader.key, permission))
+    needed.into_iter().try_for_each(|permission| reader.keys.require(reader.key, permission))
 }
 
 /// The permissions that a path requires. `None` if it cannot be expanded.

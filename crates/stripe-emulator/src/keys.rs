@@ -125,7 +125,7 @@ impl Keys {
     }
 
     /// Rejects what a valid key has no permission for.
-    pub(crate) fn permit(&self, key: &str, needed: Permission) -> Result<(), ApiError> {
+    pub(crate) fn require(&self, key: &str, needed: Permission) -> Result<(), ApiError> {
         let known = self.known.get(key);
         if known.map_or(self.any, |has| has.iter().any(|permission| permission.includes(needed))) {
             return Ok(());

@@ -76,7 +76,7 @@ impl State {
         })?;
         let key = self.keys.of(&request.headers)?;
         let version = self.version_of(request)?;
-        self.keys.permit(&key, operation.permission())?;
+        self.keys.require(&key, operation.permission())?;
         let account = self.connected_account(request, &key)?;
         if account.is_some() && operation.concerns_endpoints() {
             return Err(ApiError::new(501, "The emulator keeps no endpoints of connected accounts."));

@@ -53,7 +53,7 @@ samples![
 const LONG_NUMBER: char = '\u{e000}';
 const NUMBER: char = '\u{e001}';
 const CREATED: char = '\u{e002}';
-const GAPS: [char; 3] = [LONG_NUMBER, NUMBER, CREATED];
+const PLACEHOLDERS: [char; 3] = [LONG_NUMBER, NUMBER, CREATED];
 
 /// An event of a type. Events with the same number are about the same objects and the same user, `user_{number}`. A
 /// type without a sample gets a nearly empty object.
@@ -94,7 +94,7 @@ pub fn history(number: u64, from: i64, to: i64) -> impl Iterator<Item = Event> {
     (0..number).zip(types).map(move |(index, event_type)| sample(event_type, index, created(index)))
 }
 
-/// An event in parts. After each part comes one of [`GAPS`], or the end.
+/// An event in parts. After each part comes one of [`PLACEHOLDERS`], or the end.
 struct Template {
     id: String,
     parts: Vec<(String, Option<char>)>,
@@ -122,8 +122,8 @@ impl Template {
         }
         // The time is a number, not a text.
         let text = event.to_string().replace(&format!("\"{CREATED}\""), &CREATED.to_string());
-        let parts = text.split_inclusive(GAPS).map(|part| {
-            let text = part.trim_end_matches(GAPS);
+        let parts = text.split_inclusive(PLACEHOLDERS).map(|part| {
+            let text = part.trim_end_matches(PLACEHOLDERS);
             (text.to_owned(), part.strip_prefix(text).and_then(|gap| gap.chars().next()))
         });
         Self { id, parts: parts.collect(), length: text.len() }

@@ -210,7 +210,7 @@ impl Answer {
 
     /// Checks that the reason contains this value, such as a parameter or a settings key.
     #[track_caller]
-    pub fn expect_named(&self, value: &str) {
+    pub fn expect_reason_contains(&self, value: &str) {
         let reason = self.body["reason"].as_str().unwrap_or_default();
         assert!(reason.contains(value), "{value:?} is not in {reason:?}");
     }
