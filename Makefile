@@ -7,11 +7,12 @@ run:
 	@cargo run --locked --package stripe-amplitude-cli -- demo $(if $(KEEP_SERVING),--keep-serving) $(if $(PORT),--port $(PORT))
 
 test: .venv/ready
-	@# hello is a peer of the benchmarks, and has no tests.
+	@# hello is a peer of the benchmarks and has no tests. This also builds the command line for the tests in a browser; a
+	@# separate `cargo build` would compile the AWS SDK again, with other features.
 	cargo test --locked --workspace --exclude hello --features $(all)
-	cargo build --locked --package stripe-amplitude-cli --features $(all)
-	@# In a real browser; without one, they are skipped, and say so.
 	cd tests/workbench && ../../.venv/bin/python -m unittest --verbose test_workbench
+	@cd tests/workbench && ../../.venv/bin/python -c 'import browser; exit(not browser.is_there())' || \
+	  echo "The tests in a browser were skipped. Install Chromium and ChromeDriver: apt-get install chromium chromium-driver"
 
 # The screenshots of the workbench for the README and the page's own help: docs/pictures. Needs Chromium and ChromeDriver.
 pictures: .venv/ready

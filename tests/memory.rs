@@ -1,10 +1,10 @@
-//! The memory and the work that a verified body costs, counted allocation by allocation, so that neither the machine nor
-//! the optimization matters: from the body to the request for Amplitude.
+//! Memory and work for a verified body, from the body to the request to Amplitude. Allocations are counted one by one,
+//! so neither the machine nor the optimization level matters.
 //!
-//! A binary of its own, because the allocator that counts is the allocator of the whole program. `tests/it` looks at the
-//! same bodies from outside, in the memory of the real process.
+//! This is a separate binary because the counting allocator applies to the whole program. `tests/it` sends the same
+//! bodies to the real process and checks its memory.
 
-// As in `tests/it`, whose bodies these are.
+// As in `tests/it`, which has these bodies.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, dead_code, unreachable_pub)]
 #![allow(missing_docs)]
 
@@ -21,10 +21,10 @@ use stripe_amplitude::stripe::event::Event;
 use stripe_amplitude::stripe::signature::VerifiedBody;
 use stripe_amplitude::translate::Context;
 
-/// What an allocation takes beyond its length, at the most: the allocator's own words, and what it rounds up.
+/// The maximum overhead of an allocation: the allocator's metadata and rounding.
 const ALLOCATION: u64 = 31;
 
-/// From a body to the request for Amplitude, as the handlers go.
+/// Counts allocations from a body to the request for Amplitude, in the same steps as the handlers.
 fn count(body: &str) -> AllocationInfo {
     let body = VerifiedBody::trusted(body.to_owned().into());
     let (project, settings) = ("shop".parse().unwrap(), Settings::default());
@@ -33,27 +33,27 @@ fn count(body: &str) -> AllocationInfo {
             Context { project: &project, source: None, settings: &settings, has_test_key: false, objects: None };
         let event = Event::parse(&body).unwrap();
         let Decision::Send(translation) = forward(event, &context, stripe::now(), &mut unaudited).unwrap() else {
-            panic!("it is sent");
+            panic!("expected an event to send");
         };
         let request = serde_json::to_vec(&Request::new(&[translation.event], "key")).unwrap();
         assert!(request.len() < 1_000_000);
     })
 }
 
-/// Bytes of memory at the most.
+/// The maximum memory in bytes.
 fn peak(counted: AllocationInfo) -> u64 {
     counted.bytes_max + counted.count_max * ALLOCATION
 }
 
-/// What is left of 110 MB when the process has started, and has the body and the payload that it came in.
+/// The remainder of 110 MB after the process has started and received the body and its payload.
 const MEMORY: u64 = 80_000_000;
 
 #[test]
-fn no_body_takes_more_memory_than_the_function_has_or_more_work_than_its_length_explains() {
+fn memory_and_work_are_bounded_by_the_body() {
     for (what, body) in hostile::bodies() {
         let counted = count(&body);
         let (peak, length) = (peak(counted), body.len() as u64);
-        println!("{what}: {peak} bytes at the most, of {length}: {counted:?}");
+        println!("{what}: at most {peak} bytes for {length}: {counted:?}");
         assert!(peak < MEMORY, "{what}: {peak} bytes");
         assert!(counted.bytes_total < 200_000 + 100 * length, "{what}: {counted:?}");
         assert!(counted.count_total < 1_000 + length / 2, "{what}: {counted:?}");
@@ -61,10 +61,11 @@ fn no_body_takes_more_memory_than_the_function_has_or_more_work_than_its_length_
 }
 
 #[test]
-fn twice_the_body_is_twice_the_work() {
+fn work_is_linear_in_the_body() {
     for (what, unit) in hostile::units() {
-        let [once, twice] = [100_000, 200_000].map(|values| count(&hostile::filled(&unit, hostile::LARGEST, values)));
-        // A vector that has just grown has twice the room that it needs.
+        let [once, twice] =
+            [100_000, 200_000].map(|values| count(&hostile::filled(&unit, hostile::MAX_BODY_BYTES, values)));
+        // A vector that has just grown has twice the capacity it needs.
         assert!(twice.bytes_total < once.bytes_total * 3, "{what}: {once:?} {twice:?}");
         assert!(twice.count_total < once.count_total * 5 / 2, "{what}: {once:?} {twice:?}");
     }

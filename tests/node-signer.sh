@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Stripe's official package for Node.js signs every sample event and posts it to the handler. Needs Node.js and npm;
-# where they are missing, it says so and is content.
+# if they are missing, it is skipped.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

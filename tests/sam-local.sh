@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# `sam local invoke`, as the README says it, with every committed invocation and a fresh one. Needs a container engine;
-# where none answers, it says so and is content.
+# Runs `sam local invoke`, as documented, with every committed invocation and a fresh one. Needs a container engine; if none
+# responds, it is skipped.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 if ! docker info >/dev/null 2>&1; then
-  echo "sam-local: skipped, no container engine answers here"
+  echo "sam-local: skipped, no container engine responds"
   exit 0
 fi
 case $(uname -m) in
@@ -35,8 +35,8 @@ invoke() {
     --parameter-overrides "Architecture=$architecture" --add-host host.docker.internal:host-gateway "${pull[@]}" 2>>"$log"
 }
 check() {
-  grep -q '\\"outcome\\":\\"forwarded\\"' <<<"$2" || { cat "$log" >&2; echo "sam-local: $1 was answered $2" >&2; exit 1; }
-  echo "sam-local: $1 is forwarded"
+  grep -q '\\"outcome\\":\\"forwarded\\"' <<<"$2" || { cat "$log" >&2; echo "sam-local: $1 got $2" >&2; exit 1; }
+  echo "sam-local: $1 was forwarded"
 }
 for event in events/invocations/*.json; do
   check "$event" "$(invoke "$event")"

@@ -1,11 +1,11 @@
-"""The size of what is deployed: what `sam build` made, zipped as it is uploaded. A larger zip starts later."""
+"""Checks the size of the deployment: the output of `sam build`, zipped as for upload. A larger zip starts later."""
 
 import io
 import pathlib
 import sys
 import zipfile
 
-LARGEST = 3_100_000  # bytes
+MAX_BYTES = 3_100_000  # bytes
 
 failed = False
 for bootstrap in sorted(pathlib.Path(".aws-sam/build").glob("*/bootstrap")):
@@ -14,7 +14,7 @@ for bootstrap in sorted(pathlib.Path(".aws-sam/build").glob("*/bootstrap")):
         file.write(bootstrap, "bootstrap")
     size = archive.tell()
     print(f"size: {bootstrap.parent.name}: {size:,} bytes zipped")
-    if size > LARGEST:
-        print(f"size: that is over {LARGEST:,} bytes", file=sys.stderr)
+    if size > MAX_BYTES:
+        print(f"size: expected at most {MAX_BYTES:,} bytes", file=sys.stderr)
         failed = True
 sys.exit(failed)

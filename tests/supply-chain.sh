@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Checks what the dependencies ask for and where they come from. `make supply-chain` installs cargo-deny for it.
+# Checks the dependencies' requirements and sources. `make supply-chain` installs cargo-deny for it.
 #
-# - No dependency needs a later Rust than `rust-version` in Cargo.toml. (That our own code does not either, is clippy's
-#   part: its lint incompatible_msrv, which is on by default, reads the same line.)
-# - All come from a registry, those of the fuzz targets too, and the lock files are up to date.
+# - No dependency needs a later Rust than `rust-version` in Cargo.toml. (For our own code, clippy's lint incompatible_msrv
+#   checks this by default.)
+# - All come from a registry, including those of the fuzz targets, and the lock files are up to date.
 # - Licences, duplicates and banned crates: deny.toml.
 #
 # With the argument `advisories`, also RustSec's known vulnerabilities, whose database cargo-deny clones from GitHub.
@@ -20,7 +20,7 @@ def packages(manifest):
     command = ["cargo", "metadata", "--format-version", "1", "--all-features", "--manifest-path", manifest]
     metadata = subprocess.run([*command, "--locked"], stdout=subprocess.PIPE)
     if metadata.returncode != 0:
-        fail(f"the lock file beside {manifest} may not be up to date; renew it: {' '.join(command)} >/dev/null")
+        fail(f"the lock file next to {manifest} may be out of date; update it: {' '.join(command)} >/dev/null")
     return json.loads(metadata.stdout)["packages"]
 
 
@@ -40,16 +40,16 @@ for manifest in ["Cargo.toml", "fuzz/Cargo.toml"]:
     for package in dependencies:
         name = f"{package['name']} {package['version']}"
         if not package["source"].startswith("registry+"):
-            fail(f"{manifest}: {name} is not from a registry, but from {package['source']}")
+            fail(f"{manifest}: {name} is from {package['source']}; expected a registry")
         if version(package["rust_version"] or "1.0") > version(supported):
             fail(
-                f"{manifest}: {name} needs Rust {package['rust_version']}, and rust-version in Cargo.toml is {supported};"
-                " raise that, or take an earlier version of the crate: cargo update --precise"
+                f"{manifest}: {name} needs Rust {package['rust_version']}, but rust-version in Cargo.toml is {supported};"
+                " increase that, or use an earlier version of the crate: cargo update --precise"
             )
     most = max((package["rust_version"] or "1.0" for package in dependencies), key=version)
     print(
-        f"supply chain: {manifest}: {len(dependencies)} crates; none needs more than Rust {most},"
-        f" {supported} is promised"
+        f"supply chain: {manifest}: {len(dependencies)} crates; they need Rust {most},"
+        f" and rust-version is {supported}"
     )
 END
 

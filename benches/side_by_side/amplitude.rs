@@ -1,4 +1,4 @@
-//! Amplitude: our emulator, over TLS, on a thread of its own.
+//! Amplitude: our emulator, over TLS, on a separate thread.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,13 +10,13 @@ use tokio::runtime::Handle;
 
 use crate::server;
 
-/// The name of its thread.
+/// The thread's name.
 pub const THREAD: &str = "amplitude";
 
-/// How often it forgets all events, so that its memory and its search for repeats stay small.
-const FORGETS_EVERY: Duration = Duration::from_millis(200);
+/// How often it is reset, so that its memory and its search for repeats stay small.
+const RESET_INTERVAL: Duration = Duration::from_millis(200);
 
-/// One that is so late with each answer.
+/// An Amplitude that delays each response.
 pub struct Amplitude {
     port: u16,
 }
@@ -31,7 +31,7 @@ impl Amplitude {
         thread.spawn(async move { serving.serve_tls(TcpListener::from_std(listener).unwrap(), tls).await });
         thread.spawn(async move {
             loop {
-                tokio::time::sleep(FORGETS_EVERY).await;
+                tokio::time::sleep(RESET_INTERVAL).await;
                 emulator.clear();
             }
         });
@@ -48,7 +48,7 @@ impl Amplitude {
         format!("https://localhost:{}/batch", self.port)
     }
 
-    /// The local ports from which there are connections to it, whatever is done on them.
+    /// The local ports of all processes connected to it.
     pub fn connections(&self) -> Vec<String> {
         let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
         let its_end = format!(":{:04X}", self.port);

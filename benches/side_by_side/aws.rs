@@ -1,4 +1,4 @@
-//! AWS: moto's server, which is Parameter Store and SQS, and before it a proxy that speaks TLS as AWS does, and counts.
+//! AWS: moto's server acts as Parameter Store and SQS, behind a proxy that speaks TLS like AWS and counts calls.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,11 +18,11 @@ use crate::server::{self, Answer, answer};
 
 pub const REGION: &str = "eu-central-1";
 
-/// The name of its thread.
+/// The thread's name.
 pub const THREAD: &str = "aws";
 
 pub struct Aws {
-    /// The endpoint, for the contestants.
+    /// The endpoint for the contestants.
     pub url: String,
     calls: Arc<AtomicUsize>,
     moto: Server,
@@ -31,7 +31,7 @@ pub struct Aws {
 }
 
 impl Aws {
-    /// With the parameters of the project.
+    /// Starts with the project's parameters.
     pub fn start(thread: Handle, tls: Arc<ServerConfig>) -> Self {
         let moto = Server::start("moto_server", scratch(), |port| {
             ["-H", "127.0.0.1", "-p", &port].map(str::to_owned).to_vec()
@@ -59,32 +59,32 @@ impl Aws {
     pub fn put(&self, project: &str, name: &str, value: &str) {
         let name = format!("/stripe-amplitude/{project}/{name}");
         let parameter = json!({"Name": name, "Value": value, "Type": "SecureString", "Overwrite": true});
-        self.administer("AmazonSSM.PutParameter", &parameter);
+        self.call_as_administrator("AmazonSSM.PutParameter", &parameter);
     }
 
-    /// How many calls there were by the contestants.
+    /// The number of calls from the contestants.
     pub fn calls(&self) -> usize {
         self.calls.load(Ordering::SeqCst)
     }
 
-    /// Makes an empty queue, and gives its URL.
+    /// Creates an empty queue and returns its URL.
     pub fn queue(&self) -> String {
         static MADE: AtomicUsize = AtomicUsize::new(0);
         let name = format!("queue-{}", MADE.fetch_add(1, Ordering::Relaxed));
-        self.administer("AmazonSQS.CreateQueue", &json!({"QueueName": name, "Attributes": {}}));
+        self.call_as_administrator("AmazonSQS.CreateQueue", &json!({"QueueName": name, "Attributes": {}}));
         format!("https://sqs.{REGION}.amazonaws.com/123456789012/{name}")
     }
 
-    /// Deletes a queue, with all that moto would keep of it.
+    /// Deletes a queue with all its data in moto.
     pub fn delete_queue(&self, url: &str) {
-        self.administer("AmazonSQS.DeleteQueue", &json!({"QueueUrl": url}));
+        self.call_as_administrator("AmazonSQS.DeleteQueue", &json!({"QueueUrl": url}));
     }
 
     /// Calls an operation as an administrator.
-    fn administer(&self, target: &str, input: &Value) {
+    fn call_as_administrator(&self, target: &str, input: &Value) {
         let service = if target.starts_with("AmazonSQS") { "sqs" } else { "ssm" };
         let mut headers = HeaderMap::new();
-        // moto reads the Region off the signature and does not check it.
+        // moto takes the Region from the signature but does not verify it.
         let authorization = format!(
             "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20240726/{REGION}/{service}/aws4_request, SignedHeaders=host, \
              Signature=0"
@@ -94,14 +94,14 @@ impl Aws {
         let version = if service == "sqs" { "application/x-amz-json-1.0" } else { "application/x-amz-json-1.1" };
         headers.insert("content-type", version.parse().unwrap());
         let deadline = Instant::now() + Duration::from_secs(30);
-        // moto loads a service at the first call to it, which takes its time.
+        // moto loads a service on its first call, which takes a while.
         loop {
             let call = pass_on(&self.http, self.moto.address, headers.clone(), input.to_string().into());
             let status = self.thread.block_on(call).status();
             if status == 200 {
                 return;
             }
-            assert!(Instant::now() < deadline, "moto answers {status} to {target}");
+            assert!(Instant::now() < deadline, "moto answered {status} to {target}");
         }
     }
 }
@@ -110,7 +110,7 @@ async fn pass_on(http: &reqwest::Client, to: SocketAddr, mut headers: HeaderMap,
     headers.remove("host");
     headers.remove("content-length");
     let sent = http.post(format!("http://{to}/")).headers(headers).body(body).send().await;
-    let Ok(from_moto) = sent else { return answer(503, "moto does not answer") };
+    let Ok(from_moto) = sent else { return answer(503, "moto did not answer") };
     let status = from_moto.status().as_u16();
     let kind = from_moto.headers().get("content-type").cloned();
     let mut passed = answer(status, from_moto.bytes().await.unwrap_or_default());

@@ -1,4 +1,4 @@
-//! Cold starts: how long until the first request for work, and until the first delivery is answered.
+//! Cold starts: the time until the first request for work, and until the first delivery is answered.
 
 use std::time::Duration;
 
@@ -10,17 +10,17 @@ use crate::share::{MEMORY, Share};
 use crate::stage::{Running, Stage};
 use crate::statistics::{Sample, milliseconds};
 
-/// Between init and the first delivery, so that both are apart.
+/// The pause between init and the first delivery, which separates the two.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// What happened at one start, and how often, for the median.
+/// The measurements of one start, several times for the median.
 #[derive(Default)]
-struct Found {
-    /// Milliseconds to the first request for work.
+struct Measurements {
+    /// Milliseconds until the first request for work.
     start: Sample,
     /// CPU milliseconds until then.
     start_cpu: Sample,
-    /// Milliseconds from the start to the first answer, where work waited.
+    /// Milliseconds from the start to the first answer, with work available.
     to_first_answer: Sample,
     /// Milliseconds of the first delivery alone.
     first_delivery: Sample,
@@ -34,8 +34,8 @@ pub fn measure(stage: &Stage, effort: Effort, report: &mut Report) {
     let contestants = [vec![Contestant::hello(), Contestant::function(), warmed], stage.peers()].concat();
 
     let at_full = interleave(&contestants, effort.choose(25, 3), |contestant, found| {
-        whole(stage, contestant, None, found);
-        apart(stage, contestant, None, found);
+        start_with_delivery(stage, contestant, None, found);
+        start_then_deliver(stage, contestant, None, found);
     });
     let mut columns = vec![("full".to_owned(), at_full)];
     for megabytes in MEMORY {
@@ -43,8 +43,8 @@ pub fn measure(stage: &Stage, effort: Effort, report: &mut Report) {
             Ok(_) => {
                 let runs = effort.choose(7, 1);
                 let found = interleave(&contestants, runs, |contestant, found| {
-                    whole(stage, contestant, Some(megabytes), found);
-                    apart(stage, contestant, Some(megabytes), found);
+                    start_with_delivery(stage, contestant, Some(megabytes), found);
+                    start_then_deliver(stage, contestant, Some(megabytes), found);
                 });
                 columns.push((format!("{megabytes} MB"), found));
             }
@@ -53,7 +53,7 @@ pub fn measure(stage: &Stage, effort: Effort, report: &mut Report) {
         }
     }
 
-    let table = |value: fn(&Found) -> &Sample| -> Vec<Vec<String>> {
+    let table = |value: fn(&Measurements) -> &Sample| -> Vec<Vec<String>> {
         let rows = contestants.iter().enumerate().map(|(row, contestant)| {
             let cells = columns.iter().map(|(_, found)| value(&found[row]).text());
             std::iter::once(contestant.name.to_owned()).chain(cells).collect()
@@ -101,9 +101,13 @@ pub fn measure(stage: &Stage, effort: Effort, report: &mut Report) {
     report.table(&["", "calls to Parameter Store", "new connections to Amplitude"], &rows.collect::<Vec<_>>());
 }
 
-/// One contestant after the other, over and over: what else happens on the machine shall hit all of them.
-fn interleave(contestants: &[Contestant], runs: usize, mut run: impl FnMut(&Contestant, &mut Found)) -> Vec<Found> {
-    let mut found: Vec<Found> = contestants.iter().map(|_| Found::default()).collect();
+/// Runs the contestants in turn, so that other load on the machine affects all of them.
+fn interleave(
+    contestants: &[Contestant],
+    runs: usize,
+    mut run: impl FnMut(&Contestant, &mut Measurements),
+) -> Vec<Measurements> {
+    let mut found: Vec<Measurements> = contestants.iter().map(|_| Measurements::default()).collect();
     for _ in 0..runs {
         for (contestant, found) in contestants.iter().zip(&mut found) {
             run(contestant, found);
@@ -112,21 +116,21 @@ fn interleave(contestants: &[Contestant], runs: usize, mut run: impl FnMut(&Cont
     found
 }
 
-/// Everything at the same share, with work that waits.
-fn whole(stage: &Stage, contestant: &Contestant, megabytes: Option<u64>, found: &mut Found) {
+/// Everything at the same share, with work available.
+fn start_with_delivery(stage: &Stage, contestant: &Contestant, megabytes: Option<u64>, found: &mut Measurements) {
     let share = megabytes.map(|megabytes| Share::of(megabytes).unwrap());
     let Running { process, api } = stage.start(contestant, &stage.prompt, Size::Kb6, share.as_ref());
-    // Not earlier, so that the CPU time can be looked at before there is more of it.
+    // Not earlier, so that the CPU time can be read before there is more of it.
     let asked = api.first_asked();
     found.start_cpu.add(milliseconds(process.cpu()));
     found.start.add(milliseconds(asked - process.started));
     let answered = api.run(1)[0];
-    // Without the moment in which we looked.
+    // Without the time spent reading it.
     found.to_first_answer.add(milliseconds((asked - process.started) + answered.duration()));
 }
 
-/// The start at full CPU; then the share, and a delivery.
-fn apart(stage: &Stage, contestant: &Contestant, megabytes: Option<u64>, found: &mut Found) {
+/// The start at full CPU, then a delivery at the share.
+fn start_then_deliver(stage: &Stage, contestant: &Contestant, megabytes: Option<u64>, found: &mut Measurements) {
     let share = megabytes.map(|megabytes| Share::of(megabytes).unwrap());
     let Running { process, api } = stage.start(contestant, &stage.prompt, Size::Kb6, None);
     let asked = api.first_asked();

@@ -1,17 +1,17 @@
-//! Who is measured.
+//! The programs that are compared.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::program::scratch;
 
-/// Someone who does the function's duties, or hello, who does nothing.
+/// An implementation of the function's duties, or hello, which does nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Contestant {
     pub name: &'static str,
     pub kind: Kind,
     pub command: Vec<String>,
-    /// Those that it has beyond what Lambda sets.
+    /// Variables in addition to Lambda's.
     pub variables: Vec<(&'static str, String)>,
 }
 
@@ -41,26 +41,26 @@ impl Contestant {
         Self::new("redelivery", Kind::Redelivery, vec![built("redelivery")])
     }
 
-    /// With a further variable.
+    /// Adds a variable.
     pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.variables.push((name, value.into()));
         self
     }
 
-    /// By another name.
+    /// Renames it.
     pub fn named(mut self, name: &'static str) -> Self {
         self.name = name;
         self
     }
 
     /// # Errors
-    /// Where something is missing; the text says what.
+    /// If something is missing; the text says what.
     pub fn node() -> Result<Self, String> {
-        let node = which("node").ok_or("Node.js is needed for its peer; skipped")?;
+        let node = which("node").ok_or("the peer in JavaScript is skipped: it needs Node.js")?;
         let bundle = node_bundle();
         if !bundle.exists() {
             return Err(
-                "the peer in JavaScript is not bundled, which `make bench` does where there is npm; skipped".into()
+                "the peer in JavaScript is skipped: it is not bundled; run `make bench` with npm installed".into()
             );
         }
         let runtime = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/peers/node/runtime.mjs");
@@ -69,11 +69,11 @@ impl Contestant {
     }
 
     /// # Errors
-    /// Where something is missing; the text says what.
+    /// If something is missing; the text says what.
     pub fn python() -> Result<Self, String> {
         let python = python_environment().join("bin/python");
         if !python.exists() {
-            return Err("the peer in Python is not installed, which `make bench` does; skipped".into());
+            return Err("the peer in Python is skipped: it is not installed; run `make bench`".into());
         }
         let command = vec![text(&python), "-m".to_owned(), "awslambdaric".to_owned(), "handler.handler".to_owned()];
         let handler = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/peers/python");
@@ -81,19 +81,19 @@ impl Contestant {
     }
 }
 
-/// What esbuild made of the peer in JavaScript.
+/// The peer in JavaScript, bundled by esbuild.
 pub fn node_bundle() -> PathBuf {
     target().join("bench/node/index.js")
 }
 
-/// Where the peer in Python has its packages.
+/// The virtual environment of the peer in Python.
 pub fn python_environment() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv-bench")
 }
 
-/// What Cargo has built.
+/// Cargo's target directory.
 pub fn target() -> PathBuf {
-    // Cargo's directory for the files of tests is in it.
+    // It contains Cargo's directory for the tests' files.
     scratch().parent().unwrap().to_owned()
 }
 
@@ -109,7 +109,7 @@ pub fn which(program: &str) -> Option<String> {
     std::env::split_paths(&paths).map(|path| path.join(program)).find(|path| path.exists()).map(|path| text(&path))
 }
 
-/// The first line of what a command prints, such as its version.
+/// The first line of a command's output, such as its version.
 pub fn first_line(command: &mut Command) -> Option<String> {
     let output = command.output().ok()?;
     Some(String::from_utf8(output.stdout).ok()?.lines().next()?.trim().to_owned())

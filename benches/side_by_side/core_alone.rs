@@ -1,4 +1,4 @@
-//! The core alone, as `benches/core` measures it in time and `benches/instructions.rs` counts it.
+//! The core alone, timed by `benches/core` and counted in instructions by `benches/instructions.rs`.
 
 use std::process::{Command, Stdio};
 
@@ -10,11 +10,11 @@ use crate::report::Report;
 use crate::stage::Stage;
 use crate::statistics::{Sample, number};
 
-/// What criterion keeps of a benchmark.
+/// Criterion's samples of a benchmark.
 #[derive(Deserialize)]
 struct Samples {
     iters: Vec<f64>,
-    /// Nanoseconds of so many iterations.
+    /// Nanoseconds for the iterations of each sample.
     times: Vec<f64>,
 }
 
@@ -22,14 +22,15 @@ pub fn measure(_: &Stage, effort: Effort, report: &mut Report) {
     bench("core", &["--warm-up-time", "1", "--measurement-time", effort.choose("5", "1")]);
     let found = target().join("criterion/core");
     let mut sizes: Vec<u64> = std::fs::read_dir(found.join("core"))
-        .expect("criterion wrote what it found")
+        .expect("criterion writes its results")
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
         .collect();
     sizes.sort_unstable();
     let rows = sizes.into_iter().map(|size| {
         let [floor, core] = ["floor", "core"].map(|part| {
-            let text = std::fs::read(found.join(format!("{part}/{size}/new/sample.json"))).expect("it is there");
-            let Samples { iters, times } = serde_json::from_slice(&text).expect("it holds samples");
+            let text = std::fs::read(found.join(format!("{part}/{size}/new/sample.json")))
+                .expect("criterion writes the samples");
+            let Samples { iters, times } = serde_json::from_slice(&text).expect("the file contains samples");
             times.into_iter().zip(iters).map(|(nanoseconds, iterations)| nanoseconds / iterations / 1000.0)
         });
         let [floor, core]: [Sample; 2] = [floor.collect(), core.collect()];
@@ -53,7 +54,7 @@ pub fn measure(_: &Stage, effort: Effort, report: &mut Report) {
     report.paragraph(&table.join("\n"));
 }
 
-/// Runs another benchmark of the package, and gives what it printed.
+/// Runs another benchmark of the package and returns its output.
 fn bench(name: &str, arguments: &[&str]) -> String {
     let output = Command::new(env!("CARGO"))
         .args(["bench", "--locked", "--no-default-features", "--bench", name, "--"])

@@ -1,5 +1,5 @@
-//! What is handed out: deliveries of Stripe's through an HTTP API, and batches of the redelivery queue. Each carries an
-//! event that has not happened before, signed at that moment.
+//! The invocations: Stripe deliveries through an HTTP API, and batches from the redelivery queue. Each contains a new
+//! event, signed at that moment.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -14,7 +14,7 @@ use crate::runtime_api::Invocations;
 pub const PROJECT: &str = "shop";
 pub const SECRET: &str = "whsec_of_the_bench";
 
-/// As long as the IDs that take its place.
+/// As long as the IDs that replace it.
 const ID: &str = "evt_000000000000000000000000";
 const BODY: &str = "THE BODY";
 const SIGNATURE: &str = "THE SIGNATURE";
@@ -22,7 +22,7 @@ const SIGNATURE: &str = "THE SIGNATURE";
 /// The sizes of events, in KB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Size {
-    /// A payment without much of metadata.
+    /// A payment with little metadata.
     Kb2 = 2,
     /// An invoice with one line.
     Kb6 = 6,
@@ -33,7 +33,7 @@ pub enum Size {
 impl Size {
     pub const ALL: [Self; 3] = [Self::Kb2, Self::Kb6, Self::Kb100];
 
-    /// An event of this size, about, indented as Stripe does.
+    /// An event of approximately this size, indented like Stripe's.
     fn event(self) -> String {
         let mut event = match self {
             Self::Kb2 => sample("payment_intent.succeeded"),
@@ -70,11 +70,11 @@ impl Size {
 
 /// Deliveries of one size.
 pub struct Deliveries {
-    /// The event, before and after its ID.
+    /// The event before and after its ID.
     event: [String; 2],
     /// The same as part of the invocation's JSON.
     escaped: [String; 2],
-    /// The invocation, around the body and the signature, which stand in this order because serde_json sorts names.
+    /// The invocation around the body and the signature, which are in this order because serde_json sorts names.
     before: String,
     between: String,
     after: String,
@@ -98,7 +98,7 @@ impl Deliveries {
         Self { escaped: split(&escape(&event), ID), event: split(&event, ID), before, between, after, secret }
     }
 
-    /// How many bytes an event has.
+    /// The number of bytes of an event.
     pub fn event_bytes(&self) -> usize {
         self.event.iter().map(String::len).sum::<usize>() + ID.len()
     }
@@ -118,7 +118,7 @@ impl Invocations for Deliveries {
     }
 }
 
-/// The HTTP API around events of any kind.
+/// The HTTP API invocation around any event.
 pub struct Envelope {
     invocation: Value,
     secret: SigningSecret,
@@ -134,7 +134,7 @@ impl Envelope {
         Self { invocation, secret: SigningSecret::new(SECRET.into(), None) }
     }
 
-    /// A live event of a connected account, which has just happened to this object.
+    /// A live event of a connected account about this object, created now.
     pub fn payload(&self, event_type: &str, object: &Value, account: &str) -> Bytes {
         let mut event = sample(event_type);
         for (name, value) in [
@@ -192,9 +192,9 @@ impl Invocations for Batches {
 }
 
 fn is_forwarded(answer: &[u8]) -> bool {
-    // As compact as JavaScript writes it, or as Python does.
+    // As compact as from JavaScript or from Python.
     let is_taken = [&b"\"statusCode\":20"[..], b"\"statusCode\": 20"].iter().any(|status| holds(answer, status));
-    // A delivery that is ignored costs next to nothing, and would be measured as a fast one.
+    // An ignored delivery costs almost nothing and would count as a fast one.
     is_taken && !holds(answer, b"ignored")
 }
 
@@ -220,8 +220,8 @@ fn escape(text: &str) -> String {
 }
 
 fn new_id() -> String {
-    static HAPPENED: AtomicU64 = AtomicU64::new(1);
-    format!("evt_{:024}", HAPPENED.fetch_add(1, Ordering::Relaxed))
+    static COUNT: AtomicU64 = AtomicU64::new(1);
+    format!("evt_{:024}", COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
 fn now() -> u64 {

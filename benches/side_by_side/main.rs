@@ -1,16 +1,16 @@
-//! The function beside what a user would write instead, in one run on one machine: `make bench`.
+//! Compares the function with what users would otherwise write, in one run on one machine: `make bench`.
 //!
-//! The contestants are the function itself, a Lambda function in Rust that only says hello (the floor), and the same
-//! duties in JavaScript and in Python with the official packages; they are in `benches/peers`. Each runs as on Lambda: a
-//! process under the runtime API, with the variables that Lambda sets and no others, before the same Parameter Store
-//! (moto) and the same Amplitude (our emulator), both over TLS. [`stage::Stage`] puts this together, and is where to start
-//! reading.
+//! The contestants are the function itself, a Lambda function in Rust that only says hello (the lower bound), and
+//! implementations of the same duties in JavaScript and in Python with the official packages; they are in
+//! `benches/peers`. Each runs as on Lambda: as a process that uses the runtime API, with Lambda's variables and no
+//! others, next to the same Parameter Store (moto) and the same Amplitude (our emulator), both over TLS. Start reading
+//! at [`stage::Stage`], which puts them together.
 //!
-//! Arguments choose parts: `start`, `cold`, `warm`, `references`, `memory`, `size`, `throughput`, `core`, `cost`; without any, all are measured.
-//! `quick` measures less often, to see that it works. What is found goes to `benches/RESULTS.md`, each part between marks
-//! of its own; the prose around them survives.
+//! Arguments select parts: `start`, `cold`, `warm`, `references`, `memory`, `size`, `throughput`, `core`, `cost`;
+//! without any, all are measured. `quick` measures less often, to check that it works. Results are written to
+//! `benches/RESULTS.md`, each part between its marks; the prose around them stays.
 
-// A measurement that cannot be made shall stop; and there is nothing here for others to use.
+// A failed measurement must stop the run, and nothing here is a public interface.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -51,7 +51,7 @@ use std::time::Instant;
 use crate::report::Report;
 use crate::stage::Stage;
 
-/// How much is measured.
+/// How often things are measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effort {
     Full,
@@ -59,7 +59,7 @@ pub enum Effort {
 }
 
 impl Effort {
-    /// The number for a full run, or the one for a quick run.
+    /// The number for a full run or for a quick run.
     pub fn choose<T>(self, full: T, quick: T) -> T {
         match self {
             Self::Full => full,
@@ -68,7 +68,7 @@ impl Effort {
     }
 }
 
-/// Measures something, and says it in Markdown.
+/// Measures something and reports it in Markdown.
 type Part = fn(&Stage, Effort, &mut Report);
 
 const PARTS: [(&str, Part); 9] = [
@@ -90,7 +90,7 @@ fn main() {
     let chosen: Vec<&str> = arguments.iter().map(String::as_str).filter(|argument| *argument != "quick").collect();
     if let Some(unknown) = chosen.iter().find(|chosen| PARTS.iter().all(|(name, _)| name != *chosen)) {
         let names = PARTS.map(|(name, _)| name).join(", ");
-        eprintln!("there is no part {unknown}; there are {names}, and `quick` to measure less often");
+        eprintln!("invalid part {unknown}; expected {names}, or `quick` to measure less often");
         std::process::exit(2);
     }
 

@@ -1,4 +1,4 @@
-//! A process under test, and what the system knows of it.
+//! A process under test and its resource usage.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -7,20 +7,20 @@ use std::time::{Duration, Instant};
 
 use crate::share::Share;
 
-/// A process. It ends with the value.
+/// A process. It ends when this is dropped.
 pub struct Process {
     child: Child,
     /// When it began to load its program.
     pub started: Instant,
-    /// The CPU time that was used by then.
+    /// The CPU time used by then.
     cpu_before: Duration,
 }
 
 impl Process {
-    /// Starts a command with these variables and no others, under a share where there is one. What it writes to standard
-    /// error goes to the file `log`.
+    /// Starts a command with these variables and no others, in a share if there is one. Its standard error is written
+    /// to the file `log`.
     pub fn start(command: &[String], variables: &[(String, String)], share: Option<&Share>, log: &Path) -> Self {
-        // The shell waits until the process is where it belongs; so neither its own start nor ours counts.
+        // The shell waits until the process is in its control group, so neither its own start nor ours counts.
         let mut child = Command::new("/bin/sh")
             .args(["-c", r#"read _; exec "$@" </dev/null"#, "sh"])
             .args(command)
@@ -48,7 +48,7 @@ impl Process {
         self.child.id()
     }
 
-    /// Until it has ended by itself.
+    /// Waits until it has ended on its own.
     pub fn wait(&mut self) {
         self.child.wait().unwrap();
     }
@@ -58,7 +58,7 @@ impl Process {
         cpu_of(&format!("/proc/{}/task", self.id()), None) - self.cpu_before
     }
 
-    /// A line of its status, in KB: `VmRSS` is what it has in memory, `VmHWM` the most that it ever had.
+    /// A line of its status, in KB: `VmRSS` is its current memory, `VmHWM` its peak.
     pub fn memory(&self, line: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
         let value = status.lines().find_map(|text| text.strip_prefix(line)?.strip_prefix(':'));
@@ -73,22 +73,22 @@ impl Drop for Process {
     }
 }
 
-/// The CPU time of the threads of this process that have this name.
+/// The CPU time of this process's threads with this name.
 pub fn cpu_of_thread(name: &str) -> Duration {
     cpu_of("/proc/self/task", Some(name))
 }
 
-/// For how long the machine's cores, all together, were busy and idle since it started.
+/// The total busy and idle time of the machine's cores since boot.
 pub fn cpu_of_machine() -> [Duration; 2] {
     let statistics = std::fs::read_to_string("/proc/stat").unwrap();
     let fields = statistics.lines().next().unwrap().split_whitespace().skip(1).take(8);
     let ticks: Vec<u64> = fields.map(|ticks| ticks.parse().unwrap()).collect();
-    // The fourth and fifth are idleness and waiting for disks. A tick is 10 ms, on all processors that Lambda has.
+    // The fourth and fifth fields are idle time and I/O wait. A tick is 10 ms on all processors that Lambda has.
     let idle = ticks[3] + ticks[4];
     [ticks.iter().sum::<u64>() - idle, idle].map(|ticks| Duration::from_millis(10 * ticks))
 }
 
-/// Threads that have ended are not in it; none of ours and, as far as is known, of the contestants' do.
+/// Ended threads are not included. Neither ours nor, as far as is known, the contestants' end.
 fn cpu_of(tasks: &str, name: Option<&str>) -> Duration {
     let tasks = std::fs::read_dir(tasks).unwrap().filter_map(|task| Some(task.ok()?.path()));
     let tasks = tasks.filter(|task| {

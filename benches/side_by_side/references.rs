@@ -1,4 +1,4 @@
-//! What it costs to follow references: reads of each event, and the time that they add, Stripe answering after 100 ms.
+//! The cost of following references: reads per event, and the additional time if Stripe responds after 100 ms.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,30 +19,30 @@ use crate::statistics::{Sample, microseconds, milliseconds, number};
 /// The key of the local Stripe.
 const KEY: &str = "rk_live_of_the_bench";
 
-/// How late Stripe answers.
+/// Stripe's response time.
 const DELAY: Duration = Duration::from_millis(100);
 
-/// Where the app has put its ID, the settings that find it, and whether what is read for one event is still known for the
-/// next.
-struct SetUp {
+/// Where the app has stored its ID, the settings that find it, and whether the objects read for one event are still
+/// cached for the next.
+struct Setup {
     name: &'static str,
     project: &'static str,
     settings: Value,
 }
 
-fn set_ups() -> Vec<SetUp> {
-    let follow = |name, project, path: &str| SetUp {
+fn setups() -> Vec<Setup> {
+    let follow = |name, project, path: &str| Setup {
         name,
         project,
         settings: json!({"references": "follow", "user_id_paths": ["metadata.user_id", path, "customer"]}),
     };
     vec![
-        SetUp { name: "references off", project: "refs-off", settings: json!({}) },
+        Setup { name: "references off", project: "refs-off", settings: json!({}) },
         follow("`follow`, the ID on the event", "refs-event", "customer.metadata.user_id"),
         follow("`follow`, on the customer", "refs-customer", "customer.metadata.user_id"),
         follow("`follow`, on the subscription", "refs-subscription", "subscription.metadata.user_id"),
         follow("`follow`, `client_reference_id`", "refs-session", "checkout_session.client_reference_id"),
-        SetUp {
+        Setup {
             name: "`follow`, on the customer, and products",
             project: "refs-products",
             settings: json!({"references": "follow", "products": "follow",
@@ -56,7 +56,7 @@ pub fn measure(stage: &Stage, effort: Effort, report: &mut Report) {
     stripe.allow(KEY, &Permission::ALL);
     let deliveries = effort.choose(200, 20);
     let mut rows = Vec::new();
-    for SetUp { name, project, settings } in set_ups() {
+    for Setup { name, project, settings } in setups() {
         for (parameter, value) in [
             ("stripe-signing-secret", SECRET),
             ("amplitude-api-key", "amplitude-key-of-the-bench"),
@@ -69,7 +69,7 @@ pub fn measure(stage: &Stage, effort: Effort, report: &mut Report) {
             let payments = Arc::new(Payments::new(&stripe, project, is_cached));
             let contestant = Contestant::function().with("STRIPE_API_URL", stripe.url());
             let running = stage.start_with(&contestant, &stage.prompt, payments, None);
-            // What is cached is so after the first of them.
+            // Cached objects are cached after the first event.
             running.api.run(10);
             running.api.wait_until_idle();
             stripe.set_outage(Some(Fault::Hang(DELAY)));
@@ -99,7 +99,7 @@ pub fn measure(stage: &Stage, effort: Effort, report: &mut Report) {
     report.table(&["", "reads per event", "CPU µs", "p50", "p99"], &rows);
 }
 
-/// Payments of subscriptions, whose objects are in Stripe.
+/// Payments of subscriptions whose objects are in Stripe.
 struct Payments {
     envelope: Envelope,
     stripe: Emulator,
@@ -114,7 +114,7 @@ impl Payments {
         Self { envelope, stripe, project, is_cached, made: AtomicUsize::new(0) }
     }
 
-    /// Puts all objects of a subscription into Stripe, and gives its payment.
+    /// Stores all objects of a subscription in Stripe, and returns its payment.
     fn payment(&self, number: usize, account: &str) -> Value {
         self.stripe.connect(account);
         let id = |prefix: &str| format!("{prefix}_{}{number}", self.project.replace('-', ""));

@@ -1,4 +1,4 @@
-//! Lambda's runtime API for one process: it hands out invocations as long as there are some, and notes the times.
+//! Lambda's runtime API for one process: it returns invocations while there are any, and records the times.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -15,39 +15,39 @@ use tokio::task::JoinHandle;
 use crate::server::{self, Answer, answer};
 
 /// How long a process may take for anything before it counts as stuck.
-const PATIENCE: Duration = Duration::from_secs(120);
+const STUCK_AFTER: Duration = Duration::from_secs(120);
 
-/// Of the contestants, in Cargo's directory for the files of tests.
+/// The contestants' logs, in Cargo's directory for the tests' files.
 const LOGS: &str = "target/tmp/side-by-side-….log";
 
-/// As template.yaml has it.
+/// As in template.yaml.
 const TIMEOUT: Duration = Duration::from_secs(6);
 
-/// What is handed out, and what has to come back.
+/// The invocations and their expected answers.
 pub trait Invocations: Send + Sync + 'static {
     /// The payload of a new invocation.
     fn payload(&self) -> Bytes;
-    /// Whether this answer says that all went well.
+    /// Whether this answer reports success.
     fn is_success(&self, answer: &[u8]) -> bool;
 }
 
-/// The interface of one process. Ends with the value.
+/// The runtime API of one process. It ends when this is dropped.
 pub struct RuntimeApi {
     pub address: SocketAddr,
     shared: Arc<Shared>,
     server: JoinHandle<()>,
 }
 
-/// An invocation that was answered.
+/// An answered invocation.
 #[derive(Clone, Copy, Debug)]
 pub struct Answered {
-    pub handed_out: Instant,
+    pub sent: Instant,
     pub answered: Instant,
 }
 
 impl Answered {
     pub fn duration(&self) -> Duration {
-        self.answered - self.handed_out
+        self.answered - self.sent
     }
 }
 
@@ -55,7 +55,7 @@ struct Shared {
     state: Mutex<State>,
     /// There may be work.
     supplied: Notify,
-    /// Something was asked for, or answered.
+    /// Something was requested or answered.
     changed: Condvar,
     invocations: Arc<dyn Invocations>,
 }
@@ -63,9 +63,9 @@ struct Shared {
 #[derive(Default)]
 struct State {
     first_asked: Option<Instant>,
-    /// How many requests for work wait.
+    /// The number of waiting requests for work.
     waiting: usize,
-    /// How many invocations there are yet to hand out.
+    /// The number of invocations left.
     left: usize,
     running: HashMap<u64, Instant>,
     answered: Vec<Answered>,
@@ -73,7 +73,7 @@ struct State {
 }
 
 impl RuntimeApi {
-    /// `thread` is where it is served.
+    /// Serves on `thread`.
     pub fn start(thread: &Handle, invocations: Arc<dyn Invocations>) -> Self {
         let (listener, address) = server::listen();
         let shared =
@@ -86,20 +86,20 @@ impl RuntimeApi {
         Self { address, shared, server }
     }
 
-    /// Lets this many more invocations be handed out.
+    /// Adds this many invocations.
     pub fn supply(&self, invocations: usize) {
         self.shared.state().left += invocations;
         self.shared.supplied.notify_waiters();
     }
 
-    /// Hands nothing more out, waits for what is running, and takes the answers since the last time.
+    /// Stops returning invocations, waits for the running ones, and takes the answers since the last time.
     pub fn drain(&self) -> Vec<Answered> {
         self.shared.state().left = 0;
         let mut state = self.wait("the last answers", |state| state.running.is_empty());
         std::mem::take(&mut state.answered)
     }
 
-    /// Supplies this many invocations, and takes their answers.
+    /// Supplies this many invocations and takes their answers.
     pub fn run(&self, invocations: usize) -> Vec<Answered> {
         self.supply(invocations);
         let mut state = self.wait("answers", |state| state.left == 0 && state.running.is_empty());
@@ -111,7 +111,7 @@ impl RuntimeApi {
         self.wait("a request for work", |state| state.first_asked.is_some()).first_asked.unwrap()
     }
 
-    /// Waits until the process has answered all and asks for more, that is, until it does nothing.
+    /// Waits until the process has answered everything and requests more, that is, until it is idle.
     pub fn wait_until_idle(&self) {
         drop(self.wait("a further request for work", |state| state.waiting > 0 && state.running.is_empty()));
     }
@@ -121,12 +121,12 @@ impl RuntimeApi {
         let mut progress = (state.answered.len(), Instant::now());
         while !done(&state) {
             if let Some(failure) = &state.failure {
-                panic!("while waiting for {what}: {failure}; what it wrote is in {LOGS}");
+                panic!("while waiting for {what}: {failure}; see the log in {LOGS}");
             }
             if state.answered.len() != progress.0 {
                 progress = (state.answered.len(), Instant::now());
             }
-            assert!(progress.1.elapsed() < PATIENCE, "in vain waited for {what}; what it wrote is in {LOGS}");
+            assert!(progress.1.elapsed() < STUCK_AFTER, "timed out waiting for {what}; see the log in {LOGS}");
             state = self.shared.changed.wait_timeout(state, Duration::from_secs(1)).unwrap().0;
         }
         state
@@ -171,14 +171,14 @@ impl Shared {
         self.changed.notify_all();
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         loop {
-            // Before looking, so that no supply goes unseen.
+            // Registered before checking, so that no supply is missed.
             let supplied = self.supplied.notified();
             {
                 let mut state = self.state();
                 if state.left > 0 {
                     state.left -= 1;
                     state.waiting -= 1;
-                    // At once, or for a moment it would look as if nothing was left and nothing running.
+                    // Immediately; otherwise it would briefly look as if nothing were left or running.
                     state.running.insert(number, Instant::now());
                     break;
                 }
@@ -192,7 +192,7 @@ impl Shared {
             .header("Lambda-Runtime-Aws-Request-Id", id(number))
             .header("Lambda-Runtime-Deadline-Ms", deadline.as_millis().to_string())
             .header("Lambda-Runtime-Invoked-Function-Arn", "arn:aws:lambda:eu-central-1:123456789012:function:bench")
-            // A new one for each invocation, as on AWS: what sets it anew in the environment shall have to.
+            // A new one for each invocation, as on AWS, so that runtimes that set it in the environment have to.
             .header(
                 "Lambda-Runtime-Trace-Id",
                 format!("Root=1-{:08x}-{number:024x};Parent={number:016x};Sampled=0", deadline.as_secs()),
@@ -208,19 +208,19 @@ impl Shared {
         let is_success = what == "response" && self.invocations.is_success(body);
         let mut state = self.state();
         let number = u64::from_str_radix(id.rsplit('-').next().unwrap(), 16).unwrap();
-        let handed_out = state.running.remove(&number).unwrap();
-        state.answered.push(Answered { handed_out, answered });
+        let sent = state.running.remove(&number).unwrap();
+        state.answered.push(Answered { sent, answered });
         if !is_success {
             state.failure = Some(format!("{what}: {}", String::from_utf8_lossy(body)));
         }
-        // Whoever waits for many answers shall not be woken at each.
+        // Wake the waiting thread only when all answers are there, not for each.
         if !is_success || state.running.is_empty() && state.left == 0 {
             self.changed.notify_all();
         }
     }
 }
 
-/// In the form of a UUID.
+/// In the format of a UUID.
 fn id(number: u64) -> String {
     format!("8f0c0000-0000-4000-8000-{number:012x}")
 }

@@ -1,5 +1,5 @@
-//! What the servers around the function have in common: a thread of their own each, and HTTP/1.1 that never waits for a
-//! delayed acknowledgement.
+//! Shared parts of the servers around the function: a separate thread each, and HTTP/1.1 that never waits for a delayed
+//! acknowledgement.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -15,8 +15,8 @@ use tokio_rustls::TlsAcceptor;
 
 pub type Answer = Response<Full<Bytes>>;
 
-/// A thread that runs what is spawned on the handle, as long as this process lives. By its name, [`crate::process`] finds
-/// out how busy it was.
+/// A thread that runs the handle's tasks for the life of this process. [`crate::process`] measures its CPU time by
+/// name.
 pub fn thread(name: &'static str) -> Handle {
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     let handle = runtime.handle().clone();
@@ -25,7 +25,7 @@ pub fn thread(name: &'static str) -> Handle {
     handle
 }
 
-/// A listener on a port of its own.
+/// A listener on a free port.
 pub fn listen() -> (std::net::TcpListener, SocketAddr) {
     let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     listener.set_nonblocking(true).unwrap();
@@ -33,7 +33,7 @@ pub fn listen() -> (std::net::TcpListener, SocketAddr) {
     (listener, address)
 }
 
-/// Answers requests on all connections, until the future is dropped.
+/// Handles requests on all connections until the future is dropped.
 pub async fn serve<F: Future<Output = Answer> + Send + 'static>(
     listener: std::net::TcpListener,
     tls: Option<TlsAcceptor>,
@@ -55,7 +55,7 @@ async fn serve_connection<F: Future<Output = Answer> + Send>(
     match tls {
         None => serve_stream(stream, answer).await,
         Some(tls) => {
-            // One who does not trust us goes away, and says so itself.
+            // A client that does not trust the certificate disconnects and reports it itself.
             if let Ok(stream) = tls.accept(stream).await {
                 serve_stream(stream, answer).await;
             }
@@ -75,7 +75,7 @@ async fn serve_stream<F: Future<Output = Answer> + Send>(
             Ok::<_, hyper::Error>(answer(Request::from_parts(head, body)).await)
         }
     });
-    // An error is a process that was ended, and its connections with it.
+    // An error means that the process was ended, with its connections.
     let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 

@@ -1,4 +1,4 @@
-//! Everything around a contestant, and a contestant on it.
+//! Everything around a contestant, and a running contestant.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -17,45 +17,46 @@ use crate::runtime_api::{Invocations, RuntimeApi};
 use crate::server;
 use crate::share::Share;
 
-/// The name of the thread of all runtime APIs, which also makes and signs what they hand out.
+/// The name of the thread for all runtime APIs, which also generates and signs the invocations.
 const THREAD: &str = "runtime-api";
 
-/// How late Amplitude answers where it is not at once.
+/// Amplitude's response time if it is not immediate.
 pub const DELAY: Duration = Duration::from_millis(100);
 
 pub struct Stage {
-    /// Answers at once.
+    /// Responds immediately.
     pub prompt: Amplitude,
-    /// Answers after [`DELAY`].
+    /// Responds after [`DELAY`].
     pub late: Amplitude,
     pub aws: Aws,
-    /// Those who are not there, and why.
+    /// The missing contestants, and the reasons.
     pub missing: Vec<String>,
     node: Option<Contestant>,
     python: Option<Contestant>,
     runtime_api: Handle,
-    /// The file of the certificate to trust.
+    /// The certificate file to trust.
     authority: PathBuf,
-    /// The same behind all that Python trusts anyway, because there it takes their place, and reading them takes time.
+    /// The same after everything that Python trusts by default, because it replaces that there, and reading it takes
+    /// time.
     bundle: PathBuf,
 }
 
-/// A contestant that runs.
+/// A running contestant.
 pub struct Running {
     pub process: Process,
     pub api: RuntimeApi,
 }
 
-/// What share of a core each one takes, together with the contestant.
+/// The share of a core that each part uses, next to the contestant.
 #[derive(Clone, Copy, Debug)]
 pub struct Busy {
     pub contestant: f64,
     pub runtime_api: f64,
     pub amplitude: f64,
     pub aws: f64,
-    /// Everybody else on the machine, moto among them.
+    /// Everything else on the machine, including moto.
     pub others: f64,
-    /// What was left over.
+    /// The idle rest.
     pub idle: f64,
 }
 
@@ -81,12 +82,12 @@ impl Stage {
         }
     }
 
-    /// The peers that are there.
+    /// The available peers.
     pub fn peers(&self) -> Vec<Contestant> {
         [&self.node, &self.python].into_iter().flatten().cloned().collect()
     }
 
-    /// Hello, the function, and the peers that are there.
+    /// Hello, the function, and the available peers.
     pub fn all(&self) -> Vec<Contestant> {
         [vec![Contestant::hello(), Contestant::function()], self.peers()].concat()
     }
@@ -105,7 +106,7 @@ impl Stage {
     ) -> Running {
         let api = RuntimeApi::start(&self.runtime_api, invocations);
         let url = if contestant.kind == Kind::Redelivery { amplitude.batch_url() } else { amplitude.url() };
-        // What Lambda sets, as its documentation of the runtime's environment variables has it; and the wiring.
+        // Lambda's variables, from the documentation of the runtime's environment, and the wiring.
         let variables = [
             ("_HANDLER", "handler.handler"),
             ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"),
@@ -128,12 +129,12 @@ impl Stage {
             ("AMPLITUDE_URL", &url),
             ("AWS_ENDPOINT_URL_SQS", &self.aws.url),
             ("AWS_ENDPOINT_URL_SSM", &self.aws.url),
-            // How they are told to trust it: ours and the peer in JavaScript; requests and botocore.
+            // The trusted certificates for the function and the peer in JavaScript; for requests and botocore.
             ("EXTRA_CA_FILE", self.authority.to_str().unwrap()),
             ("REQUESTS_CA_BUNDLE", self.bundle.to_str().unwrap()),
         ];
-        let of_the_contestant = contestant.variables.iter().map(|(name, value)| (*name, &**value));
-        let variables = variables.into_iter().chain(of_the_contestant);
+        let additional = contestant.variables.iter().map(|(name, value)| (*name, &**value));
+        let variables = variables.into_iter().chain(additional);
         let variables: Vec<_> = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         let log = scratch().join(format!("side-by-side-{}.log", contestant.name));
         Running { process: Process::start(&contestant.command, &variables, share, &log), api }

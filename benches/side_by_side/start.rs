@@ -1,5 +1,5 @@
-//! What a start does, up to the first request for work: its instructions as callgrind counts them, and what strace sees it
-//! ask the system for. Both are the same in every run.
+//! The work of a start, up to the first request for work: its instructions counted by callgrind, and its system calls
+//! seen by strace. Both are the same in every run.
 
 use std::path::Path;
 use std::process::Command;
@@ -11,7 +11,7 @@ use crate::program::scratch;
 use crate::report::Report;
 use crate::stage::Stage;
 
-/// Of these, all are noted.
+/// The system calls that are counted.
 const CALLS: &str = "trace=openat,getrandom,connect,clone,clone3";
 
 pub fn measure(stage: &Stage, _: Effort, report: &mut Report) {
@@ -29,12 +29,12 @@ pub fn measure(stage: &Stage, _: Effort, report: &mut Report) {
     ];
     let (mut rows, mut files) = (Vec::new(), Vec::new());
     for contestant in &contestants {
-        let counted = under(stage, contestant, "callgrind", |file| {
+        let counted = run_under(stage, contestant, "callgrind", |file| {
             vec![valgrind.clone(), "--tool=callgrind".to_owned(), format!("--callgrind-out-file={file}")]
         });
         let summary = counted.lines().find_map(|line| line.strip_prefix("summary: ")).expect("callgrind sums up");
-        let traced = under(stage, contestant, "strace", |file| {
-            // -I 2: it shall end when it is asked to.
+        let traced = run_under(stage, contestant, "strace", |file| {
+            // -I 2: strace must end when asked to.
             [&*strace, "-f", "-I", "2", "-e", CALLS, "-o", file].map(str::to_owned).to_vec()
         });
         let calls = Calls::read(&traced);
@@ -60,22 +60,22 @@ pub fn measure(stage: &Stage, _: Effort, report: &mut Report) {
     report.paragraph(&files.iter().map(|files| format!("- {files}")).collect::<Vec<_>>().join("\n"));
 }
 
-/// Starts it under a tool, lets the tool end when it asks for work, and gives what the tool wrote.
-fn under(stage: &Stage, contestant: &Contestant, tool: &str, command: impl Fn(&str) -> Vec<String>) -> String {
+/// Starts it under a tool, lets the tool end when it requests work, and returns the tool's output.
+fn run_under(stage: &Stage, contestant: &Contestant, tool: &str, command: impl Fn(&str) -> Vec<String>) -> String {
     let file = scratch().join(format!("side-by-side-{tool}.out"));
     let _ = std::fs::remove_file(&file);
     let mut contestant = contestant.clone();
     contestant.command = [command(&file.to_string_lossy()), contestant.command].concat();
     let mut running = stage.start(&contestant, &stage.prompt, Size::Kb6, None);
     running.api.first_asked();
-    // Not as the value ends, by force: it has to write down what it found.
+    // Not killed by dropping the value, because it has to write its results.
     let ended = Command::new("kill").arg(running.process.id().to_string()).status();
-    assert!(ended.is_ok_and(|status| status.success()), "{tool} has ended by itself");
+    assert!(ended.is_ok_and(|status| status.success()), "{tool} has ended on its own");
     running.process.wait();
     std::fs::read_to_string(&file).expect("the tool has written")
 }
 
-/// What strace noted.
+/// The calls reported by strace.
 #[derive(Default)]
 struct Calls {
     files: Vec<String>,
@@ -85,7 +85,7 @@ struct Calls {
 }
 
 impl Calls {
-    /// Of lines such as `4242 openat(AT_FDCWD, "/proc/self/maps", O_RDONLY|O_CLOEXEC) = 3`.
+    /// Parses lines such as `4242 openat(AT_FDCWD, "/proc/self/maps", O_RDONLY|O_CLOEXEC) = 3`.
     fn read(text: &str) -> Self {
         let mut calls = Self::default();
         for line in text.lines() {
@@ -106,7 +106,7 @@ impl Calls {
     }
 }
 
-/// The only file that a contestant has of ours is the certificate to trust.
+/// The only one of our files that a contestant opens is the certificate to trust.
 fn name_of(path: &str) -> String {
     if Path::new(path).starts_with(scratch()) { "the file of EXTRA_CA_FILE".to_owned() } else { path.to_owned() }
 }

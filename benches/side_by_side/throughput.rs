@@ -1,4 +1,4 @@
-//! How much one process can do, with several invocations at once as on Managed Instances.
+//! The throughput of one process with several concurrent invocations, as on Managed Instances.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,20 +14,20 @@ use crate::statistics::number;
 
 const SLOTS: [usize; 3] = [1, 8, 64];
 
-/// Of a core. Above, a thread of ours is as good as busy all the time, and the figure beside it is its, not the
-/// contestant's.
+/// As a share of a core. Above it, one of our own threads is always busy, and the throughput is that thread's limit
+/// rather than the contestant's.
 const SATURATED: f64 = 0.9;
 
-/// Of all cores together. Where less is left, more cores would do more.
+/// As a share of all cores. If less is idle, more cores would increase the throughput.
 const SPARE: f64 = 0.2;
 
-/// Of a core.
+/// As a share of a core.
 const DISTURBING: f64 = 0.3;
 
-/// Of what is possible.
-const AS_GOOD_AS: f64 = 0.9;
+/// As a share of the maximum.
+const NEAR_MAXIMUM: f64 = 0.9;
 
-/// The name of an Amplitude that answers after [`stage::DELAY`].
+/// The name of an Amplitude that responds after [`stage::DELAY`].
 const LATE: &str = "100 ms";
 
 const HEAD: [&str; 10] =
@@ -47,7 +47,7 @@ pub fn measure(stage: &Stage, effort: Effort, report: &mut Report) {
 
     let (mut rows, mut ceilings) = (Vec::new(), String::new());
     for contestant in stage.all() {
-        // The peers do one at a time, as their runtimes do; more is more processes.
+        // The peers' runtimes handle one invocation at a time; concurrency means more processes.
         let slots = if matches!(contestant.kind, Kind::Node | Kind::Python) { &SLOTS[..1] } else { &SLOTS };
         for &slots in slots {
             for (delay, amplitude) in amplitudes {
@@ -98,7 +98,7 @@ pub fn measure(stage: &Stage, effort: Effort, report: &mut Report) {
     report.table(&HEAD, &rows);
 }
 
-/// What those around the contestant could do with a core of their own, from what they needed for this much.
+/// The throughput at which the surroundings would each saturate a core, computed from their CPU use.
 fn ceilings_of((per_second, busy): (f64, Busy)) -> String {
     let [contestant, runtime_api, amplitude] =
         [busy.contestant, busy.runtime_api, busy.amplitude].map(|share| number(share / per_second * 1e6));
@@ -115,7 +115,7 @@ fn row(name: &str, slots: usize, delay: &str, events: usize, (per_second, busy):
     let mut row = vec![name.to_owned(), slots.to_string(), delay.to_owned(), number(per_second * events as f64)];
     row.extend(shares.map(|share| format!("{share:.2}")));
     let most = (delay == LATE).then(|| slots as f64 / stage::DELAY.as_secs_f64());
-    row.push(limit(name, slots, most.is_some_and(|most| per_second > AS_GOOD_AS * most), busy).to_owned());
+    row.push(limit(name, slots, most.is_some_and(|most| per_second > NEAR_MAXIMUM * most), busy).to_owned());
     row
 }
 

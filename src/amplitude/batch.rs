@@ -267,7 +267,7 @@ mod tests {
         let url = format!("http://{}/batch", listener.local_addr().unwrap());
         let emulator = Emulator::new(Configuration::default());
         for fault in faults {
-            emulator.order(fault.clone(), 1);
+            emulator.inject(fault.clone(), 1);
         }
         tokio::spawn(emulator.clone().serve(listener));
         let client = Client::new(crate::http_client::build(None).unwrap(), Some(url));

@@ -1,4 +1,4 @@
-//! `cargo lambda deploy`, as the README says it, into moto's Lambda and IAM; and what it has made there.
+//! `cargo lambda deploy`, as in the README, into moto's Lambda and IAM, and the resources that it creates.
 
 use std::process::Command;
 
@@ -10,10 +10,10 @@ use crate::harness::program::{Server, installed, log_of, scratch};
 use crate::root;
 
 #[tokio::test]
-async fn cargo_lambda_deploys_from_the_manifest_without_further_flags() {
+async fn cargo_lambda_deploys_without_flags() {
     let shell = || {
         let mut shell = Command::new("sh");
-        // Without it, moto has no policies of AWS's own, and cargo-lambda gives the role one.
+        // Without it, moto has no AWS-managed policies, one of which cargo-lambda attaches to the role.
         shell.env("MOTO_IAM_LOAD_MANAGED_POLICIES", "true").current_dir(scratch());
         shell
     };
@@ -50,7 +50,7 @@ async fn cargo_lambda_deploys_from_the_manifest_without_further_flags() {
     }
     let url = read(&endpoint, "2021-10-31/functions/stripe-amplitude/url").await;
     assert_eq!(url["AuthType"], "NONE");
-    // A Function URL that anybody may call needs both permissions since October 2025.
+    // Since October 2025, a public Function URL needs both permissions.
     let policy = read(&endpoint, "2015-03-31/functions/stripe-amplitude/policy").await;
     let policy: Value = serde_json::from_str(policy["Policy"].as_str().unwrap()).unwrap();
     let mut actions: Vec<_> = policy["Statement"].as_array().unwrap().iter().map(|it| it["Action"].as_str()).collect();

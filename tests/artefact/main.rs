@@ -1,10 +1,10 @@
-//! What is deployed: the build of `sam build` under AWS's own runtime interface emulator, and `cargo lambda deploy` against
-//! an AWS of this machine's.
+//! The deployed artefact: the build of `sam build` under AWS's own runtime interface emulator, and `cargo lambda
+//! deploy` against a local AWS.
 //!
-//! `make artefact` builds what this starts, and installs the emulator. The build is for arm64; on another processor it
-//! runs under QEMU.
+//! `make artefact` builds the artefact and installs the emulator. The build is for arm64; on other processors it runs
+//! under QEMU.
 
-// As in `tests/it`, whose harness this uses, though not all of it.
+// As in `tests/it`. This uses a part of its harness.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -34,24 +34,24 @@ use crate::harness::program::{Server, free_address, log_of, scratch};
 use crate::harness::{API_KEY, SECRET, SHOP, eventually, http_client, secrets, stripe};
 
 #[tokio::test]
-async fn every_type_arrives_through_the_release_build() {
+async fn release_build_forwards_every_type() {
     let stage = Stage::start("deployed", ".aws-sam/build/Function/bootstrap").await;
     for gateway in [Gateway::HttpApi, Gateway::RestApi] {
         for event_type in stripe_amplitude::stripe::event_types::TYPES {
             let event = stripe::new_event(event_type);
             stage.send(gateway, &Request::signed(SHOP, SECRET, event.to_string())).await.expect_forwarded();
-            assert_eq!(stage.amplitude.the(&event).event["event_type"], format!("[Stripe] {event_type}"));
+            assert_eq!(stage.amplitude.accepted(&event).event["event_type"], format!("[Stripe] {event_type}"));
         }
     }
     let answer = stage.send(Gateway::HttpApi, &Request::signed(SHOP, "whsec_wrong", "{}")).await;
     answer.expect_code(400, "refused", "signature_mismatch");
-    // The route of the other build is not in this one.
+    // This build does not have the other build's route.
     let answer = stage.send(Gateway::HttpApi, &Request::signed("panic-for-tests", SECRET, "{}")).await;
     answer.expect_code(404, "refused", "unknown_project");
 }
 
 #[tokio::test]
-async fn what_waited_in_the_queue_arrives_through_the_release_build() {
+async fn release_build_redelivers_from_the_queue() {
     let stage = Stage::start("redelivery", ".aws-sam/build/RedeliveryFunction/bootstrap").await;
     let batch = std::fs::read_to_string(root().join("events/redelivery.json")).unwrap();
     let mut batch: Value = serde_json::from_str(&batch).unwrap();
@@ -62,11 +62,11 @@ async fn what_waited_in_the_queue_arrives_through_the_release_build() {
     assert_eq!(stage.amplitude.events()[0].event["event_type"], "[Stripe] payment_intent.succeeded");
 }
 
-/// cargo-lambda would choose `panic = "abort"`, and take the process away from every other request in it.
+/// cargo-lambda would choose `panic = "abort"`, which would also end the process for every other request.
 #[tokio::test]
-async fn a_panic_is_answered_and_the_process_serves_on() {
+async fn process_survives_a_panic() {
     let stage = Stage::start("panicking", "target/lambda/panic-for-tests/stripe-amplitude/bootstrap").await;
-    // The message of the panic holds the headers and the body, and the body is full of what must stay home.
+    // The panic's message contains the headers and the body, which is full of secrets.
     let body = stripe::sample("checkout.session.completed").to_string() + SECRET + API_KEY;
     for _ in 0..3 {
         let answer = stage.send(Gateway::HttpApi, &Request::signed("panic-for-tests", SECRET, body.clone())).await;
@@ -80,13 +80,13 @@ async fn a_panic_is_answered_and_the_process_serves_on() {
         (log.matches("this is a bug").count() == 3).then_some(log)
     })
     .await;
-    assert!(log.contains("src/webhook.rs:"), "the place is logged");
-    assert!(!log.contains("a panic for tests"), "the message is not: it may hold anything");
+    assert!(log.contains("src/webhook.rs:"), "the location is logged");
+    assert!(!log.contains("a panic for tests"), "the message is not logged, because it may contain anything");
     secrets::expect_none_in("the log of a process that panicked", &log);
-    assert_eq!(stage.store.calls(), 1, "it is the same process, with its cache");
+    assert_eq!(stage.store.calls(), 1, "the same process still has its cache");
 }
 
-/// A release build under the emulator, with what is around it.
+/// A release build under the emulator, with everything around it.
 struct Stage {
     store: ParameterStore,
     amplitude: Amplitude,
@@ -95,7 +95,7 @@ struct Stage {
 }
 
 impl Stage {
-    /// `name` is for the log, `bootstrap` the file of the build.
+    /// `name` determines the log file; `bootstrap` is the executable.
     async fn start(name: &str, bootstrap: &str) -> Self {
         let store = ParameterStore::start_with_shop().await;
         let amplitude = Amplitude::start().await;
@@ -130,12 +130,12 @@ impl Stage {
     }
 
     async fn send(&self, gateway: Gateway, request: &Request) -> Answer {
-        // The emulator has one function, of this name.
+        // The emulator has a single function with this name.
         gateway.send(&self.http, &format!("http://{}", self.emulator.address), "function", request).await
     }
 }
 
-/// SAM brings AWS's runtime interface emulator along, for both processors.
+/// SAM includes AWS's runtime interface emulator for both processors.
 fn emulator() -> PathBuf {
     let lib = root().join(".venv-check/lib");
     let python = std::fs::read_dir(&lib)
@@ -147,7 +147,7 @@ fn emulator() -> PathBuf {
     python.path().join(format!("site-packages/samcli/local/rapid/aws-lambda-rie-{processor}"))
 }
 
-/// The build itself, or a script that runs it under QEMU.
+/// The build, or a script that runs it under QEMU.
 fn executable(name: &str, bootstrap: &Path) -> PathBuf {
     assert!(bootstrap.exists(), "{} is missing: run `make artefact`", bootstrap.display());
     if cfg!(target_arch = "aarch64") {

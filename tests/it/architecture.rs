@@ -1,12 +1,12 @@
-//! What ARCHITECTURE.md promises of the library's modules: no circles, and a core that is pure.
+//! The promises in ARCHITECTURE.md about the library's modules: no circular imports, and a pure core.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// Modules, by path (`amplitude::client`), with the modules that they use outside of tests.
+/// Modules by path (`amplitude::client`), with the modules that they use outside of tests.
 type Graph = BTreeMap<String, BTreeSet<String>>;
 
-/// What the core must not know: HTTP, AWS, the clock, the runtime, the system.
+/// Names that the core must not contain: HTTP, AWS, the clock, the runtime and the operating system.
 const IMPURE: [&str; 10] =
     ["http::", "hyper", "reqwest", "aws_", "lambda_", "tokio", "SystemTime", "Instant", "std::env", "std::fs"];
 
@@ -14,7 +14,7 @@ fn source() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
 }
 
-/// The code of every module, without its tests and comments.
+/// The code of every module, without tests and comments.
 fn modules() -> BTreeMap<String, String> {
     let mut modules = BTreeMap::new();
     let mut directories = vec![source()];
@@ -40,7 +40,7 @@ fn modules() -> BTreeMap<String, String> {
     modules
 }
 
-/// The names that code imports from this crate, or names by their whole path: `amplitude::client::Client`.
+/// The names that code imports from this crate or uses by full path: `amplitude::client::Client`.
 fn paths(module: &str, code: &str) -> Vec<String> {
     let parent = module.rsplit_once("::").map_or("", |(parent, _)| parent);
     let mut paths = Vec::new();
@@ -52,7 +52,7 @@ fn paths(module: &str, code: &str) -> Vec<String> {
             let rest = &code[start + prefix.len()..];
             let stem: String = rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_' || *c == ':').collect();
             let stem = if base.is_empty() { stem } else { format!("{base}::{stem}") };
-            // A list in braces may hold modules.
+            // A list in braces may contain modules.
             let list = rest.split_once('{').filter(|(before, _)| stem.ends_with(before) && stem.ends_with("::"));
             match list.and_then(|(_, list)| list.split_once('}')) {
                 Some((list, _)) => paths.extend(list.split(',').map(|name| format!("{stem}{}", name.trim()))),
@@ -79,7 +79,7 @@ fn graph() -> Graph {
     modules.iter().map(edges).collect()
 }
 
-/// A way from a module back to itself.
+/// A path from a module back to itself.
 fn circle(graph: &Graph) -> Option<Vec<&str>> {
     fn visit<'g>(graph: &'g Graph, way: &mut Vec<&'g str>, done: &mut BTreeSet<&'g str>) -> bool {
         let module = *way.last().unwrap();
@@ -107,11 +107,11 @@ fn circle(graph: &Graph) -> Option<Vec<&str>> {
 }
 
 #[test]
-fn no_module_imports_one_that_imports_it_back() {
+fn modules_have_no_circular_imports() {
     let graph = graph();
     assert!(graph.len() > 30 && graph["webhook"].contains("forward"), "the edges are read: {graph:?}");
     assert_eq!(circle(&graph), None);
-    // Nor do the rooms at the top: `projects` with all that is below it, and so on.
+    // The same holds between top-level modules, each with its submodules.
     let top = |module: &str| module.split("::").next().unwrap().to_owned();
     let mut rooms = Graph::new();
     for (module, used) in &graph {
@@ -122,7 +122,7 @@ fn no_module_imports_one_that_imports_it_back() {
 }
 
 #[test]
-fn a_circle_would_be_found() {
+fn circular_imports_are_detected() {
     let edge = |from: &str, to: &str| (from.to_owned(), BTreeSet::from([to.to_owned()]));
     let graph = Graph::from([edge("a", "b"), edge("b", "c"), edge("c", "b")]);
     assert_eq!(circle(&graph), Some(vec!["a", "b", "c", "b"]));
@@ -133,7 +133,7 @@ fn a_circle_would_be_found() {
 }
 
 #[test]
-fn the_core_knows_no_http_no_aws_and_no_clock() {
+fn core_uses_no_http_no_aws_and_no_clock() {
     let (graph, modules) = (graph(), modules());
     let mut core = BTreeSet::new();
     let mut reached = vec!["forward".to_owned()];

@@ -1,4 +1,4 @@
-//! Who has not the secret gets nothing in, fills nothing up, and learns nothing.
+//! Without the secret, a caller can neither deliver anything, nor exhaust memory, nor learn anything.
 
 use std::collections::HashSet;
 
@@ -14,13 +14,13 @@ fn small_body() -> String {
         .to_string()
 }
 
-/// The signature alone, in hex.
+/// The signature in hex.
 fn v1(secret: &str, time: u64, body: &str) -> String {
     stripe::sign(secret, time, body.as_bytes()).split_once(",v1=").unwrap().1.to_owned()
 }
 
 #[tokio::test]
-async fn one_changed_bit_anywhere_in_the_body_or_the_signature_is_refused() {
+async fn any_flipped_bit_is_refused() {
     let stage = Stage::start().await;
     let body = small_body();
     let signature = stripe::sign(SECRET, stripe::now(), body.as_bytes());
@@ -46,7 +46,7 @@ async fn one_changed_bit_anywhere_in_the_body_or_the_signature_is_refused() {
 }
 
 #[tokio::test]
-async fn a_secret_opens_its_own_project_and_no_other_however_alike_they_are() {
+async fn secret_opens_only_its_own_project() {
     let stage = Stage::start().await;
     let secrets = [
         ("one", "whsec_a"),
@@ -73,12 +73,12 @@ async fn a_secret_opens_its_own_project_and_no_other_however_alike_they_are() {
     answer.expect_code(400, "refused", "signature_mismatch");
 }
 
-/// An empty secret beside a good one is a mistake, and no way in: what it would sign is refused.
+/// An empty secret next to a valid one is a mistake and must not open the project. Whatever it would sign is refused.
 #[tokio::test]
-async fn an_empty_secret_signs_nothing() {
+async fn empty_secret_verifies_nothing() {
     let stage = Stage::start().await;
     stage.store.put_project("half", "whsec_of_half", API_KEY).await;
-    // moto takes no empty value, as AWS; white space is what is left of a mistake.
+    // Like AWS, moto rejects empty values; white space is what such a mistake leaves.
     for (label, blank) in [("/space", " "), ("/line", "\n"), ("/tab", "\t \r\n")] {
         stage.store.put(&format!("half/stripe-signing-secret{label}"), blank).await;
     }
@@ -92,7 +92,7 @@ async fn an_empty_secret_signs_nothing() {
 }
 
 #[tokio::test]
-async fn another_scheme_or_spelling_of_a_right_signature_is_refused() {
+async fn other_schemes_and_spellings_are_refused() {
     let stage = Stage::start().await;
     let (body, now) = (small_body(), stripe::now());
     let hex = v1(SECRET, now, &body);
@@ -132,12 +132,13 @@ async fn another_scheme_or_spelling_of_a_right_signature_is_refused() {
     assert_eq!(stage.amplitude.requests(), 0);
 }
 
-/// What is signed is `t`, a dot and the body. If `t` could hold a dot, one signature would be good for two requests.
+/// The signed text is `t`, a dot and the body. If `t` could contain a dot, one signature would be valid for two
+/// requests.
 #[tokio::test]
-async fn a_dot_that_is_moved_between_time_and_body_is_refused() {
+async fn moving_the_dot_of_the_signed_text_is_refused() {
     let stage = Stage::start().await;
     let (event, now) = (small_body(), stripe::now());
-    // Signed: a body that begins with digits and a dot. Sent: those as a part of the time.
+    // Signed: a body that begins with digits and a dot. Sent: those digits as part of the time.
     let signed = v1(SECRET, now, &format!("5.{event}"));
     for (time, body) in [
         (format!("{now}.5"), event.clone()),
@@ -149,22 +150,22 @@ async fn a_dot_that_is_moved_between_time_and_body_is_refused() {
         let request = Request::with_signature(SHOP, &format!("t={time},v1={signed}"), body);
         assert_eq!(stage.send(&request).await.status, 400, "{time}");
     }
-    // Signed for a short time, sent with a digit of the body in it.
+    // Signed for a shorter time, sent with a digit of the body moved into it.
     let (head, tail) = (now / 10, now % 10);
     let signed = v1(SECRET, head, &format!("{tail}.{event}"));
     let request = Request::with_signature(SHOP, &format!("t={now},v1={signed}"), event.clone());
     stage.send(&request).await.expect_code(400, "refused", "signature_mismatch");
-    // The right request is answered for what it is.
+    // The unmodified request gets its regular answer.
     let request = Request::with_signature(SHOP, &format!("t={now},v1={}", v1(SECRET, now, &event)), event);
     stage.send(&request).await.expect_forwarded();
     assert_eq!(stage.amplitude.events().len(), 1);
 }
 
-/// A stored request is good for the tolerance and no longer, whichever way the clock is wrong, and a newer time needs a
-/// signature of its own.
+/// A recorded request is valid during the tolerance only, in whichever direction the clock is wrong. A newer time needs
+/// a new signature.
 #[tokio::test]
-async fn a_replay_is_refused_when_its_time_is_over_and_cannot_be_renewed() {
-    let stage = Stage::with(&[("SIGNATURE_TOLERANCE_SECONDS", "60")]).await;
+async fn replay_after_the_tolerance_is_refused() {
+    let stage = Stage::with_variables(&[("SIGNATURE_TOLERANCE_SECONDS", "60")]).await;
     let (body, now) = (small_body(), stripe::now());
     for (time, code) in [
         (now - 3600, "timestamp_too_old"),
@@ -185,7 +186,7 @@ async fn a_replay_is_refused_when_its_time_is_over_and_cannot_be_renewed() {
 }
 
 #[tokio::test]
-async fn malformed_names_and_wrong_signatures_cause_next_to_no_calls_to_parameter_store() {
+async fn bad_requests_cause_almost_no_parameter_store_calls() {
     let stage = Stage::start().await;
     stage.deliver(&stripe::new_event("charge.succeeded")).await.expect_forwarded();
     let started = stripe::now();
@@ -198,23 +199,23 @@ async fn malformed_names_and_wrong_signatures_cause_next_to_no_calls_to_paramete
         let malformed = Request::with_signature(&format!("y{number}"), "t=1,v1", small_body());
         stage.send(&malformed).await.expect(400, "refused");
     }
-    // The first load, and an early refresh in 10 s.
+    // The first load, and one early refresh in 10 s.
     let allowed = 2 + usize::try_from((stripe::now() - started) / 10).unwrap();
     assert!(stage.store.calls() <= allowed, "{} calls", stage.store.calls());
 }
 
-/// How many strangers there are; `STRANGERS=100000` takes some minutes.
+/// The number of unauthenticated requests; `STRANGERS=100000` takes some minutes.
 const STRANGERS: usize = 6_000;
 
-/// How much the process may grow from the first half of them to the second, in KiB. The names that are remembered, 1,024
-/// at the most, are a fraction of it.
+/// The growth in KiB allowed between the first and second half of those requests. The names that are remembered, at
+/// most 1,024, are a fraction of it.
 const GROWTH: u64 = 1024;
 
 #[tokio::test]
-async fn strangers_cannot_fill_the_memory() {
-    // As on Managed Instances: else the runtime sets a variable of the environment for each invocation, and glibc keeps
-    // all values that a variable has had, 150 bytes each.
-    let stage = Stage::with(&[("AWS_LAMBDA_MAX_CONCURRENCY", "2")]).await;
+async fn strangers_cannot_exhaust_memory() {
+    // As on Managed Instances. Otherwise the runtime sets an environment variable for each invocation, and glibc keeps
+    // all former values of a variable, 150 bytes each.
+    let stage = Stage::with_variables(&[("AWS_LAMBDA_MAX_CONCURRENCY", "2")]).await;
     stage.deliver(&stripe::new_event("charge.succeeded")).await.expect_forwarded();
     let strangers: usize = std::env::var("STRANGERS").ok().and_then(|number| number.parse().ok()).unwrap_or(STRANGERS);
     let mut memory = Vec::new();
@@ -233,16 +234,17 @@ async fn strangers_cannot_fill_the_memory() {
     stage.deliver(&stripe::new_event("charge.succeeded")).await.expect_forwarded();
 }
 
-/// What the process has in memory, in KiB. Only Linux says.
+/// The process's current memory in KiB. Only Linux reports it.
 fn memory_now(stage: &Stage) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{}/status", stage.function.process_id())).ok()?;
     status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.trim().parse().ok())
 }
 
-/// Whatever else a project's folder holds, right or wrong: who cannot sign is answered the same. That there is a project
-/// of this name can be seen; and, because the operator has to see it, that it has no usable signing secret at all.
+/// Whatever else a project's folder contains, right or wrong, callers that cannot sign get the same answer. They can
+/// see that a project of this name exists and, because the operator has to see it, that it has no usable signing
+/// secret.
 #[tokio::test]
-async fn strangers_cannot_learn_what_a_project_has() {
+async fn strangers_cannot_probe_a_project() {
     let stage = Stage::start().await;
     let secret = ("stripe-signing-secret", "whsec_of_this_one");
     let key = ("amplitude-api-key", API_KEY);
@@ -288,19 +290,19 @@ async fn strangers_cannot_learn_what_a_project_has() {
     }
     assert_eq!(different.len(), 1, "{different:#?}");
 
-    // The differences that remain.
+    // The remaining differences.
     stage.store.put("without-secret/amplitude-api-key", API_KEY).await;
     for (project, status, code) in [("nobodys", 404, "unknown_project"), ("without-secret", 500, "parameter_missing")] {
         for (status_of_it, _, answer) in strangers_answers(project).await {
-            // Without a well-formed header, these are no different, either.
+            // Without a well-formed header, these do not differ either.
             assert!(status_of_it == 400 || (status_of_it == status && answer["code"] == code), "{answer}");
         }
     }
 }
 
-/// All that a stranger sees of an answer.
+/// Everything that an unauthenticated caller sees of an answer.
 fn seen(answer: &Answer) -> (u16, Vec<String>, Value) {
-    // The emulator of Function URLs adds the time and its own IDs.
+    // The Function URL emulator adds the time and its own IDs.
     let of_the_function = |name: &str| !["date", "x-amzn-requestid", "x-amzn-trace-id"].contains(&name);
     let headers = answer.headers.iter().filter(|(name, _)| of_the_function(name.as_str()));
     (answer.status, headers.map(|(name, value)| format!("{name}: {value:?}")).collect(), answer.body.clone())

@@ -1,4 +1,4 @@
-//! An outage of Amplitude where there is a queue: after one delivery that failed, the next ones do not wait for it.
+//! An outage of Amplitude with a queue: after one failed delivery, the next ones do not wait for Amplitude.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -12,16 +12,16 @@ use tokio::time::{Instant, sleep};
 use crate::harness::queue::QueueStage;
 use crate::harness::{SHOP, eventually, stripe};
 
-/// The longest first pause.
+/// The maximum of the first pause.
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// Of a delivery that does not wait for Amplitude; the rest is for a busy machine.
+/// The time limit for a delivery that does not wait for Amplitude, on a busy machine.
 const SHORT: Duration = Duration::from_millis(1500);
 
 const SILENCE: Fault = Fault::Hang { milliseconds: 60_000, ingest: false };
 
 #[tokio::test]
-async fn an_outage_holds_one_delivery_and_the_next_ones_go_straight_to_the_queue_until_a_probe_is_answered() {
+async fn outage_delays_one_delivery_until_a_probe_succeeds() {
     let setup = QueueStage::start().await;
     let QueueStage { stage, queue, .. } = &setup;
     let first = stripe::new_event("payment_intent.succeeded");
@@ -39,7 +39,7 @@ async fn an_outage_holds_one_delivery_and_the_next_ones_go_straight_to_the_queue
         assert_eq!((&line["deferred"], &line["code"], line.get("attempts")), (&json!(1), &json!("breaker_open"), None));
         events.push(event);
     }
-    // What is ignored is still ignored, and is not put into the queue.
+    // Ignored events are still ignored and do not enter the queue.
     let mut unsupported = stripe::new_event("charge.succeeded");
     unsupported["type"] = "customer.created".into();
     stage.deliver(&unsupported).await.expect_code(200, "ignored", "type_not_selected");
@@ -63,14 +63,14 @@ async fn an_outage_holds_one_delivery_and_the_next_ones_go_straight_to_the_queue
     queue.make_visible(&messages).await;
     while !setup.poll().await.is_empty() {}
     for event in &events {
-        stage.amplitude.the(event);
+        stage.amplitude.accepted(event);
     }
 }
 
 #[tokio::test]
-async fn of_many_at_once_one_probes() {
+async fn only_one_concurrent_delivery_probes() {
     const AT_ONCE: usize = 8;
-    let setup = QueueStage::with(100, &[("AWS_LAMBDA_MAX_CONCURRENCY", &AT_ONCE.to_string())], &[]).await;
+    let setup = QueueStage::with_variables(100, &[("AWS_LAMBDA_MAX_CONCURRENCY", &AT_ONCE.to_string())], &[]).await;
     let stage = &setup.stage;
     let deliver = async || {
         let events: Vec<Value> = (0..AT_ONCE).map(|_| stripe::new_event("charge.succeeded")).collect();
@@ -89,11 +89,11 @@ async fn of_many_at_once_one_probes() {
 }
 
 #[tokio::test]
-async fn a_process_that_starts_in_an_outage_does_not_hold_its_first_delivery() {
-    // Whoever connects is not answered.
+async fn first_delivery_of_a_process_is_fast_in_an_outage() {
+    // Connections are accepted but never answered.
     let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let url = format!("http://{}/2/httpapi", silent.local_addr().unwrap());
-    let setup = QueueStage::with(100, &[("WARM_PROJECTS", SHOP), ("AMPLITUDE_URL", &url)], &[]).await;
+    let setup = QueueStage::with_variables(100, &[("WARM_PROJECTS", SHOP), ("AMPLITUDE_URL", &url)], &[]).await;
     setup.stage.function.line_with("warm-up of the connection to Amplitude took too long").await;
     let start = Instant::now();
     let answer = setup.stage.deliver(&stripe::new_event("charge.succeeded")).await;

@@ -1,4 +1,4 @@
-//! Inputs that once went wrong, in `tests/data/cases`: each with what must hold.
+//! Inputs that once caused a bug, in `tests/data/cases`, each with the expected result.
 
 use serde_json::{Value, json};
 use stripe_emulator::{Emulator, Permission};
@@ -13,7 +13,7 @@ fn read(case: &str, file: &str) -> Value {
     serde_json::from_slice(&std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}"))).unwrap()
 }
 
-/// An event of a case, which happens now.
+/// An event of a case, created now.
 fn event(case: &str, file: &str) -> Value {
     let mut event = read(case, file);
     event["created"] = stripe::now().into();
@@ -23,7 +23,7 @@ fn event(case: &str, file: &str) -> Value {
 async fn stage(settings: &Value) -> Stage {
     let store = ParameterStore::start_with_shop().await;
     store.put(&format!("{SHOP}/settings"), &settings.to_string()).await;
-    Stage::of(store, Amplitude::start().await, &[]).await
+    Stage::from_parts(store, Amplitude::start().await, &[]).await
 }
 
 async fn deliver_all(stage: &Stage, events: &[Value]) {
@@ -32,13 +32,13 @@ async fn deliver_all(stage: &Stage, events: &[Value]) {
     }
 }
 
-/// All revenue, in hundredths.
+/// The total revenue, in hundredths.
 fn revenue(stage: &Stage) -> i64 {
     let of = |event: &serde_json::Map<String, Value>| event.get("revenue")?.as_f64();
     stage.amplitude.events().iter().filter_map(|kept| of(&kept.event)).map(|sum| (sum * 100.0).round() as i64).sum()
 }
 
-/// The payment that the refunds and disputes of the cases are about.
+/// The payment that the refunds and disputes of the cases refer to.
 fn payment() -> Value {
     event("dispute-partly-reinstated", "payment")
 }
@@ -48,7 +48,7 @@ fn negative_revenue() -> Value {
 }
 
 #[tokio::test]
-async fn a_refund_that_is_canceled_is_added_back() {
+async fn canceled_refund_is_added_back() {
     const CASE: &str = "refund-canceled";
     let stage = stage(&negative_revenue()).await;
     let events = [event(CASE, "charge.refunded"), event(CASE, "event"), event(CASE, "charge.refunded-again")];
@@ -59,20 +59,20 @@ async fn a_refund_that_is_canceled_is_added_back() {
 }
 
 #[tokio::test]
-async fn a_refund_that_failed_is_added_back_once_in_whatever_versions_and_types_it_is_told() {
+async fn failed_refund_is_added_back_once() {
     const CASE: &str = "refund-failed-two-versions";
-    let told = ["event", "same-event-account-version", "refund.failed-account-version"];
+    let files = ["event", "same-event-account-version", "refund.failed-account-version"];
     for order in [[0, 1, 2], [2, 0, 1], [1, 2, 0]] {
         let stage = stage(&negative_revenue()).await;
         deliver_all(&stage, &[payment(), event("refund-canceled", "charge.refunded")]).await;
-        deliver_all(&stage, &order.map(|index| event(CASE, told[index]))).await;
+        deliver_all(&stage, &order.map(|index| event(CASE, files[index]))).await;
         assert_eq!(revenue(&stage), 2500, "{order:?}");
-        assert_eq!(stage.amplitude.with_insert_id("re_A1:reversed").event["revenue"], 10);
+        assert_eq!(stage.amplitude.accepted_with_insert_id("re_A1:reversed").event["revenue"], 10);
     }
 }
 
 #[tokio::test]
-async fn a_dispute_gives_back_what_it_gives_back() {
+async fn partly_reinstated_dispute_adds_the_reinstated_amount() {
     const CASE: &str = "dispute-partly-reinstated";
     let stage = stage(&read(CASE, "settings")).await;
     let events = ["payment", "refund", "withdrawn", "event"].map(|file| event(CASE, file));
@@ -83,12 +83,12 @@ async fn a_dispute_gives_back_what_it_gives_back() {
 }
 
 #[tokio::test]
-async fn nothing_needs_no_rate() {
+async fn zero_amount_needs_no_rate() {
     const CASE: &str = "zero-without-rate";
     let stage = stage(&read(CASE, "settings")).await;
     let (invoice, payment) = (event(CASE, "event"), event(CASE, "pi-zero"));
     deliver_all(&stage, &[invoice.clone(), payment]).await;
-    let properties = &stage.amplitude.the(&invoice).event["event_properties"];
+    let properties = &stage.amplitude.accepted(&invoice).event["event_properties"];
     assert_eq!((&properties["normalized_total"], &properties["normalized_currency"]), (&json!(0), &json!("USD")));
     assert_eq!(properties["normalized_original_currency"], "GBP");
     let mut unpaid = invoice;
@@ -99,14 +99,14 @@ async fn nothing_needs_no_rate() {
 }
 
 #[tokio::test]
-async fn everything_behind_metadata_is_one_key() {
+async fn metadata_keys_may_contain_dots() {
     const CASE: &str = "metadata-key-with-dot";
     let by_key = stage(&read(CASE, "settings")).await;
     let first = event(CASE, "event");
     let answer = by_key.deliver(&first).await;
     answer.expect_forwarded();
     assert_eq!(answer.body["user_id_from"], "metadata.user.id");
-    let kept = by_key.amplitude.the(&first).event;
+    let kept = by_key.amplitude.accepted(&first).event;
     assert_eq!(
         (&kept["user_id"], &kept["event_properties"]["stripe_user_id_from"]),
         (&json!("user_7"), &json!("metadata.user.id"))
@@ -121,10 +121,10 @@ async fn everything_behind_metadata_is_one_key() {
     ] {
         let dropping = stage(&settings).await;
         dropping.deliver(&second).await.expect_forwarded();
-        let metadata = &dropping.amplitude.the(&second).event["event_properties"]["metadata"];
+        let metadata = &dropping.amplitude.accepted(&second).event["event_properties"]["metadata"];
         assert_eq!(metadata, &json!({"user_id": "user_7"}), "{settings}");
     }
-    // A pattern that can match nothing is an error: whoever wrote it believes that something is removed.
+    // A pattern that can match nothing is an error, because its author believes that something is removed.
     let answer =
         stage(&json!({"drop_properties": ["metadata.*", "data.object.metadata.*"]})).await.deliver(&second).await;
     assert_eq!((answer.status, &answer.body["code"]), (500, &json!("settings_invalid")));
@@ -132,32 +132,32 @@ async fn everything_behind_metadata_is_one_key() {
 }
 
 #[tokio::test]
-async fn an_account_stands_in_for_a_customer() {
+async fn customer_account_counts_as_customer() {
     const CASE: &str = "customer-account";
     let stage = Stage::start().await;
     for (file, device) in [("event", "stripe-pi_A1"), ("invoice", "stripe-acct_C1"), ("invoice2", "stripe-acct_C1")] {
         let event = event(CASE, file);
         stage.deliver(&event).await.expect_forwarded();
-        let kept = stage.amplitude.the(&event).event;
+        let kept = stage.amplitude.accepted(&event).event;
         assert_eq!((&kept["user_id"], &kept["device_id"]), (&json!("acct_C1"), &json!(device)), "{file}");
         assert_eq!(kept["event_properties"]["stripe_user_id_from"], "customer");
     }
 }
 
 #[tokio::test]
-async fn a_payment_without_its_amount_is_marked() {
+async fn payment_without_an_amount_is_marked() {
     let stage = Stage::start().await;
     let mut event = stripe::new_event("payment_intent.succeeded");
     event["data"]["object"].as_object_mut().unwrap().remove("amount_received");
     stage.deliver(&event).await.expect_forwarded();
-    let kept = stage.amplitude.the(&event).event;
+    let kept = stage.amplitude.accepted(&event).event;
     assert_eq!((kept.get("revenue"), &kept["event_properties"]["normalized_revenue_unknown"]), (None, &json!(true)));
     let line = stage.function.line_of(&event, 1).await;
     assert_eq!((&line["unknown_revenue"], &line["level"]), (&json!(1), &json!("WARN")));
 }
 
 #[tokio::test]
-async fn a_test_event_of_a_connected_account_books_nothing() {
+async fn test_event_of_a_connected_account_adds_no_revenue() {
     let stage = Stage::start().await;
     let mut event = stripe::new_event("payment_intent.succeeded");
     event["account"] = "acct_2".into();
@@ -167,9 +167,9 @@ async fn a_test_event_of_a_connected_account_books_nothing() {
     stage.deliver(&event).await.expect_forwarded();
 }
 
-/// The four events of one subscriber, whose app has set its ID everywhere that it can.
+/// The four events of one subscriber, with the app's ID everywhere that the app can set it.
 #[tokio::test]
-async fn a_subscription_is_one_users_wherever_its_id_is() {
+async fn subscription_events_belong_to_one_user() {
     const CASE: &str = "subscription-payment";
     let stripe = Emulator::start().unwrap();
     let key = "rk_live_51OfTheSubscription";
@@ -195,30 +195,30 @@ async fn a_subscription_is_one_users_wherever_its_id_is() {
         let store = ParameterStore::start_with_shop().await;
         store.put(&format!("{SHOP}/settings"), &settings.to_string()).await;
         store.put(&format!("{SHOP}/stripe-api-key"), key).await;
-        let stage = Stage::of(store, Amplitude::start().await, &[("STRIPE_API_URL", stripe.url())]).await;
+        let stage = Stage::from_parts(store, Amplitude::start().await, &[("STRIPE_API_URL", stripe.url())]).await;
         for file in ["event", "charge.succeeded", "checkout", "invoice.paid"] {
             let mut event = event(CASE, file);
             event["livemode"] = true.into();
             stage.deliver(&event).await.expect_forwarded();
-            assert_eq!(stage.amplitude.the(&event).event["user_id"], "user_7", "{path} {file}");
+            assert_eq!(stage.amplitude.accepted(&event).event["user_id"], "user_7", "{path} {file}");
         }
     }
 }
 
 #[tokio::test]
-async fn lines_that_an_event_does_not_hold_are_told() {
+async fn omitted_invoice_lines_are_reported() {
     let stage = stage(&json!({})).await;
     let event = event("invoice-of-24-lines", "event");
     stage.deliver(&event).await.expect_forwarded();
-    let properties = &stage.amplitude.the(&event).event["event_properties"];
+    let properties = &stage.amplitude.accepted(&event).event["event_properties"];
     assert_eq!((&properties["products_incomplete"], &properties["product_ids"][9]), (&json!(true), &json!("prod_9")));
 }
 
 #[tokio::test]
-async fn the_name_of_a_product_does_not_change_with_the_dates_of_a_proration() {
+async fn product_name_is_independent_of_proration_dates() {
     let stage = stage(&json!({})).await;
     let event = event("proration-lines", "event");
     stage.deliver(&event).await.expect_forwarded();
-    let properties = &stage.amplitude.the(&event).event["event_properties"];
+    let properties = &stage.amplitude.accepted(&event).event["event_properties"];
     assert_eq!(properties["product_names"], json!(["Basic", "Plus"]));
 }

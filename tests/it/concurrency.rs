@@ -1,4 +1,4 @@
-//! Several deliveries at once in one process, as on Lambda's Managed Instances.
+//! Concurrent deliveries in one process, as on Lambda's Managed Instances.
 
 use std::time::Duration;
 
@@ -14,11 +14,11 @@ use crate::harness::{SECRET, SHOP, Stage, stripe};
 const AT_ONCE: usize = 8;
 
 #[tokio::test]
-async fn deliveries_at_once_share_one_load_and_do_not_wait_for_each_other() {
-    let stage = Stage::with(&[("AWS_LAMBDA_MAX_CONCURRENCY", &AT_ONCE.to_string())]).await;
+async fn concurrent_deliveries_share_one_load() {
+    let stage = Stage::with_variables(&[("AWS_LAMBDA_MAX_CONCURRENCY", &AT_ONCE.to_string())]).await;
     let delay = Duration::from_secs(1);
     let milliseconds = u64::try_from(delay.as_millis()).unwrap();
-    stage.amplitude.order(Fault::Delay { milliseconds }, u32::try_from(AT_ONCE).unwrap());
+    stage.amplitude.inject(Fault::Delay { milliseconds }, u32::try_from(AT_ONCE).unwrap());
     let events: Vec<Value> = (0..AT_ONCE).map(|_| stripe::new_event("charge.succeeded")).collect();
     let start = Instant::now();
     let answers = join_all(events.iter().map(|event| stage.deliver(event))).await;
@@ -28,15 +28,15 @@ async fn deliveries_at_once_share_one_load_and_do_not_wait_for_each_other() {
     }
     assert_eq!(stage.store.calls(), 1);
     for event in &events {
-        stage.amplitude.the(event);
+        stage.amplitude.accepted(event);
     }
-    // One after the other they would take 8 s.
+    // One after the other, they would take 8 s.
     assert!((delay..delay * 4).contains(&elapsed), "{elapsed:?}");
 }
 
 #[tokio::test]
-async fn a_failed_load_is_shared_too() {
-    let stage = Stage::with(&[("AWS_LAMBDA_MAX_CONCURRENCY", &AT_ONCE.to_string())]).await;
+async fn failed_load_is_shared() {
+    let stage = Stage::with_variables(&[("AWS_LAMBDA_MAX_CONCURRENCY", &AT_ONCE.to_string())]).await;
     stage.store.fail(StoreFault::Hang);
     let start = Instant::now();
     let events: Vec<Value> = (0..AT_ONCE).map(|_| stripe::new_event("charge.succeeded")).collect();
@@ -49,10 +49,10 @@ async fn a_failed_load_is_shared_too() {
     stage.deliver(&stripe::new_event("charge.succeeded")).await.expect_forwarded();
 }
 
-/// The first wrong signature causes the refresh; the others wait for it instead of being refused with what is old.
+/// The first wrong signature triggers the refresh; the others wait for it rather than be refused with the old secret.
 #[tokio::test]
-async fn a_new_secret_works_at_once_for_all_deliveries_at_once() {
-    let stage = Stage::with(&[("AWS_LAMBDA_MAX_CONCURRENCY", &AT_ONCE.to_string())]).await;
+async fn new_secret_works_for_concurrent_deliveries() {
+    let stage = Stage::with_variables(&[("AWS_LAMBDA_MAX_CONCURRENCY", &AT_ONCE.to_string())]).await;
     stage.deliver(&stripe::new_event("charge.succeeded")).await.expect_forwarded();
     stage.store.put(&format!("{SHOP}/stripe-signing-secret"), "whsec_new").await;
     let requests: Vec<Request> = (0..AT_ONCE)
@@ -65,8 +65,8 @@ async fn a_new_secret_works_at_once_for_all_deliveries_at_once() {
 }
 
 #[tokio::test]
-async fn wrong_and_right_signatures_at_once_do_not_disturb_each_other() {
-    let stage = Stage::with(&[("AWS_LAMBDA_MAX_CONCURRENCY", &AT_ONCE.to_string())]).await;
+async fn concurrent_wrong_signatures_do_no_harm() {
+    let stage = Stage::with_variables(&[("AWS_LAMBDA_MAX_CONCURRENCY", &AT_ONCE.to_string())]).await;
     let requests: Vec<(Request, bool)> = (0..4 * AT_ONCE)
         .map(|number| {
             let right = number % 2 == 0;

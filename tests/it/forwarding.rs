@@ -1,11 +1,11 @@
-//! What arrives in Amplitude of what Stripe delivers.
+//! Events that Stripe delivers, as they arrive in Amplitude.
 
 use serde_json::{Value, json};
 
 use crate::harness::gateway::{Gateway, Request};
 use crate::harness::{API_KEY, SECRET, SHOP, Stage, stripe};
 
-/// A user ID, and the path that it is from.
+/// A user ID and the path that it was found at.
 type User = Option<(&'static str, &'static str)>;
 
 const CUSTOMER: &str = "stripe-cus_QXg1o8vcGmoR32";
@@ -14,12 +14,12 @@ const CARDHOLDER: &str = "stripe-ich_1Pgag4B7WZ01zgkWdPVfBngi";
 const CONNECTED_ACCOUNT: &str = "stripe-acct_1Pgc5xConnected01";
 const USER: User = Some(("user_42", "metadata.user_id"));
 
-/// For each type: who its sample is about, and the device it is pinned to.
+/// For each type, the user of its sample and the device that it is pinned to.
 const EXPECTED: [(&str, User, &str); 26] = [
     ("application_fee.created", None, CONNECTED_ACCOUNT),
     ("application_fee.refund.updated", USER, "stripe-fr_1Pgc70B7WZ01zgkWSr1ANtFu"),
     ("application_fee.refunded", None, CONNECTED_ACCOUNT),
-    // A balance has no ID of its own: it is the project's.
+    // A balance has no ID, so it belongs to the project.
     ("balance.available", None, "stripe-shop"),
     ("charge.captured", Some(("jenny-amp-1", "metadata.amplitude_id")), PAYMENT),
     ("charge.failed", None, PAYMENT),
@@ -60,17 +60,17 @@ async fn every_type_arrives_through_a_function_url() {
     every_type_arrives(Gateway::FunctionUrl).await;
 }
 
-/// With bodies as text, and then with bodies in Base64.
+/// Sends bodies as text, then as Base64.
 async fn every_type_arrives(gateway: Gateway) {
     for base64 in [false, true] {
-        let stage = Stage::with(&[("WARM_PROJECTS", SHOP)]).await;
+        let stage = Stage::with_variables(&[("WARM_PROJECTS", SHOP)]).await;
         for (number, (event_type, user, device)) in EXPECTED.into_iter().enumerate() {
             let context = format!("{event_type} through {gateway:?}, in Base64: {base64}");
-            // As it is in the file, with its white space: the signature is over bytes.
+            // As in the file, including white space: the signature covers bytes.
             let mut request = Request::signed(SHOP, SECRET, stripe::sample_bytes(event_type));
             request.base64 = base64;
             if base64 && matches!(gateway, Gateway::FunctionUrl) {
-                // A Function URL decides by itself, by the type.
+                // A Function URL decides on its own, by content type.
                 request.headers[0].1 = "application/octet-stream".to_owned();
             }
             let answer = stage.function.send(gateway, &request).await;
@@ -103,7 +103,7 @@ async fn every_type_arrives(gateway: Gateway) {
 }
 
 #[tokio::test]
-async fn what_stands_before_the_route_does_not_matter() {
+async fn path_prefix_is_ignored() {
     let stage = Stage::start().await;
     for gateway in Gateway::ALL {
         for before in ["", "/prod", "/$default", "/hooks/v1", "/stripe"] {
@@ -117,7 +117,7 @@ async fn what_stands_before_the_route_does_not_matter() {
 }
 
 #[tokio::test]
-async fn the_name_of_the_signature_header_is_taken_in_any_case() {
+async fn signature_header_name_is_case_insensitive() {
     let stage = Stage::start().await;
     for gateway in Gateway::ALL {
         for name in ["stripe-signature", "Stripe-Signature", "STRIPE-SIGNATURE", "sTrIpE-sIgNaTuRe"] {
@@ -130,9 +130,9 @@ async fn the_name_of_the_signature_header_is_taken_in_any_case() {
     }
 }
 
-/// A gateway that wrote the JSON anew, or took the body for another encoding, would break the signature.
+/// A gateway that re-serializes the JSON or changes the body's encoding would break the signature.
 #[tokio::test]
-async fn a_body_arrives_byte_for_byte() {
+async fn body_is_verified_byte_for_byte() {
     let stage = Stage::start().await;
     for gateway in Gateway::ALL {
         for base64 in [false, true] {
@@ -142,15 +142,15 @@ async fn a_body_arrives_byte_for_byte() {
             let mut request = Request::signed(SHOP, SECRET, body);
             request.base64 = base64;
             stage.function.send(gateway, &request).await.expect_forwarded();
-            let kept = stage.amplitude.the(&event);
-            // The text has colons in no place but between keys and values.
+            let kept = stage.amplitude.accepted(&event);
+            // In this text, colons occur only between keys and values.
             assert_eq!(kept.event["event_properties"]["description"], event["data"]["object"]["description"]);
         }
     }
 }
 
 #[tokio::test]
-async fn events_of_test_mode_go_to_the_test_key_where_there_is_one() {
+async fn test_events_go_to_the_test_key() {
     let stage = Stage::start().await;
     stage.store.put_project("with-test", "whsec_with_test", "key-of-live-mode").await;
     stage.store.put("with-test/amplitude-test-api-key", "key-of-test-mode").await;
@@ -164,24 +164,24 @@ async fn events_of_test_mode_go_to_the_test_key_where_there_is_one() {
         let mut event = stripe::new_event("charge.succeeded");
         event["livemode"] = livemode;
         stage.deliver_to(project, secret, &event).await.expect_forwarded();
-        assert_eq!(stage.amplitude.the(&event).api_key, api_key, "{project}, livemode {}", event["livemode"]);
+        assert_eq!(stage.amplitude.accepted(&event).api_key, api_key, "{project}, livemode {}", event["livemode"]);
     }
 }
 
 #[tokio::test]
-async fn settings_and_values_with_white_space_around_them_are_taken() {
+async fn parameter_values_are_trimmed() {
     let stage = Stage::start().await;
     stage.store.put("padded/stripe-signing-secret", " whsec_padded\n").await;
     stage.store.put("padded/amplitude-api-key", "\tkey-of-padded \n").await;
     stage.store.put("padded/settings", "\n{\"amplitude_region\": \"eu\"}\n").await;
     let event = stripe::new_event("charge.succeeded");
     stage.deliver_to("padded", "whsec_padded", &event).await.expect_forwarded();
-    assert_eq!(stage.amplitude.the(&event).api_key, "key-of-padded");
+    assert_eq!(stage.amplitude.accepted(&event).api_key, "key-of-padded");
 }
 
-/// What makes [`every_type_arrives_through_an_http_api`] and its kin speak of every type.
+/// Ensures that [`every_type_arrives_through_an_http_api`] and its siblings cover every type.
 #[test]
-fn the_expected_types_are_those_of_the_catalog() {
+fn expected_types_match_the_catalog() {
     let mut types = stripe_amplitude::stripe::event_types::TYPES;
     types.sort_unstable();
     assert_eq!(types, EXPECTED.map(|(event_type, ..)| event_type));

@@ -1,7 +1,7 @@
-//! Any history of payments adds up to the money that moved, however often, in whatever order, by whatever type, in whatever
-//! API version and on whatever way it is told.
+//! Any history of payments adds up to the money that moved, regardless of repeats, order, event types, API versions and
+//! delivery path.
 //!
-//! The money is kept by the history itself, and not read off its events.
+//! The history itself computes the expected money; it is not derived from the events.
 
 use amplitude_emulator::{Configuration, Emulator, Endpoint};
 use proptest::prelude::*;
@@ -21,26 +21,27 @@ const VERSIONS: [&str; 4] = ["2022-08-01", "2024-06-20", "2024-10-28.acacia", "2
 
 /// How a refund ends.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum End {
+enum RefundEnd {
     Succeeded,
     Failed,
     Canceled,
 }
 
-/// A payment and all that becomes of it. Amounts are shares of what is left.
+/// A payment with its refunds and disputes. Amounts are shares of the remainder.
 #[derive(Clone, Debug)]
-struct Story {
-    /// Whether it has a PaymentIntent, or is a charge of the old API.
+struct History {
+    /// Whether it has a PaymentIntent or is a charge of the old API.
     has_payment_intent: bool,
     authorized: i64,
     released: f64,
-    refunds: Vec<(f64, End)>,
-    /// What a dispute withdraws of what is left, and how much of that it gives back.
+    refunds: Vec<(f64, RefundEnd)>,
+    /// The share of the remainder that a dispute withdraws, and the share of that which it reinstates.
     dispute: Option<(f64, f64)>,
 }
 
-fn story() -> impl Strategy<Value = Story> {
-    let end = prop_oneof![4 => Just(End::Succeeded), 1 => Just(End::Failed), 1 => Just(End::Canceled)];
+fn history() -> impl Strategy<Value = History> {
+    let end =
+        prop_oneof![4 => Just(RefundEnd::Succeeded), 1 => Just(RefundEnd::Failed), 1 => Just(RefundEnd::Canceled)];
     (
         prop::bool::weighted(0.8),
         2_i64..1_000_000,
@@ -48,7 +49,7 @@ fn story() -> impl Strategy<Value = Story> {
         prop::collection::vec((0.01..1.0, end), 0..4),
         prop::option::of((0.01..1.0, 0.0..=1.0)),
     )
-        .prop_map(|(has_payment_intent, authorized, released, refunds, dispute)| Story {
+        .prop_map(|(has_payment_intent, authorized, released, refunds, dispute)| History {
             has_payment_intent,
             authorized,
             released,
@@ -61,14 +62,14 @@ fn share(amount: i64, share: f64) -> i64 {
     (amount as f64 * share) as i64
 }
 
-/// The events of a story, one for each type that could tell of a movement, and the money that is left of it.
-fn tell(story: &Story, number: usize) -> (Vec<Value>, i64) {
+/// The events of a history, one for each type that can report a movement, and the money that remains.
+fn events_of(history: &History, number: usize) -> (Vec<Value>, i64) {
     let mut events = Vec::new();
-    let payment_intent = if story.has_payment_intent { json!(format!("pi_{number}")) } else { Value::Null };
+    let payment_intent = if history.has_payment_intent { json!(format!("pi_{number}")) } else { Value::Null };
     let charge_id = format!("ch_{number}");
-    let captured = story.authorized - share(story.authorized, story.released);
-    let released = story.authorized - captured;
-    let mut happen = |event_type: &str, mut object: Value, previous: Value| {
+    let captured = history.authorized - share(history.authorized, history.released);
+    let released = history.authorized - captured;
+    let mut emit = |event_type: &str, mut object: Value, previous: Value| {
         object["currency"] = "usd".into();
         let id = format!("evt_{number}_{}", events.len());
         events.push(json!({
@@ -79,26 +80,26 @@ fn tell(story: &Story, number: usize) -> (Vec<Value>, i64) {
     let charge = |refunded: i64, captured: i64| {
         json!({
             "object": "charge", "id": charge_id, "payment_intent": payment_intent, "source_transfer": null,
-            "amount": story.authorized, "amount_captured": captured, "captured": captured > 0, "amount_refunded": refunded,
+            "amount": history.authorized, "amount_captured": captured, "captured": captured > 0, "amount_refunded": refunded,
         })
     };
 
-    // The payment. An authorization that is captured later succeeds first.
+    // The payment. If its authorization is captured later, the authorization succeeds first.
     if released > 0 {
-        happen("charge.succeeded", charge(0, 0), Value::Null);
-        happen("charge.captured", charge(0, captured), json!({"captured": false}));
-        happen("charge.refunded", charge(released, captured), json!({"amount_refunded": 0}));
+        emit("charge.succeeded", charge(0, 0), Value::Null);
+        emit("charge.captured", charge(0, captured), json!({"captured": false}));
+        emit("charge.refunded", charge(released, captured), json!({"amount_refunded": 0}));
     } else {
-        happen("charge.succeeded", charge(0, captured), Value::Null);
+        emit("charge.succeeded", charge(0, captured), Value::Null);
     }
-    if story.has_payment_intent {
-        let object = json!({"object": "payment_intent", "id": payment_intent, "amount": story.authorized, "amount_received": captured});
-        happen("payment_intent.succeeded", object, Value::Null);
+    if history.has_payment_intent {
+        let object = json!({"object": "payment_intent", "id": payment_intent, "amount": history.authorized, "amount_received": captured});
+        emit("payment_intent.succeeded", object, Value::Null);
     }
-    happen("charge.updated", charge(0, captured), json!({"receipt_url": null}));
+    emit("charge.updated", charge(0, captured), json!({"receipt_url": null}));
 
     let (mut refunded, mut left) = (0, captured);
-    for (index, (part, end)) in story.refunds.iter().enumerate() {
+    for (index, (part, end)) in history.refunds.iter().enumerate() {
         let amount = share(captured - refunded, *part);
         if amount == 0 {
             continue;
@@ -108,28 +109,28 @@ fn tell(story: &Story, number: usize) -> (Vec<Value>, i64) {
                 "payment_intent": payment_intent, "amount": amount, "status": status})
         };
         let before = json!({"amount_refunded": released + refunded});
-        happen("charge.refunded", charge(released + refunded + amount, captured), before);
-        happen("refund.created", refund("pending"), Value::Null);
+        emit("charge.refunded", charge(released + refunded + amount, captured), before);
+        emit("refund.created", refund("pending"), Value::Null);
         let (status, is_reversed) = match end {
-            End::Succeeded => ("succeeded", false),
-            End::Failed => ("failed", true),
-            End::Canceled => ("canceled", true),
+            RefundEnd::Succeeded => ("succeeded", false),
+            RefundEnd::Failed => ("failed", true),
+            RefundEnd::Canceled => ("canceled", true),
         };
         for event_type in ["refund.updated", "charge.refund.updated"] {
-            happen(event_type, refund(status), json!({"status": "pending"}));
-            happen(event_type, refund(status), json!({"metadata": {"note": null}}));
+            emit(event_type, refund(status), json!({"status": "pending"}));
+            emit(event_type, refund(status), json!({"metadata": {"note": null}}));
         }
-        if *end == End::Failed {
-            happen("refund.failed", refund(status), Value::Null);
+        if *end == RefundEnd::Failed {
+            emit("refund.failed", refund(status), Value::Null);
         }
         if is_reversed {
-            // The charge has its money again, and says so without an event of its own.
+            // The charge has its money back, without an event that reports it.
         } else {
             (refunded, left) = (refunded + amount, left - amount);
         }
     }
 
-    if let Some((withdrawn, returned)) = story.dispute {
+    if let Some((withdrawn, returned)) = history.dispute {
         let withdrawn = share(left, withdrawn);
         let returned = share(withdrawn, returned);
         let row = |id: &str, amount: i64| json!({"id": id, "amount": amount, "currency": "usd", "fee": 1500});
@@ -139,13 +140,13 @@ fn tell(story: &Story, number: usize) -> (Vec<Value>, i64) {
         };
         if withdrawn > 0 {
             let out = row("txn_out", -withdrawn);
-            happen("charge.dispute.created", dispute(vec![]), Value::Null);
-            happen("charge.dispute.funds_withdrawn", dispute(vec![out.clone()]), Value::Null);
+            emit("charge.dispute.created", dispute(vec![]), Value::Null);
+            emit("charge.dispute.funds_withdrawn", dispute(vec![out.clone()]), Value::Null);
             left -= withdrawn;
             if returned > 0 {
                 let rows = vec![out, row("txn_back", returned)];
-                happen("charge.dispute.funds_reinstated", dispute(rows.clone()), Value::Null);
-                happen("charge.dispute.closed", dispute(rows), json!({"status": "needs_response"}));
+                emit("charge.dispute.funds_reinstated", dispute(rows.clone()), Value::Null);
+                emit("charge.dispute.closed", dispute(rows), json!({"status": "needs_response"}));
                 left += returned;
             }
         }
@@ -153,14 +154,15 @@ fn tell(story: &Story, number: usize) -> (Vec<Value>, i64) {
     (events, left)
 }
 
-/// Sends an event to Amplitude as the function would.
+/// Sends an event to Amplitude like the function.
 fn deliver(emulator: &Emulator, envelope: &Value, way: usize) {
     let settings = Settings::parse(SETTINGS).unwrap();
     let project = "shop".parse().unwrap();
     let context = Context { project: &project, source: None, settings: &settings, has_test_key: false, objects: None };
     let body = VerifiedBody::trusted(envelope.to_string().into());
     let event = Event::parse(&body).unwrap();
-    // A webhook is received a moment later, a message of the queue days before, and a backfill as if it were a webhook.
+    // A webhook is received a moment later, a queue message was received days ago, and a backfill acts as if it were a
+    // webhook.
     let received = [NOW + 1, NOW - 86_400, event.created.cast_unsigned()][way];
     let Decision::Send(translation) = forward(event, &context, received, &mut unaudited).unwrap() else { return };
     let request = serde_json::to_vec(&Request::new(&[&translation.event], "key")).unwrap();
@@ -179,13 +181,13 @@ proptest! {
 
     #[test]
     fn revenue_is_the_money_that_moved(
-        stories in prop::collection::vec(story(), 1..4),
+        stories in prop::collection::vec(history(), 1..4),
         order in any::<u64>(),
     ) {
         let mut rng = fastrand::Rng::with_seed(order);
         let (mut deliveries, mut money) = (Vec::new(), 0);
-        for (number, story) in stories.iter().enumerate() {
-            let (events, left) = tell(story, number);
+        for (number, history) in stories.iter().enumerate() {
+            let (events, left) = events_of(history, number);
             money += left;
             for event in events {
                 for _ in 0..rng.usize(1..4) {

@@ -1,15 +1,15 @@
-//! What the function writes: one line a request, and nothing that must stay home.
+//! The function's output: one line per request, and no secrets or personal data.
 
 use amplitude_emulator::Fault;
 use serde_json::{Value, json};
 
-use crate::harness::amplitude::answer_with_json;
+use crate::harness::amplitude::json_answer;
 use crate::harness::gateway::{Gateway, Request};
 use crate::harness::parameter_store::Fault as StoreFault;
 use crate::harness::{API_KEY, SECRET, SHOP, Stage, stripe};
 
 #[tokio::test]
-async fn the_line_of_a_forwarded_event_has_what_an_operator_asks_for() {
+async fn forwarded_event_has_a_complete_log_line() {
     let stage = Stage::start().await;
     let mut event = stripe::new_event("charge.succeeded");
     event["created"] = (stripe::now() - 100).into();
@@ -36,11 +36,11 @@ async fn the_line_of_a_forwarded_event_has_what_an_operator_asks_for() {
     assert!((100..=110).contains(&behind), "{line}");
     assert!(line["request_id"].is_string());
     assert_eq!((line.get("code"), line.get("reason")), (None, None));
-    assert_eq!(line.get("api_version"), None, "it is the usual one");
+    assert_eq!(line.get("api_version"), None, "it is the default version");
 }
 
 #[tokio::test]
-async fn the_line_says_when_the_api_version_is_another_one() {
+async fn other_api_version_is_logged() {
     let stage = Stage::start().await;
     let mut event = stripe::new_event("charge.succeeded");
     event["api_version"] = "2025-09-30.clover".into();
@@ -49,7 +49,7 @@ async fn the_line_says_when_the_api_version_is_another_one() {
 }
 
 #[tokio::test]
-async fn the_line_names_no_user_path_where_there_is_no_user() {
+async fn missing_user_has_no_path_in_the_log() {
     let stage = Stage::start().await;
     let event = stripe::new_event("balance.available");
     stage.deliver(&event).await.expect_forwarded();
@@ -57,7 +57,7 @@ async fn the_line_names_no_user_path_where_there_is_no_user() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_logged_with_the_code_and_the_reason_that_stripe_is_told() {
+async fn refusal_is_logged_with_code_and_reason() {
     let stage = Stage::start().await;
     let answer = stage.send(&Request::unsigned(SHOP, "{}")).await;
     let line = &stage.function.request_lines(1).await[0];
@@ -69,18 +69,18 @@ async fn a_refusal_is_logged_with_the_code_and_the_reason_that_stripe_is_told() 
     }
 }
 
-/// All types by all gateways, and all kinds of failures, at the levels that are set most and at the loudest.
+/// All types through all gateways, and all kinds of failures, at the common log levels and at the most verbose.
 #[tokio::test]
-async fn every_request_has_one_flat_line_and_nothing_secret_or_personal_is_written() {
+async fn log_has_one_line_per_request_and_no_secrets() {
     for level in [&[][..], &[("RUST_LOG", "trace")], &[("AWS_LAMBDA_LOG_LEVEL", "DEBUG")]] {
-        let stage = Stage::with(level).await;
-        let (requests, signatures) = everything_happens(&stage).await;
+        let stage = Stage::with_variables(level).await;
+        let (requests, signatures) = send_everything(&stage).await;
 
         let lines = stage.function.request_lines(requests).await;
         let output = stage.function.output();
-        assert_eq!(lines.len(), requests, "one line a request:\n{output}");
+        assert_eq!(lines.len(), requests, "one line per request:\n{output}");
         for line in &lines {
-            // `_aws` says which members are metrics.
+            // `_aws` lists the members that are metrics.
             let mut values = line.as_object().unwrap().iter().filter(|(name, _)| *name != "_aws");
             let flat = values.all(|(_, value)| !value.is_object() && !value.is_array());
             assert!(flat, "{line}");
@@ -95,14 +95,14 @@ async fn every_request_has_one_flat_line_and_nothing_secret_or_personal_is_writt
             "hidden",
             "aws-secret-of-the-function",
             "aws-token-of-the-function",
-            // Users and what is personal.
+            // Users and personal data.
             "user_42",
             "jenny",
             "Jenny",
             "example.com",
             "cus_QXg1o8vcGmoR32",
             "Order 6735",
-            // Of bodies.
+            // Parts of bodies.
             "client_secret",
             "_secret_",
             "pi_3PgafuB7WZ01zgkW1kJo3Sjx",
@@ -116,8 +116,8 @@ async fn every_request_has_one_flat_line_and_nothing_secret_or_personal_is_writt
     }
 }
 
-/// Gives the number of requests, and the signatures that were made.
-async fn everything_happens(stage: &Stage) -> (usize, Vec<String>) {
+/// Returns the number of requests and the signatures that were used.
+async fn send_everything(stage: &Stage) -> (usize, Vec<String>) {
     let mut requests = Vec::new();
     for event_type in stripe_amplitude::stripe::event_types::TYPES {
         requests.push(Request::signed(SHOP, SECRET, stripe::sample_bytes(event_type)));
@@ -155,17 +155,17 @@ async fn everything_happens(stage: &Stage) -> (usize, Vec<String>) {
             sent += 1;
         }
     }
-    // What Amplitude and Parameter Store say can hold all of it.
+    // Error messages of Amplitude and Parameter Store can contain all of these.
     let words = json!({"code": 400, "error": "hidden user_42 jenny.rosen@example.com", "missing_field": API_KEY});
     for fault in [
         Fault::InvalidApiKey,
-        answer_with_json(400, words.clone()),
-        answer_with_json(418, words),
+        json_answer(400, words.clone()),
+        json_answer(418, words),
         Fault::answer(429),
         Fault::Cut { ingest: true },
         Fault::CutBody { ingest: true },
     ] {
-        stage.amplitude.order(fault, 1);
+        stage.amplitude.inject(fault, 1);
         stage.deliver(&stripe::new_event("charge.succeeded")).await;
         sent += 1;
     }

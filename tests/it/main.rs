@@ -1,11 +1,10 @@
-//! The function as it is deployed, seen from outside: its real binary under Lambda's runtime interface, Stripe on one
-//! side, Parameter Store and Amplitude on the other, all over real HTTP.
+//! The deployed function, tested from outside: its real binary under Lambda's runtime API, with Stripe on one side and
+//! Parameter Store and Amplitude on the other, over real HTTP.
 //!
-//! `harness` holds the other sides; [`harness::Stage`] puts them together, and is where to start reading. The tests are
-//! in files by subject. They need the programs of `tests/requirements.txt`: `make test` installs them.
+//! `harness` provides the other sides. Start reading at [`harness::Stage`], which puts them together. Tests are grouped
+//! in files by subject. They need the programs in `tests/requirements.txt`, which `make test` installs.
 
-// A test that meets what it does not expect shall stop there, in a helper as in the test itself; and nothing here is an
-// interface of anything.
+// A failed expectation must stop the test, in helpers too, and nothing here is a public interface.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -33,7 +32,6 @@ mod histories;
 mod hostile_input;
 mod log;
 mod metrics;
-
 mod official_signer;
 mod parameter_store_faults;
 mod privacy;

@@ -1,4 +1,4 @@
-//! The metrics in the log lines: CloudWatch understands them, and strangers cannot make new ones.
+//! The metrics in the log lines: CloudWatch can parse them, and unauthenticated callers cannot add any.
 
 use std::collections::{BTreeSet, HashSet};
 use std::io::Write as _;
@@ -12,7 +12,7 @@ use crate::harness::parameter_store::Fault as StoreFault;
 use crate::harness::program::installed;
 use crate::harness::{API_KEY, SECRET, SHOP, Stage, stripe};
 
-/// Every metric that there is.
+/// All metrics.
 const METRICS: [&str; 15] = [
     "forwarded",
     "ignored",
@@ -32,7 +32,7 @@ const METRICS: [&str; 15] = [
 ];
 
 #[tokio::test]
-async fn every_line_of_a_request_is_of_the_embedded_metric_format() {
+async fn request_lines_use_the_embedded_metric_format() {
     let stage = Stage::start().await;
     let mut sent = all_outcomes(&stage).await;
     sent += strangers_requests(&stage).await;
@@ -42,7 +42,7 @@ async fn every_line_of_a_request_is_of_the_embedded_metric_format() {
     for line in &lines {
         expect_rules(line);
     }
-    // What was meant to happen has happened.
+    // The intended outcomes have occurred.
     let outcomes: BTreeSet<_> = lines.iter().map(|line| line["outcome"].as_str().unwrap()).collect();
     assert_eq!(outcomes, BTreeSet::from(["failed", "forwarded", "ignored", "refused"]));
     let names: HashSet<_> = lines.iter().flat_map(names).collect();
@@ -52,14 +52,14 @@ async fn every_line_of_a_request_is_of_the_embedded_metric_format() {
 }
 
 #[tokio::test]
-async fn nothing_in_a_request_makes_a_metric_or_a_dimension() {
+async fn requests_cannot_add_metrics_or_dimensions() {
     let stage = Stage::start().await;
     all_outcomes(&stage).await;
     let before = stage.function.request_lines(1).await;
     let sent = strangers_requests(&stage).await;
     let lines = stage.function.request_lines(before.len() + sent).await;
     let functions: HashSet<_> = lines.iter().map(|line| line["function"].as_str().unwrap()).collect();
-    assert_eq!(functions.len(), 1, "the one dimension has one value, that Lambda gave: {functions:?}");
+    assert_eq!(functions.len(), 1, "the only dimension has the one value set by Lambda: {functions:?}");
     for line in &lines {
         let directives = &line["_aws"]["CloudWatchMetrics"];
         assert_eq!(directives.as_array().unwrap().len(), 1, "{line}");
@@ -71,7 +71,7 @@ async fn nothing_in_a_request_makes_a_metric_or_a_dimension() {
     }
 }
 
-/// Each outcome at least once. Gives how many requests that were.
+/// Produces each outcome at least once, and returns the number of requests.
 async fn all_outcomes(stage: &Stage) -> usize {
     let mut event = stripe::new_event("charge.succeeded");
     event["type"] = "customer.created".into();
@@ -83,7 +83,7 @@ async fn all_outcomes(stage: &Stage) -> usize {
     let both = stripe::sign(SECRET, now, body.as_bytes()) + ",v1=" + &"0".repeat(64);
     stage.send(&Request::with_signature(SHOP, &both, body.clone())).await.expect_forwarded();
     stage.send(&Request::unsigned(SHOP, body)).await.expect(400, "refused");
-    stage.amplitude.order(Fault::answer(400), 1);
+    stage.amplitude.inject(Fault::answer(400), 1);
     stage.deliver(&stripe::new_event("charge.succeeded")).await.expect(502, "failed");
     stage.store.put_project("unreadable", SECRET, API_KEY).await;
     stage.store.fail_next(StoreFault::Denied, 1);
@@ -91,8 +91,8 @@ async fn all_outcomes(stage: &Stage) -> usize {
     7
 }
 
-/// Names and types that would be metrics, dimensions or members of the line, if they could. Gives how many requests
-/// that were.
+/// Sends names and types that would add metrics, dimensions or members to the line if they could. Returns the number of
+/// requests.
 async fn strangers_requests(stage: &Stage) -> usize {
     let words = ["_aws", "function", "forwarded", "evil", "amplitude_milliseconds", "CloudWatchMetrics", "__proto__"];
     let mut requests = Vec::new();
@@ -102,7 +102,7 @@ async fn strangers_requests(stage: &Stage) -> usize {
         requests.push(header.header("Lambda-Runtime-Invoked-Function-Arn", word));
         let injected = json!({"_aws": {"Timestamp": 0, "CloudWatchMetrics": [{"Namespace": "evil"}]}}).to_string();
         requests.push(Request::with_signature(SHOP, &format!("t=1,v1=00,{injected}"), injected));
-        // Also who has the secret makes none.
+        // Nor can a caller with the secret.
         for event_type in [word, "charge.succeeded"] {
             let mut event = stripe::new_event("charge.succeeded");
             event["type"] = event_type.into();
@@ -125,7 +125,7 @@ fn names(line: &Value) -> impl Iterator<Item = &str> {
     metrics.iter().map(|metric| metric["Name"].as_str().unwrap())
 }
 
-/// By a validator that is not ours.
+/// Validates with an independent validator.
 fn validate(lines: &[Value]) {
     let root = env!("CARGO_MANIFEST_DIR");
     let mut python = Command::new(installed("python"))
@@ -138,16 +138,16 @@ fn validate(lines: &[Value]) {
     let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
     python.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
     let output = python.wait_with_output().unwrap();
-    assert!(output.status.success(), "a line is not of the format");
+    assert!(output.status.success(), "a line is not in the embedded metric format");
     assert_eq!(String::from_utf8(output.stdout).unwrap().trim(), lines.len().to_string());
 }
 
-/// What a schema cannot say: what a name refers to is a member of the line itself, and of the right kind.
+/// Rules that a schema cannot express: each referenced name must be a member of the line, with the right type.
 fn expect_rules(line: &Value) {
     let mut seen = HashSet::new();
     for name in names(line) {
         assert!(line[name].is_number(), "{name} in {line}");
-        assert!(seen.insert(name), "{name} stands twice in {line}");
+        assert!(seen.insert(name), "{name} occurs twice in {line}");
     }
     for dimension in line["_aws"]["CloudWatchMetrics"][0]["Dimensions"]
         .as_array()
@@ -159,6 +159,6 @@ fn expect_rules(line: &Value) {
         assert!(value.is_some_and(|value| (1..=1024).contains(&value.len())), "{dimension} in {line}");
     }
     let seconds = i64::try_from(stripe::now()).unwrap() - line["_aws"]["Timestamp"].as_i64().unwrap() / 1000;
-    assert!((0..60).contains(&seconds), "CloudWatch takes the time in milliseconds: {line}");
-    assert!(line.to_string().len() < 256 * 1024, "a longer line is cut, and no metric read");
+    assert!((0..60).contains(&seconds), "CloudWatch expects the time in milliseconds: {line}");
+    assert!(line.to_string().len() < 256 * 1024, "CloudWatch cuts longer lines and ignores their metrics");
 }

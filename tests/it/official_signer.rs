@@ -1,4 +1,4 @@
-//! Stripe's own library signs, and verifies what we sign.
+//! Stripe's official library signs for us, and verifies our signatures.
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
@@ -7,7 +7,7 @@ use crate::harness::gateway::{Gateway, Request};
 use crate::harness::program::installed;
 use crate::harness::{SECRET, SHOP, Stage, stripe};
 
-/// Runs `sign.py` with these arguments and this input, and gives what it prints.
+/// Runs `sign.py` with these arguments and this input, and returns its output.
 fn library(arguments: &[&str], input: &[u8]) -> String {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/sign.py");
     let mut python = Command::new(installed("python"))
@@ -35,7 +35,7 @@ fn bodies() -> [Vec<u8>; 3] {
 }
 
 #[tokio::test]
-async fn what_the_official_library_signs_is_forwarded() {
+async fn official_signatures_are_forwarded() {
     let stage = Stage::start().await;
     let timestamp = stripe::now().to_string();
     for body in bodies() {
@@ -51,7 +51,7 @@ async fn what_the_official_library_signs_is_forwarded() {
 }
 
 #[test]
-fn what_we_sign_is_accepted_by_the_official_library() {
+fn official_library_accepts_our_signatures() {
     for body in bodies() {
         let header = stripe::sign(SECRET, stripe::now(), &body);
         let event: serde_json::Value = serde_json::from_slice(&body).unwrap();

@@ -1,4 +1,4 @@
-//! What happens when Parameter Store does not do its work.
+//! Parameter Store fails.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use crate::harness::parameter_store::Fault;
 use crate::harness::{SHOP, Stage, eventually, stripe};
 
-/// Each fault, its code, what tells it from others of this code, and how many calls it costs.
+/// Each fault with its code, a distinctive part of its reason, and the number of calls it costs.
 const FAULTS: [(Fault, &str, &str, usize); 5] = [
     (Fault::Throttled, "parameter_store_throttled", "ThrottlingException", 6),
     (Fault::Denied, "parameter_store_denied", "ssm:GetParametersByPath", 1),
@@ -18,7 +18,7 @@ const FAULTS: [(Fault, &str, &str, usize); 5] = [
 ];
 
 #[tokio::test]
-async fn a_throttled_call_is_made_again_within_the_delivery() {
+async fn throttled_call_is_retried_within_the_delivery() {
     let stage = Stage::start().await;
     stage.store.fail_next(Fault::Throttled, 5);
     stage.deliver(&stripe::new_event("charge.succeeded")).await.expect_forwarded();
@@ -26,7 +26,7 @@ async fn a_throttled_call_is_made_again_within_the_delivery() {
 }
 
 #[tokio::test]
-async fn a_broken_connection_is_made_again_within_the_delivery() {
+async fn broken_connection_is_retried_within_the_delivery() {
     let stage = Stage::start().await;
     stage.store.fail_next(Fault::Down, 1);
     stage.deliver(&stripe::new_event("charge.succeeded")).await.expect_forwarded();
@@ -34,7 +34,7 @@ async fn a_broken_connection_is_made_again_within_the_delivery() {
 }
 
 #[tokio::test]
-async fn without_an_old_value_the_delivery_fails_with_the_reason_and_works_when_the_fault_is_over() {
+async fn delivery_without_old_values_fails_until_the_fault_ends() {
     let stage = Stage::start().await;
     for (fault, code, named, calls) in FAULTS {
         let before = stage.store.calls();
@@ -42,15 +42,15 @@ async fn without_an_old_value_the_delivery_fails_with_the_reason_and_works_when_
         let start = Instant::now();
         let answer = stage.deliver(&stripe::new_event("charge.succeeded")).await;
         answer.expect_code(503, "failed", code);
-        answer.expect_named(named);
-        assert!(!answer.body.to_string().contains("arn:"), "AWS's own text is not passed on: {}", answer.body);
-        // The limit is 1.5 s; the rest is for a busy machine.
+        answer.expect_reason_contains(named);
+        assert!(!answer.body.to_string().contains("arn:"), "AWS's own message is not passed on: {}", answer.body);
+        // The limit is 1.5 s; the rest allows for a busy machine.
         assert!(start.elapsed() < Duration::from_millis(3500), "{fault:?}: {:?}", start.elapsed());
         assert_eq!(stage.store.calls() - before, calls, "{fault:?}");
         let line: Value = serde_json::from_str(&stage.function.line_with(named).await).unwrap();
-        let told = (&line["outcome"], &line["code"], &line["reason"]);
-        assert_eq!(told, (&json!("failed"), &json!(code), &answer.body["reason"]), "the line of the request says it");
-        assert_eq!(stage.function.output().matches(named).count(), 1, "and no other line does");
+        let logged = (&line["outcome"], &line["code"], &line["reason"]);
+        assert_eq!(logged, (&json!("failed"), &json!(code), &answer.body["reason"]), "the request's log line has it");
+        assert_eq!(stage.function.output().matches(named).count(), 1, "and no other line has it");
     }
     assert!(!stage.function.output().contains("arn:"));
     stage.store.recover();
@@ -58,9 +58,9 @@ async fn without_an_old_value_the_delivery_fails_with_the_reason_and_works_when_
     assert_eq!(stage.amplitude.events().len(), 1);
 }
 
-/// Not that too many projects were asked for, though they are not looked for as often any longer.
+/// The code must not change to that of the rate limit, although the back-off reduces the calls.
 #[tokio::test]
-async fn the_code_stays_the_same_however_often_it_fails() {
+async fn repeated_failures_keep_the_code() {
     let stage = Stage::start().await;
     stage.store.fail(Fault::Denied);
     for _ in 0..40 {
@@ -76,39 +76,39 @@ async fn the_code_stays_the_same_however_often_it_fails() {
 }
 
 #[tokio::test]
-async fn an_old_value_outlives_throttling() {
-    an_old_value_outlives(Fault::Throttled).await;
+async fn old_values_survive_throttling() {
+    old_values_survive(Fault::Throttled).await;
 }
 
 #[tokio::test]
-async fn an_old_value_outlives_denied_access() {
-    an_old_value_outlives(Fault::Denied).await;
+async fn old_values_survive_denied_access() {
+    old_values_survive(Fault::Denied).await;
 }
 
 #[tokio::test]
-async fn an_old_value_outlives_a_key_that_cannot_decrypt() {
-    an_old_value_outlives(Fault::Undecryptable).await;
+async fn old_values_survive_a_disabled_kms_key() {
+    old_values_survive(Fault::Undecryptable).await;
 }
 
 #[tokio::test]
-async fn an_old_value_outlives_silence() {
-    an_old_value_outlives(Fault::Hang).await;
+async fn old_values_survive_a_hang() {
+    old_values_survive(Fault::Hang).await;
 }
 
 #[tokio::test]
-async fn an_old_value_outlives_an_outage() {
-    an_old_value_outlives(Fault::Down).await;
+async fn old_values_survive_an_outage() {
+    old_values_survive(Fault::Down).await;
 }
 
-async fn an_old_value_outlives(fault: Fault) {
-    let stage = Stage::with(&[("PARAMETER_TTL_SECONDS", "1")]).await;
+async fn old_values_survive(fault: Fault) {
+    let stage = Stage::with_variables(&[("PARAMETER_TTL_SECONDS", "1")]).await;
     let deliver = async || {
         let start = Instant::now();
         let event = stripe::new_event("charge.succeeded");
         stage.deliver(&event).await.expect_forwarded();
-        // Half a second for Parameter Store; the rest is for a busy machine.
+        // Half a second for Parameter Store; the rest allows for a busy machine.
         assert!(start.elapsed() < Duration::from_millis(2500), "{:?}", start.elapsed());
-        stage.amplitude.the(&event).api_key
+        stage.amplitude.accepted(&event).api_key
     };
     deliver().await;
     stage.store.fail(fault);
@@ -122,7 +122,7 @@ async fn an_old_value_outlives(fault: Fault) {
     let named = FAULTS.iter().find(|(listed, ..)| *listed == fault).unwrap().2;
     let line = stage.function.line_with(named).await;
     assert!(line.contains("\"WARN\"") && line.contains("the old parameters are used"), "{line}");
-    // For a pause nothing is asked for.
+    // During the pause, the function does not call.
     let calls = stage.store.calls();
     deliver().await;
     assert_eq!(stage.store.calls(), calls);
@@ -130,9 +130,9 @@ async fn an_old_value_outlives(fault: Fault) {
     eventually("a refresh that succeeds", async || (deliver().await == "the-new-key").then_some(())).await;
 }
 
-/// An early refresh must not turn a stranger's request into an outage, nor take the cached project away.
+/// An early refresh must neither turn an unauthenticated request into an outage nor drop the cached project.
 #[tokio::test]
-async fn a_wrong_signature_during_an_outage_is_refused_in_time() {
+async fn wrong_signature_in_an_outage_is_refused_in_time() {
     let stage = Stage::start().await;
     stage.deliver(&stripe::new_event("charge.succeeded")).await.expect_forwarded();
     stage.store.fail(Fault::Hang);

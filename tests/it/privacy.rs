@@ -1,9 +1,9 @@
-//! Nothing personal and no credential reaches Amplitude: every text that Stripe's API documents is either removed or kept
-//! for a reason.
+//! No personal data or credentials reach Amplitude: every text field that Stripe's API documents is either removed or
+//! kept for a stated reason.
 //!
-//! A new version of Stripe's library that has a new text fails here until somebody has decided about it: in
-//! `src/translate/redaction/table.rs` it goes, in `privacy/kept.rs` it stays. `make privacy` then renews the list of fields
-//! and `docs/privacy.md`.
+//! A new version of Stripe's library with a new text field fails here until somebody classifies the field: as removed
+//! in `src/translate/redaction/table.rs`, or as kept in `privacy/kept.rs`. Then `make privacy` updates the list of
+//! fields and `docs/privacy.md`.
 
 mod fields;
 mod kept;
@@ -25,21 +25,21 @@ use self::kept::KEPT;
 use self::page::{Counts, page};
 use crate::harness::program::installed;
 
-/// What reaches Amplitude of an object.
+/// The part of an object that reaches Amplitude.
 fn sent(object: Value) -> Value {
     let event = json!({"id": "evt_1", "object": "event", "type": "x.y", "created": 1, "data": {"object": object}});
     let body = VerifiedBody::trusted(event.to_string().into_bytes().into());
     let project = "demo".parse().unwrap();
     let settings = Settings::default();
     let context = Context { project: &project, source: None, settings: &settings, has_test_key: false, objects: None };
-    let nobody = Resolved { user: None, products: None };
-    let Ok(translation) = translate(Event::parse(&body).unwrap(), nobody, &context, &mut |_, _| {}) else {
+    let unresolved = Resolved { user: None, products: None };
+    let Ok(translation) = translate(Event::parse(&body).unwrap(), unresolved, &context, &mut |_, _| {}) else {
         panic!("no rate is needed")
     };
     serde_json::to_value(translation.event).unwrap()["event_properties"].take()
 }
 
-/// All texts of all objects that reach Amplitude, and all that do not.
+/// All text fields of all objects: those that reach Amplitude, and those that do not.
 fn texts() -> (Vec<Field>, Vec<Field>) {
     let of_kind = |(kind, fields): (&str, Vec<Field>)| {
         let object = example(kind, &fields);
@@ -60,7 +60,7 @@ fn is_for(rule: &Rule, field: &Field) -> bool {
 }
 
 #[test]
-fn every_text_of_every_object_is_removed_or_kept_for_a_reason() {
+fn every_text_field_is_removed_or_kept_for_a_reason() {
     let (kept, removed) = texts();
     assert!(kept.len() > 1000 && removed.len() > 1000, "{} are kept, {} removed", kept.len(), removed.len());
     let reasons = |field: &Field| KEPT.iter().flat_map(|(_, rules)| *rules).filter(|rule| is_for(rule, field)).count();
@@ -75,22 +75,22 @@ fn every_text_of_every_object_is_removed_or_kept_for_a_reason() {
 }
 
 #[test]
-fn no_reason_to_keep_a_field_is_left_without_one() {
+fn every_reason_to_keep_matches_a_field() {
     let (kept, _) = texts();
     for rule in KEPT.iter().flat_map(|(_, rules)| *rules) {
         let used: BTreeSet<_> = kept.iter().filter(|field| is_for(rule, field)).map(Field::place).collect();
         match rule.place {
-            Place::Any => assert!(!used.is_empty(), "{} is kept, and there is none", rule.name),
+            Place::Any => assert!(!used.is_empty(), "{} is kept but matches no field", rule.name),
             Place::Only(places) => {
                 assert_eq!(used, BTreeSet::from_iter(places.iter().copied()), "{} is kept", rule.name);
             }
-            Place::AnyBut(_) => panic!("{}: what stays is named", rule.name),
+            Place::AnyBut(_) => panic!("{}: kept fields must be named", rule.name),
         }
     }
 }
 
 #[test]
-fn every_rule_of_the_table_has_a_field_in_each_of_its_places() {
+fn every_removal_rule_matches_a_field() {
     let places = fields::places();
     let rules = credentials().chain(PERSONAL_DATA.iter().flat_map(|(_, rules)| *rules).copied());
     let unknown: Vec<_> = rules
@@ -106,25 +106,25 @@ fn every_rule_of_the_table_has_a_field_in_each_of_its_places() {
             unknown.into_iter().map(move |place| format!("{} in {place}", rule.name))
         })
         .collect();
-    assert!(unknown.is_empty(), "no object has these:\n{}", unknown.join("\n"));
+    assert!(unknown.is_empty(), "rules without a matching field:\n{}", unknown.join("\n"));
 }
 
 #[test]
-fn the_list_of_fields_is_that_of_the_library() {
+fn field_list_matches_the_library() {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/stripe_fields.py");
     let output = Command::new(installed("python")).arg(script).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let differs = String::from_utf8(output.stdout).unwrap() != fields::NEWEST;
-    assert!(!differs, "tests/data/stripe-fields/newest.txt is not of the installed library: make privacy");
+    assert!(!differs, "tests/data/stripe-fields/newest.txt does not match the installed library; run `make privacy`");
 }
 
 #[test]
-fn the_page_for_privacy_officers_is_that_of_the_table() {
+fn privacy_page_matches_the_table() {
     let (kept, removed) = texts();
     let page = page(&Counts { objects: objects().len(), sent: kept.len(), removed: removed.len() });
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/privacy.md");
     if std::env::var_os("RENEW_PRIVACY_PAGE").is_some() {
         std::fs::write(&path, &page).unwrap();
     }
-    assert!(std::fs::read_to_string(path).unwrap_or_default() == page, "docs/privacy.md is stale: make privacy");
+    assert!(std::fs::read_to_string(path).unwrap_or_default() == page, "docs/privacy.md is stale; run `make privacy`");
 }

@@ -1,4 +1,5 @@
-//! How projects are read from Parameter Store: what strangers can cause, new secrets, labels, and many parameters.
+//! How projects are read from Parameter Store: calls that unauthenticated requests can cause, new secrets, labels, and
+//! many parameters.
 
 use serde_json::json;
 use tokio::time::Instant;
@@ -9,7 +10,7 @@ use crate::harness::parameter_store::{Fault, ParameterStore};
 use crate::harness::{API_KEY, SECRET, SHOP, Stage, eventually, stripe};
 
 #[tokio::test]
-async fn a_project_is_read_once_in_its_time_to_live() {
+async fn project_is_read_once_per_time_to_live() {
     let stage = Stage::start().await;
     for _ in 0..5 {
         stage.deliver(&stripe::new_event("charge.succeeded")).await.expect_forwarded();
@@ -18,7 +19,7 @@ async fn a_project_is_read_once_in_its_time_to_live() {
 }
 
 #[tokio::test]
-async fn a_missing_or_malformed_signature_header_causes_no_call() {
+async fn bad_signature_header_causes_no_call() {
     let stage = Stage::start().await;
     let body = stripe::sample_bytes("charge.succeeded");
     stage.send(&Request::unsigned(SHOP, body.clone())).await.expect(400, "refused");
@@ -29,7 +30,7 @@ async fn a_missing_or_malformed_signature_header_causes_no_call() {
 }
 
 #[tokio::test]
-async fn an_unknown_project_is_looked_for_once() {
+async fn unknown_project_is_looked_up_once() {
     let stage = Stage::start().await;
     for _ in 0..5 {
         stage.deliver_to("elsewhere", SECRET, &stripe::new_event("charge.succeeded")).await.expect(404, "refused");
@@ -38,12 +39,16 @@ async fn an_unknown_project_is_looked_for_once() {
 }
 
 #[tokio::test]
-async fn strangers_cannot_make_the_function_call_parameter_store_without_bound() {
+async fn strangers_cause_a_bounded_number_of_calls() {
     let stage = Stage::start().await;
     stage.deliver(&stripe::new_event("charge.succeeded")).await.expect_forwarded();
     let start = Instant::now();
     let (mut unknown, mut exhausted) = (0, 0);
-    for number in 0..60 {
+    // Until the bucket is empty for a while, which takes more requests on a slow machine.
+    for number in 0..1000 {
+        if exhausted == 20 {
+            break;
+        }
         let request = Request::with_signature(&format!("stranger-{number}"), "t=1,v1=00", "{}");
         let answer = stage.send(&request).await;
         match answer.status {
@@ -54,26 +59,27 @@ async fn strangers_cannot_make_the_function_call_parameter_store_without_bound()
             }
         }
     }
-    // Twenty at once, of which the shop has taken one, and then two a second.
+    // Twenty at once, one of which the shop has used, and then two a second.
     let refilled = start.elapsed().as_secs_f64() * 2.0;
     assert!(unknown >= 19 && f64::from(unknown) <= 20.0 + refilled, "{unknown} after {:?}", start.elapsed());
-    assert!(exhausted > 0);
+    assert_eq!(exhausted, 20);
     assert_eq!(stage.store.calls(), 1 + usize::try_from(unknown).unwrap());
     stage.deliver(&stripe::new_event("charge.succeeded")).await.expect_forwarded();
 }
 
-/// The worst case: the warm-up has failed, and strangers have emptied the token bucket before the first delivery.
+/// The worst case: the warm-up has failed, and unauthenticated requests have emptied the token bucket before the first
+/// delivery.
 #[tokio::test]
-async fn strangers_cannot_keep_a_warm_project_out_of_a_cold_process() {
+async fn strangers_cannot_block_a_warm_project() {
     let store = ParameterStore::start_with_shop().await;
     store.fail(Fault::Down);
-    let stage = Stage::of(store, Amplitude::start().await, &[("WARM_PROJECTS", SHOP)]).await;
+    let stage = Stage::from_parts(store, Amplitude::start().await, &[("WARM_PROJECTS", SHOP)]).await;
     stage.function.line_with("warm-up failed").await;
     let stranger = async |number: usize| {
         let name = format!("stranger-{number}-{}", stripe::now());
         stage.send(&Request::with_signature(&name, "t=1,v1=00", "{}")).await.status
     };
-    // Parameter Store still fails, so that each of these takes a token and none is remembered as unknown.
+    // Parameter Store still fails, so each request takes a token and no project is remembered as unknown.
     for number in 0..30 {
         assert_eq!(stranger(number).await, 503);
     }
@@ -86,8 +92,8 @@ async fn strangers_cannot_keep_a_warm_project_out_of_a_cold_process() {
 }
 
 #[tokio::test]
-async fn whoever_can_sign_is_told_that_a_project_is_not_warm() {
-    let stage = Stage::with(&[("WARM_PROJECTS", "warm,other")]).await;
+async fn signed_answers_report_projects_that_are_not_warm() {
+    let stage = Stage::with_variables(&[("WARM_PROJECTS", "warm,other")]).await;
     stage.store.put_project("warm", "whsec_warm", API_KEY).await;
     let mut ignored = stripe::new_event("charge.succeeded");
     ignored["type"] = "customer.created".into();
@@ -105,12 +111,12 @@ async fn whoever_can_sign_is_told_that_a_project_is_not_warm() {
 }
 
 #[tokio::test]
-async fn a_new_secret_works_at_once_and_the_old_one_no_longer() {
+async fn new_secret_replaces_the_old_one_immediately() {
     let stage = Stage::start().await;
     stage.deliver(&stripe::new_event("charge.succeeded")).await.expect_forwarded();
     stage.store.put(&format!("{SHOP}/stripe-signing-secret"), "whsec_new").await;
     stage.deliver(&stripe::new_event("charge.succeeded")).await.expect_forwarded();
-    assert_eq!(stage.store.calls(), 1, "the old one is good until somebody asks");
+    assert_eq!(stage.store.calls(), 1, "the old secret is valid until a signature fails");
     stage.deliver_to(SHOP, "whsec_new", &stripe::new_event("charge.succeeded")).await.expect_forwarded();
     assert_eq!(stage.store.calls(), 2);
     let answer = stage.deliver(&stripe::new_event("charge.succeeded")).await;
@@ -119,7 +125,7 @@ async fn a_new_secret_works_at_once_and_the_old_one_no_longer() {
 
 /// While a secret is rolled, Stripe signs with both.
 #[tokio::test]
-async fn a_header_with_two_signatures_is_taken_with_either_secret() {
+async fn header_with_two_signatures_matches_either_secret() {
     let stage = Stage::start().await;
     stage.store.put_project("rolled", "whsec_new", API_KEY).await;
     for (project, secrets) in [SHOP, "rolled"].into_iter().flat_map(|project| {
@@ -131,11 +137,11 @@ async fn a_header_with_two_signatures_is_taken_with_either_secret() {
         let request = Request::with_signature(project, &format!("{one},{other},v0=00"), body);
         stage.send(&request).await.expect_forwarded();
     }
-    assert_eq!(stage.store.calls(), 2, "one for each project, and no early refresh");
+    assert_eq!(stage.store.calls(), 2, "one call per project and no early refresh");
 }
 
 #[tokio::test]
-async fn wrong_signatures_cause_one_early_refresh_in_ten_seconds() {
+async fn wrong_signatures_cause_one_refresh_in_ten_seconds() {
     let stage = Stage::start().await;
     stage.deliver(&stripe::new_event("charge.succeeded")).await.expect_forwarded();
     let start = Instant::now();
@@ -148,7 +154,7 @@ async fn wrong_signatures_cause_one_early_refresh_in_ten_seconds() {
 }
 
 #[tokio::test]
-async fn the_label_of_a_secret_is_put_on_its_events() {
+async fn secrets_label_is_put_on_its_events() {
     let stage = Stage::start().await;
     for (name, secret) in [("/eu", "whsec_eu"), ("/us", "whsec_us"), ("", "whsec_plain")] {
         stage.store.put(&format!("labelled/stripe-signing-secret{name}"), secret).await;
@@ -157,19 +163,19 @@ async fn the_label_of_a_secret_is_put_on_its_events() {
     for (secret, label) in [("whsec_us", Some("us")), ("whsec_eu", Some("eu")), ("whsec_plain", None)] {
         let event = stripe::new_event("charge.succeeded");
         stage.deliver_to("labelled", secret, &event).await.expect_forwarded();
-        let source = stage.amplitude.the(&event).event["event_properties"].get("stripe_source").cloned();
+        let source = stage.amplitude.accepted(&event).event["event_properties"].get("stripe_source").cloned();
         assert_eq!(source, label.map(Into::into), "{secret}");
     }
-    // Labels alone do, too.
+    // A project with labeled secrets only.
     stage.store.put("only-labels/stripe-signing-secret/eu", "whsec_eu").await;
     stage.store.put("only-labels/amplitude-api-key", API_KEY).await;
     let event = stripe::new_event("charge.succeeded");
     stage.deliver_to("only-labels", "whsec_eu", &event).await.expect_forwarded();
 }
 
-/// Parameter Store gives ten parameters a page.
+/// Parameter Store returns ten parameters per page.
 #[tokio::test]
-async fn a_project_may_have_more_parameters_than_a_page_of_parameter_store_holds() {
+async fn parameters_are_read_from_all_pages() {
     let stage = Stage::start().await;
     stage.store.put("many/amplitude-api-key", API_KEY).await;
     for number in 0..24 {
@@ -179,14 +185,14 @@ async fn a_project_may_have_more_parameters_than_a_page_of_parameter_store_holds
     for number in [0, 9, 10, 23] {
         let event = stripe::new_event("charge.succeeded");
         stage.deliver_to("many", &format!("whsec_of_account_{number}"), &event).await.expect_forwarded();
-        let kept = stage.amplitude.the(&event);
+        let kept = stage.amplitude.accepted(&event);
         assert_eq!(kept.event["event_properties"]["stripe_source"], format!("account-{number}"));
     }
     assert_eq!(stage.store.calls(), 3, "25 parameters are three pages");
 }
 
 #[tokio::test]
-async fn a_parameter_that_is_not_known_is_warned_about_by_name() {
+async fn unknown_parameter_is_named_in_a_warning() {
     let stage = Stage::start().await;
     stage.store.put(&format!("{SHOP}/amplitude-api-kee"), "hidden-value").await;
     stage.deliver(&stripe::new_event("charge.succeeded")).await.expect_forwarded();
@@ -196,8 +202,8 @@ async fn a_parameter_that_is_not_known_is_warned_about_by_name() {
 }
 
 #[tokio::test]
-async fn a_removed_project_is_unknown_after_the_time_to_live() {
-    let stage = Stage::with(&[("PARAMETER_TTL_SECONDS", "1")]).await;
+async fn removed_project_is_unknown_after_the_time_to_live() {
+    let stage = Stage::with_variables(&[("PARAMETER_TTL_SECONDS", "1")]).await;
     stage.deliver(&stripe::new_event("charge.succeeded")).await.expect_forwarded();
     stage.store.delete(&format!("{SHOP}/stripe-signing-secret")).await;
     stage.store.delete(&format!("{SHOP}/amplitude-api-key")).await;

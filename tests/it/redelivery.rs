@@ -1,4 +1,4 @@
-//! The redelivery queue: what is put into it, and what becomes of that.
+//! The redelivery queue: the messages in it, and their delivery.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -7,17 +7,17 @@ use amplitude_emulator::{Endpoint, Fault, FaultyAnswer};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::harness::amplitude::answer_with_json;
+use crate::harness::amplitude::json_answer;
 use crate::harness::lambda::Function;
 use crate::harness::parameter_store::{Fault as AwsFault, ParameterStore};
-use crate::harness::queue::{self, Handed, QueueStage};
-use crate::harness::{API_KEY, SECRET, SHOP, eventually, stripe};
+use crate::harness::queue::{self, ProcessedMessage, QueueStage};
+use crate::harness::{API_KEY, SECRET, SHOP, eventually, parameters_expire, stripe};
 
-/// How late an answer may be: 4.5 s, and a little for a busy machine.
-const LATEST_ANSWER: Duration = Duration::from_millis(4900);
+/// The time limit for an answer: 4.5 s, plus an allowance for a busy machine.
+const ANSWER_LIMIT: Duration = Duration::from_millis(4900);
 
 impl QueueStage {
-    /// Delivers new events to the shop while Amplitude is down, so that they are in the queue.
+    /// Delivers new events to the shop while Amplitude is down, so that they enter the queue.
     async fn deferred(&self, count: usize) -> Vec<Value> {
         self.stage.amplitude.fail(Fault::answer(429));
         let events: Vec<_> = (0..count).map(|_| stripe::new_event("payment_intent.succeeded")).collect();
@@ -28,12 +28,12 @@ impl QueueStage {
         events
     }
 
-    /// Hands over what is in the queue until nothing is left in it, and checks that all of it is done.
+    /// Processes batches until the queue is empty, and checks that none fails.
     async fn drain(&self) {
         loop {
-            let handed = self.poll().await;
-            assert!(handed.iter().all(|handed| !handed.failed), "{handed:?}\n{}", self.redelivery.output());
-            if handed.is_empty() {
+            let processed = self.poll().await;
+            assert!(processed.iter().all(|processed| !processed.failed), "{processed:?}\n{}", self.redelivery.output());
+            if processed.is_empty() {
                 assert_eq!(self.queue.len().await, 0);
                 return;
             }
@@ -42,13 +42,12 @@ impl QueueStage {
 
     async fn settings(&self, settings: Value) {
         self.stage.store.put(&format!("{SHOP}/settings"), &settings.to_string()).await;
-        // What is cached is older than a second then.
-        tokio::time::sleep(Duration::from_millis(1100)).await;
+        parameters_expire().await;
     }
 }
 
-fn failed(handed: &[Handed]) -> Vec<bool> {
-    handed.iter().map(|handed| handed.failed).collect()
+fn failed(processed: &[ProcessedMessage]) -> Vec<bool> {
+    processed.iter().map(|processed| processed.failed).collect()
 }
 
 /// The attributes of a message: names, and values with their types.
@@ -59,7 +58,7 @@ fn attributes(message: &Value) -> BTreeSet<(String, String, String)> {
 }
 
 #[tokio::test]
-async fn what_amplitude_does_not_take_is_deferred_in_time_and_arrives_once() {
+async fn failed_deliveries_are_deferred_and_arrive_once() {
     let setup = QueueStage::start().await;
     let QueueStage { stage, queue, redelivery } = &setup;
     stage.store.put_project("other", "whsec_other", "other-key").await;
@@ -70,19 +69,19 @@ async fn what_amplitude_does_not_take_is_deferred_in_time_and_arrives_once() {
         (Fault::Hang { milliseconds: 60_000, ingest: false }, "amplitude_timeout"),
         (Fault::InvalidApiKey, "amplitude_invalid_key"),
         (Fault::answer(429), "amplitude_throttled"),
-        // It is in Amplitude already, which nobody can know.
+        // It has already reached Amplitude, which nobody can know.
         (Fault::Hang { milliseconds: 60_000, ingest: true }, "amplitude_timeout"),
     ] {
         stage.amplitude.fail(fault);
         for (project, secret) in [(SHOP, SECRET), ("other", "whsec_other")] {
-            // Each by a process that has not met the outage yet.
-            stage.function.kill_and_start_again();
+            // Each by a process that has not seen the outage yet.
+            stage.function.kill_and_restart();
             let event = stripe::new_event("payment_intent.succeeded");
             let start = Instant::now();
             let answer = stage.deliver_to(project, secret, &event).await;
-            assert!(start.elapsed() < LATEST_ANSWER, "{:?}", start.elapsed());
+            assert!(start.elapsed() < ANSWER_LIMIT, "{:?}", start.elapsed());
             answer.expect_code(202, "deferred", code);
-            answer.expect_named("amplitude-api-key");
+            answer.expect_reason_contains("amplitude-api-key");
             let line = stage.function.line_of(&event, 1).await;
             assert_eq!((&line["deferred"], &line["level"]), (&json!(1), &json!("WARN")), "{line}");
             assert_eq!((&line["outcome"], &line["code"]), (&json!("deferred"), &json!(code)), "{line}");
@@ -92,16 +91,16 @@ async fn what_amplitude_does_not_take_is_deferred_in_time_and_arrives_once() {
     }
     stage.amplitude.recover();
     let in_between = stage.amplitude.events().len();
-    assert_eq!(in_between, 2, "those of the hang that ingests");
+    assert_eq!(in_between, 2, "those that were ingested before the hang");
     assert_eq!(queue.len().await, 12);
 
-    let handed = setup.poll().await;
-    assert_eq!(handed.len(), 10);
-    assert_eq!(stage.amplitude.batch_requests(), 2, "one for each project");
+    let processed = setup.poll().await;
+    assert_eq!(processed.len(), 10);
+    assert_eq!(stage.amplitude.batch_requests(), 2, "one per project");
     setup.drain().await;
     assert_eq!(stage.amplitude.batch_requests(), 4);
     for (event, project) in &events {
-        let kept = stage.amplitude.the(event);
+        let kept = stage.amplitude.accepted(event);
         assert_eq!(kept.api_key, if *project == SHOP { API_KEY } else { "other-key" });
         let line = redelivery.line_of(event, 1).await;
         assert_eq!((&line["outcome"], &line["project"]), (&json!("forwarded"), &json!(project)));
@@ -112,17 +111,17 @@ async fn what_amplitude_does_not_take_is_deferred_in_time_and_arrives_once() {
 }
 
 #[tokio::test]
-async fn a_message_is_the_signed_body_with_whose_it_is_when_it_came_and_why() {
+async fn message_has_the_signed_body_and_attributes() {
     let setup = QueueStage::start().await;
     setup.stage.store.put(&format!("{SHOP}/stripe-signing-secret/germany"), "whsec_germany").await;
     setup.stage.amplitude.fail(Fault::answer(503));
-    // As Stripe writes it: with line feeds, and characters of several bytes.
+    // As Stripe writes it: with line feeds, and with characters of several bytes.
     let mut event = stripe::new_event("payment_intent.succeeded");
     event["data"]["object"]["description"] = "Schnürsenkel 👟".into();
     let body = serde_json::to_string_pretty(&event).unwrap();
     for (secret, source) in [(SECRET, None), ("whsec_germany", Some("germany"))] {
-        // A process that has not met the outage yet.
-        setup.stage.function.kill_and_start_again();
+        // A process that has not seen the outage yet.
+        setup.stage.function.kill_and_restart();
         let before = stripe::now();
         let request = crate::harness::gateway::Request::signed(SHOP, secret, body.clone());
         let answer = setup.stage.send(&request).await;
@@ -148,13 +147,13 @@ async fn a_message_is_the_signed_body_with_whose_it_is_when_it_came_and_why() {
         setup.drain().await;
         setup.stage.amplitude.fail(Fault::answer(503));
     }
-    let kept = setup.stage.amplitude.the(&event);
+    let kept = setup.stage.amplitude.accepted(&event);
     assert_eq!(kept.event["event_properties"]["description"], "Schnürsenkel 👟");
 }
 
 #[tokio::test]
-async fn with_delivery_by_queue_every_selected_event_goes_there_first() {
-    let setup = QueueStage::with(100, &[("DELIVERY", "queue")], &[]).await;
+async fn queue_delivery_queues_every_selected_event() {
+    let setup = QueueStage::with_variables(100, &[("DELIVERY", "queue")], &[]).await;
     let stage = &setup.stage;
     stage.store.put(&format!("{SHOP}/stripe-signing-secret/germany"), "whsec_germany").await;
     let event = stripe::new_event("payment_intent.succeeded");
@@ -164,7 +163,7 @@ async fn with_delivery_by_queue_every_selected_event_goes_there_first() {
     assert_eq!((&line["outcome"], &line["code"]), (&json!("queued"), &json!("delivery_queue")), "{line}");
     assert_eq!((&line["queued"], line.get("deferred"), &line["level"]), (&json!(1), None, &json!("INFO")), "{line}");
     assert_eq!(stage.amplitude.requests(), 0);
-    // What nobody wants is not put into it.
+    // Events that the project does not select do not enter the queue.
     let mut unsupported = stripe::new_event("charge.succeeded");
     unsupported["type"] = "customer.created".into();
     stage.deliver(&unsupported).await.expect_code(200, "ignored", "type_not_selected");
@@ -173,23 +172,23 @@ async fn with_delivery_by_queue_every_selected_event_goes_there_first() {
     assert_eq!(message["MessageAttributes"]["code"]["StringValue"], "delivery_queue");
     setup.queue.make_visible(&messages).await;
     setup.drain().await;
-    assert_eq!(stage.amplitude.the(&event).event["event_properties"]["stripe_source"], "germany");
+    assert_eq!(stage.amplitude.accepted(&event).event["event_properties"]["stripe_source"], "germany");
 
-    // Where the queue cannot take it, it is delivered directly.
+    // If the queue cannot take the event, it is delivered directly.
     for fault in [AwsFault::Throttled, AwsFault::Denied, AwsFault::Undecryptable, AwsFault::Down, AwsFault::Hang] {
         setup.queue.fail(fault);
         let event = stripe::new_event("payment_intent.succeeded");
         let start = Instant::now();
         stage.deliver(&event).await.expect_forwarded();
-        assert!(start.elapsed() < LATEST_ANSWER, "{fault:?}: {:?}", start.elapsed());
-        assert_eq!(stage.amplitude.the(&event).endpoint, Endpoint::HttpV2);
+        assert!(start.elapsed() < ANSWER_LIMIT, "{fault:?}: {:?}", start.elapsed());
+        assert_eq!(stage.amplitude.accepted(&event).endpoint, Endpoint::HttpV2);
     }
     setup.queue.recover();
     assert_eq!(setup.queue.len().await, 0);
 }
 
 #[tokio::test]
-async fn where_the_queue_is_down_too_stripe_delivers_again() {
+async fn failing_queue_leaves_the_retry_to_stripe() {
     let setup = QueueStage::start().await;
     let stage = &setup.stage;
     for (fault, named) in [
@@ -208,26 +207,26 @@ async fn where_the_queue_is_down_too_stripe_delivers_again() {
             let event = stripe::new_event("payment_intent.succeeded");
             let start = Instant::now();
             let answer = stage.deliver(&event).await;
-            assert!(start.elapsed() < LATEST_ANSWER, "{fault:?}: {:?}", start.elapsed());
+            assert!(start.elapsed() < ANSWER_LIMIT, "{fault:?}: {:?}", start.elapsed());
             answer.expect_code(502, "failed", code);
-            answer.expect_named("; and the redelivery queue could not take the event: ");
-            answer.expect_named(named);
+            answer.expect_reason_contains("; and the redelivery queue could not take the event: ");
+            answer.expect_reason_contains(named);
             assert!(!answer.body.to_string().contains("arn:"), "{}", answer.body);
             setup.queue.recover();
             stage.amplitude.recover();
-            // One that did not meet the outage.
-            stage.function.kill_and_start_again();
+            // A process that has not seen the outage.
+            stage.function.kill_and_restart();
             stage.deliver(&event).await.expect_forwarded();
-            stage.amplitude.the(&event);
+            stage.amplitude.accepted(&event);
         }
     }
     assert!(!stage.function.output().contains("arn:"));
     assert_eq!(setup.queue.len().await, 0);
 }
 
-/// A call that failed in passing is made again within the second that is kept for it.
+/// A call that fails temporarily is retried within the second reserved for it.
 #[tokio::test]
-async fn a_queue_that_throttles_in_passing_takes_the_event() {
+async fn briefly_throttled_queue_takes_the_event() {
     let setup = QueueStage::start().await;
     setup.stage.amplitude.fail(Fault::answer(429));
     for fault in [AwsFault::Throttled, AwsFault::Down] {
@@ -240,7 +239,7 @@ async fn a_queue_that_throttles_in_passing_takes_the_event() {
 }
 
 #[tokio::test]
-async fn an_event_that_is_larger_than_a_message_waits_at_stripe() {
+async fn oversized_event_is_left_to_stripes_retry() {
     let setup = QueueStage::start().await;
     let stage = &setup.stage;
     let sized = |size: usize| {
@@ -256,20 +255,20 @@ async fn an_event_that_is_larger_than_a_message_waits_at_stripe() {
     stage.deliver(&fits).await.expect(202, "deferred");
     let answer = stage.deliver(&too_large).await;
     answer.expect_code(502, "failed", "amplitude_throttled");
-    answer.expect_named("larger than a message of SQS (1 MiB)");
+    answer.expect_reason_contains("larger than a message of SQS (1 MiB)");
     stage.amplitude.recover();
     setup.drain().await;
-    stage.amplitude.the(&fits);
+    stage.amplitude.accepted(&fits);
     stage.deliver(&too_large).await.expect_forwarded();
-    stage.amplitude.the(&too_large);
+    stage.amplitude.accepted(&too_large);
 }
 
 #[tokio::test]
-async fn parameters_that_cannot_be_used_lose_nothing() {
+async fn unusable_parameters_lose_no_event() {
     let setup = QueueStage::start().await;
     let stage = &setup.stage;
     let rates = |rates: Value| json!({"preferred_currency": {"code": "EUR", "rates": rates}});
-    for (broken, code, named, mended) in [
+    for (broken, code, named, fixed) in [
         (json!({"refunds": "wrong"}), "settings_invalid", "`refunds`", json!({})),
         // The sample is in US dollars.
         (rates(json!({"GBP": "1.17"})), "missing_rate", "from USD to EUR", rates(json!({"USD": "0.5"}))),
@@ -278,46 +277,46 @@ async fn parameters_that_cannot_be_used_lose_nothing() {
         let event = stripe::new_event("payment_intent.succeeded");
         let answer = stage.deliver(&event).await;
         answer.expect_code(202, "deferred", code);
-        answer.expect_named(named);
-        let handed = setup.poll().await;
-        assert_eq!(failed(&handed), [true]);
+        answer.expect_reason_contains(named);
+        let processed = setup.poll().await;
+        assert_eq!(failed(&processed), [true]);
         let line = setup.redelivery.line_of(&event, 1).await;
         assert_eq!((&line["outcome"], &line["failed"], &line["code"]), (&json!("failed"), &json!(1), &json!(code)));
         assert!(line["reason"].as_str().unwrap().contains(named), "{line}");
-        setup.settings(mended).await;
-        setup.wait_for(&handed).await;
+        setup.settings(fixed).await;
+        setup.make_failed_visible(&processed).await;
         setup.drain().await;
-        stage.amplitude.the(&event);
+        stage.amplitude.accepted(&event);
     }
-    // A key that is missing.
+    // A missing key.
     let event = stripe::new_event("payment_intent.succeeded");
     stage.store.delete(&format!("{SHOP}/amplitude-api-key")).await;
     setup.settings(json!({})).await;
     let answer = stage.deliver(&event).await;
     answer.expect_code(202, "deferred", "parameter_missing");
-    answer.expect_named("/amplitude-api-key");
+    answer.expect_reason_contains("/amplitude-api-key");
     stage.store.put(&format!("{SHOP}/amplitude-api-key"), "the-new-key").await;
-    tokio::time::sleep(Duration::from_millis(1100)).await;
+    parameters_expire().await;
     setup.drain().await;
-    assert_eq!(stage.amplitude.the(&event).api_key, "the-new-key");
+    assert_eq!(stage.amplitude.accepted(&event).api_key, "the-new-key");
 }
 
 #[tokio::test]
-async fn an_event_that_amplitude_refuses_alone_is_a_dead_letter_and_the_others_arrive() {
+async fn rejected_event_becomes_a_dead_letter() {
     let setup = QueueStage::start().await;
     let events = setup.deferred(5).await;
     let refuse = |positions: &[usize]| {
         let body = json!({"code": 400, "error": "hidden", "events_with_invalid_fields": {"hidden": positions}});
-        setup.stage.amplitude.order(answer_with_json(400, body), 1);
+        setup.stage.amplitude.inject(json_answer(400, body), 1);
     };
-    // All five, the rest, and the refused one alone.
+    // All five, the other four, and the rejected one alone.
     refuse(&[2]);
-    setup.stage.amplitude.order(Fault::Delay { milliseconds: 1 }, 1);
+    setup.stage.amplitude.inject(Fault::Delay { milliseconds: 1 }, 1);
     refuse(&[0]);
-    let handed = setup.poll().await;
-    assert_eq!(failed(&handed), [false; 5]);
+    let processed = setup.poll().await;
+    assert_eq!(failed(&processed), [false; 5]);
     assert_eq!(setup.stage.amplitude.batch_requests(), 3);
-    let refused = handed[2].message["Body"].as_str().unwrap().to_owned();
+    let refused = processed[2].message["Body"].as_str().unwrap().to_owned();
     assert_eq!(setup.queue.len().await, 0);
     let letters = setup.queue.take_dead_letters().await;
     let [letter] = &letters[..] else { panic!("{letters:?}") };
@@ -333,105 +332,105 @@ async fn an_event_that_amplitude_refuses_alone_is_a_dead_letter_and_the_others_a
     assert_eq!(line["amplitude_code"], 400);
     assert!(!setup.redelivery.output().contains("hidden"));
     assert_eq!(setup.stage.amplitude.events().len(), 4);
-    // The operator fixes whatever it was, and sends it again.
+    // The operator fixes the cause and sends it again.
     setup.queue.redrive(letter).await;
     setup.drain().await;
     for event in &events {
-        setup.stage.amplitude.the(event);
+        setup.stage.amplitude.accepted(event);
     }
 }
 
-/// Neither an outage nor the page of a proxy says anything about an event, however often.
+/// Neither an outage nor a proxy's error page says anything about an event, however often it occurs.
 #[tokio::test]
-async fn only_amplitudes_own_answer_makes_a_dead_letter() {
+async fn only_amplitudes_own_rejection_makes_a_dead_letter() {
     let setup = QueueStage::start().await;
     let events = setup.deferred(1).await;
     let page = |status| Fault::Answer(FaultyAnswer { status, text: Some("<html>".to_owned()), ..Default::default() });
     for fault in [Fault::answer(503), Fault::answer(503), page(400), page(403), page(413), Fault::answer(429)] {
         setup.stage.amplitude.fail(fault.clone());
-        let handed = setup.poll().await;
-        assert_eq!(failed(&handed), [true], "{fault:?}");
-        setup.wait_for(&handed).await;
+        let processed = setup.poll().await;
+        assert_eq!(failed(&processed), [true], "{fault:?}");
+        setup.make_failed_visible(&processed).await;
     }
     assert!(setup.queue.take_dead_letters().await.is_empty());
     setup.stage.amplitude.recover();
     setup.drain().await;
-    setup.stage.amplitude.the(&events[0]);
+    setup.stage.amplitude.accepted(&events[0]);
 }
 
 #[tokio::test]
-async fn throttled_events_wait_and_the_rest_arrives() {
+async fn throttled_events_wait_while_others_arrive() {
     let setup = QueueStage::start().await;
     let events = setup.deferred(4).await;
     let body = json!({"code": 429, "error": "hidden", "throttled_events": [1, 2]});
-    setup.stage.amplitude.order(answer_with_json(429, body), 1);
-    let handed = setup.poll().await;
-    assert_eq!(failed(&handed), [false, true, true, false]);
+    setup.stage.amplitude.inject(json_answer(429, body), 1);
+    let processed = setup.poll().await;
+    assert_eq!(failed(&processed), [false, true, true, false]);
     assert_eq!(setup.stage.amplitude.events().len(), 2);
-    let delays: Vec<_> = handed.iter().map(|handed| handed.delay.is_some()).collect();
+    let delays: Vec<_> = processed.iter().map(|processed| processed.delay.is_some()).collect();
     assert_eq!(delays, [false, true, true, false]);
-    setup.wait_for(&handed).await;
+    setup.make_failed_visible(&processed).await;
     setup.drain().await;
     for event in &events {
-        setup.stage.amplitude.the(event);
+        setup.stage.amplitude.accepted(event);
     }
 }
 
 #[tokio::test]
-async fn a_message_waits_twice_as_long_each_time_up_to_an_hour() {
+async fn delays_double_up_to_an_hour() {
     let setup = QueueStage::start().await;
     let events = setup.deferred(1).await;
     setup.stage.amplitude.fail(Fault::answer(429));
     for (count, longest) in (1..).zip([30, 60, 120, 240, 480, 960, 1920, 3600, 3600, 3600]) {
-        let handed = setup.poll().await;
-        assert_eq!(failed(&handed), [true]);
-        let delay = handed[0].delay.expect("the message waits");
+        let processed = setup.poll().await;
+        assert_eq!(failed(&processed), [true]);
+        let delay = processed[0].delay.expect("the message waits");
         assert!((longest * 3 / 4..=longest).contains(&delay), "{count}: {delay} s");
         assert_eq!(setup.redelivery.line_of(&events[0], count).await["receive_count"], count);
-        // Not before its time.
+        // It stays invisible until then.
         assert!(setup.poll().await.is_empty());
-        setup.wait_for(&handed).await;
+        setup.make_failed_visible(&processed).await;
     }
     setup.stage.amplitude.recover();
     setup.drain().await;
-    setup.stage.amplitude.the(&events[0]);
+    setup.stage.amplitude.accepted(&events[0]);
 }
 
 #[tokio::test]
-async fn a_delay_that_cannot_be_set_is_logged_and_the_message_waits_as_long_as_the_queue_says() {
+async fn failure_to_set_a_delay_is_logged() {
     let setup = QueueStage::start().await;
     let events = setup.deferred(1).await;
     setup.stage.amplitude.fail(Fault::answer(429));
     setup.queue.fail(AwsFault::Denied);
-    let handed = setup.poll().await;
-    assert_eq!((failed(&handed), handed[0].delay), (vec![true], None));
+    let processed = setup.poll().await;
+    assert_eq!((failed(&processed), processed[0].delay), (vec![true], None));
     let line = setup.redelivery.line_with("could not be delayed").await;
     assert!(line.contains("sqs:ChangeMessageVisibility") && !line.contains("arn:"), "{line}");
     setup.queue.recover();
     setup.stage.amplitude.recover();
-    setup.wait_for(&handed).await;
+    setup.make_failed_visible(&processed).await;
     setup.drain().await;
-    setup.stage.amplitude.the(&events[0]);
+    setup.stage.amplitude.accepted(&events[0]);
 }
 
 #[tokio::test]
-async fn a_message_of_somebody_else_stays_until_the_queue_moves_it() {
-    let setup = QueueStage::with(2, &[], &[]).await;
+async fn foreign_message_stays_until_the_queue_moves_it() {
+    let setup = QueueStage::with_variables(2, &[], &[]).await;
     setup.queue.put("{\"hello\": 1}", &[]).await;
     setup.queue.put("{\"hello\": 2}", &[("project", "no such name!")]).await;
     let events = setup.deferred(1).await;
     for _ in 0..2 {
-        let handed = setup.poll().await;
-        setup.wait_for(&handed).await;
+        let processed = setup.poll().await;
+        setup.make_failed_visible(&processed).await;
     }
-    setup.stage.amplitude.the(&events[0]);
+    setup.stage.amplitude.accepted(&events[0]);
     assert_eq!(setup.redelivery.output().matches(r#""code":"foreign_message""#).count(), 4);
     setup.drain().await;
     assert_eq!(setup.queue.take_dead_letters().await.len(), 2);
 }
 
 #[tokio::test]
-async fn what_is_no_event_is_a_dead_letter_at_once() {
+async fn invalid_event_becomes_a_dead_letter_immediately() {
     let setup = QueueStage::start().await;
     let bodies = [("no JSON", "malformed_json"), ("{\"object\": \"charge\"}", "bare_object")];
     for (body, _) in bodies {
@@ -450,7 +449,7 @@ async fn what_is_no_event_is_a_dead_letter_at_once() {
 }
 
 #[tokio::test]
-async fn what_is_no_batch_is_an_error_that_tells_nothing_of_it() {
+async fn invalid_batch_fails_without_details() {
     let redelivery = Function::start_redelivery(&[("RUST_LOG", "trace")]).await;
     for payload in [
         json!(null),
@@ -464,13 +463,13 @@ async fn what_is_no_batch_is_an_error_that_tells_nothing_of_it() {
     }
     let message = json!({"messageId": "a", "receiptHandle": "receipt", "body": "guest@example.com"});
     let answer = redelivery.invoke(&json!({"Records": [message]})).await.unwrap();
-    assert_eq!(answer["batchItemFailures"], json!([{"itemIdentifier": "a"}]), "it serves on");
+    assert_eq!(answer["batchItemFailures"], json!([{"itemIdentifier": "a"}]), "it stays available");
     let output = redelivery.output();
     assert!(output.contains("invalid SQS event") && !output.contains("guest"), "{output}");
 }
 
 #[tokio::test]
-async fn a_message_that_is_handed_out_twice_counts_once() {
+async fn repeated_message_counts_once() {
     let setup = QueueStage::start().await;
     let events = setup.deferred(3).await;
     let messages = setup.queue.receive().await;
@@ -479,17 +478,17 @@ async fn a_message_that_is_handed_out_twice_counts_once() {
         let answer = setup.redelivery.invoke(&queue::invocation(batch)).await.unwrap();
         assert_eq!(answer, json!({"batchItemFailures": []}));
     }
-    // And Stripe delivers one of them again.
+    // Stripe also delivers one of them again.
     setup.stage.deliver(&events[0]).await.expect_forwarded();
     for event in &events {
-        setup.stage.amplitude.the(event);
+        setup.stage.amplitude.accepted(event);
     }
     assert_eq!(setup.stage.amplitude.events().len(), 3);
 }
 
 /// The user of a payment becomes known after its refund, or before.
 #[tokio::test]
-async fn out_of_order_a_refund_still_falls_to_the_payer() {
+async fn refund_before_payment_is_attributed_to_the_payer() {
     for payment_first in [true, false] {
         let setup = QueueStage::start().await;
         let payment = stripe::new_event("payment_intent.succeeded");
@@ -504,23 +503,23 @@ async fn out_of_order_a_refund_still_falls_to_the_payer() {
         setup.stage.amplitude.recover();
         setup.stage.deliver(direct).await.expect_forwarded();
         setup.drain().await;
-        assert_eq!(setup.stage.amplitude.the(&refund).attributed_user_id.as_deref(), Some("user_42"));
-        assert_eq!(setup.stage.amplitude.the(&payment).event["time"], payment["created"].as_u64().unwrap() * 1000);
+        assert_eq!(setup.stage.amplitude.accepted(&refund).attributed_user_id.as_deref(), Some("user_42"));
+        assert_eq!(setup.stage.amplitude.accepted(&payment).event["time"], payment["created"].as_u64().unwrap() * 1000);
     }
 }
 
 #[tokio::test]
-async fn a_function_that_is_killed_in_the_middle_of_a_request_loses_nothing() {
+async fn killed_function_loses_no_event() {
     for ingest in [false, true] {
         let setup = QueueStage::start().await;
         let events = setup.deferred(4).await;
-        setup.stage.amplitude.order(Fault::Hang { milliseconds: 60_000, ingest }, 1);
+        setup.stage.amplitude.inject(Fault::Hang { milliseconds: 60_000, ingest }, 1);
         let messages = setup.queue.receive().await;
         let before = setup.stage.amplitude.requests();
         let invocation = queue::invocation(&messages);
         let killed = async {
             eventually("a request", async || (setup.stage.amplitude.requests() > before).then_some(())).await;
-            setup.redelivery.kill_and_start_again();
+            setup.redelivery.kill_and_restart();
         };
         tokio::select! {
             answer = setup.redelivery.invoke(&invocation) => panic!("{answer:?}"),
@@ -530,39 +529,39 @@ async fn a_function_that_is_killed_in_the_middle_of_a_request_loses_nothing() {
         setup.queue.make_visible(&messages).await;
         setup.drain().await;
         for event in &events {
-            setup.stage.amplitude.the(event);
+            setup.stage.amplitude.accepted(event);
         }
     }
 }
 
 #[tokio::test]
-async fn without_parameter_store_messages_wait() {
+async fn messages_wait_while_parameter_store_fails() {
     let setup = QueueStage::start().await;
     let events = setup.deferred(2).await;
     setup.stage.store.fail(AwsFault::Down);
-    let handed = setup.poll().await;
-    assert_eq!(failed(&handed), [true, true]);
+    let processed = setup.poll().await;
+    assert_eq!(failed(&processed), [true, true]);
     for event in &events {
         assert_eq!(setup.redelivery.line_of(event, 1).await["code"], "parameter_store_unavailable");
     }
     setup.stage.store.recover();
-    setup.wait_for(&handed).await;
+    setup.make_failed_visible(&processed).await;
     setup.drain().await;
     for event in &events {
-        setup.stage.amplitude.the(event);
+        setup.stage.amplitude.accepted(event);
     }
 }
 
 #[tokio::test]
-async fn without_a_dead_letter_queue_of_its_own_the_queue_moves_what_is_refused() {
-    let setup = QueueStage::with(4, &[], &[("DEAD_LETTER_QUEUE_URL", "")]).await;
+async fn queue_moves_rejected_messages_without_dead_letter_url() {
+    let setup = QueueStage::with_variables(4, &[], &[("DEAD_LETTER_QUEUE_URL", "")]).await;
     let events = setup.deferred(1).await;
     setup.stage.amplitude.fail(Fault::answer(400));
     for receive_count in 1..=4 {
-        let handed = setup.poll().await;
-        assert_eq!(failed(&handed), [true], "{receive_count}");
-        assert!(handed[0].delay.is_some());
-        setup.wait_for(&handed).await;
+        let processed = setup.poll().await;
+        assert_eq!(failed(&processed), [true], "{receive_count}");
+        assert!(processed[0].delay.is_some());
+        setup.make_failed_visible(&processed).await;
     }
     assert!(setup.poll().await.is_empty());
     let letters = setup.queue.take_dead_letters().await;
@@ -571,13 +570,13 @@ async fn without_a_dead_letter_queue_of_its_own_the_queue_moves_what_is_refused(
 }
 
 #[tokio::test]
-async fn each_message_has_a_line_with_its_metrics() {
+async fn every_message_has_a_log_line_with_metrics() {
     let setup = QueueStage::start().await;
     let events = setup.deferred(3).await;
     let body = json!({"code": 429, "error": "hidden", "throttled_events": [2]});
-    setup.stage.amplitude.order(answer_with_json(429, body), 1);
-    let handed = setup.poll().await;
-    setup.wait_for(&handed).await;
+    setup.stage.amplitude.inject(json_answer(429, body), 1);
+    let processed = setup.poll().await;
+    setup.make_failed_visible(&processed).await;
     setup.drain().await;
     let lines = setup.redelivery.request_lines(4).await;
     assert_eq!(lines.len(), 4);
@@ -603,7 +602,7 @@ async fn each_message_has_a_line_with_its_metrics() {
         }
         assert!(line["function"].as_str().unwrap().starts_with("function-"));
     }
-    // The time of a request counts once, and so does a start.
+    // The duration of a request counts once, and so does a start.
     for (name, count) in [("amplitude_milliseconds", 2), ("cold_start", 1)] {
         assert_eq!(lines.iter().filter(|line| line.get(name).is_some()).count(), count, "{name}");
     }
@@ -612,25 +611,25 @@ async fn each_message_has_a_line_with_its_metrics() {
     }
 }
 
-/// An event that came in time is not too old because it waited.
+/// An event that arrived in time does not become too old by waiting.
 #[tokio::test]
-async fn an_event_is_as_old_as_it_was_when_it_came() {
+async fn age_of_an_event_is_measured_at_receipt() {
     let store = ParameterStore::start_with_shop().await;
     store.put(&format!("{SHOP}/settings"), r#"{"max_age_days": 1}"#).await;
-    let setup = QueueStage::of(store, 100, &[], &[]).await;
+    let setup = QueueStage::with_store(store, 100, &[], &[]).await;
     let mut event = stripe::new_event("charge.succeeded");
     event["created"] = (stripe::now() - 3 * 86_400).into();
     let received = (stripe::now() - 3 * 86_400 + 60).to_string();
     setup.queue.put(&event.to_string(), &[("project", SHOP), ("received", &received)]).await;
     setup.drain().await;
-    setup.stage.amplitude.the(&event);
+    setup.stage.amplitude.accepted(&event);
 }
 
-/// Amplitude may have it, and would not drop it any more.
+/// Amplitude may already have the event, and would no longer drop the repeat.
 #[tokio::test]
-async fn an_event_that_comes_too_late_is_a_dead_letter_until_it_is_looked_up() {
+async fn late_event_is_a_dead_letter_until_looked_up() {
     for delivery in ["direct", "queue"] {
-        let setup = QueueStage::with(100, &[("DELIVERY", delivery)], &[]).await;
+        let setup = QueueStage::with_variables(100, &[("DELIVERY", delivery)], &[]).await;
         let mut event = stripe::new_event("charge.succeeded");
         event["created"] = (stripe::now() - 8 * 86_400).into();
         setup.stage.deliver(&event).await.expect_code(202, "deferred", "needs_lookup");
@@ -647,24 +646,24 @@ async fn an_event_that_comes_too_late_is_a_dead_letter_until_it_is_looked_up() {
             json!({"DataType": "Number", "StringValue": stripe::now().to_string()});
         setup.queue.redrive(&looked_up).await;
         setup.drain().await;
-        setup.stage.amplitude.the(&event);
+        setup.stage.amplitude.accepted(&event);
     }
 }
 
-/// SQS does not say which message of a batch ended the process.
+/// SQS does not report which message of a batch ended the process.
 #[tokio::test]
-async fn messages_that_were_handed_out_before_come_after_the_new_ones() {
+async fn new_messages_precede_repeated_ones() {
     let setup = QueueStage::start().await;
     setup.deferred(3).await;
     setup.stage.amplitude.fail(Fault::answer(429));
-    let handed = setup.poll().await;
-    assert_eq!(failed(&handed), [true; 3]);
-    setup.wait_for(&handed).await;
+    let processed = setup.poll().await;
+    assert_eq!(failed(&processed), [true; 3]);
+    setup.make_failed_visible(&processed).await;
     let new = setup.deferred(2).await;
     let before = setup.stage.amplitude.batch_requests();
-    let handed = setup.poll().await;
-    assert_eq!(failed(&handed), [false; 5]);
-    assert_eq!(setup.stage.amplitude.batch_requests() - before, 4, "the new ones together, the others one by one");
+    let processed = setup.poll().await;
+    assert_eq!(failed(&processed), [false; 5]);
+    assert_eq!(setup.stage.amplitude.batch_requests() - before, 4, "the new messages together, the others one by one");
     let stored = setup.stage.amplitude.events();
     let first: BTreeSet<_> =
         stored.iter().take(2).map(|event| event.event["insert_id"].as_str().unwrap().to_owned()).collect();

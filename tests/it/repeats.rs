@@ -1,11 +1,11 @@
-//! Events that come more than once, and objects that name no user.
+//! Repeated events, and objects that name no user.
 
 use serde_json::{Value, json};
 
 use crate::harness::{API_KEY, SECRET, SHOP, Stage, stripe};
 
 #[tokio::test]
-async fn a_repeat_is_kept_once_and_answered_with_success_and_a_warning() {
+async fn repeat_counts_once_with_200_and_a_warning() {
     let stage = Stage::start().await;
     let event = stripe::new_event("payment_intent.succeeded");
     for (delivery, ingested, level) in [(1, 1, "INFO"), (2, 0, "WARN"), (3, 0, "WARN")] {
@@ -14,11 +14,11 @@ async fn a_repeat_is_kept_once_and_answered_with_success_and_a_warning() {
         assert_eq!((&line["events_ingested"], &line["level"]), (&json!(ingested), &json!(level)), "{line}");
         assert_eq!(line.get("not_ingested"), (ingested == 0).then_some(&json!(1)), "{line}");
     }
-    stage.amplitude.the(&event);
+    stage.amplitude.accepted(&event);
 }
 
 #[tokio::test]
-async fn a_repeat_is_kept_once_also_when_its_user_changed_in_between() {
+async fn repeat_with_another_user_counts_once() {
     let stage = Stage::start().await;
     for event_type in stripe_amplitude::stripe::event_types::TYPES {
         let first = stripe::sample(event_type);
@@ -28,12 +28,12 @@ async fn a_repeat_is_kept_once_also_when_its_user_changed_in_between() {
         later["data"]["object"]["receipt_email"] = json!("another@example.com");
         stage.deliver(&first).await.expect_forwarded();
         stage.deliver(&later).await.expect_forwarded();
-        let kept = stage.amplitude.the(&first);
+        let kept = stage.amplitude.accepted(&first);
         assert_ne!(kept.event.get("user_id"), Some(&json!("another-user")), "{event_type}");
     }
 }
 
-/// Stripe's clock has seconds: of two events in the same second on the same device neither may be taken for the other.
+/// Stripe's clock counts seconds. Two events in the same second on the same device must not be mistaken for each other.
 #[tokio::test]
 async fn events_of_the_same_second_and_device_are_all_kept() {
     let stage = Stage::start().await;
@@ -45,7 +45,7 @@ async fn events_of_the_same_second_and_device_are_all_kept() {
 }
 
 #[tokio::test]
-async fn a_refund_that_names_no_user_is_attributed_to_the_payer() {
+async fn refund_without_user_is_attributed_to_the_payer() {
     let stage = Stage::start().await;
     let payment = stripe::new_event("payment_intent.succeeded");
     stage.deliver(&payment).await.expect_forwarded();
@@ -59,19 +59,20 @@ async fn a_refund_that_names_no_user_is_attributed_to_the_payer() {
     let answer = stage.deliver(&refund).await;
     answer.expect_forwarded();
     assert_eq!(answer.body["user_id_from"], Value::Null);
-    let kept = stage.amplitude.the(&refund);
+    let kept = stage.amplitude.accepted(&refund);
     assert_eq!(kept.event.get("user_id"), None);
     assert_eq!(kept.attributed_user_id.as_deref(), Some("user_42"));
 }
 
-/// Projects that share a key share the deduplication, so a balance, which has no ID, is told apart by the project.
+/// Projects that share a key share Amplitude's deduplication, so a balance, which has no ID, is identified by the
+/// project.
 #[tokio::test]
-async fn the_balances_of_two_projects_are_two_devices() {
+async fn balances_of_two_projects_are_two_devices() {
     let stage = Stage::start().await;
     stage.store.put_project("other", "whsec_other", API_KEY).await;
     let (one, other) = (stripe::new_event("balance.available"), stripe::new_event("balance.available"));
     stage.deliver_to(SHOP, SECRET, &one).await.expect_forwarded();
     stage.deliver_to("other", "whsec_other", &other).await.expect_forwarded();
-    assert_eq!(stage.amplitude.the(&one).event["device_id"], "stripe-shop");
-    assert_eq!(stage.amplitude.the(&other).event["device_id"], "stripe-other");
+    assert_eq!(stage.amplitude.accepted(&one).event["device_id"], "stripe-shop");
+    assert_eq!(stage.amplitude.accepted(&other).event["device_id"], "stripe-other");
 }

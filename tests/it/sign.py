@@ -1,4 +1,4 @@
-"""Signs and verifies with Stripe's official library, for official_signer.rs. The body comes on standard input.
+"""Signs and verifies with Stripe's official library, for official_signer.rs. It reads the body from standard input.
 
 sign.py sign SECRET TIMESTAMP    prints the Stripe-Signature header, after the library has verified it itself
 sign.py verify SECRET HEADER     prints the ID of the event, if the library accepts the header

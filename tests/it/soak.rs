@@ -1,21 +1,21 @@
-//! A few hundred events of a simulated Stripe, while everything fails; and the beginning of an outage with many processes,
-//! in simulated time. `make soak` is the long run of both.
+//! A few hundred events from a simulated Stripe while everything fails, and the beginning of an outage with many
+//! processes in simulated time. `make soak` is the long run of both.
 
 use crate::outage::{Mode, Outage, Report, Scenario};
 use crate::simulation::{self, Plan};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_simulated_stripe_without_the_queue() {
-    println!("{}", simulation::run(Plan::of_environment(300, false)).await);
+async fn simulation_without_the_queue() {
+    println!("{}", simulation::run(Plan::from_environment(300, false)).await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_simulated_stripe_with_the_queue() {
-    println!("{}", simulation::run(Plan::of_environment(300, true)).await);
+async fn simulation_with_the_queue() {
+    println!("{}", simulation::run(Plan::from_environment(300, true)).await);
 }
 
 #[test]
-fn an_outage_of_amplitude_with_many_processes() {
+fn outage_with_many_processes() {
     let short = |outage| Mode::ALL.map(|mode| Scenario::new(mode, outage, 100).short());
     let scenarios = [Outage::Silence, Outage::Errors].map(short).concat();
     println!("{}", Report::COLUMNS);

@@ -1,17 +1,17 @@
-"""Prints all fields of all objects that Stripe's own library knows, for stripe_fields.rs.
+"""Prints all fields of all objects in Stripe's own library, for the tests of privacy.
 
 stripe_fields.py                the fields of the installed version
-stripe_fields.py --but FILE     those of them that FILE, which this printed of another version, does not have
+stripe_fields.py --but FILE     those of them that are not in FILE, the output for another version
 
-An object begins at the margin. What a field holds is indented below it, `[]` marks a list and `*` stands for any name. A
-field ends with its type:
+An object begins at the margin. The content of a field is indented below it, `[]` marks a list and `*` stands for any
+name. A field ends with its type:
 
     text, decimal      `str`, `Decimal`, which Stripe writes as a text
     number, integer    `float`, `int`
     boolean
-    enum               `Literal`, alone or beside `str`: a word of Stripe's own
+    enum               `Literal`, alone or with `str`: a word defined by Stripe
     reference          `ExpandableField`: the ID of an object, or the object
-    object KIND        an object that stands at the margin, too
+    object KIND        an object that is listed at the margin
     list KIND          a list of these
     any                anything
 

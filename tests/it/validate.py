@@ -1,6 +1,6 @@
 """Validates the JSON lines on standard input against a JSON schema, for metrics.rs.
 
-validate.py SCHEMA    prints how many lines there were, if each keeps to it
+validate.py SCHEMA    prints the number of lines if all of them are valid
 """
 
 import json

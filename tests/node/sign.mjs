@@ -1,5 +1,5 @@
-// Signs sample events with Stripe's official package and posts them to the URL that is given, with the secret of the
-// built-in project; and checks that the package accepts what it made. Ends with 1 where an answer is not as expected.
+// Signs sample events with Stripe's official package, using the built-in project's secret, posts them to the given URL, and
+// checks that the package accepts its own signatures. Exits with 1 after an unexpected answer.
 import { readFile } from "node:fs/promises";
 import Stripe from "stripe";
 

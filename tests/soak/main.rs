@@ -1,8 +1,8 @@
-//! A simulated Stripe against the functions while everything around them fails, for minutes: `make soak`. The variable
-//! `SEED` repeats a run, `EVENTS` says how many events happen. And an outage of Amplitude with thousands of processes, in
+//! A long simulation of Stripe and the functions while everything around them fails: `make soak`. The variable `SEED`
+//! repeats a run, and `EVENTS` sets the number of events. Also an outage of Amplitude with thousands of processes, in
 //! simulated time.
 
-// As in `tests/it`, whose harness this uses, though not all of it.
+// As in `tests/it`. This uses a part of its harness.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -24,20 +24,20 @@ use crate::outage::{Mode, Outage, Report, Scenario};
 use crate::simulation::Plan;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_the_queue_everything_arrives_by_stripes_retries() {
-    let plan = Plan::of_environment(20_000, false);
+async fn everything_arrives_without_the_queue() {
+    let plan = Plan::from_environment(20_000, false);
     println!("{}", simulation::run(plan).await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn with_the_queue_stripe_does_not_notice_amplitude() {
-    let plan = Plan::of_environment(20_000, true);
+async fn queue_hides_amplitudes_failures() {
+    let plan = Plan::from_environment(20_000, true);
     println!("{}", simulation::run(plan).await);
 }
 
-/// The tables of `docs/scale.md`, and what is claimed there.
+/// Prints the tables in `docs/scale.md` and checks its claims.
 #[test]
-fn an_outage_of_amplitude_at_volume() {
+fn outage_at_volume() {
     let mut scenarios = Vec::new();
     for rate in [10, 100, 1000, 5000] {
         scenarios.extend(Mode::ALL.map(|mode| Scenario::new(mode, Outage::Silence, rate)));
@@ -50,12 +50,12 @@ fn an_outage_of_amplitude_at_volume() {
     let mut all: Vec<_> = scenarios.iter().zip(&reports).collect();
     all.sort_by_key(|(scenario, _)| scenario.rate);
     for outage in [Outage::Silence, Outage::Errors] {
-        println!("\n{outage:?}\n| a second | | {} |", Report::COLUMNS);
+        println!("\n{outage:?}\n| per second | | {} |", Report::COLUMNS);
         for (scenario, report) in all.iter().filter(|(scenario, _)| scenario.outage == outage) {
             println!("| {} | {} | {report} |", scenario.rate, scenario.mode.name());
         }
     }
-    println!("\nAll processes new\n| a second | | 503 | 429 of Lambda | processes |");
+    println!("\nAll processes new\n| per second | | 503 | 429 of Lambda | processes |");
     for (scenario, report) in all.iter().filter(|(scenario, _)| scenario.outage == Outage::Silence) {
         let start = &report.settling;
         let (unserved, throttled) = (start.count(503), start.count(429));
@@ -70,11 +70,11 @@ fn an_outage_of_amplitude_at_volume() {
         report.expect_nothing_lost();
         let (start, outage, after) = (&report.settling, &report.outage, &report.after);
         for phase in [start, outage, after] {
-            assert_eq!(phase.warm_503, 0, "{scenario:?}: a process that has served answers no 503");
+            assert_eq!(phase.warm_503, 0, "{scenario:?}: a warm process never answers 503");
         }
         let usual = start.environments;
         match scenario.mode {
-            // Amplitude is not in the way.
+            // Amplitude does not matter here.
             Mode::QueueFirst => {
                 assert_eq!(outage.failed() + after.failed(), 0, "{scenario:?}: {report}");
                 assert_eq!(outage.environments, usual, "{scenario:?}: {report}");
@@ -99,7 +99,7 @@ fn an_outage_of_amplitude_at_volume() {
     }
 }
 
-/// The lowest of these rates at which a scenario comes out like this, with one seed of three.
+/// The lowest of these rates at which a scenario satisfies the condition with one of three seeds.
 fn first_rate(scenario: Scenario, rates: impl Iterator<Item = u32>, is_so: impl Fn(&Report) -> bool) -> Option<u32> {
     let mut rates = rates;
     rates.find(|rate| {
@@ -108,9 +108,9 @@ fn first_rate(scenario: Scenario, rates: impl Iterator<Item = u32>, is_so: impl 
     })
 }
 
-/// From which rate on an outage costs deliveries: any at all, and not only in its first twenty seconds.
+/// The rates from which an outage costs deliveries: any at all, and any after its first twenty seconds.
 #[test]
-fn the_rate_that_an_outage_of_amplitude_may_meet() {
+fn highest_rate_without_lost_deliveries() {
     let turned_away = |report: &Report| report.outage.count(503) > 0;
     let lasts = |report: &Report| report.last_failure > Some(Duration::from_secs(20));
     let scenario = |mode| Scenario::new(mode, Outage::Silence, 0).short();
@@ -122,7 +122,7 @@ fn the_rate_that_an_outage_of_amplitude_may_meet() {
             found.push(any);
         }
     }
-    // Nothing but the start of all processes.
+    // Only the start of all processes.
     let deployment = |mode| Scenario { fails_for: Duration::ZERO, then: Duration::ZERO, ..scenario(mode) };
     for mode in [Mode::Direct, Mode::QueueFirst] {
         let start = |report: &Report| report.settling.count(503) > 0;

@@ -1,8 +1,8 @@
-//! What the Export API hands out: the events of a project, in a file for each hour of upload.
+//! The Export API: the events of a project, in a file for each hour of upload.
 //!
-//! The source of every rule is Amplitude's documentation of the Export API, and for the meaning of
-//! a field that of the export to Amazon S3, which has the same fields, unless the rule says that it
-//! is a decision. There is no clock here: `now` is an argument, in milliseconds since 1970.
+//! The source of every rule is Amplitude's documentation of the Export API. For the meaning of a field it is the
+//! documentation of the export to Amazon S3, which has the same fields. Rules without a source are marked as decisions.
+//! There is no clock here: `now` is an argument, in milliseconds since 1970.
 
 use std::collections::BTreeMap;
 use std::io::{self, Cursor, Write as _};
@@ -33,17 +33,16 @@ const HOUR: &str = "%Y%m%dT%H";
 /// An hour in the name of a file, which has no leading zero.
 const HOUR_OF_FILE: &str = "%Y-%m-%d_%-H";
 
-/// A time in an event, in UTC. The documentation only says "ISO-8601"; this is the form in which
-/// exports have it.
+/// A time in an event, in UTC. The documentation only says "ISO-8601"; this is the format in actual exports.
 const TIME: &str = "%Y-%m-%d %H:%M:%S.%6f";
 
 const HOUR_MS: i64 = 60 * 60 * 1000;
 
-/// No more than 365 days at once. Decision: the hours are counted, so that 365 whole days, the last
-/// hour included, are not too many.
+/// The maximum range is 365 days. Decision: hours are counted, so that 365 whole days, including the last hour, are
+/// allowed.
 const MAX_HOURS: i64 = 365 * 24;
 
-/// What is exported as it was sent: the exported field, and the sent one.
+/// Fields exported as sent: the exported field and the sent one.
 const AS_SENT: [(&str, &str); 20] = [
     ("$insert_id", "insert_id"),
     ("adid", "adid"),
@@ -67,10 +66,10 @@ const AS_SENT: [(&str, &str); 20] = [
     ("version_name", "app_version"),
 ];
 
-/// What is exported among the event's properties: the property, and the field that was sent.
+/// Fields exported as event properties: the property and the sent field.
 ///
-/// A top-level `revenue` becomes `$revenue` on an event of any name. Decision: what belongs to it
-/// goes the same way, `currency` too, under the names that Amplitude's own libraries send.
+/// A top-level `revenue` becomes `$revenue` on an event of any type. Decision: the related fields, including
+/// `currency`, are exported in the same way, under the names that Amplitude's own libraries send.
 const AS_PROPERTY: [(&str, &str); 6] = [
     ("$revenue", "revenue"),
     ("$currency", "currency"),
@@ -80,11 +79,11 @@ const AS_PROPERTY: [(&str, &str); 6] = [
     ("$revenueType", "revenueType"),
 ];
 
-/// Hours of upload, counted since 1970. Both ends belong to it.
+/// Hours of upload, counted since 1970. Both ends are included.
 pub(crate) type Hours = RangeInclusive<i64>;
 
-/// The project of a request: its API key is the user name, its secret key the password. As with
-/// uploads, every key is valid where none are known.
+/// The project of a request: its API key is the user name, its secret key the password. As for uploads, every key is
+/// valid if none are configured.
 pub(crate) fn read_project(
     authorization: &[u8],
     known_api_keys: &[String],
@@ -97,12 +96,12 @@ pub(crate) fn read_project(
         .ok_or_else(unauthorized)
 }
 
-/// 401. The body is a decision, as those of all refusals here: the documentation has none.
+/// 401. The body is a decision, like those of all errors here: the documentation has none.
 pub(crate) fn unauthorized() -> Answer {
-    rules::error_of_status(401)
+    rules::documented_error(401)
 }
 
-/// The hours that a query asks for, from `start` to `end`.
+/// The hours that a query requests, from `start` to `end`.
 pub(crate) fn read_hours(query: &str) -> Result<Hours, Answer> {
     let (start, end) = (read_hour(query, "start")?, read_hour(query, "end")?);
     if start > end {
@@ -114,8 +113,7 @@ pub(crate) fn read_hours(query: &str) -> Result<Hours, Answer> {
     Ok(start..=end)
 }
 
-/// Those of the hours whose data can be exported: so long after their end as the lag is, and
-/// without one at once.
+/// The hours whose data can be exported: those that ended at least the lag ago, or all of them without a lag.
 pub(crate) fn complete(hours: Hours, lag: Option<Duration>, now: i64) -> Hours {
     let Some(lag) = lag else {
         return hours;
@@ -125,8 +123,7 @@ pub(crate) fn complete(hours: Hours, lag: Option<Duration>, now: i64) -> Hours {
     *hours.start()..=last.min(*hours.end())
 }
 
-/// The lines of the project's events that were uploaded in these hours, by hour. An hour without
-/// events has no entry.
+/// The lines of the project's events that were uploaded in these hours, by hour. Hours without events have no entry.
 pub(crate) fn lines(events: &[AcceptedEvent], api_key: &str, hours: &Hours) -> BTreeMap<i64, String> {
     let mut lines: BTreeMap<i64, String> = BTreeMap::new();
     for (place, event) in events.iter().enumerate() {
@@ -138,19 +135,19 @@ pub(crate) fn lines(events: &[AcceptedEvent], api_key: &str, hours: &Hours) -> B
     lines
 }
 
-/// A zip archive with a gzipped file for each hour. Amplitude may spread an hour over several,
-/// which the number behind `#` counts.
+/// A zip archive with a gzipped file for each hour. Amplitude may split an hour into several files, which the number
+/// after `#` counts.
 ///
 /// # Errors
-/// Only if there is too much for an archive.
+/// If the data exceeds what an archive can hold.
 pub(crate) fn archive(api_key: &str, lines: &BTreeMap<i64, String>) -> io::Result<Vec<u8>> {
     let app = app(api_key);
-    // The files are compressed already.
+    // The files are already compressed.
     let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
     let mut archive = ZipWriter::new(Cursor::new(Vec::new()));
     for (hour, lines) in lines {
-        // An hour that was asked for is one that the calendar has.
-        let hour = written(hour.saturating_mul(HOUR_MS), HOUR_OF_FILE).unwrap_or_default();
+        // Queries only contain hours that exist in the calendar.
+        let hour = format_time(hour.saturating_mul(HOUR_MS), HOUR_OF_FILE).unwrap_or_default();
         archive.start_file(format!("{app}/{app}_{hour}#0.json.gz"), options)?;
         let mut file = GzEncoder::new(&mut archive, Compression::default());
         file.write_all(lines.as_bytes())?;
@@ -159,10 +156,10 @@ pub(crate) fn archive(api_key: &str, lines: &BTreeMap<i64, String>) -> io::Resul
     Ok(archive.finish()?.into_inner())
 }
 
-/// An event as it is exported; `place` is its place among all that were accepted.
+/// An event as it is exported; `place` is its index among all accepted events.
 ///
-/// What Amplitude finds out by itself is left out, as the family of a device or the time at which a
-/// user was first seen.
+/// Values that Amplitude determines itself are omitted, such as the family of a device or the time at which a user was
+/// first seen.
 fn exported(event: &AcceptedEvent, place: usize) -> Value {
     let sent = &event.event;
     let value = |field: &str| sent.get(field).cloned().unwrap_or_default();
@@ -175,13 +172,12 @@ fn exported(event: &AcceptedEvent, place: usize) -> Value {
     let properties = AS_PROPERTY.map(|(property, field)| (property.to_owned(), value(field)));
     event_properties.extend(properties.into_iter().filter(|(_, value)| !value.is_null()));
 
-    // Amplitude corrects a client's clock by the time at which the client says it uploads, which no
-    // documented request has. So an event happened when it says, or else at its upload. Decision:
-    // Amplitude's own steps take no time.
-    let uploaded = json!(written(event.upload_time, TIME));
+    // Amplitude corrects a client's clock by the client's upload time, which no documented request contains. So an
+    // event happened when it says, or otherwise at its upload. Decision: Amplitude's own steps take no time.
+    let uploaded = json!(format_time(event.upload_time, TIME));
     let happened = match sent.get("time").and_then(Value::as_i64) {
-        // Decision: a time that no calendar has is null.
-        Some(time) => json!(written(time, TIME)),
+        // Decision: a time outside the calendar is null.
+        Some(time) => json!(format_time(time, TIME)),
         None => uploaded.clone(),
     };
 
@@ -192,10 +188,10 @@ fn exported(event: &AcceptedEvent, place: usize) -> Value {
         "app": app(api_key),
         "client_event_time": happened,
         "client_upload_time": uploaded,
-        // Documented as a dictionary for this and that; this is what exports have there.
+        // Documented as a dictionary for various uses; this is its value in actual exports.
         "data": {"path": event.endpoint},
         "device_id": device_id,
-        // Decision: without one, the place, because exported events all have one.
+        // Decision: without one, the index, because all exported events have one.
         "event_id": sent.get("event_id").filter(|id| !id.is_null()).cloned().unwrap_or_else(|| json!(place)),
         "event_properties": event_properties,
         "event_time": happened,
@@ -207,9 +203,9 @@ fn exported(event: &AcceptedEvent, place: usize) -> Value {
         "server_upload_time": uploaded,
         // -1 is documented for HTTP V2: no session.
         "session_id": sent.get("session_id").and_then(Value::as_i64).unwrap_or(-1),
-        // Decision: the attributed user, even if they became known after the event was uploaded.
+        // Decision: the attributed user, even if they became known after the upload.
         "user_id": event.attributed_user_id,
-        // Decision: those that the event sent. Amplitude exports all that the user had by then.
+        // Decision: the properties in the event. Amplitude exports all that the user had by then.
         "user_properties": object("user_properties"),
         "uuid": uuid(json!(["event", api_key, event.upload_time, place])).to_string(),
     });
@@ -219,7 +215,7 @@ fn exported(event: &AcceptedEvent, place: usize) -> Value {
     line.into()
 }
 
-/// What Amplitude notes as the library of an event that names none, as seen in exports.
+/// The library that Amplitude records for an event that names none, as seen in actual exports.
 fn library(endpoint: Endpoint) -> &'static str {
     match endpoint {
         Endpoint::HttpV2 => "http/2.0",
@@ -232,13 +228,13 @@ fn device_id(sent: &Map<String, Value>) -> String {
     text("device_id").map_or_else(|| rules::device_of_user(text("user_id").unwrap_or_default()), str::to_owned)
 }
 
-/// The number of the project. Decision: 31 bits made of its key.
+/// The project number. Decision: 31 bits derived from its key.
 fn app(api_key: &str) -> u64 {
     number(json!(["app", api_key]), 31)
 }
 
-/// The number of the user, or of the device where there is none. Decision: 48 bits, which every
-/// reader of JSON takes in exactly.
+/// The number of the user, or of the device if there is no user. Decision: 48 bits, which every JSON parser reads
+/// exactly.
 fn amplitude_id(api_key: &str, user_id: Option<&str>, device_id: &str) -> u64 {
     match user_id {
         Some(user_id) => number(json!(["user", api_key, user_id]), 48),
@@ -246,18 +242,18 @@ fn amplitude_id(api_key: &str, user_id: Option<&str>, device_id: &str) -> u64 {
     }
 }
 
-/// A number of so many bits that stands for a name, the same in every run.
+/// A number of this many bits that stands for a name. It is the same in every run.
 fn number(name: Value, bits: u32) -> u64 {
     uuid(name).as_u64_pair().1 & ((1 << bits) - 1)
 }
 
-/// A UUID that stands for a name, the same in every run. JSON keeps the parts of the name apart.
+/// A UUID that stands for a name. It is the same in every run. JSON keeps the parts of the name apart.
 fn uuid(name: Value) -> Uuid {
     Uuid::new_v5(&Uuid::NAMESPACE_OID, name.to_string().as_bytes())
 }
 
-/// A time in milliseconds since 1970, in UTC, unless no calendar has it.
-fn written(time: i64, form: &str) -> Option<String> {
+/// Formats a time in milliseconds since 1970, in UTC; `None` outside the calendar.
+fn format_time(time: i64, form: &str) -> Option<String> {
     Some(Timestamp::from_millisecond(time).ok()?.strftime(form).to_string())
 }
 
@@ -281,7 +277,7 @@ fn read_hour(query: &str, name: &str) -> Result<i64, Answer> {
 
 fn hour(text: &str) -> Option<i64> {
     let hour = DateTime::strptime(HOUR, text).ok()?;
-    // Parsing is lenient with digits that are missing; the form is not.
+    // The parser accepts missing digits; the format does not.
     if hour.strftime(HOUR).to_string() != text {
         return None;
     }
@@ -315,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn hours_are_read_from_the_first_to_the_last() {
+    fn hours_include_start_and_end() {
         assert_eq!(read_hours("start=20261120T05&end=20261120T05"), Ok(NOW_HOUR..=NOW_HOUR));
         assert_eq!(read_hours("end=20261121T04&start=20261120T05"), Ok(NOW_HOUR..=NOW_HOUR + 23));
         assert_eq!(read_hours("start=19700101T00&end=19700101T01"), Ok(0..=1));
@@ -323,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_but_two_hours_is_refused_with_the_reason() {
+    fn invalid_hours_are_rejected_with_the_reason() {
         for (query, reason) in [
             ("", "start is missing"),
             ("start=20261120T05", "end is missing"),
@@ -342,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn three_hundred_and_sixty_five_days_are_not_too_many() {
+    fn range_of_365_days_is_allowed() {
         assert!(read_hours("start=20250101T00&end=20251231T23").is_ok());
         assert_eq!(
             read_hours("start=20250101T00&end=20260101T00"),
@@ -351,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn an_hour_is_complete_when_the_lag_after_its_end_is_over() {
+    fn hour_is_complete_after_the_lag() {
         let lag = Some(Duration::from_secs(2 * 60 * 60));
         let end = (NOW_HOUR + 1) * HOUR_MS;
         let complete_at = |now| complete(NOW_HOUR - 1..=NOW_HOUR, lag, now);
@@ -362,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_lag_an_hour_is_complete_at_once_and_with_one_of_zero_when_it_ends() {
+    fn missing_lag_differs_from_zero_lag() {
         assert_eq!(complete(NOW_HOUR..=NOW_HOUR, None, NOW), NOW_HOUR..=NOW_HOUR);
         assert!(complete(NOW_HOUR..=NOW_HOUR, Some(Duration::ZERO), NOW).is_empty());
         let end = (NOW_HOUR + 1) * HOUR_MS;
@@ -370,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn events_are_selected_by_project_and_hour_of_upload() {
+    fn events_are_selected_by_project_and_upload_hour() {
         let uploaded = |hour: i64, offset: i64, api_key: &str| AcceptedEvent {
             upload_time: hour * HOUR_MS + offset,
             api_key: api_key.into(),
@@ -394,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_has_the_documented_fields() {
+    fn exported_line_has_the_documented_fields() {
         let event = json!({
             "event_type": "paid", "user_id": "user-1", "device_id": "device-1", "insert_id": "i1", "event_id": 7,
             "time": NOW - 60_000, "event_properties": {"plan": "pro"}, "user_properties": {"vip": true},
@@ -451,7 +447,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_event_did_not_send_is_made_up_or_empty() {
+    fn missing_fields_are_derived_or_empty() {
         let line = exported(&anonymous(), 3);
         assert_eq!(line["user_id"], Value::Null);
         assert_eq!(line["$insert_id"], Value::Null);
@@ -468,13 +464,13 @@ mod tests {
     }
 
     #[test]
-    fn a_time_that_no_calendar_has_is_null() {
+    fn time_outside_the_calendar_is_null() {
         let event = accepted(json!({"event_type": "paid", "device_id": "device-1", "time": i64::MAX}), None);
         assert_eq!(exported(&event, 0)["event_time"], Value::Null);
     }
 
     #[test]
-    fn revenue_becomes_a_property_and_stays_the_same_number() {
+    fn revenue_becomes_a_property_of_equal_value() {
         for revenue in ["19.99", "-0.1", "1200", "12.0", "0.07", "123456789.01"] {
             let event = format!(
                 r#"{{"event_type": "any name", "device_id": "device-1", "revenue": {revenue}, "currency": "EUR",
@@ -490,7 +486,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_stay_the_same_and_differ_between_projects_users_and_devices() {
+    fn numbers_are_stable_and_distinct() {
         assert_eq!(app("key"), 428_865_940);
         assert_ne!(app("key"), app("other"));
 
@@ -506,7 +502,7 @@ mod tests {
     }
 
     #[test]
-    fn every_pair_of_keys_is_valid_where_none_are_known() {
+    fn any_keys_are_valid_if_none_are_configured() {
         let project = |authorization: &str| read_project(authorization.as_bytes(), &[], &[]);
         assert_eq!(project(&basic("key:secret")), Ok("key".into()));
         assert_eq!(project(&basic("key:with:colons")), Ok("key".into()));
@@ -521,7 +517,7 @@ mod tests {
     }
 
     #[test]
-    fn known_keys_are_the_only_valid_ones() {
+    fn only_configured_keys_are_valid() {
         let known = |keys: &[&str]| -> Vec<String> { keys.iter().map(|key| (*key).to_owned()).collect() };
         let (api_keys, secret_keys) = (known(&["k1", "k2"]), known(&["s1", "s2"]));
         let project = |credentials| read_project(basic(credentials).as_bytes(), &api_keys, &secret_keys);

@@ -1,47 +1,46 @@
-//! What can be ordered to go wrong.
+//! Faults that can be injected.
 
 use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// Something that goes wrong with a request to one of Amplitude's endpoints.
+/// A fault that affects a request to one of Amplitude's endpoints.
 ///
-/// In JSON it is an object whose `kind` is the variant in snake case, with the fields beside it:
-/// `{"kind": "hang", "milliseconds": 3000}`.
+/// In JSON it is an object whose `kind` is the variant in snake case, next to the fields: `{"kind": "hang",
+/// "milliseconds": 3000}`.
 ///
-/// Where there is an `ingest`, it says whether the events are taken in all the same, if they keep
-/// the rules. This is what a client cannot know after a 500 or a lost answer. For an export it
-/// means nothing.
+/// `ingest` says whether valid events are ingested despite the fault. A client cannot know this after a 500 or a lost
+/// response. It has no effect on exports.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Fault {
-    /// Answers something else.
+    /// Sends another response.
     Answer(FaultyAnswer),
-    /// Answers that the request's API key is invalid: to an upload 400, which repeats it, and
-    /// nothing is ingested; to an export 401.
+    /// Responds that the request's API key is invalid. For an upload this is a 400 that repeats the key, and nothing is
+    /// ingested; for an export it is a 401.
     InvalidApiKey,
-    /// Takes the request in as usual, and answers as usual, but late.
+    /// Ingests and responds as usual, but late.
     Delay {
-        /// How late.
+        /// The delay.
         milliseconds: u64,
     },
-    /// Never answers, and closes the connection in the end.
+    /// Never responds, and finally closes the connection.
     Hang {
-        /// Until the connection is closed.
+        /// The time until the connection is closed.
         milliseconds: u64,
         /// See [`Fault`].
         #[serde(default)]
         ingest: bool,
     },
-    /// Closes the connection before the first byte of an answer.
+    /// Closes the connection before the first byte of the response.
     Cut {
         /// See [`Fault`].
         #[serde(default)]
         ingest: bool,
     },
-    /// Closes the connection half-way through the body of the answer, which is the usual one if
-    /// the events are ingested, and of an export, and else one that says that none were.
+    /// Closes the connection half-way through the body of the response. The body is the usual one for exports and if
+    /// the events are ingested, and otherwise one that reports no events.
     CutBody {
         /// See [`Fault`].
         #[serde(default)]
@@ -49,8 +48,8 @@ pub enum Fault {
     },
 }
 
-/// What [`Fault::Answer`] answers. Without `json` and `text` the body is the one that Amplitude
-/// documents for the status, or `{"code": …, "error": …}` in its style.
+/// The response of [`Fault::Answer`]. Without `json` and `text`, the body is the one that Amplitude documents for the
+/// status, or `{"code": …, "error": …}` in its style.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FaultyAnswer {
@@ -59,11 +58,10 @@ pub struct FaultyAnswer {
     /// A JSON body.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub json: Option<Value>,
-    /// Any other body; wins over `json`. Empty for an empty body.
+    /// Any other body; overrides `json`. An empty text gives an empty body.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
-    /// Else `application/json`, or `text/html` with `text`, because that is what load balancers
-    /// answer.
+    /// The default is `application/json`, or `text/html` with `text`, because load balancers respond with HTML.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content_type: Option<String>,
     /// The `location` header, for a redirect.
@@ -75,12 +73,12 @@ pub struct FaultyAnswer {
 }
 
 impl Fault {
-    /// An answer with this status and its usual body; nothing is ingested.
+    /// A response with this status and its usual body; nothing is ingested.
     pub fn answer(status: u16) -> Fault {
         Fault::Answer(FaultyAnswer { status, ..FaultyAnswer::default() })
     }
 
-    /// Whether the events of the request are taken in.
+    /// Whether the request's events are ingested.
     pub(crate) fn ingests(&self) -> bool {
         match self {
             Fault::Answer(answer) => answer.ingest,
@@ -91,21 +89,21 @@ impl Fault {
     }
 }
 
-/// A fault for a number of requests. This is what `POST /emulator/faults` takes.
+/// A fault for a number of requests: the body of `POST /emulator/faults`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Order {
-    /// Where else the requests go to; without it, they are uploads.
+pub(crate) struct InjectedFault {
+    /// The path of the affected requests; without it, uploads are affected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) path: Option<OtherPath>,
+    pub(crate) path: Option<FaultPath>,
     #[serde(default = "one")]
     pub(crate) requests: u32,
     pub(crate) fault: Fault,
 }
 
-/// A path that takes no uploads, and has orders of its own.
+/// A path other than the upload paths, with its own queue of faults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum OtherPath {
+pub(crate) enum FaultPath {
     /// [`export::PATH`](crate::export::PATH)
     #[serde(rename = "/api/2/export")]
     Export,
@@ -115,13 +113,12 @@ fn one() -> u32 {
     1
 }
 
-/// Takes the fault for the next request from the orders, first ordered first. Without a path, the
-/// request is an upload.
-pub(crate) fn take_next(orders: &mut VecDeque<Order>, path: Option<OtherPath>) -> Option<Fault> {
-    orders.retain(|order| order.requests > 0);
-    let order = orders.iter_mut().find(|order| order.path == path)?;
-    order.requests -= 1;
-    Some(order.fault.clone())
+/// Takes the fault for the next request, in the order of injection. Without a path, the request is an upload.
+pub(crate) fn take_next(injected_faults: &mut VecDeque<InjectedFault>, path: Option<FaultPath>) -> Option<Fault> {
+    injected_faults.retain(|injected| injected.requests > 0);
+    let injected = injected_faults.iter_mut().find(|injected| injected.path == path)?;
+    injected.requests -= 1;
+    Some(injected.fault.clone())
 }
 
 #[cfg(test)]
@@ -130,24 +127,24 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn faults_are_taken_in_the_order_in_which_they_were_ordered() {
+    fn faults_apply_in_order_of_injection() {
         let cut = Fault::Cut { ingest: false };
-        let mut orders = VecDeque::from([
-            Order { path: None, requests: 0, fault: Fault::InvalidApiKey },
-            Order { path: None, requests: 2, fault: cut.clone() },
-            Order { path: Some(OtherPath::Export), requests: 1, fault: Fault::answer(500) },
-            Order { path: None, requests: 1, fault: Fault::answer(503) },
+        let mut injected_faults = VecDeque::from([
+            InjectedFault { path: None, requests: 0, fault: Fault::InvalidApiKey },
+            InjectedFault { path: None, requests: 2, fault: cut.clone() },
+            InjectedFault { path: Some(FaultPath::Export), requests: 1, fault: Fault::answer(500) },
+            InjectedFault { path: None, requests: 1, fault: Fault::answer(503) },
         ]);
-        assert_eq!(take_next(&mut orders, None), Some(cut.clone()));
-        assert_eq!(take_next(&mut orders, None), Some(cut));
-        assert_eq!(take_next(&mut orders, None), Some(Fault::answer(503)));
-        assert_eq!(take_next(&mut orders, None), None);
-        assert_eq!(take_next(&mut orders, Some(OtherPath::Export)), Some(Fault::answer(500)));
-        assert_eq!(take_next(&mut orders, Some(OtherPath::Export)), None);
+        assert_eq!(take_next(&mut injected_faults, None), Some(cut.clone()));
+        assert_eq!(take_next(&mut injected_faults, None), Some(cut));
+        assert_eq!(take_next(&mut injected_faults, None), Some(Fault::answer(503)));
+        assert_eq!(take_next(&mut injected_faults, None), None);
+        assert_eq!(take_next(&mut injected_faults, Some(FaultPath::Export)), Some(Fault::answer(500)));
+        assert_eq!(take_next(&mut injected_faults, Some(FaultPath::Export)), None);
     }
 
     #[test]
-    fn every_kind_has_its_json() {
+    fn every_fault_has_a_json_form() {
         for (json, fault) in [
             (json!({"kind": "answer", "status": 503}), Fault::answer(503)),
             (json!({"kind": "invalid_api_key"}), Fault::InvalidApiKey),
@@ -161,14 +158,14 @@ mod tests {
     }
 
     #[test]
-    fn the_other_path_of_an_order_is_that_of_the_export() {
-        let order = |path| serde_json::from_value::<Order>(json!({"path": path, "fault": {"kind": "cut"}}));
-        assert_eq!(order(crate::export::PATH).unwrap().path, Some(OtherPath::Export));
-        assert!(order("/api/3/export").is_err());
+    fn faults_can_apply_to_the_export_path() {
+        let read = |path| serde_json::from_value::<InjectedFault>(json!({"path": path, "fault": {"kind": "cut"}}));
+        assert_eq!(read(crate::export::PATH).unwrap().path, Some(FaultPath::Export));
+        assert!(read("/api/3/export").is_err());
     }
 
     #[test]
-    fn a_misspelt_field_is_an_error() {
+    fn misspelt_field_is_rejected() {
         for fault in
             [json!({"kind": "cut", "ingested": true}), json!({"kind": "answer", "status": 500, "ingested": true})]
         {

@@ -1,13 +1,13 @@
-//! A local Amplitude to test against: the HTTP V2, Batch and Export endpoints with their documented
-//! rules and answers, and faults on order.
+//! A local Amplitude to test against: the HTTP V2, Batch and Export endpoints with their documented rules and
+//! responses, and with injected faults.
 //!
-//! The modules follow a request from its bytes to its answer:
+//! The modules follow a request from its bytes to the response:
 //!
-//! - `rules`: what a request must look like. Pure, with the source of each rule.
-//! - `store`: what happens to valid events: throttling, deduplication, attribution. No clock.
-//! - `export`: what was kept, as it is handed out again. Pure, no clock.
-//! - `fault`: what can be ordered to go wrong.
-//! - `guard`: who may ask at all.
+//! - `rules`: the format of valid requests. Pure, with the source of each rule.
+//! - `store`: the processing of valid events: throttling, deduplication, attribution. No clock.
+//! - `export`: the export of accepted events. Pure, no clock.
+//! - `fault`: faults that can be injected.
+//! - `guard`: access for programs only.
 //! - `server`: the HTTP surface, and the control API under `/emulator/`.
 //! - `tls`: certificates.
 //!
@@ -22,10 +22,10 @@
 //! let address = listener.local_addr()?;
 //! tokio::spawn(emulator.clone().serve(listener));
 //!
-//! emulator.order(Fault::answer(503), 1);
+//! emulator.inject(Fault::answer(503), 1);
 //! // … point the client under test at http://{address}/2/httpapi …
 //! assert!(emulator.events().is_empty());
-//! // … and have what was kept exported from http://{address}/api/2/export …
+//! // … and export the accepted events from http://{address}/api/2/export …
 //! # let _ = address;
 //! # Ok(())
 //! # }

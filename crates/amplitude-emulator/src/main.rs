@@ -1,4 +1,4 @@
-//! The emulator as a program: options in, one line out, serve.
+//! The emulator as a program: parses options, prints its address, and serves.
 
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
@@ -21,36 +21,36 @@ Example:
   curl -u k:any -o export.zip \\
     \"http://127.0.0.1:8091/api/2/export?start=$(date -u +%Y%m%dT00)&end=$(date -u +%Y%m%dT23)\"";
 
-/// A local Amplitude: HTTP V2 (/2/httpapi), Batch (/batch) and Export (/api/2/export), with the
-/// documented rules and errors, and faults on order (/emulator/faults).
+/// A local Amplitude: HTTP V2 (/2/httpapi), Batch (/batch) and Export (/api/2/export), with the documented rules and
+/// errors, and with injected faults (/emulator/faults).
 #[derive(Debug, Parser)]
 #[command(after_help = EXAMPLE, disable_version_flag = true)]
 struct Options {
-    /// Where to listen; port 0 takes a free one
+    /// Address to listen on; port 0 picks a free port
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8091")]
     listen: SocketAddr,
 
-    /// A valid API key (may be repeated); without any, every key is valid
+    /// A valid API key (can be repeated); without any, every key is valid
     #[arg(long, value_name = "KEY")]
     api_key: Vec<String>,
 
-    /// A valid secret key, for exports (may be repeated); without any, every key is valid
+    /// A valid secret key for exports (can be repeated); without any, every key is valid
     #[arg(long, value_name = "KEY")]
     secret_key: Vec<String>,
 
-    /// Milliseconds to wait before every answer
+    /// Milliseconds to wait before every response
     #[arg(long, value_name = "MILLISECONDS", default_value_t = 0)]
     delay: u64,
 
-    /// Count repeats that are dropped in events_ingested
+    /// Count dropped repeats in events_ingested
     #[arg(long)]
     count_repeats: bool,
 
-    /// Events per second that HTTP V2 takes from a user or device
+    /// Events per second that HTTP V2 accepts from a user or device
     #[arg(long, value_name = "N", default_value_t = Throttle::HTTP_V2.events_per_second)]
     http_v2_threshold: u64,
 
-    /// Events per second that Batch takes from a user or device, averaged over 30 s
+    /// Events per second that Batch accepts from a user or device, averaged over 30 s
     #[arg(long, value_name = "N", default_value_t = Throttle::BATCH.events_per_second)]
     batch_threshold: u64,
 
@@ -58,8 +58,8 @@ struct Options {
     #[arg(long)]
     no_throttle: bool,
 
-    /// Seconds from the end of an hour until it can be exported, at Amplitude 7200; without it, all
-    /// can be exported at once
+    /// Seconds from the end of an hour until it can be exported (7200 at Amplitude); without it, everything can be
+    /// exported immediately
     #[arg(long, value_name = "SECONDS")]
     export_lag: Option<u64>,
 
@@ -71,12 +71,12 @@ struct Options {
     #[arg(long, value_name = "FILE", requires = "tls_certificate")]
     tls_key: Option<PathBuf>,
 
-    /// Serve HTTPS with a certificate made for the occasion, and write the certificate of its
-    /// authority to this file, for clients to trust
+    /// Serve HTTPS with a newly generated certificate, and write its authority's certificate to this file for clients
+    /// to trust
     #[arg(long, value_name = "FILE", conflicts_with = "tls_certificate")]
     tls_self_signed: Option<PathBuf>,
 
-    /// A further host name or IP address for the self-signed certificate (may be repeated)
+    /// An additional host name or IP address for the self-signed certificate (can be repeated)
     #[arg(long, value_name = "NAME", requires = "tls_self_signed")]
     tls_name: Vec<String>,
 }
@@ -85,7 +85,7 @@ struct Options {
 async fn main() -> ExitCode {
     match run(Options::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
-        // Nobody reads where it listens: it ends quietly, with what a shell says of that.
+        // Standard output is closed, so nobody can learn the address: exit quietly, with the shell's code for that.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::from(141),
         Err(error) => {
             let _ = writeln!(io::stderr(), "amplitude-emulator: {error}");
@@ -97,8 +97,9 @@ async fn main() -> ExitCode {
 async fn run(options: Options) -> io::Result<()> {
     let tls = options.tls()?;
     let emulator = Emulator::new(options.configuration());
-    let listener =
-        TcpListener::bind(options.listen).await.map_err(|error| named(&options.listen.to_string(), error))?;
+    let listener = TcpListener::bind(options.listen)
+        .await
+        .map_err(|error| with_description(&options.listen.to_string(), error))?;
 
     let scheme = if tls.is_some() { "https" } else { "http" };
     let address = listener.local_addr()?;
@@ -132,21 +133,21 @@ impl Options {
     fn tls(&self) -> io::Result<Option<Arc<ServerConfig>>> {
         if let Some(file) = &self.tls_self_signed {
             let (authority, server) = tls::self_signed(&self.tls_name)?;
-            std::fs::write(file, authority).map_err(|error| of_file(file, error))?;
+            std::fs::write(file, authority).map_err(|error| with_file_name(file, error))?;
             return Ok(Some(server));
         }
         let (Some(certificate), Some(key)) = (&self.tls_certificate, &self.tls_key) else {
             return Ok(None);
         };
-        let read = |file: &Path| std::fs::read(file).map_err(|error| of_file(file, error));
+        let read = |file: &Path| std::fs::read(file).map_err(|error| with_file_name(file, error));
         tls::from_pem(&read(certificate)?, &read(key)?).map(Some)
     }
 }
 
-fn of_file(file: &Path, error: io::Error) -> io::Error {
-    named(&file.display().to_string(), error)
+fn with_file_name(file: &Path, error: io::Error) -> io::Error {
+    with_description(&file.display().to_string(), error)
 }
 
-fn named(what: &str, error: io::Error) -> io::Error {
+fn with_description(what: &str, error: io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{what}: {error}"))
 }

@@ -1,8 +1,8 @@
-//! What Amplitude accepts, and what it answers to the rest.
+//! Amplitude's validation rules and error responses.
 //!
-//! The source of every rule is Amplitude's documentation of the HTTP V2 API and of the Batch Event
-//! Upload API, unless the rule says that it is a decision. Decisions fill what the documentation
-//! leaves open, and take the stricter reading: a client that passes here should pass there.
+//! The source of every rule is Amplitude's documentation of the HTTP V2 API and of the Batch Event Upload API. Rules
+//! without a source are marked as decisions. Decisions fill gaps in the documentation with the stricter interpretation:
+//! a client that passes here should pass there.
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -14,8 +14,8 @@ use serde_json::{Map, Value, json};
 /// request says otherwise in `options.min_id_length`.
 const DEFAULT_MIN_ID_LENGTH: u64 = 5;
 
-/// IDs that are answered with 400. Decision: without regard to case.
-const REFUSED_IDS: [&str; 14] = [
+/// IDs that are rejected with 400. Decision: case-insensitively.
+const FORBIDDEN_IDS: [&str; 14] = [
     "",
     "-1",
     "0",
@@ -42,19 +42,17 @@ const RESERVED_EVENT_TYPES: [&str; 6] = [
     "[Amplitude] Merged User",
 ];
 
-/// "There is a character limit of 1024 characters for all string values." Values of properties are
-/// cut there. Decision: any other string that is longer is refused, because a cut ID would be
-/// somebody else's; a character is a Unicode scalar value.
+/// "There is a character limit of 1024 characters for all string values." Values of properties are cut to it. Decision:
+/// other longer strings are rejected, because a cut ID would name someone else; a character is a Unicode scalar value.
 const MAX_CHARACTERS: usize = 1024;
 
-/// "Object depth may not exceed 40 layers." Decision: an array is a layer too.
+/// "Object depth may not exceed 40 layers." Decision: an array counts as a layer.
 const MAX_LAYERS: usize = 40;
 
 /// Decision: a megabyte has 1,000,000 bytes, the smaller of its meanings.
 const MEGABYTE: usize = 1_000_000;
 
-/// The documented fields by type. Decision: `null` counts as absent, and unknown fields are kept
-/// unchecked.
+/// The documented fields by type. Decision: `null` counts as absent, and unknown fields are kept unchecked.
 const FIELDS: [(FieldType, &str); 7] = [
     (
         FieldType::Text,
@@ -70,7 +68,7 @@ const FIELDS: [(FieldType, &str); 7] = [
     (FieldType::Currency, "currency"),
 ];
 
-/// Where events are uploaded to.
+/// The upload endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Endpoint {
     /// `POST /2/httpapi`
@@ -100,8 +98,8 @@ impl Endpoint {
         }
     }
 
-    /// HTTP V2: "fewer than 2000 events per request". (Elsewhere the documentation says "up to
-    /// 2,000": the stricter sentence counts here.) Batch: 2000 events.
+    /// HTTP V2: "fewer than 2000 events per request". (Elsewhere the documentation says "up to 2,000"; the stricter
+    /// sentence applies here.) Batch: 2000 events.
     fn max_events(self) -> usize {
         match self {
             Endpoint::HttpV2 => 1999,
@@ -116,18 +114,18 @@ impl Serialize for Endpoint {
     }
 }
 
-/// A request that keeps the rules.
+/// A valid request.
 #[derive(Debug)]
 pub(crate) struct Upload {
     pub(crate) api_key: String,
-    /// Without the events that Amplitude accepts and then loses; see [`vanishes`].
+    /// Without the events that Amplitude accepts and then drops; see [`is_dropped_silently`].
     pub(crate) events: Vec<ValidEvent>,
 }
 
-/// An event that keeps the rules, with what the store decides by.
+/// A valid event, with the fields that the store needs.
 #[derive(Debug)]
 pub(crate) struct ValidEvent {
-    /// The place in the request's `events`, which answers refer to.
+    /// The index in the request's `events`, which responses refer to.
     pub(crate) index: usize,
     pub(crate) user_id: Option<String>,
     /// As sent, or derived: "If a `device_id` is not sent with the event, it will be set to a
@@ -136,18 +134,18 @@ pub(crate) struct ValidEvent {
     pub(crate) insert_id: Option<String>,
     pub(crate) event_id: Option<i64>,
     pub(crate) time: Option<i64>,
-    /// The event as sent, property values cut to their limit.
+    /// The event as sent, with property values cut to their limit.
     pub(crate) event: Map<String, Value>,
 }
 
-/// An answer in Amplitude's form: a status and a JSON body.
+/// A response in Amplitude's format: a status and a JSON body.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) body: Value,
 }
 
-/// Reads a request and checks it against the rules. It passes or fails as a whole.
+/// Parses and validates a request. It passes or fails as a whole.
 pub(crate) fn read(endpoint: Endpoint, body: &[u8], known_keys: &[String]) -> Result<Upload, Answer> {
     if body.len() > endpoint.max_bytes() {
         return Err(too_large());
@@ -181,8 +179,8 @@ pub(crate) fn read(endpoint: Endpoint, body: &[u8], known_keys: &[String]) -> Re
         let Value::Object(event) = event else {
             return Err(bad_request("Invalid event JSON"));
         };
-        problems.look_for(index, &event, min_id_length);
-        if !vanishes(&event) {
+        problems.check(index, &event, min_id_length);
+        if !is_dropped_silently(&event) {
             valid.push(ValidEvent::new(index, event));
         }
     }
@@ -203,8 +201,8 @@ pub(crate) fn success(events_ingested: usize, size_bytes: usize, now: i64) -> An
     }
 }
 
-/// 400 for a key of no project. The real answer repeats the key, and so does this one, so that a
-/// client can prove that it never passes it on.
+/// 400 for a key of no project. Like Amplitude, it repeats the key, so that a client can prove that it never passes the
+/// key on.
 pub(crate) fn invalid_api_key(key: &str) -> Answer {
     bad_request(&format!("Invalid API key: {key}"))
 }
@@ -214,8 +212,8 @@ pub(crate) fn too_large() -> Answer {
     error(413, "Payload too large")
 }
 
-/// The body that Amplitude documents for a status, or one in the same form.
-pub(crate) fn error_of_status(status: u16) -> Answer {
+/// The body that Amplitude documents for a status, or one in the same format.
+pub(crate) fn documented_error(status: u16) -> Answer {
     match status {
         413 => too_large(),
         429 => throttled(30, &BTreeMap::new(), &BTreeMap::new(), &[]),
@@ -265,7 +263,7 @@ fn missing_from_request(field: &str) -> Answer {
     }
 }
 
-/// Decision: options that cannot be read are answered like JSON that cannot be read.
+/// Decision: unreadable options are handled like unreadable JSON.
 fn min_id_length(options: Option<&Value>) -> Result<u64, Answer> {
     match options {
         None | Some(Value::Null) => Ok(DEFAULT_MIN_ID_LENGTH),
@@ -277,9 +275,9 @@ fn min_id_length(options: Option<&Value>) -> Result<u64, Answer> {
     }
 }
 
-/// Amplitude answers 200 to an event whose ID is a number, and drops it. This is observed, not
-/// documented: the documentation only says that IDs must be strings.
-fn vanishes(event: &Map<String, Value>) -> bool {
+/// Whether Amplitude accepts and drops the event: it answers 200 to an event whose ID is a number, and drops it. This
+/// is observed, not documented: the documentation only says that IDs must be strings.
+fn is_dropped_silently(event: &Map<String, Value>) -> bool {
     ["user_id", "device_id"].iter().any(|id| event.get(*id).is_some_and(Value::is_number))
 }
 
@@ -287,7 +285,7 @@ fn present<'a>(object: &'a Map<String, Value>, field: &str) -> Option<&'a Value>
     object.get(field).filter(|value| !value.is_null())
 }
 
-/// What is wrong with the events of a request: the indexes of the events, by field.
+/// The invalid events of a request: their indexes by field.
 #[derive(Default)]
 struct Problems {
     missing: BTreeMap<&'static str, Vec<usize>>,
@@ -296,7 +294,7 @@ struct Problems {
 }
 
 impl Problems {
-    fn look_for(&mut self, index: usize, event: &Map<String, Value>, min_id_length: u64) {
+    fn check(&mut self, index: usize, event: &Map<String, Value>, min_id_length: u64) {
         match present(event, "event_type") {
             None => self.missing.entry("event_type").or_default().push(index),
             Some(Value::String(name))
@@ -304,8 +302,7 @@ impl Problems {
             Some(_) => self.invalid.entry("event_type").or_default().push(index),
         }
 
-        // The documentation does not say which of the two names such an event is listed under.
-        // Decision: under both.
+        // The documentation does not say under which of the two names such an event is listed. Decision: under both.
         if present(event, "user_id").is_none() && present(event, "device_id").is_none() {
             self.missing.entry("user_id").or_default().push(index);
             self.missing.entry("device_id").or_default().push(index);
@@ -313,7 +310,7 @@ impl Problems {
         for field in ["user_id", "device_id"] {
             match present(event, field) {
                 None | Some(Value::Number(_)) => {}
-                Some(Value::String(id)) if !is_refused(id) && !is_too_long(id) => {
+                Some(Value::String(id)) if !is_forbidden(id) && !is_too_long(id) => {
                     if (id.chars().count() as u64) < min_id_length {
                         self.too_short.entry(field).or_default().push(index);
                     }
@@ -331,7 +328,7 @@ impl Problems {
         }
     }
 
-    /// Decision: all lists go into one answer, and `error` speaks of the first that is not empty.
+    /// Decision: one response contains all lists, and `error` describes the first that is not empty.
     fn into_result(self) -> Result<(), Answer> {
         let lists = [
             ("events_with_missing_fields", "Request missing required field", self.missing),
@@ -354,7 +351,7 @@ impl Problems {
 }
 
 impl ValidEvent {
-    /// Takes an event that has no problems, or whose request is going to be refused anyway.
+    /// Takes an event that is valid, or whose request will be rejected anyway.
     fn new(index: usize, mut event: Map<String, Value>) -> ValidEvent {
         for properties in ["event_properties", "user_properties"] {
             if let Some(properties) = event.get_mut(properties) {
@@ -376,15 +373,15 @@ impl ValidEvent {
     }
 }
 
-/// The device of an event that sends a user only.
+/// The device of an event that only has a user.
 pub(crate) fn device_of_user(user_id: &str) -> String {
     let mut hasher = DefaultHasher::new();
     user_id.hash(&mut hasher);
     format!("derived-from-user-{:016x}", hasher.finish())
 }
 
-fn is_refused(id: &str) -> bool {
-    REFUSED_IDS.contains(&id.to_lowercase().as_str())
+fn is_forbidden(id: &str) -> bool {
+    FORBIDDEN_IDS.contains(&id.to_lowercase().as_str())
 }
 
 fn is_too_long(text: &str) -> bool {
@@ -417,7 +414,7 @@ enum FieldType {
     Text,
     Number,
     Boolean,
-    /// "Integer", which the documentation tells apart from "Long": 32 bits.
+    /// "Integer", which the documentation distinguishes from "Long": 32 bits.
     Integer,
     /// 64 bits. For `time`, "any other format (such as ISO format) results in a 400".
     Long,
@@ -451,7 +448,7 @@ mod tests {
         read(Endpoint::HttpV2, request.to_string().as_bytes(), &[])
     }
 
-    /// The body of the refusal of one event that is fine but for `fields`.
+    /// The error body for an event that is valid except for `fields`.
     fn refusal_of(fields: Value) -> Value {
         let mut event = json!({"event_type": "paid", "user_id": "user-1"});
         for (field, value) in fields.as_object().unwrap() {
@@ -468,7 +465,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_without_a_readable_body_is_refused() {
+    fn unreadable_body_is_rejected() {
         let error_of = |body: &str| {
             let answer = read(Endpoint::HttpV2, body.as_bytes(), &[]).unwrap_err();
             assert_eq!(answer.status, 400);
@@ -486,7 +483,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_without_a_key_or_events_is_told_which_field_is_missing() {
+    fn missing_request_field_is_named() {
         for (request, field) in [
             (json!({"events": [{}]}), "api_key"),
             (json!({"api_key": "", "events": [{}]}), "api_key"),
@@ -509,7 +506,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_key_is_repeated_in_the_answer() {
+    fn unknown_key_is_repeated_in_the_response() {
         let request = br#"{"api_key":"other","events":[{}]}"#;
         let answer = read(Endpoint::HttpV2, request, &["key".into()]).unwrap_err();
         assert_eq!(answer.body, json!({"code": 400, "error": "Invalid API key: other"}));
@@ -536,7 +533,7 @@ mod tests {
     }
 
     #[test]
-    fn values_of_a_wrong_type_are_listed() {
+    fn values_of_the_wrong_type_are_listed() {
         for (field, value) in [
             ("time", json!("2026-01-31T00:00:00Z")),
             ("time", json!(1.5)),
@@ -566,8 +563,8 @@ mod tests {
     }
 
     #[test]
-    fn refused_ids_are_refused_in_any_case_and_whatever_the_least_length() {
-        for id in REFUSED_IDS {
+    fn forbidden_ids_are_rejected_in_any_case() {
+        for id in FORBIDDEN_IDS {
             for id in [id.to_owned(), id.to_uppercase()] {
                 let request = json!({
                     "api_key": "key",
@@ -581,7 +578,7 @@ mod tests {
     }
 
     #[test]
-    fn short_ids_are_refused_unless_the_request_allows_them() {
+    fn short_ids_are_rejected_unless_allowed() {
         let body = refusal_of(json!({"user_id": "user", "device_id": "\u{e9}\u{e9}"}));
         assert_eq!(
             body,
@@ -596,7 +593,7 @@ mod tests {
     }
 
     #[test]
-    fn the_documented_example_is_accepted() {
+    fn documented_example_is_accepted() {
         let upload = read_events(json!([{
             "user_id": "datamonster@gmail.com",
             "device_id": "C8F9E604-F01A-4BD9-95C6-8E5357DF265D",
@@ -626,7 +623,7 @@ mod tests {
     }
 
     #[test]
-    fn events_with_numbers_for_ids_are_accepted_and_vanish() {
+    fn events_with_numeric_ids_are_accepted_and_dropped() {
         let upload = read_events(json!([
             {"event_type": "paid", "user_id": 12345},
             {"event_type": "paid", "user_id": "user-1", "device_id": 12345},
@@ -652,7 +649,7 @@ mod tests {
     }
 
     #[test]
-    fn properties_may_nest_forty_deep() {
+    fn properties_may_nest_40_levels_deep() {
         assert!(
             read_events(json!([
                 {"event_type": "paid", "user_id": "user-1", "event_properties": nested(40)},
@@ -662,7 +659,7 @@ mod tests {
     }
 
     #[test]
-    fn an_absent_device_is_derived_from_the_user() {
+    fn missing_device_is_derived_from_the_user() {
         let upload = read_events(json!([
             {"event_type": "a", "user_id": "user-1"},
             {"event_type": "b", "user_id": "user-1"},
@@ -675,7 +672,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_over_the_limits_are_too_large() {
+    fn requests_over_the_limits_get_413() {
         let request_of = |events: usize| {
             let event = json!({"event_type": "paid", "user_id": "user-1"});
             json!({"api_key": "key", "events": vec![event; events]}).to_string()

@@ -27,45 +27,43 @@ use tokio::time::{Sleep, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use crate::export;
-use crate::fault::{Fault, FaultyAnswer, Order, OtherPath, take_next};
-use crate::guard::is_of_a_page;
+use crate::fault::{Fault, FaultPath, FaultyAnswer, InjectedFault, take_next};
+use crate::guard::is_from_web_page;
 use crate::rules::{self, Answer, Endpoint};
 use crate::store::{AcceptedEvent, Store, Throttle};
 
-/// A body up to here is read to its end even when it is too large, so that the client sees the 413
-/// and not a connection that breaks while it is still sending.
+/// A body up to this size is read to its end even if it is too large, so that the client sees the 413 rather than a
+/// broken connection.
 const MAX_READ_BYTES: usize = 64 * 1024 * 1024;
 
-/// How long the head of a request may take, or the wait for the next one on its connection; and then the body.
-const READ_WITHIN: Duration = Duration::from_secs(30);
+/// The time limit for the head of a request, including the wait for it on an open connection, and then for the body.
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long half an answer is left on its way before the connection is closed behind it.
+/// The delay between sending half a response and closing the connection.
 const CUT_AFTER: Duration = Duration::from_millis(20);
 
-/// How an emulator behaves.
+/// The behaviour of an emulator.
 #[derive(Debug, Clone)]
 pub struct Configuration {
-    /// The keys that are valid; if there are none, every key is.
+    /// The valid API keys; if empty, every key is valid.
     pub api_keys: Vec<String>,
-    /// The secret keys that are valid beside an API key, for exports; if there are none, every key
-    /// is.
+    /// The secret keys that are valid with an API key, for exports; if empty, every key is valid.
     pub secret_keys: Vec<String>,
-    /// The throttle of HTTP V2; `None` switches it off.
+    /// The throttle of HTTP V2; `None` disables it.
     pub http_v2_throttle: Option<Throttle>,
-    /// The throttle of Batch; `None` switches it off.
+    /// The throttle of Batch; `None` disables it.
     pub batch_throttle: Option<Throttle>,
-    /// Whether repeats that are dropped count in `events_ingested`. Amplitude does not document
-    /// it.
+    /// Whether dropped repeats count in `events_ingested`. Amplitude does not document it.
     pub count_repeats: bool,
-    /// How late every answer of Amplitude's endpoints is. Events are taken in before.
+    /// The delay of every response from Amplitude's endpoints. Events are ingested before it.
     pub delay: Duration,
-    /// How long after the end of an hour what was uploaded in it can be exported; at Amplitude, two
-    /// hours. `None` is at once, even before the hour is over, for whoever wants to see results.
+    /// The time from the end of an hour until its uploads can be exported; two hours at Amplitude. `None` means
+    /// immediately, even before the hour is over.
     pub export_lag: Option<Duration>,
 }
 
 impl Default for Configuration {
-    /// Every key, Amplitude's throttles, no delay and no lag; repeats are not counted.
+    /// Every key is valid, with Amplitude's throttles, no delay and no lag; repeats are not counted.
     fn default() -> Configuration {
         Configuration {
             api_keys: Vec::new(),
@@ -79,7 +77,7 @@ impl Default for Configuration {
     }
 }
 
-/// A local Amplitude. Its clones are the same one.
+/// A local Amplitude. Its clones share their state.
 #[derive(Debug, Clone)]
 pub struct Emulator {
     configuration: Arc<Configuration>,
@@ -89,12 +87,12 @@ pub struct Emulator {
 #[derive(Debug, Default)]
 struct State {
     store: Store,
-    orders: VecDeque<Order>,
+    injected_faults: VecDeque<InjectedFault>,
     counts: RequestCounts,
     rewrite_export: Option<Rewrite>,
 }
 
-/// What stands in an export in the place of a line.
+/// Changes the lines of exports.
 #[derive(Clone)]
 struct Rewrite(Arc<dyn Fn(&str) -> String + Send + Sync>);
 
@@ -104,22 +102,22 @@ impl fmt::Debug for Rewrite {
     }
 }
 
-/// What has been requested, apart from the control API.
+/// Counts of requests, without those to the control API.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct RequestCounts {
     /// Connections with at least one request.
     pub connections: u64,
     /// Requests whose body has arrived.
     pub requests: u64,
-    /// Requests by path and by the status that was answered; `none` for no answer. A status
-    /// counts as soon as it is decided, though the client may not wait for it.
+    /// Requests by path and by the status of the response; `none` for no response. A status counts as soon as it is
+    /// decided, even if the client does not wait for it.
     pub answers: BTreeMap<String, BTreeMap<String, u64>>,
     /// Events that were dropped as repeats.
     pub repeats: u64,
 }
 
 impl Emulator {
-    /// An emulator that has seen nothing yet.
+    /// An emulator without any events.
     pub fn new(configuration: Configuration) -> Emulator {
         Emulator { configuration: Arc::new(configuration), state: Arc::default() }
     }
@@ -134,55 +132,54 @@ impl Emulator {
         self.accept(listener, Some(tls.into())).await;
     }
 
-    /// The events that were kept, in the order in which they were accepted.
+    /// The accepted events, in order.
     pub fn events(&self) -> Vec<AcceptedEvent> {
         self.state().store.events().to_vec()
     }
 
-    /// Takes a request in as if it had come at this time (Unix milliseconds), without a throttle: for whoever keeps requests
-    /// beyond the life of a process. One that breaks the rules leaves nothing.
+    /// Ingests a request as if it had arrived at this time (Unix milliseconds), without a throttle, to restore requests
+    /// from an earlier process. An invalid request has no effect.
     pub fn replay(&self, endpoint: Endpoint, body: &[u8], upload_time: i64) {
         if let Ok(upload) = rules::read(endpoint, body, &self.configuration.api_keys) {
-            // Without a throttle there is nothing that could be refused.
+            // Without a throttle, nothing is rejected.
             let _ = self.state().store.ingest(endpoint, upload, None, upload_time);
         }
     }
 
-    /// What has been requested.
+    /// Counts of requests.
     pub fn requests(&self) -> RequestCounts {
         self.state().counts.clone()
     }
 
-    /// Orders a fault for the next so many uploads, after those that are ordered already.
-    pub fn order(&self, fault: Fault, requests: u32) {
-        self.state().orders.push_back(Order { path: None, requests, fault });
+    /// Injects a fault into this many uploads, after the faults that are already injected.
+    pub fn inject(&self, fault: Fault, requests: u32) {
+        self.state().injected_faults.push_back(InjectedFault { path: None, requests, fault });
     }
 
-    /// Orders a fault for the next so many exports, after those that are ordered already.
-    pub fn order_for_export(&self, fault: Fault, requests: u32) {
-        self.state().orders.push_back(Order { path: Some(OtherPath::Export), requests, fault });
+    /// Injects a fault into this many exports, after the faults that are already injected.
+    pub fn inject_for_export(&self, fault: Fault, requests: u32) {
+        self.state().injected_faults.push_back(InjectedFault { path: Some(FaultPath::Export), requests, fault });
     }
 
-    /// Changes each line of the exports to come: for tests of who reads them, because real exports
-    /// have lines that the documentation does not describe. A line may come twice with one `uuid`,
-    /// have both `insert_id` and `$insert_id`, numbers as text, or null for a time. The line comes
-    /// without its line break; what is put in its place may be several lines, or none.
+    /// Changes each line of later exports, to test parsers: real exports have lines that the documentation does not
+    /// describe. A line may occur twice with one `uuid`, have both `insert_id` and `$insert_id`, numbers as text, or
+    /// null for a time. The line has no line break; its replacement may be several lines, or none.
     pub fn rewrite_export(&self, rewrite: impl Fn(&str) -> String + Send + Sync + 'static) {
         self.state().rewrite_export = Some(Rewrite(Arc::new(rewrite)));
     }
 
-    /// Forgets all orders, so that it works again.
-    pub fn cancel_orders(&self) {
-        self.state().orders.clear();
+    /// Removes all injected faults.
+    pub fn clear_faults(&self) {
+        self.state().injected_faults.clear();
     }
 
-    /// Forgets everything: events and what goes with them, faults, counts, how exports are rewritten.
+    /// Resets everything: events and the data derived from them, faults, counts and the change to exports.
     pub fn clear(&self) {
         *self.state() = State::default();
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // No step leaves the state half-done, so it is good even after a panic.
+        // No step leaves the state half-done, so it is valid even after a panic.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -197,7 +194,7 @@ impl Emulator {
                     Ok((stream, _)) => {
                         connections.spawn(self.clone().serve_connection(stream, tls.clone()));
                     }
-                    // The client is gone already, or this process has too many files open.
+                    // The client is already gone, or this process has too many open files.
                     Err(_) => sleep(Duration::from_millis(10)).await,
                 },
                 Some(_) = connections.join_next() => {}
@@ -206,7 +203,7 @@ impl Emulator {
     }
 
     async fn serve_connection(self, stream: TcpStream, tls: Option<TlsAcceptor>) {
-        // Without it, answers could wait for the client's delayed acknowledgement.
+        // Without it, responses could wait for the client's delayed acknowledgement.
         let _ = stream.set_nodelay(true);
         match tls {
             None => self.serve_stream(stream).await,
@@ -220,10 +217,10 @@ impl Emulator {
 
     async fn serve_stream(self, stream: impl AsyncRead + AsyncWrite + Unpin) {
         let is_counted = AtomicBool::new(false);
-        // An error here is a client that went away, or a cut that was ordered.
+        // An error here is a client that disconnected, or an injected cut.
         let _ = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(READ_WITHIN)
+            .header_read_timeout(READ_TIMEOUT)
             .serve_connection(TokioIo::new(stream), service_fn(|request| self.answer(request, &is_counted)))
             .await;
     }
@@ -238,10 +235,10 @@ impl Emulator {
     ) -> Result<Response<AnswerBody>, Cut> {
         let (head, body) = request.into_parts();
         let path = head.uri.path();
-        if is_of_a_page(&head.headers) {
-            return Ok(text(403, "the emulator is for programs on this machine or network, not for pages\n"));
+        if is_from_web_page(&head.headers) {
+            return Ok(text(403, "the emulator does not accept requests from web pages\n"));
         }
-        let body = match timeout(READ_WITHIN, Limited::new(body, MAX_READ_BYTES).collect()).await {
+        let body = match timeout(READ_TIMEOUT, Limited::new(body, MAX_READ_BYTES).collect()).await {
             Ok(Ok(body)) => Some(body.to_bytes()),
             Ok(Err(error)) if error.is::<LengthLimitError>() => None,
             Ok(Err(_)) | Err(_) => return Err(Cut),
@@ -268,12 +265,12 @@ impl Emulator {
         reply.response.ok_or(Cut)
     }
 
-    /// Decides about an upload. The events are taken in at once, however late the answer is: a
-    /// client that gives up cannot know.
+    /// Handles an upload. The events are ingested immediately, however late the response is: a client that gives up
+    /// cannot know.
     fn upload(&self, endpoint: Endpoint, body: &[u8]) -> Reply {
         let now = now();
         let mut state = self.state();
-        let fault = take_next(&mut state.orders, None);
+        let fault = take_next(&mut state.injected_faults, None);
         let answer = match &fault {
             Some(fault) if !fault.ingests() => rules::success(0, body.len(), now),
             _ => self.ingest(&mut state, endpoint, body, now),
@@ -281,9 +278,9 @@ impl Emulator {
         self.reply(fault, json(&answer), || json(&rules::invalid_api_key(&api_key_of(body))))
     }
 
-    /// Decides about an export.
+    /// Handles an export.
     fn export(&self, headers: &HeaderMap, query: &str) -> Reply {
-        let fault = take_next(&mut self.state().orders, Some(OtherPath::Export));
+        let fault = take_next(&mut self.state().injected_faults, Some(FaultPath::Export));
         let response = match self.archive(headers, query) {
             Ok(archive) => response(200, "application/zip", archive),
             Err(refusal) => json(&refusal),
@@ -301,7 +298,7 @@ impl Emulator {
             (export::lines(state.store.events(), &api_key, &hours), state.rewrite_export.clone())
         };
         if lines.is_empty() {
-            return Err(rules::error_of_status(404));
+            return Err(rules::documented_error(404));
         }
         if let Some(Rewrite(rewrite)) = rewrite {
             for lines in lines.values_mut() {
@@ -311,7 +308,7 @@ impl Emulator {
         export::archive(&api_key, &lines).map_err(|error| rules::error(500, &error.to_string()))
     }
 
-    /// What the fault makes of the usual response, and when it comes.
+    /// Applies the fault to the usual response and determines its time.
     fn reply(
         &self,
         fault: Option<Fault>,
@@ -321,10 +318,9 @@ impl Emulator {
         let mut after = self.configuration.delay;
         let response = match fault {
             None => Some(usual),
-            Some(Fault::Answer(faulty)) => Some(
-                faulty_response(&faulty)
-                    .unwrap_or_else(|error| text(500, format!("the ordered answer is impossible: {error}"))),
-            ),
+            Some(Fault::Answer(faulty)) => {
+                Some(faulty_response(&faulty).unwrap_or_else(|error| text(500, format!("invalid fault: {error}"))))
+            }
             Some(Fault::InvalidApiKey) => Some(invalid_api_key()),
             Some(Fault::Delay { milliseconds }) => {
                 after += Duration::from_millis(milliseconds);
@@ -386,16 +382,16 @@ impl Emulator {
                 self.state().counts = RequestCounts::default();
                 text(204, "")
             }
-            ("faults", "GET") => json_of(&self.state().orders),
-            ("faults", "POST") => match read_order(body) {
-                Ok(order) => {
-                    self.state().orders.push_back(order);
+            ("faults", "GET") => json_of(&self.state().injected_faults),
+            ("faults", "POST") => match read_fault(body) {
+                Ok(fault) => {
+                    self.state().injected_faults.push_back(fault);
                     text(204, "")
                 }
                 Err(message) => text(400, message),
             },
             ("faults", "DELETE") => {
-                self.cancel_orders();
+                self.clear_faults();
                 text(204, "")
             }
             ("health", _) => not_allowed("GET"),
@@ -405,8 +401,8 @@ impl Emulator {
         }
     }
 
-    /// The events for which every parameter of the query holds; unknown parameters match nothing,
-    /// so that a misspelt one is noticed.
+    /// The events for which every parameter of the query holds. Unknown parameters match nothing, so that a misspelt
+    /// one is noticed.
     fn events_matching(&self, query: &str) -> Vec<AcceptedEvent> {
         let mut events = self.events();
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
@@ -421,7 +417,7 @@ impl Emulator {
     }
 }
 
-/// What happens to a request, and when: a response, or a connection that is closed without one.
+/// The result of a request and its time: a response, or a connection that is closed without one.
 struct Reply {
     response: Option<Response<AnswerBody>>,
     after: Duration,
@@ -433,13 +429,13 @@ impl Reply {
     }
 }
 
-/// An order that can be carried out, or what is wrong with it.
-fn read_order(body: &[u8]) -> Result<Order, String> {
-    let order: Order = serde_json::from_slice(body).map_err(|error| format!("not an order: {error}\n"))?;
-    if let Fault::Answer(answer) = &order.fault {
+/// A valid fault from a request body, or a description of the error.
+fn read_fault(body: &[u8]) -> Result<InjectedFault, String> {
+    let fault: InjectedFault = serde_json::from_slice(body).map_err(|error| format!("invalid fault: {error}\n"))?;
+    if let Fault::Answer(answer) = &fault.fault {
         faulty_response(answer).map_err(|error| format!("impossible answer: {error}\n"))?;
     }
-    Ok(order)
+    Ok(fault)
 }
 
 fn api_key_of(body: &[u8]) -> String {
@@ -455,7 +451,7 @@ fn now() -> i64 {
 
 fn json(answer: &Answer) -> Response<AnswerBody> {
     let mut response = response(answer.status, "application/json", answer.body.to_string());
-    // HTTP wants to know what would do instead.
+    // HTTP requires a 401 to name the authentication scheme.
     if answer.status == 401 {
         response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic"));
     }
@@ -480,7 +476,7 @@ fn not_allowed(methods: &'static str) -> Response<AnswerBody> {
     response
 }
 
-/// A response whose status and content type are ours, and therefore possible.
+/// A response with a valid status and content type.
 fn response(status: u16, content_type: &'static str, body: impl Into<Bytes>) -> Response<AnswerBody> {
     let mut response = Response::new(AnswerBody::whole(body.into()));
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -489,15 +485,15 @@ fn response(status: u16, content_type: &'static str, body: impl Into<Bytes>) -> 
     response
 }
 
-/// The response that a fault asks for, unless HTTP has no such response.
+/// The injected response, unless HTTP does not permit it.
 fn faulty_response(answer: &FaultyAnswer) -> Result<Response<AnswerBody>, String> {
     if !(200..=599).contains(&answer.status) {
-        return Err(format!("status {} is not in 200 to 599", answer.status));
+        return Err(format!("invalid status {}; expected 200 to 599", answer.status));
     }
     let (body, content_type) = match (&answer.text, &answer.json) {
         (Some(text), _) => (text.clone(), "text/html"),
         (None, Some(json)) => (json.to_string(), "application/json"),
-        (None, None) => (rules::error_of_status(answer.status).body.to_string(), "application/json"),
+        (None, None) => (rules::documented_error(answer.status).body.to_string(), "application/json"),
     };
     let content_type = answer.content_type.as_deref().unwrap_or(content_type);
     let mut response = Response::builder().status(answer.status).header(CONTENT_TYPE, content_type);
@@ -517,7 +513,7 @@ fn half(mut response: Response<AnswerBody>) -> Response<AnswerBody> {
     response
 }
 
-/// Ends a connection. hyper closes the socket when a service or a body fails, and says nothing.
+/// Ends a connection. hyper closes the socket silently if a service or a body fails.
 #[derive(Debug)]
 struct Cut;
 
@@ -529,11 +525,11 @@ impl fmt::Display for Cut {
 
 impl std::error::Error for Cut {}
 
-/// The body of an answer, which may break off.
+/// The body of a response, which may break off.
 struct AnswerBody {
     bytes: Bytes,
-    /// When the connection is cut behind the bytes. Not at once: what is written when a body fails
-    /// is never flushed.
+    /// When the connection is cut after the bytes. Not immediately, because the bytes written before a body fails are
+    /// never flushed.
     cut: Option<Pin<Box<Sleep>>>,
 }
 
@@ -579,8 +575,8 @@ mod tests {
 
     use super::*;
 
-    /// Sends the beginning of a request, and gives what comes back until the end of the connection.
-    async fn begun(address: std::net::SocketAddr, request: &str) -> String {
+    /// Sends the beginning of a request, and returns everything received until the connection ends.
+    async fn send_partial_request(address: std::net::SocketAddr, request: &str) -> String {
         let connection = TcpStream::connect(address).await.unwrap();
         connection.writable().await.unwrap();
         assert_eq!(connection.try_write(request.as_bytes()).unwrap(), request.len());
@@ -597,7 +593,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_request_that_does_not_go_on_is_not_waited_for() {
+    async fn stalled_requests_time_out() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let serving = tokio::spawn(Emulator::new(Configuration::default()).serve(listener));
@@ -606,7 +602,7 @@ mod tests {
             "POST /batch HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\nhalf",
         ] {
             let start = tokio::time::Instant::now();
-            begun(address, request).await;
+            send_partial_request(address, request).await;
             assert!((30..=62).contains(&start.elapsed().as_secs()), "{request}: {:?}", start.elapsed());
         }
         serving.abort();

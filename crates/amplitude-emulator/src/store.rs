@@ -1,4 +1,4 @@
-//! What becomes of valid events: throttled, dropped as a repeat, or kept and attributed to a user.
+//! The processing of valid events: each is throttled, dropped as a repeat, or accepted and attributed to a user.
 //!
 //! There is no clock here: `now` is an argument, in milliseconds since 1970.
 
@@ -9,32 +9,31 @@ use serde_json::{Map, Value};
 
 use crate::rules::{Endpoint, Upload, ValidEvent};
 
-/// "We will deduplicate subsequent events sent with an `insert_id` we have already seen before
-/// within the past 7 days." Decision: counted from the upload that was kept, and the same for the
-/// second rule.
+/// "We will deduplicate subsequent events sent with an `insert_id` we have already seen before within the past 7 days."
+/// Decision: counted from the accepted upload, and the same for the second rule.
 const DEDUPLICATION_WINDOW_MS: i64 = 7 * 24 * 60 * 60 * 1000;
 
-/// An event that was kept.
+/// An accepted event.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct AcceptedEvent {
     /// As sent, except that property values are cut at 1024 characters.
     pub event: Map<String, Value>,
-    /// The event's `user_id`, or else the user of its device; `None` for an anonymous one.
+    /// The event's `user_id`, or else the user of its device; `None` if it is anonymous.
     pub attributed_user_id: Option<String>,
     /// In milliseconds since 1970.
     pub upload_time: i64,
-    /// Where it was uploaded to; in JSON its path.
+    /// The upload endpoint; in JSON its path.
     pub endpoint: Endpoint,
-    /// The key of the project.
+    /// The project's API key.
     pub api_key: String,
 }
 
-/// How many events a user or a device may send. More are answered with 429.
+/// A limit on the events of a user or device. Requests above it are answered with 429.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Throttle {
     /// The threshold, as an average over the window.
     pub events_per_second: u64,
-    /// The length of the window over which is averaged.
+    /// The length of the averaging window.
     pub window_seconds: u64,
 }
 
@@ -46,7 +45,7 @@ impl Throttle {
     pub const BATCH: Throttle = Throttle { events_per_second: 1000, window_seconds: 30 };
 }
 
-/// Who sent too much, with their events per second, and the indexes of their events.
+/// The throttled users and devices, with their events per second, and the indexes of their events.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Throttled {
     pub(crate) users: BTreeMap<String, u64>,
@@ -54,14 +53,14 @@ pub(crate) struct Throttled {
     pub(crate) events: Vec<usize>,
 }
 
-/// What became of the events of an upload.
+/// The result of an upload.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Ingested {
     pub(crate) kept: usize,
     pub(crate) repeats: usize,
 }
 
-/// Everything that Amplitude remembers. Projects, told apart by their API key, share nothing.
+/// Everything that Amplitude remembers. Projects, identified by their API key, share nothing.
 #[derive(Debug, Default)]
 pub(crate) struct Store {
     events: Vec<AcceptedEvent>,
@@ -70,9 +69,9 @@ pub(crate) struct Store {
 
 #[derive(Debug, Default)]
 struct Project {
-    /// When an insert ID was kept, by device ID and insert ID.
+    /// When an insert ID was accepted, by device ID and insert ID.
     insert_ids: HashMap<(String, String), i64>,
-    /// When an event ID was kept, by device ID, event ID and time.
+    /// When an event ID was accepted, by device ID, event ID and time.
     event_ids: HashMap<(String, i64, i64), i64>,
     devices: HashMap<String, Device>,
     recent: HashMap<(Endpoint, Sender), VecDeque<(i64, u64)>>,
@@ -81,7 +80,7 @@ struct Project {
 #[derive(Debug, Default)]
 struct Device {
     last_user: Option<String>,
-    /// The places in the store of its events without a user, until a user becomes known.
+    /// The indexes in the store of its events without a user, until a user becomes known.
     anonymous_events: Vec<usize>,
 }
 
@@ -92,12 +91,12 @@ enum Sender {
 }
 
 impl Store {
-    /// In the order in which they were accepted.
+    /// In order of acceptance.
     pub(crate) fn events(&self) -> &[AcceptedEvent] {
         &self.events
     }
 
-    /// Takes an upload in. It is throttled as a whole; what is throttled counts towards no rate.
+    /// Ingests an upload. It is throttled as a whole; throttled events count towards no rate.
     pub(crate) fn ingest(
         &mut self,
         endpoint: Endpoint,
@@ -194,9 +193,9 @@ impl Project {
         false
     }
 
-    /// The user of an event that is about to be added to `events`. The `user_id` wins; an event
-    /// with a device only falls to the last user of the device. When the first user of a device
-    /// becomes known, the device's earlier events become theirs too.
+    /// The user of an event that is about to be added to `events`. The `user_id` takes precedence; an event that only
+    /// has a device is attributed to the device's latest user. When the first user of a device becomes known, the
+    /// device's earlier events are attributed to them.
     fn attribute(&mut self, event: &ValidEvent, events: &mut [AcceptedEvent]) -> Option<String> {
         let device = self.devices.entry(event.device_id.clone()).or_default();
         if let Some(user_id) = &event.user_id {
@@ -235,7 +234,7 @@ mod tests {
         rules::read(Endpoint::HttpV2, request.as_bytes(), &[]).unwrap()
     }
 
-    /// Uploads the events and returns how many were kept.
+    /// Uploads the events and returns how many were accepted.
     fn kept(store: &mut Store, now: i64, events: Value) -> usize {
         store.ingest(Endpoint::HttpV2, upload("key", events), None, now).unwrap().kept
     }
@@ -245,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_insert_id_on_the_same_device_is_dropped_for_seven_days() {
+    fn repeated_insert_id_is_dropped_for_seven_days() {
         let mut store = Store::default();
         let event = json!([{"event_type": "a", "device_id": "device-1", "insert_id": "i"}]);
         assert_eq!(kept(&mut store, NOW, event.clone()), 1);
@@ -255,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_insert_id_counts_again_on_another_device_or_in_another_project() {
+    fn insert_ids_are_per_device_and_project() {
         let mut store = Store::default();
         let on = |device| json!([{"event_type": "a", "device_id": device, "insert_id": "i"}]);
         assert_eq!(kept(&mut store, NOW, on("device-1")), 1);
@@ -266,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_device_a_repeat_for_another_user_is_counted_twice() {
+    fn repeat_for_another_user_without_device_counts() {
         let mut store = Store::default();
         let of = |user| json!([{"event_type": "a", "user_id": user, "insert_id": "i"}]);
         assert_eq!(kept(&mut store, NOW, of("user-1")), 1);
@@ -284,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_event_id_time_and_device_are_a_repeat_whatever_the_insert_id() {
+    fn same_event_id_time_and_device_is_a_repeat() {
         let mut store = Store::default();
         let event = |event_id, time, insert_id: &str| {
             json!([{"event_type": "a", "device_id": "device-1", "event_id": event_id,
@@ -297,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn events_without_insert_id_and_event_id_are_never_repeats() {
+    fn events_without_ids_are_never_repeats() {
         let mut store = Store::default();
         let event = json!([{"event_type": "a", "device_id": "device-1", "time": 1000}]);
         assert_eq!(kept(&mut store, NOW, event.clone()), 1);
@@ -305,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_falls_to_its_last_user() {
+    fn device_is_attributed_to_its_latest_user() {
         let mut store = Store::default();
         let event = json!([
             {"event_type": "a", "user_id": "user-1", "device_id": "device-1"},
@@ -319,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_user_of_a_device_gets_its_earlier_events() {
+    fn first_user_gets_the_earlier_events_of_the_device() {
         let mut store = Store::default();
         let anonymous = json!([{"event_type": "a", "device_id": "device-1"}]);
         kept(&mut store, NOW, anonymous.clone());
@@ -336,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn users_and_devices_over_the_threshold_are_throttled_with_the_whole_request() {
+    fn throttling_rejects_the_whole_request() {
         let mut store = Store::default();
         let throttle = Some(Throttle { events_per_second: 2, window_seconds: 1 });
         let mut send = |now, events| store.ingest(Endpoint::HttpV2, upload("key", events), throttle, now);
@@ -354,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rate_is_an_average_over_the_window() {
+    fn rate_is_averaged_over_the_window() {
         let mut store = Store::default();
         let throttle = Some(Throttle { events_per_second: 2, window_seconds: 3 });
         let mut send = |now, count| {

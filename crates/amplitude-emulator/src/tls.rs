@@ -11,14 +11,13 @@ use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-/// The names for which [`self_signed`] always makes its certificate. The last is this machine as
-/// seen from a container.
+/// The names in every certificate from [`self_signed`]. The last is this machine as seen from a container.
 pub const NAMES: [&str; 4] = ["localhost", "127.0.0.1", "::1", "host.docker.internal"];
 
 /// Reads a certificate chain and its private key, both PEM.
 ///
 /// # Errors
-/// If either cannot be read, or they do not belong together.
+/// If either cannot be read, or they do not match.
 pub fn from_pem(certificates: &[u8], key: &[u8]) -> io::Result<Arc<ServerConfig>> {
     let certificates = CertificateDer::pem_slice_iter(certificates)
         .collect::<Result<Vec<_>, _>>()
@@ -27,12 +26,11 @@ pub fn from_pem(certificates: &[u8], key: &[u8]) -> io::Result<Arc<ServerConfig>
     server(certificates, key)
 }
 
-/// Makes a certificate for [`NAMES`] and further host names or IP addresses, signed by an authority
-/// that is made for it and forgotten. Returns the authority's certificate as PEM, for clients to
-/// trust.
+/// Generates a certificate for [`NAMES`] and further host names or IP addresses, signed by a new authority whose key is
+/// discarded. Returns the authority's certificate as PEM, for clients to trust.
 ///
 /// # Errors
-/// If a name is not possible.
+/// If a name is invalid.
 pub fn self_signed(further_names: &[String]) -> io::Result<(String, Arc<ServerConfig>)> {
     let (authority, certificate, key) =
         make(further_names).map_err(|error| invalid("self-signed certificate", error))?;
@@ -53,7 +51,7 @@ fn make(further_names: &[String]) -> Result<(String, CertificateDer<'static>, Ve
     certificate.distinguished_name = name("amplitude-emulator");
     certificate.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     certificate.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-    // Strict clients (Python 3.13) insist on it.
+    // Strict clients (Python 3.13) require it.
     certificate.use_authority_key_identifier_extension = true;
     let key = KeyPair::generate()?;
     let certificate = certificate.signed_by(&key, &authority)?;
@@ -68,7 +66,7 @@ fn name(common_name: &str) -> rcgen::DistinguishedName {
 }
 
 fn server(certificates: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> io::Result<Arc<ServerConfig>> {
-    // The provider is named, so that none has to be installed for the process.
+    // The provider is named, so that no process-wide one has to be installed.
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let server = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -86,14 +84,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_certificate_and_a_key_are_read_from_pem() {
+    fn certificate_and_key_are_read_from_pem() {
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
         assert!(from_pem(certificate.as_bytes(), key.as_bytes()).is_ok());
     }
 
     #[test]
-    fn what_cannot_be_read_is_named() {
+    fn unreadable_file_is_named() {
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let certificate = made.cert.pem();
         let error = from_pem(certificate.as_bytes(), b"").unwrap_err();

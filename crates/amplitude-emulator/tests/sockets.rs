@@ -1,5 +1,4 @@
-//! The emulator over real sockets, spoken to byte by byte, so that a cut connection is seen as
-//! what it is.
+//! The emulator over real sockets and without an HTTP client, so that tests can see a cut connection.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
@@ -60,7 +59,7 @@ impl Received {
         files
     }
 
-    /// The insert IDs in each file of an export, whose names are without the number of the project.
+    /// The insert IDs in each file of an export; file names are without the project number.
     fn exported(&self) -> Vec<(String, Vec<String>)> {
         let insert_id = |line: &Value| line["$insert_id"].as_str().unwrap().to_owned();
         self.files()
@@ -81,7 +80,7 @@ fn write(stream: &mut impl Write, method: &str, path: &str, body: &str) {
     write!(stream, "{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {length}\r\n\r\n{body}").unwrap();
 }
 
-/// Reads one answer, or fails with what came before the connection ended.
+/// Reads one response, or fails with the bytes received before the connection ended.
 fn read(stream: &mut impl Read) -> Result<Received, Vec<u8>> {
     let mut bytes = Vec::new();
     loop {
@@ -114,7 +113,7 @@ fn parse(bytes: &[u8]) -> Option<Received> {
     })
 }
 
-/// Asks for an export with these credentials.
+/// Requests an export with these credentials.
 fn export(address: SocketAddr, credentials: &str, query: &str) -> Result<Received, Vec<u8>> {
     let mut stream = connect(address);
     let credentials = BASE64_STANDARD.encode(credentials);
@@ -144,7 +143,7 @@ fn now() -> i64 {
     SystemTime::UNIX_EPOCH.elapsed().unwrap().as_millis() as i64
 }
 
-/// The hour of this time, as a query has it.
+/// The hour of this time, in the format of a query.
 fn hour(time: i64) -> String {
     Timestamp::from_millisecond(time).unwrap().strftime("%Y%m%dT%H").to_string()
 }
@@ -157,7 +156,7 @@ fn upload(insert_id: &str) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_upload_is_answered_in_amplitudes_form_and_can_be_read_back() {
+async fn uploads_can_be_read_back() {
     let (emulator, address) = start(Configuration::default()).await;
     let request = upload("i1").to_string();
 
@@ -199,7 +198,7 @@ async fn an_upload_is_answered_in_amplitudes_form_and_can_be_read_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn repeats_are_answered_200_and_counted_only_if_configured() {
+async fn repeats_get_200_and_count_only_if_configured() {
     for (count_repeats, ingested) in [(false, 0), (true, 1)] {
         let configuration = Configuration { count_repeats, ..Configuration::default() };
         let (emulator, address) = start(configuration).await;
@@ -212,7 +211,7 @@ async fn repeats_are_answered_200_and_counted_only_if_configured() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn refusals_are_answered_in_amplitudes_form() {
+async fn errors_have_amplitudes_format() {
     let (emulator, address) = start(Configuration { api_keys: vec!["right".into()], ..Configuration::default() }).await;
     let refused = post(address, &upload("i1")).unwrap();
     assert_eq!(refused.status, 400);
@@ -228,7 +227,7 @@ async fn refusals_are_answered_in_amplitudes_form() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn too_many_events_of_a_user_are_throttled() {
+async fn excess_events_of_a_user_are_throttled() {
     let (_, address) = start(Configuration {
         http_v2_throttle: Some(Throttle { events_per_second: 1, window_seconds: 60 }),
         ..Configuration::default()
@@ -255,13 +254,13 @@ async fn too_many_events_of_a_user_are_throttled() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn faults_are_ordered_over_http_and_used_up_in_order() {
+async fn faults_are_injected_over_http() {
     let (emulator, address) = start(Configuration::default()).await;
-    let orders = [
+    let injected_faults = [
         json!({"requests": 2, "fault": {"kind": "answer", "status": 503}}),
         json!({"fault": {"kind": "invalid_api_key"}}),
     ];
-    for order in &orders {
+    for order in &injected_faults {
         let answer = send(address, "POST", "/emulator/faults", &order.to_string()).unwrap();
         assert_eq!(answer.status, 204);
     }
@@ -284,13 +283,13 @@ async fn faults_are_ordered_over_http_and_used_up_in_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn impossible_orders_are_refused_with_the_reason() {
+async fn invalid_faults_are_rejected_with_the_reason() {
     let (_, address) = start(Configuration::default()).await;
     for (order, reason) in [
         (json!({"fault": {"kind": "explode"}}), "explode"),
         (json!({"fault": {"kind": "answer", "status": 99}}), "99"),
         (json!({"fault": {"kind": "answer", "status": 302, "location": "\n"}}), "header"),
-        (json!({"requests": -1, "fault": {"kind": "cut"}}), "not an order"),
+        (json!({"requests": -1, "fault": {"kind": "cut"}}), "invalid fault"),
     ] {
         let answer = send(address, "POST", "/emulator/faults", &order.to_string()).unwrap();
         assert_eq!(answer.status, 400);
@@ -300,9 +299,9 @@ async fn impossible_orders_are_refused_with_the_reason() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_ordered_answer_may_be_anything() {
+async fn injected_response_is_arbitrary() {
     let (emulator, address) = start(Configuration::default()).await;
-    emulator.order(
+    emulator.inject(
         Fault::Answer(FaultyAnswer {
             status: 502,
             text: Some("<html>bad gateway</html>".into()),
@@ -310,7 +309,7 @@ async fn an_ordered_answer_may_be_anything() {
         }),
         1,
     );
-    emulator.order(
+    emulator.inject(
         Fault::Answer(FaultyAnswer {
             status: 307,
             text: Some(String::new()),
@@ -320,7 +319,7 @@ async fn an_ordered_answer_may_be_anything() {
         }),
         1,
     );
-    emulator.order(
+    emulator.inject(
         Fault::Answer(FaultyAnswer {
             status: 400,
             json: Some(json!({"code": 400, "silenced_events": [0]})),
@@ -345,22 +344,22 @@ async fn an_ordered_answer_may_be_anything() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cut_connection_ends_before_the_first_byte() {
+async fn cut_connection_ends_before_the_first_byte() {
     let (emulator, address) = start(Configuration::default()).await;
-    emulator.order(Fault::Cut { ingest: false }, 1);
+    emulator.inject(Fault::Cut { ingest: false }, 1);
     assert_eq!(post(address, &upload("i1")).err(), Some(Vec::new()));
     assert!(emulator.events().is_empty());
 
-    emulator.order(Fault::Cut { ingest: true }, 1);
+    emulator.inject(Fault::Cut { ingest: true }, 1);
     assert_eq!(post(address, &upload("i1")).err(), Some(Vec::new()));
     assert_eq!(emulator.events().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cut_body_ends_half_way() {
+async fn cut_body_ends_half_way() {
     let (emulator, address) = start(Configuration::default()).await;
     for (ingest, events) in [(false, 0), (true, 1)] {
-        emulator.order(Fault::CutBody { ingest }, 1);
+        emulator.inject(Fault::CutBody { ingest }, 1);
         let received = String::from_utf8(post(address, &upload("i1")).err().unwrap()).unwrap();
         let (headers, body) = received.split_once("\r\n\r\n").unwrap();
         assert!(headers.starts_with("HTTP/1.1 200 OK\r\n"));
@@ -373,9 +372,9 @@ async fn a_cut_body_ends_half_way() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hang_lasts_as_long_as_ordered_and_ends_without_an_answer() {
+async fn hang_ends_without_a_response() {
     let (emulator, address) = start(Configuration::default()).await;
-    emulator.order(Fault::Hang { milliseconds: 200, ingest: true }, 1);
+    emulator.inject(Fault::Hang { milliseconds: 200, ingest: true }, 1);
     let start = Instant::now();
     assert_eq!(post(address, &upload("i1")).err(), Some(Vec::new()));
     assert!(start.elapsed() >= Duration::from_millis(200));
@@ -383,26 +382,31 @@ async fn a_hang_lasts_as_long_as_ordered_and_ends_without_an_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn delays_add_up_and_events_are_taken_in_before() {
-    let (emulator, address) =
-        start(Configuration { delay: Duration::from_millis(100), ..Configuration::default() }).await;
-    emulator.order(Fault::Delay { milliseconds: 500 }, 1);
-    let start = Instant::now();
+async fn events_are_ingested_before_the_delay() {
+    let (emulator, address) = start(Configuration::default()).await;
+    emulator.inject(Fault::Delay { milliseconds: 3_600_000 }, 1);
     let mut stream = connect(address);
     write(&mut stream, "POST", "/batch", &upload("i1").to_string());
     while emulator.events().is_empty() {
         std::thread::sleep(Duration::from_millis(1));
     }
-    assert!(start.elapsed() < Duration::from_millis(600));
-    assert_eq!(read(&mut stream).unwrap().status, 200);
-    assert!(start.elapsed() >= Duration::from_millis(600));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_export_holds_a_gzipped_file_of_lines_for_each_hour_of_upload() {
+async fn delays_add_up() {
+    let (emulator, address) =
+        start(Configuration { delay: Duration::from_millis(100), ..Configuration::default() }).await;
+    emulator.inject(Fault::Delay { milliseconds: 200 }, 1);
+    let start = Instant::now();
+    assert_eq!(post(address, &upload("i1")).unwrap().status, 200);
+    assert!(start.elapsed() >= Duration::from_millis(300));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn export_has_a_gzipped_file_per_upload_hour() {
     let (emulator, address) = start(Configuration::default()).await;
     let event = |insert_id: &str| {
-        // Long before its upload, which is what counts.
+        // Long before its upload, whose time counts.
         json!({"event_type": "paid", "user_id": "user-1", "insert_id": insert_id, "time": FIVE - 30 * 24 * HOUR,
             "revenue": 19.99, "currency": "EUR", "event_properties": {"plan": "pro"}})
     };
@@ -447,7 +451,7 @@ async fn an_export_holds_a_gzipped_file_of_lines_for_each_hour_of_upload() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_uploaded_can_be_exported_at_once() {
+async fn uploads_can_be_exported_immediately() {
     let (_, address) = start(Configuration::default()).await;
     let before = now();
     post(address, &upload("i1")).unwrap();
@@ -457,7 +461,7 @@ async fn what_was_uploaded_can_be_exported_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_lines_of_an_export_are_what_a_test_makes_of_them() {
+async fn exported_lines_can_be_changed() {
     let (emulator, address) = start(Configuration::default()).await;
     let before = now();
     post(address, &upload("i1")).unwrap();
@@ -473,7 +477,7 @@ async fn the_lines_of_an_export_are_what_a_test_makes_of_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn exports_that_are_not_possible_are_refused() {
+async fn invalid_exports_are_rejected() {
     let (emulator, address) = start(Configuration {
         api_keys: vec!["key".into(), "empty".into()],
         secret_keys: vec!["secret".into()],
@@ -510,7 +514,7 @@ async fn exports_that_are_not_possible_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_a_lag_an_hour_is_exported_when_it_is_complete() {
+async fn incomplete_hours_are_not_exported() {
     let two_hours = Duration::from_secs(2 * 60 * 60);
     let (emulator, address) = start(Configuration { export_lag: Some(two_hours), ..Configuration::default() }).await;
     let now = now();
@@ -527,14 +531,14 @@ async fn with_a_lag_an_hour_is_exported_when_it_is_complete() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn faults_of_exports_are_ordered_apart_from_those_of_uploads() {
+async fn exports_and_uploads_have_separate_faults() {
     let (emulator, address) = start(Configuration::default()).await;
     emulator.replay(Endpoint::Batch, upload("i1").to_string().as_bytes(), FIVE);
     let export = || export(address, "key:secret", "start=20261120T05&end=20261120T05");
 
     let order = json!({"path": "/api/2/export", "fault": {"kind": "answer", "status": 503}});
     assert_eq!(send(address, "POST", "/emulator/faults", &order.to_string()).unwrap().status, 204);
-    emulator.order(Fault::answer(500), 1);
+    emulator.inject(Fault::answer(500), 1);
     assert_eq!(
         get(address, "/emulator/faults"),
         json!([
@@ -546,29 +550,29 @@ async fn faults_of_exports_are_ordered_apart_from_those_of_uploads() {
     assert_eq!(export().unwrap().status, 503);
     assert_eq!(export().unwrap().status, 200);
 
-    emulator.order_for_export(Fault::CutBody { ingest: false }, 1);
+    emulator.inject_for_export(Fault::CutBody { ingest: false }, 1);
     assert!(export().err().unwrap().starts_with(b"HTTP/1.1 200 OK\r\n"));
-    emulator.order_for_export(Fault::Cut { ingest: false }, 1);
+    emulator.inject_for_export(Fault::Cut { ingest: false }, 1);
     assert_eq!(export().err(), Some(Vec::new()));
-    emulator.order_for_export(Fault::Hang { milliseconds: 100, ingest: false }, 1);
+    emulator.inject_for_export(Fault::Hang { milliseconds: 100, ingest: false }, 1);
     assert_eq!(export().err(), Some(Vec::new()));
-    emulator.order_for_export(Fault::InvalidApiKey, 1);
+    emulator.inject_for_export(Fault::InvalidApiKey, 1);
     assert_eq!(export().unwrap().status, 401);
-    emulator.order_for_export(Fault::Delay { milliseconds: 200 }, 1);
+    emulator.inject_for_export(Fault::Delay { milliseconds: 200 }, 1);
     let start = Instant::now();
     assert_eq!(export().unwrap().status, 200);
     assert!(start.elapsed() >= Duration::from_millis(200));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_are_kept_and_requests_counted_without_those_of_control() {
+async fn control_requests_are_not_counted() {
     let (emulator, address) = start(Configuration::default()).await;
     let mut stream = connect(address);
     for _ in 0..2 {
         write(&mut stream, "POST", "/batch", &upload("i1").to_string());
         assert_eq!(read(&mut stream).unwrap().status, 200);
     }
-    emulator.order(Fault::Cut { ingest: false }, 1);
+    emulator.inject(Fault::Cut { ingest: false }, 1);
     assert!(post(address, &upload("i1")).is_err());
     assert_eq!(send(address, "GET", "/other", "").unwrap().status, 404);
 
@@ -613,7 +617,7 @@ async fn everything_can_be_cleared() {
     let (emulator, address) = start(Configuration::default()).await;
     let leave_traces = || {
         assert_eq!(post(address, &upload("i1")).unwrap().json()["events_ingested"], 1);
-        emulator.order(Fault::InvalidApiKey, 1);
+        emulator.inject(Fault::InvalidApiKey, 1);
     };
     leave_traces();
     for resource in ["events", "faults", "requests"] {
@@ -627,7 +631,7 @@ async fn everything_can_be_cleared() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn control_answers_what_it_does_not_know() {
+async fn unknown_control_requests_get_an_error() {
     let (_, address) = start(Configuration::default()).await;
     assert_eq!(send(address, "GET", "/emulator/health", "").unwrap().status, 200);
     assert_eq!(send(address, "PUT", "/emulator/faults", "").unwrap().status, 405);
@@ -635,7 +639,7 @@ async fn control_answers_what_it_does_not_know() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pages_reach_no_path() {
+async fn web_pages_are_rejected() {
     let (emulator, address) = start(Configuration::default()).await;
     let body = upload("i1").to_string();
     for (method, path) in [
@@ -645,7 +649,7 @@ async fn pages_reach_no_path() {
         ("POST", "/batch"),
         ("GET", "/other"),
     ] {
-        for (headers, is_refused) in [
+        for (headers, is_forbidden) in [
             ("host: 127.0.0.1:1", false),
             ("host: localhost:1", false),
             ("host: [::1]:1", false),
@@ -659,8 +663,8 @@ async fn pages_reach_no_path() {
             write!(stream, "{method} {path} HTTP/1.1\r\n{headers}\r\ncontent-length: {}\r\n\r\n{body}", body.len())
                 .unwrap();
             let status = read(&mut stream).unwrap().status;
-            assert_eq!(status == 403, is_refused, "{path} {headers}: {status}");
-            assert!(!is_refused || emulator.events().len() == before, "{path} {headers}");
+            assert_eq!(status == 403, is_forbidden, "{path} {headers}: {status}");
+            assert!(!is_forbidden || emulator.events().len() == before, "{path} {headers}");
         }
     }
 }
@@ -682,7 +686,7 @@ async fn dropping_the_server_closes_its_connections() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tls_is_served_to_clients_that_trust_the_authority_and_can_be_cut() {
+async fn tls_requires_trust_and_can_be_cut() {
     let (authority, server) = tls::self_signed(&["amplitude.test".into()]).unwrap();
     let emulator = Emulator::new(Configuration::default());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -712,7 +716,7 @@ async fn tls_is_served_to_clients_that_trust_the_authority_and_can_be_cut() {
     let refused = connect_as("example.com").write_all(b"x").unwrap_err();
     assert!(refused.to_string().contains("certificate"), "{refused}");
 
-    emulator.order(Fault::Cut { ingest: false }, 1);
+    emulator.inject(Fault::Cut { ingest: false }, 1);
     let mut stream = connect_as("localhost");
     write(&mut stream, "POST", "/batch", &upload("i1").to_string());
     assert_eq!(read(&mut stream).err(), Some(Vec::new()));

@@ -1,23 +1,23 @@
-//! What AWS answers to a call that it refuses.
+//! AWS's error responses.
 
 use std::fmt;
 
-/// A refusal, by AWS's code.
+/// An error with AWS's code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AwsError {
-    /// For example `ParameterNotFound`; SDKs know errors by it.
+    /// For example `ParameterNotFound`; SDKs identify errors by it.
     pub code: &'static str,
     /// For people.
     pub message: String,
 }
 
 impl AwsError {
-    /// A refusal with this code.
+    /// An error with this code.
     pub fn new(code: &'static str, message: impl Into<String>) -> Self {
         Self { code, message: message.into() }
     }
 
-    /// A value that the call does not accept.
+    /// An invalid value.
     pub fn invalid(message: impl Into<String>) -> Self {
         Self::new("ValidationException", message)
     }

@@ -4,9 +4,9 @@
 //! - [`parameter_store`]: `GetParametersByPath`, `PutParameter`, `DeleteParameter`.
 //! - [`queue`]: `CreateQueue`, `GetQueueUrl`, `GetQueueAttributes`, `SetQueueAttributes`, `SendMessage`, `ReceiveMessage`,
 //!   `DeleteMessage`, `DeleteMessageBatch`, `ChangeMessageVisibilityBatch`.
-//! - [`service`]: which call a request is, and `GetCallerIdentity`.
+//! - [`service`]: the dispatch of requests, and `GetCallerIdentity`.
 //!
-//! Nothing is encrypted, and any credentials are accepted: it is for this machine only. Any other call is answered with
+//! Nothing is encrypted, and any credentials are accepted: use it on this machine only. Other calls are answered with
 //! `UnknownOperationException`.
 
 pub mod error;

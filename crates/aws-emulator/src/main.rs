@@ -1,4 +1,4 @@
-//! The emulator as a program: options in, one line out, serve.
+//! The emulator as a program: parses options, prints its address, and serves.
 
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
@@ -19,16 +19,16 @@ Example:
 #[derive(Debug, Parser)]
 #[command(after_help = EXAMPLE, disable_version_flag = true)]
 struct Options {
-    /// Where to listen; port 0 takes a free one
+    /// Address to listen on; port 0 picks a free port
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8093")]
     listen: SocketAddr,
 
-    /// A queue to create, with a dead-letter queue of the same name and `-dead-letters` (may be repeated)
+    /// A queue to create, with a dead-letter queue named `<queue>-dead-letters` (can be repeated)
     #[arg(long, value_name = "NAME")]
     queue: Vec<String>,
 }
 
-/// After so many receives, a message goes to the dead letters: as in template.yaml.
+/// The number of receives after which a message moves to the dead-letter queue, as in template.yaml.
 const MAX_RECEIVE_COUNT: u32 = 100;
 
 #[tokio::main(flavor = "current_thread")]

@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 
 use crate::error::AwsError;
 
-/// Characters of a value in the standard tier.
-const LONGEST_VALUE: usize = 4096;
+/// The maximum length of a value in the standard tier, in characters.
+const MAX_VALUE_CHARACTERS: usize = 4096;
 
-/// Parameters in one answer, at most and by default.
-const LARGEST_PAGE: usize = 10;
+/// The maximum and default number of parameters in a page.
+const MAX_PAGE: usize = 10;
 
 /// All parameters, by name.
 #[derive(Debug, Default)]
@@ -24,7 +24,7 @@ pub struct Parameter {
     pub kind: String,
     /// The text.
     pub value: String,
-    /// Grows by one with each change.
+    /// Increases by one with each change.
     pub version: u64,
 }
 
@@ -60,17 +60,17 @@ struct Named {
 }
 
 impl ParameterStore {
-    /// The parameters below a path, by their whole names.
+    /// The parameters below a path, by full name.
     pub fn below(&self, path: &str) -> BTreeMap<String, Parameter> {
         let folder = format!("{}/", path.trim_end_matches('/'));
         let below = self.0.iter().filter(|(name, _)| name.starts_with(&folder));
         below.map(|(name, parameter)| (name.clone(), parameter.clone())).collect()
     }
 
-    /// Answers a call.
+    /// Handles a call.
     ///
     /// # Errors
-    /// As AWS refuses it.
+    /// If AWS would reject it.
     pub fn call(&mut self, operation: &str, input: Value) -> Result<Value, AwsError> {
         match operation {
             "PutParameter" => self.put(read(input)?),
@@ -81,8 +81,8 @@ impl ParameterStore {
     }
 
     fn put(&mut self, Put { name, value, r#type, overwrite }: Put) -> Result<Value, AwsError> {
-        if value.is_empty() || value.chars().count() > LONGEST_VALUE {
-            return Err(AwsError::invalid(format!("a value has 1 to {LONGEST_VALUE} characters")));
+        if value.is_empty() || value.chars().count() > MAX_VALUE_CHARACTERS {
+            return Err(AwsError::invalid(format!("a value has 1 to {MAX_VALUE_CHARACTERS} characters")));
         }
         let old = self.0.get(&name);
         if old.is_some() && !overwrite {
@@ -97,8 +97,8 @@ impl ParameterStore {
     }
 
     fn get_by_path(&self, by_path: &ByPath) -> Result<Value, AwsError> {
-        let page_size = by_path.max_results.unwrap_or(LARGEST_PAGE);
-        if !by_path.path.starts_with('/') || !(1..=LARGEST_PAGE).contains(&page_size) {
+        let page_size = by_path.max_results.unwrap_or(MAX_PAGE);
+        if !by_path.path.starts_with('/') || !(1..=MAX_PAGE).contains(&page_size) {
             return Err(AwsError::invalid("a path starts with a slash, and MaxResults is 1 to 10"));
         }
         let folder = format!("{}/", by_path.path.trim_end_matches('/'));
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_is_read_page_by_page() {
+    fn parameters_are_read_page_by_page() {
         let mut store = ParameterStore::default();
         for number in 0..13 {
             put(&mut store, &format!("/shop/a/p{number:02}"), "v");
@@ -152,7 +152,7 @@ mod tests {
             let input = json!({"Path": "/shop/a", "Recursive": true, "WithDecryption": true, "NextToken": token});
             let page = store.call("GetParametersByPath", input).unwrap();
             let parameters = page["Parameters"].as_array().unwrap().clone();
-            assert!(parameters.len() <= LARGEST_PAGE);
+            assert!(parameters.len() <= MAX_PAGE);
             names.extend(parameters.iter().map(|parameter| parameter["Name"].as_str().unwrap().to_owned()));
             token = page["NextToken"].clone();
             if token.is_null() {
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_recursive_read_looks_into_folders_and_only_a_decrypted_one_shows_secrets() {
+    fn recursion_and_decryption_are_optional() {
         let mut store = ParameterStore::default();
         put(&mut store, "/shop/a", "secret");
         put(&mut store, "/shop/b/c", "secret");
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn what_aws_refuses_is_refused_with_its_code() {
+    fn errors_have_the_codes_of_parameter_store() {
         let mut store = ParameterStore::default();
         put(&mut store, "/a", "v");
         for (operation, input, code) in [

@@ -9,23 +9,23 @@ use serde_json::{Map, Value, json};
 
 use crate::error::AwsError;
 
-/// How long a message is hidden from others after it was received, by default.
+/// How long a received message is invisible by default.
 const VISIBILITY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The longest that a message can be hidden.
-const LONGEST_VISIBILITY_TIMEOUT: u64 = 12 * 60 * 60;
+/// The maximum time for which a message can be invisible, in seconds.
+const MAX_VISIBILITY_TIMEOUT: u64 = 12 * 60 * 60;
 
-/// The largest message.
-const LARGEST_MESSAGE: usize = 1024 * 1024;
+/// The maximum size of a message.
+const MAX_MESSAGE_BYTES: usize = 1024 * 1024;
 
-/// Messages or entries in one call.
-const LARGEST_BATCH: usize = 10;
+/// The maximum number of messages or entries in a call.
+const MAX_BATCH_ENTRIES: usize = 10;
 
 /// All queues, by name.
 #[derive(Debug, Default)]
 pub struct Queues {
     queues: BTreeMap<String, Queue>,
-    /// Of the last message or receipt.
+    /// The number of the latest message or receipt.
     last_number: u64,
 }
 
@@ -40,7 +40,7 @@ struct Message {
     id: String,
     body: String,
     attributes: Map<String, Value>,
-    /// Since an arbitrary start, as every time here.
+    /// Measured from an arbitrary start, like every time here.
     sent: Duration,
     visible_from: Duration,
     receive_count: u32,
@@ -48,14 +48,14 @@ struct Message {
     receipt: Option<String>,
 }
 
-/// A message that waits, for a test or a rehearsal that looks at a queue.
+/// A message in a queue, for inspection by a test or rehearsal.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Waiting {
     /// The text.
     pub body: String,
-    /// The message attributes, as SQS writes them in JSON.
+    /// The message attributes in SQS's JSON format.
     pub attributes: Map<String, Value>,
-    /// How often it was received.
+    /// The number of times it was received.
     pub receive_count: u32,
 }
 
@@ -69,7 +69,7 @@ struct Entry {
 }
 
 impl Queues {
-    /// The messages of a queue, whether they are hidden or not.
+    /// The messages of a queue, whether visible or not.
     pub fn waiting(&self, name: &str) -> Vec<Waiting> {
         let messages = self.queues.get(name).into_iter().flat_map(|queue| &queue.messages);
         let waiting = |message: &Message| Waiting {
@@ -80,10 +80,10 @@ impl Queues {
         messages.map(waiting).collect()
     }
 
-    /// Answers a call. `address` is where the queues are (`http://127.0.0.1:8093`), for their URLs.
+    /// Handles a call. `address` is the base of the queues' URLs (`http://127.0.0.1:8093`).
     ///
     /// # Errors
-    /// As SQS refuses it.
+    /// If SQS would reject it.
     pub fn call(&mut self, operation: &str, input: &Value, address: &str, now: Duration) -> Result<Value, AwsError> {
         let url = |name: &str| json!({ "QueueUrl": format!("{address}/{ACCOUNT}/{name}") });
         match operation {
@@ -115,7 +115,7 @@ impl Queues {
                 Ok(())
             }),
             "ChangeMessageVisibilityBatch" => self.batch(input, |queue, entry| {
-                if entry.visibility_timeout > LONGEST_VISIBILITY_TIMEOUT {
+                if entry.visibility_timeout > MAX_VISIBILITY_TIMEOUT {
                     return Err("InvalidParameterValue");
                 }
                 let is_wanted = |message: &&mut Message| message.receipt.as_deref() == Some(&entry.receipt_handle);
@@ -151,7 +151,7 @@ impl Queues {
         let attributes = input.get("MessageAttributes").and_then(Value::as_object).cloned().unwrap_or_default();
         let size =
             body.len() + attributes.iter().map(|(name, value)| name.len() + attribute_size(value)).sum::<usize>();
-        if body.is_empty() || size > LARGEST_MESSAGE || attributes.len() > 10 {
+        if body.is_empty() || size > MAX_MESSAGE_BYTES || attributes.len() > 10 {
             return Err(AwsError::new(
                 "InvalidParameterValue",
                 "a message has 1 byte to 1 MiB, and at most 10 attributes",
@@ -176,7 +176,7 @@ impl Queues {
     fn receive(&mut self, input: &Value, now: Duration) -> Result<Value, AwsError> {
         let most = input.get("MaxNumberOfMessages").and_then(Value::as_u64).unwrap_or(1);
         let most = usize::try_from(most).unwrap_or(usize::MAX);
-        if !(1..=LARGEST_BATCH).contains(&most) {
+        if !(1..=MAX_BATCH_ENTRIES).contains(&most) {
             return Err(AwsError::new("InvalidParameterValue", "MaxNumberOfMessages is 1 to 10"));
         }
         let mut number = self.last_number;
@@ -227,7 +227,7 @@ impl Queues {
         let queue = self.queue(input)?;
         match entries.len() {
             0 => return Err(AwsError::new("EmptyBatchRequest", "a batch has at least one entry")),
-            1..=LARGEST_BATCH => {}
+            1..=MAX_BATCH_ENTRIES => {}
             _ => return Err(AwsError::new("TooManyEntriesInBatchRequest", "a batch has at most ten entries")),
         }
         let (mut successful, mut failed) = (Vec::new(), Vec::new());
@@ -248,7 +248,7 @@ impl Queue {
     fn set_attributes(&mut self, input: &Value) {
         for (name, value) in input.get("Attributes").and_then(Value::as_object).into_iter().flatten() {
             let value = value.as_str().unwrap_or_default();
-            // SQS removes an attribute that is set to nothing.
+            // SQS removes an attribute that is set to an empty value.
             if value.is_empty() {
                 self.attributes.remove(name);
             } else {
@@ -262,7 +262,7 @@ impl Queue {
         seconds.map_or(VISIBILITY_TIMEOUT, Duration::from_secs)
     }
 
-    /// The name of the dead-letter queue, and after how many receives a message goes there.
+    /// The name of the dead-letter queue and the number of receives after which a message moves to it.
     fn redrive_policy(&self) -> Option<(String, u32)> {
         let policy: Value = serde_json::from_str(self.attributes.get("RedrivePolicy")?).ok()?;
         let limit = policy.get("maxReceiveCount")?;
@@ -290,7 +290,7 @@ impl Message {
     }
 }
 
-/// `orders` of `http://127.0.0.1:8093/000000000000/orders`.
+/// Extracts `orders` from `http://127.0.0.1:8093/000000000000/orders`.
 fn name_of(url: &str) -> &str {
     url.rsplit('/').next().unwrap_or(url)
 }
@@ -326,7 +326,7 @@ mod tests {
         Duration::from_secs(seconds)
     }
 
-    /// Queues of these names, the second of which has the first as its dead-letter queue after two receives.
+    /// Two queues, the second of which moves messages to the first after two receives.
     fn queues() -> (Queues, String, String) {
         let mut queues = Queues::default();
         let mut create = |name: &str, attributes: Value| {
@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn a_received_message_is_hidden_until_its_time_is_over_or_changed() {
+    fn received_message_is_invisible_until_its_timeout() {
         let (mut queues, url, _) = queues();
         queues.call("SendMessage", &json!({"QueueUrl": url, "MessageBody": "{}"}), ADDRESS, at(0)).unwrap();
         let receipt = receive(&mut queues, &url, 1)[0]["ReceiptHandle"].clone();
@@ -361,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_that_is_received_too_often_goes_to_the_dead_letters() {
+    fn message_moves_to_the_dead_letters_after_max_receives() {
         let (mut queues, url, dead) = queues();
         queues.call("SendMessage", &json!({"QueueUrl": url, "MessageBody": "{}"}), ADDRESS, at(0)).unwrap();
         for (seconds, received) in [(0, 1), (60, 1), (120, 0)] {
@@ -372,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_deleted_message_is_gone() {
+    fn only_deletion_removes_a_message() {
         let (mut queues, url, _) = queues();
         for body in ["1", "2"] {
             queues.call("SendMessage", &json!({"QueueUrl": url, "MessageBody": body}), ADDRESS, at(0)).unwrap();
@@ -385,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn what_sqs_refuses_is_refused_with_its_code() {
+    fn errors_have_the_codes_of_sqs() {
         let (mut queues, url, _) = queues();
         for (operation, input, code) in [
             ("SendMessage", json!({"QueueUrl": format!("{url}x"), "MessageBody": "a"}), "QueueDoesNotExist"),

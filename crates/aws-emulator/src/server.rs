@@ -14,10 +14,10 @@ use crate::guard::is_of_a_page;
 use crate::queue::Waiting;
 use crate::service::Services;
 
-/// A message of SQS is at most 1 MiB, which JSON may write twice as long.
-const LARGEST_REQUEST: usize = 4 * 1024 * 1024;
+/// A message in SQS is at most 1 MiB, which JSON may double.
+const MAX_REQUEST_BYTES: usize = 4 * 1024 * 1024;
 
-/// The emulator. Clones are the same one.
+/// The emulator. Its clones share their state.
 #[derive(Clone, Debug)]
 pub struct Emulator {
     services: Arc<Mutex<Services>>,
@@ -25,8 +25,8 @@ pub struct Emulator {
 }
 
 impl Emulator {
-    /// An emulator without parameters and queues. `address` is where it will listen, `http://127.0.0.1:8093`; the URLs of its
-    /// queues begin with it.
+    /// An emulator without parameters and queues. `address` is where it will listen, such as `http://127.0.0.1:8093`;
+    /// its queues' URLs begin with it.
     pub fn new(address: &str) -> Self {
         Self { services: Arc::default(), address: address.into() }
     }
@@ -34,13 +34,13 @@ impl Emulator {
     /// Serves until the listener fails.
     ///
     /// # Errors
-    /// Where the listener fails.
+    /// If the listener fails.
     pub async fn serve(self, listener: TcpListener) -> io::Result<()> {
-        let router = Router::new().fallback(answer).layer(DefaultBodyLimit::max(LARGEST_REQUEST)).with_state(self);
+        let router = Router::new().fallback(answer).layer(DefaultBodyLimit::max(MAX_REQUEST_BYTES)).with_state(self);
         axum::serve(listener, router).await
     }
 
-    /// Creates a queue, which has `dead_letters` as its dead-letter queue after so many receives, and gives its URL.
+    /// Creates a queue that moves messages to `dead_letters` after this many receives, and returns its URL.
     pub fn create_queue(&self, name: &str, dead_letters: Option<(&str, u32)>) -> String {
         let policy = dead_letters.map(|(target, limit)| {
             let arn = format!("arn:aws:sqs:us-east-1:{}:{target}", crate::queue::ACCOUNT);
@@ -48,29 +48,29 @@ impl Emulator {
         });
         let attributes = serde_json::json!({ "RedrivePolicy": policy.unwrap_or_default() });
         let input = serde_json::json!({ "QueueName": name, "Attributes": attributes });
-        // A queue that is named can always be created.
+        // Creating a queue with a name always succeeds.
         let answer = self.services().queues.call("CreateQueue", &input, &self.address, now()).unwrap_or_default();
         answer.get("QueueUrl").and_then(serde_json::Value::as_str).unwrap_or_default().to_owned()
     }
 
-    /// The messages of a queue, by its name, hidden ones included.
+    /// The messages of a queue by name, including invisible ones.
     pub fn waiting(&self, queue: &str) -> Vec<Waiting> {
         self.services().queues.waiting(queue)
     }
 
-    /// What is stored, to look at it or to prepare it.
+    /// The stored data, to inspect or prepare it.
     pub fn services(&self) -> MutexGuard<'_, Services> {
         self.services.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 async fn answer(State(emulator): State<Emulator>, headers: HeaderMap, body: Bytes) -> Response<Body> {
-    // A page of a browser cannot set this header without asking, and STS is asked with a signature.
+    // A web page cannot set this header without a preflight request, and calls to STS must be signed.
     if is_of_a_page(&headers) || !headers.contains_key(header::AUTHORIZATION) {
         return text(
             StatusCode::FORBIDDEN,
             "text/plain",
-            "the emulator is for signed requests of AWS's SDKs\n".to_owned(),
+            "the emulator only accepts signed requests from AWS's SDKs\n".to_owned(),
         );
     }
     let target = headers.get("x-amz-target").and_then(|target| target.to_str().ok());

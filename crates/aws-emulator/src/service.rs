@@ -1,4 +1,4 @@
-//! Which service and which call a request is, and how AWS writes the answer.
+//! The dispatch of requests to services, and the format of their responses.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use crate::error::AwsError;
 use crate::parameter_store::ParameterStore;
 use crate::queue::{ACCOUNT, Queues};
 
-/// The name that every caller has.
+/// The identity of every caller.
 pub const CALLER: &str = "arn:aws:iam::000000000000:user/rehearsal";
 
-/// All that is stored.
+/// All stored data.
 #[derive(Debug, Default)]
 pub struct Services {
     /// Parameter Store.
@@ -20,19 +20,19 @@ pub struct Services {
     pub queues: Queues,
 }
 
-/// An answer, ready to be sent.
+/// A response, ready to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
-    /// 200, or 400 for a refusal.
+    /// 200, or 400 for an error.
     pub status: u16,
     /// The media type.
     pub content_type: &'static str,
-    /// The text.
+    /// The body.
     pub body: String,
 }
 
 impl Services {
-    /// Answers a request. `target` is its header `x-amz-target`, `address` where the emulator is.
+    /// Handles a request. `target` is its header `x-amz-target`; `address` is the emulator's address.
     pub fn answer(&mut self, target: Option<&str>, body: &[u8], address: &str, now: Duration) -> Answer {
         match target {
             Some(target) => {
@@ -74,7 +74,7 @@ impl Services {
     }
 }
 
-/// STS speaks the older protocol: a form, answered by XML.
+/// STS uses an older protocol: a form, with a response in XML.
 fn query(body: &[u8]) -> Answer {
     let action = form_urlencoded::parse(body).find(|(name, _)| name == "Action").map(|(_, action)| action);
     let (status, body) = match action.as_deref() {
@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_has_awss_code_and_status_400() {
+    fn errors_have_awss_code_and_status_400() {
         let mut services = Services::default();
         for (target, body, code) in [
             (Some("AmazonSSM.DeleteParameter"), &br#"{"Name": "/a"}"#[..], "ParameterNotFound"),

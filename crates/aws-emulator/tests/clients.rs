@@ -1,4 +1,4 @@
-//! AWS's own SDKs against the emulator, by the product's code where it has the call.
+//! AWS's own SDKs against the emulator, through the product's code for the calls that it has.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
 
@@ -112,7 +112,7 @@ async fn messages_are_sent_received_delayed_and_deleted() {
 }
 
 #[tokio::test]
-async fn a_queue_that_is_not_there_is_refused_as_aws_does() {
+async fn missing_queue_is_an_error() {
     let stage = Stage::start().await;
     let url = stage.emulator.create_queue("queue", None);
     let error = stage.sqs(&format!("{url}-of-somebody")).delete(vec!["receipt".to_owned()]).await.unwrap_err();
@@ -120,7 +120,7 @@ async fn a_queue_that_is_not_there_is_refused_as_aws_does() {
 }
 
 #[tokio::test]
-async fn the_caller_has_a_name() {
+async fn caller_identity_is_returned() {
     let stage = Stage::start().await;
     let http = http_client::build(None).unwrap();
     let url = stage.environment.access.sqs_url.clone();
@@ -130,7 +130,7 @@ async fn the_caller_has_a_name() {
 }
 
 #[tokio::test]
-async fn what_is_not_signed_or_comes_from_a_page_is_refused() {
+async fn unsigned_requests_and_web_pages_are_rejected() {
     let stage = Stage::start().await;
     let http = http_client::build(None).unwrap();
     let url = stage.environment.access.sqs_url.clone().unwrap();

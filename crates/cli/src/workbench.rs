@@ -347,7 +347,7 @@ impl Failing {
     /// One of its own, so that no other delivery meets the fault. Nothing would be ingested, anyway.
     async fn start(fault: Fault) -> std::io::Result<Self> {
         let emulator = Emulator::new(Configuration::default());
-        emulator.order(fault, u32::MAX);
+        emulator.inject(fault, u32::MAX);
         let (listener, address) = listen_anywhere().await?;
         let mut serving = JoinSet::new();
         serving.spawn(emulator.serve(listener));

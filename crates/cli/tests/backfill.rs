@@ -227,7 +227,7 @@ async fn a_closed_pipe_ends_it_before_anything_is_sent() {
 async fn two_runs_on_one_cursor_are_refused() {
     let world = World::new().await;
     world.stripe.add(world.events(100, 2));
-    world.amplitude.order(AmplitudeFault::Delay { milliseconds: 3000 }, 1);
+    world.amplitude.inject(AmplitudeFault::Delay { milliseconds: 3000 }, 1);
     let since = (world.now - 3 * DAY).to_string();
     let first = world.command(&["--since", &since, "--yes"]).spawn().unwrap();
     world.wait_until_something_arrives();
@@ -448,11 +448,11 @@ async fn what_amplitude_refuses_is_written_down_with_the_reason_and_the_rest_is_
     let refuse = |positions: Value, requests: u32| {
         let refusal = json!({"code": 400, "error": "hidden", "events_with_invalid_fields": {"user_id": positions}});
         let refusal = FaultyAnswer { status: 400, json: Some(refusal), ..FaultyAnswer::default() };
-        world.amplitude.order(AmplitudeFault::Answer(refusal), requests);
+        world.amplitude.inject(AmplitudeFault::Answer(refusal), requests);
     };
     // All, the rest, and each of the two alone.
     refuse(json!([3, 50]), 1);
-    world.amplitude.order(AmplitudeFault::Delay { milliseconds: 1 }, 1);
+    world.amplitude.inject(AmplitudeFault::Delay { milliseconds: 1 }, 1);
     refuse(json!([0]), 2);
     let ended = world.backfill(4, &[]);
     assert_eq!(ended.code, Some(1));
@@ -592,8 +592,8 @@ async fn throttled_events_are_sent_when_amplitude_takes_them() {
         json: Some(json!({"code": 429, "throttled_events": [0, 1]})),
         ..FaultyAnswer::default()
     };
-    world.amplitude.order(AmplitudeFault::Answer(throttled), 1);
-    world.amplitude.order(AmplitudeFault::answer(503), 1);
+    world.amplitude.inject(AmplitudeFault::Answer(throttled), 1);
+    world.amplitude.inject(AmplitudeFault::answer(503), 1);
     let start = Instant::now();
     let ended = world.backfill(3, &[]);
     assert_eq!(ended.code, Some(0), "{ended:?}");
@@ -713,7 +713,7 @@ async fn ctrl_c_ends_it_after_the_request_that_is_on_its_way_and_the_same_comman
     let world = World::new().await;
     let events = world.events(5000, 3);
     world.stripe.add(events.clone());
-    world.amplitude.order(AmplitudeFault::Delay { milliseconds: 1500 }, 1);
+    world.amplitude.inject(AmplitudeFault::Delay { milliseconds: 1500 }, 1);
     let since = (world.now - 3 * DAY).to_string();
     let process = world.command(&["--since", &since, "--yes", "--rate", "100"]).spawn().unwrap();
     world.wait_until_something_arrives();
@@ -738,7 +738,7 @@ async fn what_was_on_its_way_when_it_died_is_sent_once_more_and_amplitude_drops_
     let world = World::new().await;
     let events = world.events(30, 2);
     world.stripe.add(events.clone());
-    world.amplitude.order(AmplitudeFault::Hang { milliseconds: 60_000, ingest: true }, 1);
+    world.amplitude.inject(AmplitudeFault::Hang { milliseconds: 60_000, ingest: true }, 1);
     let since = (world.now - 3 * DAY).to_string();
     let mut process = world.command(&["--since", &since, "--yes"]).spawn().unwrap();
     world.wait_until_something_arrives();
@@ -753,7 +753,7 @@ async fn what_was_on_its_way_when_it_died_is_sent_once_more_and_amplitude_drops_
 async fn what_may_have_arrived_longer_ago_than_amplitude_remembers_is_not_sent_again_just_like_that() {
     let world = World::new().await;
     world.stripe.add(world.events(30, 2));
-    world.amplitude.order(AmplitudeFault::Hang { milliseconds: 60_000, ingest: true }, 1);
+    world.amplitude.inject(AmplitudeFault::Hang { milliseconds: 60_000, ingest: true }, 1);
     let since = (world.now - 3 * DAY).to_string();
     let mut process = world.command(&["--since", &since, "--yes"]).spawn().unwrap();
     world.wait_until_something_arrives();
@@ -777,7 +777,7 @@ async fn an_event_that_grows_too_old_meanwhile_is_not_sent_without_a_look() {
     let young = world.events(2000, 1);
     let edge = sample("charge.failed", 9000, world.now - 7 * DAY + HOUR + 4);
     world.file("events.ndjson", &[&young[..], &[edge]].concat());
-    world.amplitude.order(AmplitudeFault::Delay { milliseconds: 6000 }, 1);
+    world.amplitude.inject(AmplitudeFault::Delay { milliseconds: 6000 }, 1);
     let ended = world.run(&["--from-file", "events.ndjson", "--yes"]);
     assert_eq!(ended.code, Some(1));
     assert!(
@@ -847,12 +847,12 @@ async fn a_firewall_that_takes_nothing_ends_it_and_no_event_is_rejected_for_it()
     let world = World::new().await;
     let events = world.events(40, 2);
     world.stripe.add(events.clone());
-    world.amplitude.order(AmplitudeFault::answer(403), 1000);
+    world.amplitude.inject(AmplitudeFault::answer(403), 1000);
     let ended = world.backfill(3, &[]);
     assert_eq!(ended.code, Some(1));
     assert!(ended.out.contains("0 rejected") && ended.error.contains("takes none of the events"), "{ended:?}");
     assert!(world.amplitude.requests().requests <= 100, "{:?}", world.amplitude.requests());
-    world.amplitude.cancel_orders();
+    world.amplitude.clear_faults();
     assert_eq!(world.backfill(3, &[]).code, Some(0));
     world.assert_has(&events);
 }
@@ -948,7 +948,7 @@ async fn it_goes_on_between_two_events_that_stand_in_several_lines_or_in_one() {
     // The 2000th and the 2001st stand in one line.
     let text = format!("{}{}", pretty(&events[..2000]).trim_end(), pretty(&events[2000..]));
     std::fs::write(world.path("events.json"), text).unwrap();
-    world.amplitude.order(AmplitudeFault::Delay { milliseconds: 1500 }, 1);
+    world.amplitude.inject(AmplitudeFault::Delay { milliseconds: 1500 }, 1);
     let process = world.command(&["--from-file", "events.json", "--yes"]).spawn().unwrap();
     world.wait_until_something_arrives();
     signal(&process, "INT");
@@ -966,7 +966,7 @@ async fn a_file_that_has_changed_is_not_gone_on_with() {
     let world = World::new().await;
     let events = world.events(4000, 3);
     world.file("events.ndjson", &events);
-    world.amplitude.order(AmplitudeFault::Delay { milliseconds: 1500 }, 1);
+    world.amplitude.inject(AmplitudeFault::Delay { milliseconds: 1500 }, 1);
     let process = world.command(&["--from-file", "events.ndjson", "--yes"]).spawn().unwrap();
     world.wait_until_something_arrives();
     signal(&process, "INT");
@@ -1009,7 +1009,7 @@ async fn ctrl_c_ends_it_also_while_it_waits_for_somebody() {
     assert_ends(process);
     drop(open);
     // For Amplitude's export.
-    world.amplitude.order_for_export(AmplitudeFault::Hang { milliseconds: 60_000, ingest: false }, 9);
+    world.amplitude.inject_for_export(AmplitudeFault::Hang { milliseconds: 60_000, ingest: false }, 9);
     world.stripe.add([sample("charge.failed", 1, world.now - 9 * DAY)]);
     let since = (world.now - 10 * DAY).to_string();
     let process = world.command(&["--since", &since, "--yes"]).env("AMPLITUDE_SECRET_KEY", "secret").spawn().unwrap();

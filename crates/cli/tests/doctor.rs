@@ -337,7 +337,7 @@ async fn a_key_that_may_too_little_or_is_wrong_is_found() {
     assert!(lines(&ended, "problem")[0].contains("amplitude-test-api-key: 400: the API key is not known"), "{ended:?}");
     world.projects(PROJECTS);
     // More than it tries.
-    world.amplitude.order(Fault::answer(503), 9);
+    world.amplitude.inject(Fault::answer(503), 9);
     let ended = world.doctor(&[], &[]);
     assert!(lines(&ended, "problem")[0].contains("503: Amplitude is not available"), "{ended:?}");
 }

@@ -191,7 +191,7 @@ async fn what_a_repair_cannot_bring_in_is_told() {
 
     // The key of uploads is known to be wrong only when they begin.
     world.projects(PROJECTS);
-    world.amplitude.order(amplitude_emulator::Fault::InvalidApiKey, 10);
+    world.amplitude.inject(amplitude_emulator::Fault::InvalidApiKey, 10);
     let ended = world.reconcile(&["--repair", "--yes"]);
     assert_eq!(ended.code, Some(1), "{ended:?}");
     assert!(ended.out.contains(&format!("0 of {} events sent", events.len())), "{ended:?}");

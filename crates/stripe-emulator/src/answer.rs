@@ -1,14 +1,14 @@
-//! What Stripe answers.
+//! Stripe's responses.
 
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
-/// An answer that has arrived, if nothing happens to it on its way.
+/// A response, before any fault affects it on its way.
 #[derive(Clone)]
 pub(crate) struct Answer {
     pub status: u16,
     pub content_type: &'static str,
-    /// In addition to those of every answer.
+    /// In addition to those of every response.
     pub headers: Vec<(&'static str, String)>,
     pub body: Bytes,
 }
@@ -18,7 +18,7 @@ impl Answer {
         Self { status: 200, content_type: "application/json", headers: Vec::new(), body: body.into() }
     }
 
-    /// Indented, as Stripe writes it.
+    /// Indented, like Stripe's.
     pub(crate) fn json(value: &Value) -> Self {
         Self::ok(format!("{value:#}"))
     }
@@ -29,15 +29,15 @@ impl Answer {
     }
 }
 
-impl From<Result<Answer, Refusal>> for Answer {
-    fn from(result: Result<Answer, Refusal>) -> Self {
-        result.unwrap_or_else(Refusal::into_answer)
+impl From<Result<Answer, ApiError>> for Answer {
+    fn from(result: Result<Answer, ApiError>) -> Self {
+        result.unwrap_or_else(ApiError::into_answer)
     }
 }
 
-/// Why a request is refused.
+/// An error response.
 #[derive(Clone, Debug)]
-pub(crate) struct Refusal {
+pub(crate) struct ApiError {
     status: u16,
     kind: &'static str,
     code: Option<&'static str>,
@@ -47,14 +47,14 @@ pub(crate) struct Refusal {
     rate_limited_reason: Option<String>,
 }
 
-impl Refusal {
+impl ApiError {
     /// An `invalid_request_error`.
     pub(crate) fn new(status: u16, message: impl Into<String>) -> Self {
         let message = message.into();
         Self { status, kind: "invalid_request_error", code: None, param: None, message, rate_limited_reason: None }
     }
 
-    /// Of a parameter, with the code of the error, if it has one.
+    /// An error about a parameter, with the error's code if there is one.
     pub(crate) fn of(param: &str, code: Option<&'static str>, message: impl Into<String>) -> Self {
         Self { code, param: Some(param.to_owned()), ..Self::new(400, message) }
     }
@@ -63,13 +63,13 @@ impl Refusal {
         Self { code, ..self }
     }
 
-    /// An object that is named by the path or by a parameter.
+    /// A missing object, named in the path or in a parameter.
     pub(crate) fn no_such(status: u16, object: &str, id: &str, param: &str) -> Self {
         Self { status, ..Self::of(param, Some("resource_missing"), format!("No such {object}: '{id}'")) }
     }
 
-    /// An object that the other mode has.
-    pub(crate) fn of_other_mode(object: &str, id: &str, param: &str, is_live: bool) -> Self {
+    /// An object that only exists in the other mode.
+    pub(crate) fn in_other_mode(object: &str, id: &str, param: &str, is_live: bool) -> Self {
         let (has, asked) = if is_live { ("live", "test") } else { ("test", "live") };
         let message = format!(
             "No such {object}: '{id}'; a similar object exists in {has} mode, but a {asked} mode key was used to make \
@@ -102,12 +102,12 @@ impl Refusal {
         Self { code: Some("rate_limit"), rate_limited_reason, ..Self::new(429, message) }
     }
 
-    /// The emulator's own, not Stripe's.
-    pub(crate) fn of_a_page() -> Self {
-        Self::new(403, "The emulator is for programs on this machine or network, not for pages.")
+    /// The emulator's own error, not one of Stripe's.
+    pub(crate) fn from_web_page() -> Self {
+        Self::new(403, "The emulator does not accept requests from web pages.")
     }
 
-    /// Stripe's own fault.
+    /// A server error at Stripe.
     pub(crate) fn of_stripe(status: u16) -> Self {
         let message = "Sorry! There was an error while talking to one of our backends. Support has been notified.";
         Self { kind: "api_error", ..Self::new(status, message) }

@@ -1,4 +1,4 @@
-//! Webhooks: events on their way to the endpoints.
+//! Webhooks: the delivery of events to endpoints.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -17,42 +17,42 @@ use crate::endpoints::Endpoint;
 use crate::events::Event;
 use crate::{Emulator, unix_now};
 
-/// How long an endpoint may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The time limit for an endpoint.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What an endpoint has made of an event.
+/// The result of a delivery.
 #[derive(Clone, Debug)]
 pub struct Delivery {
     /// The ID of the event.
     pub event: String,
     /// The ID of the endpoint.
     pub endpoint: String,
-    /// None where nobody has answered.
+    /// `None` without a response.
     pub status: Option<u16>,
-    /// The body of the answer, as text.
+    /// The body of the response, as text.
     pub answer: String,
 }
 
 impl Delivery {
-    /// Whether Stripe takes it for delivered: at any 2xx.
+    /// Whether Stripe considers it delivered: any 2xx.
     pub fn succeeded(&self) -> bool {
         self.status.is_some_and(|status| (200..300).contains(&status))
     }
 }
 
-/// The deliveries that have not succeeded: the ID of an event, and that of an endpoint.
-pub(crate) type Owed = BTreeSet<(String, String)>;
+/// Deliveries that have not succeeded: the IDs of the event and the endpoint.
+pub(crate) type FailedDeliveries = BTreeSet<(String, String)>;
 
 impl Emulator {
-    /// An event happens: it is posted once to every enabled endpoint that wants its type, signed with that endpoint's
-    /// secret, and its `delivery_success` is what came of it. [`Self::redeliver`] attempts again what has failed.
+    /// Adds an event and posts it once to every enabled endpoint that is subscribed to its type, signed with that
+    /// endpoint's secret. The event's `delivery_success` is the result. [`Self::redeliver`] retries failures.
     pub async fn deliver(&self, event: Event) -> Vec<Delivery> {
         let endpoints = {
             let mut state = self.state();
-            let endpoints = state.endpoints.all().iter().filter(|endpoint| wants(endpoint, &event));
+            let endpoints = state.endpoints.all().iter().filter(|endpoint| is_subscribed(endpoint, &event));
             let endpoints: Vec<_> = endpoints.cloned().collect();
-            let owed = endpoints.iter().map(|endpoint| (event.id.clone(), endpoint.id.clone()));
-            state.owed.extend(owed);
+            let failed_deliveries = endpoints.iter().map(|endpoint| (event.id.clone(), endpoint.id.clone()));
+            state.failed_deliveries.extend(failed_deliveries);
             state.events.add(event.clone());
             state.events.set_delivery_success(&event.id, endpoints.is_empty());
             endpoints
@@ -64,12 +64,12 @@ impl Emulator {
         deliveries
     }
 
-    /// Attempts again every delivery that has failed, as Stripe does after a while. An endpoint that was deleted or
-    /// disabled in the meantime gets none.
+    /// Retries every failed delivery, like Stripe after a while. Endpoints that were deleted or disabled in the
+    /// meantime receive nothing.
     pub async fn redeliver(&self) -> Vec<Delivery> {
-        let owed = self.state().owed.clone();
+        let failed_deliveries = self.state().failed_deliveries.clone();
         let mut deliveries = Vec::new();
-        for (event, endpoint) in owed {
+        for (event, endpoint) in failed_deliveries {
             let endpoint = self.endpoint(&endpoint).filter(|endpoint| !endpoint.disabled);
             if let (Some(event), Some(endpoint)) = (self.event(&event), endpoint) {
                 deliveries.push(self.attempt(&event, &endpoint).await);
@@ -79,33 +79,33 @@ impl Emulator {
     }
 
     async fn attempt(&self, event: &Event, endpoint: &Endpoint) -> Delivery {
-        let sent = timeout(PATIENCE, send(event, endpoint)).await;
+        let sent = timeout(RESPONSE_TIMEOUT, send(event, endpoint)).await;
         let (status, answer) =
             sent.ok().flatten().map_or((None, String::new()), |(status, answer)| (Some(status), answer));
         let delivery = Delivery { event: event.id.clone(), endpoint: endpoint.id.clone(), status, answer };
         if delivery.succeeded() {
             let mut state = self.state();
-            state.owed.remove(&(event.id.clone(), endpoint.id.clone()));
-            let is_owed = state.owed.iter().any(|(owed, _)| *owed == event.id);
-            state.events.set_delivery_success(&event.id, !is_owed);
+            state.failed_deliveries.remove(&(event.id.clone(), endpoint.id.clone()));
+            let has_failed = state.failed_deliveries.iter().any(|(failed, _)| *failed == event.id);
+            state.events.set_delivery_success(&event.id, !has_failed);
         }
         delivery
     }
 }
 
-fn wants(endpoint: &Endpoint, event: &Event) -> bool {
+fn is_subscribed(endpoint: &Endpoint, event: &Event) -> bool {
     !endpoint.disabled
         && endpoint.connect == event.account.is_some()
         && endpoint.enabled_events.iter().any(|wanted| *wanted == event.event_type || wanted == "*")
 }
 
-/// The status and the text of the answer, if there is one. Endpoints are local, so only plain HTTP is spoken.
+/// The status and the body of the response, if there is one. Endpoints are local, so this only supports plain HTTP.
 async fn send(event: &Event, endpoint: &Endpoint) -> Option<(u16, String)> {
     let uri: Uri = endpoint.url.parse().ok()?;
     let authority = uri.authority().filter(|_| uri.scheme_str() == Some("http"))?;
     let stream = TcpStream::connect((authority.host().trim_matches(['[', ']']), authority.port_u16().unwrap_or(80)));
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream.await.ok()?)).await.ok()?;
-    // It ends when the sender is dropped.
+    // The connection ends when the sender is dropped.
     tokio::spawn(connection);
     let request = Request::post(uri.path_and_query().map_or("/", |path| path.as_str()))
         .header(HOST, authority.as_str())

@@ -5,37 +5,37 @@ use std::collections::BTreeMap;
 use hyper::Uri;
 use serde_json::{Value, json};
 
-use crate::answer::{Answer, Refusal};
+use crate::answer::{Answer, ApiError};
 use crate::event_types::EVENT_TYPES;
 use crate::parameters::Parameters;
 use crate::random;
 use crate::versions::ApiVersion;
 
-/// How many an account may have.
-const MOST: usize = 16;
+/// The maximum number per account.
+const MAX_ENDPOINTS: usize = 16;
 
 /// A webhook endpoint.
 #[derive(Clone, Debug)]
 pub struct Endpoint {
     /// `we_…`
     pub id: String,
-    /// What its deliveries are signed with, which Stripe tells once.
+    /// The signing secret, which Stripe only returns on creation.
     pub secret: String,
-    /// Where events are posted to.
+    /// The address that receives events.
     pub url: String,
-    /// Types, or `*` alone.
+    /// Event types, or `*` alone.
     pub enabled_events: Vec<String>,
-    /// The account's own, if there is none.
+    /// The API version; without it, the account's.
     pub api_version: Option<String>,
-    /// What it is for, in the words of whoever made it.
+    /// A description by its creator.
     pub description: Option<String>,
-    /// Anything, by name.
+    /// Arbitrary values by name.
     pub metadata: BTreeMap<String, String>,
-    /// Whether it gets the events of connected accounts, and those alone.
+    /// Whether it receives the events of connected accounts, and only those.
     pub connect: bool,
-    /// Whether it gets nothing at the moment.
+    /// Whether it currently receives nothing.
     pub disabled: bool,
-    /// Whether it is of live mode.
+    /// Whether it is in live mode.
     pub livemode: bool,
     /// In Unix seconds.
     pub created: i64,
@@ -76,7 +76,7 @@ impl Endpoint {
     }
 }
 
-/// All of them, the newest first.
+/// All endpoints, newest first.
 #[derive(Default)]
 pub(crate) struct Endpoints(Vec<Endpoint>);
 
@@ -95,7 +95,7 @@ impl Endpoints {
     }
 
     /// `GET /v1/webhook_endpoints`
-    pub(crate) fn list(&self, mut parameters: Parameters) -> Result<Answer, Refusal> {
+    pub(crate) fn list(&self, mut parameters: Parameters) -> Result<Answer, ApiError> {
         let (limit, cursor) = (parameters.limit()?, parameters.cursor()?);
         parameters.nothing_else()?;
         let (data, has_more) =
@@ -106,13 +106,13 @@ impl Endpoints {
     }
 
     /// `GET /v1/webhook_endpoints/{id}`
-    pub(crate) fn retrieve(&self, id: &str, parameters: Parameters) -> Result<Answer, Refusal> {
+    pub(crate) fn retrieve(&self, id: &str, parameters: Parameters) -> Result<Answer, ApiError> {
         parameters.nothing_else()?;
         self.get(id).map(|endpoint| Answer::json(&endpoint.to_json())).ok_or_else(|| unknown(id))
     }
 
     /// `POST /v1/webhook_endpoints`
-    pub(crate) fn create(&mut self, mut parameters: Parameters, livemode: bool, now: i64) -> Result<Answer, Refusal> {
+    pub(crate) fn create(&mut self, mut parameters: Parameters, livemode: bool, now: i64) -> Result<Answer, ApiError> {
         let url = parameters.one("url").ok_or_else(|| missing("url"))?;
         check_url(&url)?;
         let enabled_events = parameters.list("enabled_events");
@@ -130,9 +130,12 @@ impl Endpoints {
             ..Endpoint::new(&url, &[], now)
         };
         parameters.nothing_else()?;
-        if self.0.len() >= MOST {
+        if self.0.len() >= MAX_ENDPOINTS {
             let mode = if livemode { "live" } else { "test" };
-            return Err(Refusal::new(400, format!("You have reached the maximum of {MOST} {mode} webhook endpoints.")));
+            return Err(ApiError::new(
+                400,
+                format!("You have reached the maximum of {MAX_ENDPOINTS} {mode} webhook endpoints."),
+            ));
         }
         let endpoint = self.add(endpoint);
         let mut answer = endpoint.to_json();
@@ -143,9 +146,9 @@ impl Endpoints {
     }
 
     /// `POST /v1/webhook_endpoints/{id}`
-    pub(crate) fn update(&mut self, id: &str, mut parameters: Parameters) -> Result<Answer, Refusal> {
+    pub(crate) fn update(&mut self, id: &str, mut parameters: Parameters) -> Result<Answer, ApiError> {
         let endpoint = self.0.iter_mut().find(|endpoint| endpoint.id == id).ok_or_else(|| unknown(id))?;
-        // What is refused has changed nothing.
+        // A rejected request must not change anything.
         let mut changed = endpoint.clone();
         if let Some(url) = parameters.one("url") {
             check_url(&url)?;
@@ -173,7 +176,7 @@ impl Endpoints {
     }
 
     /// `DELETE /v1/webhook_endpoints/{id}`
-    pub(crate) fn delete(&mut self, id: &str, parameters: Parameters) -> Result<Answer, Refusal> {
+    pub(crate) fn delete(&mut self, id: &str, parameters: Parameters) -> Result<Answer, ApiError> {
         parameters.nothing_else()?;
         let place = self.0.iter().position(|endpoint| endpoint.id == id).ok_or_else(|| unknown(id))?;
         self.0.remove(place);
@@ -181,37 +184,37 @@ impl Endpoints {
     }
 }
 
-fn check_url(url: &str) -> Result<(), Refusal> {
+fn check_url(url: &str) -> Result<(), ApiError> {
     let is_url = url.parse().is_ok_and(|url: Uri| ["http", "https"].contains(&url.scheme_str().unwrap_or_default()));
-    if is_url { Ok(()) } else { Err(Refusal::of("url", Some("url_invalid"), "Not a valid URL")) }
+    if is_url { Ok(()) } else { Err(ApiError::of("url", Some("url_invalid"), "Not a valid URL")) }
 }
 
-fn check_events(enabled_events: &[String]) -> Result<(), Refusal> {
+fn check_events(enabled_events: &[String]) -> Result<(), ApiError> {
     if enabled_events == ["*"] {
         return Ok(());
     }
     let unknown = enabled_events.iter().position(|event| !EVENT_TYPES.contains(&&**event));
     unknown.map_or(Ok(()), |index| {
         let param = format!("enabled_events[{index}]");
-        Err(Refusal::of(&param, None, format!("Invalid {param}: must be one of {}", EVENT_TYPES.join(", "))))
+        Err(ApiError::of(&param, None, format!("Invalid {param}: must be one of {}", EVENT_TYPES.join(", "))))
     })
 }
 
-fn check_api_version(version: String) -> Result<String, Refusal> {
+fn check_api_version(version: String) -> Result<String, ApiError> {
     if ApiVersion::parse(&version).is_some() {
         return Ok(version);
     }
-    Err(Refusal::of("api_version", None, format!("Invalid Stripe API version: {version}")))
+    Err(ApiError::of("api_version", None, format!("Invalid Stripe API version: {version}")))
 }
 
-fn missing(param: &str) -> Refusal {
-    Refusal::of(param, Some("parameter_missing"), format!("Missing required param: {param}."))
+fn missing(param: &str) -> ApiError {
+    ApiError::of(param, Some("parameter_missing"), format!("Missing required param: {param}."))
 }
 
-fn unknown(id: &str) -> Refusal {
+fn unknown(id: &str) -> ApiError {
     no_such(404, id, "id")
 }
 
-fn no_such(status: u16, id: &str, param: &str) -> Refusal {
-    Refusal::no_such(status, "webhook endpoint", id, param)
+fn no_such(status: u16, id: &str, param: &str) -> ApiError {
+    ApiError::no_such(status, "webhook endpoint", id, param)
 }

@@ -1,10 +1,10 @@
 //! The event types that Stripe has.
 
-/// Every type that a webhook endpoint can be enabled for, in the order of the alphabet, without `*`, which stands for all
-/// of them.
+/// Every type that a webhook endpoint can subscribe to, in alphabetical order, without `*`, which stands for all of
+/// them.
 ///
-/// Source: what `enabled_events` takes in Stripe's official package for Python, `stripe` 16.1.0
-/// (`stripe/params/_webhook_endpoint_create_params.py`), of API version 2026-10-28.endive.
+/// Source: the values of `enabled_events` in Stripe's official package for Python, `stripe` 16.1.0
+/// (`stripe/params/_webhook_endpoint_create_params.py`), for API version 2026-10-28.endive.
 pub const EVENT_TYPES: &[&str] = &[
     "account.application.authorized",
     "account.application.deauthorized",
@@ -288,7 +288,7 @@ mod tests {
     use crate::*;
 
     #[test]
-    fn the_types_are_sorted_and_each_is_there_once() {
+    fn types_are_sorted_and_unique() {
         assert!(EVENT_TYPES.is_sorted_by(|one, next| one < next));
     }
 }

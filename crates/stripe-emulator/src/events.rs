@@ -1,4 +1,4 @@
-//! The events of the accounts, and how they are listed.
+//! The accounts' events and their list.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
@@ -6,13 +6,13 @@ use std::ops::Bound;
 use bytes::Bytes;
 use serde_json::Value;
 
-use crate::answer::{Answer, Refusal};
+use crate::answer::{Answer, ApiError};
 use crate::parameters::{Cursor, Parameters};
 
 /// How long Stripe keeps events, in seconds.
-const KEPT: i64 = 30 * 24 * 60 * 60;
+const RETENTION_SECONDS: i64 = 30 * 24 * 60 * 60;
 
-/// An event. Its body is handed out byte for byte.
+/// An event. Its body is returned byte for byte.
 #[derive(Clone, Debug)]
 pub struct Event {
     /// `evt_…`
@@ -21,16 +21,16 @@ pub struct Event {
     pub event_type: String,
     /// In Unix seconds.
     pub created: i64,
-    /// The connected account that it happened in.
+    /// The connected account in which it happened.
     pub account: Option<String>,
-    /// Whether every endpoint has taken it.
+    /// Whether every endpoint has accepted it.
     pub delivery_success: bool,
     /// The whole event, as JSON.
     pub body: Bytes,
 }
 
 impl Event {
-    /// One that was delivered, with what its body says of it. None if it does not say its ID, its type and its time.
+    /// A delivered event with the values from its body. `None` if the body lacks its ID, type or time.
     pub fn new(body: impl Into<Bytes>) -> Option<Self> {
         let body = body.into();
         let event: Value = serde_json::from_slice(&body).ok()?;
@@ -45,7 +45,7 @@ impl Event {
         })
     }
 
-    /// The same, in a connected account.
+    /// The same event in a connected account.
     pub fn in_account(mut self, account: &str) -> Self {
         let fields = self.body.iter().position(|byte| *byte == b'{').map_or(0, |brace| brace + 1);
         let rest = self.body.get(fields..).unwrap_or_default();
@@ -54,28 +54,28 @@ impl Event {
         self
     }
 
-    /// The same, where an endpoint has not taken it.
+    /// The same event with a failed delivery.
     pub fn undelivered(mut self) -> Self {
         self.delivery_success = false;
         self
     }
 }
 
-/// The first second of which Stripe still has events.
+/// The earliest second from which Stripe still has events.
 fn oldest_kept(now: i64) -> i64 {
-    now.saturating_sub(KEPT)
+    now.saturating_sub(RETENTION_SECONDS)
 }
 
-/// All events. Those of one second are in the order in which they were added.
+/// All events. Those of the same second are in the order in which they were added.
 #[derive(Default)]
 pub(crate) struct Events {
     added: u64,
-    places: HashMap<String, (Option<String>, Place)>,
-    by_account: HashMap<Option<String>, BTreeMap<Place, Event>>,
+    places: HashMap<String, (Option<String>, SortKey)>,
+    by_account: HashMap<Option<String>, BTreeMap<SortKey, Event>>,
 }
 
-/// When an event was created, and as which.
-type Place = (i64, u64);
+/// The creation time of an event and its serial number.
+type SortKey = (i64, u64);
 
 impl Events {
     pub(crate) fn add(&mut self, event: Event) {
@@ -104,21 +104,21 @@ impl Events {
     }
 
     /// `GET /v1/events/{id}`
-    pub(crate) fn retrieve(&self, id: &str, account: Option<&str>, now: i64) -> Result<Answer, Refusal> {
+    pub(crate) fn retrieve(&self, id: &str, account: Option<&str>, now: i64) -> Result<Answer, ApiError> {
         let event =
             self.get(id).filter(|event| event.account.as_deref() == account && event.created >= oldest_kept(now));
-        event.map(|event| Answer::ok(event.body.clone())).ok_or_else(|| Refusal::no_such(404, "event", id, "id"))
+        event.map(|event| Answer::ok(event.body.clone())).ok_or_else(|| ApiError::no_such(404, "event", id, "id"))
     }
 
     /// `GET /v1/events`
-    pub(crate) fn list(&self, parameters: Parameters, account: Option<&str>, now: i64) -> Result<Answer, Refusal> {
+    pub(crate) fn list(&self, parameters: Parameters, account: Option<&str>, now: i64) -> Result<Answer, ApiError> {
         let query = Query::new(parameters)?;
         let oldest = (query.created.0.max(oldest_kept(now)), 0);
         let newest = (query.created.1, u64::MAX);
         let place = |id: &str, name: &str| {
             let event =
                 self.places.get(id).filter(|(of, place)| of.as_deref() == account && place.0 >= oldest_kept(now));
-            event.map(|(_, place)| *place).ok_or_else(|| Refusal::no_such(400, "event", id, name))
+            event.map(|(_, place)| *place).ok_or_else(|| ApiError::no_such(400, "event", id, name))
         };
         let (from, to) = match &query.cursor {
             Cursor::Start => (Bound::Included(oldest), newest),
@@ -142,11 +142,11 @@ impl Events {
         }
 
         let events = events.range((from, Bound::Included(to))).map(|(_, event)| event);
-        // One more than asked for tells whether there are more.
+        // One more than requested shows whether there are more.
         let mut found: Vec<_> = if let Cursor::Before(_) = query.cursor {
-            events.filter(|event| query.wants(event)).take(query.limit + 1).collect()
+            events.filter(|event| query.matches(event)).take(query.limit + 1).collect()
         } else {
-            events.rev().filter(|event| query.wants(event)).take(query.limit + 1).collect()
+            events.rev().filter(|event| query.matches(event)).take(query.limit + 1).collect()
         };
         let has_more = found.len() > query.limit;
         found.truncate(query.limit);
@@ -167,9 +167,9 @@ fn page(events: &[&Event], has_more: bool) -> Answer {
     Answer::ok(body)
 }
 
-/// What a list is asked for.
+/// The parameters of a list request.
 struct Query {
-    /// All of them, if there is none. One may end with `*`.
+    /// The selected types; empty for all. One may end with `*`.
     types: Vec<String>,
     /// The first and the last second.
     created: (i64, i64),
@@ -179,7 +179,7 @@ struct Query {
 }
 
 impl Query {
-    fn new(mut parameters: Parameters) -> Result<Self, Refusal> {
+    fn new(mut parameters: Parameters) -> Result<Self, ApiError> {
         let query = Self {
             types: types(&mut parameters)?,
             created: parameters.created()?,
@@ -191,7 +191,7 @@ impl Query {
         Ok(query)
     }
 
-    fn wants(&self, event: &Event) -> bool {
+    fn matches(&self, event: &Event) -> bool {
         let is_type = |wanted: &String| match wanted.strip_suffix('*') {
             Some(family) => event.event_type.starts_with(family),
             None => event.event_type == *wanted,
@@ -201,14 +201,14 @@ impl Query {
     }
 }
 
-fn types(parameters: &mut Parameters) -> Result<Vec<String>, Refusal> {
+fn types(parameters: &mut Parameters) -> Result<Vec<String>, ApiError> {
     let types = parameters.list("types");
     if types.len() > 20 {
-        return Err(Refusal::of("types", None, "You may pass up to 20 event types."));
+        return Err(ApiError::of("types", None, "You may pass up to 20 event types."));
     }
     match parameters.one("type") {
         Some(_) if !types.is_empty() => {
-            Err(Refusal::of("type", None, "You may pass either `type` or `types`, but not both."))
+            Err(ApiError::of("type", None, "You may pass either `type` or `types`, but not both."))
         }
         Some(one) => Ok(vec![one]),
         None => Ok(types),

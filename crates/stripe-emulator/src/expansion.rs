@@ -1,24 +1,24 @@
-//! `expand[]`: objects in the place of their IDs. Source: docs.stripe.com/expand.
+//! `expand[]`: replaces IDs by their objects. Source: docs.stripe.com/expand.
 
 use serde_json::Value;
 
-use crate::answer::Refusal;
+use crate::answer::ApiError;
 use crate::keys::Permission;
 use crate::kinds::{Field, Holds, Kind};
 use crate::objects::{Objects, Reader};
 
-const MOST_LEVELS: usize = 4;
+const MAX_LEVELS: usize = 4;
 
-/// What an answer is: an object of a kind, or a list of them.
+/// The type of a response: an object of a kind, or a list of such objects.
 #[derive(Clone, Copy)]
 pub(crate) enum Root {
     Object(&'static str),
     List(&'static str),
 }
 
-/// One step of a path, from what is there to what is in it.
+/// One step of a path, from a value to one inside it.
 struct Step {
-    /// What it leads to, where further fields can be named.
+    /// The kind of the value, which has further fields.
     to: Root,
     holds: Option<Holds>,
 }
@@ -39,13 +39,13 @@ impl Root {
     }
 }
 
-/// Refuses a path that leads to nothing that can be expanded, and one to an object that the key may not read.
+/// Rejects a path to something that cannot be expanded, or to an object that the key must not read.
 ///
-/// Decision: whoever expands something of a price must be allowed to read prices, even where the price itself is there
-/// anyway. Stripe only says that an expanded object can need a permission of its own.
-pub(crate) fn check(root: Root, path: &str, reader: &Reader<'_>) -> Result<(), Refusal> {
-    if path.split('.').count() > MOST_LEVELS {
-        return Err(Refusal::new(400, format!("You cannot expand more than {MOST_LEVELS} levels of a property.")));
+/// Decision: expanding a part of a price requires permission to read prices, even if the price itself is present
+/// anyway. Stripe only says that an expanded object can require a permission of its own.
+pub(crate) fn check(root: Root, path: &str, reader: &Reader<'_>) -> Result<(), ApiError> {
+    if path.split('.').count() > MAX_LEVELS {
+        return Err(ApiError::new(400, format!("You cannot expand more than {MAX_LEVELS} levels of a property.")));
     }
     let Some(needed) = permissions(root, path, reader) else {
         let instead = format!("data.{path}");
@@ -55,12 +55,12 @@ pub(crate) fn check(root: Root, path: &str, reader: &Reader<'_>) -> Result<(), R
             }
             _ => format!("This property cannot be expanded ({path})."),
         };
-        return Err(Refusal::new(400, message));
+        return Err(ApiError::new(400, message));
     };
-    needed.into_iter().try_for_each(|permission| reader.keys.permit(reader.key, permission))
+    needed.into_iter().try_for_each(|permission| reader.keys.require(reader.key, permission))
 }
 
-/// What a key must be allowed for a path. None if it cannot be expanded.
+/// The permissions that a path requires. `None` if it cannot be expanded.
 fn permissions(root: Root, path: &str, reader: &Reader<'_>) -> Option<Vec<Permission>> {
     let (mut place, mut last, mut needed) = (root, None, Vec::new());
     for name in path.split('.') {
@@ -73,7 +73,7 @@ fn permissions(root: Root, path: &str, reader: &Reader<'_>) -> Option<Vec<Permis
     matches!(last, Some(Holds::Id(_) | Holds::ListOnDemand(_))).then_some(needed)
 }
 
-/// Expands a path that was checked. Decision: the ID of an object that is not there stays as it is.
+/// Expands a checked path. Decision: the ID of a missing object stays unchanged.
 pub(crate) fn expand(root: Root, value: &mut Value, path: &str, objects: &Objects, reader: &Reader<'_>) {
     if let Value::Array(values) = value {
         values.iter_mut().for_each(|value| expand(root, value, path, objects, reader));

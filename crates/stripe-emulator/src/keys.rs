@@ -1,4 +1,4 @@
-//! Who may ask what.
+//! API keys and their permissions.
 
 use std::collections::HashMap;
 
@@ -6,10 +6,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hyper::header::{AUTHORIZATION, HeaderMap};
 
-use crate::answer::Refusal;
+use crate::answer::ApiError;
 use crate::{ACCOUNT, SECRET_KEY};
 
-/// What a restricted key may be allowed.
+/// A permission of a restricted key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Permission {
     /// The account itself.
@@ -18,7 +18,7 @@ pub enum Permission {
     EventsRead,
     /// Webhook endpoints.
     WebhookEndpointsRead,
-    /// Whoever may write, may read.
+    /// Write permission includes read permission.
     WebhookEndpointsWrite,
     /// Customers.
     CustomerRead,
@@ -41,7 +41,7 @@ pub enum Permission {
 }
 
 impl Permission {
-    /// All of them.
+    /// All permissions.
     pub const ALL: [Self; 13] = [
         Self::AccountRead,
         Self::EventsRead,
@@ -58,7 +58,7 @@ impl Permission {
         Self::PlanRead,
     ];
 
-    /// As Stripe names it where it is missing. Since 2026 there are names without `rak_`; both ways are to be met here.
+    /// Stripe's name for a missing permission. Since 2026 some names have no `rak_`; the emulator uses both forms.
     fn name(self) -> &'static str {
         match self {
             Self::AccountRead => "rak_accounts_kyc_basic_read",
@@ -77,7 +77,7 @@ impl Permission {
         }
     }
 
-    /// The code of the error where it is missing: there is one beside the names without `rak_`.
+    /// The error code for a missing permission, which exists for the names without `rak_`.
     fn code(self) -> Option<&'static str> {
         (self == Self::PlanRead).then_some("more_permissions_required")
     }
@@ -90,7 +90,7 @@ impl Permission {
 /// The valid keys.
 pub(crate) struct Keys {
     known: HashMap<String, Vec<Permission>>,
-    /// Those that are not known are valid, too, with every permission.
+    /// Whether unknown keys are also valid, with every permission.
     pub(crate) any: bool,
 }
 
@@ -110,22 +110,22 @@ impl Keys {
     }
 
     /// The key of a request, if it is valid.
-    pub(crate) fn of(&self, headers: &HeaderMap) -> Result<String, Refusal> {
+    pub(crate) fn of(&self, headers: &HeaderMap) -> Result<String, ApiError> {
         let key = key_of(headers).filter(|key| !key.is_empty()).ok_or_else(|| {
-            Refusal::new(
+            ApiError::new(
                 401,
                 "You did not provide an API key. You need to provide your API key in the Authorization header, using \
                  Bearer auth (e.g. 'Authorization: Bearer YOUR_SECRET_KEY').",
             )
         })?;
         if !self.any && !self.known.contains_key(&key) {
-            return Err(Refusal::new(401, format!("Invalid API Key provided: {}", masked(&key))));
+            return Err(ApiError::new(401, format!("Invalid API Key provided: {}", masked(&key))));
         }
         Ok(key)
     }
 
-    /// Refuses what a valid key may not do.
-    pub(crate) fn permit(&self, key: &str, needed: Permission) -> Result<(), Refusal> {
+    /// Rejects what a valid key has no permission for.
+    pub(crate) fn require(&self, key: &str, needed: Permission) -> Result<(), ApiError> {
         let known = self.known.get(key);
         if known.map_or(self.any, |has| has.iter().any(|permission| permission.includes(needed))) {
             return Ok(());
@@ -136,11 +136,11 @@ impl Keys {
             masked(key),
             needed.name()
         );
-        Err(Refusal::new(403, message).with_code(needed.code()))
+        Err(ApiError::new(403, message).with_code(needed.code()))
     }
 }
 
-/// It is the user name of `Basic`, or what follows `Bearer`.
+/// The user name of `Basic`, or the token of `Bearer`.
 pub(crate) fn key_of(headers: &HeaderMap) -> Option<String> {
     let (scheme, credentials) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     if scheme.eq_ignore_ascii_case("bearer") {
@@ -153,7 +153,7 @@ pub(crate) fn key_of(headers: &HeaderMap) -> Option<String> {
     Some(credentials.split_once(':').map_or(&*credentials, |(user, _)| user).to_owned())
 }
 
-/// A key as Stripe shows it: its kind and its last characters.
+/// A key as Stripe displays it: its kind and its last characters.
 pub(crate) fn masked(key: &str) -> String {
     let kind = key.match_indices('_').nth(1).map_or(0, |(index, _)| index + 1);
     let (kind, rest) = key.split_at(kind);

@@ -1,29 +1,29 @@
-//! The kinds of objects: where they are read, and which objects they name.
+//! The kinds of objects: their paths, and the objects that they refer to.
 
 use crate::keys::Permission;
 use crate::versions::{ApiVersion, BASIL};
 
-/// A kind of objects that have an ID.
+/// A kind of objects with IDs.
 pub(crate) struct Kind {
-    /// What their `object` says.
+    /// The value of their `object`.
     pub(crate) object: &'static str,
-    /// The segments of their path, behind `/v1/`.
+    /// The segments of their path after `/v1/`.
     pub(crate) path: &'static [&'static str],
     pub(crate) permission: Permission,
-    /// What Stripe calls the parameter with the ID, in errors.
+    /// Stripe's name for the ID parameter in errors.
     pub(crate) param: &'static str,
-    /// What their list can be filtered by, in addition to `created`. Not every kind has a list here.
+    /// The filters of their list, in addition to `created`. `None` if the emulator has no list of this kind.
     pub(crate) filters: Option<&'static [&'static str]>,
     pub(crate) lines: Option<Lines>,
 }
 
 /// A list inside an object, which can also be read page by page.
 pub(crate) struct Lines {
-    /// Their field, in which the objects are put.
+    /// The field that contains the objects.
     pub(crate) field: &'static str,
     /// The last segment of their path.
     pub(crate) segment: &'static str,
-    /// What a line is called in [`Field::of`].
+    /// The name of a line in [`Field::of`].
     pub(crate) kind: &'static str,
 }
 
@@ -66,26 +66,26 @@ impl Kind {
     }
 }
 
-/// A field in which an object has another one.
+/// A field that refers to or contains another object.
 #[derive(Clone, Copy)]
 pub(crate) struct Field {
-    /// The kind of the object that has it.
+    /// The kind of the object that has the field.
     pub(crate) of: &'static str,
     pub(crate) name: &'static str,
     pub(crate) holds: Holds,
     versions: Versions,
 }
 
-/// What a field holds. The name is a kind, or what such a part of an object is called here.
+/// The content of a field. The name is a kind, or the emulator's name for a part of an object.
 #[derive(Clone, Copy)]
 pub(crate) enum Holds {
-    /// An ID, and the object itself where that is asked for.
+    /// An ID, or the object itself if it is expanded.
     Id(&'static str),
-    /// A part of the object, always there.
+    /// A part of the object, always present.
     Part(&'static str),
-    /// A list that is always there.
+    /// A list that is always present.
     List(&'static str),
-    /// A list that is there only where it is asked for.
+    /// A list that is only present if it is expanded.
     ListOnDemand(&'static str),
 }
 

@@ -1,19 +1,20 @@
-//! A local Stripe to test against: its API as far as events, webhook endpoints, the account and the objects of purchases
-//! go; and its webhooks. It does as Stripe documents, refuses what Stripe refuses, and fails on order.
+//! A local Stripe to test against: the parts of its API for events, webhook endpoints, the account and the objects of
+//! purchases; and its webhooks. It follows Stripe's documentation, rejects what Stripe rejects, and has injected
+//! faults.
 //!
-//! The modules follow a request from its bytes to its answer:
+//! The modules follow a request from its bytes to the response:
 //!
-//! - `server`: the HTTP surface, and how an answer breaks off.
-//! - `guard`: who may ask at all.
-//! - `faults`: what can be ordered to go wrong, and the rate limit.
-//! - `requests`: who may ask, and who answers.
-//! - `keys`, `parameters`: what a request has with it.
-//! - `events`, `endpoints`, `objects`: what is answered.
-//! - `kinds`, `shapes`, `expansion`: which objects there are, how they look, and objects in the place of their IDs.
-//! - `delivery`: events on their way to the endpoints.
-//! - `log`: what was asked.
-//! - `versions`: in which API version.
-//! - `samples`, `event_types`: events that could have happened, and all types that there are.
+//! - `server`: the HTTP surface, and broken connections.
+//! - `guard`: access for programs only.
+//! - `faults`: injected faults, and the rate limit.
+//! - `requests`: authorization and dispatch.
+//! - `keys`, `parameters`: the key and the parameters of a request.
+//! - `events`, `endpoints`, `objects`: the resources.
+//! - `kinds`, `shapes`, `expansion`: the kinds of objects, their shapes, and the expansion of IDs.
+//! - `delivery`: the delivery of events to endpoints.
+//! - `log`: the requests so far.
+//! - `versions`: API versions.
+//! - `samples`, `event_types`: sample events, and all event types.
 //!
 //! ```
 //! use stripe_emulator::{Emulator, Fault, sample};
@@ -68,16 +69,16 @@ pub use samples::{SAMPLE_TYPES, history, sample};
 
 use requests::State;
 
-/// The API version that objects are kept in, and that an account has until another is set.
+/// The API version of stored objects, and the default version of the account.
 pub const API_VERSION: &str = "2024-06-20";
 
-/// A secret key, with every permission, that each emulator knows from its start.
+/// A secret key with every permission, valid in every emulator.
 pub const SECRET_KEY: &str = "sk_test_51EmulatedEmulatedEmulated";
 
-/// The account that all keys are of.
+/// The account of all keys.
 pub const ACCOUNT: &str = "acct_1EmulatedPlatform";
 
-/// A local Stripe. Its clones are the same one; it stops when the last of them is dropped.
+/// A local Stripe. Its clones share their state; it stops when the last of them is dropped.
 #[derive(Clone)]
 pub struct Emulator {
     url: String,
@@ -87,19 +88,19 @@ pub struct Emulator {
 }
 
 impl Emulator {
-    /// One without events and endpoints, on a free port, which knows [`SECRET_KEY`] and [`ACCOUNT`]. It serves in a thread
-    /// of its own, so that a test may wait for a command that talks to it.
+    /// Starts without events and endpoints, on a free port, with [`SECRET_KEY`] and [`ACCOUNT`]. It serves on a
+    /// separate thread, so that a test may block on a command that calls it.
     ///
     /// # Errors
-    /// Where there is no free port, or no further thread.
+    /// If there is no free port or the thread cannot be started.
     pub fn start() -> io::Result<Self> {
         Self::start_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?)
     }
 
-    /// The same, where this listens.
+    /// Starts on this listener.
     ///
     /// # Errors
-    /// Where there is no further thread.
+    /// If the thread cannot be started.
     pub fn start_on(listener: TcpListener) -> io::Result<Self> {
         let url = format!("http://{}", listener.local_addr()?);
         let state: Arc<Mutex<State>> = Arc::default();
@@ -108,24 +109,24 @@ impl Emulator {
         Ok(Self { url, state, _running: Arc::new(running) })
     }
 
-    /// `http://127.0.0.1:…`, which a client appends `/v1/…` to.
+    /// The base URL, `http://127.0.0.1:…`, to which a client appends `/v1/…`.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    // What it knows.
+    // Configuration.
 
-    /// Makes a key valid, with these permissions and no others.
+    /// Makes a key valid with these permissions only.
     pub fn allow(&self, key: &str, permissions: &[Permission]) {
         self.state().keys.allow(key, permissions);
     }
 
-    /// Makes all keys valid. Those that are not made known otherwise have every permission.
+    /// Makes all keys valid. Keys not configured otherwise have every permission.
     pub fn allow_any_key(&self) {
         self.state().keys.any = true;
     }
 
-    /// A new restricted key with these permissions.
+    /// Creates a restricted key with these permissions.
     pub fn restricted_key(&self, permissions: &[Permission]) -> String {
         let key = format!("rk_test_51Emulated{}", random(24));
         self.allow(&key, permissions);
@@ -137,23 +138,23 @@ impl Emulator {
         self.state().keys.revoke(key);
     }
 
-    /// Connects an account, whose events are asked for with `Stripe-Account`.
+    /// Connects an account, whose events are requested with `Stripe-Account`.
     pub fn connect(&self, account: &str) {
         self.state().accounts.insert(account.to_owned());
     }
 
-    /// Sets the clock by which events are 30 days old and endpoints are created, in Unix seconds. Until then, it is the
-    /// right one.
+    /// Sets the clock that determines the age of events and the creation time of endpoints, in Unix seconds. The
+    /// default is the real time.
     pub fn set_now(&self, now: i64) {
         self.state().clock.now = Some(now);
     }
 
-    /// Sets the `date` of every answer, in Unix seconds. Until then, it is what [`Self::set_now`] says.
+    /// Sets the `date` of every response, in Unix seconds. The default is the emulator's clock; see [`Self::set_now`].
     pub fn set_date(&self, date: i64) {
         self.state().clock.date = Some(date);
     }
 
-    /// Sets the API version of the account, in which what comes without `Stripe-Version` is answered. Until then, it is
+    /// Sets the account's API version, which applies to requests without `Stripe-Version`. The default is
     /// [`API_VERSION`].
     pub fn set_default_version(&self, version: &str) {
         self.state().default_version = Some(version.to_owned());
@@ -161,32 +162,32 @@ impl Emulator {
 
     // Events.
 
-    /// Adds events that have happened. One with an ID that is known replaces that one.
+    /// Adds events. An event with a known ID replaces the earlier one.
     pub fn add(&self, events: impl IntoIterator<Item = Event>) {
-        // One at a time, so that the server answers meanwhile.
+        // One at a time, so that the server can respond in between.
         events.into_iter().for_each(|event| self.state().events.add(event));
     }
 
-    /// An event of this account, or of a connected one.
+    /// An event of this account or of a connected one.
     pub fn event(&self, id: &str) -> Option<Event> {
         self.state().events.get(id).cloned()
     }
 
-    /// How many events there are, however old.
+    /// The number of events, regardless of age.
     pub fn number_of_events(&self) -> usize {
         self.state().events.len()
     }
 
     // Endpoints.
 
-    /// Adds an endpoint, as one that was made in the dashboard.
+    /// Adds an endpoint, as if it were created in the dashboard.
     pub fn add_endpoint(&self, url: &str, enabled_events: &[&str]) -> Endpoint {
         let mut state = self.state();
         let now = state.clock.now();
         state.endpoints.add(Endpoint::new(url, enabled_events, now))
     }
 
-    /// All endpoints with their secrets, the newest first.
+    /// All endpoints with their secrets, newest first.
     pub fn endpoints(&self) -> Vec<Endpoint> {
         self.state().endpoints.all().to_vec()
     }
@@ -198,30 +199,30 @@ impl Emulator {
 
     // Objects.
 
-    /// Puts an object of this account, in the shape of [`API_VERSION`], in the place of one with the same ID: a customer,
-    /// subscription, invoice, payment_intent, charge, checkout.session, issuing.cardholder, product or price, or a
-    /// `v2.core.account`, which is read as a customer. One without `livemode` is in both modes.
+    /// Stores an object of this account, in the shape of [`API_VERSION`]. It replaces an object with the same ID. The
+    /// kinds are customer, subscription, invoice, payment_intent, charge, checkout.session, issuing.cardholder, product
+    /// and price, and `v2.core.account`, which is read as a customer. An object without `livemode` is in both modes.
     ///
-    /// All lines of an invoice are in its `lines.data`, those of a checkout session in its `line_items.data`.
+    /// `lines.data` of an invoice and `line_items.data` of a checkout session contain all of their lines.
     ///
     /// # Errors
-    /// Where it has no ID, or is of another kind.
+    /// If it has no ID, or is of another kind.
     pub fn put(&self, object: Value) -> Result<(), UnknownObject> {
         self.state().objects.put(None, object).ok_or(UnknownObject)
     }
 
-    /// The same, of a connected account.
+    /// Stores an object of a connected account.
     ///
     /// # Errors
-    /// Where it has no ID, or is of another kind.
+    /// If it has no ID, or is of another kind.
     pub fn put_in(&self, account: &str, object: Value) -> Result<(), UnknownObject> {
         self.state().objects.put(Some(account), object).ok_or(UnknownObject)
     }
 
-    /// Puts the objects of a file, one in each line, as [`put`](Self::put) does.
+    /// Stores the objects of a file, one on each line, like [`put`](Self::put).
     ///
     /// # Errors
-    /// Where it cannot be read, or a line is no object that can be put; it names the file and the line.
+    /// If the file cannot be read, or a line is not a valid object; the error names the file and the line.
     pub fn load(&self, file: &Path) -> io::Result<()> {
         let name = file.display();
         let text =
@@ -236,9 +237,9 @@ impl Emulator {
         Ok(())
     }
 
-    /// Learns from an event, whoever made it, what it tells of Stripe's objects: its own, if it is of a kind that is kept
-    /// here, and that those exist that it names. What is known of them otherwise stays: an event shows ten lines of an
-    /// invoice at most, and later versions do not show the invoice of a payment.
+    /// Stores the objects in an event, if their kinds are known, and creates the objects that it refers to. Other known
+    /// values of these objects stay: an event contains at most ten lines of an invoice, and later versions do not
+    /// contain the invoice of a payment.
     pub fn learn(&self, event: &Value) {
         let mut state = self.state();
         let account = event.get("account").and_then(Value::as_str).filter(|account| *account != ACCOUNT);
@@ -248,7 +249,7 @@ impl Emulator {
         }
     }
 
-    /// Puts the line items of a checkout session that is there, in the place of those that it has.
+    /// Replaces the line items of an existing checkout session.
     pub fn put_line_items(&self, session: &str, line_items: Vec<Value>) {
         self.update(session, |session| {
             if let Some(fields) = session.as_object_mut() {
@@ -257,70 +258,71 @@ impl Emulator {
         });
     }
 
-    /// Changes an object that is there: its ID and its kind stay what they are.
+    /// Changes an existing object. Its ID and kind must stay the same.
     pub fn update(&self, id: &str, change: impl FnOnce(&mut Value)) {
         if let Some(object) = self.state().objects.get_mut(id) {
             change(object);
         }
     }
 
-    /// Forgets an object, so that there is none with its ID.
+    /// Removes an object, as if it had never existed.
     pub fn remove(&self, id: &str) {
         self.state().objects.remove(id);
     }
 
-    /// Deletes an object as Stripe deletes customers: what is read of it is that it is deleted, and nothing else.
+    /// Deletes an object the way Stripe deletes customers: reading it only returns that it is deleted.
     pub fn delete(&self, id: &str) {
         self.state().objects.delete(id);
     }
 
-    // What fails.
+    // Faults.
 
-    /// The next `number` requests meet this, after what was ordered before.
+    /// Injects a fault into the next `number` requests, after the faults that are already injected.
     pub fn fail(&self, number: usize, fault: Fault) {
         self.fail_at("/", number, fault);
     }
 
-    /// The next `number` requests to paths that begin so meet this, after what was ordered for them before.
+    /// Injects a fault into the next `number` requests whose path has this prefix, after the faults already injected
+    /// there.
     pub fn fail_at(&self, path_prefix: &str, number: usize, fault: Fault) {
-        self.state().faults.order(path_prefix, number, fault);
+        self.state().faults.inject(path_prefix, number, fault);
     }
 
-    /// Every request that meets no other fault meets this one from now on; with `None`, none does.
+    /// Sets a fault for every request without another one; `None` ends the outage.
     pub fn set_outage(&self, fault: Option<Fault>) {
         self.state().faults.outage = fault;
     }
 
-    /// Sets what `Stripe-Rate-Limited-Reason` says with every 429: `endpoint-rate`, for example. Until then, it is
+    /// Sets the value of `Stripe-Rate-Limited-Reason` in every 429, such as `endpoint-rate`. The default is
     /// `global-rate`.
     pub fn set_rate_limited_reason(&self, reason: &str) {
         self.state().faults.rate_limited_reason = Some(reason.to_owned());
     }
 
-    /// Forgets the faults that nobody has met yet, and the outage.
-    pub fn heal(&self) {
-        self.state().faults.forget();
+    /// Removes all injected faults and the outage.
+    pub fn clear_faults(&self) {
+        self.state().faults.clear();
     }
 
-    /// Answers more than so many requests within a second with 429; with `None`, as many as come.
+    /// Limits the requests per second; further requests get 429. `None` removes the limit.
     pub fn set_rate_limit(&self, requests_per_second: Option<usize>) {
         self.state().faults.rate_limit = requests_per_second;
     }
 
-    // What was asked.
+    // Requests.
 
-    /// The newest 10,000 requests, in their order. What is counted below is counted among them.
+    /// The latest 10,000 requests, in order. The counts below only include these.
     pub fn requests(&self) -> Vec<Request> {
         self.state().log.requests().iter().cloned().collect()
     }
 
-    /// How many requests there were of this method and path.
+    /// The number of requests with this method and path.
     pub fn count(&self, method: &str, path: &str) -> usize {
         let state = self.state();
         state.log.requests().iter().filter(|request| request.method == method && request.path == path).count()
     }
 
-    /// How many requests there were, by method and path: `GET /v1/events`.
+    /// The number of requests by method and path: `GET /v1/events`.
     pub fn counts(&self) -> BTreeMap<String, usize> {
         let mut counts = BTreeMap::new();
         for request in self.state().log.requests() {
@@ -329,17 +331,17 @@ impl Emulator {
         counts
     }
 
-    /// How many requests were answered with 429.
+    /// The number of requests answered with 429.
     pub fn too_many_requests(&self) -> usize {
         self.state().log.requests().iter().filter(|request| request.status == Some(429)).count()
     }
 
-    /// The most requests that there were in any one second, wherever it begins.
+    /// The maximum number of requests within any one second.
     pub fn most_in_a_second(&self) -> usize {
         self.state().log.most_within(Duration::from_secs(1))
     }
 
-    /// Forgets the requests until now.
+    /// Forgets the requests so far.
     pub fn clear_requests(&self) {
         self.state().log.clear();
     }
@@ -349,24 +351,24 @@ impl Emulator {
     }
 }
 
-/// An object that has no ID, or is of no kind that the emulator knows.
+/// An object without an ID, or of an unknown kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnknownObject;
 
 impl fmt::Display for UnknownObject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the object has no `id`, or its `object` is no kind that the emulator knows")
+        f.write_str("the object has no `id`, or its `object` is not a kind that the emulator supports")
     }
 }
 
 impl std::error::Error for UnknownObject {}
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // No step leaves the state half-done, so it is good even after a panic.
+    // No step leaves the state half-done, so it is valid even after a panic.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Unix seconds, of the right clock.
+/// The real time in Unix seconds.
 fn unix_now() -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     now.as_secs().try_into().unwrap_or(i64::MAX)

@@ -1,4 +1,4 @@
-//! What was asked.
+//! The requests so far.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -16,28 +16,28 @@ pub struct Request {
     pub method: String,
     /// Without the query.
     pub path: String,
-    /// Names and values, decoded, in their order.
+    /// The query's names and decoded values, in order.
     pub query: Vec<(String, String)>,
-    /// The same of the body, if it is a form.
+    /// The body's names and values, if it is a form.
     pub form: Vec<(String, String)>,
-    /// All headers; [`Self::key`], [`Self::version`] and [`Self::account`] read those of Stripe.
+    /// All headers; [`Self::key`], [`Self::version`] and [`Self::account`] read Stripe's.
     pub headers: HeaderMap,
-    /// What was answered, if anything was.
+    /// The status of the response, if there was one.
     pub status: Option<u16>,
 }
 
 impl Request {
-    /// The values of a parameter of the query, as it is spelled: `types[]`.
+    /// The values of a query parameter, as it is spelled: `types[]`.
     pub fn query(&self, name: &str) -> Vec<&str> {
         values(&self.query, name)
     }
 
-    /// The values of a parameter of the form, as it is spelled: `enabled_events[]`.
+    /// The values of a form parameter, as it is spelled: `enabled_events[]`.
     pub fn form(&self, name: &str) -> Vec<&str> {
         values(&self.form, name)
     }
 
-    /// The key that it came with, valid or not.
+    /// The request's key, valid or not.
     pub fn key(&self) -> Option<String> {
         key_of(&self.headers)
     }
@@ -62,14 +62,14 @@ fn values<'p>(pairs: &'p [(String, String)], name: &str) -> Vec<&'p str> {
     pairs.iter().filter(|(given, _)| given == name).map(|(_, value)| &**value).collect()
 }
 
-/// So many requests are kept. Whoever runs for days shall not grow.
-const MOST: usize = 10_000;
+/// The number of requests kept, so that a long run does not grow.
+const MAX_REQUESTS: usize = 10_000;
 
-/// The newest requests, in their order.
+/// The latest requests, in order.
 #[derive(Default)]
 pub(crate) struct Log {
     requests: VecDeque<Request>,
-    /// How many were forgotten.
+    /// The number of requests forgotten.
     forgotten: usize,
 }
 
@@ -78,9 +78,9 @@ impl Log {
         &self.requests
     }
 
-    /// Gives a number by which its answer can be told.
+    /// Returns a number for [`Self::set_status`].
     pub(crate) fn add(&mut self, request: Request) -> usize {
-        if self.requests.len() == MOST {
+        if self.requests.len() == MAX_REQUESTS {
             self.requests.pop_front();
             self.forgotten += 1;
         }
@@ -99,7 +99,7 @@ impl Log {
         self.requests.clear();
     }
 
-    /// The most requests in any time as long as this.
+    /// The maximum number of requests within any period of this length.
     pub(crate) fn most_within(&self, time: Duration) -> usize {
         let mut within = VecDeque::new();
         let mut most = 0;
@@ -118,24 +118,39 @@ impl Log {
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_newest_requests_are_kept_and_their_answers_find_them() {
-        let request = |number: usize| Request {
-            at: Instant::now(),
+    fn request(at: Instant, number: usize) -> Request {
+        Request {
+            at,
             method: "GET".to_owned(),
             path: format!("/v1/customers/cus_{number}"),
             query: Vec::new(),
             form: Vec::new(),
             headers: HeaderMap::new(),
             status: None,
-        };
-        let mut log = Log::default();
-        for number in 0..MOST + 2 {
-            assert_eq!(log.add(request(number)), number);
         }
-        assert_eq!((log.requests().len(), &*log.requests()[0].path), (MOST, "/v1/customers/cus_2"));
+    }
+
+    #[test]
+    fn latest_requests_are_kept_with_their_status() {
+        let mut log = Log::default();
+        for number in 0..MAX_REQUESTS + 2 {
+            assert_eq!(log.add(request(Instant::now(), number)), number);
+        }
+        assert_eq!((log.requests().len(), &*log.requests()[0].path), (MAX_REQUESTS, "/v1/customers/cus_2"));
         log.set_status(1, 500);
         log.set_status(2, 200);
         assert_eq!((log.requests()[0].status, log.requests()[1].status), (Some(200), None));
+    }
+    #[test]
+    fn busiest_period_may_begin_at_any_time() {
+        let start = Instant::now();
+        let mut log = Log::default();
+        for (number, milliseconds) in [0, 500, 900, 1400, 1499, 2500].into_iter().enumerate() {
+            log.add(request(start + Duration::from_millis(milliseconds), number));
+        }
+        // From 500 to 1499 ms.
+        assert_eq!(log.most_within(Duration::from_secs(1)), 4);
+        log.clear();
+        assert_eq!(log.most_within(Duration::from_secs(1)), 0);
     }
 }

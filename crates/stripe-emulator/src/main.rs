@@ -1,4 +1,4 @@
-//! The emulator as a program: options in, one line out, serve.
+//! The emulator as a program: parses options, prints its address, and serves.
 
 use std::io::{self, Write as _};
 use std::net::{SocketAddr, TcpListener};
@@ -18,19 +18,19 @@ Example:
 #[derive(Debug, Parser)]
 #[command(after_help = EXAMPLE, disable_version_flag = true)]
 struct Options {
-    /// Where to listen; port 0 takes a free one
+    /// Address to listen on; port 0 picks a free port
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8092")]
     listen: SocketAddr,
 
-    /// A valid key, with every permission (may be repeated); one of its own is valid anyway
+    /// A valid key with every permission (can be repeated), in addition to the emulator's own
     #[arg(long, value_name = "KEY")]
     key: Vec<String>,
 
-    /// A file with an object in each line, in the shape of API version 2024-06-20 (may be repeated)
+    /// A file with one object per line, in the shape of API version 2024-06-20 (can be repeated)
     #[arg(long, value_name = "FILE")]
     objects: Vec<PathBuf>,
 
-    /// The API version of what comes without Stripe-Version
+    /// The API version of requests without Stripe-Version
     #[arg(long, value_name = "VERSION", default_value = stripe_emulator::API_VERSION)]
     api_version: String,
 }
@@ -38,7 +38,7 @@ struct Options {
 fn main() -> ExitCode {
     match run(&Options::parse()) {
         Ok(never) => match never {},
-        // Nobody reads where it listens: it ends quietly, with what a shell says of that.
+        // Standard output is closed, so nobody can learn the address: exit quietly, with the shell's code for that.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::from(141),
         Err(error) => {
             let _ = writeln!(io::stderr(), "stripe-emulator: {error}");
@@ -57,7 +57,7 @@ fn run(options: &Options) -> io::Result<std::convert::Infallible> {
     let mut stdout = io::stdout();
     writeln!(stdout, "stripe-emulator listening on {}, with the key {SECRET_KEY}", stripe.url())?;
     stdout.flush()?;
-    // It serves in a thread of its own.
+    // It serves on a separate thread.
     loop {
         std::thread::park();
     }

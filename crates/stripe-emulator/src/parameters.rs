@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::answer::Refusal;
+use crate::answer::ApiError;
 
-/// Those that nobody has asked for yet. What is left over in the end is unknown.
+/// The parameters that have not been read yet. Those that remain in the end are unknown.
 pub(crate) struct Parameters {
-    /// Names and values, as they came.
+    /// Names and values as sent.
     left: Vec<(String, String)>,
     /// The paths of `expand[]`, which every request may have.
     pub expand: Vec<String>,
@@ -19,7 +19,7 @@ impl Parameters {
         parameters
     }
 
-    /// The value of a name. If it is given more than once, the last one counts.
+    /// The value of a name. If it is repeated, the last one counts.
     pub(crate) fn one(&mut self, name: &str) -> Option<String> {
         self.take(|given| given == name).pop().map(|(_, value)| value)
     }
@@ -38,43 +38,43 @@ impl Parameters {
         taken.into_iter().filter_map(with_key).collect()
     }
 
-    pub(crate) fn integer(&mut self, name: &str) -> Result<Option<i64>, Refusal> {
+    pub(crate) fn integer(&mut self, name: &str) -> Result<Option<i64>, ApiError> {
         let parse = |value: String| {
-            let invalid = || Refusal::of(name, Some("parameter_invalid_integer"), format!("Invalid integer: {value}"));
+            let invalid = || ApiError::of(name, Some("parameter_invalid_integer"), format!("Invalid integer: {value}"));
             value.parse().map_err(|_| invalid())
         };
         self.one(name).map(parse).transpose()
     }
 
-    pub(crate) fn boolean(&mut self, name: &str) -> Result<Option<bool>, Refusal> {
+    pub(crate) fn boolean(&mut self, name: &str) -> Result<Option<bool>, ApiError> {
         let parse =
-            |value: String| value.parse().map_err(|_| Refusal::of(name, None, format!("Invalid boolean: {value}")));
+            |value: String| value.parse().map_err(|_| ApiError::of(name, None, format!("Invalid boolean: {value}")));
         self.one(name).map(parse).transpose()
     }
 
-    /// How many objects a list shall have.
-    pub(crate) fn limit(&mut self) -> Result<usize, Refusal> {
+    /// The page size of a list.
+    pub(crate) fn limit(&mut self) -> Result<usize, ApiError> {
         let limit = self.integer("limit")?.unwrap_or(10);
         let bound = if limit < 1 { "greater than or equal to 1" } else { "less than or equal to 100" };
         let message = || format!("This value must be {bound} (it currently is '{limit}').");
         let valid = usize::try_from(limit).ok().filter(|limit| (1..=100).contains(limit));
-        valid.ok_or_else(|| Refusal::of("limit", Some("parameter_invalid_integer"), message()))
+        valid.ok_or_else(|| ApiError::of("limit", Some("parameter_invalid_integer"), message()))
     }
 
-    /// Where a list shall go on.
-    pub(crate) fn cursor(&mut self) -> Result<Cursor, Refusal> {
+    /// The position at which a list continues.
+    pub(crate) fn cursor(&mut self) -> Result<Cursor, ApiError> {
         match (self.one("starting_after"), self.one("ending_before")) {
             (None, None) => Ok(Cursor::Start),
             (Some(id), None) => Ok(Cursor::After(id)),
             (None, Some(id)) => Ok(Cursor::Before(id)),
             (Some(_), Some(_)) => {
-                Err(Refusal::new(400, "You cannot parameterize both starting_after and ending_before."))
+                Err(ApiError::new(400, "You cannot parameterize both starting_after and ending_before."))
             }
         }
     }
 
     /// The first and the last second of `created`, `created[gte]` and so on.
-    pub(crate) fn created(&mut self) -> Result<(i64, i64), Refusal> {
+    pub(crate) fn created(&mut self) -> Result<(i64, i64), ApiError> {
         let mut at = |name: &str| self.integer(name);
         if let Some(second) = at("created")? {
             return Ok((second, second));
@@ -85,10 +85,10 @@ impl Parameters {
         Ok((first, last.into_iter().flatten().min().unwrap_or(i64::MAX)))
     }
 
-    /// To be asked when all that is known was asked for.
-    pub(crate) fn nothing_else(self) -> Result<(), Refusal> {
+    /// Rejects the remaining parameters. Call it after all known parameters were read.
+    pub(crate) fn nothing_else(self) -> Result<(), ApiError> {
         self.left.first().map_or(Ok(()), |(name, _)| {
-            Err(Refusal::of(name, Some("parameter_unknown"), format!("Received unknown parameter: {name}")))
+            Err(ApiError::of(name, Some("parameter_unknown"), format!("Received unknown parameter: {name}")))
         })
     }
 
@@ -97,7 +97,7 @@ impl Parameters {
     }
 }
 
-/// A place in a list, by the ID of the object there.
+/// A position in a list, by the ID of the object there.
 pub(crate) enum Cursor {
     Start,
     After(String),
@@ -105,15 +105,15 @@ pub(crate) enum Cursor {
 }
 
 impl Cursor {
-    /// The objects at this place of a list, and whether it goes on behind them, in the direction of the cursor.
-    /// `no_such` says that the object of the cursor is not in the list, with the name of the parameter.
+    /// The objects at this position of a list, and whether there are more in the direction of the cursor. `no_such`
+    /// creates the error for a cursor that is not in the list, from the parameter's name.
     pub(crate) fn page<'l, T>(
         &self,
         list: &'l [T],
         limit: usize,
         id_of: impl Fn(&T) -> &str,
-        no_such: impl Fn(&str, &str) -> Refusal,
-    ) -> Result<(&'l [T], bool), Refusal> {
+        no_such: impl Fn(&str, &str) -> ApiError,
+    ) -> Result<(&'l [T], bool), ApiError> {
         let place =
             |id: &str, name: &str| list.iter().position(|object| id_of(object) == id).ok_or_else(|| no_such(id, name));
         let (from, to) = match self {

@@ -1,12 +1,12 @@
-//! What is done at a request: who may ask, and who answers.
+//! The handling of a request: authorization and dispatch.
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::json;
 
-use crate::answer::{Answer, Refusal};
-use crate::delivery::Owed;
+use crate::answer::{Answer, ApiError};
+use crate::delivery::FailedDeliveries;
 use crate::endpoints::Endpoints;
 use crate::events::Events;
 use crate::faults::{Faults, GLOBAL_RATE};
@@ -17,30 +17,30 @@ use crate::parameters::Parameters;
 use crate::versions::ApiVersion;
 use crate::{ACCOUNT, API_VERSION, random, unix_now};
 
-/// All that the emulator knows.
+/// The emulator's state.
 #[derive(Default)]
 pub(crate) struct State {
     pub keys: Keys,
-    /// The connected ones.
+    /// The connected accounts.
     pub accounts: HashSet<String>,
     pub clock: Clock,
-    /// The API version of the account, if it is another one than [`API_VERSION`].
+    /// The API version of the account, if it differs from [`API_VERSION`].
     pub default_version: Option<String>,
     pub events: Events,
-    pub owed: Owed,
+    pub failed_deliveries: FailedDeliveries,
     pub endpoints: Endpoints,
     pub objects: Objects,
     pub faults: Faults,
     pub log: Log,
-    /// By the API key and the idempotency key: what was asked, and what was answered.
-    answered: HashMap<(String, String), (Asked, Answer)>,
+    /// Requests and responses by API key and idempotency key.
+    answered: HashMap<(String, String), (IdempotencyKey, Answer)>,
 }
 
-type Asked = (String, Vec<(String, String)>, Vec<(String, String)>);
+type IdempotencyKey = (String, Vec<(String, String)>, Vec<(String, String)>);
 
 impl State {
     pub(crate) fn answer(&mut self, request: &Request) -> Answer {
-        if !self.faults.let_through(request.at) {
+        if !self.faults.allows(request.at) {
             return self.too_many_requests(request);
         }
         let answer = self.perform(request).into();
@@ -49,37 +49,37 @@ impl State {
 
     pub(crate) fn too_many_requests(&self, request: &Request) -> Answer {
         let reason = self.faults.rate_limited_reason.as_deref().unwrap_or(GLOBAL_RATE);
-        self.finish(Refusal::too_many_requests(reason).into_answer(), request)
+        self.finish(ApiError::too_many_requests(reason).into_answer(), request)
     }
 
-    /// An answer with what every one of Stripe's has.
+    /// Adds the headers of every Stripe response.
     pub(crate) fn finish(&self, mut answer: Answer, request: &Request) -> Answer {
         answer.headers.push(("date", self.clock.http_date()));
         answer.headers.push(("request-id", format!("req_{}", random(14))));
-        // One that is refused is not in the answer.
+        // An invalid version is not in the response.
         let version = self.version_of(request).map(|version| version.as_str().to_owned());
         answer.headers.extend(version.ok().map(|version| ("stripe-version", version)));
         answer
     }
 
-    /// In which an answer is to be rendered: that of the header, else that of the account.
-    /// Source: docs.stripe.com/api/versioning.
-    fn version_of(&self, request: &Request) -> Result<ApiVersion, Refusal> {
+    /// The version of the response: that of the header, else that of the account.
+    /// /// Source: docs.stripe.com/api/versioning.
+    fn version_of(&self, request: &Request) -> Result<ApiVersion, ApiError> {
         let version = request.version().or(self.default_version.as_deref()).unwrap_or(API_VERSION);
-        ApiVersion::parse(version).ok_or_else(|| Refusal::new(400, format!("Invalid Stripe API version: {version}")))
+        ApiVersion::parse(version).ok_or_else(|| ApiError::new(400, format!("Invalid Stripe API version: {version}")))
     }
 
-    fn perform(&mut self, request: &Request) -> Result<Answer, Refusal> {
+    fn perform(&mut self, request: &Request) -> Result<Answer, ApiError> {
         let operation = Operation::of(&request.method, &request.path).ok_or_else(|| {
             let message = format!("Unrecognized request URL ({}: {}).", request.method, request.path);
-            Refusal::new(404, message)
+            ApiError::new(404, message)
         })?;
         let key = self.keys.of(&request.headers)?;
         let version = self.version_of(request)?;
-        self.keys.permit(&key, operation.permission())?;
+        self.keys.require(&key, operation.permission())?;
         let account = self.connected_account(request, &key)?;
-        if account.is_some() && operation.is_of_endpoints() {
-            return Err(Refusal::new(501, "The emulator keeps no endpoints of connected accounts."));
+        if account.is_some() && operation.concerns_endpoints() {
+            return Err(ApiError::new(501, "The emulator keeps no endpoints of connected accounts."));
         }
         match request.header("idempotency-key") {
             Some(once) if request.method == "POST" => self.perform_once(request, operation, &key, &version, once),
@@ -87,15 +87,15 @@ impl State {
         }
     }
 
-    fn connected_account<'r>(&self, request: &'r Request, key: &str) -> Result<Option<&'r str>, Refusal> {
+    fn connected_account<'r>(&self, request: &'r Request, key: &str) -> Result<Option<&'r str>, ApiError> {
         let account = request.header("stripe-account").filter(|account| *account != ACCOUNT);
         match account {
-            Some(account) if !self.accounts.contains(account) => Err(Refusal::no_access(&masked(key), account)),
+            Some(account) if !self.accounts.contains(account) => Err(ApiError::no_access(&masked(key), account)),
             _ => Ok(account),
         }
     }
 
-    /// What is refused has not been done, and may be asked again with the same idempotency key.
+    /// A rejected request was not executed, and may be retried with the same idempotency key.
     fn perform_once(
         &mut self,
         request: &Request,
@@ -103,12 +103,12 @@ impl State {
         key: &str,
         version: &ApiVersion,
         once: &str,
-    ) -> Result<Answer, Refusal> {
+    ) -> Result<Answer, ApiError> {
         let keys = (key.to_owned(), once.to_owned());
         let asked = (request.path.clone(), request.query.clone(), request.form.clone());
         if let Some((before, answer)) = self.answered.get(&keys) {
             if *before != asked {
-                return Err(Refusal::other_parameters(once));
+                return Err(ApiError::other_parameters(once));
             }
             let mut answer = answer.clone();
             answer.headers.push(("idempotent-replayed", "true".to_owned()));
@@ -127,7 +127,7 @@ impl State {
         key: &str,
         version: &ApiVersion,
         account: Option<&str>,
-    ) -> Result<Answer, Refusal> {
+    ) -> Result<Answer, ApiError> {
         let parameters = Parameters::new(&[&*request.query, &*request.form].concat());
         let now = self.clock.now();
         match operation {
@@ -153,7 +153,7 @@ impl State {
     }
 }
 
-/// What is to be done.
+/// The requested operation.
 enum Operation<'r> {
     RetrieveAccount,
     ListEvents,
@@ -195,12 +195,12 @@ impl<'r> Operation<'r> {
         }
     }
 
-    fn is_of_endpoints(&self) -> bool {
+    fn concerns_endpoints(&self) -> bool {
         matches!(self.permission(), Permission::WebhookEndpointsRead | Permission::WebhookEndpointsWrite)
     }
 }
 
-/// Whether a key is of live mode. Source: docs.stripe.com/keys.
+/// Whether a key is a live key. Source: docs.stripe.com/keys.
 fn is_live(key: &str) -> bool {
     key.contains("_live_")
 }
@@ -221,7 +221,7 @@ fn describe(account: &str) -> Answer {
     }))
 }
 
-/// In Unix seconds; the right time where nothing is set.
+/// In Unix seconds; the real time unless it was set.
 #[derive(Default)]
 pub(crate) struct Clock {
     pub now: Option<i64>,

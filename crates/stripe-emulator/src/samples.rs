@@ -1,4 +1,4 @@
-//! Events that could have happened: the samples, with other IDs, times and customers.
+//! Realistic events: the samples with other IDs, times and customers.
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
@@ -14,7 +14,7 @@ macro_rules! samples {
         /// The types that have a sample: those of Amplitude's own source for Stripe.
         pub const SAMPLE_TYPES: &[&str] = &[$($event_type),*];
 
-        /// What is in the samples, in the same order.
+        /// The samples, in the same order.
         const SAMPLES: &[&str] = &[$(include_str!(concat!("../../../events/stripe/", $event_type, ".json"))),*];
     };
 }
@@ -48,15 +48,15 @@ samples![
     "issuing_transaction.created",
 ];
 
-/// What stands in a template for what is written there: the number, of a fixed length so that it does not run into what
-/// stands before it; the same as it is; the time. None of them is in any sample.
+/// Placeholders in a template: the number in a fixed length, so that it does not merge with preceding digits; the
+/// number as it is; the time. None of them occurs in a sample.
 const LONG_NUMBER: char = '\u{e000}';
 const NUMBER: char = '\u{e001}';
 const CREATED: char = '\u{e002}';
-const GAPS: [char; 3] = [LONG_NUMBER, NUMBER, CREATED];
+const PLACEHOLDERS: [char; 3] = [LONG_NUMBER, NUMBER, CREATED];
 
-/// An event of a type. Events of the same number are about the same objects and the same user, `user_{number}`. The
-/// type is one of those that have a sample, or its object is as good as empty.
+/// An event of a type. Events with the same number are about the same objects and the same user, `user_{number}`. A
+/// type without a sample gets a nearly empty object.
 ///
 /// `created` is in Unix seconds.
 pub fn sample(event_type: &str, number: u64, created: i64) -> Event {
@@ -82,23 +82,23 @@ pub fn sample(event_type: &str, number: u64, created: i64) -> Event {
     }
 }
 
-/// So many events, evenly from a time to another one, the oldest first: of every one of [`SAMPLE_TYPES`], in turn, as
-/// [`sample`] makes them of the numbers from 0 on.
+/// Events evenly distributed over a period, oldest first. They cycle through [`SAMPLE_TYPES`] and are made by
+/// [`sample`] with the numbers from 0.
 pub fn history(number: u64, from: i64, to: i64) -> impl Iterator<Item = Event> {
     let types = SAMPLE_TYPES.iter().cycle();
     let created = move |index: u64| {
         let (index, last) = (i128::from(index), i128::from(number.max(2) - 1));
-        // It is between both, and so it fits.
+        // It is between both, and therefore fits.
         from + i64::try_from((i128::from(to) - i128::from(from)) * index / last).unwrap_or_default()
     };
     (0..number).zip(types).map(move |(index, event_type)| sample(event_type, index, created(index)))
 }
 
-/// An event in parts, behind each of which comes one of [`GAPS`], or the end.
+/// An event in parts. After each part comes one of [`PLACEHOLDERS`], or the end.
 struct Template {
     id: String,
     parts: Vec<(String, Option<char>)>,
-    /// Of all parts, in bytes.
+    /// The total length of the parts, in bytes.
     length: usize,
 }
 
@@ -120,10 +120,10 @@ impl Template {
                 *value = written.into();
             }
         }
-        // The time is a number, and no text.
+        // The time is a number, not a text.
         let text = event.to_string().replace(&format!("\"{CREATED}\""), &CREATED.to_string());
-        let parts = text.split_inclusive(GAPS).map(|part| {
-            let text = part.trim_end_matches(GAPS);
+        let parts = text.split_inclusive(PLACEHOLDERS).map(|part| {
+            let text = part.trim_end_matches(PLACEHOLDERS);
             (text.to_owned(), part.strip_prefix(text).and_then(|gap| gap.chars().next()))
         });
         Self { id, parts: parts.collect(), length: text.len() }
@@ -156,12 +156,12 @@ fn base_of(event_type: &str) -> Value {
     })
 }
 
-/// So that events of one number and different types have different IDs.
+/// Gives events with the same number but different types different IDs.
 fn place_of(event_type: &str) -> usize {
     EVENT_TYPES.iter().position(|known| *known == event_type).unwrap_or(EVENT_TYPES.len())
 }
 
-/// Puts the number into every ID. Its beginning stays, so that different objects stay different.
+/// Inserts the number into every ID. The prefix stays, so that different objects stay different.
 fn number_ids(value: &mut Value) {
     match value {
         Value::String(text) if text == "user_42" => *text = format!("user_{NUMBER}"),
@@ -177,7 +177,7 @@ fn number_ids(value: &mut Value) {
     }
 }
 
-/// Accounts stay what they are: the events are all of one.
+/// Accounts stay unchanged, because all events belong to one account.
 fn is_id(kind: &str, rest: &str) -> bool {
     kind != "acct"
         && kind.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')

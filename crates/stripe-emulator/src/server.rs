@@ -1,4 +1,4 @@
-//! The HTTP server. hyper and not axum: a fault has to end a connection without an answer, which a router hides.
+//! The HTTP server. hyper rather than axum: a fault has to end a connection without a response, which a router hides.
 
 use std::io;
 use std::net::TcpListener;
@@ -18,27 +18,27 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
-use crate::answer::{Answer, Refusal};
+use crate::answer::{Answer, ApiError};
 use crate::faults::Fault;
-use crate::guard::is_of_a_page;
+use crate::guard::is_from_web_page;
 use crate::requests::State;
 use crate::{lock, log};
 
-/// How long half an answer is left on its way before the connection ends behind it.
+/// The delay between sending half a response and closing the connection.
 const CUT_AFTER: Duration = Duration::from_millis(20);
 
-/// How long the head of a request may take, or the wait for the next one on its connection; and then the body.
-const READ_WITHIN: Duration = Duration::from_secs(30);
+/// The time limit for the head of a request, including the wait for it on an open connection, and then for the body.
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// No form is as long as that.
+/// Longer than any form.
 const MAX_BODY_BYTES: usize = 1024 * 1024;
 
 type Body = UnsyncBoxBody<Bytes, io::Error>;
 
-/// What comes of a request. An error ends the connection.
+/// The result of a request. An error ends the connection.
 type Outcome = Result<Response<Body>, io::Error>;
 
-/// Serves in a thread of its own, until `stopped` tells.
+/// Serves on a separate thread, until `stopped` fires.
 pub(crate) fn start(listener: TcpListener, stopped: oneshot::Receiver<()>, state: Arc<Mutex<State>>) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -61,26 +61,26 @@ pub(crate) fn start(listener: TcpListener, stopped: oneshot::Receiver<()>, state
 async fn serve(listener: tokio::net::TcpListener, state: Arc<Mutex<State>>) {
     loop {
         let Ok((connection, _)) = listener.accept().await else {
-            // The client is gone already, or this process has too many files open.
+            // The client is already gone, or this process has too many open files.
             sleep(Duration::from_millis(10)).await;
             continue;
         };
         let state = Arc::clone(&state);
         let service = service_fn(move |request| respond(Arc::clone(&state), request));
-        // It fails where a fault ends it, or where the client goes away.
+        // It fails if a fault ends the connection or the client disconnects.
         let mut http = http1::Builder::new();
-        http.timer(TokioTimer::new()).header_read_timeout(READ_WITHIN);
+        http.timer(TokioTimer::new()).header_read_timeout(READ_TIMEOUT);
         tokio::spawn(http.serve_connection(TokioIo::new(connection), service));
     }
 }
 
-/// Answers as Stripe does, or fails as ordered.
+/// Responds like Stripe, or with an injected fault.
 async fn respond(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Outcome {
     let (head, body) = request.into_parts();
-    if is_of_a_page(&head.headers) {
-        return response(Refusal::of_a_page().into_answer(), false);
+    if is_from_web_page(&head.headers) {
+        return response(ApiError::from_web_page().into_answer(), false);
     }
-    let body = timeout(READ_WITHIN, Limited::new(body, MAX_BODY_BYTES).collect()).await.map_err(io::Error::other)?;
+    let body = timeout(READ_TIMEOUT, Limited::new(body, MAX_BODY_BYTES).collect()).await.map_err(io::Error::other)?;
     let body = body.map_err(io::Error::other)?.to_bytes();
     let is_form = head.headers.get(CONTENT_TYPE).is_some_and(|value| value == "application/x-www-form-urlencoded");
     let request = log::Request {
@@ -104,8 +104,8 @@ async fn respond(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Outcom
     let answer = match fault {
         None | Some(Fault::Hang(_) | Fault::CutHalfWay | Fault::AnswerLost) => state.answer(&request),
         Some(Fault::TooManyRequests) => state.too_many_requests(&request),
-        Some(Fault::InternalError) => state.finish(Refusal::of_stripe(500).into_answer(), &request),
-        Some(Fault::Unavailable) => state.finish(Refusal::of_stripe(503).into_answer(), &request),
+        Some(Fault::InternalError) => state.finish(ApiError::of_stripe(500).into_answer(), &request),
+        Some(Fault::Unavailable) => state.finish(ApiError::of_stripe(503).into_answer(), &request),
         Some(Fault::Html(status)) => Answer::html(status),
         Some(Fault::Cut) => return Err(cut()),
     };
@@ -122,7 +122,7 @@ fn pairs(encoded: &[u8]) -> Vec<(String, String)> {
 }
 
 fn cut() -> io::Error {
-    io::Error::other("cut on order")
+    io::Error::other("injected cut")
 }
 
 fn response(answer: Answer, is_cut: bool) -> Outcome {
@@ -158,8 +158,8 @@ mod tests {
 
     use super::*;
 
-    /// Sends the beginning of a request, and gives what comes back until the end of the connection.
-    async fn begun(address: std::net::SocketAddr, request: &str) -> String {
+    /// Sends the beginning of a request, and returns everything received until the connection ends.
+    async fn send_partial_request(address: std::net::SocketAddr, request: &str) -> String {
         let connection = TcpStream::connect(address).await.unwrap();
         connection.writable().await.unwrap();
         assert_eq!(connection.try_write(request.as_bytes()).unwrap(), request.len());
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_request_that_does_not_go_on_is_not_waited_for() {
+    async fn stalled_requests_time_out() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let serving = tokio::spawn(serve(listener, Arc::default()));
@@ -185,14 +185,14 @@ mod tests {
             "POST /v1/x HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\nhalf",
         ] {
             let start = tokio::time::Instant::now();
-            begun(address, request).await;
+            send_partial_request(address, request).await;
             assert!((30..=62).contains(&start.elapsed().as_secs()), "{request}: {:?}", start.elapsed());
         }
         serving.abort();
     }
 
     #[tokio::test]
-    async fn no_page_reaches_any_path() {
+    async fn web_pages_are_rejected() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let serving = tokio::spawn(serve(listener, Arc::default()));
@@ -202,8 +202,11 @@ mod tests {
                 ("host: shop.example.com", true),
                 ("host: 127.0.0.1\r\norigin: http://shop.example.com", true),
             ] {
-                let answer =
-                    begun(address, &format!("GET {path} HTTP/1.1\r\n{headers}\r\nconnection: close\r\n\r\n")).await;
+                let answer = send_partial_request(
+                    address,
+                    &format!("GET {path} HTTP/1.1\r\n{headers}\r\nconnection: close\r\n\r\n"),
+                )
+                .await;
                 assert_eq!(answer.starts_with("HTTP/1.1 403"), is_refused, "{path} {headers}: {answer}");
             }
         }

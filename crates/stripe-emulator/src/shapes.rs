@@ -1,15 +1,15 @@
-//! How an object looks when it is read: in an API version, and with as many of its lines as Stripe shows.
+//! The shape of an object in a response: in an API version, and with as many of its lines as Stripe includes.
 
 use serde_json::{Map, Value, json};
 
 use crate::kinds::Kind;
 use crate::versions::{ApiVersion, BASIL};
 
-/// How many lines an object shows. Source: docs.stripe.com/api/invoices/invoice_lines and
+/// The number of lines that an object includes. Source: docs.stripe.com/api/invoices/invoice_lines and
 /// docs.stripe.com/api/checkout/sessions/line_items.
-const SHOWN: usize = 10;
+const INCLUDED_LINES: usize = 10;
 
-/// An object of [`API_VERSION`](crate::API_VERSION), as it looks in a version.
+/// Converts an object from [`API_VERSION`](crate::API_VERSION) to another version.
 pub(crate) fn object(kind: &Kind, object: &Value, version: &ApiVersion) -> Value {
     let mut shown = object.clone();
     let Some(fields) = shown.as_object_mut() else { return shown };
@@ -23,14 +23,14 @@ pub(crate) fn object(kind: &Kind, object: &Value, version: &ApiVersion) -> Value
         fields.insert("lines".to_owned(), first_lines(kind, object, version));
     }
     if version.is_from(BASIL) {
-        without_what_vanished(kind.object, fields);
+        remove_dropped_fields(kind.object, fields);
     }
     shown
 }
 
-/// An object of any version, in the shape of [`API_VERSION`](crate::API_VERSION) as far as its subscription goes, which
-/// later invoices name in `parent` only.
-pub(crate) fn as_kept(object: &Value) -> Value {
+/// Converts an object of any version to [`API_VERSION`](crate::API_VERSION) as far as its subscription is concerned,
+/// which later invoices only have in `parent`.
+pub(crate) fn to_stored_version(object: &Value) -> Value {
     let mut kept = object.clone();
     let details = object.pointer("/parent/subscription_details").and_then(Value::as_object);
     if let (Some(details), Some(fields)) = (details, kept.as_object_mut())
@@ -43,20 +43,20 @@ pub(crate) fn as_kept(object: &Value) -> Value {
     kept
 }
 
-/// The list of an object's lines, as far as it stands in the object.
+/// The list of an object's lines that the object itself contains.
 pub(crate) fn first_lines(kind: &Kind, object: &Value, version: &ApiVersion) -> Value {
     let all = lines(kind, object);
-    let data: Vec<_> = all.iter().take(SHOWN).map(|shown| line(kind, shown, version)).collect();
+    let data: Vec<_> = all.iter().take(INCLUDED_LINES).map(|shown| line(kind, shown, version)).collect();
     json!({
         "object": "list",
         "data": data,
-        "has_more": all.len() > SHOWN,
+        "has_more": all.len() > INCLUDED_LINES,
         "total_count": all.len(),
         "url": lines_url(kind, object),
     })
 }
 
-/// All lines that an object was put with.
+/// All lines of a stored object.
 pub(crate) fn lines<'o>(kind: &Kind, object: &'o Value) -> &'o [Value] {
     let field = kind.lines.as_ref().map_or("", |lines| lines.field);
     object.get(field).and_then(|lines| lines.get("data")?.as_array()).map_or(&[], Vec::as_slice)
@@ -67,7 +67,7 @@ pub(crate) fn lines_url(kind: &Kind, object: &Value) -> String {
     format!("/v1/{}/{}/{segment}", kind.path.join("/"), text(object, "id"))
 }
 
-/// A line, as it looks in a version. Those of checkout sessions look the same in all of them.
+/// Converts a line to a version. Those of checkout sessions are the same in all versions.
 pub(crate) fn line(kind: &Kind, line: &Value, version: &ApiVersion) -> Value {
     let mut shown = line.clone();
     if let (true, "invoice", Some(fields)) = (version.is_from(BASIL), kind.object, shown.as_object_mut()) {
@@ -86,7 +86,7 @@ pub(crate) fn line(kind: &Kind, line: &Value, version: &ApiVersion) -> Value {
 
 /// Source: docs.stripe.com/changelog/basil/2025-03-31, adds-new-parent-field-to-invoicing-objects and
 /// add-support-for-multiple-partial-payments-on-invoices.
-fn without_what_vanished(object: &str, fields: &mut Map<String, Value>) {
+fn remove_dropped_fields(object: &str, fields: &mut Map<String, Value>) {
     match object {
         "payment_intent" | "charge" => {
             fields.remove("invoice");
@@ -106,7 +106,7 @@ fn without_what_vanished(object: &str, fields: &mut Map<String, Value>) {
     }
 }
 
-/// Of an object that is expanded, or not.
+/// The ID of an object, expanded or not.
 fn id_of(value: &Value) -> &Value {
     value.get("id").unwrap_or(value)
 }

@@ -6,7 +6,7 @@ const FIRST_NAMED: &str = "2024-09-30";
 /// The first version in which payments do not name their invoice. Source: docs.stripe.com/changelog/basil.
 pub(crate) const BASIL: &str = "2025-03-31";
 
-/// An API version that could be one of Stripe's. Which days had one is not checked.
+/// A plausible API version. The emulator does not check whether Stripe released one on that day.
 #[derive(Clone, Debug)]
 pub(crate) struct ApiVersion {
     text: String,
@@ -32,9 +32,9 @@ impl ApiVersion {
         &self.text
     }
 
-    /// Whether it is the version of this date, or a later one.
+    /// Whether it is the version of this date or a later one.
     pub(crate) fn is_from(&self, date: &str) -> bool {
-        // Dates sort like text, and a name behind one does not change that.
+        // Dates sort like text, and a name after the date does not change that.
         self.text.as_str() >= date
     }
 }
@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_version_is_a_date_with_a_name_since_there_are_names() {
+    fn versions_since_acacia_have_a_name() {
         for valid in ["2011-01-01", "2024-06-20", "2024-09-30.acacia", "2025-03-31.basil", "2026-10-28.endive"] {
             assert!(ApiVersion::parse(valid).is_some(), "{valid}");
         }
@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn versions_are_in_the_order_of_their_dates() {
+    fn versions_are_ordered_by_date() {
         for (version, is_from) in [("2024-06-20", false), ("2025-02-24.acacia", false), ("2025-03-31.basil", true)] {
             assert_eq!(ApiVersion::parse(version).unwrap().is_from("2025-03-31"), is_from, "{version}");
         }

@@ -1,4 +1,4 @@
-//! Amplitude: our emulator, in this process, with faults on order.
+//! Amplitude: our emulator, in this process, with injected faults.
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -13,15 +13,15 @@ use tokio::task::JoinHandle;
 use super::eventually;
 use super::program::scratch;
 
-/// An Amplitude that nobody else uses. It takes every key, and as many events as come.
+/// A separate Amplitude. It accepts every key and has no throttle.
 pub struct Amplitude {
     emulator: Emulator,
     url: String,
-    /// The file of the certificate to trust.
-    authority: Option<PathBuf>,
-    /// A port that is taken, so that nobody else listens on it, but on which nobody listens.
-    _taken: Option<TcpSocket>,
-    /// Where it serves; none while it is stopped, and over TLS.
+    /// The certificate file to trust.
+    ca_file: Option<PathBuf>,
+    /// Holds a port on which nothing listens.
+    _reserved_port: Option<TcpSocket>,
+    /// The running server; `None` while stopped and with TLS.
     server: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -29,10 +29,16 @@ impl Amplitude {
     pub async fn start() -> Self {
         let (emulator, listener, port) = prepare().await;
         let server = Mutex::new(Some(tokio::spawn(emulator.clone().serve(listener))));
-        Self { emulator, url: format!("http://127.0.0.1:{port}/2/httpapi"), authority: None, _taken: None, server }
+        Self {
+            emulator,
+            url: format!("http://127.0.0.1:{port}/2/httpapi"),
+            ca_file: None,
+            _reserved_port: None,
+            server,
+        }
     }
 
-    /// Over TLS.
+    /// Starts with TLS.
     pub async fn start_with_tls() -> Self {
         static FILES: AtomicUsize = AtomicUsize::new(0);
         let (emulator, listener, port) = prepare().await;
@@ -42,19 +48,19 @@ impl Amplitude {
         std::fs::write(&file, authority).unwrap();
         tokio::spawn(emulator.clone().serve_tls(listener, server));
         let url = format!("https://localhost:{port}/2/httpapi");
-        Self { emulator, url, authority: Some(file), _taken: None, server: Mutex::default() }
+        Self { emulator, url, ca_file: Some(file), _reserved_port: None, server: Mutex::default() }
     }
 
-    /// One that nobody has started.
-    pub fn nowhere() -> Self {
-        let taken = TcpSocket::new_v4().unwrap();
-        taken.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
-        let url = format!("http://{}/2/httpapi", taken.local_addr().unwrap());
+    /// An address that refuses connections.
+    pub fn unreachable() -> Self {
+        let reserved_port = TcpSocket::new_v4().unwrap();
+        reserved_port.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let url = format!("http://{}/2/httpapi", reserved_port.local_addr().unwrap());
         let emulator = Emulator::new(Configuration::default());
-        Self { emulator, url, authority: None, _taken: Some(taken), server: Mutex::default() }
+        Self { emulator, url, ca_file: None, _reserved_port: Some(reserved_port), server: Mutex::default() }
     }
 
-    /// Closes all connections and listens no longer.
+    /// Closes all connections and stops listening.
     pub async fn stop(&self) {
         let server = self.server.lock().unwrap().take();
         if let Some(server) = server {
@@ -63,8 +69,8 @@ impl Amplitude {
         }
     }
 
-    /// Listens again, and knows what it knew.
-    pub async fn start_again(&self) {
+    /// Listens again, with its earlier state.
+    pub async fn restart(&self) {
         let authority = self.url.trim_start_matches("http://").trim_end_matches("/2/httpapi");
         let listener = eventually("the port", async || TcpListener::bind(authority).await.ok()).await;
         *self.server.lock().unwrap() = Some(tokio::spawn(self.emulator.clone().serve(listener)));
@@ -80,81 +86,81 @@ impl Amplitude {
         self.url.replace("/2/httpapi", "/batch")
     }
 
-    /// The path of the certificate to trust, where it speaks TLS.
-    pub fn authority(&self) -> String {
-        self.authority.as_ref().unwrap().to_str().unwrap().to_owned()
+    /// The path of the certificate to trust, with TLS.
+    pub fn ca_file(&self) -> String {
+        self.ca_file.as_ref().unwrap().to_str().unwrap().to_owned()
     }
 
-    /// All that it kept, in order.
+    /// All accepted events, in order.
     pub fn events(&self) -> Vec<AcceptedEvent> {
         self.emulator.events()
     }
 
-    /// What it kept of an event of Stripe's, which must be one event.
-    pub fn the(&self, event: &Value) -> AcceptedEvent {
-        self.with_insert_id(event["id"].as_str().unwrap())
+    /// The accepted event for an event from Stripe. There must be exactly one.
+    pub fn accepted(&self, event: &Value) -> AcceptedEvent {
+        self.accepted_with_insert_id(event["id"].as_str().unwrap())
     }
 
-    /// What it kept under an insert ID, which must be one event.
-    pub fn with_insert_id(&self, insert_id: &str) -> AcceptedEvent {
+    /// The accepted event with an insert ID. There must be exactly one.
+    pub fn accepted_with_insert_id(&self, insert_id: &str) -> AcceptedEvent {
         let is_it = |kept: &AcceptedEvent| kept.event.get("insert_id").is_some_and(|found| found == insert_id);
         let mut found: Vec<_> = self.events().into_iter().filter(is_it).collect();
         assert_eq!(found.len(), 1, "{insert_id}");
         found.remove(0)
     }
 
-    /// What was requested and answered, and how many repeats were dropped.
+    /// Counts of requests, responses and dropped repeats.
     pub fn counts(&self) -> RequestCounts {
         self.emulator.requests()
     }
 
-    /// How many requests have arrived.
+    /// The number of requests received.
     pub fn requests(&self) -> u64 {
         self.emulator.requests().requests
     }
 
-    /// How many requests have arrived at the Batch endpoint.
+    /// The number of requests received by the Batch endpoint.
     pub fn batch_requests(&self) -> u64 {
         self.emulator.requests().answers.get("/batch").map_or(0, |answers| answers.values().sum())
     }
 
-    /// How many connections they came on.
+    /// The number of connections those requests used.
     pub fn connections(&self) -> u64 {
         self.emulator.requests().connections
     }
 
-    /// Orders a fault for the next so many requests.
-    pub fn order(&self, fault: Fault, requests: u32) {
-        self.emulator.order(fault, requests);
+    /// Injects a fault into the next requests.
+    pub fn inject(&self, fault: Fault, requests: u32) {
+        self.emulator.inject(fault, requests);
     }
 
     /// Fails every request from now on.
     pub fn fail(&self, fault: Fault) {
         self.recover();
-        self.emulator.order(fault, u32::MAX);
+        self.emulator.inject(fault, u32::MAX);
     }
 
-    /// Works again.
+    /// Clears all faults.
     pub fn recover(&self) {
-        self.emulator.cancel_orders();
+        self.emulator.clear_faults();
     }
 }
 
 impl Drop for Amplitude {
     fn drop(&mut self) {
-        if let Some(file) = &self.authority {
+        if let Some(file) = &self.ca_file {
             let _ = std::fs::remove_file(file);
         }
     }
 }
 
-/// An answer with a body that is not Amplitude's usual one.
-pub fn answer_with_text(status: u16, text: &str) -> Fault {
+/// An answer with a body that is not in Amplitude's format.
+pub fn text_answer(status: u16, text: &str) -> Fault {
     Fault::Answer(FaultyAnswer { status, text: Some(text.to_owned()), ..FaultyAnswer::default() })
 }
 
 /// An answer with this JSON.
-pub fn answer_with_json(status: u16, json: Value) -> Fault {
+pub fn json_answer(status: u16, json: Value) -> Fault {
     Fault::Answer(FaultyAnswer { status, json: Some(json), ..FaultyAnswer::default() })
 }
 

@@ -1,4 +1,4 @@
-//! AWS: moto's server, which is Parameter Store and SQS, and before each of them a proxy that can be told to fail.
+//! AWS: moto's server acts as Parameter Store and SQS, each behind a proxy that can inject faults.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -15,30 +15,31 @@ use super::lambda::REGION;
 use super::program::{Server, scratch};
 use super::{eventually, http_client};
 
-/// What a service can be told to do instead of its work.
+/// A fault that a service can be set to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     Throttled,
     Denied,
     /// The KMS key is disabled.
     Undecryptable,
-    /// Takes the request and never answers.
+    /// Accepts the request and never answers.
     Hang,
-    /// Closes every connection at once.
+    /// Closes every connection immediately.
     Down,
 }
 
-/// A service of AWS, as far as the project uses it.
+/// An AWS service, as far as the project uses it.
 #[derive(Debug)]
 pub struct Service {
-    /// In the `x-amz-target` of a call.
+    /// The prefix in the `x-amz-target` header.
     target: &'static str,
-    /// In the signature of a call.
+    /// The service name in the request signature.
     name: &'static str,
     content_type: &'static str,
-    /// What the functions' roles allow.
+    /// The operations that the functions' roles allow.
     operations: &'static [&'static str],
-    /// The codes and texts of being throttled, denied, and without a key. The texts hold what must not be passed on.
+    /// Codes and messages for throttling, denied access and a disabled key. The messages contain text that must not be
+    /// passed on.
     errors: [(&'static str, &'static str); 3],
 }
 
@@ -73,7 +74,7 @@ pub const SQS: Service = Service {
 };
 
 impl Service {
-    /// Calls an operation as an administrator. moto reads the Region off the signature and does not check it.
+    /// Calls an operation as an administrator. moto takes the Region from the signature but does not verify it.
     async fn call(
         &self,
         http: &reqwest::Client,
@@ -96,13 +97,13 @@ impl Service {
                 .body(input.to_string())
                 .send()
         };
-        // On a machine that is busy, moto lets a connection lie. What was done twice by that, SQS may do, too.
+        // On a busy machine, moto sometimes drops a connection. A retry may repeat the operation, as SQS itself may.
         for _ in 0..5 {
             if let Ok(answer) = request().await {
                 return answer;
             }
         }
-        panic!("moto does not answer to {operation}");
+        panic!("moto did not answer {operation}");
     }
 
     fn error(&self, fault: Fault) -> (&'static str, &'static str) {
@@ -116,7 +117,7 @@ impl Service {
     }
 }
 
-/// moto's address; started once.
+/// The address of moto, started once.
 async fn moto() -> SocketAddr {
     static MOTO: OnceCell<Server> = OnceCell::const_new();
     let server = MOTO
@@ -124,7 +125,7 @@ async fn moto() -> SocketAddr {
             let server = Server::start("moto_server", scratch(), |port| {
                 ["-H", "127.0.0.1", "-p", &port].map(str::to_owned).to_vec()
             });
-            // It loads a service at the first call to it, which takes longer than the function waits.
+            // moto loads a service on its first call, which takes longer than the function waits.
             let http = http_client();
             for (service, operation, input) in
                 [(PARAMETER_STORE, "GetParametersByPath", json!({"Path": "/none"})), (SQS, "ListQueues", json!({}))]
@@ -141,7 +142,7 @@ async fn moto() -> SocketAddr {
     server.address
 }
 
-/// A service as the function sees it. What fails is on order.
+/// A service as the function sees it, with injected faults.
 pub struct Proxy {
     service: Service,
     moto: SocketAddr,
@@ -152,16 +153,16 @@ pub struct Proxy {
 
 #[derive(Default)]
 struct ProxyState {
-    /// All calls, also in vain.
+    /// All calls, including failed ones.
     calls: usize,
-    /// What fails, and how often yet.
+    /// The injected fault, and the number of calls that it still affects.
     order: Option<(Fault, usize)>,
-    /// The operations and inputs of the calls that passed, where they are kept.
+    /// Operations and inputs of calls that were passed on, if they are recorded.
     passed: Option<Vec<(String, Value)>>,
 }
 
 impl Proxy {
-    /// Starts one. `keeps_inputs` is for those whose [`Proxy::passed`] is looked at.
+    /// Starts a proxy. `keeps_inputs` enables [`Proxy::passed`].
     pub async fn start(service: Service, keeps_inputs: bool) -> Arc<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let proxy = Arc::new(Self {
@@ -185,22 +186,22 @@ impl Proxy {
         &self.url
     }
 
-    /// Calls an operation as an administrator, past the proxy.
-    pub async fn administer(&self, operation: &str, input: &Value) -> reqwest::Response {
+    /// Calls an operation as an administrator, bypassing the proxy.
+    pub async fn call_as_administrator(&self, operation: &str, input: &Value) -> reqwest::Response {
         self.service.call(&self.http, self.moto, operation, input).await
     }
 
-    /// How often the service was called, also in vain.
+    /// The number of calls to the service, including failed ones.
     pub fn calls(&self) -> usize {
         self.state().calls
     }
 
-    /// Takes the operations and inputs of the calls that passed since the last time.
+    /// Takes the operations and inputs of the calls passed on since the last time.
     pub fn passed(&self) -> Vec<(String, Value)> {
         self.state().passed.as_mut().map(std::mem::take).unwrap()
     }
 
-    /// Fails the next so many calls.
+    /// Fails the next calls.
     pub fn fail_next(&self, fault: Fault, calls: usize) {
         self.state().order = Some((fault, calls));
     }
@@ -210,12 +211,12 @@ impl Proxy {
         self.fail_next(fault, usize::MAX);
     }
 
-    /// Works again.
+    /// Clears the fault.
     pub fn recover(&self) {
         self.state().order = None;
     }
 
-    /// The fault for a call that is ordered; `when` says which faults can happen at this point.
+    /// Takes the fault for a call. `when` selects the faults that can happen at this point.
     fn take_fault(&self, when: impl Fn(Fault) -> bool) -> Option<Fault> {
         let mut state = self.state();
         let (fault, left) = state.order.as_mut().filter(|(fault, left)| *left > 0 && when(*fault))?;
@@ -228,7 +229,7 @@ impl Proxy {
     }
 }
 
-/// Every call counts, and every connection that is closed before there is one.
+/// Counts every call, and every connection that is closed before a call.
 async fn serve(State(proxy): State<Arc<Proxy>>, headers: HeaderMap, body: Bytes) -> Response {
     let service = &proxy.service;
     proxy.state().calls += 1;
@@ -255,7 +256,7 @@ async fn serve(State(proxy): State<Arc<Proxy>>, headers: HeaderMap, body: Bytes)
             }
         }
     };
-    // One call a connection, so that a proxy that is down has no open connection left.
+    // One call per connection, so that a stopped proxy has no open connections.
     let headers = [(header::CONTENT_TYPE, service.content_type), (header::CONNECTION, "close")];
     (status, headers, body).into_response()
 }

@@ -1,4 +1,4 @@
-//! What stands between Stripe and the function: a request in, an invocation, and the answer back.
+//! The gateways between Stripe and the function: they turn a request into an invocation and the result into an answer.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -7,15 +7,15 @@ use stripe_amplitude::code::Code;
 
 use super::stripe;
 
-/// What a gateway is sent.
+/// A request to a gateway.
 #[derive(Clone, Debug)]
 pub struct Request {
     pub method: &'static str,
-    /// With whatever stands before `/stripe/`.
+    /// With any prefix before `/stripe/`.
     pub path: String,
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
-    /// Whether the gateway hands the body over in Base64. A Function URL decides by itself.
+    /// Whether the gateway encodes the body as Base64. A Function URL decides this on its own.
     pub base64: bool,
 }
 
@@ -36,13 +36,13 @@ impl Request {
         Self::unsigned(project, body).header("Stripe-Signature", signature)
     }
 
-    /// A delivery as Stripe makes it now.
+    /// A delivery signed by Stripe now.
     pub fn signed(project: &str, secret: &str, body: impl Into<Vec<u8>>) -> Self {
         let body = body.into();
         Self::with_signature(project, &stripe::sign(secret, stripe::now(), &body), body)
     }
 
-    /// With a further header.
+    /// Adds a header.
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
         self
@@ -56,19 +56,19 @@ pub enum Gateway {
     HttpApi,
     /// A REST API, with payloads of version 1.0.
     RestApi,
-    /// A Function URL, which the emulator itself makes an invocation of.
+    /// A Function URL, for which the emulator builds the invocation.
     FunctionUrl,
 }
 
 impl Gateway {
     pub const ALL: [Self; 3] = [Self::HttpApi, Self::RestApi, Self::FunctionUrl];
 
-    /// Invokes a function with a request. `emulator` is the address of Lambda's interfaces.
+    /// Invokes a function with a request. `emulator` is the address of Lambda's APIs.
     pub async fn send(self, http: &reqwest::Client, emulator: &str, function: &str, request: &Request) -> Answer {
         let invocation = match self {
             Self::HttpApi => http_api(request),
             Self::RestApi => rest_api(request),
-            // An HTTP server of the emulator's is in between, so that what is no HTTP does not come through.
+            // The emulator's own HTTP server rejects anything that is not valid HTTP.
             Self::FunctionUrl => {
                 let url = format!("{emulator}/lambda-url/{function}{}", request.path);
                 let mut call = http.request(request.method.parse().unwrap(), url).body(request.body.clone());
@@ -87,8 +87,8 @@ impl Gateway {
     }
 }
 
-/// Version 2.0: header names are in lower case, and the values of repeated headers in one text.
-/// Source: "Working with AWS Lambda proxy integrations for HTTP APIs" in the API Gateway developer guide.
+/// Version 2.0: header names are in lower case, and repeated headers are joined into one value.
+/// /// Source: "Working with AWS Lambda proxy integrations for HTTP APIs" in the API Gateway developer guide.
 pub fn http_api(request: &Request) -> Value {
     let mut headers = Map::new();
     for (name, value) in &request.headers {
@@ -126,8 +126,8 @@ pub fn http_api(request: &Request) -> Value {
     })
 }
 
-/// Version 1.0: header names as they were sent, with a list of values besides the last one.
-/// Source: "Lambda proxy integrations in API Gateway" in the API Gateway developer guide.
+/// Version 1.0: header names as sent, with the last value of each header and a list of all values.
+/// /// Source: "Lambda proxy integrations in API Gateway" in the API Gateway developer guide.
 pub fn rest_api(request: &Request) -> Value {
     let mut headers = Map::new();
     let mut lists: Map<String, Value> = Map::new();
@@ -169,13 +169,11 @@ pub fn rest_api(request: &Request) -> Value {
 fn body(request: &Request) -> String {
     match request.base64 {
         true => BASE64_STANDARD.encode(&request.body),
-        false => {
-            String::from_utf8(request.body.clone()).expect("a gateway hands a body that is no text over in Base64")
-        }
+        false => String::from_utf8(request.body.clone()).expect("gateways encode binary bodies as Base64"),
     }
 }
 
-/// What Stripe gets to see.
+/// The answer that Stripe receives.
 #[derive(Clone, Debug)]
 pub struct Answer {
     pub status: u16,
@@ -184,7 +182,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// Checks status and outcome, and that all but success have a code of the contract and a reason.
+    /// Checks status and outcome. Every answer other than success must have a code of the contract and a reason.
     #[track_caller]
     pub fn expect(&self, status: u16, outcome: &str) {
         assert_eq!((self.status, self.body["outcome"].as_str()), (status, Some(outcome)), "{}", self.body);
@@ -210,9 +208,9 @@ impl Answer {
         assert_eq!(self.body["code"], code, "{}", self.body);
     }
 
-    /// Checks that the reason names this value, such as a parameter or a key of the settings.
+    /// Checks that the reason contains this value, such as a parameter or a settings key.
     #[track_caller]
-    pub fn expect_named(&self, value: &str) {
+    pub fn expect_reason_contains(&self, value: &str) {
         let reason = self.body["reason"].as_str().unwrap_or_default();
         assert!(reason.contains(value), "{value:?} is not in {reason:?}");
     }
@@ -223,7 +221,7 @@ impl Answer {
         Self { status, headers, body: body_of_answer(&text) }
     }
 
-    /// Of what the function answers to API Gateway.
+    /// Parses the function's response to API Gateway.
     pub fn of_payload(payload: &Value) -> Self {
         let mut headers = http::HeaderMap::new();
         let single = payload["headers"].as_object().into_iter().flatten().map(|(name, value)| (name, value.clone()));
@@ -243,7 +241,7 @@ impl Answer {
     }
 }
 
-/// The answer to `HEAD` has no body; every other one is JSON.
+/// Answers to `HEAD` have no body; all others are JSON.
 fn body_of_answer(text: &str) -> Value {
     if text.is_empty() { Value::Null } else { serde_json::from_str(text).unwrap_or_else(|_| panic!("no JSON: {text}")) }
 }

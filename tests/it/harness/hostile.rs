@@ -1,14 +1,14 @@
-//! Bodies that take as much memory and time as a signed body of their size can: Stripe sends none of them.
+//! Signed bodies that use as much memory and time as their size permits. Stripe sends none of them.
 
 use super::stripe;
 
-/// The largest body that is read, in bytes.
-pub const LARGEST: usize = 4 * 1024 * 1024;
+/// The largest accepted body, in bytes.
+pub const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
 
-/// JSON values that a body may have, less those of the event around them.
-pub const MOST_VALUES: usize = 499_000;
+/// The number of JSON values a body may have, minus those of the event around them.
+pub const MAX_VALUES: usize = 499_000;
 
-/// The text of a new event whose object has one more field, with this text as its value.
+/// A new event whose object has an additional field with this JSON text as its value.
 pub fn with_field(value: &str) -> String {
     with_field_of("charge.succeeded", "hostile", value)
 }
@@ -24,14 +24,14 @@ fn with_field_of(event_type: &str, name: &str, value: &str) -> String {
     event.to_string().replace("\"the value\"", value)
 }
 
-/// An event with as many of a unit as fit into so many bytes and JSON values.
+/// An event with as many copies of a unit as fit into these bytes and JSON values.
 pub fn filled(unit: &Unit, bytes: usize, most_values: usize) -> String {
     let room = bytes - with_field("1").len() - 100;
     let count = (room / (unit.text.len() + 1)).min(most_values / unit.values);
     with_field(&format!("[{}]", vec![&*unit.text; count].join(",")))
 }
 
-/// A text with so many values.
+/// A piece of JSON text and the number of values in it.
 pub struct Unit {
     text: String,
     values: usize,
@@ -42,7 +42,7 @@ fn one(text: &str) -> Unit {
     Unit { text: text.to_owned(), values: 1 }
 }
 
-/// A list of so many of a unit.
+/// A list of `count` copies of a unit.
 fn list(count: usize, inner: &Unit) -> Unit {
     Unit { text: format!("[{}]", vec![&*inner.text; count].join(",")), values: 1 + count * inner.values }
 }
@@ -53,7 +53,7 @@ fn object(names: &[&str], inner: &Unit) -> Unit {
     Unit { text: format!("{{{}}}", fields.join(",")), values: 1 + names.len() * inner.values }
 }
 
-/// Objects in each other, as deep as the parser goes: each has the last field for the next one, and a text in the others.
+/// Objects nested to the parser's limit. In each, the last field holds the next object and the other fields hold text.
 fn nested(names: &[&str]) -> Unit {
     let (last, others) = names.split_last().unwrap();
     let others: String = others.iter().map(|name| format!("\"{name}\":\"\\n\",")).collect();
@@ -62,7 +62,7 @@ fn nested(names: &[&str]) -> Unit {
     Unit { text, values: depth * names.len() + 1 }
 }
 
-/// Keys of such a length in each other, and small lists behind them, in so many bytes at the most.
+/// Objects nested by keys of this length, each followed by small lists, in at most this many bytes.
 fn nested_keys(bytes: usize, length: usize) -> String {
     let depth = (bytes * 6 / 10 / length).min(110);
     let keys: String = (0..depth).map(|layer| format!("\"{}{layer}\":{{", "k".repeat(length))).collect();
@@ -70,7 +70,7 @@ fn nested_keys(bytes: usize, length: usize) -> String {
     with_field(&format!("{{{keys}{}{}}}", lists.join(","), "}".repeat(depth)))
 }
 
-/// Fields with names as short as they can be, so that nearly as many fit as there may be values.
+/// Fields with the shortest possible names, so that nearly as many fit as there may be values.
 fn short_fields(count: usize, escape: &str, value: &str) -> String {
     let letters: Vec<char> = ('!'..='~').filter(|letter| !matches!(letter, '"' | '\\')).collect();
     let letter = |number: usize| letters[number % letters.len()];
@@ -79,14 +79,14 @@ fn short_fields(count: usize, escape: &str, value: &str) -> String {
     fields.join(",")
 }
 
-/// What each of them is, and its text. All are taken.
+/// The bodies by description. All of them are accepted.
 pub fn bodies() -> Vec<(&'static str, String)> {
-    let long = |unit: &str| with_field(&format!("\"{}\"", unit.repeat((LARGEST - 10_000) / unit.len())));
+    let long = |unit: &str| with_field(&format!("\"{}\"", unit.repeat((MAX_BODY_BYTES - 10_000) / unit.len())));
     let fields = |count: usize, field: &dyn Fn(usize) -> String| {
         let fields: Vec<_> = (0..count).map(field).collect();
         format!("{{{}}}", fields.join(","))
     };
-    let mut out_of_range_at_the_end = filled(&nested(&ESCAPES[..2]), LARGEST, MOST_VALUES - 1);
+    let mut out_of_range_at_the_end = filled(&nested(&ESCAPES[..2]), MAX_BODY_BYTES, MAX_VALUES - 1);
     out_of_range_at_the_end.truncate(out_of_range_at_the_end.len() - 1);
     out_of_range_at_the_end.push_str(r#","hostile":1e999}"#);
     let metadata = fields(190, &|number| format!("\"{number}{}\":\"\\n\"", r"\u00e9".repeat(3_500)));
@@ -94,17 +94,17 @@ pub fn bodies() -> Vec<(&'static str, String)> {
     let bodies = [
         ("nested keys of 20 KB, 1.1 MB", nested_keys(1_100_000, 20_000)),
         ("nested keys of 20 KB, 1 MB", nested_keys(1_000_000, 20_000)),
-        ("nested keys of 20 KB, 4 MB", nested_keys(LARGEST - 10_000, 20_000)),
-        ("nested keys of 1 KB", nested_keys(LARGEST - 10_000, 1_000)),
+        ("nested keys of 20 KB, 4 MB", nested_keys(MAX_BODY_BYTES - 10_000, 20_000)),
+        ("nested keys of 1 KB", nested_keys(MAX_BODY_BYTES - 10_000, 1_000)),
         ("one long string", long("x")),
         ("many escapes", long(r"\u0001")),
         ("many halves of pairs", long(r"\ud800")),
-        ("a number of many digits", with_field(&"9".repeat(LARGEST - 10_000))),
+        ("a number of many digits", with_field(&"9".repeat(MAX_BODY_BYTES - 10_000))),
         ("many repeats of a key", with_field(&fields(400_000, &|_| r#""k":1"#.to_owned()))),
         ("many repeats of many keys", with_field(&fields(370_000, &|number| format!("\"{:x}\":1", number % 65_536)))),
         ("many fields", with_field(&fields(350_000, &|number| format!("\"{number:x}\":1")))),
         ("many fields, escaped", with_field(&fields(260_000, &|number| format!("\"\\n{number:x}\":\"\\n\"")))),
-        ("many fields of the object itself", with_fields(&short_fields(MOST_VALUES - 1_000, "", "1"))),
+        ("many fields of the object itself", with_fields(&short_fields(MAX_VALUES - 1_000, "", "1"))),
         ("many fields of the object itself, escaped", with_fields(&short_fields(310_000, r"\n", r#""\n""#))),
         ("many fields of lists", with_field(&fields(240_000, &|number| format!("\"{number:x}\":[0]")))),
         ("many names of 1 KB", with_field(&fields(4_000, &|number| format!("\"{number:0>1000}\":[{{}}]")))),
@@ -115,14 +115,14 @@ pub fn bodies() -> Vec<(&'static str, String)> {
         ),
         ("a number out of range at the end", out_of_range_at_the_end),
     ];
-    // The small allocations first, and then the large ones: what the former leave behind may be of no use to the latter.
-    units().into_iter().map(|(what, unit)| (what, filled(&unit, LARGEST, MOST_VALUES))).chain(bodies).collect()
+    // Small allocations come first: memory fragmented by them may be of no use to the large ones.
+    units().into_iter().map(|(what, unit)| (what, filled(&unit, MAX_BODY_BYTES, MAX_VALUES))).chain(bodies).collect()
 }
 
-/// Escapes of two characters: what has one is copied, and not borrowed from the body.
+/// Escape sequences of two characters. A string with an escape is copied rather than borrowed from the body.
 const ESCAPES: [&str; 9] = [r"\n", r"\t", r"\r", r"\b", r"\f", r"\\", r"\/", r#"\""#, r"\n\n"];
 
-/// What a body can have hundreds of thousands of.
+/// Units of which a body can contain hundreds of thousands.
 pub fn units() -> Vec<(&'static str, Unit)> {
     let lists = Unit { text: format!("{}{}", "[".repeat(120), "]".repeat(120)), values: 120 };
     vec![
@@ -155,9 +155,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn none_is_larger_than_what_is_read() {
+    fn bodies_are_within_the_limit() {
         for (what, body) in bodies() {
-            assert!((900_000..=LARGEST).contains(&body.len()), "{what}: {}", body.len());
+            assert!((900_000..=MAX_BODY_BYTES).contains(&body.len()), "{what}: {}", body.len());
         }
     }
 }

@@ -1,10 +1,10 @@
-//! How the harness itself speaks HTTP.
+//! The harness's own HTTP client.
 
 use std::time::Duration;
 
-/// A client that no proxy of the developer's comes between.
+/// A client that ignores the developer's proxy settings.
 pub fn http_client() -> reqwest::Client {
-    // Only plain HTTP is spoken here, but reqwest insists on a TLS stack.
+    // The tests only use plain HTTP, but reqwest requires a TLS backend.
     let tls = rustls::ClientConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
         .with_safe_default_protocol_versions()
         .unwrap()
@@ -13,7 +13,7 @@ pub fn http_client() -> reqwest::Client {
     reqwest::Client::builder()
         .tls_backend_preconfigured(tls)
         .no_proxy()
-        // Longer than any answer takes: a test that hangs ends here.
+        // Longer than any answer takes, so that a hung test ends here.
         .timeout(Duration::from_secs(20))
         .build()
         .unwrap()

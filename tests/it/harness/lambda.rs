@@ -1,4 +1,4 @@
-//! Lambda: cargo-lambda's emulator of the runtime and invoke interfaces, and processes of the function under it.
+//! Lambda: cargo-lambda's emulator of the runtime and invoke APIs, and processes of the function that use it.
 
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Read};
@@ -13,19 +13,19 @@ use super::gateway::{Answer, Gateway, Request};
 use super::program::{Server, scratch};
 use super::{eventually, http_client, secrets};
 
-/// The Region in which everything is.
+/// The Region of all resources.
 pub const REGION: &str = "eu-central-1";
 
-/// How many functions there can be.
+/// The maximum number of functions.
 const FUNCTIONS: usize = 300;
 
-/// What template.yaml tells the C library's allocator.
+/// The allocator settings from template.yaml.
 const GLIBC_TUNABLES: &str = "glibc.malloc.mmap_threshold=131072:glibc.malloc.tcache_count=0";
 
-/// The function of the webhooks.
+/// The webhook function.
 const WEBHOOK: &str = env!("CARGO_BIN_EXE_stripe-amplitude");
 
-/// The function of the redelivery queue.
+/// The redelivery function.
 const REDELIVERY: &str = env!("CARGO_BIN_EXE_redelivery");
 
 /// The emulator, started once.
@@ -33,8 +33,8 @@ async fn emulator() -> &'static Server {
     static EMULATOR: OnceCell<Server> = OnceCell::const_new();
     EMULATOR
         .get_or_init(async || {
-            // The emulator knows only functions that are binaries of the Cargo project in which it runs, so it gets a
-            // project that is nothing but names. It does not build or start them: that is what the flag is for.
+            // The emulator only accepts functions that are binaries of the Cargo project in its directory, so it gets a
+            // project that consists of names alone. `--only-lambda-apis` prevents it from building or starting them.
             let directory = scratch().join("functions");
             std::fs::create_dir_all(&directory).unwrap();
             let mut manifest =
@@ -53,7 +53,7 @@ async fn emulator() -> &'static Server {
         .await
 }
 
-/// A function of which there is one process. It ends when this is dropped.
+/// A function with one process, which ends when this is dropped.
 pub struct Function {
     binary: &'static str,
     variables: Vec<(String, String)>,
@@ -64,13 +64,12 @@ pub struct Function {
 }
 
 impl Function {
-    /// Starts the function of the webhooks in an environment that holds what Lambda sets, and these variables; later
-    /// ones win.
+    /// Starts the webhook function in an environment with Lambda's variables and these; later ones win.
     pub async fn start(variables: &[(&str, &str)]) -> Self {
         Self::start_binary(WEBHOOK, variables).await
     }
 
-    /// The same for the function of the redelivery queue.
+    /// Starts the redelivery function in the same way.
     pub async fn start_redelivery(variables: &[(&str, &str)]) -> Self {
         Self::start_binary(REDELIVERY, variables).await
     }
@@ -93,25 +92,25 @@ impl Function {
         Self { binary, variables, process, name, emulator, http: http_client() }
     }
 
-    /// Kills the process in the middle of whatever it does, and starts another one. What it wrote is kept.
-    pub fn kill_and_start_again(&self) {
+    /// Kills the process, whatever it is doing, and starts another one. Its output is kept.
+    pub fn kill_and_restart(&self) {
         let mut process = self.process.lock().unwrap();
         process.kill();
         let variables: Vec<_> = self.variables.iter().map(|(name, value)| (&**name, &**value)).collect();
         *process = Process::start(self.binary, &variables, Arc::clone(&process.output));
     }
 
-    /// The most memory that the process has had, in KiB, where the system tells.
+    /// The process's peak memory in KiB, if the operating system reports it.
     pub fn peak_memory(&self) -> Option<u64> {
         let id = self.process.lock().unwrap().child.id();
         let status = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
         status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.trim().parse().ok())
     }
 
-    /// Invokes the function with a payload, and gives the answer's.
+    /// Invokes the function with a payload and returns its response.
     ///
     /// # Errors
-    /// Where the function fails, or does not answer.
+    /// If the function fails or does not answer.
     pub async fn invoke(&self, payload: &Value) -> Result<Value, String> {
         let url = format!("{}/2015-03-31/functions/{}/invocations", self.emulator, self.name);
         let response = self.http.post(url).body(payload.to_string()).send().await.map_err(|error| error.to_string())?;
@@ -135,12 +134,12 @@ impl Function {
         self.process.lock().unwrap().child.id()
     }
 
-    /// All that it has written.
+    /// Everything that it has written.
     pub fn output(&self) -> String {
         self.process.lock().unwrap().output()
     }
 
-    /// Waits until a line holds this text, and gives the line.
+    /// Waits for a line that contains this text, and returns the line.
     pub async fn line_with(&self, text: &str) -> String {
         eventually(&format!("a line with {text:?} in:\n{}", self.output()), async || {
             self.output().lines().find(|line| line.contains(text)).map(str::to_owned)
@@ -148,7 +147,7 @@ impl Function {
         .await
     }
 
-    /// The log lines of requests, which are those with an `outcome`. Waits until there are this many.
+    /// Waits for at least `count` request log lines, which are those with an `outcome`, and returns them.
     pub async fn request_lines(&self, count: usize) -> Vec<Value> {
         eventually(&format!("{count} lines of requests"), async || {
             let lines = self.output();
@@ -159,7 +158,7 @@ impl Function {
         .await
     }
 
-    /// The log line of the last request about this event, of which there have been `deliveries`.
+    /// Waits for `deliveries` request log lines about this event, and returns the last of them.
     pub async fn line_of(&self, event: &Value, deliveries: usize) -> Value {
         eventually(&format!("the line of {}", event["id"]), async || {
             let lines = self.request_lines(0).await;
@@ -169,11 +168,11 @@ impl Function {
     }
 }
 
-/// The function's binary, run to its end: for starts that fail.
-pub async fn run_to_its_end(variables: &[(&str, &str)]) -> (ExitStatus, String) {
+/// Runs the function's binary until it exits, to test failing starts.
+pub async fn run_to_exit(variables: &[(&str, &str)]) -> (ExitStatus, String) {
     let mut process = Process::start(WEBHOOK, variables, Arc::default());
     let status = eventually("the end of the function", async || process.child.try_wait().unwrap()).await;
-    // What it wrote last may still be on its way.
+    // The readers may not have received its last output yet.
     for reader in process.readers.drain(..) {
         reader.join().unwrap();
     }
@@ -187,10 +186,10 @@ struct Process {
 }
 
 impl Process {
-    /// `output` gets what it writes, behind what is there.
+    /// Appends the process's output to `output`.
     fn start(binary: &str, variables: &[(&str, &str)], output: Arc<Mutex<Vec<u8>>>) -> Self {
         let mut child = Command::new(binary)
-            // Whatever the developer has set, a proxy or credentials, shall not matter.
+            // Ignore the developer's environment, such as proxies and credentials.
             .env_clear()
             .envs([
                 ("AWS_LAMBDA_FUNCTION_VERSION", "1"),
@@ -217,7 +216,7 @@ impl Process {
         String::from_utf8_lossy(&self.output.lock().unwrap()).into_owned()
     }
 
-    /// By SIGKILL.
+    /// Sends SIGKILL.
     fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -238,7 +237,7 @@ impl Drop for Process {
     }
 }
 
-/// Line by line, so that whoever reads the output in between sees no half of one.
+/// Reads line by line, so that concurrent readers of the output never see an incomplete line.
 fn collect(from: impl Read + Send + 'static, to: Arc<Mutex<Vec<u8>>>) -> std::thread::JoinHandle<()> {
     std::thread::spawn(move || {
         let (mut from, mut line) = (BufReader::new(from), Vec::new());

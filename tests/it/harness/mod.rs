@@ -11,7 +11,7 @@ pub mod program;
 pub mod queue;
 pub mod secrets;
 pub mod stripe;
-pub mod wire;
+pub mod tcp_proxy;
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ pub const SECRET: &str = "whsec_of_the_shop";
 /// The key of the shop's Amplitude project.
 pub const API_KEY: &str = "amplitude-key-of-the-shop";
 
-/// A function of its own, with a Parameter Store and an Amplitude that nobody else uses.
+/// A function with its own Parameter Store and Amplitude.
 pub struct Stage {
     pub store: ParameterStore,
     pub amplitude: Amplitude,
@@ -39,18 +39,18 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// With the project [`SHOP`].
+    /// Starts with the project [`SHOP`].
     pub async fn start() -> Self {
-        Self::with(&[]).await
+        Self::with_variables(&[]).await
     }
 
-    /// With the project [`SHOP`], and further variables in the function's environment.
-    pub async fn with(variables: &[(&str, &str)]) -> Self {
-        Self::of(ParameterStore::start_with_shop().await, Amplitude::start().await, variables).await
+    /// Starts with the project [`SHOP`] and further environment variables.
+    pub async fn with_variables(variables: &[(&str, &str)]) -> Self {
+        Self::from_parts(ParameterStore::start_with_shop().await, Amplitude::start().await, variables).await
     }
 
-    /// Of parts that were prepared before the function starts.
-    pub async fn of(store: ParameterStore, amplitude: Amplitude, variables: &[(&str, &str)]) -> Self {
+    /// Starts the function with parts that were prepared before.
+    pub async fn from_parts(store: ParameterStore, amplitude: Amplitude, variables: &[(&str, &str)]) -> Self {
         let wiring = [
             ("PARAMETER_PREFIX", store.prefix()),
             ("AWS_ENDPOINT_URL_SSM", store.url()),
@@ -60,7 +60,7 @@ impl Stage {
         Self { store, amplitude, function }
     }
 
-    /// Delivers an event to [`SHOP`] as Stripe does, through an HTTP API.
+    /// Delivers an event to [`SHOP`] like Stripe, through an HTTP API.
     pub async fn deliver(&self, event: &Value) -> Answer {
         self.deliver_to(SHOP, SECRET, event).await
     }
@@ -76,14 +76,20 @@ impl Stage {
     }
 }
 
-/// Waits until there is what `look` looks for.
+/// Waits until parameters that are cached with `PARAMETER_TTL_SECONDS=1` have expired. The functions are real processes, so
+/// their clocks cannot be advanced.
+pub async fn parameters_expire() {
+    sleep(Duration::from_millis(1100)).await;
+}
+
+/// Polls until `look` returns something.
 pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
         if let Some(found) = look().await {
             return found;
         }
-        assert!(Instant::now() < deadline, "in vain waited for: {what}");
+        assert!(Instant::now() < deadline, "timed out waiting for {what}");
         sleep(Duration::from_millis(20)).await;
     }
 }

@@ -1,4 +1,4 @@
-//! Parameter Store, behind a proxy that can be told to fail.
+//! Parameter Store, behind a proxy that can inject faults.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,7 +10,7 @@ use super::{API_KEY, SECRET, SHOP, secrets};
 
 pub use super::aws::Fault;
 
-/// A part of Parameter Store that nobody else uses, behind a proxy of its own.
+/// A separate part of Parameter Store, behind its own proxy.
 pub struct ParameterStore {
     prefix: String,
     proxy: Arc<Proxy>,
@@ -23,14 +23,14 @@ impl ParameterStore {
         Self { prefix, proxy: Proxy::start(PARAMETER_STORE, false).await }
     }
 
-    /// With the project [`SHOP`].
+    /// Starts with the project [`SHOP`].
     pub async fn start_with_shop() -> Self {
         let store = Self::start().await;
         store.put_project(SHOP, SECRET, API_KEY).await;
         store
     }
 
-    /// The folder of the projects.
+    /// The prefix of the projects' parameters.
     pub fn prefix(&self) -> &str {
         &self.prefix
     }
@@ -40,7 +40,7 @@ impl ParameterStore {
         self.proxy.url()
     }
 
-    /// Creates the two parameters that a project must have.
+    /// Creates the two required parameters of a project.
     pub async fn put_project(&self, project: &str, secret: &str, api_key: &str) {
         self.put(&format!("{project}/stripe-signing-secret"), secret).await;
         self.put(&format!("{project}/amplitude-api-key"), api_key).await;
@@ -50,27 +50,27 @@ impl ParameterStore {
     pub async fn put(&self, name: &str, value: &str) {
         let kind = if name.ends_with("/settings") { "String" } else { "SecureString" };
         if kind == "SecureString" {
-            secrets::keep(value);
+            secrets::register(value);
         }
         let name = format!("{}/{name}", self.prefix);
         let parameter = json!({"Name": name, "Value": value, "Type": kind, "Overwrite": true});
-        let answer = self.proxy.administer("PutParameter", &parameter).await;
+        let answer = self.proxy.call_as_administrator("PutParameter", &parameter).await;
         assert_eq!(answer.status(), 200, "{name}");
     }
 
-    /// Removes a parameter; the name is `{project}/…`.
+    /// Deletes a parameter; the name is `{project}/…`.
     pub async fn delete(&self, name: &str) {
         let name = format!("{}/{name}", self.prefix);
-        let answer = self.proxy.administer("DeleteParameter", &json!({"Name": name})).await;
+        let answer = self.proxy.call_as_administrator("DeleteParameter", &json!({"Name": name})).await;
         assert_eq!(answer.status(), 200, "{name}");
     }
 
-    /// How often the function has called, also in vain.
+    /// The number of calls that the function has made, including failed ones.
     pub fn calls(&self) -> usize {
         self.proxy.calls()
     }
 
-    /// Fails the next so many calls.
+    /// Fails the next calls.
     pub fn fail_next(&self, fault: Fault, calls: usize) {
         self.proxy.fail_next(fault, calls);
     }
@@ -80,7 +80,7 @@ impl ParameterStore {
         self.proxy.fail(fault);
     }
 
-    /// Works again.
+    /// Clears the fault.
     pub fn recover(&self) {
         self.proxy.recover();
     }

@@ -1,4 +1,4 @@
-//! Programs from `.venv` that the tests share: each runs once, until the test process ends.
+//! Programs from `.venv` that the tests share. Each is started once and runs until the test process ends.
 
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -13,21 +13,21 @@ pub fn installed(name: &str) -> PathBuf {
     path
 }
 
-/// A directory for files of the tests.
+/// A directory for the tests' files.
 pub fn scratch() -> &'static Path {
     Path::new(env!("CARGO_TARGET_TMPDIR"))
 }
 
-/// A server that listens. Whoever holds it keeps it alive.
+/// A listening server, which runs as long as this value exists.
 pub struct Server {
     pub address: SocketAddr,
-    /// A shell that kills the server when its standard input ends: so the server goes with this process, however this
-    /// process ends. Statics are never dropped, so there is no other moment to do it.
+    /// A shell that kills the server when its standard input closes. The server therefore ends with this process,
+    /// however it ends. Dropping the value would not suffice, because statics are never dropped.
     _shell: Child,
 }
 
 impl Server {
-    /// Starts `.venv/bin/{name}` in a directory; `arguments` gets the port. Returns when it listens.
+    /// Starts `.venv/bin/{name}` in a directory and waits until it listens. `arguments` receives the port.
     pub fn start(name: &str, directory: &Path, arguments: impl Fn(String) -> Vec<String>) -> Self {
         let shell = || {
             let mut shell = Command::new("sh");
@@ -37,7 +37,7 @@ impl Server {
         Self::start_in(shell, name, &installed(name), arguments)
     }
 
-    /// Starts a program by a shell whose directory and environment are prepared. `name` is for its log.
+    /// Starts a program through a prepared shell. `name` determines its log file.
     pub fn start_in(
         shell: impl Fn() -> Command,
         name: &str,
@@ -46,7 +46,7 @@ impl Server {
     ) -> Self {
         let log = log_of(name);
         let deadline = Instant::now() + Duration::from_secs(60);
-        // The server ends where another process has taken its port since.
+        // The server exits if another process has taken its port in the meantime.
         while Instant::now() < deadline {
             let address = free_address();
             let file = File::create(&log).unwrap();
@@ -59,12 +59,12 @@ impl Server {
             }
             drop(shell.stdin.take());
         }
-        panic!("{name} does not listen; its output is in {}", log.display());
+        panic!("{name} did not start listening; see its output in {}", log.display());
     }
 }
 
 fn spawn(mut shell: Command, program: &Path, arguments: Vec<String>, log: File) -> Child {
-    // What runs in the background has no standard input, hence 3.
+    // Background processes have no standard input, hence file descriptor 3.
     let script = r#"exec 3<&0; "$@" & server=$!; { read _ <&3; kill $server; } & wait $server"#;
     shell
         .args(["-c", script, "sh"])
@@ -77,12 +77,12 @@ fn spawn(mut shell: Command, program: &Path, arguments: Vec<String>, log: File) 
         .unwrap()
 }
 
-/// The file of what a server writes.
+/// The file with a server's output.
 pub fn log_of(name: &str) -> PathBuf {
     scratch().join(format!("{name}.log"))
 }
 
-/// An address on which nobody listens.
+/// A free address.
 pub fn free_address() -> SocketAddr {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
 }

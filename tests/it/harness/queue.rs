@@ -1,7 +1,7 @@
-//! The redelivery queue: SQS behind a proxy that can be told to fail, and what stands between the queue and the function
-//! `redelivery` in Lambda.
+//! The redelivery queue: SQS behind a proxy that can inject faults, and Lambda's poller between the queue and the
+//! function `redelivery`.
 //!
-//! The clock is compressed: how long a message is to wait is noted, and then it is made visible when the test says so.
+//! The clock is compressed: delays are recorded, and a message becomes visible when the test says so.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,23 +9,23 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::{Map, Value, json};
 
-use super::Stage;
 use super::amplitude::Amplitude;
 use super::aws::{Fault, Proxy, SQS};
 use super::lambda::{Function, REGION};
 use super::parameter_store::ParameterStore;
+use super::{Stage, eventually};
 
-/// A queue with its dead-letter queue, which nobody else uses, behind a proxy of its own.
+/// A separate queue with its dead-letter queue, behind its own proxy.
 pub struct Queue {
     url: String,
     dead_letters_url: String,
     proxy: Arc<Proxy>,
-    /// What the functions made messages wait, in seconds, by receipt handle.
+    /// The delays that the functions have set, in seconds, by receipt handle.
     delays: Mutex<HashMap<String, u64>>,
 }
 
 impl Queue {
-    /// The queue moves a message to the dead letters by itself when it was received so often.
+    /// Starts a queue that moves a message to the dead-letter queue after this many receives.
     pub async fn start(max_receive_count: u32) -> Self {
         static STARTED: AtomicUsize = AtomicUsize::new(0);
         let name = format!("queue-{}", STARTED.fetch_add(1, Ordering::Relaxed));
@@ -40,7 +40,8 @@ impl Queue {
             (&dead_letters, json!({})),
             (&name, json!({"RedrivePolicy": redrive.to_string(), "VisibilityTimeout": "180"})),
         ] {
-            let answer = proxy.administer("CreateQueue", &json!({"QueueName": name, "Attributes": attributes})).await;
+            let answer =
+                proxy.call_as_administrator("CreateQueue", &json!({"QueueName": name, "Attributes": attributes})).await;
             assert_eq!(answer.status(), 200, "{name}");
         }
         Self { url: url(&name), dead_letters_url: url(&dead_letters), proxy, delays: Mutex::default() }
@@ -59,22 +60,22 @@ impl Queue {
         self.proxy.url()
     }
 
-    /// Fails the next so many calls of the functions.
+    /// Fails the next calls from the functions.
     pub fn fail_next(&self, fault: Fault, calls: usize) {
         self.proxy.fail_next(fault, calls);
     }
 
-    /// Fails every call of the functions from now on.
+    /// Fails every call from the functions from now on.
     pub fn fail(&self, fault: Fault) {
         self.proxy.fail(fault);
     }
 
-    /// Works again.
+    /// Clears the fault.
     pub fn recover(&self) {
         self.proxy.recover();
     }
 
-    /// Puts a message into the queue as somebody else. Attributes are strings.
+    /// Sends a message to the queue as another sender. Attributes are strings.
     pub async fn put(&self, body: &str, attributes: &[(&str, &str)]) {
         let attributes: Map<_, _> = attributes
             .iter()
@@ -83,12 +84,12 @@ impl Queue {
         self.call("SendMessage", json!({"MessageBody": body, "MessageAttributes": attributes})).await;
     }
 
-    /// Receives up to ten messages, as SQS describes them. Nobody else gets them until they are made visible again.
+    /// Receives up to ten messages, in SQS's format. They stay invisible until they are made visible again.
     pub async fn receive(&self) -> Vec<Value> {
         self.receive_of(&self.url).await
     }
 
-    /// Takes all dead letters out.
+    /// Receives and deletes all dead letters.
     pub async fn take_dead_letters(&self) -> Vec<Value> {
         let mut all = Vec::new();
         loop {
@@ -98,19 +99,19 @@ impl Queue {
             }
             for letter in &letters {
                 let input = json!({"QueueUrl": self.dead_letters_url, "ReceiptHandle": letter["ReceiptHandle"]});
-                self.proxy.administer("DeleteMessage", &input).await;
+                self.proxy.call_as_administrator("DeleteMessage", &input).await;
             }
             all.extend(letters);
         }
     }
 
-    /// Sends a dead letter again, as an operator does.
+    /// Sends a dead letter again, like an operator.
     pub async fn redrive(&self, letter: &Value) {
         let input = json!({"MessageBody": letter["Body"], "MessageAttributes": letter["MessageAttributes"]});
         self.call("SendMessage", input).await;
     }
 
-    /// How many messages are in the queue, whether visible or not.
+    /// The number of messages in the queue, visible or not.
     pub async fn len(&self) -> u64 {
         let names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"];
         let answer = self.call("GetQueueAttributes", json!({"AttributeNames": names})).await;
@@ -118,12 +119,12 @@ impl Queue {
         names.into_iter().map(count).sum()
     }
 
-    /// Lets messages become visible again at once.
+    /// Makes messages visible again immediately.
     pub async fn make_visible<'m>(&self, messages: impl IntoIterator<Item = &'m Value>) {
         self.make_visible_in(0, messages).await;
     }
 
-    /// Lets messages become visible again in so many seconds.
+    /// Makes messages visible again after this many seconds.
     pub async fn make_visible_in<'m>(&self, seconds: u64, messages: impl IntoIterator<Item = &'m Value>) {
         let entry = |receipt: &Value| json!({"ReceiptHandle": receipt, "VisibilityTimeout": seconds});
         self.batch("ChangeMessageVisibilityBatch", messages, entry).await;
@@ -133,7 +134,7 @@ impl Queue {
         self.batch("DeleteMessageBatch", messages, |receipt| json!({ "ReceiptHandle": receipt })).await;
     }
 
-    /// For up to ten messages.
+    /// Calls a batch operation for up to ten messages.
     async fn batch<'m>(
         &self,
         operation: &str,
@@ -151,7 +152,7 @@ impl Queue {
         }
     }
 
-    /// What the function made a message wait, in seconds.
+    /// The delay in seconds that the function has set for a message.
     fn delay_of(&self, message: &Value) -> Option<u64> {
         let mut delays = self.delays.lock().unwrap();
         for (operation, input) in self.proxy.passed() {
@@ -170,18 +171,18 @@ impl Queue {
             "QueueUrl": url, "MaxNumberOfMessages": 10, "MessageSystemAttributeNames": ["All"],
             "AttributeNames": ["All"], "MessageAttributeNames": ["All"],
         });
-        let answer = self.proxy.administer("ReceiveMessage", &input).await;
-        // moto stumbles where two receive at the same moment; whoever polls comes again.
-        if answer.status() != 200 {
-            return Vec::new();
-        }
-        let mut answer: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
+        // moto fails if two clients receive at the same moment. An empty answer would look like an empty queue.
+        let answer = eventually("an answer to ReceiveMessage", async || {
+            let answer = self.proxy.call_as_administrator("ReceiveMessage", &input).await;
+            (answer.status() == 200).then_some(answer)
+        });
+        let mut answer: Value = serde_json::from_str(&answer.await.text().await.unwrap()).unwrap();
         serde_json::from_value(answer["Messages"].take()).unwrap_or_default()
     }
 
     async fn call(&self, operation: &str, mut input: Value) -> Value {
         input["QueueUrl"] = self.url.clone().into();
-        let answer = self.proxy.administer(operation, &input).await;
+        let answer = self.proxy.call_as_administrator(operation, &input).await;
         let status = answer.status();
         let text = answer.text().await.unwrap();
         assert_eq!(status, 200, "{operation}: {text}");
@@ -189,20 +190,20 @@ impl Queue {
     }
 }
 
-/// What came of handing a message to the function.
+/// The outcome of passing a message to the function.
 #[derive(Debug)]
-pub struct Handed {
-    /// As SQS describes it.
+pub struct ProcessedMessage {
+    /// The message in SQS's format.
     pub message: Value,
     /// Whether it is still in the queue.
     pub failed: bool,
-    /// How long the function makes it wait, in seconds.
+    /// The delay that the function has set, in seconds.
     pub delay: Option<u64>,
 }
 
-/// Does once what Lambda's event source mapping does with `ReportBatchItemFailures`: receives a batch, hands it to the
-/// function, and deletes what did not fail. What failed stays invisible.
-pub async fn poll(queue: &Queue, function: &Function) -> Vec<Handed> {
+/// Does one round of Lambda's event source mapping with `ReportBatchItemFailures`: it receives a batch, invokes the
+/// function and deletes the messages that did not fail. Failed messages stay invisible.
+pub async fn poll(queue: &Queue, function: &Function) -> Vec<ProcessedMessage> {
     let messages = queue.receive().await;
     if messages.is_empty() {
         return Vec::new();
@@ -211,8 +212,8 @@ pub async fn poll(queue: &Queue, function: &Function) -> Vec<Handed> {
     settle(queue, messages, answer).await
 }
 
-/// The last part of [`poll`]. Where the function fails as a whole, all messages have failed.
-pub async fn settle(queue: &Queue, messages: Vec<Value>, answer: Result<Value, String>) -> Vec<Handed> {
+/// The last part of [`poll`]. If the invocation fails, all messages have failed.
+pub async fn settle(queue: &Queue, messages: Vec<Value>, answer: Result<Value, String>) -> Vec<ProcessedMessage> {
     let failed: Vec<String> = match answer {
         Ok(answer) => {
             let failures = answer["batchItemFailures"].as_array().expect("the list of those that failed").iter();
@@ -220,14 +221,14 @@ pub async fn settle(queue: &Queue, messages: Vec<Value>, answer: Result<Value, S
         }
         Err(_) => messages.iter().map(|message| message["MessageId"].as_str().unwrap().to_owned()).collect(),
     };
-    let handed = messages.into_iter().map(|message| Handed {
+    let processed = messages.into_iter().map(|message| ProcessedMessage {
         failed: failed.iter().any(|id| message["MessageId"] == **id),
         delay: queue.delay_of(&message),
         message,
     });
-    let handed: Vec<_> = handed.collect();
-    queue.delete(handed.iter().filter(|handed| !handed.failed).map(|handed| &handed.message)).await;
-    handed
+    let processed: Vec<_> = processed.collect();
+    queue.delete(processed.iter().filter(|processed| !processed.failed).map(|processed| &processed.message)).await;
+    processed
 }
 
 /// Source: AWS Lambda's documentation, "Using Lambda with Amazon SQS", the example of a standard queue's event.
@@ -272,18 +273,18 @@ pub struct QueueStage {
 }
 
 impl QueueStage {
-    /// With the project of every stage.
+    /// Starts with the default project.
     pub async fn start() -> Self {
-        Self::with(100, &[], &[]).await
+        Self::with_variables(100, &[], &[]).await
     }
 
-    /// With further variables for both functions, and for `redelivery` alone.
-    pub async fn with(max_receive_count: u32, both: &[(&str, &str)], redelivery: &[(&str, &str)]) -> Self {
-        Self::of(ParameterStore::start_with_shop().await, max_receive_count, both, redelivery).await
+    /// Starts with further variables for both functions and for `redelivery` alone.
+    pub async fn with_variables(max_receive_count: u32, both: &[(&str, &str)], redelivery: &[(&str, &str)]) -> Self {
+        Self::with_store(ParameterStore::start_with_shop().await, max_receive_count, both, redelivery).await
     }
 
-    /// Of a Parameter Store that was prepared.
-    pub async fn of(
+    /// Starts with a prepared Parameter Store.
+    pub async fn with_store(
         store: ParameterStore,
         max_receive_count: u32,
         both: &[(&str, &str)],
@@ -292,7 +293,7 @@ impl QueueStage {
         let queue = Queue::start(max_receive_count).await;
         let wiring = [("REDELIVERY_QUEUE_URL", queue.url()), ("AWS_ENDPOINT_URL_SQS", queue.endpoint())];
         let variables = [&wiring[..], &[("PARAMETER_TTL_SECONDS", "1")], both].concat();
-        let stage = Stage::of(store, Amplitude::start().await, &variables).await;
+        let stage = Stage::from_parts(store, Amplitude::start().await, &variables).await;
         let batch_url = stage.amplitude.batch_url();
         let wiring = [
             ("PARAMETER_PREFIX", stage.store.prefix()),
@@ -304,13 +305,15 @@ impl QueueStage {
         Self { stage, queue, redelivery }
     }
 
-    /// Hands over a batch, once.
-    pub async fn poll(&self) -> Vec<Handed> {
+    /// Processes one batch.
+    pub async fn poll(&self) -> Vec<ProcessedMessage> {
         poll(&self.queue, &self.redelivery).await
     }
 
-    /// Lets what failed become visible again, as if its time were over.
-    pub async fn wait_for(&self, handed: &[Handed]) {
-        self.queue.make_visible(handed.iter().filter(|handed| handed.failed).map(|handed| &handed.message)).await;
+    /// Makes the failed messages visible again, as if their delays were over.
+    pub async fn make_failed_visible(&self, processed: &[ProcessedMessage]) {
+        self.queue
+            .make_visible(processed.iter().filter(|processed| processed.failed).map(|processed| &processed.message))
+            .await;
     }
 }

@@ -4,16 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
-/// All objects of the pinned library.
+/// All objects in the pinned version of Stripe's library.
 pub(crate) const NEWEST: &str = include_str!("../../data/stripe-fields/newest.txt");
 
-/// What the objects of API version 2024-06-20 also have.
+/// Further fields of objects in API version 2024-06-20.
 const BEFORE: &str = include_str!("../../data/stripe-fields/2024-06-20.txt");
 
-/// What older objects have and no version of the library lists.
+/// Fields of older objects that no version of the library lists.
 const UNLISTED: &str = include_str!("../../data/stripe-fields/unlisted.txt");
 
-/// Objects that say what somebody is.
+/// Objects that describe a person.
 const ABOUT_A_PERSON: [&str; 6] = [
     "customer",
     "financial_connections.account_owner",
@@ -28,7 +28,7 @@ pub(crate) fn objects() -> BTreeMap<&'static str, Vec<Field>> {
     let mut objects: BTreeMap<_, Vec<Field>> = BTreeMap::new();
     for (kind, field) in [NEWEST, BEFORE, UNLISTED].into_iter().flat_map(fields) {
         let fields = objects.entry(kind).or_default();
-        // In another version it may be of another type.
+        // Its type may differ in another version.
         if !fields.iter().any(|known| known.path == field.path && known.is_text() == field.is_text()) {
             fields.push(field);
         }
@@ -36,7 +36,7 @@ pub(crate) fn objects() -> BTreeMap<&'static str, Vec<Field>> {
     objects
 }
 
-/// A field of an object: the names that lead to it, and its type.
+/// A field of an object: the names on its path, and its type.
 #[derive(Debug)]
 pub(crate) struct Field {
     pub path: Vec<&'static str>,
@@ -50,14 +50,14 @@ impl Field {
         plain(self.path.last().unwrap())
     }
 
-    /// Where it stands, as the table names places.
+    /// Its place, in the notation of the table.
     pub(crate) fn place(&self) -> &'static str {
         self.path.iter().rev().nth(1).map_or(self.kind, |name| plain(name))
     }
 
-    /// Whether only its name tells what it holds: a text, or a number with decimals, such as a coordinate. The others are
-    /// amounts, times and counts, words from a fixed list, IDs of objects, and objects that are listed themselves. A word
-    /// about a person can be their sex or origin.
+    /// Whether the type leaves open what the field contains: a text, or a decimal number such as a coordinate. The
+    /// others are amounts, times and counts, words from a fixed list, IDs of objects, and objects that are listed
+    /// themselves. A word about a person can state their sex or origin.
     pub(crate) fn is_text(&self) -> bool {
         self.types.split(" or ").any(|each| match each {
             "text" | "decimal" | "number" | "any" => true,

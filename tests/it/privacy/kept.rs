@@ -1,8 +1,8 @@
-//! The texts that stay, by name, and why. Where one name means two things, by place.
+//! Text fields that are kept, by name, with the reason. If one name has two meanings, they are told apart by place.
 
 use stripe_amplitude::translate::redaction::table::{Rule, anywhere, only_in};
 
-/// Reasons, each with the fields that stay for it.
+/// Reasons, each with the fields that are kept for it.
 pub(crate) const KEPT: &[(&str, &[Rule])] = &[
     (
         "the ID of a Stripe object, which gives no access without a key",

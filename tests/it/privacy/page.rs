@@ -5,14 +5,14 @@ use stripe_amplitude::translate::redaction::table::{PERSONAL_DATA, Place, Rule, 
 use super::fields::NEWEST;
 use super::kept::KEPT;
 
-/// How many kinds of objects there are, and how many of their texts.
+/// The number of kinds of objects and of their text fields.
 pub(crate) struct Counts {
     pub objects: usize,
     pub sent: usize,
     pub removed: usize,
 }
 
-/// The page. Its sentences stand here, its lists come from the table and from the reasons to keep a field.
+/// The page. Its sentences are written here; its lists come from the table and from the reasons to keep a field.
 pub(crate) fn page(counts: &Counts) -> String {
     let Counts { objects, sent, removed } = counts;
     let texts = sent + removed;
@@ -68,7 +68,7 @@ A field that is newer than the library is sent unless its name is on a list abov
     )
 }
 
-/// Fields by what they have in common.
+/// Fields grouped by a common property.
 fn table(titles: [&str; 2], groups: &[(&str, &[Rule])]) -> String {
     let rows = groups.iter().map(|(title, rules)| {
         let (first, rest) = title.split_at(1);
@@ -78,7 +78,7 @@ fn table(titles: [&str; 2], groups: &[(&str, &[Rule])]) -> String {
     format!("| {first} | {second} |\n| --- | --- |\n{}", rows.collect::<String>())
 }
 
-/// Fields in the order of their names, each with where it stands.
+/// Fields sorted by name, each with its place.
 fn fields(rules: impl Iterator<Item = Rule>) -> String {
     let mut rules: Vec<Rule> = rules.collect();
     rules.sort_by_key(|rule| rule.name);

@@ -1,4 +1,4 @@
-//! What the function reaches: Amplitude, Parameter Store and the queue. They are shared by all processes.
+//! The services that the function calls: Amplitude, Parameter Store and the queue. All processes share them.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,20 +20,20 @@ use tokio::time::{Instant, sleep};
 use super::Outage;
 use super::lambda::SECRET;
 
-/// Amplitude's answer.
+/// Amplitude's response time.
 const AMPLITUDE: Duration = Duration::from_millis(100);
 
-/// A call of Parameter Store, with KMS behind it.
+/// The duration of a call to Parameter Store, including KMS.
 const PARAMETER_STORE: Duration = Duration::from_millis(15);
 
-/// The attempts of AWS's SDK, and its pauses: at most this long, then twice as long; full jitter. `src/aws.rs` sets them.
+/// The attempts of AWS's SDK and its maximum pauses, which double, with full jitter. `src/aws.rs` sets them.
 const ATTEMPTS: u32 = 3;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
-/// A call of SQS.
+/// The duration of a call to SQS.
 const QUEUE: Duration = Duration::from_millis(10);
 
-/// All of them.
+/// All services.
 #[derive(Clone)]
 pub struct Edges(Arc<Inner>);
 
@@ -41,27 +41,27 @@ struct Inner {
     kind: Outage,
     outage: Range<Instant>,
     parameter_store: Mutex<Bucket>,
-    /// Events that Amplitude has accepted, and that the queue has taken.
+    /// Events accepted by Amplitude and by the queue.
     accepted: AtomicU64,
     taken: AtomicU64,
 }
 
 impl Edges {
-    /// Parameter Store takes so many calls a second. It is an assumption that it takes as many at once, and that those it
-    /// turns away do not count.
+    /// `reads` is Parameter Store's limit of calls per second. The model assumes that its burst is of the same size and
+    /// that throttled calls do not count.
     pub fn new(kind: Outage, outage: Range<Instant>, reads: u32) -> Self {
         let parameter_store = Mutex::new(Bucket::new(reads.into(), reads.into()));
         let (accepted, taken) = (AtomicU64::new(0), AtomicU64::new(0));
         Self(Arc::new(Inner { kind, outage, parameter_store, accepted, taken }))
     }
 
-    /// Events that Amplitude has accepted, and that the queue has taken.
+    /// Events accepted by Amplitude and by the queue.
     pub fn events(&self) -> (u64, u64) {
         (self.0.accepted.load(Ordering::Relaxed), self.0.taken.load(Ordering::Relaxed))
     }
 }
 
-/// A token bucket, full at the beginning.
+/// A token bucket that starts full.
 pub struct Bucket {
     rate: f64,
     at_once: f64,
@@ -116,7 +116,7 @@ pub struct Amplitude {
     pub opens_breakers: bool,
 }
 
-/// As long as the function waits for Amplitude when it starts.
+/// How long the function waits for a connection to Amplitude when it starts.
 const SILENT_CONNECTION: Duration = Duration::from_millis(999);
 
 impl Amplitude {

@@ -1,4 +1,4 @@
-//! Lambda: environments that serve one request each, started when none is idle, within the account's limits.
+//! Lambda: environments that serve one request each and start when none is idle, within the account's limits.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -15,14 +15,14 @@ use tokio::time::{Instant, sleep};
 use super::edges::{Amplitude, Bucket, Edges};
 use super::{EPOCH, Mode, clock};
 
-/// Environments of the account, all of which this function may have.
+/// The account's concurrency limit, all of which is available to this function.
 const CONCURRENCY: usize = 1000;
 
-/// Environments that a function gets at once, and then for each second. Source: AWS Lambda, "Lambda scaling behavior".
+/// The burst and rate of new environments per function. Source: AWS Lambda, "Lambda scaling behavior".
 const STARTS_AT_ONCE: f64 = 1000.0;
 const STARTS_PER_SECOND: f64 = 100.0;
 
-/// From the request to the function's `main`.
+/// The time from the request to the function's `main`.
 const START: Duration = Duration::from_millis(250);
 
 /// The project's only signing secret.
@@ -33,17 +33,17 @@ const TOLERANCE: Duration = Duration::from_secs(300);
 
 type Handler = Webhook<Edges, Amplitude, Edges, Edges>;
 
-/// What Stripe saw.
+/// The result of a delivery as Stripe sees it.
 #[derive(Clone, Copy, Debug)]
-pub struct Seen {
-    /// 429 is Lambda's own.
+pub struct DeliveryResult {
+    /// 429 comes from Lambda itself.
     pub status: u16,
-    /// Of a process that has not answered 2xx before.
+    /// Whether the process had not answered 2xx before.
     pub is_cold: bool,
     pub after: Duration,
 }
 
-impl Seen {
+impl DeliveryResult {
     pub fn is_safe(&self) -> bool {
         (200..300).contains(&self.status)
     }
@@ -71,7 +71,7 @@ struct Environment {
 impl Lambda {
     pub fn new(mode: Mode, edges: Edges) -> Self {
         let secret = SigningSecret::new(SECRET.into(), None);
-        // In the middle of what a simulation takes: always within the tolerance.
+        // In the middle of the simulated time, so that it is always within the tolerance.
         let signature = sign(&secret, EPOCH + TOLERANCE.as_secs() - 60, &BODY);
         let mut headers = HeaderMap::new();
         headers.insert("stripe-signature", HeaderValue::try_from(signature).unwrap());
@@ -85,13 +85,13 @@ impl Lambda {
         }))
     }
 
-    /// How many there are, idle ones included. None ends within these minutes.
+    /// The number of environments, including idle ones. None ends within these minutes.
     pub fn environments(&self) -> usize {
         self.0.environments.get()
     }
 
-    /// One attempt of Stripe's.
-    pub async fn deliver(&self) -> Seen {
+    /// One delivery attempt by Stripe.
+    pub async fn deliver(&self) -> DeliveryResult {
         let start = Instant::now();
         let idle = self.0.idle.borrow_mut().pop();
         let environment = match idle {
@@ -99,7 +99,7 @@ impl Lambda {
             None => self.start().await,
         };
         let Some(mut environment) = environment else {
-            return Seen { status: 429, is_cold: false, after: Duration::ZERO };
+            return DeliveryResult { status: 429, is_cold: false, after: Duration::ZERO };
         };
         let request = Request {
             method: &Method::POST,
@@ -111,13 +111,13 @@ impl Lambda {
             time_left: None,
         };
         let status = environment.handler.handle(request).await.status().as_u16();
-        let seen = Seen { status, is_cold: !environment.is_warm, after: start.elapsed() };
-        environment.is_warm |= seen.is_safe();
+        let result = DeliveryResult { status, is_cold: !environment.is_warm, after: start.elapsed() };
+        environment.is_warm |= result.is_safe();
         self.0.idle.borrow_mut().push(environment);
-        seen
+        result
     }
 
-    /// A new environment; `None` where Lambda has no more.
+    /// Starts an environment; `None` if Lambda has reached its limit.
     async fn start(&self) -> Option<Environment> {
         let Inner { mode, edges, environments, starts, .. } = &*self.0;
         if environments.get() == CONCURRENCY || !starts.borrow_mut().take() {
@@ -136,7 +136,7 @@ impl Lambda {
     }
 }
 
-/// A small event: what is simulated is time, and each takes some of it.
+/// A small event: the simulation is about time, and each event takes some of it.
 const BODY: Bytes = Bytes::from_static(
     br#"{"id":"evt_1","object":"event","api_version":"2024-06-20","type":"charge.failed","created":1720000000,"livemode":true,"data":{"object":{"object":"charge","id":"ch_1","customer":"cus_1","amount":100,"currency":"usd"}}}"#,
 );

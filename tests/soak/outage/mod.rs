@@ -1,8 +1,8 @@
-//! An outage of Amplitude, with as many processes as Lambda starts for it: a model in simulated time.
+//! An outage of Amplitude with as many processes as Lambda starts for it: a model in simulated time.
 //!
-//! The function is the real one: each process is a [`Webhook`] of its own, with its cache of projects, its deadlines and its
-//! breaker, behind the same traits as in production. The model is what is around it: [`edges`] has Amplitude, Parameter
-//! Store and the queue, [`lambda`] the environments. Nothing is measured here but the consequences of the numbers at the top
+//! The function is the real one: each process is a separate [`Webhook`], with its own project cache, deadlines and
+//! breaker, behind the same traits as in production. The surroundings are modelled: [`edges`] has Amplitude, Parameter
+//! Store and the queue, [`lambda`] the environments. The results only show the consequences of the numbers at the top
 //! of those files.
 //!
 //! [`Webhook`]: stripe_amplitude::webhook::Webhook
@@ -26,10 +26,10 @@ pub use self::report::Report;
 /// How events are delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// Directly, and where that fails through the queue.
+    /// Directly, falling back to the queue.
     Direct,
-    /// The same without the breaker. There is no such setting: the model's Amplitude calls its outage 429, which never
-    /// opens it.
+    /// The same without the breaker. There is no such setting; the model's Amplitude answers 429 in its outage, which
+    /// never opens the breaker.
     DirectWithoutBreaker,
     /// Directly, without a queue.
     WithoutQueue,
@@ -50,47 +50,48 @@ impl Mode {
     }
 }
 
-/// What Amplitude does in its outage.
+/// How Amplitude behaves in its outage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outage {
-    /// It takes requests and does not answer.
+    /// It accepts requests and does not answer.
     Silence,
-    /// It answers 503 as fast as it would answer otherwise.
+    /// It answers 503 as quickly as it answers otherwise.
     Errors,
 }
 
-/// What is to happen: all processes start at once, as after a deployment; then there is time to settle; then Amplitude
-/// fails for a while, and works again.
+/// A scenario: all processes start at once, as after a deployment; the system settles; then Amplitude fails for a while
+/// and recovers.
 #[derive(Clone, Copy, Debug)]
 pub struct Scenario {
     pub mode: Mode,
     pub outage: Outage,
-    /// Deliveries a second on average; they arrive at random.
+    /// Deliveries per second on average; they arrive at random.
     pub rate: u32,
-    /// Calls a second that Parameter Store takes of the account in the Region: 40, or 100 with higher throughput.
+    /// Parameter Store's limit of calls per second for the account and Region: 40, or 100 with higher throughput.
     pub reads: u32,
     pub settle: Duration,
     pub fails_for: Duration,
     pub then: Duration,
-    /// Of all random numbers.
+    /// The seed of all random numbers.
     pub seed: u64,
 }
 
 impl Scenario {
-    /// A minute to settle, two minutes of outage. Less of the highest rates, each of whose deliveries takes its time here.
+    /// A minute to settle and two minutes of outage, or less at the highest rates, at which the simulation takes
+    /// longer.
     pub fn new(mode: Mode, outage: Outage, rate: u32) -> Self {
         let seconds = Duration::from_secs;
         let [settle, fails_for, then] = if rate < 5000 { [60, 120, 70] } else { [40, 60, 45] }.map(seconds);
         Self { mode, outage, rate, reads: 40, settle, fails_for, then, seed: 1 }
     }
 
-    /// Nothing but the beginning of an outage, which is the worst of it.
+    /// The beginning of an outage only, which is its worst part.
     pub fn short(self) -> Self {
         let seconds = Duration::from_secs;
         Self { settle: seconds(20), fails_for: seconds(25), then: seconds(5), ..self }
     }
 
-    /// Plays many at the same time, and gives what came of each, in their order.
+    /// Simulates several scenarios in parallel and returns their reports in the same order.
     pub fn run_all(scenarios: &[Self]) -> Vec<Report> {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let next = AtomicUsize::new(0);
@@ -110,14 +111,14 @@ impl Scenario {
         reports.into_inner().unwrap().into_values().collect()
     }
 
-    /// Plays it, in simulated time.
+    /// Runs the scenario in simulated time.
     pub fn run(self) -> Report {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         fastrand::seed(self.seed);
-        runtime.block_on(tokio::task::LocalSet::new().run_until(self.play()))
+        runtime.block_on(tokio::task::LocalSet::new().run_until(self.simulate()))
     }
 
-    async fn play(self) -> Report {
+    async fn simulate(self) -> Report {
         let start = Instant::now();
         BEGINNING.set(Some(start));
         let outage = start + self.settle..start + self.settle + self.fails_for;
@@ -125,29 +126,29 @@ impl Scenario {
         let edges = Edges::new(self.outage, outage.clone(), self.reads);
         let lambda = Lambda::new(self.mode, edges.clone());
         let report = report::Shared::new(outage);
-        // A tick is what tokio's timers can tell apart.
+        // A tick is the resolution of tokio's timers.
         let tick = Duration::from_millis(1);
         let (mut now, mut next) = (start, 0.0);
-        // After the end, Stripe makes what failed again, at the same rate. Its real pauses are minutes and hours.
+        // After the end, Stripe retries failed deliveries at the same rate. Its real pauses are minutes and hours.
         while now < end || report.open() > 0 {
             sleep_until(now).await;
             now += tick;
             // A Poisson process: the times between arrivals are exponential.
             while start + Duration::from_secs_f64(next) < now {
                 next -= fastrand::f64().max(f64::MIN_POSITIVE).ln() / f64::from(self.rate);
-                if now > end && !report.is_made_again() {
+                if now > end && !report.take_retry() {
                     break;
                 }
-                report.arrives();
+                report.record_arrival();
                 let (lambda, report) = (lambda.clone(), report.clone());
                 tokio::task::spawn_local(async move {
                     let arrived = Instant::now();
-                    let seen = lambda.deliver().await;
-                    report.answered((arrived < end).then_some(arrived), &seen);
+                    let result = lambda.deliver().await;
+                    report.record_answer((arrived < end).then_some(arrived), &result);
                 });
             }
             report.environments(lambda.environments());
-            assert!(now < end + Duration::from_secs(1000), "deliveries fail without end");
+            assert!(now < end + Duration::from_secs(1000), "deliveries never succeed");
         }
         report.finish(&edges)
     }
@@ -157,7 +158,7 @@ thread_local! {
     static BEGINNING: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
-/// When the simulations begin, in Unix seconds.
+/// The start of the simulated time, in Unix seconds.
 const EPOCH: u64 = 1_720_000_000;
 
 /// The wall clock of a simulation.

@@ -1,4 +1,4 @@
-//! What came of a simulation.
+//! The result of a simulation.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -10,27 +10,27 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::edges::Edges;
-use super::lambda::Seen;
+use super::lambda::DeliveryResult;
 
-/// What Stripe saw of the deliveries that arrived in a part of the scenario.
+/// The deliveries, as Stripe saw them, that arrived in one part of the scenario.
 #[derive(Clone, Debug, Default)]
 pub struct Phase {
-    /// How many were answered with each status. 429 is Lambda's own.
+    /// The number of answers by status. 429 comes from Lambda itself.
     pub statuses: BTreeMap<u16, u64>,
-    /// How many of the 503 came from a process that had answered 2xx before.
+    /// The number of 503 answers from processes that had answered 2xx before.
     pub warm_503: u64,
-    /// The deliveries that were answered after so many milliseconds. Those that Lambda turned away are not among them.
+    /// The number of answers by duration in milliseconds, without those that Lambda throttled.
     milliseconds: Vec<u64>,
-    /// The most environments that there were, idle ones included.
+    /// The maximum number of environments, including idle ones.
     pub environments: usize,
 }
 
 impl Phase {
-    fn add(&mut self, seen: &Seen) {
-        *self.statuses.entry(seen.status).or_default() += 1;
-        self.warm_503 += u64::from(seen.status == 503 && !seen.is_cold);
-        if seen.status != 429 {
-            let milliseconds = usize::try_from(seen.after.as_millis()).unwrap();
+    fn add(&mut self, result: &DeliveryResult) {
+        *self.statuses.entry(result.status).or_default() += 1;
+        self.warm_503 += u64::from(result.status == 503 && !result.is_cold);
+        if result.status != 429 {
+            let milliseconds = usize::try_from(result.after.as_millis()).unwrap();
             if self.milliseconds.len() <= milliseconds {
                 self.milliseconds.resize(milliseconds + 1, 0);
             }
@@ -42,12 +42,12 @@ impl Phase {
         self.statuses.get(&status).copied().unwrap_or_default()
     }
 
-    /// Deliveries that Stripe has to make again.
+    /// Deliveries that Stripe has to retry.
     pub fn failed(&self) -> u64 {
         self.statuses.iter().filter(|(status, _)| **status >= 300).map(|(_, count)| count).sum()
     }
 
-    /// So much of the deliveries (1 is all) was answered within this time.
+    /// The time within which this share of deliveries (1 is all) was answered.
     pub fn percentile(&self, part: f64) -> Duration {
         let all: u64 = self.milliseconds.iter().sum();
         let mut left = (all as f64 * part).ceil();
@@ -61,34 +61,33 @@ impl Phase {
     }
 }
 
-/// What came of a simulation.
+/// The result of a simulation.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
-    /// From the start of all processes on.
+    /// From the start of all processes.
     pub settling: Phase,
     pub outage: Phase,
     pub after: Phase,
-    /// The last failed delivery of the outage: so long after its beginning.
+    /// The time from the beginning of the outage to its last failed delivery.
     pub last_failure: Option<Duration>,
-    /// So long after the end of the outage, a delivery was answered for the last time with anything but what it was
-    /// answered with before the outage.
+    /// The time from the end of the outage to the last delivery with another answer than before the outage.
     pub recovered_after: Duration,
-    /// Events that were answered 2xx, and are neither in Amplitude nor in the queue.
+    /// Events that were answered 2xx and are neither in Amplitude nor in the queue.
     pub unsafe_events: u64,
 }
 
 impl Report {
-    /// What was answered 2xx is safe; and a simulation ends only when every delivery was, if need be when Stripe made it
-    /// again.
+    /// Every event with a 2xx answer is safe. A simulation only ends after every delivery has succeeded, if necessary
+    /// by a retry.
     pub fn expect_nothing_lost(&self) {
         assert_eq!(self.unsafe_events, 0, "{self}");
     }
 
-    /// The heads of the columns of [`Report`]'s `Display`.
+    /// The column titles of [`Report`]'s `Display`.
     pub const COLUMNS: &str = "200 | 202 | 502 | 503 | 429 of Lambda | last failure after | processes | p50 | p99 | longest | recovered after";
 }
 
-/// The outage, as a row of a table.
+/// Writes the outage as a row of a table.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Phase { environments, .. } = self.outage;
@@ -113,9 +112,9 @@ pub(super) struct Shared(Rc<RefCell<State>>);
 struct State {
     outage: Range<Instant>,
     report: Report,
-    /// What a delivery is answered with when all is well.
+    /// The status of a delivery under normal conditions.
     usual: Option<u16>,
-    /// Deliveries that are under way, and those that Stripe has to make again.
+    /// Deliveries in progress, and those that Stripe has to retry.
     under_way: u64,
     waiting: u64,
     safe: u64,
@@ -133,27 +132,27 @@ impl Shared {
         })))
     }
 
-    /// A delivery that arrived at this time, or one that Stripe made again after the end.
-    pub(super) fn answered(&self, arrived: Option<Instant>, seen: &Seen) {
+    /// Records the answer to a delivery that arrived at this time, or to a retry after the end.
+    pub(super) fn record_answer(&self, arrived: Option<Instant>, result: &DeliveryResult) {
         let State { outage, report, usual, under_way, waiting, safe } = &mut *self.0.borrow_mut();
         *under_way -= 1;
-        if seen.is_safe() {
+        if result.is_safe() {
             *safe += 1;
         } else {
             *waiting += 1;
         }
         let Some(arrived) = arrived else { return };
         if arrived < outage.start {
-            report.settling.add(seen);
-            *usual = usual.or(seen.is_safe().then_some(seen.status));
+            report.settling.add(result);
+            *usual = usual.or(result.is_safe().then_some(result.status));
         } else if arrived < outage.end {
-            report.outage.add(seen);
-            if !seen.is_safe() {
+            report.outage.add(result);
+            if !result.is_safe() {
                 report.last_failure = report.last_failure.max(Some(arrived - outage.start));
             }
         } else {
-            report.after.add(seen);
-            if Some(seen.status) != *usual {
+            report.after.add(result);
+            if Some(result.status) != *usual {
                 report.recovered_after = report.recovered_after.max(arrived - outage.end);
             }
         }
@@ -170,19 +169,19 @@ impl Shared {
         phase.environments = phase.environments.max(number);
     }
 
-    /// A delivery begins.
-    pub(super) fn arrives(&self) {
+    /// Records the beginning of a delivery.
+    pub(super) fn record_arrival(&self) {
         self.0.borrow_mut().under_way += 1;
     }
 
-    /// Deliveries that were not answered 2xx yet.
+    /// Deliveries that have not been answered 2xx yet.
     pub(super) fn open(&self) -> u64 {
         let state = self.0.borrow();
         state.under_way + state.waiting
     }
 
-    /// Stripe makes one again that failed; whether there was one.
-    pub(super) fn is_made_again(&self) -> bool {
+    /// Takes a failed delivery to retry; returns whether there was one.
+    pub(super) fn take_retry(&self) -> bool {
         let mut state = self.0.borrow_mut();
         let there_was_one = state.waiting > 0;
         state.waiting -= u64::from(there_was_one);

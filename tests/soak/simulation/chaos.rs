@@ -1,4 +1,4 @@
-//! What goes wrong: a little all the time, and everything sometimes.
+//! Injected faults: a few all the time, and all of them at times.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +11,7 @@ use stripe_emulator::Fault as StripeFault;
 use tokio::time::sleep;
 
 use super::{Setup, Stripe};
-use crate::harness::amplitude::{answer_with_json, answer_with_text};
+use crate::harness::amplitude::{json_answer, text_answer};
 use crate::harness::parameter_store::Fault;
 
 pub struct Chaos<'s> {
@@ -19,7 +19,7 @@ pub struct Chaos<'s> {
     stripe: &'s Stripe<'s>,
     rng: Rng,
     counts: BTreeMap<&'static str, u64>,
-    /// When a fault of Parameter Store or of the queue is over, or Amplitude listens again.
+    /// The end of the current fault of Parameter Store, the queue or Stripe's API, or of Amplitude's downtime.
     store_until: Option<Instant>,
     queue_until: Option<Instant>,
     stripe_api_until: Option<Instant>,
@@ -43,12 +43,12 @@ impl<'s> Chaos<'s> {
         }
     }
 
-    /// How often what went wrong: requests, stretches of time, and kills.
+    /// The number of requests, periods and kills by fault.
     pub fn counts(&self) -> BTreeMap<&'static str, u64> {
         self.counts.clone()
     }
 
-    /// Lets things fail until Stripe has delivered everything; then all is well.
+    /// Injects faults until Stripe has delivered everything, then clears them.
     pub async fn run(&mut self, delivered: &AtomicBool) {
         while !delivered.load(Ordering::Relaxed) {
             self.wait().await;
@@ -68,7 +68,7 @@ impl<'s> Chaos<'s> {
         self.setup.amplitude.recover();
     }
 
-    /// Until Stripe has delivered some more events, or is waiting itself.
+    /// Waits until Stripe has delivered some more events, or is waiting itself.
     async fn wait(&mut self) {
         let (deliveries, time) = (self.stripe.deliveries() + self.rng.u64(5..30), self.after(200..400));
         while self.stripe.deliveries() < deliveries && Instant::now() < time {
@@ -77,7 +77,7 @@ impl<'s> Chaos<'s> {
         }
     }
 
-    /// What takes its time ends.
+    /// Ends the faults whose time is over.
     async fn recover(&mut self, now: Instant) {
         let is_over = |until: &mut Option<Instant>| until.take_if(|until| *until <= now).is_some();
         if is_over(&mut self.store_until) {
@@ -89,13 +89,13 @@ impl<'s> Chaos<'s> {
             queue.recover();
         }
         if is_over(&mut self.stripe_api_until) {
-            self.setup.stripe_api.heal();
+            self.setup.stripe_api.clear_faults();
         }
         if is_over(&mut self.refuses_until) {
             self.setup.amplitude.recover();
         }
         if is_over(&mut self.amplitude_until) {
-            self.setup.amplitude.start_again().await;
+            self.setup.amplitude.restart().await;
         }
     }
 
@@ -107,16 +107,16 @@ impl<'s> Chaos<'s> {
         let throttled = json!({"code": 429, "error": "x", "throttled_events": [0]});
         let (name, fault, requests) = match self.rng.u32(0..17) {
             0..2 => ("429", AmplitudeFault::answer(429), requests),
-            2 => ("429, the first event", answer_with_json(429, throttled), requests),
+            2 => ("429, the first event", json_answer(429, throttled), requests),
             3 => ("400", AmplitudeFault::answer(400), requests),
-            // So often that some become dead letters.
-            4 => ("400, the first event", answer_with_json(400, first_is_named), 6),
+            // Often enough that some messages become dead letters.
+            4 => ("400, the first event", json_answer(400, first_is_named), 6),
             5 => ("400, the API key", AmplitudeFault::InvalidApiKey, 1),
             6 => ("500", answer(500), requests),
             7..9 => ("503", answer(503), requests),
-            // More than a delivery's attempts.
+            // More than the attempts of one delivery.
             9 => ("503, for a while", answer(503), 12),
-            10 => ("garbage", answer_with_text(200, "<html>It works!</html>"), requests),
+            10 => ("garbage", text_answer(200, "<html>It works!</html>"), requests),
             11 => ("half an answer", AmplitudeFault::CutBody { ingest }, requests),
             12..14 => ("cut", AmplitudeFault::Cut { ingest }, requests),
             14 => ("late", AmplitudeFault::Delay { milliseconds: 300 }, requests),
@@ -125,7 +125,7 @@ impl<'s> Chaos<'s> {
             _ => return,
         };
         *self.counts.entry(name).or_default() += u64::from(requests);
-        self.setup.amplitude.order(fault, requests);
+        self.setup.amplitude.inject(fault, requests);
     }
 
     async fn amplitude_is_down(&mut self) {
@@ -136,7 +136,8 @@ impl<'s> Chaos<'s> {
         }
     }
 
-    /// Everything, for so long that messages become dead letters. Not often: each of them is sent again in the end.
+    /// Rejects everything for long enough that messages become dead letters. Rare, because each of them is sent again
+    /// in the end.
     fn amplitude_refuses(&mut self) {
         let times = self.counts.entry("400 for seconds").or_default();
         if *times < 2 && self.refuses_until.is_none() {

@@ -1,8 +1,8 @@
-//! A simulated Stripe, the functions, and everything around them failing: what happened is to be in Amplitude in the end,
-//! once, and to the last minor unit.
+//! A simulated Stripe and the functions, with everything around them failing. In the end, every event must be in
+//! Amplitude, once, with exact revenue to the last minor unit.
 //!
-//! Stripe delivers at least once, in any order, several events at a time, and again what was not answered 2xx, later each
-//! time and signed anew. Its clock is compressed, and so is the queue's: what would be half a minute is a moment.
+//! Stripe delivers at least once, in any order and several events at a time. It retries whatever was not answered 2xx,
+//! each time later and with a new signature. Its clock and the queue's are compressed: half a minute becomes a moment.
 
 mod chaos;
 mod report;
@@ -28,29 +28,29 @@ use crate::harness::SHOP;
 use crate::harness::amplitude::Amplitude;
 use crate::harness::lambda::Function;
 use crate::harness::parameter_store::ParameterStore;
-use crate::harness::queue::{self, Handed, Queue};
+use crate::harness::queue::{self, ProcessedMessage, Queue};
 
-/// The key of Stripe's API.
+/// The key for Stripe's API.
 const STRIPE_KEY: &str = "rk_live_of_the_simulation";
 
-/// Longer than any answer takes. What was not answered then never will be.
-const PATIENCE: Duration = Duration::from_secs(8);
+/// Longer than any answer takes.
+const INVOCATION_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// What is to happen.
+/// The parameters of a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
-    /// Of all random numbers. What depends on time is not repeated.
+    /// The seed of all random numbers. Effects of timing are not repeated.
     pub seed: u64,
     pub events: usize,
     pub with_queue: bool,
 }
 
 impl Plan {
-    /// `SEED` and `EVENTS` in the environment win over a random seed and this number of events.
-    pub fn of_environment(events: usize, with_queue: bool) -> Self {
+    /// `SEED` and `EVENTS` in the environment override a random seed and this number of events.
+    pub fn from_environment(events: usize, with_queue: bool) -> Self {
         let variable = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
         let seed = variable("SEED").unwrap_or_else(|| fastrand::u64(..1_000_000));
-        // So that whoever sees it fail can repeat it.
+        // So that a failure can be repeated.
         println!("SEED={seed} {}", if with_queue { "with the queue" } else { "without the queue" });
         let events = variable("EVENTS").map_or(events, |number| usize::try_from(number).unwrap());
         Self { seed, events, with_queue }
@@ -60,7 +60,7 @@ impl Plan {
 /// One of the processes, which can be killed at any moment.
 pub struct Instance {
     function: Function,
-    /// How many requests it takes at once.
+    /// The number of concurrent requests it takes.
     at_once: usize,
     killed: watch::Sender<u64>,
     peak_memory: AtomicU64,
@@ -71,11 +71,11 @@ impl Instance {
         Self { function, at_once, killed: watch::Sender::new(0), peak_memory: AtomicU64::new(0) }
     }
 
-    /// As Lambda does when a process ends, an invocation that was on its way fails at once.
+    /// Invokes the function. If its process ends, the invocation fails immediately, as on Lambda.
     async fn invoke(&self, payload: &Value) -> Result<Value, &'static str> {
         let mut killed = self.killed.subscribe();
         tokio::select! {
-            answer = timeout(PATIENCE, self.function.invoke(payload)) => {
+            answer = timeout(INVOCATION_TIMEOUT, self.function.invoke(payload)) => {
                 answer.map_err(|_| "no answer")?.map_err(|_| "the function failed")
             }
             _ = killed.changed() => Err("killed"),
@@ -84,7 +84,7 @@ impl Instance {
 
     fn kill(&self) {
         self.measure();
-        self.function.kill_and_start_again();
+        self.function.kill_and_restart();
         self.killed.send_modify(|times| *times += 1);
     }
 
@@ -103,7 +103,7 @@ pub struct Setup {
     queue: Option<Queue>,
     webhooks: Vec<Instance>,
     redeliveries: Vec<Instance>,
-    /// What `redelivery` was handed and could not deliver, by message ID.
+    /// Messages that `redelivery` received and could not deliver, by message ID.
     waiting: Mutex<HashMap<String, Value>>,
 }
 
@@ -152,7 +152,7 @@ impl Setup {
     }
 }
 
-/// Lets everything happen, waits until all of it has arrived, and checks that it has.
+/// Runs the simulation, waits until every event has arrived, and checks the result.
 pub async fn run(plan: Plan) -> Report {
     let world = World::new(plan.seed, plan.events);
     let setup = Setup::start(&world, plan.with_queue).await;
@@ -166,14 +166,14 @@ pub async fn run(plan: Plan) -> Report {
         tokio::join!(join_all(slots.map(|instance| stripe.deliver(instance))), stripe.roll_secret(&setup.store));
         delivered.store(true, Ordering::Relaxed);
     };
-    // So that whoever waits for minutes sees that it moves.
-    let tell = async {
-        let mut told = Duration::ZERO;
+    // Shows the progress of a long run.
+    let report_progress = async {
+        let mut reported = Duration::ZERO;
         while !done.load(Ordering::Relaxed) {
             sleep(Duration::from_millis(100)).await;
-            if start.elapsed() - told > Duration::from_secs(20) {
-                told = start.elapsed();
-                eprintln!("  {:.0} s: {}", told.as_secs_f64(), stripe.state_of_things());
+            if start.elapsed() - reported > Duration::from_secs(20) {
+                reported = start.elapsed();
+                eprintln!("  {:.0} s: {}", reported.as_secs_f64(), stripe.describe_progress());
             }
         }
     };
@@ -183,8 +183,8 @@ pub async fn run(plan: Plan) -> Report {
         done.store(true, Ordering::Relaxed);
         dead_letters
     };
-    let redeliver = join_all(setup.redeliveries.iter().map(|instance| hand_over(&setup, instance, &done)));
-    let (_, dead_letters, messages, ()) = tokio::join!(deliver, fail, redeliver, tell);
+    let redeliver = join_all(setup.redeliveries.iter().map(|instance| poll_until_done(&setup, instance, &done)));
+    let (_, dead_letters, messages, ()) = tokio::join!(deliver, fail, redeliver, report_progress);
     let seconds = start.elapsed().as_secs_f64();
 
     check(&world, &setup, &stripe, plan);
@@ -192,7 +192,7 @@ pub async fn run(plan: Plan) -> Report {
     Report {
         plan,
         events: world.events.len(),
-        wanted: world.events.iter().filter(|event| event.wanted).count(),
+        selected: world.events.iter().filter(|event| event.selected).count(),
         stripe: stripe.counts(),
         faults: chaos.counts(),
         answers: counts.answers,
@@ -205,8 +205,8 @@ pub async fn run(plan: Plan) -> Report {
     }
 }
 
-/// Does what Lambda's event source mapping does, until the queue is empty for good. Gives the number of messages.
-async fn hand_over(setup: &Setup, instance: &Instance, done: &AtomicBool) -> u64 {
+/// Acts as Lambda's event source mapping until the queue stays empty. Returns the number of messages.
+async fn poll_until_done(setup: &Setup, instance: &Instance, done: &AtomicBool) -> u64 {
     let Some(queue) = &setup.queue else { return 0 };
     let mut count = 0;
     while !done.load(Ordering::Relaxed) {
@@ -217,9 +217,9 @@ async fn hand_over(setup: &Setup, instance: &Instance, done: &AtomicBool) -> u64
         }
         count += messages.len() as u64;
         let answer = instance.invoke(&queue::invocation(&messages)).await.map_err(str::to_owned);
-        let handed = queue::settle(queue, messages, answer).await;
-        // An hour is a minute of SQS's, which counts in seconds; and half a minute is the least of them.
-        for Handed { message, failed, delay } in handed {
+        let processed = queue::settle(queue, messages, answer).await;
+        // An hour becomes a minute of SQS's time, which counts in seconds, so half a minute becomes the minimum.
+        for ProcessedMessage { message, failed, delay } in processed {
             let id = message["MessageId"].as_str().unwrap().to_owned();
             if failed {
                 queue.make_visible_in(delay.map_or(1, |delay| delay.div_ceil(60)), [&message]).await;
@@ -232,17 +232,17 @@ async fn hand_over(setup: &Setup, instance: &Instance, done: &AtomicBool) -> u64
     count
 }
 
-/// When nothing fails any longer: waits until the queue is empty, and sends the dead letters again, as an operator does.
-/// Gives their number.
+/// After all faults have ended, waits until the queue is empty and sends the dead letters again, like an operator.
+/// Returns their number.
 async fn drain(setup: &Setup) -> u64 {
     let Some(queue) = &setup.queue else { return 0 };
     let mut count = 0;
     loop {
         let deadline = Instant::now() + Duration::from_secs(300);
         while queue.len().await > 0 {
-            assert!(Instant::now() < deadline, "{} messages are left in the queue", queue.len().await);
+            assert!(Instant::now() < deadline, "{} messages remain in the queue", queue.len().await);
             sleep(Duration::from_secs(2)).await;
-            // A process that was given up or killed may have said after that how long they are to wait, uncompressed.
+            // A process that was given up or killed may have set uncompressed delays afterwards.
             let waiting: Vec<_> = setup.waiting.lock().unwrap().drain().map(|(_, message)| message).collect();
             for messages in waiting.chunks(10) {
                 queue.make_visible(messages).await;
@@ -259,7 +259,7 @@ async fn drain(setup: &Setup) -> u64 {
     }
 }
 
-/// Everything is there, once, and nothing else; and all money.
+/// Every event is in Amplitude exactly once, nothing else is, and the revenue is complete.
 fn check(world: &World, setup: &Setup, stripe: &Stripe, plan: Plan) {
     let kept = setup.amplitude.events();
     let mut times: HashMap<&str, usize> = HashMap::new();
@@ -269,7 +269,7 @@ fn check(world: &World, setup: &Setup, stripe: &Stripe, plan: Plan) {
     let expected: BTreeMap<&str, &Event> = world.events.iter().map(|event| (&*event.insert_id, event)).collect();
     for (insert_id, event) in expected {
         let found = times.remove(insert_id).unwrap_or(0);
-        assert_eq!(found, usize::from(event.wanted), "{insert_id} of {} ({}), {plan:?}", event.id, event.event_type);
+        assert_eq!(found, usize::from(event.selected), "{insert_id} of {} ({}), {plan:?}", event.id, event.event_type);
     }
     assert!(times.is_empty(), "events that never happened: {times:?}");
     // One buyer is one user.
@@ -280,7 +280,7 @@ fn check(world: &World, setup: &Setup, stripe: &Stripe, plan: Plan) {
             assert_eq!(kept.event["user_id"], *owner, "{:?}, {plan:?}", kept.event);
         }
     }
-    assert!(owners.len() >= 4, "there are subscriptions");
+    assert!(owners.len() >= 4, "expected subscriptions");
     let types: BTreeSet<_> = kept.iter().map(|kept| kept.event["event_type"].as_str().unwrap()).collect();
     for event_type in ::stripe_amplitude::stripe::event_types::TYPES {
         assert!(types.contains(&*format!("[Stripe] {event_type}")), "{event_type}");
@@ -290,7 +290,8 @@ fn check(world: &World, setup: &Setup, stripe: &Stripe, plan: Plan) {
     for kept in &kept {
         if let Some(amount) = kept.event.get("revenue") {
             let currency = kept.event["currency"].as_str().unwrap().to_owned();
-            let user = kept.attributed_user_id.clone().unwrap_or_else(|| panic!("revenue of nobody: {:?}", kept.event));
+            let user =
+                kept.attributed_user_id.clone().unwrap_or_else(|| panic!("revenue without a user: {:?}", kept.event));
             let minor_units = minor_units(&amount.to_string(), &currency);
             *revenue.entry((user, currency)).or_default() += minor_units;
         }
@@ -298,7 +299,7 @@ fn check(world: &World, setup: &Setup, stripe: &Stripe, plan: Plan) {
     revenue.retain(|_, minor_units| *minor_units != 0);
     assert_eq!(revenue, world.revenue, "{plan:?}");
 
-    // What Stripe is not to be bothered with.
+    // Failures that Stripe must not see.
     let not_delivered = stripe.counts().not_delivered;
     let never: &[&str] =
         if plan.with_queue { &["Amplitude", "Stripe's API", "other"] } else { &["the queue", "other"] };
@@ -307,7 +308,7 @@ fn check(world: &World, setup: &Setup, stripe: &Stripe, plan: Plan) {
     }
 }
 
-/// Of a decimal number, digit by digit.
+/// Parses a decimal number exactly.
 fn minor_units(amount: &str, currency: &str) -> i128 {
     let decimals = match currency {
         "JPY" => 0,
@@ -315,7 +316,7 @@ fn minor_units(amount: &str, currency: &str) -> i128 {
         _ => 2,
     };
     let (whole, rest) = amount.split_once('.').unwrap_or((amount, ""));
-    // A whole number is read as a float, and written with a zero.
+    // The emulator reads an integer as a float and writes it with a decimal.
     let rest = rest.trim_end_matches('0');
     assert!(rest.len() <= decimals, "{amount} {currency}");
     format!("{whole}{rest:0<decimals$}").parse().unwrap()

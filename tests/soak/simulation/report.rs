@@ -9,13 +9,13 @@ use super::stripe::Counts;
 pub struct Report {
     pub plan: Plan,
     pub events: usize,
-    pub wanted: usize,
+    pub selected: usize,
     pub stripe: Counts,
     pub faults: BTreeMap<&'static str, u64>,
-    /// Of Amplitude, by path and status.
+    /// Amplitude's answers by path and status.
     pub answers: BTreeMap<String, BTreeMap<String, u64>>,
     pub repeats_dropped: u64,
-    /// How often a message was handed to `redelivery`.
+    /// The number of messages passed to `redelivery`, counting repeats.
     pub messages: u64,
     pub dead_letters: u64,
     pub seconds: f64,
@@ -28,19 +28,19 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { plan, stripe, seconds, .. } = self;
         let queue = if plan.with_queue { "with the queue" } else { "without the queue" };
-        writeln!(f, "{queue}, SEED={}: everything is in Amplitude once, and all money", plan.seed)?;
-        writeln!(f, "  {} events happened, {} of them wanted", self.events, self.wanted)?;
+        writeln!(f, "{queue}, SEED={}: every event is in Amplitude once, with exact revenue", plan.seed)?;
+        writeln!(f, "  {} events happened, {} of them selected", self.events, self.selected)?;
         let rate = stripe.deliveries as f64 / seconds;
-        writeln!(f, "  {} deliveries in {seconds:.1} s, {rate:.0} a second", stripe.deliveries)?;
+        writeln!(f, "  {} deliveries in {seconds:.1} s, {rate:.0} per second", stripe.deliveries)?;
         writeln!(f, "  answered 2xx: {}", list(&stripe.delivered))?;
         let retries: u64 = stripe.not_delivered.values().sum();
         let most = stripe.most_attempts;
-        writeln!(f, "  {retries} retries (one event {most} times), because of: {}", list(&stripe.not_delivered))?;
+        writeln!(f, "  {retries} retries (at most {most} for one event), by cause: {}", list(&stripe.not_delivered))?;
         let dropped = self.repeats_dropped;
-        writeln!(f, "  {} repeats offered after a 2xx; Amplitude dropped {dropped} events as repeats", stripe.repeats)?;
+        writeln!(f, "  {} repeats sent after a 2xx; Amplitude dropped {dropped} events as repeats", stripe.repeats)?;
         if plan.with_queue {
             let (messages, letters) = (self.messages, self.dead_letters);
-            writeln!(f, "  {messages} messages handed to redelivery; {letters} dead letters sent again")?;
+            writeln!(f, "  {messages} messages passed to redelivery; {letters} dead letters sent again")?;
         }
         writeln!(f, "  faults: {}", list(&self.faults))?;
         for (path, answers) in &self.answers {

@@ -1,4 +1,4 @@
-//! Stripe's side: what is delivered when, and what it makes of the answers.
+//! Stripe: the order and time of deliveries, and its reaction to the answers.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
@@ -17,17 +17,17 @@ use crate::harness::{SECRET, SHOP, stripe};
 /// The signing secret after it was rolled.
 const NEW_SECRET: &str = "whsec_of_the_shop_after_it_was_rolled";
 
-/// So far two events may change places, at the most.
+/// The maximum distance over which two events may change places.
 const DISORDER: usize = 200;
 
-/// For so long Stripe signs with the old secret, too, after the operator has replaced it: longer than parameters are used
-/// before they are read again.
+/// How long Stripe also signs with the old secret after the operator has replaced it. It exceeds the time for which
+/// parameters are cached.
 const OVERLAP: Duration = Duration::from_millis(1500);
 
-/// The share of events that are delivered again although they were answered 2xx.
+/// The share of events that are delivered again despite a 2xx answer.
 const DELIVERED_AGAIN: f64 = 0.05;
 
-/// The pause before the second delivery; it doubles up to the longest.
+/// The pause before the first retry; it doubles up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
@@ -38,12 +38,12 @@ pub struct Stripe<'w> {
 
 struct State {
     rng: Rng,
-    /// Never delivered yet.
+    /// Events that were never delivered.
     fresh: VecDeque<usize>,
-    /// When, which event, and for which time.
+    /// Retries: their time, the event and the number of the attempt.
     again: BinaryHeap<Reverse<(Instant, usize, u32)>>,
     on_their_way: usize,
-    /// What it signs with.
+    /// The current signing secrets.
     secrets: Vec<&'static str>,
     counts: Counts,
     examples: BTreeMap<&'static str, String>,
@@ -52,7 +52,7 @@ struct State {
 #[derive(Clone, Debug, Default)]
 pub struct Counts {
     pub deliveries: u64,
-    /// After a 2xx.
+    /// Deliveries after a 2xx.
     pub repeats: u64,
     /// By outcome.
     pub delivered: BTreeMap<String, u64>,
@@ -99,7 +99,8 @@ impl<'w> Stripe<'w> {
         }
     }
 
-    /// Rolls the signing secret half-way: Stripe signs with both for a while, in which the operator replaces it.
+    /// Rolls the signing secret half-way: Stripe signs with both secrets for a while, during which the operator
+    /// replaces the old one.
     pub async fn roll_secret(&self, store: &ParameterStore) {
         let progress = async |share: f64| {
             while self.progress() < share {
@@ -118,7 +119,7 @@ impl<'w> Stripe<'w> {
         self.state.lock().unwrap().secrets = secrets.to_vec();
     }
 
-    /// How many deliveries there have been.
+    /// The number of deliveries so far.
     pub fn deliveries(&self) -> u64 {
         self.state.lock().unwrap().counts.deliveries
     }
@@ -127,22 +128,19 @@ impl<'w> Stripe<'w> {
         self.state.lock().unwrap().counts.clone()
     }
 
-    /// For whoever waits.
-    pub fn state_of_things(&self) -> String {
+    /// A description of the progress.
+    pub fn describe_progress(&self) -> String {
         let state = self.state.lock().unwrap();
         let (fresh, again) = (state.fresh.len(), state.again.len() + state.on_their_way);
-        format!(
-            "{} deliveries; {fresh} events were not delivered yet, {again} are to be again",
-            state.counts.deliveries
-        )
+        format!("{} deliveries; {fresh} events not yet delivered, {again} waiting for a retry", state.counts.deliveries)
     }
 
-    /// An answer for each cause for which something was not delivered.
+    /// An example answer for each cause of a failed delivery.
     pub fn examples(&self) -> BTreeMap<&'static str, String> {
         self.state.lock().unwrap().examples.clone()
     }
 
-    /// The share of the events that were delivered for the first time.
+    /// The share of events that have been delivered at least once.
     fn progress(&self) -> f64 {
         1.0 - self.state.lock().unwrap().fresh.len() as f64 / self.events.len() as f64
     }
@@ -165,7 +163,7 @@ impl<'w> Stripe<'w> {
         Next::Delivery { event, attempt }
     }
 
-    /// Signed now, with the secrets of the moment.
+    /// Signed now, with the current secrets.
     fn request(&self, event: &Event) -> Request {
         let now = stripe::now();
         let mut header = format!("t={now}");
@@ -182,7 +180,7 @@ impl<'w> Stripe<'w> {
         let refused = match &answer {
             Ok(answer) if (200..300).contains(&answer.status) => {
                 let outcome = answer.body["outcome"].as_str().unwrap().to_owned();
-                assert_eq!(outcome == "ignored", !self.events[event].wanted, "{}", answer.body);
+                assert_eq!(outcome == "ignored", !self.events[event].selected, "{}", answer.body);
                 *state.counts.delivered.entry(outcome).or_default() += 1;
                 None
             }
@@ -203,7 +201,7 @@ impl<'w> Stripe<'w> {
     }
 }
 
-/// Whose fault it was that an event was not delivered.
+/// The cause of a failed delivery.
 fn cause(answer: &Answer) -> &'static str {
     let text = |name: &str| answer.body[name].as_str().unwrap_or_default();
     let code = text("code");
@@ -213,7 +211,7 @@ fn cause(answer: &Answer) -> &'static str {
         502 if text("reason").contains("the redelivery queue could not take the event") => "the queue",
         502 if code.starts_with("amplitude_") || ["not_amplitude", "deadline"].contains(&code) => "Amplitude",
         502 if code.starts_with("stripe_") => "Stripe's API",
-        // The function could not read the new one.
+        // The function could not read the new secret.
         400 if code == "signature_mismatch" => "the rolled secret",
         _ => "other",
     }

@@ -1,6 +1,6 @@
-//! What happens in the world: payments, what becomes of them, and what they leave in the end.
+//! The simulated payments, their later changes, and the revenue they must leave.
 //!
-//! The revenue is kept by the hand that lets things happen, and not read off the events.
+//! The expected revenue is recorded while the events are generated; it is not derived from them.
 
 use std::collections::BTreeMap;
 
@@ -13,10 +13,10 @@ use crate::harness::stripe;
 /// The types that the project adds to the default ones.
 pub const ADDED: [&str; 3] = ["refund.created", "charge.dispute.created", "charge.dispute.closed"];
 
-/// What an endpoint that is subscribed to too much is sent as well.
+/// Unsupported types that an endpoint with too many subscriptions also receives.
 const UNSUPPORTED: [&str; 4] = ["customer.created", "payment_method.attached", "transfer.created", "payout.paid"];
 
-/// Where an app may put its ID, in the order in which it is looked for.
+/// Where an app may store its ID, in order of precedence.
 pub const USER_ID_PATHS: [&str; 4] = [
     "metadata.user_id",
     "customer.metadata.user_id",
@@ -29,67 +29,67 @@ const CURRENCIES: [&str; 5] = ["usd", "eur", "jpy", "kwd", "isk"];
 /// From the second one on, Stripe documents `refund.…` events for all refunds.
 const VERSIONS: [&str; 2] = ["2024-06-20", "2024-10-28.acacia"];
 
-/// In which a payment does not name its invoice.
+/// A version in which a payment does not name its invoice.
 const LATER_VERSION: &str = "2025-09-30.clover";
 
-/// An event of Stripe's.
+/// A Stripe event.
 pub struct Event {
     pub id: String,
-    /// What Amplitude knows it by: several events that tell of one reversed refund share one.
+    /// Its insert ID in Amplitude. Several events that report one reversed refund share one.
     pub insert_id: String,
     pub event_type: String,
     pub body: String,
-    /// Whether the project wants it.
-    pub wanted: bool,
-    /// Whose it is, where only references tell.
+    /// Whether the project selects it.
+    pub selected: bool,
+    /// Its user, if only references name them.
     pub user: Option<String>,
 }
 
 pub struct World {
     /// In the order in which they happened.
     pub events: Vec<Event>,
-    /// In minor units, by user and currency; without those that came to nothing.
+    /// In minor units, by user and currency, without zero totals.
     pub revenue: BTreeMap<(String, String), i128>,
-    /// The objects of Stripe's API that events refer to, with the connected accounts that they are in.
+    /// The Stripe objects that events refer to, with their connected accounts.
     pub objects: Vec<(String, Value)>,
 }
 
 impl World {
-    /// About so many events; each story is told to its end. There is one user for each 20.
+    /// Generates about this many events; every payment is completed. There is one user for each 20 events.
     pub fn new(seed: u64, events: usize) -> Self {
-        let mut author = Author {
+        let mut generator = Generator {
             rng: Rng::with_seed(seed),
             seed,
             users: (events / 20).max(1),
-            written: Vec::new(),
+            events: Vec::new(),
             revenue: BTreeMap::new(),
             objects: Vec::new(),
         };
-        author.subscription();
-        // Each type at least once, and then as it comes.
+        generator.subscription();
+        // Each type at least once, then at random.
         for event_type in
             TYPES.into_iter().filter(|name| *name != "payment_intent.succeeded" && *name != "charge.refunded")
         {
-            author.something_else(event_type);
+            generator.unrelated_event(event_type);
         }
-        while author.written.len() < events {
-            author.story();
+        while generator.events.len() < events {
+            generator.scenario();
         }
-        author.revenue.retain(|_, minor_units| *minor_units != 0);
-        Self { events: author.written, revenue: author.revenue, objects: author.objects }
+        generator.revenue.retain(|_, minor_units| *minor_units != 0);
+        Self { events: generator.events, revenue: generator.revenue, objects: generator.objects }
     }
 }
 
-struct Author {
+struct Generator {
     rng: Rng,
     seed: u64,
     users: usize,
-    written: Vec<Event>,
+    events: Vec<Event>,
     revenue: BTreeMap<(String, String), i128>,
     objects: Vec<(String, Value)>,
 }
 
-/// A payment, as far as its stories need it.
+/// A payment, as far as its later events need it.
 struct Payment {
     number: usize,
     user: String,
@@ -99,8 +99,8 @@ struct Payment {
     version: &'static str,
 }
 
-impl Author {
-    fn story(&mut self) {
+impl Generator {
+    fn scenario(&mut self) {
         match self.rng.u32(0..18) {
             0..5 => {
                 self.payment(false);
@@ -111,7 +111,7 @@ impl Author {
             }
             7 => {
                 let payment = self.payment(true);
-                // The rest of the authorization is released, and then some of the captured is refunded.
+                // The rest of the authorization is released, and then part of the captured amount is refunded.
                 let released = payment.authorized - payment.captured;
                 self.charge(&payment, "charge.refunded", released, Some(0));
                 self.refund_in_steps(&payment, released);
@@ -124,13 +124,13 @@ impl Author {
             14..17 => {
                 let event_type = TYPES[self.rng.usize(..TYPES.len())];
                 if event_type != "payment_intent.succeeded" && event_type != "charge.refunded" {
-                    self.something_else(event_type);
+                    self.unrelated_event(event_type);
                 }
             }
             _ => {
                 let event_type = UNSUPPORTED[self.rng.usize(..UNSUPPORTED.len())];
                 let user = self.user();
-                self.happen(
+                self.emit(
                     event_type,
                     VERSIONS[0],
                     json!({"object": "thing", "metadata": {"user_id": user}}),
@@ -151,8 +151,8 @@ impl Author {
         object["amount_received"] = captured.into();
         object["currency"] = payment.currency.into();
         object["metadata"] = json!({ "user_id": payment.user });
-        self.happen("payment_intent.succeeded", payment.version, object, Value::Null);
-        self.earned(&payment, captured);
+        self.emit("payment_intent.succeeded", payment.version, object, Value::Null);
+        self.add_revenue(&payment, captured);
         self.charge(&payment, if partial { "charge.captured" } else { "charge.succeeded" }, 0, None);
         payment
     }
@@ -160,13 +160,13 @@ impl Author {
     fn authorization(&mut self, authorized: i64, captured: i64) -> Payment {
         let currency = CURRENCIES[self.rng.usize(..CURRENCIES.len())];
         let version = VERSIONS[self.rng.usize(..VERSIONS.len())];
-        Payment { number: self.written.len(), user: self.user(), currency, authorized, captured, version }
+        Payment { number: self.events.len(), user: self.user(), currency, authorized, captured, version }
     }
 
-    /// A subscription by Checkout, in a connected account of its own, whose reads have a rate of their own. Of all its
-    /// objects, only one tells whose it is. Some of it is refunded, or disputed.
+    /// A subscription through Checkout, in a separate connected account with its own rate limit. Only one of its
+    /// objects names the user. Part of it is refunded or disputed.
     fn subscription(&mut self) {
-        let first = self.written.len();
+        let first = self.events.len();
         let seed = self.seed;
         let id = |prefix: &str| format!("{prefix}_{seed}_{first}");
         let (account, user) = (id("acct"), self.user());
@@ -207,7 +207,7 @@ impl Author {
             ("invoice.paid", &invoice),
             ("checkout.session.completed", &session),
         ] {
-            events.push((event_type, later(object, is_later), Value::Null));
+            events.push((event_type, in_later_version(object, is_later), Value::Null));
         }
         let mut sum = amount;
         let taken = self.rng.i64(1..=amount);
@@ -215,7 +215,7 @@ impl Author {
             json!({"amount": taken, "payment_intent": id("pi"), "charge": id("ch"), "status": "succeeded"});
         match self.rng.u32(0..3) {
             0 => {
-                let refunded = with(later(&charge, is_later), json!({"amount_refunded": taken}));
+                let refunded = with(in_later_version(&charge, is_later), json!({"amount_refunded": taken}));
                 let refund = with(json!({"object": "refund", "id": id("re"), "currency": currency}), of_payment);
                 events.push(("charge.refunded", refunded, json!({"amount_refunded": 0})));
                 events.push(("refund.created", refund, Value::Null));
@@ -231,8 +231,8 @@ impl Author {
             _ => {}
         }
         for (event_type, object, previous) in events {
-            self.happen(event_type, version, object, previous);
-            if let Some(event) = self.written.last_mut() {
+            self.emit(event_type, version, object, previous);
+            if let Some(event) = self.events.last_mut() {
                 let mut body: Value = serde_json::from_str(&event.body).unwrap();
                 body["account"] = account.as_str().into();
                 body["livemode"] = true.into();
@@ -251,9 +251,9 @@ impl Author {
             }
             let step = self.rng.i64(1..=left);
             self.charge(payment, "charge.refunded", released + refunded + step, Some(released + refunded));
-            let refund = Refund { number: self.written.len(), has_charge: true, amount: step };
+            let refund = Refund { number: self.events.len(), has_charge: true, amount: step };
             self.refund(payment, &refund, "refund.created", "succeeded", Value::Null);
-            self.earned(payment, -step);
+            self.add_revenue(payment, -step);
             refunded += step;
         }
     }
@@ -261,7 +261,7 @@ impl Author {
     fn failed_refund(&mut self) {
         let payment = self.payment(false);
         let amount = self.rng.i64(1..=payment.captured);
-        let refund = Refund { number: self.written.len(), has_charge: true, amount };
+        let refund = Refund { number: self.events.len(), has_charge: true, amount };
         let (end, pending) = (["failed", "canceled"][self.rng.usize(..2)], json!({"status": "pending"}));
         self.charge(&payment, "charge.refunded", amount, Some(0));
         self.refund(&payment, &refund, "refund.created", "pending", Value::Null);
@@ -280,12 +280,12 @@ impl Author {
     fn refund_without_charge(&mut self) {
         let payment = self.payment(false);
         let amount = self.rng.i64(1..=payment.captured);
-        let refund = Refund { number: self.written.len(), has_charge: false, amount };
+        let refund = Refund { number: self.events.len(), has_charge: false, amount };
         self.refund(&payment, &refund, "refund.created", "pending", Value::Null);
-        self.earned(&payment, -amount);
+        self.add_revenue(&payment, -amount);
         if self.rng.bool() {
             self.refund(&payment, &refund, "refund.failed", "failed", Value::Null);
-            self.earned(&payment, amount);
+            self.add_revenue(&payment, amount);
         }
     }
 
@@ -294,11 +294,11 @@ impl Author {
         let amount = self.rng.i64(1..=payment.captured);
         self.dispute_event(&payment, "created", amount, None);
         self.dispute_event(&payment, "funds_withdrawn", amount, None);
-        self.earned(&payment, -amount);
+        self.add_revenue(&payment, -amount);
         let returned = self.rng.bool().then(|| self.rng.i64(1..=amount));
         if let Some(returned) = returned {
             self.dispute_event(&payment, "funds_reinstated", amount, Some(returned));
-            self.earned(&payment, returned);
+            self.add_revenue(&payment, returned);
         }
         self.dispute_event(&payment, "closed", amount, returned);
     }
@@ -309,22 +309,22 @@ impl Author {
         let mut object = sample("payment_intent.canceled");
         object["id"] = payment.id().into();
         object["metadata"] = json!({ "user_id": payment.user });
-        self.happen("payment_intent.canceled", payment.version, object, Value::Null);
+        self.emit("payment_intent.canceled", payment.version, object, Value::Null);
         self.charge(&payment, "charge.refunded", authorized, Some(0));
     }
 
-    /// An event of any type that is not about money of ours.
-    fn something_else(&mut self, event_type: &str) {
+    /// An event of any type that does not affect revenue.
+    fn unrelated_event(&mut self, event_type: &str) {
         let user = self.user();
         let mut object = sample(event_type);
-        object["id"] = format!("other_{}", self.written.len()).into();
+        object["id"] = format!("other_{}", self.events.len()).into();
         // Without one, a charge would be a payment of its own.
-        object["payment_intent"] = format!("pi_other_{}", self.written.len()).into();
+        object["payment_intent"] = format!("pi_other_{}", self.events.len()).into();
         object["metadata"] = json!({ "user_id": user });
-        self.happen(event_type, VERSIONS[0], object, Value::Null);
+        self.emit(event_type, VERSIONS[0], object, Value::Null);
     }
 
-    /// Half of the charges do not say whose they are: they fall to the payer.
+    /// Half of the charges name no user; they are attributed to the payer.
     fn charge(&mut self, payment: &Payment, event_type: &str, refunded: i64, previously: Option<i64>) {
         let mut object = sample(event_type);
         for (name, value) in [
@@ -337,9 +337,9 @@ impl Author {
         ] {
             object[name] = value;
         }
-        self.whose(&mut object, payment);
+        self.set_user(&mut object, payment);
         let previous = previously.map_or(Value::Null, |refunded| json!({ "amount_refunded": refunded }));
-        self.happen(event_type, payment.version, object, previous);
+        self.emit(event_type, payment.version, object, previous);
     }
 
     fn refund(&mut self, payment: &Payment, refund: &Refund, event_type: &str, status: &str, previous: Value) {
@@ -350,10 +350,10 @@ impl Author {
             "currency": payment.currency, "amount": refund.amount, "status": status,
         });
         let is_reversed = ["failed", "canceled"].contains(&status) && previous.get("metadata").is_none();
-        // Half of them are rendered in another version than the rest, as a backfill does.
+        // Half of them are rendered in another version, as by a backfill.
         let version = if self.rng.bool() { payment.version } else { VERSIONS[1] };
-        self.happen(event_type, version, object, previous);
-        if is_reversed && let Some(event) = self.written.last_mut() {
+        self.emit(event_type, version, object, previous);
+        if is_reversed && let Some(event) = self.events.last_mut() {
             event.insert_id = format!("{id}:reversed");
         }
     }
@@ -367,18 +367,18 @@ impl Author {
             "charge": format!("ch_{}_{}", self.seed, payment.number), "currency": payment.currency, "amount": amount,
             "balance_transactions": movements,
         });
-        self.happen(&format!("charge.dispute.{what}"), payment.version, object, Value::Null);
+        self.emit(&format!("charge.dispute.{what}"), payment.version, object, Value::Null);
     }
 
-    fn whose(&mut self, object: &mut Value, payment: &Payment) {
+    fn set_user(&mut self, object: &mut Value, payment: &Payment) {
         let named = self.rng.bool();
         object["metadata"] = if named { json!({ "user_id": payment.user }) } else { json!({}) };
         object["customer"] = Value::Null;
         object["receipt_email"] = Value::Null;
     }
 
-    fn happen(&mut self, event_type: &str, version: &str, object: Value, previous: Value) {
-        let number = self.written.len();
+    fn emit(&mut self, event_type: &str, version: &str, object: Value, previous: Value) {
+        let number = self.events.len();
         let mut event = stripe::sample("charge.refunded");
         let id = format!("evt_{}_{number}", self.seed);
         event["id"] = id.as_str().into();
@@ -389,13 +389,13 @@ impl Author {
         if !previous.is_null() {
             event["data"]["previous_attributes"] = previous;
         }
-        let wanted = [&TYPES[..], &NEGATIVE_REVENUE_TYPES, &ADDED].concat().contains(&event_type);
+        let selected = [&TYPES[..], &NEGATIVE_REVENUE_TYPES, &ADDED].concat().contains(&event_type);
         let insert_id = id.clone();
         let (event_type, body) = (event_type.to_owned(), event.to_string());
-        self.written.push(Event { id, insert_id, event_type, body, wanted, user: None });
+        self.events.push(Event { id, insert_id, event_type, body, selected, user: None });
     }
 
-    fn earned(&mut self, payment: &Payment, minor_units: i64) {
+    fn add_revenue(&mut self, payment: &Payment, minor_units: i64) {
         let key = (payment.user.clone(), payment.currency.to_uppercase());
         *self.revenue.entry(key).or_default() += i128::from(minor_units);
     }
@@ -417,8 +417,8 @@ impl Payment {
     }
 }
 
-/// An object as later API versions render it.
-fn later(object: &Value, is_later: bool) -> Value {
+/// An object in the shape of later API versions.
+fn in_later_version(object: &Value, is_later: bool) -> Value {
     let mut object = object.clone();
     let fields = object.as_object_mut().unwrap();
     match fields["object"].as_str() {

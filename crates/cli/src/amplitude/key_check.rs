@@ -49,9 +49,9 @@ mod tests {
         };
         assert_eq!(check("key").await, Ok(()));
         assert_eq!(check("other").await, Err(DeliveryError::InvalidApiKey));
-        emulator.order(Fault::answer(503), 3);
+        emulator.inject(Fault::answer(503), 3);
         assert_eq!(check("key").await, Err(DeliveryError::Unavailable { status: 503 }));
-        emulator.order(Fault::answer(200), 1);
+        emulator.inject(Fault::answer(200), 1);
         assert!(check("key").await.is_err());
         assert!(emulator.events().is_empty());
     }

@@ -1,4 +1,4 @@
-"""Asks the emulator with Stripe's official library, for stripe.rs, and prints what came of it as JSON.
+"""Calls the emulator with Stripe's official library, for api.rs, and prints the results as JSON.
 
 official_client.py URL SECRET_KEY RESTRICTED_KEY CONNECTED_ACCOUNT
 

@@ -1,17 +1,11 @@
-//! Objects are read as Stripe is documented to show them, over real HTTP.
-
-// As in the function's `tests/it`: a helper, like a test, stops where it meets what it does not expect.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
-
-mod client;
-mod shop;
+//! Objects have the documented shapes.
 
 use std::time::Duration;
 
-use client::{Client, assert_refused, json_of};
+use crate::client::{Client, assert_refused, json_of};
+use crate::shop::shop;
 use reqwest::Method;
 use serde_json::{Value, json};
-use shop::shop;
 use stripe_emulator::{Fault, Permission, UnknownObject};
 
 const BASIL: &str = "2025-03-31.basil";
@@ -21,7 +15,7 @@ async fn in_version(client: &Client, version: &str, path: &str) -> (u16, Value) 
 }
 
 #[tokio::test]
-async fn an_object_is_read_by_its_id_where_its_kind_is() {
+async fn objects_are_read_at_the_path_of_their_kind() {
     let (_stripe, client) = shop();
     for (path, name, param) in [
         ("customers/cus_1", "customer", "id"),
@@ -52,7 +46,7 @@ async fn an_object_is_read_by_its_id_where_its_kind_is() {
 }
 
 #[tokio::test]
-async fn an_object_changes_is_deleted_and_is_gone() {
+async fn objects_are_changed_deleted_and_removed() {
     let (stripe, client) = shop();
     let read = async || client.get("/v1/customers/cus_1").await;
     stripe.update("cus_1", |customer| customer["metadata"] = json!({"amplitude_id": "late"}));
@@ -72,11 +66,11 @@ async fn an_object_changes_is_deleted_and_is_gone() {
 }
 
 #[tokio::test]
-async fn objects_are_learned_from_events_and_what_is_known_of_them_stays() {
+async fn objects_from_events_keep_known_values() {
     let (stripe, client) = shop();
     let event =
         |account: Value, object: Value| json!({"account": account, "livemode": false, "data": {"object": object}});
-    // Later versions do not tell a payment's invoice, and no event tells more than ten lines.
+    // Later versions omit the invoice of a payment, and no event contains more than ten lines.
     stripe.learn(&event(json!(null), json!({"id": "pi_1", "object": "payment_intent", "status": "succeeded"})));
     let (_, payment) = client.get("/v1/payment_intents/pi_1").await;
     assert_eq!((&payment["status"], &payment["invoice"]), (&json!("succeeded"), &json!("in_1")));
@@ -84,7 +78,7 @@ async fn objects_are_learned_from_events_and_what_is_known_of_them_stays() {
     stripe.learn(&event(json!(null), json!({"id": "in_1", "object": "invoice", "status": "paid", "lines": lines})));
     let (_, invoice) = client.get("/v1/invoices/in_1").await;
     assert_eq!((&invoice["status"], &invoice["lines"]["total_count"]), (&json!("paid"), &json!(25)));
-    // What an event names exists.
+    // Objects that an event names exist.
     let refund = json!({"id": "re_1", "object": "refund", "charge": "ch_9", "payment_intent": "pi_9"});
     stripe.learn(&event(json!(null), refund));
     assert_eq!(client.get("/v1/charges/ch_9").await.0, 200);
@@ -107,7 +101,7 @@ async fn objects_are_learned_from_events_and_what_is_known_of_them_stays() {
 }
 
 #[tokio::test]
-async fn what_stands_in_an_object_of_an_event_is_learned() {
+async fn objects_expanded_in_events_are_stored() {
     let (stripe, client) = shop();
     let learn = |object: Value| stripe.learn(&json!({"livemode": false, "data": {"object": object}}));
     let customer = json!({"id": "cus_8", "object": "customer", "metadata": {"user_id": "user_8"}});
@@ -123,7 +117,7 @@ async fn what_stands_in_an_object_of_an_event_is_learned() {
         assert_eq!(client.get(&format!("/v1/subscriptions/{id}")).await.1["metadata"]["user_id"], user);
     }
     assert_eq!(client.get("/v1/invoices/in_8").await.1["subscription"], "sub_8");
-    // What the subscription's own event told is newer.
+    // The subscription's own event is newer.
     learn(json!({"id": "sub_7", "object": "subscription", "metadata": {}}));
     learn(json!({"id": "in_9", "object": "invoice", "subscription": "sub_7",
                  "subscription_details": {"metadata": {"user_id": "old"}}}));
@@ -131,7 +125,7 @@ async fn what_stands_in_an_object_of_an_event_is_learned() {
 }
 
 #[tokio::test]
-async fn any_key_is_valid_where_that_is_allowed() {
+async fn any_key_can_be_made_valid() {
     let (stripe, _) = shop();
     let client = Client::with_key(&stripe, "rk_test_of_somebody");
     assert_eq!(client.get("/v1/customers/cus_1").await.0, 401);
@@ -142,7 +136,7 @@ async fn any_key_is_valid_where_that_is_allowed() {
 }
 
 #[tokio::test]
-async fn an_account_is_read_as_a_customer() {
+async fn account_is_read_as_a_customer() {
     let (stripe, client) = shop();
     stripe
         .put(json!({"id": "acct_1Buyer", "object": "v2.core.account", "contact_email": "b@shop.example",
@@ -154,7 +148,7 @@ async fn an_account_is_read_as_a_customer() {
 }
 
 #[tokio::test]
-async fn lines_are_shown_in_part_and_read_in_pages() {
+async fn lines_are_truncated_and_paged() {
     let (_stripe, client) = shop();
     let (_, invoice) = client.get("/v1/invoices/in_1").await;
     let lines = &invoice["lines"];
@@ -190,7 +184,7 @@ async fn lines_are_shown_in_part_and_read_in_pages() {
 }
 
 #[tokio::test]
-async fn lists_are_from_the_newest_on_and_filtered() {
+async fn object_lists_are_newest_first_and_filtered() {
     let (stripe, client) = shop();
     stripe.put(json!({"id": "cs_3", "object": "checkout.session", "created": 190, "payment_intent": "pi_2"})).unwrap();
     for (path, expected, has_more) in [
@@ -224,7 +218,7 @@ async fn lists_are_from_the_newest_on_and_filtered() {
 }
 
 #[tokio::test]
-async fn ids_are_expanded_as_far_as_four_levels() {
+async fn ids_expand_up_to_four_levels() {
     let (_stripe, client) = shop();
     let user = |pointer: &'static str| (pointer, json!("user_1"));
     for (path, (pointer, expected)) in [
@@ -252,7 +246,7 @@ async fn ids_are_expanded_as_far_as_four_levels() {
         ("checkout/sessions/cs_1/line_items?expand[]=data.price.product", ("/data/9/price/product/name", json!("Pro"))),
         ("checkout/sessions?expand[]=data.customer", user("/data/1/customer/metadata/user_id")),
         ("payment_intents?expand[]=data.invoice.subscription", user("/data/1/invoice/subscription/metadata/user_id")),
-        // What is null stays null.
+        // Null stays null.
         ("payment_intents?expand[]=data.invoice.subscription", ("/data/0/invoice", Value::Null)),
         ("products/prod_1?expand[]=default_price", ("/default_price/unit_amount", json!(2500))),
     ] {
@@ -276,7 +270,7 @@ async fn ids_are_expanded_as_far_as_four_levels() {
 }
 
 #[tokio::test]
-async fn an_answer_is_in_the_version_of_the_request_else_in_that_of_the_account() {
+async fn response_version_is_the_requests_or_the_accounts() {
     let (stripe, client) = shop();
     let parent = json!({
         "type": "subscription_details",
@@ -317,7 +311,7 @@ async fn an_answer_is_in_the_version_of_the_request_else_in_that_of_the_account(
 }
 
 #[tokio::test]
-async fn what_a_version_does_not_have_cannot_be_expanded_in_it() {
+async fn fields_missing_in_a_version_cannot_be_expanded() {
     let (_stripe, client) = shop();
     for (path, pointer) in [
         (
@@ -344,7 +338,7 @@ async fn what_a_version_does_not_have_cannot_be_expanded_in_it() {
 }
 
 #[tokio::test]
-async fn a_version_that_does_not_exist_is_refused() {
+async fn invalid_version_is_rejected() {
     let (_stripe, client) = shop();
     for version in ["latest", "2024-6-20", "2025-03-31", "2024-06-20.acacia"] {
         let answer = in_version(&client, version, "/v1/customers/cus_1").await;
@@ -353,7 +347,7 @@ async fn a_version_that_does_not_exist_is_refused() {
 }
 
 #[tokio::test]
-async fn an_account_sees_its_own_objects_only() {
+async fn account_only_sees_its_own_objects() {
     let (stripe, client) = shop();
     stripe.connect("acct_1Shop");
     stripe.put_in("acct_1Shop", json!({"id": "cus_shop", "object": "customer"})).unwrap();
@@ -386,7 +380,7 @@ async fn an_account_sees_its_own_objects_only() {
 }
 
 #[tokio::test]
-async fn a_key_sees_the_objects_of_its_mode_only() {
+async fn key_only_sees_objects_of_its_mode() {
     let (stripe, client) = shop();
     stripe.allow("sk_live_51Emulated", &Permission::ALL);
     let live = Client::with_key(&stripe, "sk_live_51Emulated");
@@ -417,7 +411,7 @@ async fn a_key_sees_the_objects_of_its_mode_only() {
 }
 
 #[tokio::test]
-async fn each_kind_and_each_expansion_has_a_permission() {
+async fn kinds_and_expansions_require_permissions() {
     let (stripe, _) = shop();
     for (path, needed) in [
         ("customers/cus_1", &[(Permission::CustomerRead, "rak_customer_read")][..]),
@@ -442,7 +436,7 @@ async fn each_kind_and_each_expansion_has_a_permission() {
                 (Permission::SubscriptionRead, "rak_subscription_read"),
             ],
         ),
-        // Even where there is nothing to expand.
+        // Even if there is nothing to expand.
         (
             "payment_intents/pi_2?expand[]=customer",
             &[
@@ -475,7 +469,7 @@ async fn each_kind_and_each_expansion_has_a_permission() {
 }
 
 #[tokio::test]
-async fn a_stretch_of_time_fails_and_says_why() {
+async fn outage_and_rate_limit_reason_are_set() {
     let (stripe, client) = shop();
     let get = async || client.request(Method::GET, "/v1/customers/cus_1").send().await.unwrap();
     for reason in ["global-rate", "endpoint-rate"] {
@@ -499,12 +493,12 @@ async fn a_stretch_of_time_fails_and_says_why() {
     assert_eq!(get().await.status(), 200);
     stripe.set_outage(Some(Fault::Cut));
     assert!(client.request(Method::GET, "/v1/customers/cus_1").timeout(Duration::from_secs(5)).send().await.is_err());
-    stripe.heal();
+    stripe.clear_faults();
     assert_eq!(get().await.status(), 200);
 }
 
 #[tokio::test]
-async fn reads_can_be_counted_with_what_they_came_with() {
+async fn reads_are_counted_with_their_headers() {
     let (stripe, client) = shop();
     client.get("/v1/customers/cus_1").await;
     in_version(&client, BASIL, "/v1/payment_intents/pi_1?expand[]=customer&expand[]=latest_charge").await;
@@ -515,7 +509,7 @@ async fn reads_can_be_counted_with_what_they_came_with() {
 }
 
 #[tokio::test]
-async fn nothing_that_is_asked_for_stops_it() {
+async fn malformed_requests_do_not_stop_the_server() {
     let (stripe, client) = shop();
     for (path, expected) in [
         ("/", 404),

@@ -1,15 +1,11 @@
 //! A shop with the objects of two purchases.
 
-// A helper, like a test, stops where it meets what it does not expect.
-#![allow(clippy::unwrap_used)]
-#![allow(unreachable_pub)]
-
 use serde_json::{Value, json};
 use stripe_emulator::Emulator;
 
 use crate::client::Client;
 
-/// A subscription's payment with all that it leads to, and a one-off payment with its session.
+/// A subscription's payment with the objects that it refers to, and a one-off payment with its session.
 pub fn shop() -> (Emulator, Client) {
     let stripe = Emulator::start().unwrap();
     for object in [

@@ -1,10 +1,5 @@
 //! A client of the emulator, for its tests.
 
-// A helper, like a test, stops where it meets what it does not expect.
-#![allow(clippy::unwrap_used)]
-// Each test binary has this module to itself, and uses what it needs of it.
-#![allow(dead_code, unreachable_pub)]
-
 use std::sync::Arc;
 
 use reqwest::{Method, Response};
@@ -12,7 +7,7 @@ use rustls::{ClientConfig, RootCertStore};
 use serde_json::{Value, json};
 use stripe_emulator::{Emulator, SECRET_KEY};
 
-/// Whoever asks the emulator.
+/// A client for the emulator.
 pub struct Client {
     pub http: reqwest::Client,
     pub url: String,
