@@ -2,6 +2,7 @@
 
 mod meaning;
 mod paths;
+mod types;
 mod warnings;
 
 use std::error::Error;
@@ -13,16 +14,11 @@ use stripe_amplitude::settings::Settings;
 use stripe_amplitude::stripe::event::{Event, is_utf16};
 use stripe_amplitude::stripe::signature::VerifiedBody;
 
+use self::warnings::ADVANCED_TIER;
 pub(crate) use self::warnings::warnings;
 use crate::exit::Exit;
 use crate::input;
 use crate::terminal::{self, count, wrap};
-
-/// What a parameter of the standard tier holds, in bytes.
-const STANDARD_TIER: usize = 4096;
-
-/// What a parameter of the advanced tier holds, in bytes.
-const ADVANCED_TIER: usize = 8192;
 
 /// Look at the settings of a project
 #[derive(clap::Args)]

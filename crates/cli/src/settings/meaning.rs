@@ -15,33 +15,13 @@ use stripe_amplitude::stripe::field_path::{FieldPath, FieldPattern};
 use stripe_amplitude::stripe::purchase::Name;
 use stripe_amplitude::translate::redaction::kinds_of_personal_data;
 
-use super::warnings::covers;
+use super::types::{
+    CHARGE_CAPTURED, CHARGE_SUCCEEDED, FEE_CREATED, FEE_REFUNDED, FUNDS_REINSTATED, FUNDS_WITHDRAWN, PAYMENT_SUCCEEDED,
+    REFUND_TYPES, covers,
+};
 use crate::money::shown;
 use crate::property_names::LIMIT;
 use crate::terminal::{count, wrap};
-
-pub(super) const PAYMENT_SUCCEEDED: &str = "payment_intent.succeeded";
-pub(super) const CHARGE_SUCCEEDED: &str = "charge.succeeded";
-pub(super) const CHARGE_CAPTURED: &str = "charge.captured";
-pub(super) const FEE_CREATED: &str = "application_fee.created";
-pub(super) const FEE_REFUNDED: &str = "application_fee.refunded";
-pub(super) const CHARGE_REFUNDED: &str = "charge.refunded";
-pub(super) const FUNDS_WITHDRAWN: &str = "charge.dispute.funds_withdrawn";
-const FUNDS_REINSTATED: &str = "charge.dispute.funds_reinstated";
-
-/// The types that change revenue with `negative_revenue`, and how, where payments count.
-pub(super) const REFUND_TYPES: [(&str, &str); 7] = [
-    (CHARGE_REFUNDED, "subtracts what was newly refunded of what was captured"),
-    ("refund.created", "subtracts a refund that has no charge"),
-    ("refund.failed", REVERSED),
-    ("refund.updated", REVERSED),
-    ("charge.refund.updated", REVERSED),
-    (FUNDS_WITHDRAWN, "subtracts what a dispute withdraws"),
-    (FUNDS_REINSTATED, "adds back what returns when a dispute is won"),
-];
-
-const REVERSED: &str =
-    "adds back a refund that failed or was canceled; Amplitude counts one of the events that tell of the same refund";
 
 /// A key of the settings and what its value does.
 pub(super) struct Meaning {

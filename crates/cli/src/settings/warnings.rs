@@ -3,15 +3,21 @@
 use std::fmt::Display;
 
 use stripe_amplitude::settings::{PersonalData, Refunds, RevenueFrom, Settings, WithoutUser};
-use stripe_amplitude::stripe::event_types::{EventTypes, TYPES, TypePattern};
+use stripe_amplitude::stripe::event_types::{EventTypes, TYPES};
 
-use super::meaning::{
+use super::paths;
+use super::types::{
     CHARGE_CAPTURED, CHARGE_REFUNDED, CHARGE_SUCCEEDED, FEE_CREATED, FEE_REFUNDED, FUNDS_WITHDRAWN, PAYMENT_SUCCEEDED,
-    REFUND_TYPES,
+    REFUND_TYPES, covers,
 };
-use super::{ADVANCED_TIER, STANDARD_TIER, paths};
 
-/// Amplitude drops repeats for so long. Source: Amplitude's HTTP V2 documentation, "Event deduplication".
+/// The size of a parameter of the standard tier, in bytes.
+const STANDARD_TIER: usize = 4096;
+
+/// The size of a parameter of the advanced tier, in bytes.
+pub(super) const ADVANCED_TIER: usize = 8192;
+
+/// Amplitude drops repeats for this long. Source: Amplitude's HTTP V2 documentation, "Event deduplication".
 const REPEATS_ARE_DROPPED_FOR_DAYS: u32 = 7;
 
 /// Stripe delivers what failed again for so long. Source: docs.stripe.com/webhooks, "Retry behavior".
@@ -67,12 +73,6 @@ fn event_types(events: &EventTypes) -> Vec<String> {
         warnings.push("`events` leaves no type over: nothing is forwarded".to_owned());
     }
     warnings
-}
-
-/// Whether every type of the second is one of the first. A family's own text stands for all of it: it ends where the
-/// types go on.
-pub(super) fn covers(pattern: &TypePattern, other: &TypePattern) -> bool {
-    pattern.matches(&other.to_string())
 }
 
 fn revenue(settings: &Settings) -> Vec<String> {
