@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use aws_sdk_ssm::Client;
 use aws_sdk_ssm::config::timeout::TimeoutConfig;
-use aws_sdk_ssm::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_ssm::types::ParameterType;
 use reqwest::Client as Http;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -12,6 +11,8 @@ use stripe_amplitude::aws::Access;
 use stripe_amplitude::projects::name::ProjectName;
 use stripe_amplitude::projects::parameter_store::ParameterStore;
 use stripe_amplitude::projects::source::ProjectSource as _;
+
+use super::error::AwsError;
 
 /// An operator's connection may be slow, and nobody waits with a delivery at hand.
 const ATTEMPT_LIMIT: Duration = Duration::from_secs(5);
@@ -47,7 +48,7 @@ impl WritableStore {
     ///
     /// # Errors
     /// Where it is not written, or nobody knows.
-    pub(crate) async fn put(&self, project: &ProjectName, name: &str, value: &SecretString) -> Result<(), ChangeError> {
+    pub(crate) async fn put(&self, project: &ProjectName, name: &str, value: &SecretString) -> Result<(), AwsError> {
         self.write(project, name, ParameterType::SecureString, value.expose_secret()).await
     }
 
@@ -55,68 +56,31 @@ impl WritableStore {
     ///
     /// # Errors
     /// As for [`Self::put`].
-    pub(crate) async fn put_text(&self, project: &ProjectName, name: &str, value: &str) -> Result<(), ChangeError> {
+    pub(crate) async fn put_text(&self, project: &ProjectName, name: &str, value: &str) -> Result<(), AwsError> {
         self.write(project, name, ParameterType::String, value).await
     }
 
-    async fn write(
-        &self,
-        project: &ProjectName,
-        name: &str,
-        kind: ParameterType,
-        value: &str,
-    ) -> Result<(), ChangeError> {
+    async fn write(&self, project: &ProjectName, name: &str, kind: ParameterType, value: &str) -> Result<(), AwsError> {
         let name = format!("{}/{name}", self.store.folder(project));
         let request = self.client.put_parameter().name(name).r#type(kind).overwrite(true).value(value);
-        request.send().await.map(drop).map_err(|error| ChangeError::of(&error, "ssm:PutParameter"))
+        request.send().await.map(drop).map_err(|error| AwsError::of(&error, |code| explain(code, "ssm:PutParameter")))
     }
 
     /// Deletes a parameter. One that is not there is deleted.
     ///
     /// # Errors
     /// Where it is not deleted, or nobody knows.
-    pub(crate) async fn delete(&self, project: &ProjectName, name: &str) -> Result<(), ChangeError> {
+    pub(crate) async fn delete(&self, project: &ProjectName, name: &str) -> Result<(), AwsError> {
         let name = format!("{}/{name}", self.store.folder(project));
         let request = self.client.delete_parameter().name(name);
-        match request.send().await.map_err(|error| ChangeError::of(&error, "ssm:DeleteParameter")) {
-            Err(ChangeError::Refused { code, .. }) if code == "ParameterNotFound" => Ok(()),
+        match request.send().await.map_err(|error| AwsError::of(&error, |code| explain(code, "ssm:DeleteParameter"))) {
+            Err(AwsError::Refused { code, .. }) if code == "ParameterNotFound" => Ok(()),
             result => result.map(drop),
         }
     }
 }
 
-/// Why a parameter is not changed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum ChangeError {
-    /// No answer in time: it may be changed or not.
-    #[error("no answer in time")]
-    Timeout,
-    /// No connection, or one that broke: it may be changed or not.
-    #[error("no connection")]
-    Connection,
-    /// Parameter Store answered with an error.
-    #[error("{words} ({code})")]
-    Refused {
-        /// The error code of AWS, for example `AccessDeniedException`.
-        code: String,
-        /// What it means, and what to do.
-        words: String,
-    },
-}
-
-impl ChangeError {
-    /// AWS's texts can hold ARNs and key IDs; only the code passes.
-    fn of<E: ProvideErrorMetadata>(error: &SdkError<E>, action: &str) -> Self {
-        let code = match error {
-            SdkError::TimeoutError(_) => return Self::Timeout,
-            SdkError::DispatchFailure(_) | SdkError::ResponseError(_) => return Self::Connection,
-            error => error.code().unwrap_or("no code"),
-        };
-        Self::Refused { code: code.to_owned(), words: change_words(code, action) }
-    }
-}
-
-fn change_words(code: &str, action: &str) -> String {
+fn explain(code: &str, action: &str) -> String {
     let words = match code {
         "AccessDeniedException" => {
             return format!(
@@ -149,7 +113,7 @@ mod tests {
 
     #[test]
     fn a_change_that_is_denied_says_which_permission_is_missing() {
-        assert!(change_words("AccessDeniedException", "ssm:DeleteParameter").contains("need ssm:DeleteParameter on"));
-        assert_eq!(change_words("InternalServerError", "ssm:PutParameter"), "it answered with an error");
+        assert!(explain("AccessDeniedException", "ssm:DeleteParameter").contains("need ssm:DeleteParameter on"));
+        assert_eq!(explain("InternalServerError", "ssm:PutParameter"), "it answered with an error");
     }
 }

@@ -2,16 +2,16 @@
 
 use std::error::Error;
 
-use crate::aws::queue::Queue;
 use aws_sdk_sts::Client;
 use reqwest::Client as Http;
 use serde::Deserialize;
 use serde_json::Value;
 use stripe_amplitude::aws::Access;
-use stripe_amplitude::queue::QueueError;
 use wildmatch::WildMatch;
 
 use super::queues;
+use crate::aws::error::AwsError;
+use crate::aws::queue::Queue;
 use crate::terminal::say;
 
 /// Checks that the queue accepts messages from the caller.
@@ -35,13 +35,11 @@ pub(super) async fn check(queue: &Queue, access: &Access, http: Http) -> Result<
 }
 
 /// The same, where the queue has refused a letter.
-pub(super) fn explained(error: QueueError) -> String {
-    match &error {
-        QueueError::Refused { code, .. } if code.starts_with("AccessDenied") => {
-            format!("{error}; {}. Nothing is lost: the letter stays where it is", refusal("your role"))
-        }
-        _ => queues::of_to(&error),
+pub(super) fn explained(error: AwsError) -> String {
+    if error.is_access_denied() {
+        return format!("{error}; {}. Nothing is lost: the letter stays where it is", refusal("your role"));
     }
+    queues::of_to(&error)
 }
 
 fn refusal(caller: &str) -> String {

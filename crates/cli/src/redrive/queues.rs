@@ -1,8 +1,8 @@
 //! Whether the two queues are what their arguments say, before a letter is touched.
 
 use reqwest::Url;
-use stripe_amplitude::queue::QueueError;
 
+use crate::aws::error::AwsError;
 use crate::aws::queue::{Place, Queue};
 use crate::exit::Usage;
 
@@ -67,7 +67,7 @@ fn mistake(dead_letters: &Place, to: Option<&Place>) -> Option<String> {
 }
 
 /// An error of the queue of dead letters, with the argument that names it.
-pub(super) fn of_dead_letters(error: &QueueError) -> String {
+pub(super) fn of_dead_letters(error: &AwsError) -> String {
     in_words(
         DEAD_LETTERS,
         "sqs:GetQueueAttributes, sqs:ReceiveMessage, sqs:DeleteMessage and sqs:ChangeMessageVisibility",
@@ -76,20 +76,18 @@ pub(super) fn of_dead_letters(error: &QueueError) -> String {
 }
 
 /// An error of the redelivery queue, with the argument that names it.
-pub(super) fn of_to(error: &QueueError) -> String {
+pub(super) fn of_to(error: &AwsError) -> String {
     in_words(TO, "sqs:GetQueueAttributes and sqs:SendMessage", error)
 }
 
 /// The error's own words are for the function.
-fn in_words(argument: &str, permissions: &str, error: &QueueError) -> String {
+fn in_words(argument: &str, permissions: &str, error: &AwsError) -> String {
     match error {
-        QueueError::Refused { code, .. }
-            if code.ends_with("QueueDoesNotExist") || code.ends_with("NonExistentQueue") =>
-        {
+        AwsError::Refused { code, .. } if code.ends_with("QueueDoesNotExist") || code.ends_with("NonExistentQueue") => {
             format!("{argument}: there is no such queue; {BOTH}, and AWS_REGION has to be its Region")
         }
-        QueueError::Refused { code, .. } if code.starts_with("AccessDenied") => {
-            format!("{argument}: access is denied ({code}): your role needs {permissions} on the queue")
+        error if error.is_access_denied() => {
+            format!("{argument}: access denied; your role needs {permissions} on the queue")
         }
         error => format!("{argument}: {error}"),
     }
