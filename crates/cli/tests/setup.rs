@@ -254,7 +254,7 @@ async fn unusable_arguments_are_rejected_first() {
     let world = World::new().await;
     let mut command = world.command(&["--yes"]);
     command.env_remove("AMPLITUDE_API_KEY");
-    ended(command, "").await.assert(1, "AMPLITUDE_API_KEY is not set; it takes the API key of the Amplitude project");
+    ended(command, "").await.assert(1, "AMPLITUDE_API_KEY is not set; expected the API key of the Amplitude project");
     let mut command = world.command(&["--yes"]);
     command.env_remove("STRIPE_SECRET_KEY");
     ended(command, "").await.assert(1, "STRIPE_SECRET_KEY is not set");
@@ -421,9 +421,7 @@ async fn missing_permission_is_named() {
 #[tokio::test]
 async fn url_of_another_server_fails() {
     let world = World::new().await;
-    for (status, words) in
-        [(404, "--url leads elsewhere"), (403, "anybody has to be allowed to call it"), (200, "--url leads elsewhere")]
-    {
+    for (status, words) in [(404, "correct --url"), (403, "allow public access"), (200, "correct --url")] {
         let url = format!("{}/stripe/shop", elsewhere(status));
         let command = world.command_for(&url, &["--yes", "--source", &status.to_string()]);
         let ended = ended(command, "").await;
@@ -649,7 +647,7 @@ async fn new_project_follows_references_with_a_sufficient_key() {
     let weak = world.stripe.restricted_key(&FOLLOWED[2..]);
     for (key, words) in [
         (&*weak, "need: Customers: Read (rak_customer_read). Edit"),
-        ("rk_test_unknown", "Stripe does not know the key in STRIPE_RESTRICTED_KEY"),
+        ("rk_test_unknown", "Stripe rejects the key in STRIPE_RESTRICTED_KEY"),
         ("rk_live_x", "STRIPE_RESTRICTED_KEY holds a key of live mode"),
         ("pk_test_x", "STRIPE_RESTRICTED_KEY holds a publishable key"),
         ("whsec_x", "STRIPE_RESTRICTED_KEY holds something else than a key of Stripe's API"),
@@ -687,9 +685,11 @@ async fn new_project_follows_references_with_a_sufficient_key() {
     world.setup(&["--yes"]).await.assert(0, "Verified");
     let mut command = world.command(&[]);
     command.env("STRIPE_RESTRICTED_KEY", SECRET_KEY);
-    ended(command, "n\n").await.assert(1, "STRIPE_RESTRICTED_KEY holds a secret key (sk_…), which can do everything");
+    ended(command, "n\n")
+        .await
+        .assert(1, "STRIPE_RESTRICTED_KEY holds a secret key (sk_…), which has every permission");
     world.moto.delete(&format!("{FOLDER}/{KEY}")).await;
-    world.setup(&["--yes"]).await.assert(1, "STRIPE_RESTRICTED_KEY is not set; it takes the restricted key");
+    world.setup(&["--yes"]).await.assert(1, "STRIPE_RESTRICTED_KEY is not set; expected the restricted key");
 }
 
 #[tokio::test]
