@@ -20,7 +20,7 @@ use self::report::{Repair, Report};
 use crate::amplitude::export::Export;
 use crate::amplitude::import::{self, Import, ImportError, Wanted};
 use crate::clock::DAY;
-use crate::exit::{Action, Exit, Untouched, Usage};
+use crate::exit::{Action, Exit, NoChange, Usage};
 use crate::history::{HistoryOutcome, Translated, Translator};
 use crate::interrupt::Interrupt;
 use crate::key::{self, Key};
@@ -97,7 +97,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
     };
     let Some(comparison) = reconciliation.compare(now).await? else {
         reconciliation.progress.finish_and_clear();
-        return Ok(Untouched::Interrupted.end(Action::Sent)?);
+        return Ok(NoChange::Interrupted.end(Action::Sent)?);
     };
     reconciliation.progress.finish_and_clear();
 
@@ -122,7 +122,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
     };
     let untouched = match () {
         () if !arguments.repair => Some(None),
-        () if repairable.is_empty() => Some(Some(Untouched::NothingToSend)),
+        () if repairable.is_empty() => Some(Some(NoChange::NothingToSend)),
         () if arguments.yes => None,
         () => {
             terminal::print("\n")?;

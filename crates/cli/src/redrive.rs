@@ -82,7 +82,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
 
     use self::lookup::{HistoryOutcome, InDoubt, Lookup};
     use self::survey::{Kind, Survey};
-    use crate::exit::{Action, Untouched};
+    use crate::exit::{Action, NoChange};
     use crate::terminal::{confirmed, say};
 
     queues::check_arguments(&arguments.dead_letters, arguments.to.as_deref())?;
@@ -120,10 +120,10 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
         say!("{note}")?;
     }
     if total == 0 {
-        return Ok(Untouched::NothingToSend.end(Action::Sent)?);
+        return Ok(NoChange::NothingToSend.end(Action::Sent)?);
     }
     let Some(queue) = queue else {
-        return Ok(Untouched::OnlyLooked("--send sends them again, after asking.").end(Action::Sent)?);
+        return Ok(NoChange::DryRun("--send sends them again, after asking.").end(Action::Sent)?);
     };
     let lookup = match arguments.assume_missing {
         true => Lookup::AssumeMissing,
