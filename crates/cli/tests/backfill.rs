@@ -3,23 +3,21 @@
 // Helpers panic like tests do.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+mod common;
 mod local_amplitude;
 mod shop;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write as _;
 use std::ops::Deref;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use amplitude_emulator::{Configuration, Endpoint, Fault as AmplitudeFault, FaultyAnswer};
+use common::{DAY, Ended, HOUR, ended, ended_with, unread};
 use serde_json::{Value, json};
-use shop::{Ended, Shop, ended, unread};
+use shop::Shop;
 use stripe_emulator::{Event, Fault, Permission, history, sample};
-
-const HOUR: i64 = 60 * 60;
-const DAY: i64 = 24 * HOUR;
 
 /// A shop with a history.
 struct World(Shop);
@@ -62,9 +60,7 @@ impl World {
 
     /// Runs with this answer to the question.
     fn answered(&self, answer: &str, arguments: &[&str]) -> Ended {
-        let mut process = self.command(arguments).stdin(Stdio::piped()).spawn().unwrap();
-        process.stdin.take().unwrap().write_all(format!("{answer}\n").as_bytes()).unwrap();
-        process.wait_with_output().unwrap().into()
+        ended_with(&format!("{answer}\n"), &mut self.command(arguments))
     }
 
     /// Imports the last days without asking.
@@ -280,7 +276,7 @@ async fn old_events_are_looked_up() {
     let since = (world.now - 20 * DAY).to_string();
     let with = |secret: &str, arguments: &[&str]| {
         let mut command = world.command(&[&["--since", &since], arguments].concat());
-        shop::ended(command.env("AMPLITUDE_SECRET_KEY", secret))
+        common::ended(command.env("AMPLITUDE_SECRET_KEY", secret))
     };
     let wrong = with("other", &["--yes"]);
     assert_eq!(wrong.code, Some(1));
@@ -334,7 +330,7 @@ async fn events_are_found_in_every_export_layout() {
         world.amplitude.rewrite_export(shape);
         let since = (world.now - 13 * DAY).to_string();
         let mut command = world.command(&["--since", &since, "--yes"]);
-        let ended = shop::ended(command.env("AMPLITUDE_SECRET_KEY", "secret"));
+        let ended = common::ended(command.env("AMPLITUDE_SECRET_KEY", "secret"));
         assert_eq!(ended.code, Some(0), "{number}: {ended:?}");
         assert!(ended.out.contains("0 sent") && ended.out.contains("10 already in Amplitude"), "{number}: {ended:?}");
     }
@@ -353,7 +349,7 @@ async fn unreadable_export_line_stops_the_backfill() {
     let hour = jiff::Timestamp::from_second(hour).unwrap().strftime("%Y-%m-%d %H:%M:%S").to_string();
     let with_key = |since: i64, arguments: &[&str]| {
         let mut command = world.command(&[&["--since", &since.to_string()], arguments].concat());
-        shop::ended(command.env("AMPLITUDE_SECRET_KEY", "secret"))
+        common::ended(command.env("AMPLITUDE_SECRET_KEY", "secret"))
     };
     let dry = with_key(world.now - 13 * DAY, &["--dry-run"]);
     assert!(
@@ -391,7 +387,7 @@ async fn event_in_a_truncated_export_line_is_not_sent() {
         world.amplitude.rewrite_export(shape);
         let since = (world.now - 13 * DAY).to_string();
         let mut command = world.command(&["--since", &since, "--dry-run"]);
-        let ended = shop::ended(command.env("AMPLITUDE_SECRET_KEY", "secret"));
+        let ended = common::ended(command.env("AMPLITUDE_SECRET_KEY", "secret"));
         assert!(
             ended.out.contains("unreadable line") && ended.out.contains("         0  in total\n"),
             "{prefix}: {ended:?}"

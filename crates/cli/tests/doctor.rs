@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 mod command_line;
+mod common;
 mod local_amplitude;
 mod shop;
 
@@ -12,13 +13,14 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use amplitude_emulator::{Configuration, Fault};
+use amplitude_emulator::Fault;
 use axum::Router;
 use axum::body::Bytes;
 use axum::http::{HeaderMap, Method, Uri};
 use command_line::Serving;
+use common::{Ended, HOUR, ended};
 use serde_json::{Value, json};
-use shop::{Ended, PROJECTS, Shop, ended};
+use shop::{PROJECTS, Shop};
 use stripe_amplitude::amplitude::client::Client;
 use stripe_amplitude::projects::Projects;
 use stripe_amplitude::projects::name::ProjectName;
@@ -29,8 +31,6 @@ use stripe_amplitude::stripe::references::api::StripeApi;
 use stripe_amplitude::stripe::references::{ReadRate, References};
 use stripe_amplitude::webhook::{Request, Webhook};
 use stripe_emulator::{Event, Permission, SECRET_KEY, history, sample};
-
-const HOUR: i64 = 60 * 60;
 
 /// The shop, and the function's handler.
 struct World {
@@ -51,12 +51,7 @@ impl Deref for World {
 impl World {
     /// Without problems.
     async fn new() -> Self {
-        let configuration = Configuration {
-            secret_keys: vec!["secret".to_owned(), "test-secret".to_owned()],
-            api_keys: vec!["key".to_owned(), "test-key".to_owned()],
-            ..Configuration::default()
-        };
-        let shop = Shop::open(configuration).await;
+        let shop = Shop::with_keys().await;
         let (now, projects) = (shop.now, shop.path("projects.toml"));
         let amplitude = shop.amplitude.http_v2();
         let serving = Serving::start(&["--projects", projects.to_str().unwrap(), "--amplitude", &amplitude]);

@@ -1,9 +1,10 @@
 //! The commands beside a Stripe that others have written: localstripe.
 
-// As in the function's `tests/it`: a helper, like a test, stops where it meets what it does not expect.
+// Helpers panic like tests do.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 mod command_line;
+mod common;
 mod local_amplitude;
 mod localstripe_server;
 

@@ -4,22 +4,24 @@
 // Helpers panic like tests do.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
+mod common;
 mod local_amplitude;
 mod moto;
 
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use amplitude_emulator::Configuration;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
+use common::{Ended, ended_with, now, program};
 use local_amplitude::LocalAmplitude;
 use moto::{CREDENTIALS, Moto};
 use stripe_amplitude::stripe::event_types;
@@ -37,14 +39,6 @@ struct World {
     function: Child,
     /// Of the webhook.
     url: String,
-}
-
-/// How a command ended, and what it printed.
-#[derive(Debug)]
-struct Ended {
-    code: Option<i32>,
-    out: String,
-    error: String,
 }
 
 impl Ended {
@@ -70,9 +64,8 @@ impl World {
         // Moto starts slowly, and the function would time out.
         moto.parameters(FOLDER).await;
         let amplitude = LocalAmplitude::start(configuration);
-        let mut function = Command::new(env!("CARGO_BIN_EXE_stripe-amplitude-cli"))
+        let mut function = program()
             .args(["serve", "--port", "0", "--parameter-store", "--amplitude", &amplitude.http_v2()])
-            .env_clear()
             .envs(CREDENTIALS)
             .env("AWS_ENDPOINT_URL_SSM", moto.url())
             .stdout(Stdio::piped())
@@ -99,9 +92,9 @@ impl World {
     }
 
     fn command_for(&self, url: &str, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_stripe-amplitude-cli"));
+        let mut command = program();
         command.args(["setup", "--project", "shop", "--url", url]).args(arguments);
-        command.env_clear().envs(CREDENTIALS).env("AWS_ENDPOINT_URL_SSM", self.moto.url());
+        command.envs(CREDENTIALS).env("AWS_ENDPOINT_URL_SSM", self.moto.url());
         command.env("STRIPE_API_URL", self.stripe.url()).env("STRIPE_SECRET_KEY", SECRET_KEY);
         command.env("AMPLITUDE_API_KEY", "key").envs(self.amplitude.variables());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -159,14 +152,7 @@ impl Drop for World {
 
 /// Runs a command with this standard input.
 async fn ended(mut command: Command, input: &'static str) -> Ended {
-    let run = move || {
-        let mut process = command.spawn().unwrap();
-        // It may have ended without reading.
-        let _ = process.stdin.take().unwrap().write_all(input.as_bytes());
-        let Output { status, stdout, stderr } = process.wait_with_output().unwrap();
-        let text = |bytes| String::from_utf8(bytes).unwrap();
-        Ended { code: status.code(), out: text(stdout), error: text(stderr) }
-    };
+    let run = move || ended_with(input, &mut command);
     let ended = tokio::task::spawn_blocking(run).await.unwrap();
     for text in [&ended.out, &ended.error] {
         // `whsec_…` in a message is not a secret.
@@ -175,10 +161,6 @@ async fn ended(mut command: Command, input: &'static str) -> Ended {
         assert!(!text.contains(SECRET_KEY) && !text.contains("arn:"), "{text}");
     }
     ended
-}
-
-fn now() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs().cast_signed()
 }
 
 fn sorted<T: Ord>(types: impl IntoIterator<Item = T>) -> Vec<T> {
@@ -396,7 +378,7 @@ async fn endpoint_is_deleted_if_its_secret_cannot_be_written() {
     let mut command = world.command(&["--yes", "--source", "other"]);
     command.env("AWS_ENDPOINT_URL_SSM", denying(&world.moto, "/other/shop/amplitude-api-key"));
     command.env("PARAMETER_PREFIX", "/other");
-    ended(command, "").await.assert(1, "/other/shop/amplitude-api-key cannot be written: access is denied");
+    ended(command, "").await.assert(1, "cannot write /other/shop/amplitude-api-key: access denied");
     assert_eq!(world.stripe.counts()["POST /v1/webhook_endpoints"], 1);
 }
 

@@ -1,4 +1,4 @@
-//! Parameter Store with the right to write: only an operator has it, never the function.
+//! Parameter Store with write access, which only an operator has.
 
 use std::time::Duration;
 
@@ -14,10 +14,9 @@ use stripe_amplitude::projects::source::ProjectSource as _;
 
 use super::error::AwsError;
 
-/// An operator's connection may be slow, and nobody waits with a delivery at hand.
+/// Longer than the function's, because no delivery is waiting.
 const ATTEMPT_LIMIT: Duration = Duration::from_secs(5);
 
-/// Parameter Store, to read and to write.
 #[derive(Clone, Debug)]
 pub(crate) struct WritableStore {
     store: ParameterStore,
@@ -25,7 +24,7 @@ pub(crate) struct WritableStore {
 }
 
 impl WritableStore {
-    /// `prefix` is the folder of the projects, without a slash at its end.
+    /// `prefix`: the folder of the projects, without a trailing slash.
     pub(crate) fn new(access: &Access, http: Http, prefix: String) -> Self {
         let configuration = access.configuration(http.clone(), access.parameter_store_url.as_deref());
         let limits = TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT_LIMIT).build();
@@ -34,28 +33,28 @@ impl WritableStore {
         Self { store, client: Client::from_conf(configuration) }
     }
 
-    /// The same with an operator's time limits for reads.
+    /// The same with longer timeouts for reads.
     pub(crate) fn with_cli_timeouts(self) -> Self {
         Self { store: self.store.with_attempt_limit(ATTEMPT_LIMIT), ..self }
     }
 
-    /// To read with.
+    /// The read access.
     pub(crate) fn store(&self) -> &ParameterStore {
         &self.store
     }
 
-    /// Writes a secret parameter, whether it is there or not, encrypted with the account's own key for that, `aws/ssm`.
+    /// Creates or overwrites a secret parameter, encrypted with the account's key `aws/ssm`.
     ///
     /// # Errors
-    /// Where it is not written, or nobody knows.
+    /// If it was not written, or that is unknown.
     pub(crate) async fn put(&self, project: &ProjectName, name: &str, value: &SecretString) -> Result<(), AwsError> {
         self.write(project, name, ParameterType::SecureString, value.expose_secret()).await
     }
 
-    /// The same for a parameter that is no secret.
+    /// Creates or overwrites a parameter that is not secret.
     ///
     /// # Errors
-    /// As for [`Self::put`].
+    /// Like [`Self::put`].
     pub(crate) async fn put_text(&self, project: &ProjectName, name: &str, value: &str) -> Result<(), AwsError> {
         self.write(project, name, ParameterType::String, value).await
     }
@@ -66,10 +65,10 @@ impl WritableStore {
         request.send().await.map(drop).map_err(|error| AwsError::of(&error, |code| explain(code, "ssm:PutParameter")))
     }
 
-    /// Deletes a parameter. One that is not there is deleted.
+    /// Deletes a parameter. Succeeds if it does not exist.
     ///
     /// # Errors
-    /// Where it is not deleted, or nobody knows.
+    /// If it was not deleted, or that is unknown.
     pub(crate) async fn delete(&self, project: &ProjectName, name: &str) -> Result<(), AwsError> {
         let name = format!("{}/{name}", self.store.folder(project));
         let request = self.client.delete_parameter().name(name);
@@ -84,25 +83,23 @@ fn explain(code: &str, action: &str) -> String {
     let words = match code {
         "AccessDeniedException" => {
             return format!(
-                "access is denied: your credentials need {action} on the project's parameters, and kms:Encrypt where a policy keeps you from the key aws/ssm"
+                "access denied: your credentials need {action} on the project's parameters, and kms:Encrypt if a policy denies you the key aws/ssm"
             );
         }
-        "ThrottlingException" | "Throttling" | "TooManyUpdates" | "TooManyRequestsException" => {
-            "it takes no more changes at the moment; try again"
-        }
-        "ParameterLimitExceeded" => "the account has as many parameters as it may have",
+        "ThrottlingException" | "Throttling" | "TooManyUpdates" | "TooManyRequestsException" => "throttled; try again",
+        "ParameterLimitExceeded" => "the account has reached the limit of parameters",
         "ParameterMaxVersionLimitExceeded" => {
-            "the parameter has as many versions as it may have, and its oldest one has a label: remove the label"
+            "the parameter has reached the limit of versions, and its oldest version has a label: remove the label"
         }
         "HierarchyTypeMismatch" | "UnsupportedParameterType" => {
-            "the parameter is there with another type than it should have: delete it first"
+            "the parameter exists with another type: delete it first"
         }
-        "InvalidKeyId" | "KMSInvalidStateException" => "the KMS key is disabled, deleted or not open to you",
+        "InvalidKeyId" | "KMSInvalidStateException" => "the KMS key is disabled, deleted or not accessible to you",
         "UnrecognizedClientException"
         | "InvalidSignatureException"
         | "ExpiredTokenException"
-        | "InvalidClientTokenId" => "the credentials are not valid",
-        _ => "it answered with an error",
+        | "InvalidClientTokenId" => "the credentials are invalid",
+        _ => "Parameter Store returned an error",
     };
     words.to_owned()
 }
@@ -112,8 +109,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_change_that_is_denied_says_which_permission_is_missing() {
+    fn denied_change_names_the_missing_permission() {
         assert!(explain("AccessDeniedException", "ssm:DeleteParameter").contains("need ssm:DeleteParameter on"));
-        assert_eq!(explain("InternalServerError", "ssm:PutParameter"), "it answered with an error");
+        assert_eq!(explain("InternalServerError", "ssm:PutParameter"), "Parameter Store returned an error");
     }
 }

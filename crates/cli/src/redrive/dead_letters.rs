@@ -1,20 +1,19 @@
-//! The dead letters, one after the other.
+//! Iterates over the dead letters.
 
 use std::error::Error;
 use std::time::Duration;
 
+use super::queues::of_dead_letters;
 use crate::aws::queue::{Queue, ReceivedMessage};
 
-use super::queues::of_dead_letters;
-
-/// How long a letter is hidden from others while we work.
+/// How long a dead letter is hidden from other consumers.
 const HIDDEN_FOR: Duration = Duration::from_secs(300);
 
-/// Shows each letter, page by page, so that any number of them fits into memory. A letter for which `is_done` says yes is
-/// deleted then, and not before. The others become visible again at the end, also after an error.
+/// Passes each dead letter to `is_done`, page by page to bound memory. If that returns true, the letter is deleted. The others
+/// become visible again at the end, even after an error.
 ///
 /// # Errors
-/// Where SQS cannot be asked, or `is_done` fails.
+/// If SQS or `is_done` fails.
 pub(super) async fn each(
     dead_letters: &Queue,
     mut is_done: impl AsyncFnMut(&ReceivedMessage) -> Result<bool, Box<dyn Error>>,
