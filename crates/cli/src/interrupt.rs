@@ -4,8 +4,8 @@ use std::io;
 
 use tokio::sync::watch;
 
+use crate::confirmation::confirmed;
 use crate::exit::{INTERRUPTED, NoChange};
-use crate::terminal::confirmed;
 
 /// Whether a stop was requested. Clones share the state.
 #[derive(Clone, Debug)]

@@ -8,6 +8,7 @@ mod amplitude;
 mod aws;
 mod backfill;
 mod clock;
+mod confirmation;
 mod demo;
 mod doctor;
 mod endpoint;

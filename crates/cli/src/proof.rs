@@ -103,21 +103,21 @@ fn judge(status: u16, body: &[u8]) -> Verdict {
             )),
         };
     };
-    let said = match code.as_str() {
+    let message = match code.as_str() {
         "" => format!("{status}, {reason}"),
         code => format!("{status}, {code}: {reason}"),
     };
     match (status, outcome) {
         (200, Outcome::Ignored) if code == Code::TypeNotSelected.as_str() => Verdict::Proven,
         // With a queue, unusable parameters are answered 202.
-        (202 | 404 | 500.., _) => Verdict::NotYet(said),
+        (202 | 404 | 500.., _) => Verdict::NotYet(message),
         // From a process that has not loaded a new secret yet.
-        (400, _) if code == Code::SignatureMismatch.as_str() => Verdict::NotYet(said),
+        (400, _) if code == Code::SignatureMismatch.as_str() => Verdict::NotYet(message),
         (200, _) => Verdict::Failed(
             "the function did not ignore an event of an unused type, so it is an incompatible version; update it"
                 .to_owned(),
         ),
-        _ => Verdict::Failed(said),
+        _ => Verdict::Failed(message),
     }
 }
 

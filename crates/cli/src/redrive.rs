@@ -82,8 +82,9 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
 
     use self::lookup::{HistoryOutcome, InDoubt, Lookup};
     use self::survey::{Kind, Survey};
+    use crate::confirmation::confirmed;
     use crate::exit::{Action, NoChange};
-    use crate::terminal::{confirmed, say};
+    use crate::terminal::say;
 
     queues::check_arguments(&arguments.dead_letters, arguments.to.as_deref())?;
     let environment = Environment::read(|name: &str| std::env::var_os(name))?;

@@ -12,6 +12,7 @@ mod proof;
 mod references;
 mod rotation;
 mod stack;
+mod step;
 mod target;
 mod webhook;
 
@@ -31,8 +32,9 @@ use self::inventory::Inventory;
 use self::plan::{Action, Plan, plan};
 use crate::amplitude::import;
 use crate::amplitude::key_check::check_key;
+use crate::confirmation::confirmed;
 use crate::exit::{self, Exit};
-use crate::terminal::{self, confirmed, say, wrap};
+use crate::terminal::{self, say, wrap};
 use crate::{http, key};
 
 /// How long Amplitude may take to check the API key.

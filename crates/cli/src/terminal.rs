@@ -2,11 +2,9 @@
 
 use std::error::Error;
 use std::fmt;
-use std::io::{self, BufRead as _, Write};
+use std::io::{self, Write};
 
 use tokio::sync::Notify;
-
-use crate::exit::NoChange;
 
 /// Maximum width of a line in characters, unless a single word is wider.
 const WIDTH: usize = 100;
@@ -143,21 +141,6 @@ fn escaped(text: &str, is_escaped: impl Fn(char) -> bool) -> String {
         }
     }
     escaped
-}
-
-/// Asks at the terminal. Anything but yes means no. The inner `Err` is the reason for no.
-///
-/// # Errors
-/// If the question cannot be printed, or the answer cannot be read.
-pub(crate) fn confirmed(question: &str) -> io::Result<Result<(), NoChange>> {
-    print(&format!("{question} [y/N] "))?;
-    let mut answer = String::new();
-    let length = io::stdin().lock().read_line(&mut answer)?;
-    Ok(match answer.trim() {
-        "y" | "Y" | "yes" => Ok(()),
-        _ if length == 0 => Err(NoChange::NoAnswer),
-        _ => Err(NoChange::Declined),
-    })
 }
 
 /// `1 type`, `2 types`.

@@ -4,6 +4,7 @@ mod mask;
 mod place;
 mod recommendation;
 mod report;
+mod sighting;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -16,8 +17,9 @@ use stripe_amplitude::stripe::reference::{Permission, Reference, ReferenceKind};
 use stripe_amplitude::translate::user::{self, NotAnId};
 
 use self::mask::masked;
-use self::place::{Holder, Kind, Place};
+use self::place::{Holder, Kind, MAX_ADDRESSES, Place};
 use self::recommendation::Recommendation;
+use self::sighting::{Candidate, Payment, Sighting, ids};
 
 /// Recent payments, and the objects around them.
 #[derive(Debug, Default)]
@@ -86,25 +88,6 @@ struct Disagreement {
     differ: usize,
     /// A payment and its masked IDs.
     example: (String, String, String),
-}
-
-/// One person may pay as several buyers, with different addresses, but hardly more than this.
-const MAX_ADDRESSES: usize = 5;
-
-/// The relevant data of a payment.
-struct Payment<'p> {
-    id: &'p str,
-    /// The customer, or the receipt's e-mail address, or the payment itself.
-    buyer: String,
-    has_revenue: bool,
-}
-
-/// A value in a place of a payment.
-struct Sighting {
-    payment: usize,
-    id: Result<String, NotAnId>,
-    /// Including surrounding white space.
-    written: String,
 }
 
 impl Identity {
@@ -240,13 +223,6 @@ impl Statistics {
             late,
         }
     }
-}
-
-type Candidate<'s> = (&'s Place, &'s Vec<Sighting>);
-
-/// The IDs of a place, by payment.
-fn ids(sightings: &[Sighting]) -> HashMap<usize, &str> {
-    sightings.iter().filter_map(|one| Some((one.payment, one.id.as_deref().ok()?))).collect()
 }
 
 fn disagreements(candidates: &[Candidate<'_>], payments: &[Payment<'_>]) -> Vec<Disagreement> {

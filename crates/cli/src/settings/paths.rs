@@ -363,9 +363,9 @@ mod tests {
     }
 
     #[test]
-    fn where_references_are_off_the_remedy_is_to_follow_them() {
+    fn following_is_suggested_if_references_are_off() {
         for (path, words) in [
-            ("customer.metadata", "hold only the ID of the customer; with \"references\": \"follow\""),
+            ("customer.metadata", "contain only the ID of the customer; with \"references\": \"follow\""),
             ("customers.metadata.id", "did you mean `customer.metadata.id`, with \"references\": \"follow\""),
             ("metadata", "such as `metadata.user_id`"),
         ] {
@@ -375,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_of_the_session_alone_has_a_remedy() {
+    fn session_field_has_a_suggestion() {
         for (references, end) in [
             ("off", "write `checkout_session.client_reference_id`, with \"references\": \"follow\""),
             ("follow", "write `checkout_session.client_reference_id`"),
@@ -383,21 +383,21 @@ mod tests {
             let warnings = warned(references, &["client_reference_id", "customer"]);
             assert!(warnings.len() == 1 && warnings[0].ends_with(end), "{warnings:?}");
         }
-        // Without following, the path of the session finds nothing.
+        // Without references, the path of the session finds nothing.
         let paths = ["client_reference_id", "checkout_session.client_reference_id", "customer"];
         assert_eq!((warned("off", &paths).len(), warned("follow", &paths).len()), (2, 0));
     }
 
     #[test]
-    fn a_path_behind_one_that_gives_an_id_is_never_reached() {
+    fn path_after_a_certain_id_is_never_used() {
         for (paths, words) in [
-            (&["customer", "customer.metadata.user_id"][..], Some("can never be reached: `customer` stands before it")),
+            (&["customer", "customer.metadata.user_id"][..], Some("is never used: `customer` precedes it")),
             (&["customer", "subscription.metadata.user_id"], Some("every subscription has a customer")),
-            (&["invoice", "invoice.metadata.user_id"], Some("can never be reached: `invoice` stands")),
-            (&["id", "receipt_email"], Some("can never be reached: `id` stands")),
-            (&["customer", "metadata.user_id"], Some("reached only without a customer")),
-            (&["customer", "checkout_session.client_reference_id"], Some("reached only without a customer")),
-            // Of a guest.
+            (&["invoice", "invoice.metadata.user_id"], Some("is never used: `invoice` precedes")),
+            (&["id", "receipt_email"], Some("is never used: `id` precedes")),
+            (&["customer", "metadata.user_id"], Some("used only without a customer")),
+            (&["customer", "checkout_session.client_reference_id"], Some("used only without a customer")),
+            // A guest has no customer.
             (&["customer", "receipt_email"], None),
             (&["customer.metadata.user_id", "customer"], None),
         ] {

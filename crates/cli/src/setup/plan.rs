@@ -4,7 +4,7 @@ use stripe_amplitude::stripe::event_types::API_VERSION;
 
 use super::difference::{self, Difference, count_of};
 use super::mark;
-use super::rotation::step;
+use super::step;
 use super::target::Target;
 use super::webhook::Webhook;
 use crate::stripe::endpoints::WebhookEndpoint;

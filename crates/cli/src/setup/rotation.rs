@@ -1,18 +1,16 @@
 //! Replaces an endpoint by another one with a new signing secret, step by step.
 
-pub(super) mod step;
-
 use std::error::Error;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use self::step::{HARMLESS_TYPE, Step};
 use super::context::Context;
 use super::endpoint::create;
 use super::inventory;
 use super::mark;
 use super::proof;
+use super::step::{self, HARMLESS_TYPE, Step};
 use super::webhook::Webhook;
 use crate::clock;
 use crate::stripe::endpoints::{self, WebhookEndpoint};

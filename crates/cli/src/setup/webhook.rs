@@ -4,7 +4,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use stripe_amplitude::projects::name::ProjectName;
 
 use super::mark;
-use super::rotation::step::State;
+use super::step::State;
 use super::target::Target;
 use crate::stripe::endpoints::WebhookEndpoint;
 use crate::webhook_url;

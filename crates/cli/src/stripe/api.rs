@@ -16,7 +16,6 @@ use stripe_amplitude::stripe::reference::{self, Reference};
 use stripe_amplitude::stripe::references::api::{STRIPE_API_URL, StripeApi};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::restricted_key;
 use crate::{http, key};
 
 /// Another URL of Stripe's API, for tests and proxies.
@@ -456,7 +455,9 @@ impl Problem {
             Self::Insecure => {
                 format!("{URL_VARIABLE}: expected {}", http::SECURED)
             }
-            Self::UnknownKey => restricted_key::unknown(place),
+            Self::UnknownKey => format!(
+                "Stripe rejects the key in {place}: it was revoked, has expired or is incomplete; create a restricted key (rk_…) in Stripe's dashboard"
+            ),
             Self::Forbidden { permission, account } => {
                 let account = match account {
                     Some(account) => format!(", and {account} must be connected to the key's platform"),

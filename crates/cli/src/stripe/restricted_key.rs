@@ -56,13 +56,6 @@ pub(crate) fn refusal(place: &str, error: &ApiError) -> String {
     }
 }
 
-/// A message about a key that Stripe rejects.
-pub(crate) fn unknown(place: &str) -> String {
-    format!(
-        "Stripe rejects the key in {place}: it was revoked, has expired or is incomplete; create a restricted key (rk_…) in Stripe's dashboard"
-    )
-}
-
 /// Whether it is a secret key, which has every permission.
 pub(crate) fn is_full(key: &SecretString) -> bool {
     key.expose_secret().starts_with("sk_")

@@ -5,7 +5,8 @@ use std::fmt;
 
 use stripe_amplitude::stripe::purchase::Name;
 
-use super::MAX_ADDRESSES;
+/// One person may pay as several buyers, with different addresses, but hardly more than this.
+pub(super) const MAX_ADDRESSES: usize = 5;
 
 /// An object with its own metadata. Those with the most events come first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -12,7 +12,7 @@ use stripe_amplitude::stripe::reference::Reference;
 use stripe_amplitude::translate::user;
 
 use super::place::Place;
-use super::{Candidate, Payment, Sighting, ids};
+use super::sighting::{Candidate, Payment, Sighting, ids};
 use crate::doctor::users::is_trustworthy;
 use crate::stripe::restricted_key;
 

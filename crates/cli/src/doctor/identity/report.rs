@@ -7,7 +7,8 @@ use stripe_amplitude::stripe::reference::permission::{
     CHECKOUT_SESSIONS, CUSTOMERS, INVOICES, PAYMENT_INTENTS, SUBSCRIPTIONS,
 };
 
-use super::{Disagreement, Identity, MAX_ADDRESSES, Statistics};
+use super::place::{Kind, MAX_ADDRESSES};
+use super::{Disagreement, Identity, Statistics};
 use crate::doctor::finding::Finding;
 use crate::stripe::restricted_key;
 use crate::terminal::{count, wrap};
@@ -177,7 +178,7 @@ impl Disagreement {
 impl Statistics {
     fn shared_finding(&self) -> Option<Finding> {
         // Nobody would mistake a colour or a plan for a person.
-        if self.shared == 0 || !(self.kind == super::Kind::Person || self.place.suggests_person()) {
+        if self.shared == 0 || !(self.kind == Kind::Person || self.place.suggests_person()) {
             return None;
         }
         Some(Finding::warning(format!(
@@ -189,7 +190,7 @@ impl Statistics {
     }
 
     fn refused_finding(&self) -> Option<Finding> {
-        if self.refused.is_empty() || !(self.kind == super::Kind::Person || self.place.suggests_person()) {
+        if self.refused.is_empty() || !(self.kind == Kind::Person || self.place.suggests_person()) {
             return None;
         }
         let reasons: Vec<_> = self.refused.iter().map(|(reason, number)| format!("{number} {reason}")).collect();

@@ -15,8 +15,8 @@
 //! - Only then is the old secret overwritten, and after that the second parameter deleted. At each moment, one of the two
 //!   holds the new secret.
 
-use super::super::difference::is_open;
-use super::super::mark;
+use super::difference::is_open;
+use super::mark;
 use crate::clock::DAY;
 use crate::stripe::endpoints::WebhookEndpoint;
 
@@ -25,22 +25,22 @@ const GIVEN_UP_AFTER: i64 = 3 * DAY;
 
 /// The type that an endpoint is enabled for until the function has its secret. Stripe requires one, and sends this one in
 /// test mode only, when Stripe itself fails.
-pub(in crate::setup) const HARMLESS_TYPE: &str = "test_helpers.test_clock.internal_failure";
+pub(super) const HARMLESS_TYPE: &str = "test_helpers.test_clock.internal_failure";
 
 /// What Stripe and Parameter Store hold.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::setup) struct State<'s> {
-    pub(in crate::setup) old: Option<&'s WebhookEndpoint>,
-    pub(in crate::setup) next: Option<&'s WebhookEndpoint>,
-    pub(in crate::setup) current_secret: Option<&'s str>,
-    pub(in crate::setup) next_secret: Option<&'s str>,
+pub(super) struct State<'s> {
+    pub(super) old: Option<&'s WebhookEndpoint>,
+    pub(super) next: Option<&'s WebhookEndpoint>,
+    pub(super) current_secret: Option<&'s str>,
+    pub(super) next_secret: Option<&'s str>,
     /// The event types that the project's settings select.
-    pub(in crate::setup) types: &'s [String],
+    pub(super) types: &'s [String],
 }
 
 /// What to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::setup) enum Step<'s> {
+pub(super) enum Step<'s> {
     /// No rotation is under way. One begins by creating the second endpoint and storing its secret.
     Begin,
     /// Delete the second endpoint, because its secret was lost.
@@ -60,7 +60,7 @@ pub(in crate::setup) enum Step<'s> {
 }
 
 impl Step<'_> {
-    pub(in crate::setup) fn kind(&self) -> Kind {
+    pub(super) fn kind(&self) -> Kind {
         match self {
             Self::Begin => Kind::Begin,
             Self::Discard { .. } => Kind::Discard,
@@ -76,7 +76,7 @@ impl Step<'_> {
 
 /// A step without its data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::setup) enum Kind {
+pub(super) enum Kind {
     Begin,
     Discard,
     Open,
@@ -89,11 +89,11 @@ pub(in crate::setup) enum Kind {
 
 /// Whether the state read after a step predates it: both Parameter Store and Stripe may show a change late. After the first
 /// step, a secret that is not visible yet must not be mistaken for a lost one.
-pub(in crate::setup) fn is_outdated(done: Option<Kind>, seen: Kind) -> bool {
+pub(super) fn is_outdated(done: Option<Kind>, seen: Kind) -> bool {
     done == Some(seen) || (done == Some(Kind::Begin) && seen == Kind::Discard)
 }
 
-pub(in crate::setup) fn next_step(state: State<'_>) -> Step<'_> {
+pub(super) fn next_step(state: State<'_>) -> Step<'_> {
     let State { old, next, current_secret, next_secret, types } = state;
     match (next, next_secret) {
         (None, None) => Step::Begin,
@@ -113,28 +113,23 @@ pub(in crate::setup) fn next_step(state: State<'_>) -> Step<'_> {
 }
 
 /// Whether a rotation has begun and not ended.
-pub(in crate::setup) fn is_under_way(state: State<'_>) -> bool {
+pub(super) fn is_under_way(state: State<'_>) -> bool {
     !matches!(next_step(state), Step::Begin | Step::Tidy { is_end: false })
 }
 
 /// Whether the old endpoint may have pending deliveries that can still succeed. Not if it is disabled, or the function does
 /// not have its secret, or Stripe has given up, after three days.
-pub(in crate::setup) fn may_have_pending(
-    state: State<'_>,
-    old: &WebhookEndpoint,
-    complete_since: i64,
-    now: i64,
-) -> bool {
+pub(super) fn may_have_pending(state: State<'_>, old: &WebhookEndpoint, complete_since: i64, now: i64) -> bool {
     old.is_enabled() && state.current_secret.is_some() && now < given_up_at(complete_since)
 }
 
 /// When Stripe has given up on every event that only the old endpoint receives.
-pub(in crate::setup) fn given_up_at(complete_since: i64) -> i64 {
+pub(super) fn given_up_at(complete_since: i64) -> i64 {
     complete_since.saturating_add(GIVEN_UP_AFTER)
 }
 
 /// When the oldest event was created that Stripe still retries.
-pub(in crate::setup) fn oldest_retried(now: i64) -> i64 {
+pub(super) fn oldest_retried(now: i64) -> i64 {
     now - GIVEN_UP_AFTER
 }
 
