@@ -122,10 +122,9 @@ mod tests {
     }
 
     /// The IDs of the current endpoint, the next one, and others.
-    fn find(
-        all: Vec<WebhookEndpoint>,
-        has_secret: bool,
-    ) -> Result<(Option<String>, Option<String>, Vec<String>), String> {
+    type Ids = (Option<String>, Option<String>, Vec<String>);
+
+    fn find(all: Vec<WebhookEndpoint>, has_secret: bool) -> Result<Ids, String> {
         let target = Target {
             url: URL.to_owned(),
             folder: "/f/shop".to_owned(),
