@@ -1,9 +1,9 @@
-//! How fast `backfill --from-file` reads and translates, and what memory it takes, for one history and for one that is
-//! five times as long: `cargo bench --package stripe-amplitude-cli --bench history`.
+//! Measures the speed and the memory of `backfill --from-file` for one history and for one that is five times as long:
+//! `cargo bench --package stripe-amplitude-cli --bench history`.
 //!
-//! It measures the command itself, optimized, in a dry run: nothing is sent, so Amplitude's limits do not count.
+//! It runs the optimized command with --dry-run, so that Amplitude's limits do not matter.
 
-// Who measures stops where it meets what it does not expect.
+// A failed measurement panics.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use std::fs::File;
@@ -16,7 +16,7 @@ use serde_json::Value;
 
 const EVENTS: usize = 100_000;
 
-/// An event of a history, in bytes, on average.
+/// The mean size of an event, in bytes.
 const MEAN_BYTES: usize = 3000;
 
 const ROUNDS: usize = 5;
@@ -47,7 +47,7 @@ fn main() {
     }
 }
 
-/// Samples of every type but the smallest, so that they are as long on average as they should be. Gives the bytes.
+/// Writes samples of all types except the smallest, so that the mean size is right. Returns the size in bytes.
 fn write_history(path: &Path, events: usize) -> usize {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../events/stripe");
     let mut samples: Vec<Value> = std::fs::read_dir(folder)
@@ -74,7 +74,7 @@ fn write_history(path: &Path, events: usize) -> usize {
     bytes
 }
 
-/// The time that it takes, and the most memory that it had, in KiB.
+/// The time, and the peak memory in KiB.
 fn dry_run(folder: &Path) -> (Duration, u64) {
     let start = Instant::now();
     let mut process = Command::new(env!("CARGO_BIN_EXE_stripe-amplitude-cli"))
@@ -96,7 +96,7 @@ fn dry_run(folder: &Path) -> (Duration, u64) {
         .unwrap();
     let mut memory = 0;
     let status = loop {
-        // It only grows, so the last one before the end is the most, or nearly.
+        // The peak only grows, so the last value before the end is accurate enough.
         memory = peak_memory(process.id()).unwrap_or(memory);
         match process.try_wait().unwrap() {
             Some(status) => break status,
@@ -107,7 +107,7 @@ fn dry_run(folder: &Path) -> (Duration, u64) {
     (start.elapsed(), memory)
 }
 
-/// Where the system tells it, which is Linux.
+/// Only Linux reports it.
 fn peak_memory(process: u32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse().ok())

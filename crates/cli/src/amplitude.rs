@@ -1,4 +1,4 @@
-//! Amplitude, as the commands for the past meet it.
+//! Amplitude's Batch and Export APIs.
 
 pub(crate) mod export;
 pub(crate) mod import;

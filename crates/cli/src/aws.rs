@@ -1,4 +1,5 @@
-//! What only an operator may do in AWS: write parameters, and look at queues and empty them.
+//! What only an operator may do in AWS: write parameters, and read and empty queues.
 
+pub(crate) mod error;
 pub(crate) mod parameters;
 pub(crate) mod queue;

@@ -1,9 +1,11 @@
-//! `backfill`: what happened in Stripe before the webhook was there, or while it was not, into Amplitude.
+//! `backfill`: imports events of the past from Stripe into Amplitude.
 
+mod age;
 mod cursor;
 mod documents;
 mod lock;
 mod rejected;
+mod report;
 mod source;
 mod survey;
 
@@ -21,31 +23,33 @@ use stripe_amplitude::amplitude::AmplitudeKey;
 use stripe_amplitude::amplitude::batch::{BatchDelivery, BatchLimits};
 use stripe_amplitude::projects::parameters::AmplitudeConfig;
 
+use self::age::{Lookup, check_listed, check_lookup};
 use self::cursor::{Counts, Cursor, Job, Position};
 use self::lock::Lock;
 use self::rejected::Rejected;
+use self::report::report;
 use self::source::{Chunk, Item, Source};
 use self::survey::Survey;
 use crate::amplitude::import::{self, Import, ImportError, Wanted};
 use crate::amplitude::known::{Known, Presence, SecretKeys, is_beyond_the_window};
-use crate::exit::{Action, Exit, Untouched, Usage};
+use crate::exit::{Action, Exit, NoChange, Usage};
 use crate::history::{HistoryOutcome, Translated, Translator};
 use crate::interrupt::Interrupt;
 use crate::stripe::api::{self, Api};
 use crate::stripe::event_types;
-use crate::stripe::events::{Filter, REACH};
+use crate::stripe::events::Filter;
 use crate::terminal::{self, count, wrap};
 use crate::{clock, http, input, key, projects, stripe};
 
-/// Send events of the past to Amplitude, as the function would have
+/// Send events of the past to Amplitude, like the function would have
 ///
-/// They come from Stripe's list of events, which goes back 30 days, or from a file. Their insert IDs and device IDs are
-/// those of a webhook, so that Amplitude drops what it has seen within seven days. Older ones are looked up in Amplitude
-/// first, by its Export API: that takes AMPLITUDE_SECRET_KEY. In Amplitude's charts, an event has the user properties that
-/// its user has today.
+/// The events come from Stripe's list of events, which covers 30 days, or from a file. They get the same insert IDs and
+/// device IDs as from a webhook, so Amplitude drops what it has received within seven days. Older events are first looked up
+/// with Amplitude's Export API, which needs AMPLITUDE_SECRET_KEY. In Amplitude's charts, an event has the user properties
+/// that its user has today.
 ///
-/// STRIPE_SECRET_KEY has the key of the Stripe account; a restricted one needs the permission `Events`: Read. After it
-/// was stopped, or died, the same command goes on where it was. The exit code is 0 only if all events are sent.
+/// STRIPE_SECRET_KEY is a key of the Stripe account. A restricted key needs the permission `Events`: Read. If a backfill
+/// stops or is killed, run the same command again to continue. The exit code is 0 only if every event was sent or ignored.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   cargo cli-aws backfill --project shop --since 2026-11-01 --dry-run
@@ -55,54 +59,56 @@ use crate::{clock, http, input, key, projects, stripe};
 pub(crate) struct Arguments {
     #[command(flatten)]
     choice: projects::Choice,
-    /// From when on, in UTC: a day (2026-11-01), a time (2026-11-01T12:00:00Z) or Unix seconds
+    /// Start time, in UTC: a day (2026-11-01), a time (2026-11-01T12:00:00Z) or Unix seconds
     #[arg(long, value_name = "TIME", value_parser = clock::parse_time, required_unless_present = "from_file")]
     since: Option<i64>,
-    /// Until when, exclusive; now, where it is not said
+    /// End time, exclusive [default: now]
     #[arg(long, value_name = "TIME", value_parser = clock::parse_time)]
     until: Option<i64>,
-    /// A file of Stripe's events, one after the other, or of those that were rejected; - is standard input
+    /// A file of Stripe events, one after another, or of rejected events; - is standard input
     #[arg(long, value_name = "EVENTS.ndjson", conflicts_with_all = ["undelivered", "account"])]
     from_file: Option<PathBuf>,
-    /// Only events whose delivery is pending or has failed, to one webhook endpoint at least: Stripe does not say which
+    /// Only events whose delivery to at least one endpoint is pending or failed; Stripe does not say which endpoint
     #[arg(long)]
     undelivered: bool,
-    /// The events of an account that is connected to the key's platform
+    /// The events of an account connected to the key's platform
     #[arg(long, value_name = "acct_…", value_parser = stripe::account)]
     account: Option<String>,
-    /// The label of the account's signing secret, where the project has several: its events have it as `stripe_source`
+    /// The label of the account's signing secret, if the project has several; events carry it as `stripe_source`
     #[arg(long, value_name = "LABEL")]
     source: Option<String>,
-    /// Only count: events by type, user IDs, revenue, and the users that Amplitude will bill; nothing is sent
+    /// Only count events by type, user IDs, revenue, and the users that Amplitude will bill; send nothing
     #[arg(long, conflicts_with = "yes")]
     dry_run: bool,
-    /// Send events of more than seven days ago without looking whether Amplitude has them
+    /// Send events that are more than seven days old without looking them up in Amplitude
     #[arg(long)]
     assume_missing: bool,
-    /// Neither count first nor ask
+    /// Do not count first, and do not ask
     #[arg(long)]
     yes: bool,
-    /// Requests to Stripe in a second, at the most
+    /// Maximum requests to Stripe per second
     #[arg(long, value_name = "NUMBER", default_value_t = api::RATE, value_parser = clap::value_parser!(u32).range(1..=100))]
     rate: u32,
-    /// Where to keep how far it is
+    /// Where to store the progress [default: stripe-amplitude-NAME.cursor.json]
     #[arg(long, value_name = "FILE")]
     cursor: Option<PathBuf>,
-    /// Where to put events that cannot be sent, with the reason; customers' data is in them
+    /// Where to write rejected events, with the reason; they contain customer data [default:
+    /// stripe-amplitude-NAME.rejected.ndjson]
     #[arg(long, value_name = "FILE")]
     rejected: Option<PathBuf>,
 }
 
-/// Without `$skip_user_properties_sync`: with it, an event has only the user properties that are sent with it, and we send
-/// none, so that it would be missing in every segmented chart.
-const USER_PROPERTIES: &str = "Amplitude gives each event the user properties that its user has today, not those of the day on which it happened.";
+/// We do not send `$skip_user_properties_sync`: with it, an event has only the user properties sent along, and we send none,
+/// so it would be missing in every segmented chart.
+const USER_PROPERTIES: &str =
+    "Amplitude gives each event its user's properties of today, not those of the day when it happened.";
 
-const WITHOUT_DRY_RUN: &str = "Without --dry-run, the question follows whether to.";
+const WITHOUT_DRY_RUN: &str = "Run without --dry-run to send; it asks first.";
 
 const FROM_STRIPE: &str = "Stripe";
 
-/// So many documents without an event at the beginning of a file are no accident.
-const MANY: usize = 100;
+/// A file that begins with this many documents without an event is not a file of events.
+const MAX_DOCUMENTS_WITHOUT_EVENT: usize = 100;
 
 /// Succeeds only if every event is sent or ignored.
 pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
@@ -160,41 +166,41 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
     backfill.check_reach()?;
     if arguments.undelivered {
         note(
-            "--undelivered has what is pending or has failed at one webhook endpoint at least, whichever it was; so some of it may be in Amplitude, which is then as for any other event.",
+            "--undelivered includes events that are pending or failed at any webhook endpoint, so some may be in Amplitude; they are treated like any other event.",
         );
     }
     if !arguments.dry_run {
-        backfill.ask_for_the_secret_key()?;
+        backfill.prompt_for_secret_key()?;
     }
     let is_asked = !arguments.dry_run && !arguments.yes && !is_resumed;
     let mut question = None;
     if arguments.dry_run || is_asked {
-        let Some(survey) = backfill.survey().await? else { return Ok(Untouched::Interrupted.end(Action::Sent)?) };
+        let Some(survey) = backfill.survey().await? else { return Ok(NoChange::Interrupted.end(Action::Sent)?) };
         terminal::print(&format!("{survey}\n"))?;
         if arguments.dry_run {
-            if let Err(why) = backfill.check_window() {
-                note(&format!("It cannot be sent like this: {why}"));
+            if let Err(why) = backfill.check_lookup() {
+                note(&format!("Sending would fail: {why}"));
             }
-            return Ok(Untouched::OnlyLooked(WITHOUT_DRY_RUN).end(Action::Sent)?);
+            return Ok(NoChange::DryRun(WITHOUT_DRY_RUN).end(Action::Sent)?);
         }
         if survey.is_empty() {
-            return Ok(Untouched::NothingToSend.end(Action::Sent)?);
+            return Ok(NoChange::NothingToSend.end(Action::Sent)?);
         }
-        // What cannot be sent is written down without a question.
+        // If every event is unusable, they are written to the file of rejected events without asking.
         question = (survey.events() > 0).then(|| survey::question(&survey, &amplitude));
     }
     note(USER_PROPERTIES);
     if is_resumed {
-        terminal::print("Going on where it stopped.\n")?;
+        terminal::print("Resuming.\n")?;
     }
     if let Some(question) = question
         && let Err(why) = backfill.interrupt.confirmed(question).await?
     {
         return Ok(why.end(Action::Sent)?);
     }
-    // Who asks may wait for an answer for days.
+    // The answer may have taken days.
     backfill.check_reach()?;
-    backfill.check_window()?;
+    backfill.check_lookup()?;
     let import = Import::new(http, backfill.interrupt.clone())?;
     backfill.send_all(import).await
 }
@@ -210,11 +216,12 @@ impl Arguments {
         }
         let Some(file) = &self.from_file else { return Ok(()) };
         if is_same(file, rejected) {
-            let text = "what cannot be sent would go into the file that is read; choose another one with --rejected";
+            let text =
+                "rejected events would be written to the file that is being read; choose another file with --rejected";
             return Err(Usage(text.to_owned()));
         }
         if input::is_standard_input(file) && !self.yes && !self.dry_run {
-            let text = "with --from-file -, standard input has the events, so nobody can be asked: say --yes";
+            let text = "--from-file - reads events from standard input, so backfill cannot ask; pass --yes";
             return Err(Usage(text.to_owned()));
         }
         Ok(())
@@ -236,13 +243,13 @@ impl Arguments {
         }
     }
 
-    /// When the oldest of the events may have happened, where that matters.
+    /// When the oldest event may have been created, if that matters.
     fn oldest(&self) -> Result<Option<i64>, Box<dyn Error>> {
         match &self.from_file {
             _ if self.since.is_some() || self.assume_missing => Ok(self.since),
-            // It can be read only once.
+            // Standard input can be read only once.
             Some(file) if input::is_standard_input(file) => {
-                let text = "with --from-file -, say --since: when the oldest of the events happened";
+                let text = "--from-file - needs --since, the time of the oldest event";
                 Err(Usage(text.to_owned()).into())
             }
             Some(file) => Ok(source::oldest(file)?),
@@ -255,12 +262,11 @@ fn note(text: &str) {
     terminal::tell(&wrap("note: ", 6, text));
 }
 
-/// A backfill on its way.
 struct Backfill {
     translator: Arc<Translator>,
     source: Source,
     cursor: Cursor,
-    /// In the runs before this one.
+    /// By earlier runs.
     sent_before: u64,
     has_seen_an_event: bool,
     index: ExportIndex,
@@ -268,12 +274,12 @@ struct Backfill {
     interrupt: Interrupt,
 }
 
-/// What Amplitude has already, read when the first event needs it, from each of the projects that events go to.
+/// What Amplitude already has, from each project that events go to. Exports are loaded when the first event needs them.
 struct ExportIndex {
     http: Http,
     secret_keys: SecretKeys,
     oldest: i64,
-    /// The API key that events go to, where that is known beforehand.
+    /// The API key that events go to, if that is known beforehand.
     expected: Option<AmplitudeKey>,
     assume_missing: bool,
     /// By the API key.
@@ -281,7 +287,7 @@ struct ExportIndex {
 }
 
 impl ExportIndex {
-    /// Whether Amplitude has an event, where its own rule does not reach.
+    /// Whether Amplitude has an event that it would not recognize as a repeat.
     async fn has(
         &mut self,
         event: &Translated,
@@ -289,7 +295,7 @@ impl ExportIndex {
         progress: &ProgressBar,
     ) -> Result<Presence, String> {
         let now = clock::now().cast_signed();
-        // Events that share an insert ID tell of the same moment, so that the age of one is that of the others.
+        // Events with the same insert ID describe the same moment, so they have the same age.
         if self.assume_missing || !is_beyond_the_window(event.created, now) {
             return Ok(Presence::Absent);
         }
@@ -297,15 +303,13 @@ impl ExportIndex {
         if !self.known.contains_key(&key) {
             let destination = translator.delivery.destination(event.livemode);
             let secret_key = self.secret_keys.of(key).map_err(|missing| {
-                format!(
-                    "some of it is more than seven days old by now, and has to be looked up in Amplitude: {missing}"
-                )
+                format!("some events are now more than seven days old and must be looked up in Amplitude: {missing}")
             })?;
-            progress.println("Asking Amplitude what it has, hour by hour; this may take a while.");
-            // An event is uploaded after it has happened.
+            progress.println("Loading Amplitude's export, hour by hour; this may take a while.");
+            // An event is uploaded after it was created.
             let uploaded = self.oldest..now;
             let reached =
-                |reached| progress.set_message(format!(", Amplitude's export is at {}", clock::show(reached)));
+                |reached| progress.set_message(format!(", Amplitude's export up to {}", clock::show(reached)));
             let known = Known::load(&self.http, destination, secret_key, uploaded, reached).await?;
             progress.set_message("");
             self.known.insert(key, known);
@@ -316,63 +320,54 @@ impl ExportIndex {
 }
 
 impl Backfill {
-    /// Whether Stripe still lists what is left to do.
+    /// Checks that Stripe still lists the remaining events.
     fn check_reach(&self) -> Result<(), String> {
         let Source::Stripe(_, Filter { created, .. }) = &self.source else { return Ok(()) };
         let start = match &self.cursor.progress.done {
             Some(Position::Place(place)) => place.created,
             _ => created.start,
         };
-        let oldest = clock::now().cast_signed() - REACH;
-        if start < oldest {
-            let oldest = clock::show(oldest);
-            return Err(format!("Stripe's list goes back 30 days, to {oldest}; what is older has to come from a file"));
-        }
-        Ok(())
+        check_listed(start, clock::now().cast_signed())
     }
 
-    /// Whether nothing would count twice.
-    fn check_window(&self) -> Result<(), String> {
+    /// Checks that no event can count twice.
+    fn check_lookup(&self) -> Result<(), String> {
         let now = clock::now().cast_signed();
-        let is_looked_up = !self.index.assume_missing && !self.index.secret_keys.is_empty();
-        if !is_looked_up && self.cursor.is_in_doubt(now) {
-            return Err(
-                "the run before died more than seven days ago with a request on its way, which Amplitude may have and would not drop any more: set AMPLITUDE_SECRET_KEY, without --assume-missing, and each event is looked up before it is sent".to_owned(),
-            );
-        }
-        if !is_looked_up && !self.index.assume_missing && is_beyond_the_window(self.index.oldest, now) {
-            return Err(
-                "some of it is more than seven days old, so that Amplitude would count again what it has: set AMPLITUDE_SECRET_KEY, and each is looked up before it is sent; or say --assume-missing, if you know that Amplitude has none of them".to_owned(),
-            );
-        }
-        Ok(())
+        let ExportIndex { secret_keys, oldest, assume_missing, .. } = &self.index;
+        let lookup = Lookup {
+            oldest: *oldest,
+            has_secret_key: !secret_keys.is_empty(),
+            assume_missing: *assume_missing,
+            has_stale_request: self.cursor.has_stale_request(now),
+        };
+        check_lookup(lookup, now)
     }
 
-    /// Of whoever sits at the terminal, where events have to be looked up.
-    fn ask_for_the_secret_key(&mut self) -> Result<(), String> {
+    /// Prompts at a terminal, if events must be looked up.
+    fn prompt_for_secret_key(&mut self) -> Result<(), String> {
         let ExportIndex { secret_keys, oldest, assume_missing, expected, .. } = &mut self.index;
         let is_needed = !*assume_missing && is_beyond_the_window(*oldest, clock::now().cast_signed());
         if is_needed && std::io::stdin().is_terminal() {
             let is_enough = expected.map_or(!secret_keys.is_empty(), |key| secret_keys.of(key).is_ok());
             if !is_enough {
-                secret_keys.ask(expected.unwrap_or(AmplitudeKey::Main))?;
+                secret_keys.prompt(expected.unwrap_or(AmplitudeKey::Main))?;
             }
         }
-        self.check_window()
+        self.check_lookup()
     }
 
-    /// Counts what is left to do. `None` where it is asked to stop before the end.
+    /// Counts the remaining events. `None` if interrupted.
     async fn survey(&mut self) -> Result<Option<Survey>, String> {
         let progress = progress_bar(self.source.length());
         let mut survey = Survey::default();
         let mut chunks = self.source.read(self.cursor.progress.done.clone(), &self.translator);
-        // Without a key, it is only said that it cannot be sent.
+        // Without a key, the caller reports that sending would fail.
         let can_look = !self.index.secret_keys.is_empty();
         loop {
             let Some(chunk) = self.interrupt.or(chunks.next()).await else { return Ok(None) };
             let Some(chunk) = chunk else { break };
             let Chunk { items, reached } = chunk?;
-            self.look_at(&items, &progress)?;
+            self.inspect(&items, &progress)?;
             for Item { outcome, .. } in &items {
                 let presence = match outcome {
                     HistoryOutcome::Sent(event) if can_look => {
@@ -392,68 +387,48 @@ impl Backfill {
 
     async fn send_all(mut self, mut import: Import) -> Result<Exit, Box<dyn Error>> {
         let progress = progress_bar(self.source.length());
-        // What was done before takes no time now.
+        // So that earlier runs do not distort the estimate.
         if let Some(done) = &self.cursor.progress.done {
             progress.set_position(self.source.reached(done));
             progress.reset_eta();
         }
         let stopped = self.send(&mut import, &progress).await;
         progress.finish_and_clear();
-        let Counts { sent, known, ignored, rejected, of_another_time, not_ingested } = self.cursor.progress.counts;
+        let counts = self.cursor.progress.counts;
         if stopped.is_ok() {
             self.cursor.delete();
         }
-        let mut report = format!("{sent} sent, {ignored} ignored by the settings, {rejected} rejected");
-        for (number, what) in [(known, "in Amplitude already"), (of_another_time, "of another time")] {
-            if number > 0 {
-                report.push_str(&format!(", {number} {what}"));
-            }
-        }
-        report.push_str(".\n");
-        if let Some(words) = import::not_ingested(not_ingested) {
-            report.push_str(&wrap("", 0, &words));
-        }
-        if rejected > 0 {
-            let place = self.rejected.path().display();
-            report.push_str(&wrap(
-                "",
-                0,
-                &format!(
-                    "Those that were rejected are in {place}, each with the reason. When that is fixed, --from-file takes them from there."
-                ),
-            ));
-        }
-        terminal::print(&report)?;
+        terminal::print(&report(counts, self.rejected.path()))?;
         match stopped {
-            Ok(()) => Ok(Exit::of(rejected == 0)),
+            Ok(()) => Ok(Exit::of(counts.rejected == 0)),
             Err(ImportError::Interrupted) => {
-                terminal::print("ImportError. The same command goes on from here.\n")?;
+                terminal::print("Stopped. Run the same command again to continue.\n")?;
                 Ok(Exit::Failure)
             }
             Err(ImportError::Fatal(why) | ImportError::Refused(why)) => {
-                Err(format!("{why}. When that is fixed, the same command goes on from here").into())
+                Err(format!("{why}. Once fixed, run the same command again to continue").into())
             }
         }
     }
 
-    /// Request by request, until all is done with.
+    /// Sends everything, request by request.
     async fn send(&mut self, import: &mut Import, progress: &ProgressBar) -> Result<(), ImportError> {
         let mut chunks = self.source.read(self.cursor.progress.done.clone(), &self.translator);
         let mut request: Vec<Item> = Vec::new();
         let mut limits = BatchLimits::default();
         let mut reached = 0;
         while let Some(chunk) = self.interrupt.or(chunks.next()).await.ok_or(ImportError::Interrupted)? {
-            let chunk = chunk.and_then(|chunk| self.look_at(&chunk.items, progress).map(|()| chunk));
+            let chunk = chunk.and_then(|chunk| self.inspect(&chunk.items, progress).map(|()| chunk));
             let chunk = match chunk {
                 Ok(chunk) => chunk,
                 Err(why) => {
-                    // What came before it is good.
+                    // The events before it are fine.
                     self.settle(std::mem::take(&mut request), import, progress).await?;
                     return Err(ImportError::Fatal(why));
                 }
             };
             for item in chunk.items {
-                // What is not sent is kept all the same until the others are.
+                // Events that are not sent also stay in memory until the others are settled.
                 let bytes = if let HistoryOutcome::Sent(event) = &item.outcome {
                     event.json.get().len()
                 } else {
@@ -472,26 +447,26 @@ impl Backfill {
         self.settle(request, import, progress).await
     }
 
-    /// Tells what there is to tell of some events.
+    /// Prints the translator's notes.
     ///
     /// # Errors
-    /// A sentence, where what is read is no file of events.
-    fn look_at(&mut self, items: &[Item], progress: &ProgressBar) -> Result<(), String> {
+    /// A sentence, if the file is not a file of events.
+    fn inspect(&mut self, items: &[Item], progress: &ProgressBar) -> Result<(), String> {
         for text in self.translator.take_notes() {
             progress.suspend(|| note(&text));
         }
         self.has_seen_an_event |= items.iter().any(|item| !matches!(item.outcome, HistoryOutcome::Unusable(_)));
         let Source::File(path, _) = &self.source else { return Ok(()) };
-        if self.has_seen_an_event || items.len() < MANY {
+        if self.has_seen_an_event || items.len() < MAX_DOCUMENTS_WITHOUT_EVENT {
             return Ok(());
         }
         Err(format!(
-            "the first {MANY} JSON documents of {} hold no event: it takes events of Stripe's, one after the other, as `jq -c '.data[]'` writes them of a list",
+            "the first {MAX_DOCUMENTS_WITHOUT_EVENT} JSON documents of {} contain no event; expected Stripe events, one after another, as `jq -c '.data[]'` extracts them from a list",
             input::name(path)
         ))
     }
 
-    /// Brings the events of a request to their end, and remembers that.
+    /// Sends the events of a request, and saves the progress.
     async fn settle(
         &mut self,
         items: Vec<Item>,
@@ -566,7 +541,7 @@ impl Backfill {
         let mut prefix = String::new();
         if sent > self.sent_before {
             let rate = (sent - self.sent_before) as f64 / progress.elapsed().as_secs_f64().max(0.001);
-            prefix = format!("{sent} sent, {rate:.0} a second, ");
+            prefix = format!("{sent} sent, {rate:.0} per second, ");
         }
         let reads = self.translator.reads();
         if reads > 0 {
@@ -577,10 +552,10 @@ impl Backfill {
     }
 }
 
-/// On standard error, where it is a terminal. It measures the time or the file that is behind.
+/// Shown on standard error if that is a terminal. Measures the processed part of the time range or of the file.
 fn progress_bar(length: u64) -> ProgressBar {
     let percent = |state: &ProgressState, text: &mut dyn fmt::Write| {
-        // The bar has nowhere to tell an error to.
+        // The bar cannot report an error.
         let _ = write!(text, "{:.0} %", 100.0 * state.fraction());
     };
     let style = ProgressStyle::with_template("{bar:40} {part} done, {prefix}{eta} left{msg}");

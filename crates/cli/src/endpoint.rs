@@ -1,4 +1,4 @@
-//! A webhook endpoint, and deliveries to it as Stripe makes them.
+//! A webhook endpoint, and deliveries to it like Stripe's.
 
 use std::error::Error as _;
 
@@ -8,7 +8,7 @@ use stripe_amplitude::stripe::signature::{self, SigningSecret};
 
 use crate::{clock, http, stripe};
 
-/// A webhook's URL, and the secret that its deliveries are signed with.
+/// A webhook's URL, and the secret that signs its deliveries.
 pub(crate) struct Endpoint {
     http: Client,
     url: String,
@@ -16,33 +16,33 @@ pub(crate) struct Endpoint {
 }
 
 impl Endpoint {
-    /// Connections to it are used again.
+    /// Keeps connections alive.
     ///
     /// # Errors
-    /// Where there is no HTTP client to be had.
+    /// If the HTTP client cannot be built.
     pub(crate) fn new(url: String, secret: String) -> Result<Self, HttpClientError> {
         Self::with_secret(url, SigningSecret::new(secret.into(), None))
     }
 
-    /// The same with the secret of a project.
+    /// The same with a project's secret.
     ///
     /// # Errors
-    /// As for [`Endpoint::new`].
+    /// Like [`Endpoint::new`].
     pub(crate) fn with_secret(url: String, secret: SigningSecret) -> Result<Self, HttpClientError> {
         Ok(Self { http: http::build()?, url, secret })
     }
 
-    /// One attempt to deliver an event, with the signature of this moment.
+    /// Tries once to deliver an event, signed now.
     ///
     /// # Errors
-    /// Where nobody answers; [`Endpoint::explain`] says why.
+    /// If there is no response; [`Endpoint::explain`] says why.
     pub(crate) async fn deliver(&self, body: Vec<u8>) -> Result<Response, reqwest::Error> {
         let signature = signature::sign(&self.secret, clock::now(), &body);
         let request = self.http.post(&self.url).header("cache-control", "no-cache");
         request.headers(stripe::headers(&signature)).body(body).send().await
     }
 
-    /// In a sentence, why nobody answered, and where somebody would on this machine.
+    /// A sentence that says why there was no response, and how to start a local server.
     pub(crate) fn explain(&self, error: &reqwest::Error) -> String {
         let why = self.unreachable(error);
         if error.is_builder() {
@@ -51,7 +51,7 @@ impl Endpoint {
         format!("{why}; `stripe-amplitude-cli serve` serves http://127.0.0.1:3000/stripe/demo")
     }
 
-    /// The same without the latter.
+    /// The same without the advice.
     pub(crate) fn unreachable(&self, error: &reqwest::Error) -> String {
         let url = http::without_user(&self.url);
         if error.is_builder() {

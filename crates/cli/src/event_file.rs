@@ -1,4 +1,4 @@
-//! Events that the user hands over: files, or standard input.
+//! Events from files or standard input.
 
 use std::fmt;
 use std::path::Path;
@@ -15,16 +15,16 @@ use crate::input;
 /// What to do with an event's `created`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Created {
-    /// The event happens now, so that it shows in today's charts
+    /// Rewrite `created`, so that the event shows in today's charts
     Now,
-    /// The event is taken byte for byte as it is
+    /// Send the file unchanged
     Keep,
 }
 
 /// The bytes of an event, ready to be signed. `now` is in Unix seconds.
 ///
 /// # Errors
-/// A sentence that says which file is wrong, and how.
+/// A sentence that names the file and says what is wrong.
 pub(crate) fn read(path: &Path, created: Created, now: u64) -> Result<Vec<u8>, String> {
     let bytes = input::read(path)?;
     match created {
@@ -33,14 +33,14 @@ pub(crate) fn read(path: &Path, created: Created, now: u64) -> Result<Vec<u8>, S
     }
 }
 
-/// The event with another `created`, and otherwise as it stands, byte for byte: what a parser would change, such as a
-/// lone surrogate or a number of many digits, is for the function to see.
+/// The event with another `created`, but otherwise unchanged byte for byte: a parser would change lone surrogates or long
+/// numbers, which the function should see.
 ///
 /// # Errors
-/// A sentence, where it is no event.
+/// A sentence, if it is not an event.
 pub(crate) fn happen_now(event: &[u8], now: u64) -> Result<Vec<u8>, String> {
     const CREATED: &str = "\"created\"";
-    let not_an_event = |error: EventError| format!("{error}; --created keep takes it as it is");
+    let not_an_event = |error: EventError| format!("{error}; pass --created keep to send it unchanged");
 
     let text = event.strip_prefix(BYTE_ORDER_MARK.as_bytes()).unwrap_or(event);
     let Ok(Envelope(mut fields)) = serde_json::from_slice(text) else {
@@ -59,7 +59,7 @@ pub(crate) fn happen_now(event: &[u8], now: u64) -> Result<Vec<u8>, String> {
     Ok(body.as_bytes().to_vec())
 }
 
-/// Names and values of an object, as they stand in the JSON.
+/// Names and values of an object, as written in the JSON.
 struct Envelope<'e>(Vec<(&'e str, &'e str)>);
 
 impl<'de> Deserialize<'de> for Envelope<'de> {
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_event_happens_now_and_is_otherwise_what_it_was() {
+    fn only_created_changes() {
         let rest = r#""id": "evt_1","object":"event", "type":"x","data":{"object":{"b": 1e400, "a": "\ud800"}}"#;
         let expected = format!(
             "{{{},\"created\":1720000000}}",
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_an_event_is_named_as_the_function_names_it() {
+    fn other_documents_are_named() {
         let event = json!({"id": "evt_1", "object": "event", "type": "x", "created": 5, "data": {"object": {}}});
         let utf_16 = event.to_string().encode_utf16().flat_map(u16::to_le_bytes).collect();
         for (body, words) in [
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_names_the_file() {
+    fn error_names_the_file() {
         let error = read(Path::new("there-is-no-such-file.json"), Created::Now, 1).unwrap_err();
         assert!(error.contains("there-is-no-such-file.json"), "{error}");
     }

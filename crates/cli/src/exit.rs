@@ -1,4 +1,4 @@
-//! How a command ends: its exit code, and the words where it leaves everything as it was. All commands end here.
+//! How a command ends: its exit code, and the message if it changed nothing.
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -6,28 +6,27 @@ use std::{fmt, io};
 
 use crate::terminal::{self, say};
 
-/// A command that has ended, with all that there is to say said.
+/// The result of a command that has printed everything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
-    /// It did what it is for, or had nothing to do, or was only to look.
+    /// It did its work, or had nothing to do, or was a dry run.
     Success,
-    /// Not all is as it should be, or not all was done.
+    /// It found a problem, or did not finish its work.
     Failure,
 }
 
-/// What a shell says of a program that Ctrl-C has ended at once.
+/// A shell's exit code for a program that Ctrl-C has killed.
 pub(crate) const INTERRUPTED: u8 = 130;
 
-/// What a shell says of a program whose output nobody reads any more.
+/// A shell's exit code for a program whose output was closed.
 const CLOSED: u8 = 141;
 
-/// As for arguments that cannot be read.
+/// For unusable arguments.
 pub(crate) const USAGE: u8 = 2;
 
 impl Exit {
-    /// Success where all is right.
-    pub(crate) fn of(is_right: bool) -> Self {
-        if is_right { Self::Success } else { Self::Failure }
+    pub(crate) fn of(is_success: bool) -> Self {
+        if is_success { Self::Success } else { Self::Failure }
     }
 }
 
@@ -40,13 +39,13 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Ends a command, and tells its error.
+/// Prints a command's error, and returns its exit code.
 pub(crate) fn code(result: Result<Exit, Box<dyn Error>>) -> ExitCode {
     match result {
         Ok(exit) => exit.into(),
         Err(error) if terminal::is_closed(&*error) => ExitCode::from(CLOSED),
         Err(error) if error.is::<Usage>() => {
-            // As it stands below the errors that the parser finds.
+            // Like the parser's own errors.
             terminal::tell(&format!("error: {error}\n\nFor more information, try '--help'.\n"));
             ExitCode::from(USAGE)
         }
@@ -57,7 +56,7 @@ pub(crate) fn code(result: Result<Exit, Box<dyn Error>>) -> ExitCode {
     }
 }
 
-/// Arguments that each can be read, and do not go together.
+/// An error in arguments that are valid individually but conflict.
 #[derive(Debug)]
 pub(crate) struct Usage(pub(crate) String);
 
@@ -69,34 +68,34 @@ impl fmt::Display for Usage {
 
 impl Error for Usage {}
 
-/// What a command has not done.
+/// What a command did not do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
     Sent,
     Changed,
 }
 
-/// Why a command leaves everything as it was.
+/// Why a command changed nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Untouched {
-    /// It was only to look: what would do more, in a sentence.
-    OnlyLooked(&'static str),
+pub(crate) enum NoChange {
+    /// With a sentence that says how to run it for real.
+    DryRun(&'static str),
     NothingToSend,
     Declined,
-    NobodyAnswered,
+    NoAnswer,
     Interrupted,
 }
 
-impl Untouched {
-    /// Says so, and ends the command.
+impl NoChange {
+    /// Prints why, and ends the command.
     ///
     /// # Errors
-    /// Where it cannot be printed.
+    /// If it cannot be printed.
     pub(crate) fn end(self, action: Action) -> io::Result<Exit> {
         say!("{}", self.words(action))?;
         Ok(match self {
-            Self::OnlyLooked(_) | Self::NothingToSend => Exit::Success,
-            Self::Declined | Self::NobodyAnswered | Self::Interrupted => Exit::Failure,
+            Self::DryRun(_) | Self::NothingToSend => Exit::Success,
+            Self::Declined | Self::NoAnswer | Self::Interrupted => Exit::Failure,
         })
     }
 
@@ -106,13 +105,13 @@ impl Untouched {
             Action::Changed => "changed",
         };
         let why = match self {
-            Self::OnlyLooked(more) => more,
+            Self::DryRun(hint) => hint,
             Self::NothingToSend => "There is nothing to send.",
             Self::Declined => "The answer was not yes.",
-            Self::NobodyAnswered => "Nobody answered; --yes does without the question.",
-            Self::Interrupted => "It was stopped.",
+            Self::NoAnswer => "There was no answer; pass --yes to skip the question.",
+            Self::Interrupted => "Interrupted.",
         };
-        format!("Nothing is {action}. {why}")
+        format!("Nothing was {action}. {why}")
     }
 }
 
@@ -121,17 +120,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_way_to_leave_everything_as_it_was_has_its_words_and_its_code() {
+    fn each_reason_has_a_message_and_an_exit_code() {
         for (why, exit, words) in [
-            (Untouched::OnlyLooked("--send sends."), Exit::Success, "Nothing is sent. --send sends."),
-            (Untouched::NothingToSend, Exit::Success, "Nothing is sent. There is nothing to send."),
-            (Untouched::Declined, Exit::Failure, "Nothing is sent. The answer was not yes."),
-            (Untouched::NobodyAnswered, Exit::Failure, "Nothing is sent. Nobody answered; --yes does"),
-            (Untouched::Interrupted, Exit::Failure, "Nothing is sent. It was stopped."),
+            (NoChange::DryRun("Pass --send."), Exit::Success, "Nothing was sent. Pass --send."),
+            (NoChange::NothingToSend, Exit::Success, "Nothing was sent. There is nothing to send."),
+            (NoChange::Declined, Exit::Failure, "Nothing was sent. The answer was not yes."),
+            (NoChange::NoAnswer, Exit::Failure, "Nothing was sent. There was no answer; pass --yes"),
+            (NoChange::Interrupted, Exit::Failure, "Nothing was sent. Interrupted."),
         ] {
             assert!(why.words(Action::Sent).starts_with(words), "{words}");
             assert_eq!(why.end(Action::Sent).unwrap(), exit, "{words}");
         }
-        assert!(Untouched::Declined.words(Action::Changed).starts_with("Nothing is changed. "));
+        assert!(NoChange::Declined.words(Action::Changed).starts_with("Nothing was changed. "));
     }
 }

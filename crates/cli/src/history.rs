@@ -1,5 +1,4 @@
-//! Events of the past, as the function would have translated them: the same core, and so the same `insert_id`, the same
-//! `device_id`, the same revenue.
+//! Translates events of the past like the function, with the same core: the same `insert_id`, `device_id` and revenue.
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -27,31 +26,31 @@ use tokio::time::{Instant, sleep};
 use crate::money::Money;
 use crate::stripe::api::{ATTEMPTS, pause};
 
-/// Reads wait for their turn for so long at the most: others read for other events.
+/// How long a read may wait for its turn, because other events are read at the same time.
 const READS_LIMIT: Duration = Duration::from_secs(60 * 60);
 
 /// Translates events of the past for a project.
 pub(crate) struct Translator<O = StripeApi> {
     pub(crate) project: ProjectName,
     pub(crate) delivery: AmplitudeConfig,
-    /// The label of the signing secret under which a webhook would have come.
+    /// The label of the signing secret that a webhook would have had.
     pub(crate) source: Option<String>,
     references: References<O>,
     reads: AtomicU64,
     notes: Mutex<Notes>,
 }
 
-/// What is told once, and not for each event: fields that newer API versions do not have, and references that are not
+/// Notes that are issued once, and not for each event: fields that newer API versions lack, and references that are not
 /// followed.
 #[derive(Default)]
 struct Notes {
-    /// Kinds of objects and versions that have been looked at.
+    /// Kinds of objects and versions seen so far.
     seen: HashSet<(String, String)>,
-    told: HashSet<String>,
+    issued: HashSet<String>,
     waiting: Vec<String>,
 }
 
-/// What is to know of an event after it has become another one.
+/// The data of an event that are needed after its translation.
 struct Original {
     id: String,
     event_type: String,
@@ -70,35 +69,33 @@ impl Original {
     }
 }
 
-/// What becomes of an event.
+/// What happens to an event.
 pub(crate) enum HistoryOutcome {
     /// It goes to Amplitude.
     Sent(Box<Translated>),
-    /// The project does not want it. The insert ID is there where the event had to be translated to know that.
+    /// The project's settings ignore it. Has the insert ID if that was known only after the translation.
     Ignored(IgnoreReason, Option<String>),
-    /// It cannot be translated, and why.
+    /// It cannot be translated, with the reason.
     Unusable(String),
-    /// It did not happen in the time that is asked for.
+    /// It was created outside the requested time range.
     OfAnotherTime,
 }
 
-/// An event for Amplitude, and what is worth knowing of it.
+/// An event for Amplitude, with its data for the commands.
 pub(crate) struct Translated {
-    /// What Amplitude knows it by: most often Stripe's ID, but all events that tell of the same, such as a refund that
-    /// failed, have the same.
+    /// Usually Stripe's event ID, but events that describe the same fact, such as a failed refund, share one.
     pub(crate) insert_id: String,
-    /// Whether other events may have the same: it is not Stripe's ID.
+    /// Whether other events may share the insert ID: it is not Stripe's event ID.
     pub(crate) may_repeat: bool,
     /// Stripe's type.
     pub(crate) event_type: String,
     /// Unix seconds.
     pub(crate) created: i64,
-    /// By which it goes to the main key or to the test key.
     pub(crate) livemode: Option<bool>,
-    /// The key that it goes to.
+    /// The key that it is sent with.
     pub(crate) key: AmplitudeKey,
     pub(crate) user_id: Option<String>,
-    /// The path that gave it.
+    /// The path that gave the user ID.
     pub(crate) user_id_from: Option<String>,
     pub(crate) device_id: String,
     pub(crate) revenue: Option<(Money, String)>,
@@ -107,35 +104,35 @@ pub(crate) struct Translated {
 }
 
 impl<O: ObjectSource> Translator<O> {
-    /// `objects` is where references are followed to, if the project follows any.
+    /// `objects`: where to read references, if the project follows any.
     pub(crate) fn new(project: ProjectName, delivery: AmplitudeConfig, source: Option<String>, objects: O) -> Self {
         let references = References::of_history(objects);
         Self { project, delivery, source, references, reads: AtomicU64::new(0), notes: Mutex::default() }
     }
 
-    /// Translates an event as Stripe has it, and reads from Stripe's API what that takes.
+    /// Translates an event as Stripe sends it, and reads its references from Stripe's API.
     ///
-    /// The setting `max_age_days` does not count: it is there for what comes late by mistake.
+    /// Ignores the setting `max_age_days`, which is meant for events that arrive late by accident.
     ///
     /// # Errors
-    /// A sentence, where an object cannot be read in spite of all patience: nothing is sent without it.
+    /// A sentence, if an object cannot be read after all retries: the event must not be sent without it.
     pub(crate) async fn translate(&self, body: &Bytes) -> Result<HistoryOutcome, String> {
         self.translate_within(body, &(i64::MIN..i64::MAX)).await
     }
 
-    /// The same for what happened in a time, in Unix seconds.
+    /// The same for events created in a time range, in Unix seconds.
     pub(crate) async fn translate_within(&self, body: &Bytes, created: &Range<i64>) -> Result<HistoryOutcome, String> {
         let body = VerifiedBody::trusted(body.clone());
         let mut attempts = 0;
         loop {
             let event = match Event::parse(&body) {
                 Ok(event) => event,
-                Err(error) => return Ok(HistoryOutcome::Unusable(of_a_file(&error))),
+                Err(error) => return Ok(HistoryOutcome::Unusable(explain_for_file(&error))),
             };
             if !created.contains(&event.created) {
                 return Ok(HistoryOutcome::OfAnotherTime);
             }
-            self.tell_what_vanished(&event);
+            self.note_removed_fields(&event);
             let original = Original::of(&event);
             let received = Received {
                 project: &self.project,
@@ -147,7 +144,7 @@ impl<O: ObjectSource> Translator<O> {
             let deadline = Instant::now() + READS_LIMIT;
             let decided = follow::decide(event, received, &self.delivery, &self.references, &mut reads, deadline).await;
             self.reads.fetch_add(reads.made.into(), Ordering::Relaxed);
-            self.tell_what_is_not_followed(reads.missing_test_key);
+            self.note_missing_test_key(reads.missing_test_key);
             attempts += 1;
             let failure = match (decided, reads.without_products) {
                 (Ok(decided), None) => return Ok(self.outcome(decided, original)),
@@ -155,7 +152,7 @@ impl<O: ObjectSource> Translator<O> {
                     return Ok(HistoryOutcome::Unusable(error.to_string()));
                 }
                 (Ok(decided), Some(failure)) if !may_be_read_later(&failure) && !is_configuration(&failure) => {
-                    self.tell_once(format!("{failure}; `products_incomplete` marks the event"));
+                    self.note_once(format!("{failure}; the event is marked with `products_incomplete`"));
                     return Ok(self.outcome(decided, original));
                 }
                 (Err(failure), _) | (Ok(_), Some(failure)) => failure,
@@ -199,42 +196,42 @@ impl<O: ObjectSource> Translator<O> {
         }))
     }
 
-    /// The reads of Stripe's API so far.
+    /// The number of reads from Stripe's API so far.
     pub(crate) fn reads(&self) -> u64 {
         self.reads.load(Ordering::Relaxed)
     }
 
-    /// What there is to tell, and has not been told.
+    /// Takes the notes that have not been printed.
     pub(crate) fn take_notes(&self) -> Vec<String> {
         std::mem::take(&mut self.notes().waiting)
     }
 
-    fn tell_what_vanished(&self, event: &Event<'_>) {
+    fn note_removed_fields(&self, event: &Event<'_>) {
         let Some(version) = event.api_version.as_deref().filter(|version| *version > event_types::API_VERSION) else {
             return;
         };
         let mut notes = self.notes();
         if notes.seen.insert((event.kind().to_owned(), version.to_owned())) {
             for note in api_versions::removed_fields(event.kind(), version).map(ToString::to_string) {
-                if notes.told.insert(note.clone()) {
+                if notes.issued.insert(note.clone()) {
                     notes.waiting.push(note);
                 }
             }
         }
     }
 
-    fn tell_what_is_not_followed(&self, missing_test_key: Option<String>) {
+    fn note_missing_test_key(&self, missing_test_key: Option<String>) {
         if let Some(parameter) = missing_test_key {
             let folder = self.delivery.folder();
-            self.tell_once(format!(
-                "references of test-mode events are not followed: that takes the parameter {folder}/{parameter}"
+            self.note_once(format!(
+                "references of test-mode events are not followed, because the parameter {folder}/{parameter} is missing"
             ));
         }
     }
 
-    fn tell_once(&self, note: String) {
+    fn note_once(&self, note: String) {
         let mut notes = self.notes();
-        if notes.told.insert(note.clone()) {
+        if notes.issued.insert(note.clone()) {
             notes.waiting.push(note);
         }
     }
@@ -244,7 +241,7 @@ impl<O: ObjectSource> Translator<O> {
     }
 }
 
-/// Whether Stripe may answer another time. What it refuses, it refuses again.
+/// Whether retrying may help. Stripe would refuse the same request again.
 fn may_be_read_later(failure: &Failure) -> bool {
     match failure {
         Failure::Reference { error: ReferenceError::Status(status), .. } => *status >= 500,
@@ -257,17 +254,15 @@ fn is_configuration(failure: &Failure) -> bool {
     matches!(failure, Failure::Configuration(_) | Failure::Reference { error: ReferenceError::NotStripe(_), .. })
 }
 
-/// Why something is no event. Of Stripe's lists that is never so: it comes from a file, and the library's advice is for a
-/// webhook.
-fn of_a_file(error: &EventError) -> String {
+/// Why a document is not an event. It comes from a file, so the library's advice, which is for webhooks, would not fit.
+fn explain_for_file(error: &EventError) -> String {
     match error {
         EventError::List => {
-            "not a Stripe event but a list of events; a file has one after the other: `jq -c '.data[]'`, or `jq -c '.[]'` of an array, makes it so"
+            "not a Stripe event but a list of events; split it with `jq -c '.data[]'`, or an array with `jq -c '.[]'`"
                 .to_owned()
         }
         EventError::EventBridge => {
-            "not a Stripe event but an EventBridge event, which has Stripe's event in `detail`: `jq -c .detail` takes it out"
-                .to_owned()
+            "not a Stripe event but an EventBridge event; extract Stripe's event with `jq -c .detail`".to_owned()
         }
         error => error.to_string(),
     }
@@ -285,7 +280,7 @@ mod tests {
 
     use super::*;
 
-    /// Fails so often, and then there is nothing.
+    /// Fails several times, and then finds nothing.
     struct Failing {
         times: usize,
         error: ReferenceError,
@@ -299,7 +294,7 @@ mod tests {
         }
     }
 
-    /// What becomes of an event of a customer, the reads that it took, and the notes.
+    /// The outcome of an event of a customer, the number of reads, and the notes.
     async fn translated(
         settings: &str,
         event: &Value,
@@ -332,7 +327,7 @@ mod tests {
     const WITH_PRODUCTS: &str = r#"{"products": "follow", "user_id_paths": ["customer"]}"#;
 
     #[tokio::test(start_paused = true)]
-    async fn what_may_be_read_later_is_waited_for_and_what_is_refused_ends_it() {
+    async fn temporary_read_failures_are_retried() {
         use ReferenceError::*;
         let customer = ReferenceKind::Customer;
         let lower = || Ok(Some("customer".to_owned()));
@@ -360,27 +355,27 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn products_are_waited_for_and_what_is_not_readable_is_told() {
+    async fn product_reads_are_retried_or_noted() {
         use ReferenceError::*;
         for (error, reads, is_sent, notes) in [
             (Status(503), 2, true, 0),
             (Status(400), 1, true, 1),
             (PermissionMissing(ReferenceKind::InvoiceLines), 1, false, 0),
         ] {
-            let (outcome, made, told) = translated(WITH_PRODUCTS, &payment(true), 1, error).await;
-            assert_eq!((made, outcome.is_ok(), told.len()), (reads, is_sent, notes), "{error:?} {told:?}");
+            let (outcome, made, found) = translated(WITH_PRODUCTS, &payment(true), 1, error).await;
+            assert_eq!((made, outcome.is_ok(), found.len()), (reads, is_sent, notes), "{error:?} {found:?}");
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn test_events_without_a_test_key_are_not_followed_and_that_is_told() {
+    async fn missing_test_key_is_noted() {
         let (outcome, reads, notes) = translated(BY_CUSTOMER, &payment(false), 0, ReferenceError::Timeout).await;
         assert_eq!((outcome, reads), (Ok(Some("customer".to_owned())), 0));
         assert!(notes.len() == 1 && notes[0].contains("/p/shop/stripe-test-api-key"), "{notes:?}");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn without_references_nothing_is_read() {
+    async fn nothing_is_read_without_references() {
         let settings = r#"{"user_id_paths": ["customer.metadata.id", "customer"]}"#;
         let (outcome, reads, notes) = translated(settings, &payment(true), 1, ReferenceError::KeyRefused).await;
         assert_eq!((outcome, reads, notes), (Ok(Some("customer".to_owned())), 0, Vec::new()));

@@ -1,9 +1,9 @@
-//! What the user hands over: files, or standard input.
+//! Input from files or standard input.
 
 use std::io::Read as _;
 use std::path::Path;
 
-/// The bytes of a file; those of standard input where it is called `-`.
+/// The bytes of a file, or of standard input if the path is `-`.
 ///
 /// # Errors
 /// A sentence that names the file.
@@ -17,12 +17,12 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, String> {
     bytes.map_err(|error| format!("{}: {error}", name(path)))
 }
 
-/// How a file is called in messages.
+/// The name of a file in messages.
 pub(crate) fn name(path: &Path) -> String {
     if is_standard_input(path) { "standard input".to_owned() } else { path.display().to_string() }
 }
 
-/// Whether it is standard input, which can be read only once.
+/// Whether the path means standard input, which can be read only once.
 pub(crate) fn is_standard_input(path: &Path) -> bool {
     path == Path::new("-")
 }
@@ -32,7 +32,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_names_the_file() {
+    fn error_names_the_file() {
         let error = read(Path::new("there-is-no-such-file.json")).unwrap_err();
         assert!(error.starts_with("there-is-no-such-file.json: "), "{error}");
     }

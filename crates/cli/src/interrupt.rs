@@ -1,18 +1,18 @@
-//! Ctrl-C: the first one asks to stop at the next good moment, the second one stops.
+//! Ctrl-C: the first one requests a clean stop, the second one kills the process.
 
 use std::io;
 
 use tokio::sync::watch;
 
-use crate::exit::{INTERRUPTED, Untouched};
-use crate::terminal::confirmed;
+use crate::confirmation::confirmed;
+use crate::exit::{INTERRUPTED, NoChange};
 
-/// Whether it was asked to stop. Clones are the same one.
+/// Whether a stop was requested. Clones share the state.
 #[derive(Clone, Debug)]
 pub(crate) struct Interrupt(watch::Receiver<bool>);
 
 impl Interrupt {
-    /// Listens from now on.
+    /// Starts listening.
     pub(crate) fn listen() -> Self {
         let (sender, receiver) = watch::channel(false);
         tokio::spawn(async move {
@@ -22,18 +22,18 @@ impl Interrupt {
             if tokio::signal::ctrl_c().await.is_ok() {
                 std::process::exit(INTERRUPTED.into());
             }
-            // Nobody can ask any more, and nobody has asked.
+            // There are no signals any more, but dropping the sender would look like one.
             std::future::pending::<()>().await;
         });
         Self(receiver)
     }
 
-    /// Waits until it is asked.
+    /// Waits until a stop is requested.
     pub(crate) async fn asked(&self) {
         let _ = self.0.clone().wait_for(|asked| *asked).await;
     }
 
-    /// What comes of the work; `None` where it is asked to stop before. Only for what may be left half-way.
+    /// The result of the work; `None` if a stop is requested first. Only for work that may be abandoned.
     pub(crate) async fn or<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         tokio::select! {
             () = self.asked() => None,
@@ -41,15 +41,15 @@ impl Interrupt {
         }
     }
 
-    /// Asks whoever sits at the terminal; anything but yes is no, and so is Ctrl-C. `Err` is why nothing is done.
+    /// Asks at the terminal. Anything but yes means no, as does Ctrl-C. The inner `Err` is the reason for no.
     ///
     /// # Errors
-    /// Where the question cannot be asked, or the answer cannot be read.
-    pub(crate) async fn confirmed(&self, question: String) -> io::Result<Result<(), Untouched>> {
+    /// If the question cannot be printed, or the answer cannot be read.
+    pub(crate) async fn confirmed(&self, question: String) -> io::Result<Result<(), NoChange>> {
         let asking = tokio::task::spawn_blocking(move || confirmed(&question));
         match self.or(asking).await {
             Some(answer) => answer.map_err(io::Error::other)?,
-            None => Ok(Err(Untouched::Interrupted)),
+            None => Ok(Err(NoChange::Interrupted)),
         }
     }
 }

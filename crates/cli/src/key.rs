@@ -1,5 +1,5 @@
 //! Keys that the commands need. They come from the environment or from the terminal, never from an argument, which other
-//! users of the machine can see and the shell remembers.
+//! users of the machine can see and the shell's history keeps.
 
 use std::io::IsTerminal as _;
 
@@ -10,51 +10,50 @@ use stripe_amplitude::stripe::signature::SigningSecret;
 
 use crate::terminal::{self, wrap};
 
-/// A key that a command needs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Key {
     /// The variable that holds it.
     pub(crate) variable: &'static str,
-    /// What it is, for whoever is asked for it.
+    /// What it is, for messages.
     pub(crate) meaning: &'static str,
 }
 
-/// What is easily taken for a key of Stripe's API, by how it begins.
+/// What is easily mistaken for a Stripe API key, by prefix.
 const MISTAKEN_FOR_A_KEY: [(&str, &str); 2] = [
-    ("pk_", "a publishable key (pk_…), which may not read anything"),
-    ("whsec_", "the signing secret of a webhook endpoint (whsec_…), which is no key of Stripe's API"),
+    ("pk_", "a publishable key (pk_…), which cannot read anything"),
+    ("whsec_", "the signing secret of a webhook endpoint (whsec_…), which is not a Stripe API key"),
 ];
 
-/// Of Stripe's API.
+/// The key of the Stripe account.
 pub(crate) const STRIPE: Key = Key {
     variable: "STRIPE_SECRET_KEY",
     meaning: "the secret key (sk_…) or a restricted key (rk_…) of the Stripe account",
 };
 
-/// Of Stripe's API, for the function: references are followed with it.
+/// The Stripe key with which the function follows references.
 pub(crate) const STRIPE_RESTRICTED: Key = Key {
     variable: "STRIPE_RESTRICTED_KEY",
-    meaning: "the restricted key (rk_…) of the Stripe account with which the function reads",
+    meaning: "the restricted key (rk_…) of the Stripe account for the function",
 };
 
-/// Of Amplitude's project, which events are sent with.
+/// The API key of the Amplitude project, for sending events.
 pub(crate) const AMPLITUDE: Key =
     Key { variable: "AMPLITUDE_API_KEY", meaning: "the API key of the Amplitude project (Settings, Projects)" };
 
-/// Of Amplitude's Export API, with the API key.
+/// The secret key of the Amplitude project, for the Export API.
 pub(crate) const AMPLITUDE_SECRET: Key =
     Key { variable: "AMPLITUDE_SECRET_KEY", meaning: "the secret key of the Amplitude project" };
 
-/// The same, of the Amplitude project for test-mode events, if they have one of their own.
+/// The same for a separate Amplitude project for test-mode events.
 pub(crate) const AMPLITUDE_TEST_SECRET: Key = Key {
     variable: "AMPLITUDE_TEST_SECRET_KEY",
-    meaning: "the secret key of the Amplitude project of test-mode events",
+    meaning: "the secret key of the Amplitude project for test-mode events",
 };
 
-/// The signing secret that a command was given as `--secret`, or in the environment.
+/// The signing secret from `--secret` or the environment.
 ///
 /// # Errors
-/// A sentence, where it is something else. It does not hold the text.
+/// A sentence, if it is something else. It does not contain the text.
 pub(crate) fn signing_secret(text: &str) -> Result<SigningSecret, String> {
     let secret = parameters::signing_secret(text);
     let secret = secret.map_err(|problem| format!("--secret (or STRIPE_SIGNING_SECRET) {problem}"))?;
@@ -70,17 +69,17 @@ impl Key {
         }
     }
 
-    /// From the environment, if it is there.
+    /// From the environment, if set.
     pub(crate) fn given(self) -> Option<SecretString> {
         let text = std::env::var(self.variable).ok()?;
         let text = text.trim();
         (!text.is_empty()).then(|| text.into())
     }
 
-    /// The same, where what is easily taken for it is refused before it goes anywhere.
+    /// The same, but rejects what is easily mistaken for the key.
     ///
     /// # Errors
-    /// A sentence that names what it is. It does not hold the text.
+    /// A sentence that says what it is. It does not contain the text.
     pub(crate) fn given_and_checked(self) -> Result<Option<SecretString>, String> {
         self.given().map(|key| self.checked(key)).transpose()
     }
@@ -99,36 +98,41 @@ impl Key {
                 Err(problem) => return Err(format!("{variable} {problem}")),
             }
         };
-        is.map_or(Ok(()), |is| Err(format!("{variable} holds {is}; it takes {meaning}")))?;
+        is.map_or(Ok(()), |is| Err(format!("{variable} holds {is}; expected {meaning}")))?;
         Ok(key)
     }
 
-    /// From the environment, or from whoever sits at the terminal.
+    /// From the environment or the terminal.
     ///
     /// # Errors
-    /// A sentence, where there is neither, or something else than a key.
+    /// A sentence, if there is none, or it is not a key.
     pub(crate) fn required(self) -> Result<SecretString, String> {
-        let Self { variable, meaning } = self;
         if let Some(key) = self.given() {
             return self.checked(key);
         }
-        let missing = || format!("{variable} is not set; it takes {meaning}");
+        let missing = || self.missing();
         if !std::io::stdin().is_terminal() {
             return Err(missing());
         }
         self.typed("")?.ok_or_else(missing).and_then(|key| self.checked(key))
     }
 
-    /// The same, where the command can do without: `None` where nobody sits at the terminal, or nothing is typed. Whoever
-    /// does is told what the key is for.
+    /// A message that the variable is not set.
+    pub(crate) fn missing(self) -> String {
+        let Self { variable, meaning } = self;
+        format!("{variable} is not set; expected {meaning}")
+    }
+
+    /// The same for an optional key: `None` without a terminal, or if nothing is typed. `purpose` is printed before the
+    /// prompt.
     ///
     /// # Errors
-    /// A sentence, where it cannot be read.
+    /// A sentence, if the terminal cannot be read.
     pub(crate) fn offered(self, purpose: &str) -> Result<Option<SecretString>, String> {
         match self.given() {
             None if std::io::stdin().is_terminal() => {
                 terminal::tell(&wrap("", 0, purpose));
-                self.typed(", or only Enter to do without")
+                self.typed(", or press Enter to skip")
             }
             given => Ok(given),
         }
@@ -149,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_taken_for_a_key_of_stripes_is_named_and_not_shown() {
+    fn mistaken_key_is_named_and_not_shown() {
         let checked = |key: Key, text: &str| key.checked(text.into()).map(drop);
         for (text, words) in [("pk_live_hidden", "a publishable key (pk_…)"), ("whsec_hidden", "the signing secret")]
         {

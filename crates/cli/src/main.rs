@@ -1,7 +1,6 @@
-//! stripe-amplitude on your machine: run the function's handler, send it events as Stripe would, and see what it makes of
-//! them.
+//! The command line of stripe-amplitude: try, set up, check and repair a Stripe-to-Amplitude webhook.
 
-// They panic where nobody reads, and pass on what steers a terminal; `terminal` does neither.
+// They panic if the output is closed, and print control characters; `terminal` does neither.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod amplitude;
@@ -9,6 +8,7 @@ mod amplitude;
 mod aws;
 mod backfill;
 mod clock;
+mod confirmation;
 mod demo;
 mod doctor;
 mod endpoint;
@@ -52,7 +52,7 @@ use self::exit::Exit;
 const NAME: &str = "stripe-amplitude-cli";
 
 #[derive(Parser)]
-#[command(name = NAME, version, about = "stripe-amplitude on your machine")]
+#[command(name = NAME, version, about = "Try, set up, check and repair a Stripe-to-Amplitude webhook")]
 #[command(after_help = "Examples:
   stripe-amplitude-cli demo
   stripe-amplitude-cli serve
@@ -61,7 +61,7 @@ const NAME: &str = "stripe-amplitude-cli";
   stripe-amplitude-cli preview events/stripe/invoice.paid.json
   stripe-amplitude-cli settings check settings.json
 
-From a clone, without installing it, `cargo cli` stands for `stripe-amplitude-cli`.")]
+In a clone, without installing it, use `cargo cli` instead of `stripe-amplitude-cli`.")]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -99,7 +99,7 @@ fn main() -> ExitCode {
         Err(error) => return exit::code(Err(error.into())),
     };
     let result = runtime.block_on(run(arguments.command));
-    // Somebody may still wait for standard input, which nobody needs any more.
+    // A thread may still be blocked on standard input.
     runtime.shutdown_background();
     exit::code(result)
 }
@@ -127,7 +127,7 @@ async fn run(command: Command) -> Result<Exit, Box<dyn Error>> {
     }
 }
 
-/// Prints the help that was asked for, or why the arguments cannot be read.
+/// Prints the requested help, or why the arguments are invalid.
 fn explain(unread: &clap::Error) -> ExitCode {
     let text = unread.render().to_string();
     if unread.use_stderr() {
@@ -142,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_arguments_are_sound() {
+    fn arguments_are_consistent() {
         Arguments::command().debug_assert();
     }
 }

@@ -1,4 +1,4 @@
-//! Where the commands take their projects from.
+//! The sources of projects: the built-in one, a file, or Parameter Store.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -39,9 +39,9 @@ const DEMO_SETTINGS: &str = r#"{
     ]
 }"#;
 
-const READ_ONLY: &str = "the projects of a file are written by hand";
+const READ_ONLY: &str = "the projects of a file are read-only";
 
-/// Which project a command is about.
+/// Selects the project of a command.
 #[derive(clap::Args)]
 pub(crate) struct Choice {
     /// The project, the last part of the webhook's path
@@ -53,10 +53,10 @@ pub(crate) struct Choice {
 }
 
 impl Choice {
-    /// Where the project is.
+    /// The source of the project.
     ///
     /// # Errors
-    /// A sentence, where that cannot be found out.
+    /// A sentence, if it is unusable.
     pub(crate) fn source(&self) -> Result<Projects, String> {
         match &self.projects {
             Some(file) => Projects::from_file(file),
@@ -64,10 +64,10 @@ impl Choice {
         }
     }
 
-    /// How the project's events are delivered, of the account whose signing secret has this label.
+    /// How the project's events are delivered, for the account whose signing secret has this label.
     ///
     /// # Errors
-    /// A sentence, where there is no such project, or it cannot be used, or has no such label.
+    /// A sentence, if the project does not exist, is unusable, or has no such label.
     pub(crate) async fn delivery(&self, label: Option<&str>) -> Result<AmplitudeConfig, String> {
         let source = self.source()?;
         let project = source.project(&self.project).await?;
@@ -82,38 +82,36 @@ impl Choice {
             return Ok(delivery);
         }
         let mut labels: Vec<_> = labels.into_iter().flatten().collect();
-        // In a rotation, two secrets have the same one.
+        // During a rotation, two secrets have the same one.
         labels.dedup();
         Err(match label {
             Some(_) if labels.is_empty() => "--source is for a project whose signing secrets have labels".to_owned(),
-            _ => format!(
-                "--source takes the label of the account's signing secret, which goes onto its events: {}",
-                labels.join(" or ")
-            ),
+            _ => {
+                format!("invalid --source; expected the label of the account's signing secret: {}", labels.join(" or "))
+            }
         })
     }
 }
 
-/// The projects of a local run. Clones are the same ones.
+/// A source of projects. Clones share it.
 #[derive(Clone, Debug)]
 pub(crate) enum Projects {
-    /// The built-in one, or those of a file.
+    /// The built-in project, or those of a file.
     Fixed(Arc<Fixed>),
-    /// Those of AWS.
     #[cfg(feature = "aws")]
     ParameterStore(Box<crate::aws::parameters::WritableStore>),
 }
 
-/// Projects that stay what they are.
+/// Projects that do not change.
 #[derive(Debug)]
 pub(crate) struct Fixed {
-    /// The file that they are in; the built-in one is in none.
+    /// Their file; `None` for the built-in project.
     file: Option<PathBuf>,
     projects: HashMap<ProjectName, Vec<Parameter>>,
 }
 
 impl Fixed {
-    /// Where they are, for messages.
+    /// Their source, for messages.
     fn place(&self) -> String {
         self.file.as_ref().map_or_else(|| "serve".to_owned(), |file| file.display().to_string())
     }
@@ -125,44 +123,44 @@ impl Fixed {
     }
 
     /// # Errors
-    /// What is wrong with a project, with the name of the parameter and what it takes.
+    /// A sentence with the parameter and what was expected.
     fn check(&self, name: &ProjectName) -> Result<(), String> {
         let parameters = self.projects.get(name).cloned().unwrap_or_default();
         let place = self.place();
         if let Some(unknown) = parameters.iter().find(|parameter| !is_known(&parameter.name)) {
             return Err(format!("{place}: [{name}] has {}", not_a_parameter(&unknown.name)));
         }
-        let told = |error: &ConfigurationError| {
+        let explain = |error: &ConfigurationError| {
             let what = match error.problem() {
-                // Elsewhere, it says how AWS keeps it.
+                // The library's message is about Parameter Store.
                 Problem::Missing => "is missing; write it below the project's name".to_owned(),
                 problem => problem.to_string(),
             };
             format!("{place}: `{}` of [{name}] {what}", error.parameter())
         };
-        let delivery = Project::from_parameters(parameters, &place).delivery.map_err(|error| told(&error))?;
+        let delivery = Project::from_parameters(parameters, &place).delivery.map_err(|error| explain(&error))?;
         if let Some(error) = delivery.stripe_key_parameters().find_map(|parameter| delivery.stripe_key(parameter).err())
         {
-            return Err(told(&error));
+            return Err(explain(&error));
         }
-        // Without any, each live event would fail.
+        // Without a key, every live event would fail.
         if delivery.settings.references == References::Follow && delivery.stripe_key_parameters().next().is_none() {
             return Err(format!(
-                "{place}: `{STRIPE_API_KEY}` of [{name}] is missing; references are followed, which takes a restricted key of Stripe, rk_live_…, and `{STRIPE_TEST_API_KEY}` for test mode, rk_test_…; the local Stripe of `serve` takes any"
+                "{place}: `{STRIPE_API_KEY}` of [{name}] is missing; following references needs a restricted Stripe key, rk_live_…, and `{STRIPE_TEST_API_KEY}` for test mode, rk_test_…; the local Stripe of `serve` accepts any"
             ));
         }
         Ok(())
     }
 }
 
-/// Whether a parameter has this name, with a label or without.
+/// Whether there is a parameter with this name, with or without a label.
 fn is_known(name: &str) -> bool {
     Project::from_parameters(vec![Parameter { name: name.to_owned(), value: "".into() }], "")
         .unknown_parameters()
         .is_empty()
 }
 
-/// What somebody wrote who meant a parameter, and which one that probably was.
+/// Names an unknown parameter, and suggests the nearest known one.
 fn not_a_parameter(name: &str) -> String {
     let (written, label) = name.split_once('/').map_or((name, None), |(written, label)| (written, Some(label)));
     let written = written.to_lowercase().replace('_', "-");
@@ -171,18 +169,18 @@ fn not_a_parameter(name: &str) -> String {
     match nearest {
         Some(known) => {
             let label = label.map(|label| format!("/{label}")).unwrap_or_default();
-            format!("`{name}`, which is no parameter; did you mean `{known}{label}`?")
+            format!("`{name}`, which is not a parameter; did you mean `{known}{label}`?")
         }
         None => format!(
-            "`{name}`, which is no parameter; the parameters are {}, and all else stands in `settings`",
+            "`{name}`, which is not a parameter; the parameters are {}, and everything else is in `settings`",
             Project::PARAMETERS.join(", ")
         ),
     }
 }
 
 impl Projects {
-    /// The project `demo`, whose events go to an Amplitude that takes any key, and whose references are read from a
-    /// Stripe that does, too. What an app wrote for its user comes before an address, on whichever object it is.
+    /// The project `demo`, for a local Amplitude and a local Stripe that accept any key. IDs that an app wrote on any object
+    /// have precedence over e-mail addresses.
     pub(crate) fn built_in() -> Self {
         let parameter = |name: &str, value: &str| Parameter { name: name.to_owned(), value: value.into() };
         let parameters = vec![
@@ -190,15 +188,14 @@ impl Projects {
             parameter("amplitude-api-key", "demo"),
             parameter("stripe-api-key", "rk_live_demo"),
             parameter("stripe-test-api-key", "rk_test_demo"),
-            // Samples and the made-up shop tell of the past, and the Amplitude here has no window of seven days to be
-            // over.
+            // Samples and generated events are old, and the local Amplitude drops repeats of any age.
             parameter("settings", DEMO_SETTINGS),
         ];
         let projects: HashMap<_, _> = DEMO.parse().into_iter().map(|name| (name, parameters.clone())).collect();
         Self::Fixed(Arc::new(Fixed { file: None, projects }))
     }
 
-    /// The projects of a TOML file: a table for each, with the names of the parameters. `settings` may be a table.
+    /// Reads a TOML file with a table for each project, keyed by parameter name. `settings` may be a table.
     ///
     /// # Errors
     /// A sentence that says what is wrong, and where.
@@ -208,10 +205,10 @@ impl Projects {
         Ok(Self::Fixed(Arc::new(Fixed { file: Some(path.to_owned()), projects })))
     }
 
-    /// Finds what is wrong with any of the projects, where they are known.
+    /// Checks all projects, if they are known.
     ///
     /// # Errors
-    /// A sentence with the project, the parameter and what it takes.
+    /// A sentence with the project, the parameter and what was expected.
     pub(crate) fn check(&self) -> Result<(), String> {
         match self {
             Self::Fixed(fixed) => {
@@ -224,7 +221,7 @@ impl Projects {
         }
     }
 
-    /// Whether a project is known that follows references.
+    /// Whether a known project follows references.
     pub(crate) fn any_follows(&self) -> bool {
         match self {
             Self::Fixed(fixed) => fixed.projects.values().any(|parameters| {
@@ -236,7 +233,7 @@ impl Projects {
         }
     }
 
-    /// Those of Parameter Store, which PARAMETER_PREFIX, EXTRA_CA_FILE and AWS's own variables say how to reach.
+    /// Parameter Store, configured by PARAMETER_PREFIX, EXTRA_CA_FILE and AWS's own variables.
     ///
     /// # Errors
     /// A sentence that names the variable.
@@ -253,30 +250,30 @@ impl Projects {
         Ok(Self::ParameterStore(Box::new(store)))
     }
 
-    /// Most do not need the AWS SDK, which takes longer to compile than all the rest.
+    /// Most users do not need the AWS SDK, which takes longer to compile than everything else.
     #[cfg(not(feature = "aws"))]
     pub(crate) fn parameter_store() -> Result<Self, String> {
-        Err("this build has no Parameter Store; use `cargo cli-aws` in the place of `cargo cli`, or a file of projects: --projects FILE".to_owned())
+        Err("this build does not include Parameter Store; use `cargo cli-aws` instead of `cargo cli`, or a file of projects: --projects FILE".to_owned())
     }
 
-    /// A project as its parameters describe it now.
+    /// Loads a project.
     ///
     /// # Errors
-    /// A sentence, where there is none, or they cannot be read.
+    /// A sentence, if it does not exist or cannot be read.
     pub(crate) async fn project(&self, name: &ProjectName) -> Result<Project, String> {
         let folder = self.folder(name);
-        let parameters = self.load(name).await.map_err(|error| format!("{folder} cannot be read: {error}"))?;
+        let parameters = self.load(name).await.map_err(|error| format!("cannot read {folder}: {error}"))?;
         if parameters.is_empty() {
             return Err(match self {
                 Self::Fixed(_) => format!("there is no project {name}: {}", self.absence(name)),
                 #[cfg(feature = "aws")]
-                Self::ParameterStore(_) => format!("there is no project {name}: nothing is under {folder}/"),
+                Self::ParameterStore(_) => format!("there is no project {name}: {folder}/ is empty"),
             });
         }
         Ok(Project::from_parameters(parameters, &folder))
     }
 
-    /// The same with more patience than the function has.
+    /// The same with longer timeouts than the function's.
     pub(crate) fn with_cli_timeouts(self) -> Self {
         match self {
             Self::Fixed(projects) => Self::Fixed(projects),
@@ -285,10 +282,10 @@ impl Projects {
         }
     }
 
-    /// Writes a secret parameter of a project, whether it is there or not.
+    /// Creates or overwrites a secret parameter of a project.
     ///
     /// # Errors
-    /// A sentence, where it is not written, or nobody knows.
+    /// A sentence, if it was not written, or that is unknown.
     #[cfg_attr(not(feature = "aws"), allow(unused_variables))]
     pub(crate) async fn put(&self, project: &ProjectName, name: &str, value: &SecretString) -> Result<(), String> {
         match self {
@@ -297,15 +294,15 @@ impl Projects {
             Self::ParameterStore(store) => {
                 let folder = store.store().folder(project);
                 let result = store.put(project, name, value).await;
-                result.map_err(|error| format!("{folder}/{name} cannot be written: {error}"))
+                result.map_err(|error| format!("cannot write {folder}/{name}: {error}"))
             }
         }
     }
 
-    /// The same for a parameter that is no secret.
+    /// The same for a parameter that is not secret.
     ///
     /// # Errors
-    /// As for [`Self::put`].
+    /// Like [`Self::put`].
     #[cfg_attr(not(feature = "aws"), allow(unused_variables))]
     pub(crate) async fn put_text(&self, project: &ProjectName, name: &str, value: &str) -> Result<(), String> {
         match self {
@@ -314,15 +311,15 @@ impl Projects {
             Self::ParameterStore(store) => {
                 let folder = store.store().folder(project);
                 let result = store.put_text(project, name, value).await;
-                result.map_err(|error| format!("{folder}/{name} cannot be written: {error}"))
+                result.map_err(|error| format!("cannot write {folder}/{name}: {error}"))
             }
         }
     }
 
-    /// Deletes a parameter of a project. One that is not there is deleted.
+    /// Deletes a parameter of a project. Succeeds if it does not exist.
     ///
     /// # Errors
-    /// A sentence, where it is not deleted, or nobody knows.
+    /// A sentence, if it was not deleted, or that is unknown.
     #[cfg_attr(not(feature = "aws"), allow(unused_variables))]
     pub(crate) async fn delete(&self, project: &ProjectName, name: &str) -> Result<(), String> {
         match self {
@@ -331,12 +328,12 @@ impl Projects {
             Self::ParameterStore(store) => {
                 let folder = store.store().folder(project);
                 let result = store.delete(project, name).await;
-                result.map_err(|error| format!("{folder}/{name} cannot be deleted: {error}"))
+                result.map_err(|error| format!("cannot delete {folder}/{name}: {error}"))
             }
         }
     }
 
-    /// The names, where they are known.
+    /// The names, if they are known.
     pub(crate) fn names(&self) -> Vec<&str> {
         match self {
             Self::Fixed(fixed) => fixed.names(),
@@ -370,7 +367,7 @@ fn parse(text: &str) -> Result<HashMap<ProjectName, Vec<Parameter>>, String> {
         projects.insert(name, parameters?);
     }
     if projects.is_empty() {
-        return Err("it names no project; write [demo], and the parameters below it".to_owned());
+        return Err("it has no project; write [demo], and the parameters below it".to_owned());
     }
     Ok(projects)
 }
@@ -416,7 +413,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_file_has_a_table_for_each_project_with_the_names_of_the_parameters() {
+    async fn file_has_a_table_for_each_project() {
         let projects = parse(
             r#"
             [shop]
@@ -439,7 +436,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_says_where() {
+    fn errors_say_where() {
         for (text, words) in [
             ("[shop]\nstripe-signing-secret = whsec_hidden", "line 2, column 25: "),
             ("[shop]\namplitude-api-key = \"ключ\" \"hidden", "line 2, column 28: "),
@@ -448,8 +445,8 @@ mod tests {
             ("stripe-signing-secret = \"whsec_a\"", "write [stripe-signing-secret]"),
             ("[\"a b\"]", "[a b]: a project's name"),
             ("[shop]\namplitude-api-key = 7", "`amplitude-api-key` of [shop]"),
-            ("[shop]\nreferences = true", "[shop] has `references`, which is no parameter; the parameters are"),
-            ("", "names no project"),
+            ("[shop]\nreferences = true", "[shop] has `references`, which is not a parameter; the parameters are"),
+            ("", "has no project"),
         ] {
             let error = parse(text).unwrap_err();
             assert!(error.contains(words) && !error.contains("hidden"), "{error}");
@@ -457,21 +454,21 @@ mod tests {
     }
 
     #[test]
-    fn each_project_is_checked_and_what_is_wrong_is_told_with_what_it_takes() {
+    fn projects_are_checked() {
         for (more, words) in [
             ("amplitude-api-key = \"key\"", None),
             ("", Some("f.toml: `amplitude-api-key` of [shop] is missing; write it below")),
             ("amplitude-api-key = \"key\"\nstripe_api_key = \"x\"", Some("did you mean `stripe-api-key`?")),
             ("stripe-signing-secrets = \"x\"", Some("did you mean `stripe-signing-secret`?")),
             ("\"stripe_signing_secret/eu\" = \"x\"", Some("did you mean `stripe-signing-secret/eu`?")),
-            ("references = \"follow\"", Some("all else stands in `settings`")),
+            ("references = \"follow\"", Some("everything else is in `settings`")),
             (
                 "amplitude-api-key = \"key\"\nstripe-api-key = \"pk_live_x\"",
                 Some("`stripe-api-key` of [shop] holds a publishable key"),
             ),
             (
                 "amplitude-api-key = \"key\"\nsettings = { references = \"follow\" }",
-                Some("`stripe-api-key` of [shop] is missing; references are followed"),
+                Some("`stripe-api-key` of [shop] is missing; following references"),
             ),
             ("settings = { references = true }", Some("`settings` of [shop] cannot be used: `references`")),
         ] {
@@ -487,7 +484,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_project_that_a_file_does_not_have_is_told_with_those_that_it_has() {
+    async fn missing_project_is_reported_with_the_existing_ones() {
         let projects = parse("[shop]\n[other]").unwrap();
         let projects = Projects::Fixed(Arc::new(Fixed { file: Some("f.toml".into()), projects }));
         let error = projects.project(&"shp".parse().unwrap()).await.unwrap_err();

@@ -1,5 +1,5 @@
-//! The proof that a URL leads to the function, and that the function has the secret: a signed event of a type that no
-//! project wants, which is answered `ignored` and lands nowhere.
+//! Checks that a URL leads to the function and that the function has the secret, with a signed test event of an unused type,
+//! which is ignored.
 
 use std::time::Duration;
 
@@ -14,15 +14,15 @@ use tokio::time::timeout;
 use crate::clock;
 use crate::endpoint::Endpoint;
 
-/// Stripe's own deliveries are answered within 4.5 s.
+/// The function answers within 4.5 s.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// What came of one delivery.
+/// The result of one delivery.
 pub(crate) struct Attempt {
     pub(crate) verdict: Verdict,
-    /// The clock of whoever answered, in Unix seconds.
+    /// The server's clock, in Unix seconds.
     pub(crate) date: Option<i64>,
-    /// Whether the function says that the project is not in `WARM_PROJECTS`.
+    /// Whether the function reports that the project is not in `WARM_PROJECTS`.
     pub(crate) is_not_warm: bool,
 }
 
@@ -32,7 +32,7 @@ impl Attempt {
     }
 }
 
-/// Delivers an event of this type, which is on no list, and in no family that a project can name by mistake.
+/// Delivers an event of this type, which must be on no list, and not in a family that a project could select by mistake.
 pub(crate) async fn attempt(endpoint: &Endpoint, event_type: &str) -> Attempt {
     let answer = timeout(LIMIT, async {
         let answer = endpoint.deliver(event(event_type)).await?;
@@ -45,7 +45,7 @@ pub(crate) async fn attempt(endpoint: &Endpoint, event_type: &str) -> Attempt {
             Attempt { verdict: judge(status, &body), date, is_not_warm: says_not_warm(&body) }
         }
         Ok(Err(error)) => Attempt::without_answer(Verdict::Failed(endpoint.unreachable(&error))),
-        Err(_) => Attempt::without_answer(Verdict::NotYet(format!("no answer within {} s", LIMIT.as_secs()))),
+        Err(_) => Attempt::without_answer(Verdict::NotYet(format!("timed out after {} s", LIMIT.as_secs()))),
     }
 }
 
@@ -64,16 +64,16 @@ fn event(event_type: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-/// What an answer means.
+/// The meaning of a response.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Proven,
-    /// It may pass.
+    /// Retrying may help.
     NotYet(String),
     Failed(String),
 }
 
-/// The function's own answers. Without the code, an answer is an older version's.
+/// The function's response. Older versions send no code.
 #[derive(Deserialize)]
 struct Answer {
     outcome: Outcome,
@@ -81,7 +81,7 @@ struct Answer {
     code: String,
     #[serde(default)]
     reason: String,
-    /// The function says it only where it is `false`.
+    /// Sent only if `false`.
     #[serde(default)]
     in_warm_projects: Option<bool>,
 }
@@ -92,32 +92,32 @@ fn says_not_warm(body: &[u8]) -> bool {
 
 fn judge(status: u16, body: &[u8]) -> Verdict {
     let Ok(Answer { outcome, code, reason, .. }) = serde_json::from_slice(body) else {
-        // Somebody else's text may hold anything.
+        // The text is not shown, because another server's may contain anything.
         return match status {
-            429 | 500.. => Verdict::NotYet(format!("{status}, from a gateway or another server, and not from the function")),
+            429 | 500.. => Verdict::NotYet(format!("{status} from a gateway or another server, not from the function")),
             403 => Verdict::Failed(
-                "403, from a gateway or another server, and not from the function: anybody has to be allowed to call it; or --url leads elsewhere".to_owned(),
+                "403 from a gateway or another server, not from the function: allow public access to it, or correct --url".to_owned(),
             ),
             status => Verdict::Failed(format!(
-                "{status}, from another server or a gateway, and not from the function: --url leads elsewhere"
+                "{status} from a gateway or another server, not from the function: correct --url"
             )),
         };
     };
-    let said = match code.as_str() {
+    let message = match code.as_str() {
         "" => format!("{status}, {reason}"),
         code => format!("{status}, {code}: {reason}"),
     };
     match (status, outcome) {
         (200, Outcome::Ignored) if code == Code::TypeNotSelected.as_str() => Verdict::Proven,
-        // Where there is a queue, what the function cannot use of the parameters is 202.
-        (202 | 404 | 500.., _) => Verdict::NotYet(said),
-        // A process that does not know a new secret yet refuses like this.
-        (400, _) if code == Code::SignatureMismatch.as_str() => Verdict::NotYet(said),
+        // With a queue, unusable parameters are answered 202.
+        (202 | 404 | 500.., _) => Verdict::NotYet(message),
+        // From a process that has not loaded a new secret yet.
+        (400, _) if code == Code::SignatureMismatch.as_str() => Verdict::NotYet(message),
         (200, _) => Verdict::Failed(
-            "the function did not ignore an event that no project can want, so it is another version; update it"
+            "the function did not ignore an event of an unused type, so it is an incompatible version; update it"
                 .to_owned(),
         ),
-        _ => Verdict::Failed(said),
+        _ => Verdict::Failed(message),
     }
 }
 
@@ -130,14 +130,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_event_is_one_of_stripes_that_no_project_wants() {
+    fn test_event_is_valid_and_unused() {
         let body = VerifiedBody::trusted(event("stripe_amplitude.test").into());
         let event = Event::parse(&body).unwrap();
         assert!(!EventTypes::default().contains(&event.event_type));
     }
 
     #[test]
-    fn only_the_function_itself_says_that_a_project_is_not_warm() {
+    fn not_warm_is_reported_by_the_function_only() {
         for (body, is_not_warm) in [
             (json!({"outcome": "ignored", "in_warm_projects": false}), true),
             (json!({"outcome": "ignored", "in_warm_projects": true}), false),
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_may_pass_is_tried_again() {
+    fn only_temporary_failures_are_retried() {
         let ours = |outcome: &str, code: &str| json!({"outcome": outcome, "code": code, "reason": "x"}).to_string();
         for (status, body, expected) in [
             (200, ours("ignored", "type_not_selected"), "Proven"),

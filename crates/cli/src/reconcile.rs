@@ -1,4 +1,4 @@
-//! `reconcile`: what Stripe has of a day beside what Amplitude has of it.
+//! `reconcile`: compares a day in Stripe with the same day in Amplitude.
 
 mod amount;
 mod comparison;
@@ -14,13 +14,13 @@ use reqwest::Client as Http;
 use stripe_amplitude::amplitude::batch::{BatchDelivery, BatchLimits};
 use stripe_amplitude::amplitude::{AmplitudeKey, Destination};
 
-use self::comparison::{Asked, Comparison};
-use self::day::{AmplitudesDay, Expected, StripesDay};
+use self::comparison::{Comparison, Scope};
+use self::day::{AmplitudeDay, Expected, StripeDay};
 use self::report::{Repair, Report};
 use crate::amplitude::export::Export;
 use crate::amplitude::import::{self, Import, ImportError, Wanted};
 use crate::clock::DAY;
-use crate::exit::{Action, Exit, Untouched, Usage};
+use crate::exit::{Action, Exit, NoChange, Usage};
 use crate::history::{HistoryOutcome, Translated, Translator};
 use crate::interrupt::Interrupt;
 use crate::key::{self, Key};
@@ -32,17 +32,17 @@ use crate::{clock, http, projects, stripe};
 
 /// Compare a day in Stripe with the same day in Amplitude, event by event
 ///
-/// What Stripe lists of the day (in UTC) is translated with today's settings, so that only what would be forwarded is
-/// expected; what Amplitude has comes from its Export API, and is matched by insert ID. Sums are of the revenue of an event,
-/// or else of its main amount. Nothing is changed, but by --repair, which sends what is missing.
+/// Stripe's events of the day (in UTC) are translated with today's settings, so only events that would be forwarded are
+/// expected. Amplitude's events come from its Export API and are matched by insert ID. Sums use an event's revenue, or its
+/// main amount if it has none. Only --repair changes anything: it sends missing events.
 ///
-/// STRIPE_SECRET_KEY has the key of the Stripe account; a restricted one needs the permission `Events`: Read.
-/// AMPLITUDE_SECRET_KEY has the secret key of the Amplitude project, and AMPLITUDE_TEST_SECRET_KEY that of the project of
-/// test-mode events, if they have their own.
+/// STRIPE_SECRET_KEY is a key of the Stripe account. A restricted key needs the permission `Events`: Read.
+/// AMPLITUDE_SECRET_KEY is the secret key of the Amplitude project, and AMPLITUDE_TEST_SECRET_KEY that of a separate project
+/// for test-mode events.
 ///
-/// The exit code is 1 if events are missing, counted more than once, unknown to Stripe, or have other figures than in Stripe.
-/// It is 0 with what settings of another time explain, and with what Amplitude's export may not have yet; both are listed.
-/// With --repair, it is 0 if all that was missing has arrived, and nothing else is wrong.
+/// The exit code is 1 if events are missing, counted more than once, unknown to Stripe, or have other amounts than in Stripe.
+/// Differences that earlier settings explain, and events too recent for Amplitude's export, are listed but do not count.
+/// With --repair, the exit code is 0 if all missing events were sent and nothing else is wrong.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   cargo cli-aws reconcile --project shop --day 2026-11-20
@@ -51,34 +51,34 @@ use crate::{clock, http, projects, stripe};
 pub(crate) struct Arguments {
     #[command(flatten)]
     choice: projects::Choice,
-    /// Which day, in UTC; Stripe's list goes back 30 days
+    /// The day, in UTC, within the last 30 days
     #[arg(long, value_name = "2026-11-20", value_parser = clock::parse_day)]
     day: i64,
-    /// The events of an account that is connected to the key's platform
+    /// The events of an account connected to the key's platform
     #[arg(long, value_name = "acct_…", value_parser = stripe::account)]
     account: Option<String>,
-    /// The label of the account's signing secret, where the project has several: its events have it as `stripe_source`
+    /// The label of the account's signing secret, if the project has several; events carry it as `stripe_source`
     #[arg(long, value_name = "LABEL")]
     source: Option<String>,
-    /// Send what is missing, after asking
+    /// Send missing events, after asking
     #[arg(long)]
     repair: bool,
     /// Do not ask
     #[arg(long, requires = "repair")]
     yes: bool,
-    /// Print one JSON object, with all differences
+    /// Print all differences as one JSON object
     #[arg(long)]
     json: bool,
-    /// Requests to Stripe in a second, at the most
+    /// Maximum requests to Stripe per second
     #[arg(long, value_name = "NUMBER", default_value_t = api::RATE, value_parser = clap::value_parser!(u32).range(1..=100))]
     rate: u32,
 }
 
-/// Succeeds only if nothing is wrong, or is any more.
+/// Succeeds only if nothing is wrong, if need be after the repair.
 pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
     let now = clock::now().cast_signed();
     if arguments.json && arguments.repair && !arguments.yes {
-        let text = "the output of --json is one object, and has no limits for a question: say --yes to --repair";
+        let text = "cannot prompt with --json; pass --yes";
         return Err(Usage(text.to_owned()).into());
     }
     let created = span(arguments.day, now)?;
@@ -97,7 +97,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
     };
     let Some(comparison) = reconciliation.compare(now).await? else {
         reconciliation.progress.finish_and_clear();
-        return Ok(Untouched::Interrupted.end(Action::Sent)?);
+        return Ok(NoChange::Interrupted.end(Action::Sent)?);
     };
     reconciliation.progress.finish_and_clear();
 
@@ -116,26 +116,24 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
     let mut repair = Repair::default();
     let question = || {
         let events = count(repairable.len(), "event");
-        format!(
-            "Send {events} to {amplitude}? What is in Amplitude cannot be taken back; what it has already, it drops."
-        )
+        format!("Send {events} to {amplitude}? This cannot be undone; Amplitude drops repeats.")
     };
-    let untouched = match () {
+    let no_repair = match () {
         () if !arguments.repair => Some(None),
-        () if repairable.is_empty() => Some(Some(Untouched::NothingToSend)),
+        () if repairable.is_empty() => Some(Some(NoChange::NothingToSend)),
         () if arguments.yes => None,
         () => {
             terminal::print("\n")?;
             reconciliation.interrupt.confirmed(question()).await?.err().map(Some)
         }
     };
-    if let Some(Some(why)) = untouched
+    if let Some(Some(why)) = no_repair
         && !arguments.json
     {
-        // What was found decides the exit code.
+        // The comparison decides the exit code.
         why.end(Action::Sent)?;
     }
-    let is_repaired = untouched.is_none();
+    let is_repaired = no_repair.is_none();
     if is_repaired {
         repair = reconciliation.repair(&repairable).await;
         report.repaired = Some(&repair);
@@ -144,7 +142,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
         }
     }
     let all_sent = repair.results.values().all(Option::is_none) && repair.results.len() == repairable.len();
-    let is_right = if is_repaired { all_sent && comparison.is_right_when_repaired() } else { comparison.is_right() };
+    let is_right = if is_repaired { all_sent && comparison.is_right_after_repair() } else { comparison.is_right() };
     report.is_right = is_right;
     if arguments.json {
         terminal::print(&format!("{}\n", serde_json::to_string_pretty(&report)?))?;
@@ -152,22 +150,22 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
     Ok(Exit::of(is_right))
 }
 
-/// The time of a day, as far as it is over.
+/// The time range of a day, up to now.
 fn span(day: i64, now: i64) -> Result<Range<i64>, String> {
     if day > now {
-        return Err(format!("--day is in the future: it is {} in UTC", clock::show(now)));
+        return Err(format!("--day is in the future: the time is {} (UTC)", clock::show(now)));
     }
     if day < now - REACH {
         let oldest = (now - REACH + DAY - 1).div_euclid(DAY) * DAY;
         return Err(format!(
-            "Stripe's list goes back 30 days; the oldest day that can be compared as a whole is {}",
+            "Stripe lists events of the last 30 days only; the oldest complete day is {}",
             clock::in_utc(oldest, "%Y-%m-%d")
         ));
     }
     Ok(day..(day + DAY).min(now))
 }
 
-/// What it takes to look at both sides.
+/// Access to both sides.
 struct Reconciliation {
     http: Http,
     api: Api,
@@ -178,17 +176,17 @@ struct Reconciliation {
 }
 
 impl Reconciliation {
-    /// Stripe first: what happens while we look is then in Amplitude at the most too much, and of another day. `None`
-    /// where it is asked to stop before the end.
+    /// Reads Stripe first: events that arrive meanwhile can then only be additional in Amplitude, and on another day. `None`
+    /// if interrupted.
     async fn compare(&self, now: i64) -> Result<Option<Comparison>, String> {
         let reached = |reached| {
             let reads = match self.translator.reads() {
                 0 => String::new(),
                 reads => format!(", {} read", count(usize::try_from(reads).unwrap_or(usize::MAX), "object")),
             };
-            self.progress.set_message(format!("Stripe's events, until {}{reads}", clock::show(reached)));
+            self.progress.set_message(format!("Stripe's events up to {}{reads}", clock::show(reached)));
         };
-        let stripe = StripesDay::read(&self.api, self.filter.clone(), &self.translator, reached);
+        let stripe = StripeDay::read(&self.api, self.filter.clone(), &self.translator, reached);
         let Some(stripe) = self.interrupt.or(stripe).await else { return Ok(None) };
         let stripe = stripe?;
         for note in self.translator.take_notes() {
@@ -198,7 +196,7 @@ impl Reconciliation {
         let livemode = !self.api.is_test();
         let delivery = &self.translator.delivery;
         let mut keys: BTreeSet<AmplitudeKey> = stripe.expected.values().map(|event| event.key).collect();
-        // Where nothing is expected, there can be too much.
+        // Even if nothing is expected, Amplitude may have events.
         keys.insert(delivery.destination(Some(livemode)).key);
         let mut amplitude = HashMap::new();
         for destination in delivery.destinations().filter(|destination| keys.contains(&destination.key)) {
@@ -206,13 +204,13 @@ impl Reconciliation {
             let Some(day) = self.interrupt.or(day).await else { return Ok(None) };
             amplitude.insert(destination.key, day?);
         }
-        let asked = Asked {
+        let scope = Scope {
             types: &delivery.settings.events,
             livemode,
             account: self.api.account(),
             source: self.translator.source.as_deref(),
         };
-        Ok(Some(Comparison::of(&stripe, &amplitude, &asked, now)))
+        Ok(Some(Comparison::of(&stripe, &amplitude, &scope, now)))
     }
 
     async fn read_export(
@@ -220,22 +218,21 @@ impl Reconciliation {
         destination: &Destination,
         expected: &BTreeMap<String, Expected>,
         now: i64,
-    ) -> Result<AmplitudesDay, String> {
+    ) -> Result<AmplitudeDay, String> {
         let secret_key = self.progress.suspend(|| Key::amplitude_secret(destination.key).required())?;
         let export = Export::new(self.http.clone(), destination, secret_key)?;
-        // An event is uploaded after it has happened, and may be after days.
+        // An event is uploaded after it was created, maybe days later.
         let uploaded = self.filter.created.start..now;
-        let reached =
-            |reached| self.progress.set_message(format!("Amplitude's export, until {}", clock::show(reached)));
+        let reached = |reached| self.progress.set_message(format!("Amplitude's export up to {}", clock::show(reached)));
         day::read_export(&export, uploaded, self.filter.created.clone(), expected, reached).await
     }
 
-    /// Sends these events: their Stripe IDs, with their insert IDs.
+    /// Sends events, given by their Stripe IDs with their insert IDs.
     async fn repair(&self, wanted: &BTreeMap<&str, &str>) -> Repair {
         let mut repair = Repair::default();
         let why = match self.send_all(wanted, &mut repair).await {
-            Ok(()) => "Stripe does not list it any more".to_owned(),
-            Err(ImportError::Interrupted) => "stopped; the same command goes on".to_owned(),
+            Ok(()) => "Stripe no longer lists it".to_owned(),
+            Err(ImportError::Interrupted) => "stopped; run the same command again".to_owned(),
             Err(ImportError::Fatal(why) | ImportError::Refused(why)) => why,
         };
         for insert_id in wanted.values() {
@@ -244,7 +241,7 @@ impl Reconciliation {
         repair
     }
 
-    /// Reads Stripe's list once more, so that a day of any size fits into memory.
+    /// Reads Stripe's list again, to bound memory for a day of any size.
     async fn send_all(&self, wanted: &BTreeMap<&str, &str>, repair: &mut Repair) -> Result<(), ImportError> {
         let mut import = Import::new(self.http.clone(), self.interrupt.clone()).map_err(ImportError::Refused)?;
         let mut spans = OldestFirst::new(&self.api, self.filter.clone(), None);
@@ -253,7 +250,7 @@ impl Reconciliation {
             let Some((events, _)) = span.map_err(|error| ImportError::Fatal(error.to_string()))? else { return Ok(()) };
             let mut by_key: HashMap<AmplitudeKey, Vec<Translated>> = HashMap::new();
             for event in events.iter().filter(|event| wanted.contains_key(event.place.id.as_str())) {
-                // It was translated before, by the same settings.
+                // Translated before with the same settings.
                 let outcome = self.translator.translate(&event.body).await.map_err(ImportError::Fatal)?;
                 if let HistoryOutcome::Sent(event) = outcome {
                     by_key.entry(event.key).or_default().push(*event);
@@ -276,7 +273,7 @@ impl Reconciliation {
     }
 }
 
-/// Events in as many requests as it takes.
+/// Splits events into requests.
 fn requests(events: &[Translated]) -> Vec<Vec<&Translated>> {
     let mut requests = vec![Vec::new()];
     let mut limits = BatchLimits::default();
@@ -299,13 +296,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_day_is_one_that_stripe_still_lists() {
+    fn day_must_be_listed_by_stripe() {
         let (now, today) = (1_795_608_000, 1_795_564_800);
         assert_eq!(span(today - DAY, now).unwrap(), today - DAY..today);
         assert_eq!(span(today, now).unwrap(), today..now);
-        assert!(span(today + DAY, now).unwrap_err().contains("in the future: it is 2026-11-25 12:00:00"));
+        assert!(span(today + DAY, now).unwrap_err().contains("in the future: the time is 2026-11-25 12:00:00"));
         assert!(span(today - 29 * DAY, now).is_ok());
         let error = span(today - 30 * DAY, now).unwrap_err();
-        assert!(error.contains("the oldest day that can be compared as a whole is 2026-10-27"), "{error}");
+        assert!(error.contains("the oldest complete day is 2026-10-27"), "{error}");
     }
 }

@@ -1,4 +1,4 @@
-//! `redrive`: looks at the dead letters of the redelivery queue, and sends them again.
+//! `redrive`: lists the dead letters of the redelivery queue, and sends them again.
 
 #[cfg(feature = "aws")]
 mod dead_letters;
@@ -18,14 +18,14 @@ use stripe_amplitude::projects::name::ProjectName;
 
 use crate::exit::Exit;
 
-/// Look at the dead letters of the redelivery queue, and send them again
+/// List the dead letters of the redelivery queue, and send them again
 ///
-/// Without --send, it only looks: how many there are, by code, reason, age, project and type. The codes are those of the
-/// function's answers and log lines. The credentials and the Region are taken from AWS's own variables.
+/// Without --send, it only counts them by code, reason, age, project and type. The codes are those of the function's
+/// responses and log lines. AWS credentials and the Region come from AWS's own variables.
 ///
-/// Amplitude drops repeats within seven days only. Older letters, and those with the code `needs_lookup`, are looked up in
-/// Amplitude before they are sent, by its Export API: that takes AMPLITUDE_SECRET_KEY. A letter that Amplitude has is
-/// deleted.
+/// Amplitude drops repeats within seven days only. Older dead letters, and those with the code `needs_lookup`, are looked up
+/// with Amplitude's Export API before they are sent, which needs AMPLITUDE_SECRET_KEY. If Amplitude has the event, the dead
+/// letter is deleted.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   eval \"$(aws configure export-credentials --format env)\"; export AWS_REGION=eu-central-1
@@ -38,25 +38,25 @@ pub(crate) struct Arguments {
     /// The URL of the dead-letter queue
     #[arg(long, value_name = "URL")]
     dead_letters: String,
-    /// Send them again, after asking
+    /// Send dead letters again, after asking
     #[arg(long, requires = "to")]
     send: bool,
-    /// The URL of the redelivery queue, into which they go
+    /// The URL of the redelivery queue, which receives them
     #[arg(long, value_name = "URL")]
     to: Option<String>,
-    /// Only those with this code; `unknown` for those that have none
+    /// Only those with this code; `unknown` for those without one
     #[arg(long, value_name = "CODE")]
     code: Option<String>,
-    /// Only those whose reason holds this text
+    /// Only those whose reason contains this text
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
     /// Only those of this project
     #[arg(long, value_name = "NAME")]
     project: Option<ProjectName>,
-    /// A TOML file of projects, as for `serve`, instead of Parameter Store, for what is looked up
+    /// A TOML file of projects, as for `serve`, instead of Parameter Store, for lookups
     #[arg(long, value_name = "FILE")]
     projects: Option<PathBuf>,
-    /// Send old letters without looking whether Amplitude has them
+    /// Send old dead letters without looking them up in Amplitude
     #[arg(long)]
     assume_missing: bool,
     /// Do not ask
@@ -65,13 +65,13 @@ pub(crate) struct Arguments {
 }
 
 #[cfg(feature = "aws")]
-const STRANGE: &str = "They have no project, so they are none of the function's messages.";
+const WITHOUT_PROJECT: &str = "They name no project, so they are not the function's messages.";
 
-/// Most do not need the AWS SDK, which takes longer to compile than all the rest.
+/// Most users do not need the AWS SDK, which takes longer to compile than everything else.
 #[cfg(not(feature = "aws"))]
 pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
     let Arguments { dead_letters, .. } = arguments;
-    Err(format!("this build cannot reach AWS; use: cargo cli-aws redrive --dead-letters {dead_letters}").into())
+    Err(format!("this build does not include AWS; use: cargo cli-aws redrive --dead-letters {dead_letters}").into())
 }
 
 #[cfg(feature = "aws")]
@@ -85,8 +85,9 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
 
     use self::lookup::{HistoryOutcome, InDoubt, Lookup};
     use self::survey::{Kind, Survey};
-    use crate::exit::{Action, Untouched};
-    use crate::terminal::{confirmed, say};
+    use crate::confirmation::confirmed;
+    use crate::exit::{Action, NoChange};
+    use crate::terminal::say;
 
     queues::check_arguments(&arguments.dead_letters, arguments.to.as_deref())?;
     let environment = Environment::read(|name: &str| std::env::var_os(name))?;
@@ -123,10 +124,10 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
         say!("{note}")?;
     }
     if total == 0 {
-        return Ok(Untouched::NothingToSend.end(Action::Sent)?);
+        return Ok(NoChange::NothingToSend.end(Action::Sent)?);
     }
     let Some(queue) = queue else {
-        return Ok(Untouched::OnlyLooked("--send sends them again, after asking.").end(Action::Sent)?);
+        return Ok(NoChange::DryRun("Pass --send to send them again; it asks first.").end(Action::Sent)?);
     };
     let lookup = match arguments.assume_missing {
         true => Lookup::AssumeMissing,
@@ -144,7 +145,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
             return Ok(false);
         }
         let Some(mut message) = letter.message.clone() else {
-            *left.entry(STRANGE.to_owned()).or_default() += 1;
+            *left.entry(WITHOUT_PROJECT.to_owned()).or_default() += 1;
             return Ok(false);
         };
         match lookup.outcome(letter, now) {
@@ -167,11 +168,11 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
     })
     .await?;
     if deleted > 0 {
-        say!("{deleted} are deleted: Amplitude has them.")?;
+        say!("{deleted} deleted, because Amplitude has them.")?;
     }
     for (why, letters) in left {
-        say!("{letters} stay where they are. {why}")?;
+        say!("{letters} left in the dead-letter queue. {why}")?;
     }
-    say!("{sent} of {total} are in the queue again.")?;
+    say!("{sent} of {total} sent to the queue again.")?;
     Ok(Exit::of(sent + deleted == total))
 }

@@ -1,7 +1,8 @@
-//! `settings`: what a project's settings mean.
+//! `settings`: checks a project's settings, and explains them.
 
 mod meaning;
 mod paths;
+mod types;
 mod warnings;
 
 use std::error::Error;
@@ -13,18 +14,13 @@ use stripe_amplitude::settings::Settings;
 use stripe_amplitude::stripe::event::{Event, is_utf16};
 use stripe_amplitude::stripe::signature::VerifiedBody;
 
+use self::warnings::ADVANCED_TIER;
 pub(crate) use self::warnings::warnings;
 use crate::exit::Exit;
 use crate::input;
 use crate::terminal::{self, count, wrap};
 
-/// What a parameter of the standard tier holds, in bytes.
-const STANDARD_TIER: usize = 4096;
-
-/// What a parameter of the advanced tier holds, in bytes.
-const ADVANCED_TIER: usize = 8192;
-
-/// Look at the settings of a project
+/// Check the settings of a project
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
@@ -33,9 +29,9 @@ pub(crate) struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Say in words what a project's settings mean, and what in them is surely not meant
+    /// Explain what a project's settings mean, and warn about likely mistakes
     ///
-    /// The exit code is 0 if the settings are valid, with warnings or without.
+    /// The exit code is 0 if the settings are valid, with or without warnings.
     #[command(after_help = "Examples:
   stripe-amplitude-cli settings check settings.json
   echo '{\"refunds\": \"negative_revenue\"}' | stripe-amplitude-cli settings check -
@@ -54,13 +50,13 @@ pub(crate) fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
     Ok(Exit::Success)
 }
 
-/// Settings, and how many bytes their JSON is.
+/// Settings, and the length of their JSON in bytes.
 pub(crate) struct SettingsFile {
     pub(crate) settings: Settings,
     pub(crate) length: usize,
 }
 
-/// The settings in a file.
+/// Reads settings from a file.
 ///
 /// # Errors
 /// A sentence that names the file and says why it cannot be the parameter `settings`.
@@ -74,20 +70,20 @@ fn parse(bytes: Vec<u8>) -> Result<SettingsFile, String> {
     }
     let text = String::from_utf8(bytes).map_err(|_| "it is not UTF-8")?;
     let settings = parse_settings(&text).map_err(|problem| match (what_else(&text), problem) {
-        (Some(noun), _) => format!("it holds {noun}, and not the settings of a project"),
+        (Some(noun), _) => format!("it holds {noun}, not the settings of a project"),
         (None, Problem::Settings(error)) => error.to_string(),
         (None, problem) => format!("it {problem}"),
     })?;
     let length = text.len();
     if length > ADVANCED_TIER {
         return Err(format!(
-            "it has {length} bytes, and no parameter holds more than {ADVANCED_TIER}; leave out spaces, or name families of event types (charge.*) where there are many types"
+            "it has {length} bytes, but a parameter holds at most {ADVANCED_TIER}; remove spaces, or replace many event types by families (charge.*)"
         ));
     }
     Ok(SettingsFile { settings, length })
 }
 
-/// What a text is that Stripe has written, or somebody who passes on what Stripe has written.
+/// Names a document from Stripe that is not settings.
 fn what_else(text: &str) -> Option<&'static str> {
     match Event::parse(&VerifiedBody::trusted(text.to_owned().into())) {
         Ok(_) => Some("a Stripe event"),
@@ -115,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_is_as_large_as_a_parameter_may_be() {
+    fn file_size_is_limited_like_a_parameter() {
         let padded = |length: usize| format!("{{}}{}", " ".repeat(length - 2)).into_bytes();
         assert_eq!(parse(padded(ADVANCED_TIER)).ok().map(|file| file.length), Some(ADVANCED_TIER));
         assert!(parse(padded(ADVANCED_TIER + 1)).err().unwrap().contains("8193 bytes"));
@@ -124,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn what_holds_no_settings_is_named_for_what_it_is() {
+    fn other_documents_are_named() {
         let event = r#"{"id": "evt_1", "object": "event", "type": "x", "created": 1, "data": {"object": {}}}"#;
         let utf_16 = "{}".encode_utf16().flat_map(u16::to_le_bytes).collect();
         for (text, words) in [

@@ -1,24 +1,22 @@
-//! Plain text for a terminal, and for whoever reads it instead.
+//! Plain text for a terminal or a pipe.
 
 use std::error::Error;
 use std::fmt;
-use std::io::{self, BufRead as _, Write};
+use std::io::{self, Write};
 
 use tokio::sync::Notify;
 
-use crate::exit::Untouched;
-
-/// No line is wider, in characters, unless a single word is.
+/// Maximum width of a line in characters, unless a single word is wider.
 const WIDTH: usize = 100;
 
-/// Whoever waits for [`closed`] is told here.
+/// Notifies [`closed`].
 static CLOSED: Notify = Notify::const_new();
 
 /// Prints to standard output.
 ///
 /// # Errors
-/// Where it cannot be written. Where its reader has seen enough, as `head` has, [`is_closed`] knows the error: the command
-/// ends, quietly.
+/// If it cannot be written. If the reader has closed the pipe, like `head` does, [`is_closed`] recognizes the error, and the
+/// command ends quietly.
 pub(crate) fn print(text: &str) -> io::Result<()> {
     write(visible(text).as_bytes())
 }
@@ -34,21 +32,21 @@ fn write(bytes: &[u8]) -> io::Result<()> {
     })
 }
 
-/// Prints to standard error. Where nobody reads that, there is nobody to tell.
+/// Prints to standard error. There is no place to report a failure to.
 pub(crate) fn tell(text: &str) {
     let _ = io::stderr().lock().write_all(visible(text).as_bytes());
 }
 
-/// Whether the error is that nobody reads standard output any more.
+/// Whether the error is that standard output was closed.
 pub(crate) fn is_closed(error: &(dyn Error + 'static)) -> bool {
     let error: Option<&io::Error> = error.downcast_ref();
     error.and_then(io::Error::get_ref).is_some_and(|inner| inner.is::<Closed>())
 }
 
-/// Waits until something was to be printed that nobody reads any more. For whoever only logs.
+/// Waits until a print fails because standard output was closed. For commands that only log.
 ///
 /// # Errors
-/// Always, and then: the error that [`is_closed`] knows.
+/// Always, with the error that [`is_closed`] recognizes.
 pub(crate) async fn closed() -> io::Result<()> {
     CLOSED.notified().await;
     Err(closed_error())
@@ -58,19 +56,19 @@ fn closed_error() -> io::Error {
     io::Error::new(io::ErrorKind::BrokenPipe, Closed)
 }
 
-/// Nobody reads standard output any more.
+/// Standard output was closed.
 #[derive(Debug)]
 struct Closed;
 
 impl fmt::Display for Closed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("nobody reads standard output any more")
+        f.write_str("standard output was closed")
     }
 }
 
 impl Error for Closed {}
 
-/// Standard output for a log, which has nobody to tell an error to; [`closed`] tells.
+/// Standard output for a log, which cannot report an error; [`closed`] reports it.
 pub(crate) struct Output;
 
 impl Write for Output {
@@ -86,14 +84,14 @@ impl Write for Output {
     }
 }
 
-/// `println!` by way of [`print()`].
+/// Like `println!`, with [`print()`].
 macro_rules! say {
     ($($text:tt)*) => { $crate::terminal::print(&format!("{}\n", format_args!($($text)*))) };
 }
 
 pub(crate) use say;
 
-/// `text` behind `start`, with line breaks between words, and one at the end. All lines but the first are indented by
+/// `text` after `start`, wrapped between words, with a line break at the end. All lines but the first are indented by
 /// `indent` spaces.
 pub(crate) fn wrap(start: &str, indent: usize, text: &str) -> String {
     let mut wrapped = start.to_owned();
@@ -118,21 +116,21 @@ pub(crate) fn wrap(start: &str, indent: usize, text: &str) -> String {
     wrapped
 }
 
-/// A text of somebody else's, within a line: it neither steers the terminal nor begins a line of its own.
+/// Foreign text within a line, without characters that control the terminal or break the line.
 pub(crate) fn printable(text: &str) -> String {
-    escaped(text, steers)
+    escaped(text, is_control)
 }
 
-/// The same of lines, in which a tab is one.
+/// The same for several lines, which may contain tabs.
 fn visible(text: &str) -> String {
-    escaped(text, |character| steers(character) && !matches!(character, '\n' | '\t'))
+    escaped(text, |character| is_control(character) && !matches!(character, '\n' | '\t'))
 }
 
-fn steers(character: char) -> bool {
+fn is_control(character: char) -> bool {
     character.is_control() || matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// As JSON escapes them, so that JSON stays JSON, with the same strings.
+/// Escapes like JSON, so that JSON keeps its meaning.
 fn escaped(text: &str, is_escaped: impl Fn(char) -> bool) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
@@ -143,21 +141,6 @@ fn escaped(text: &str, is_escaped: impl Fn(char) -> bool) -> String {
         }
     }
     escaped
-}
-
-/// Asks whoever sits at the terminal; anything but yes is no. `Err` is why nothing is done.
-///
-/// # Errors
-/// Where the question cannot be asked, or the answer cannot be read.
-pub(crate) fn confirmed(question: &str) -> io::Result<Result<(), Untouched>> {
-    print(&format!("{question} [y/N] "))?;
-    let mut answer = String::new();
-    let length = io::stdin().lock().read_line(&mut answer)?;
-    Ok(match answer.trim() {
-        "y" | "Y" | "yes" => Ok(()),
-        _ if length == 0 => Err(Untouched::NobodyAnswered),
-        _ => Err(Untouched::Declined),
-    })
 }
 
 /// `1 type`, `2 types`.
@@ -177,16 +160,16 @@ mod tests {
     }
 
     #[test]
-    fn the_terminal_is_not_steered() {
+    fn control_characters_are_escaped() {
         assert_eq!(wrap("", 0, "a\u{1b}[31m\nb"), "a\\u001b[31m\\u000ab\n");
         assert_eq!(visible("a\u{1b}[31m\n\tb\u{202e}\u{9b}\r"), "a\\u001b[31m\n\tb\\u202e\\u009b\\u000d");
     }
 
     #[test]
-    fn json_stays_json_with_the_same_strings() {
+    fn json_keeps_its_meaning() {
         let value = serde_json::json!({"a": "x\u{7f}\u{9b}\u{2066}\n"});
         let shown = visible(&format!("{value:#}"));
-        assert!(!shown.contains(|character| steers(character) && character != '\n'));
+        assert!(!shown.contains(|character| is_control(character) && character != '\n'));
         assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).unwrap(), value);
     }
 }

@@ -3,13 +3,13 @@
 use reqwest::Url;
 use stripe_amplitude::projects::name::ProjectName;
 
-/// The URL of a project's webhook, written as browsers write it, so that two can be compared.
+/// Normalizes the URL of a project's webhook, so that two URLs can be compared.
 ///
 /// # Errors
-/// A sentence that says what it should be.
+/// A sentence that says what is wrong and what was expected.
 pub(crate) fn parse(text: &str, project: &ProjectName) -> Result<String, String> {
     let end = format!("/stripe/{project}");
-    let error = |what: &str| format!("--url {what}; it takes the URL that Stripe calls, https://…{end}");
+    let error = |what: &str| format!("--url {what}; expected the URL that Stripe calls, https://…{end}");
     let url: Url = text.parse().map_err(|_| error("is not a URL"))?;
     let is_local = matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
     match url.scheme() {
@@ -21,19 +21,19 @@ pub(crate) fn parse(text: &str, project: &ProjectName) -> Result<String, String>
         return Err(error("has a user name or a password, which Stripe does not send"));
     }
     if url.query().is_some() || url.fragment().is_some() {
-        return Err(error("goes on behind its path"));
+        return Err(error("has a query or a fragment"));
     }
-    // The end of the path says which project it is, whatever stands before: a stage, or the path of a custom domain.
+    // Only the end of the path identifies the project. A stage or a custom domain's path may precede it.
     if url.path().ends_with('/') && url.path().trim_end_matches('/').ends_with(&end) {
-        return Err(error(&format!("has a slash behind {end}, which the function answers with 404")));
+        return Err(error(&format!("has a slash after {end}, which the function answers with 404")));
     }
     if !url.path().ends_with(&end) {
-        return Err(error(&format!("does not end with {end}, which is how the function finds the project")));
+        return Err(error(&format!("does not end with {end}, which identifies the project")));
     }
     Ok(url.into())
 }
 
-/// The same of a URL that somebody else has written.
+/// Whether a URL normalizes to the other one.
 pub(crate) fn is_same(text: &str, url: &str) -> bool {
     text.parse::<Url>().is_ok_and(|text| text.as_str() == url)
 }
@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_ends_with_the_project_and_is_encrypted() {
+    fn url_ends_with_the_project_and_is_encrypted() {
         let parse = |text| parse(text, &"shop".parse().unwrap());
         for (text, written) in [
             ("https://a.example/stripe/shop", "https://a.example/stripe/shop"),
@@ -58,11 +58,11 @@ mod tests {
             ("a.example/stripe/shop", "not a URL"),
             ("http://a.example/stripe/shop", "https://"),
             ("ftp://a.example/stripe/shop", "https://"),
-            ("https://a.example/stripe/shop/", "has a slash behind /stripe/shop"),
+            ("https://a.example/stripe/shop/", "has a slash after /stripe/shop"),
             ("https://a.example/stripe/other", "does not end with /stripe/shop"),
             ("https://a.example/pinstripe/shop", "does not end with /stripe/shop"),
             ("https://a.example/shop", "does not end with /stripe/shop"),
-            ("https://a.example/stripe/shop?x=1", "behind its path"),
+            ("https://a.example/stripe/shop?x=1", "a query or a fragment"),
             ("https://hidden:hidden@a.example/stripe/shop", "a user name or a password"),
         ] {
             let error = parse(text).unwrap_err();

@@ -1,27 +1,25 @@
 //! `backfill`, against the local Stripe and the local Amplitude.
 
-// As in the function's `tests/it`: a helper, like a test, stops where it meets what it does not expect.
+// Helpers panic like tests do.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+mod common;
 mod local_amplitude;
 mod shop;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write as _;
 use std::ops::Deref;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use amplitude_emulator::{Configuration, Endpoint, Fault as AmplitudeFault, FaultyAnswer};
+use common::{DAY, Ended, HOUR, ended, ended_with, unread};
 use serde_json::{Value, json};
-use shop::{Ended, Shop, ended, unread};
+use shop::Shop;
 use stripe_emulator::{Event, Fault, Permission, history, sample};
 
-const HOUR: i64 = 60 * 60;
-const DAY: i64 = 24 * HOUR;
-
-/// The shop, with its past.
+/// A shop with a history.
 struct World(Shop);
 
 impl Deref for World {
@@ -60,14 +58,12 @@ impl World {
         ended(&mut self.command(arguments))
     }
 
-    /// With this answer to the question.
+    /// Runs with this answer to the question.
     fn answered(&self, answer: &str, arguments: &[&str]) -> Ended {
-        let mut process = self.command(arguments).stdin(Stdio::piped()).spawn().unwrap();
-        process.stdin.take().unwrap().write_all(format!("{answer}\n").as_bytes()).unwrap();
-        process.wait_with_output().unwrap().into()
+        ended_with(&format!("{answer}\n"), &mut self.command(arguments))
     }
 
-    /// Since so many days, without asking.
+    /// Imports the last days without asking.
     fn backfill(&self, days: i64, arguments: &[&str]) -> Ended {
         let since = (self.now - days * DAY).to_string();
         self.run(&[&["--since", &since, "--yes"], arguments].concat())
@@ -79,7 +75,7 @@ impl World {
         }
     }
 
-    /// Each of these events is in Amplitude, once, and no other one.
+    /// Amplitude has exactly these events, each once.
     fn assert_has(&self, events: &[Event]) {
         let expected: BTreeMap<String, usize> = events.iter().map(|event| (event.id.clone(), 1)).collect();
         let found = self.amplitude.insert_ids();
@@ -99,7 +95,7 @@ fn lines(path: &Path) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn all_events_of_a_time_arrive_oldest_first_and_as_the_function_would_have_sent_them() {
+async fn events_arrive_oldest_first_as_from_the_function() {
     let world = World::new().await;
     let events = world.events(500, 5);
     let too_early = sample("charge.failed", 9000, world.now - 6 * DAY);
@@ -116,14 +112,14 @@ async fn all_events_of_a_time_arrive_oldest_first_and_as_the_function_would_have
     let accepted = world.amplitude.events();
     let times: Vec<_> = accepted.iter().map(|event| event.event["time"].as_i64().unwrap()).collect();
     assert!(times.is_sorted());
-    // Amplitude adds the user's properties of today, unless an event says that it has its own.
+    // Amplitude adds the user's properties of today, unless an event brings its own.
     let own = ["$skip_user_properties_sync", "user_properties"];
     assert!(accepted.iter().all(|event| own.iter().all(|name| !event.event.contains_key(*name))));
-    assert!(ended.error.replace('\n', " ").contains("the user properties that its user has today"), "{ended:?}");
+    assert!(ended.error.replace('\n', " ").contains("its user's properties of today"), "{ended:?}");
     assert!(accepted.iter().all(|event| event.endpoint == Endpoint::Batch));
     assert!(!world.path("stripe-amplitude-shop.cursor.json").exists());
 
-    // Every type is asked for, twenty at once at the most, and a hundred events.
+    // Every type is requested, at most twenty at once, with a hundred events per page.
     let requests = world.stripe.requests();
     let types: BTreeSet<_> = requests.iter().flat_map(|request| request.query("types[]")).collect();
     assert_eq!(types.len(), 26);
@@ -131,7 +127,7 @@ async fn all_events_of_a_time_arrive_oldest_first_and_as_the_function_would_have
 }
 
 #[tokio::test]
-async fn what_the_function_has_forwarded_is_not_counted_again() {
+async fn forwarded_events_are_not_counted_again() {
     let world = World::new().await;
     let events = world.events(26, 2);
     for event in &events {
@@ -149,9 +145,9 @@ async fn what_the_function_has_forwarded_is_not_counted_again() {
     world.stripe.add(events.clone());
     let ended = world.backfill(3, &[]);
     assert_eq!(ended.code, Some(0));
-    assert!(ended.out.contains("\n26 of these Amplitude did not count: most are repeats"), "{ended:?}");
+    assert!(ended.out.contains("\n26 of these were not counted"), "{ended:?}");
     assert_eq!((world.amplitude.requests().repeats, world.amplitude.events().len()), (26, 26));
-    // Nor by the same command again.
+    // The same command again does not count them either.
     assert_eq!(world.backfill(3, &[]).code, Some(0));
     world.assert_has(&events);
 }
@@ -167,9 +163,9 @@ async fn a_dry_run_counts_and_sends_nothing() {
     assert_eq!(ended.code, Some(0), "{ended:?}");
     for row in [
         "         5  payment_intent.succeeded\n",
-        "         5  in all\n",
+        "         5  in total\n",
         "         5  metadata.user_id\n",
-        "         5  events with 100.00 USD in all\n",
+        "         5  events, 100.00 USD in total\n",
         "         5  distinct user IDs\n",
         "         5  events (event volume)\n",
         "         3  it names no user and carries no revenue",
@@ -177,23 +173,20 @@ async fn a_dry_run_counts_and_sends_nothing() {
         assert!(ended.out.contains(row), "{row}{}", ended.out);
     }
     assert_eq!(world.amplitude.requests().requests, 0);
-    assert!(
-        ended.out.ends_with("\nNothing is sent. Without --dry-run, the question follows whether to.\n"),
-        "{ended:?}"
-    );
+    assert!(ended.out.ends_with("\nNothing was sent. Run without --dry-run to send; it asks first.\n"), "{ended:?}");
     assert!(!ended.out.contains('?'), "it never asks: {ended:?}");
-    // Without it, the same comes before the question. Nobody said yes.
-    let counted = ended.out.split_once("Nothing is sent.").unwrap().0.to_owned();
+    // Without --dry-run, the same is printed before the question.
+    let counted = ended.out.split_once("Nothing was sent.").unwrap().0.to_owned();
     let ended = world.run(&["--since", &since]);
     assert!(ended.code == Some(1) && ended.out.starts_with(&format!("{counted}Send 5 events to ")), "{ended:?}");
     assert!(
-        ended.out.ends_with("[y/N] Nothing is sent. Nobody answered; --yes does without the question.\n"),
+        ended.out.ends_with("[y/N] Nothing was sent. There was no answer; pass --yes to skip the question.\n"),
         "{ended:?}"
     );
     let ended = world.answered("no", &["--since", &since]);
-    assert!(ended.code == Some(1) && ended.out.ends_with("Nothing is sent. The answer was not yes.\n"), "{ended:?}");
+    assert!(ended.code == Some(1) && ended.out.ends_with("Nothing was sent. The answer was not yes.\n"), "{ended:?}");
     assert_eq!(world.amplitude.requests().requests, 0);
-    // Where there is nothing, nobody is asked.
+    // If there is nothing to send, it does not ask.
     for arguments in
         [&["--until", &*since, "--since", "2026-01-01", "--assume-missing"][..], &["--since", &*world.now.to_string()]]
     {
@@ -201,7 +194,7 @@ async fn a_dry_run_counts_and_sends_nothing() {
         std::fs::write(world.path("none.ndjson"), "").unwrap();
         let ended = world.run(&[&file[..], arguments].concat());
         assert!(
-            ended.code == Some(0) && ended.out.ends_with("Nothing is sent. There is nothing to send.\n"),
+            ended.code == Some(0) && ended.out.ends_with("Nothing was sent. There is nothing to send.\n"),
             "{ended:?}"
         );
     }
@@ -212,7 +205,7 @@ async fn a_dry_run_counts_and_sends_nothing() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn a_closed_pipe_ends_it_before_anything_is_sent() {
+async fn closed_pipe_stops_before_sending() {
     let world = World::new().await;
     world.stripe.add(world.events(3, 2));
     let since = (world.now - 3 * DAY).to_string();
@@ -224,7 +217,7 @@ async fn a_closed_pipe_ends_it_before_anything_is_sent() {
 }
 
 #[tokio::test]
-async fn two_runs_on_one_cursor_are_refused() {
+async fn second_run_on_one_cursor_is_rejected() {
     let world = World::new().await;
     world.stripe.add(world.events(100, 2));
     world.amplitude.inject(AmplitudeFault::Delay { milliseconds: 3000 }, 1);
@@ -232,9 +225,9 @@ async fn two_runs_on_one_cursor_are_refused() {
     let first = world.command(&["--since", &since, "--yes"]).spawn().unwrap();
     world.wait_until_something_arrives();
     let second = world.run(&["--since", &since, "--yes"]);
-    let words = "another backfill is under way with the cursor stripe-amplitude-shop.cursor.json";
+    let words = "another backfill is running with the cursor stripe-amplitude-shop.cursor.json";
     assert!(second.code == Some(1) && second.error.contains(words), "{second:?}");
-    // With another cursor, and only to look, it may.
+    // A dry run is allowed.
     let other = world.run(&["--since", &since, "--dry-run"]);
     assert_eq!(other.code, Some(0), "{other:?}");
     let first = Ended::from(first.wait_with_output().unwrap());
@@ -244,7 +237,7 @@ async fn two_runs_on_one_cursor_are_refused() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn what_it_writes_is_for_its_owner_alone_also_where_it_was_there_before() {
+async fn written_files_are_private() {
     use std::os::unix::fs::{PermissionsExt as _, symlink};
 
     let world = World::new().await;
@@ -252,7 +245,7 @@ async fn what_it_writes_is_for_its_owner_alone_also_where_it_was_there_before() 
     let rejected = world.path("stripe-amplitude-shop.rejected.ndjson");
     std::fs::write(&rejected, "").unwrap();
     std::fs::set_permissions(&rejected, std::fs::Permissions::from_mode(0o644)).unwrap();
-    // Somebody has put a link where the cursor is written.
+    // An attacker has put a link where the cursor is written.
     std::fs::write(world.path("somebodys"), "kept").unwrap();
     symlink("somebodys", world.path("stripe-amplitude-shop.cursor.json.new")).unwrap();
     let ended = world.run(&["--from-file", "events.ndjson", "--yes"]);
@@ -262,11 +255,11 @@ async fn what_it_writes_is_for_its_owner_alone_also_where_it_was_there_before() 
 }
 
 #[tokio::test]
-async fn what_amplitude_may_have_for_longer_than_it_remembers_is_looked_up_first() {
+async fn old_events_are_looked_up() {
     let world = World::with(Configuration { secret_keys: vec!["secret".to_owned()], ..Configuration::default() }).await;
     let events = world.events(100, 20);
     world.stripe.add(events.clone());
-    // Every second one arrived in its time.
+    // Every second one arrived in time.
     for event in events.iter().step_by(2) {
         let id = &event.id;
         let request = json!({"api_key": "key", "events": [{"event_type": format!("[Stripe] {}", event.event_type),
@@ -283,11 +276,11 @@ async fn what_amplitude_may_have_for_longer_than_it_remembers_is_looked_up_first
     let since = (world.now - 20 * DAY).to_string();
     let with = |secret: &str, arguments: &[&str]| {
         let mut command = world.command(&[&["--since", &since], arguments].concat());
-        shop::ended(command.env("AMPLITUDE_SECRET_KEY", secret))
+        common::ended(command.env("AMPLITUDE_SECRET_KEY", secret))
     };
     let wrong = with("other", &["--yes"]);
     assert_eq!(wrong.code, Some(1));
-    assert!(wrong.error.contains("does not know the keys") && !wrong.error.contains("other"), "{wrong:?}");
+    assert!(wrong.error.contains("rejects the keys") && !wrong.error.contains("other"), "{wrong:?}");
     let before = world.amplitude.requests().requests;
     let of_stripe = with("sk_live_hidden", &["--yes"]);
     assert!(
@@ -299,14 +292,14 @@ async fn what_amplitude_may_have_for_longer_than_it_remembers_is_looked_up_first
     assert!(dry.out.contains(&format!("{:>10}  events\n", old.div_ceil(2))), "{dry:?}");
     let right = with("secret", &["--yes"]);
     assert_eq!(right.code, Some(0), "{right:?}");
-    assert!(right.out.contains(&format!("{} in Amplitude already", old.div_ceil(2))), "{right:?}");
+    assert!(right.out.contains(&format!("{} already in Amplitude", old.div_ceil(2))), "{right:?}");
     let counts = world.amplitude.insert_ids();
-    // The devices of the others are made up, so Amplitude could not tell that they are repeats.
+    // The other devices differ, so Amplitude could not recognize repeats.
     let doubled = counts.iter().filter(|(_, count)| **count == 2).count();
     assert_eq!((counts.len(), doubled), (100, 50 - old.div_ceil(2)));
 }
 
-/// Old events that are all in Amplitude, on devices that are not ours, so that Amplitude would count each again.
+/// Old events that are all in Amplitude, on other devices, so that Amplitude would count each again.
 async fn old_and_there() -> (World, Vec<Event>) {
     let world = World::with(Configuration { secret_keys: vec!["secret".to_owned()], ..Configuration::default() }).await;
     let events: Vec<_> = history(10, world.now - 12 * DAY, world.now - 10 * DAY).collect();
@@ -321,7 +314,7 @@ async fn old_and_there() -> (World, Vec<Event>) {
 }
 
 #[tokio::test]
-async fn an_event_is_there_however_amplitude_writes_its_line() {
+async fn events_are_found_in_every_export_layout() {
     let (world, _) = old_and_there().await;
     let shapes: [fn(&str) -> String; 9] = [
         |line| line.replace("\"$insert_id\"", "\"insert_id\""),
@@ -344,15 +337,15 @@ async fn an_event_is_there_however_amplitude_writes_its_line() {
         world.amplitude.rewrite_export(shape);
         let since = (world.now - 13 * DAY).to_string();
         let mut command = world.command(&["--since", &since, "--yes"]);
-        let ended = shop::ended(command.env("AMPLITUDE_SECRET_KEY", "secret"));
+        let ended = common::ended(command.env("AMPLITUDE_SECRET_KEY", "secret"));
         assert_eq!(ended.code, Some(0), "{number}: {ended:?}");
-        assert!(ended.out.contains("0 sent") && ended.out.contains("10 in Amplitude already"), "{number}: {ended:?}");
+        assert!(ended.out.contains("0 sent") && ended.out.contains("10 already in Amplitude"), "{number}: {ended:?}");
     }
     assert_eq!(world.amplitude.events().len(), 10);
 }
 
 #[tokio::test]
-async fn what_a_line_that_cannot_be_read_may_be_is_not_sent() {
+async fn unreadable_export_line_stops_the_backfill() {
     let (world, events) = old_and_there().await;
     let (broken, later) = (events[4].id.clone(), &events[5..]);
     world.amplitude.rewrite_export({
@@ -363,29 +356,26 @@ async fn what_a_line_that_cannot_be_read_may_be_is_not_sent() {
     let hour = jiff::Timestamp::from_second(hour).unwrap().strftime("%Y-%m-%d %H:%M:%S").to_string();
     let with_key = |since: i64, arguments: &[&str]| {
         let mut command = world.command(&[&["--since", &since.to_string()], arguments].concat());
-        shop::ended(command.env("AMPLITUDE_SECRET_KEY", "secret"))
+        common::ended(command.env("AMPLITUDE_SECRET_KEY", "secret"))
     };
     let dry = with_key(world.now - 13 * DAY, &["--dry-run"]);
     assert!(
-        dry.out.replace("\n            ", " ").contains(&format!("unreadable line in the hour from {hour} on")),
+        dry.out.replace("\n            ", " ").contains(&format!("unreadable line in the hour from {hour}")),
         "{dry:?}"
     );
     let ended = with_key(world.now - 13 * DAY, &["--yes"]);
     assert_eq!(ended.code, Some(1), "{ended:?}");
     let error = ended.error.split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(
-        error.contains(&format!("unreadable line in the hour from {hour} on")) && error.contains(&broken),
-        "{error}"
-    );
+    assert!(error.contains(&format!("unreadable line in the hour from {hour}")) && error.contains(&broken), "{error}");
     assert_eq!(world.amplitude.insert_ids()[&broken], 1);
-    // What happened later cannot be that line.
+    // Later events cannot be in that line.
     let ended = with_key(later[0].created, &["--yes"]);
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert_eq!(world.amplitude.events().len(), 10);
 }
 
 #[tokio::test]
-async fn what_stands_behind_a_line_that_was_cut_off_or_has_a_broken_insert_id_is_not_sent() {
+async fn event_in_a_truncated_export_line_is_not_sent() {
     let (world, events) = old_and_there().await;
     let id = events[9].id.clone();
     for prefix in
@@ -404,16 +394,16 @@ async fn what_stands_behind_a_line_that_was_cut_off_or_has_a_broken_insert_id_is
         world.amplitude.rewrite_export(shape);
         let since = (world.now - 13 * DAY).to_string();
         let mut command = world.command(&["--since", &since, "--dry-run"]);
-        let ended = shop::ended(command.env("AMPLITUDE_SECRET_KEY", "secret"));
+        let ended = common::ended(command.env("AMPLITUDE_SECRET_KEY", "secret"));
         assert!(
-            ended.out.contains("unreadable line") && ended.out.contains("         0  in all\n"),
+            ended.out.contains("unreadable line") && ended.out.contains("         0  in total\n"),
             "{prefix}: {ended:?}"
         );
     }
 }
 
 #[tokio::test]
-async fn a_refund_that_failed_counts_once_however_many_events_tell_of_it() {
+async fn failed_refund_counts_once() {
     let world = World::new().await;
     let events: Vec<_> = ["evt_1", "evt_2", "evt_3"]
         .map(|id| {
@@ -427,12 +417,12 @@ async fn a_refund_that_failed_counts_once_however_many_events_tell_of_it() {
     std::fs::write(world.path("events.ndjson"), events.join("\n")).unwrap();
     world.parameter("settings", r#"{"refunds": "negative_revenue"}"#);
     let ended = world.run(&["--from-file", "events.ndjson", "--dry-run"]);
-    assert!(ended.out.contains("         3  in all\n         2  of them tell of a failed refund again"), "{ended:?}");
-    assert!(ended.out.contains("         1  events with 10.00 USD in all\n"), "{ended:?}");
+    assert!(ended.out.contains("         3  in total\n         2  of them repeat a failed refund"), "{ended:?}");
+    assert!(ended.out.contains("         1  event, 10.00 USD in total\n"), "{ended:?}");
 }
 
 #[tokio::test]
-async fn whoever_says_so_sends_what_is_older_without_a_look() {
+async fn assume_missing_skips_the_lookup() {
     let world = World::new().await;
     let events = world.events(30, 25);
     world.stripe.add(events.clone());
@@ -441,7 +431,7 @@ async fn whoever_says_so_sends_what_is_older_without_a_look() {
 }
 
 #[tokio::test]
-async fn what_amplitude_refuses_is_written_down_with_the_reason_and_the_rest_is_sent() {
+async fn rejected_events_are_written_and_the_rest_is_sent() {
     let world = World::new().await;
     let events = world.events(60, 3);
     world.stripe.add(events.clone());
@@ -450,7 +440,7 @@ async fn what_amplitude_refuses_is_written_down_with_the_reason_and_the_rest_is_
         let refusal = FaultyAnswer { status: 400, json: Some(refusal), ..FaultyAnswer::default() };
         world.amplitude.inject(AmplitudeFault::Answer(refusal), requests);
     };
-    // All, the rest, and each of the two alone.
+    // First all events, then the rest, then each of the two alone.
     refuse(json!([3, 50]), 1);
     world.amplitude.inject(AmplitudeFault::Delay { milliseconds: 1 }, 1);
     refuse(json!([0]), 2);
@@ -463,16 +453,16 @@ async fn what_amplitude_refuses_is_written_down_with_the_reason_and_the_rest_is_
     assert_eq!(ids, [&events[3].id, &events[50].id]);
     assert!(found[0]["reason"].as_str().unwrap().starts_with("400: the event is not accepted"), "{found:?}");
 
-    // Now that the reason is fixed.
+    // The reason is fixed.
     let same = ["--from-file", "stripe-amplitude-shop.rejected.ndjson", "--yes"];
     let ended = world.run(&same);
-    assert!(ended.error.contains("choose another one with --rejected"), "{ended:?}");
+    assert!(ended.error.contains("choose another file with --rejected"), "{ended:?}");
     // Each step writes a new cursor over the old one.
     for (rejected, cursor) in [("one.ndjson", "one.ndjson"), ("one.ndjson", "./one.ndjson")] {
         let files = ["--rejected", rejected, "--cursor", cursor];
         let ended = world.run(&[&same[..], &files].concat());
         assert_eq!(ended.code, Some(2), "{ended:?}");
-        assert!(ended.error.contains("choose another one with --cursor"), "{ended:?}");
+        assert!(ended.error.contains("choose another file with --cursor"), "{ended:?}");
     }
     let ended = world.run(&[&same[..], &["--rejected", "again.ndjson"]].concat());
     assert_eq!(
@@ -485,7 +475,7 @@ async fn what_amplitude_refuses_is_written_down_with_the_reason_and_the_rest_is_
 }
 
 #[tokio::test]
-async fn events_of_a_file_are_sent_whatever_else_is_in_it() {
+async fn file_with_invalid_lines_is_imported() {
     let world = World::new().await;
     let events = world.events(40, 3);
     let mut text: Vec<_> = events.iter().map(|event| String::from_utf8(event.body.to_vec()).unwrap()).collect();
@@ -500,7 +490,7 @@ async fn events_of_a_file_are_sent_whatever_else_is_in_it() {
     world.assert_has(&events);
     assert_eq!(world.stripe.requests().len(), 0);
 
-    // The same from standard input, within a time.
+    // The same from standard input, within a time range.
     let other = World::new().await;
     let cut = events[20].created;
     let since = cut.to_string();
@@ -515,7 +505,7 @@ async fn events_of_a_file_are_sent_whatever_else_is_in_it() {
 }
 
 #[tokio::test]
-async fn stripe_may_fail_in_every_way_and_is_never_asked_faster_than_said() {
+async fn stripe_failures_are_retried_within_the_rate() {
     let world = World::new().await;
     let events = world.events(300, 2);
     world.stripe.add(events.clone());
@@ -536,17 +526,17 @@ async fn stripe_may_fail_in_every_way_and_is_never_asked_faster_than_said() {
     let ended = world.backfill(2, &["--rate", "10"]);
     assert_eq!(ended.code, Some(0), "{ended:?}");
     world.assert_has(&events);
-    // One may be at the end of a second, and ten in the next.
+    // One request may be at the end of a second, and ten in the next.
     assert!(world.stripe.most_in_a_second() <= 11, "{}", world.stripe.most_in_a_second());
 }
 
 #[tokio::test]
-async fn keys_are_named_with_what_they_need() {
+async fn unusable_keys_are_explained() {
     let world = World::new().await;
     let since = (world.now - DAY).to_string();
     let with = |key: &str| ended(world.command(&["--since", &since, "--yes"]).env("STRIPE_SECRET_KEY", key));
     for (key, words) in [
-        ("sk_test_unknown", "does not know the key"),
+        ("sk_test_unknown", "rejects the key"),
         (&world.stripe.restricted_key(&[Permission::WebhookEndpointsWrite]), "the permission `Events`: Read"),
         ("pk_test_x", "STRIPE_SECRET_KEY holds a publishable key"),
         ("", "STRIPE_SECRET_KEY is not set"),
@@ -562,17 +552,20 @@ async fn keys_are_named_with_what_they_need() {
         assert!(ended.error.contains("it takes the ID of a connected account, which starts with acct_"), "{ended:?}");
     }
     let ended = world.backfill(1, &["--account", "acct_unknown"]);
-    assert!(ended.error.contains("acct_unknown has to be connected"), "{ended:?}");
+    assert!(ended.error.contains("acct_unknown must be connected"), "{ended:?}");
 }
 
 #[tokio::test]
-async fn a_wrong_key_of_amplitudes_ends_it_at_once_and_the_right_one_goes_on() {
+async fn wrong_amplitude_key_stops_and_right_one_continues() {
     let world = World::with(Configuration { api_keys: vec!["right".to_owned()], ..Configuration::default() }).await;
     let events = world.events(30, 2);
     world.stripe.add(events.clone());
     let ended = world.backfill(3, &[]);
     assert_eq!(ended.code, Some(1));
-    assert!(ended.error.contains("API key is not known") && ended.error.contains("goes on from here"), "{ended:?}");
+    assert!(
+        ended.error.contains("API key is not known") && ended.error.contains("run the same command again"),
+        "{ended:?}"
+    );
     assert_eq!(world.amplitude.requests().requests, 1);
     let projects = world.path("projects.toml");
     let text = std::fs::read_to_string(&projects).unwrap().replace("\"key\"", "\"right\"");
@@ -583,7 +576,7 @@ async fn a_wrong_key_of_amplitudes_ends_it_at_once_and_the_right_one_goes_on() {
 }
 
 #[tokio::test]
-async fn throttled_events_are_sent_when_amplitude_takes_them() {
+async fn throttled_events_are_retried() {
     let world = World::new().await;
     let events = world.events(20, 2);
     world.stripe.add(events.clone());
@@ -597,13 +590,13 @@ async fn throttled_events_are_sent_when_amplitude_takes_them() {
     let start = Instant::now();
     let ended = world.backfill(3, &[]);
     assert_eq!(ended.code, Some(0), "{ended:?}");
-    // Amplitude asks for it.
+    // Amplitude asks clients to wait this long.
     assert!(start.elapsed() >= Duration::from_secs(15));
     world.assert_has(&events);
 }
 
 #[tokio::test]
-async fn events_of_a_connected_account_are_marked_and_pinned_as_in_a_webhook() {
+async fn connected_account_is_marked_as_in_a_webhook() {
     let world = World::new().await;
     let account = "acct_1Connected";
     world.stripe.connect(account);
@@ -615,7 +608,7 @@ async fn events_of_a_connected_account_are_marked_and_pinned_as_in_a_webhook() {
     world.parameter("stripe-signing-secret/eu", "whsec_eu");
     world.parameter("settings", r#"{"test_events": "forward_all"}"#);
     let typo = world.backfill(2, &["--account", account, "--source", "ue"]);
-    assert!(typo.error.contains("goes onto its events: eu"), "{typo:?}");
+    assert!(typo.error.contains("signing secret: eu"), "{typo:?}");
     assert_eq!(world.backfill(2, &["--account", account, "--source", "eu"]).code, Some(0));
     let events = world.amplitude.events();
     let [event] = &events[..] else { panic!("{}", events.len()) };
@@ -625,19 +618,19 @@ async fn events_of_a_connected_account_are_marked_and_pinned_as_in_a_webhook() {
 }
 
 #[tokio::test]
-async fn only_what_was_not_delivered_is_taken_where_that_is_wanted() {
+async fn undelivered_imports_undelivered_events_only() {
     let world = World::new().await;
     let events = world.events(10, 2);
     let (failed, delivered) = events.split_at(4);
     world.stripe.add(failed.iter().cloned().map(Event::undelivered).chain(delivered.iter().cloned()));
     let ended = world.backfill(3, &["--undelivered"]);
     assert_eq!(ended.code, Some(0), "{ended:?}");
-    assert!(ended.error.contains("one webhook endpoint at least"), "{ended:?}");
+    assert!(ended.error.contains("at any webhook endpoint"), "{ended:?}");
     world.assert_has(failed);
 }
 
 #[tokio::test]
-async fn what_newer_api_versions_lack_is_told_once_for_each_field() {
+async fn missing_field_of_an_api_version_is_noted_once() {
     let world = World::new().await;
     let data = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/data");
     for (index, file) in
@@ -667,32 +660,32 @@ async fn what_newer_api_versions_lack_is_told_once_for_each_field() {
 }
 
 #[tokio::test]
-async fn more_events_of_a_moment_than_fit_into_memory_are_taken_in_shorter_spans() {
+async fn dense_events_are_listed_in_shorter_spans() {
     let world = World::new().await;
-    // Within four seconds, of which each has fewer than are too many.
+    // Within four seconds, each of which has few enough.
     let start = world.now - HOUR;
     let events: Vec<_> =
         (0..12_000).map(|number| sample("balance.available", number, start + (number % 4).cast_signed())).collect();
     world.stripe.add(events.clone());
     let since = (start - 10).to_string();
     let ended = world.run(&["--since", &since, "--dry-run", "--rate", "100"]);
-    assert!(ended.out.contains("     12000  in all\n"), "{ended:?}");
+    assert!(ended.out.contains("     12000  in total\n"), "{ended:?}");
 }
 
 #[tokio::test]
-async fn mistakes_are_told_before_anything_happens() {
+async fn unusable_arguments_are_rejected_first() {
     let world = World::new().await;
     let (now, days) = (world.now, |days: i64| (world.now - days * DAY).to_string());
     let (early, late) = (days(3), days(1));
     for (arguments, code, words) in [
         (vec!["--since", &late, "--until", &early, "--yes"], 2, "--since is not before --until"),
-        (vec!["--since", &days(40), "--yes"], 1, "goes back 30 days"),
-        (vec!["--since", "yesterday"], 2, "it takes a day (2026-11-01)"),
+        (vec!["--since", &days(40), "--yes"], 1, "last 30 days only"),
+        (vec!["--since", "yesterday"], 2, "expected a day (2026-11-01)"),
         (vec![], 2, "--since"),
         (vec!["--since", &early, "--rate", "0"], 2, "--rate"),
         (vec!["--from-file", "none.ndjson", "--yes"], 1, "none.ndjson: "),
-        (vec!["--from-file", "-", "--since", &early], 2, "say --yes"),
-        (vec!["--from-file", "-", "--yes"], 2, "say --since"),
+        (vec!["--from-file", "-", "--since", &early], 2, "pass --yes"),
+        (vec!["--from-file", "-", "--yes"], 2, "needs --since"),
     ] {
         let ended = world.run(&arguments);
         assert_eq!(ended.code, Some(code), "{arguments:?} {ended:?}");
@@ -709,7 +702,7 @@ fn signal(process: &Child, name: &str) {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn ctrl_c_ends_it_after_the_request_that_is_on_its_way_and_the_same_command_goes_on() {
+async fn ctrl_c_finishes_the_request_and_can_be_resumed() {
     let world = World::new().await;
     let events = world.events(5000, 3);
     world.stripe.add(events.clone());
@@ -720,21 +713,21 @@ async fn ctrl_c_ends_it_after_the_request_that_is_on_its_way_and_the_same_comman
     signal(&process, "INT");
     let ended = Ended::from(process.wait_with_output().unwrap());
     assert_eq!(ended.code, Some(1));
-    assert!(ended.out.contains("2000 sent") && ended.out.contains("goes on from here"), "{ended:?}");
+    assert!(ended.out.contains("2000 sent") && ended.out.contains("Run the same command again"), "{ended:?}");
 
-    // Not with other options.
+    // Other options are rejected.
     let other = world.backfill(2, &[]);
     assert!(other.error.contains("with other options"), "{other:?}");
     let ended = world.run(&["--since", &since, "--rate", "100"]);
     assert_eq!(ended.code, Some(0), "{ended:?}");
-    assert!(ended.out.contains("Going on where it stopped.\n5000 sent"), "{ended:?}");
+    assert!(ended.out.contains("Resuming.\n5000 sent"), "{ended:?}");
     world.assert_has(&events);
     // Nothing was sent twice.
     assert_eq!(world.amplitude.requests().repeats, 0);
 }
 
 #[tokio::test]
-async fn what_was_on_its_way_when_it_died_is_sent_once_more_and_amplitude_drops_it() {
+async fn in_flight_events_are_sent_again_and_dropped() {
     let world = World::new().await;
     let events = world.events(30, 2);
     world.stripe.add(events.clone());
@@ -750,7 +743,7 @@ async fn what_was_on_its_way_when_it_died_is_sent_once_more_and_amplitude_drops_
 }
 
 #[tokio::test]
-async fn what_may_have_arrived_longer_ago_than_amplitude_remembers_is_not_sent_again_just_like_that() {
+async fn stale_in_flight_events_require_lookup() {
     let world = World::new().await;
     world.stripe.add(world.events(30, 2));
     world.amplitude.inject(AmplitudeFault::Hang { milliseconds: 60_000, ingest: true }, 1);
@@ -772,7 +765,7 @@ async fn what_may_have_arrived_longer_ago_than_amplitude_remembers_is_not_sent_a
 }
 
 #[tokio::test]
-async fn an_event_that_grows_too_old_meanwhile_is_not_sent_without_a_look() {
+async fn event_that_ages_during_the_run_needs_a_lookup() {
     let world = World::new().await;
     let young = world.events(2000, 1);
     let edge = sample("charge.failed", 9000, world.now - 7 * DAY + HOUR + 4);
@@ -781,14 +774,14 @@ async fn an_event_that_grows_too_old_meanwhile_is_not_sent_without_a_look() {
     let ended = world.run(&["--from-file", "events.ndjson", "--yes"]);
     assert_eq!(ended.code, Some(1));
     assert!(
-        ended.error.contains("more than seven days old by now") && ended.error.contains("AMPLITUDE_SECRET_KEY"),
+        ended.error.contains("now more than seven days old") && ended.error.contains("AMPLITUDE_SECRET_KEY"),
         "{ended:?}"
     );
     world.assert_has(&young);
 }
 
 #[tokio::test]
-async fn live_and_test_events_go_to_their_own_projects_and_are_looked_up_there() {
+async fn live_and_test_events_are_looked_up_separately() {
     let world = World::with(Configuration {
         secret_keys: vec!["live".to_owned(), "test".to_owned()],
         ..Configuration::default()
@@ -820,14 +813,14 @@ async fn live_and_test_events_go_to_their_own_projects_and_are_looked_up_there()
     assert!(one.error.contains("AMPLITUDE_TEST_SECRET_KEY is not set"), "{one:?}");
     let both = run(&[("AMPLITUDE_SECRET_KEY", "live"), ("AMPLITUDE_TEST_SECRET_KEY", "test")]);
     assert_eq!(both.code, Some(0), "{both:?}");
-    assert!(both.out.contains("32 sent") && both.out.contains("8 in Amplitude already"), "{both:?}");
+    assert!(both.out.contains("32 sent") && both.out.contains("8 already in Amplitude"), "{both:?}");
     world.assert_has(&events);
     let of = |key: &str| world.amplitude.events().iter().filter(|event| event.api_key == key).count();
     assert_eq!((of("key"), of("test key")), (20, 20));
 }
 
 #[tokio::test]
-async fn an_amplitude_that_has_nothing_at_all_is_doubted() {
+async fn empty_export_is_an_error() {
     let world = World::new().await;
     let events = world.events(10, 12);
     world.stripe.add(events.clone());
@@ -837,20 +830,20 @@ async fn an_amplitude_that_has_nothing_at_all_is_doubted() {
         ended(command.env("AMPLITUDE_SECRET_KEY", "secret"))
     };
     let ended = with(&[]);
-    assert!(ended.error.contains("has nothing at all of this project"), "{ended:?}");
+    assert!(ended.error.contains("is completely empty"), "{ended:?}");
     assert_eq!(with(&["--assume-missing"]).code, Some(0));
     world.assert_has(&events);
 }
 
 #[tokio::test]
-async fn a_firewall_that_takes_nothing_ends_it_and_no_event_is_rejected_for_it() {
+async fn firewall_stops_without_rejecting_events() {
     let world = World::new().await;
     let events = world.events(40, 2);
     world.stripe.add(events.clone());
     world.amplitude.inject(AmplitudeFault::answer(403), 1000);
     let ended = world.backfill(3, &[]);
     assert_eq!(ended.code, Some(1));
-    assert!(ended.out.contains("0 rejected") && ended.error.contains("takes none of the events"), "{ended:?}");
+    assert!(ended.out.contains("0 rejected") && ended.error.contains("rejects all events"), "{ended:?}");
     assert!(world.amplitude.requests().requests <= 100, "{:?}", world.amplitude.requests());
     world.amplitude.clear_faults();
     assert_eq!(world.backfill(3, &[]).code, Some(0));
@@ -858,7 +851,7 @@ async fn a_firewall_that_takes_nothing_ends_it_and_no_event_is_rejected_for_it()
 }
 
 #[tokio::test]
-async fn types_that_stripe_has_got_since_are_asked_for_by_their_name() {
+async fn unknown_types_are_requested_by_name() {
     let world = World::new().await;
     world.parameter("settings", r#"{"events": {"add": ["customer.brand_new"]}}"#);
     let new = sample("customer.brand_new", 1, world.now - HOUR);
@@ -868,9 +861,9 @@ async fn types_that_stripe_has_got_since_are_asked_for_by_their_name() {
 }
 
 #[tokio::test]
-async fn files_are_taken_as_people_have_them_and_what_is_none_is_told() {
+async fn file_formats_are_recognized() {
     let world = World::new().await;
-    // A byte order mark, line ends of Windows, an event of a clock that is ahead, and two of another time.
+    // A byte order mark, Windows line breaks, an event from a fast clock, and two outside the time range.
     let mut events = world.events(4, 2);
     events.push(sample("charge.failed", 77, world.now + HOUR));
     let lines: Vec<_> = events.iter().map(|event| String::from_utf8(event.body.to_vec()).unwrap()).collect();
@@ -879,7 +872,7 @@ async fn files_are_taken_as_people_have_them_and_what_is_none_is_told() {
     let ended = world.run(&["--from-file", "events.ndjson", "--since", &since, "--yes"]);
     assert_eq!(
         (ended.code, ended.out.as_str()),
-        (Some(0), "3 sent, 0 ignored by the settings, 0 rejected, 2 of another time.\n"),
+        (Some(0), "3 sent, 0 ignored by the settings, 0 rejected, 2 outside the time range.\n"),
         "{ended:?}"
     );
     let ended = world.run(&["--from-file", "events.ndjson", "--yes"]);
@@ -892,24 +885,24 @@ async fn files_are_taken_as_people_have_them_and_what_is_none_is_told() {
     std::fs::write(world.path("utf-16.ndjson"), utf_16).unwrap();
     for arguments in [["--yes"], ["--dry-run"]] {
         let ended = world.run(&[&["--from-file", "rows.csv"], &arguments[..]].concat());
-        assert!(ended.error.contains("events of Stripe's, one after the other"), "{ended:?}");
+        assert!(ended.error.contains("expected Stripe events, one after another"), "{ended:?}");
         let ended = world.run(&[&["--from-file", "utf-16.ndjson"], &arguments[..]].concat());
         assert!(ended.error.contains("utf-16.ndjson: ") && ended.error.contains("UTF-16"), "{ended:?}");
     }
 }
 
-/// As `jq` and `stripe events retrieve` print them.
+/// Like `jq` and `stripe events retrieve` print them.
 fn pretty(events: &[Event]) -> String {
     let pretty = |event: &Event| format!("{:#}\n", serde_json::from_slice::<Value>(&event.body).unwrap());
     events.iter().map(pretty).collect()
 }
 
 #[tokio::test]
-async fn events_over_several_lines_are_sent_and_what_is_none_is_named() {
+async fn events_over_several_lines_are_imported() {
     let world = World::new().await;
     let events = world.events(6, 2);
     let event: Value = serde_json::from_slice(&events[0].body).unwrap();
-    // A text that was cut in the middle of an emoji, and a number that is none.
+    // A text cut in the middle of an emoji, and an invalid number.
     let mut odd = event.clone();
     (odd["id"], odd["data"]["object"]["description"]) = (json!("evt_odd"), json!("odd"));
     let odd = odd.to_string().replace("\"odd\"", r#""cut \ud83d", "new": 1e400"#);
@@ -926,8 +919,8 @@ async fn events_over_several_lines_are_sent_and_what_is_none_is_named() {
     assert!(ended.out.starts_with("7 sent, 0 ignored by the settings, 4 rejected.\n"), "{ended:?}");
     let rejected = lines(&world.path("stripe-amplitude-shop.rejected.ndjson"));
     let words = [
-        "a list of events; a file has one after the other: `jq -c '.data[]'`",
-        "`jq -c .detail` takes it out",
+        "a list of events; split it with `jq -c '.data[]'`",
+        "extract Stripe's event with `jq -c .detail`",
         "of the kind `charge`",
         "remove this type",
     ];
@@ -942,10 +935,10 @@ async fn events_over_several_lines_are_sent_and_what_is_none_is_named() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn it_goes_on_between_two_events_that_stand_in_several_lines_or_in_one() {
+async fn resumes_between_events_in_any_layout() {
     let world = World::new().await;
     let events = world.events(4000, 3);
-    // The 2000th and the 2001st stand in one line.
+    // The 2000th and the 2001st are in one line.
     let text = format!("{}{}", pretty(&events[..2000]).trim_end(), pretty(&events[2000..]));
     std::fs::write(world.path("events.json"), text).unwrap();
     world.amplitude.inject(AmplitudeFault::Delay { milliseconds: 1500 }, 1);
@@ -962,7 +955,7 @@ async fn it_goes_on_between_two_events_that_stand_in_several_lines_or_in_one() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn a_file_that_has_changed_is_not_gone_on_with() {
+async fn changed_file_cannot_be_resumed() {
     let world = World::new().await;
     let events = world.events(4000, 3);
     world.file("events.ndjson", &events);
@@ -976,9 +969,9 @@ async fn a_file_that_has_changed_is_not_gone_on_with() {
         world.file("events.ndjson", other);
         let ended = world.run(&["--from-file", "events.ndjson"]);
         assert_eq!(ended.code, Some(1));
-        assert!(ended.error.contains("is not what it was"), "{ended:?}");
+        assert!(ended.error.contains("has changed"), "{ended:?}");
     }
-    // Longer than it was is as well.
+    // A file may grow.
     let more: Vec<_> = events.iter().cloned().chain([sample("charge.failed", 9999, world.now - HOUR)]).collect();
     world.file("events.ndjson", &more);
     assert_eq!(world.run(&["--from-file", "events.ndjson"]).code, Some(0));
@@ -988,11 +981,11 @@ async fn a_file_that_has_changed_is_not_gone_on_with() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn ctrl_c_ends_it_also_while_it_waits_for_somebody() {
+async fn ctrl_c_ends_every_wait() {
     let world = World::new().await;
     let events = world.events(5, 2);
     world.file("events.ndjson", &events);
-    // For events from standard input.
+    // While waiting for events from standard input.
     let mut process = world
         .command(&["--from-file", "-", "--since", "2026-01-01", "--assume-missing", "--yes"])
         .stdin(Stdio::piped())
@@ -1002,13 +995,13 @@ async fn ctrl_c_ends_it_also_while_it_waits_for_somebody() {
     std::thread::sleep(Duration::from_millis(700));
     assert_ends(process);
     drop(open);
-    // For an answer.
+    // While waiting for an answer.
     let mut process = world.command(&["--from-file", "events.ndjson"]).stdin(Stdio::piped()).spawn().unwrap();
     let open = process.stdin.take();
     std::thread::sleep(Duration::from_millis(700));
     assert_ends(process);
     drop(open);
-    // For Amplitude's export.
+    // While waiting for Amplitude's export.
     world.amplitude.inject_for_export(AmplitudeFault::Hang { milliseconds: 60_000, ingest: false }, 9);
     world.stripe.add([sample("charge.failed", 1, world.now - 9 * DAY)]);
     let since = (world.now - 10 * DAY).to_string();
@@ -1018,10 +1011,10 @@ async fn ctrl_c_ends_it_also_while_it_waits_for_somebody() {
     assert!(world.amplitude.events().is_empty());
 }
 
-/// By Ctrl-C, and soon.
+/// Ctrl-C ends the process soon.
 #[cfg(unix)]
 fn assert_ends(mut process: Child) {
-    assert_eq!(process.try_wait().unwrap(), None, "it has ended by itself");
+    assert_eq!(process.try_wait().unwrap(), None, "it has ended early");
     signal(&process, "INT");
     let start = Instant::now();
     let ended = Ended::from(process.wait_with_output().unwrap());
@@ -1031,16 +1024,16 @@ fn assert_ends(mut process: Child) {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn killed_at_any_moment_it_goes_on_and_in_the_end_all_is_there_once() {
-    // SEED and EVENTS in the environment make another run of it.
+async fn killed_backfill_delivers_each_event_once() {
+    // The variables SEED and EVENTS vary the run.
     let number = |name: &str, otherwise| std::env::var(name).map_or(otherwise, |text| text.parse().unwrap());
     let (seed, number_of_events) = (number("SEED", 8), number("EVENTS", 6000));
-    // Events are taken in before the answer, so that there is time to die in between.
+    // Amplitude ingests before it responds, so there is time to die in between.
     let delay = Duration::from_millis(500);
     let world = World::with(Configuration { delay, ..Configuration::default() }).await;
     let events = world.events(number_of_events, 4);
     world.stripe.add(events.clone());
-    // Some are refused, whenever the process dies, and each is written down once.
+    // Some are rejected, and each must be written once, whenever the process dies.
     let unusable: Vec<_> = (0..40).map(|number| json!({
         "id": format!("evt_unusable{number}"), "object": "event", "type": "charge.failed", "data": {"object": "none"},
         "created": world.now - 4 * DAY + number * 7000, "api_version": "2024-06-20", "livemode": false,
@@ -1069,7 +1062,7 @@ async fn killed_at_any_moment_it_goes_on_and_in_the_end_all_is_there_once() {
     }
     let repeats = world.amplitude.requests().repeats;
     println!("killed {killed} times; {repeats} repeats were dropped");
-    // One request each time, at the most.
+    // At most one request each time.
     assert!(repeats <= killed * 2000);
     world.assert_has(&events);
     let rejected = lines(&world.path("stripe-amplitude-shop.rejected.ndjson"));
@@ -1077,17 +1070,17 @@ async fn killed_at_any_moment_it_goes_on_and_in_the_end_all_is_there_once() {
     assert_eq!((rejected.len(), ids.len()), (40, 40));
 }
 
-/// A payment of a customer, by whose metadata the user is known.
+/// A payment by a customer whose metadata contain the user ID.
 fn payment_of(number: usize, customer: &str, created: i64) -> Value {
     json!({"id": format!("evt_{number}"), "object": "event", "type": "payment_intent.succeeded", "created": created,
         "livemode": false, "data": {"object": {"object": "payment_intent", "id": format!("pi_{number}"),
             "customer": customer, "invoice": null, "amount_received": 100, "currency": "usd"}}})
 }
 
-/// The key of the project.
+/// The project's key.
 const PROJECT_KEY: &str = "rk_test_of_the_project";
 
-/// A shop that follows references, with its past in a file.
+/// A shop that follows references, with its history in a file.
 async fn following(events: &[Value]) -> World {
     let world = World::new().await;
     world.parameter("stripe-test-api-key", PROJECT_KEY);
@@ -1103,14 +1096,14 @@ fn customer(id: &str, user: &str) -> Value {
 }
 
 #[tokio::test]
-async fn references_are_followed_with_the_projects_key_and_each_object_is_read_once() {
+async fn each_referenced_object_is_read_once() {
     let at = World::new().await.now - DAY;
     let events: Vec<_> = (0..12).map(|number| payment_of(number, &format!("cus_{}", number % 3), at)).collect();
     let world = following(&events).await;
     for number in 0..3 {
         world.stripe.put(customer(&format!("cus_{number}"), &format!("user_{number}"))).unwrap();
     }
-    // Busy, and not there for a moment.
+    // Temporarily unavailable.
     world.stripe.fail_at("/v1/customers/cus_1", 1, Fault::TooManyRequests);
     world.stripe.fail_at("/v1/customers/cus_1", 1, Fault::Unavailable);
     let counted = world.run(&["--from-file", "events.ndjson", "--dry-run"]);
@@ -1126,7 +1119,7 @@ async fn references_are_followed_with_the_projects_key_and_each_object_is_read_o
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_ends_it_with_the_parameter_and_nothing_goes_to_a_lower_path() {
+async fn unreadable_reference_stops_and_names_the_parameter() {
     let at = World::new().await.now - DAY;
     let world = following(&[payment_of(1, "cus_1", at)]).await;
     world.stripe.put(customer("cus_1", "user_1")).unwrap();
@@ -1151,7 +1144,7 @@ async fn what_cannot_be_read_ends_it_with_the_parameter_and_nothing_goes_to_a_lo
 }
 
 #[tokio::test]
-async fn a_key_never_leaves_in_the_clear() {
+async fn stripe_url_must_be_secure() {
     let world = following(&[]).await;
     let mut command = world.command(&["--from-file", "events.ndjson", "--yes"]);
     let ended = ended(command.env("STRIPE_API_URL", "http://stripe.example"));
@@ -1159,14 +1152,14 @@ async fn a_key_never_leaves_in_the_clear() {
 }
 
 #[tokio::test]
-async fn each_url_that_a_key_goes_to_has_to_be_secured() {
+async fn urls_for_keys_must_be_secure() {
     let world = World::new().await;
     let since = (world.now - 9 * DAY).to_string();
     world.stripe.add([sample("charge.failed", 1, world.now - 8 * DAY)]);
     for variable in ["AMPLITUDE_URL", "AMPLITUDE_EXPORT_URL", "STRIPE_API_URL"] {
         let mut command = world.command(&["--since", &since, "--yes"]);
         let ended = ended(command.env("AMPLITUDE_SECRET_KEY", "secret").env(variable, "http://192.0.2.1/x"));
-        let words = format!("{variable} takes an https URL, or an http URL of this machine or its containers");
+        let words = format!("{variable}: expected an https URL");
         assert!(ended.code == Some(1) && ended.error.contains(&words), "{ended:?}");
     }
 }

@@ -1,9 +1,10 @@
 //! The commands, as a user types them.
 
-// As in the function's `tests/it`: a helper, like a test, stops where it meets what it does not expect.
+// Helpers panic like tests do.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 mod command_line;
+mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -12,7 +13,8 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use command_line::{Serving, cli, file, root, run, run_with, sample, unread};
+use command_line::{Serving, cli, file, root, run, run_with, sample};
+use common::unread;
 use serde_json::{Value, json};
 use stripe_amplitude::stripe::signature::{SignatureHeader, SigningSecret, verify};
 use stripe_emulator::{Emulator, Fault, Permission};
@@ -29,7 +31,7 @@ fn demo_succeeds_with_all_events() {
 }
 
 #[test]
-fn what_is_sent_to_serve_is_forwarded_and_logged() {
+fn serve_forwards_and_logs() {
     let mut serving = Serving::start(&[]);
     assert!(serving.url.ends_with("/stripe/demo"));
     let (code, out, _) = run(&["send", EVENT, "events/stripe/charge.failed.json", "--to", &serving.url]);
@@ -40,7 +42,7 @@ fn what_is_sent_to_serve_is_forwarded_and_logged() {
 }
 
 #[test]
-fn a_refused_event_is_shown_and_the_exit_code_says_so() {
+fn refused_event_fails() {
     let serving = Serving::start(&[]);
     let (code, out, _) = run(&["send", EVENT, "--to", &serving.url, "--secret", "whsec_other"]);
     assert_eq!(code, Some(1));
@@ -48,7 +50,7 @@ fn a_refused_event_is_shown_and_the_exit_code_says_so() {
 }
 
 #[test]
-fn standard_input_is_an_event_too() {
+fn send_reads_standard_input() {
     let serving = Serving::start(&[]);
     let mut send = cli(&["send", "-", "--created", "keep", "--to", &serving.url])
         .stdin(Stdio::piped())
@@ -70,7 +72,7 @@ fn projects_come_from_a_file() {
 }
 
 #[test]
-fn the_sample_that_serve_prints_works_for_a_project_of_a_file() {
+fn printed_sample_command_works() {
     let shop = "[shop]\nstripe-signing-secret = \"whsec_shop\"\namplitude-api-key = \"key\"\n";
     let path = file("sample.toml", shop);
     let mut serving = Serving::start(&["--projects", &path]);
@@ -78,17 +80,17 @@ fn the_sample_that_serve_prints_works_for_a_project_of_a_file() {
     let command: Vec<_> = line.strip_prefix("To send a sample: stripe-amplitude-cli ").unwrap().split(' ').collect();
     let (code, out, err) = run(&command);
     assert_eq!(code, Some(0), "{line}: {out}{err}");
-    // A project that is not in it is told with those that are.
+    // The error for a missing project lists the existing ones.
     let other = serving.url.replace("/shop", "/shp");
     let (_, out, _) = run(&["send", EVENT, "--to", &other]);
     assert!(out.contains("no such project: ") && out.contains("sample.toml has no [shp]; it has shop"), "{out}");
-    // So is a URL without a project.
+    // So does the error for a URL without a project.
     let (code, _, err) = run(&["send", EVENT, "--to", &serving.url.replace("stripe/shop", "")]);
     assert!(code == Some(1) && err.contains("/stripe/demo, for example"), "{err}");
 }
 
 #[test]
-fn serve_does_not_start_with_a_project_that_cannot_be_used() {
+fn serve_rejects_an_unusable_project() {
     let path = file("wrong.toml", "[shop]\nstripe-signing-secret = \"whsec_shop\"\nstripe_api_key = \"rk_live_1\"\n");
     let (code, out, err) = run(&["serve", "--port", "0", "--projects", &path]);
     assert_eq!((code, &*out), (Some(1), ""));
@@ -96,7 +98,7 @@ fn serve_does_not_start_with_a_project_that_cannot_be_used() {
 }
 
 #[test]
-fn objects_of_a_file_are_in_the_local_stripe_of_serve() {
+fn serve_loads_objects_from_a_file() {
     let (event, _) = following();
     let customer = json!({"id": "cus_1", "object": "customer", "metadata": {"user_id": "user_9"}});
     let objects = file("objects-for-serve.ndjson", &format!("{customer}\n"));
@@ -112,7 +114,7 @@ fn objects_of_a_file_are_in_the_local_stripe_of_serve() {
 }
 
 #[test]
-fn mistakes_are_told_on_standard_error_with_what_to_do() {
+fn usage_errors_are_on_standard_error() {
     for (arguments, code, words) in [
         (&["send", "no-such-file.json"][..], 1, "no-such-file.json"),
         (&["send", "Cargo.toml"], 1, "Cargo.toml: malformed JSON"),
@@ -165,7 +167,7 @@ fn mistakes_are_told_on_standard_error_with_what_to_do() {
 }
 
 #[test]
-fn a_port_that_is_taken_is_named() {
+fn taken_port_is_named() {
     let serving = Serving::start(&[]);
     let port = serving.url.split([':', '/']).nth(4).unwrap();
     let (code, _, err) = run(&["demo", "--port", port]);
@@ -174,7 +176,7 @@ fn a_port_that_is_taken_is_named() {
 }
 
 #[test]
-fn an_invocation_is_signed_now_for_its_project() {
+fn invocation_is_signed() {
     for (flags, header) in
         [(&[][..], "stripe-signature"), (&["--rest"], "Stripe-Signature"), (&["--function-url"], "stripe-signature")]
     {
@@ -204,7 +206,7 @@ fn completions_are_printed() {
 
 #[cfg(unix)]
 #[test]
-fn a_command_whose_output_nobody_reads_ends_quietly() {
+fn closed_output_ends_quietly() {
     let serving = Serving::start(&[]);
     let settings = file("enough.json", "{}");
     for arguments in [
@@ -221,10 +223,10 @@ fn a_command_whose_output_nobody_reads_ends_quietly() {
         &["demo", "--port", "0"],
         &["serve", "--port", "0"],
     ] {
-        // What a shell says of a program that a closed pipe has ended.
+        // The exit code of a closed pipe.
         assert_eq!(unread(&mut cli(arguments)), (Some(141), String::new()), "{arguments:?}");
     }
-    // Nor is there anybody to tell an error to.
+    // The same for a closed standard error.
     let (errors, closed) = std::io::pipe().unwrap();
     drop(errors);
     for (arguments, code) in [(&["send"][..], 2), (&["preview", "no-such-file.json"], 1)] {
@@ -235,12 +237,12 @@ fn a_command_whose_output_nobody_reads_ends_quietly() {
 
 #[cfg(unix)]
 #[test]
-fn serve_ends_quietly_when_nobody_reads_its_log_any_more() {
+fn serve_ends_when_its_log_is_closed() {
     let mut process = cli(&["serve", "--port", "0"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
     let first = lines.next().unwrap().unwrap();
     let url = first.strip_prefix("Serving ").unwrap();
-    // It begins to log behind its last line, which is empty.
+    // It logs after its last line, which is empty.
     lines.by_ref().map(Result::unwrap).take_while(|line| !line.is_empty()).for_each(drop);
     drop(lines);
     run(&["send", EVENT, "--to", url]);
@@ -258,7 +260,7 @@ fn serve_ends_quietly_when_nobody_reads_its_log_any_more() {
 }
 
 #[test]
-fn a_generated_shop_lands_once_with_the_figures_of_its_summary() {
+fn generated_revenue_matches_the_summary() {
     let mut serving = Serving::start(&[]);
     let amplitude = serving.amplitude();
     let shop = ["generate", "--users", "12", "--weeks", "3", "--seed", "5", "--to", &serving.url];
@@ -288,21 +290,21 @@ fn a_generated_shop_lands_once_with_the_figures_of_its_summary() {
     });
     assert_eq!(told.collect::<BTreeMap<_, _>>(), revenue);
 
-    // Most users are found by reference; an address is only a guest's.
+    // Most users are found by reference; only guests have an e-mail address.
     let users: BTreeSet<_> = accepted.iter().filter_map(|accepted| accepted["event"]["user_id"].as_str()).collect();
     assert!(
         users.len() >= 10 && !users.iter().any(|user| user.starts_with("user_") && user.contains('@')),
         "{users:?}"
     );
 
-    // Once more: all repeats.
+    // The same again: only repeats.
     let (code, again, _) = run(&shop);
     assert_eq!((code, again.split_once("\n\n").unwrap().1), (Some(0), out.split_once("\n\n").unwrap().1));
     assert_eq!(serving.accepted(&amplitude).len(), accepted.len());
 }
 
 #[test]
-fn a_generated_shop_tells_from_where_its_user_ids_are() {
+fn generate_summarizes_user_ids() {
     let serving = Serving::start(&[]);
     let (_, followed, _) = run(&["generate", "--users", "5", "--weeks", "2", "--to", &serving.url]);
     assert!(
@@ -318,7 +320,7 @@ fn a_generated_shop_tells_from_where_its_user_ids_are() {
 }
 
 #[test]
-fn the_objects_of_a_generated_shop_are_in_the_local_stripe_of_serve_and_in_a_file() {
+fn generated_objects_are_written_to_a_file() {
     let serving = Serving::start(&[]);
     let file = std::env::temp_dir().join(format!("stripe-amplitude-objects-{}.ndjson", std::process::id()));
     let path = file.to_str().unwrap();
@@ -335,7 +337,7 @@ fn the_objects_of_a_generated_shop_are_in_the_local_stripe_of_serve_and_in_a_fil
 }
 
 #[test]
-fn references_are_read_where_serve_is_told_to() {
+fn serve_reads_references_from_the_chosen_stripe() {
     let stripe = stripe_emulator::Emulator::start().unwrap();
     stripe.allow("rk_test_of_shop", &stripe_emulator::Permission::ALL);
     stripe
@@ -363,13 +365,13 @@ fn references_are_read_where_serve_is_told_to() {
     };
     assert_eq!(user_id_from(stripe.url()), "customer.metadata.user_id");
     assert_eq!(stripe.count("GET", "/v1/customers/cus_1"), 1);
-    // The local one has no more of the customer than the event tells.
+    // The local Stripe knows only the event.
     assert_eq!(user_id_from("local"), "receipt_email");
     assert_eq!(stripe.count("GET", "/v1/customers/cus_1"), 1);
 }
 
 #[test]
-fn a_shop_that_is_not_taken_says_why_and_stops() {
+fn generate_stops_at_a_refusal() {
     let serving = Serving::start(&[]);
     let shop = ["generate", "--users", "200", "--weeks", "2", "--secret", "whsec_other", "--to", &serving.url];
     let (code, out, err) = run(&shop);
@@ -379,7 +381,7 @@ fn a_shop_that_is_not_taken_says_why_and_stops() {
     assert!(out.starts_with("0 of ") && !out.contains("Revenue"), "{out}");
 }
 
-/// An Amplitude that keeps the bodies of its requests as they came.
+/// An Amplitude that records request bodies.
 fn amplitude() -> (String, Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/2/httpapi", listener.local_addr().unwrap());
@@ -402,7 +404,7 @@ fn amplitude() -> (String, Receiver<String>) {
     (url, received)
 }
 
-/// JSON without the spaces between its tokens; all else, and every digit, as it is.
+/// Removes the spaces between JSON's tokens, and nothing else.
 fn without_spaces(json: &str) -> String {
     let (mut in_text, mut escaped) = (false, false);
     let kept = json.chars().filter(|character| {
@@ -421,7 +423,7 @@ fn since_the_epoch() -> std::time::Duration {
 }
 
 #[test]
-fn a_preview_is_what_serve_sends_byte_for_byte() {
+fn preview_equals_the_sent_request() {
     let (amplitude, received) = amplitude();
     let projects = |settings: &str| {
         format!(
@@ -475,7 +477,7 @@ fn a_preview_is_what_serve_sends_byte_for_byte() {
 }
 
 #[test]
-fn a_preview_shows_the_request_and_explains_it() {
+fn preview_explains_the_request() {
     let (code, out, _) = run(&["preview", EVENT]);
     assert_eq!(code, Some(0));
     let start = "POST https://api2.amplitude.com/2/httpapi\nContent-Type: application/json\n\n\
@@ -496,7 +498,7 @@ fn a_preview_shows_the_request_and_explains_it() {
     assert!(out.starts_with("POST https://api.eu.amplitude.com/2/httpapi\n"), "{out}");
 }
 
-/// A payment whose user is in the metadata of its customer.
+/// A payment whose customer has the user ID.
 fn following() -> (String, String) {
     let payment = sample("payment_intent.succeeded", |event| {
         event["livemode"] = true.into();
@@ -508,7 +510,7 @@ fn following() -> (String, String) {
 }
 
 #[test]
-fn a_preview_says_what_would_be_read_and_reads_nothing() {
+fn preview_lists_reads() {
     let (event, settings) = following();
     let (code, out, _) = run(&["preview", &event, "--settings", &settings]);
     assert_eq!(code, Some(0));
@@ -529,7 +531,7 @@ fn a_preview_says_what_would_be_read_and_reads_nothing() {
 }
 
 #[test]
-fn a_preview_that_follows_reads_with_the_key_in_the_environment() {
+fn preview_can_follow_references() {
     let (event, settings) = following();
     let stripe = Emulator::start().unwrap();
     let key = "rk_live_51OfThePreview";
@@ -574,7 +576,7 @@ fn a_preview_that_follows_reads_with_the_key_in_the_environment() {
 }
 
 #[test]
-fn a_request_alone_can_be_piped() {
+fn preview_request_can_be_piped() {
     let (code, out, _) = run(&["preview", EVENT, "--request"]);
     let request: Value = serde_json::from_str(&out).unwrap();
     let event = &request["events"][0];
@@ -596,7 +598,7 @@ fn a_request_alone_can_be_piped() {
 }
 
 #[test]
-fn a_preview_of_a_refund_says_how_much_it_subtracts() {
+fn preview_of_a_refund() {
     let refunds = file("preview-refunds.json", REFUNDS);
     let (code, out, _) = run(&["preview", "events/stripe/charge.refunded.json", "--settings", &refunds]);
     assert_eq!(code, Some(0));
@@ -613,18 +615,18 @@ fn a_preview_of_a_refund_says_how_much_it_subtracts() {
 }
 
 #[test]
-fn a_preview_of_an_ignored_event_says_why() {
+fn preview_of_an_ignored_event() {
     let other = sample("charge.refunded", |event| event["type"] = "customer.created".into());
     let (code, out, _) = run_with(&other, &["preview", "-"]);
     assert_eq!(code, Some(0));
     assert!(out.starts_with("Event: ") && out.contains("\nIgnored: nothing is sent\n"), "{out}");
     assert!(out.contains("`type_not_selected`") && out.contains("`events`") && !out.contains("POST"), "{out}");
-    // What is piped is the request or nothing.
+    // Only a request is printed to a pipe.
     let (code, out, err) = run_with(&other, &["preview", "-", "--request"]);
     assert_eq!((code, &*out), (Some(0), ""));
     assert!(err.contains("`type_not_selected`"), "{err}");
 
-    // An old event is shown as it was when it happened.
+    // `max_age_days` is not applied to an old event.
     let (code, out, err) = run(&["preview", EVENT]);
     assert_eq!((code, &*err), (Some(0), ""));
     assert!(out.contains("\nForwarded\n") && out.contains("`max_age_days`"), "{out}");
@@ -633,7 +635,7 @@ fn a_preview_of_an_ignored_event_says_why() {
 }
 
 #[test]
-fn a_preview_fails_where_the_function_would() {
+fn preview_fails_like_the_function() {
     let euros = file("preview-euros.json", r#"{"preferred_currency": {"code": "EUR", "rates": {"JPY": "0.0061"}}}"#);
     let (code, out, err) = run(&["preview", EVENT, "--settings", &euros]);
     assert_eq!((code, &*out), (Some(1), ""));
@@ -653,7 +655,7 @@ fn a_preview_fails_where_the_function_would() {
 }
 
 #[test]
-fn what_is_not_an_event_is_named_alike_by_every_command() {
+fn every_command_names_other_documents() {
     let serving = Serving::start(&[]);
     let event = std::fs::read_to_string(root().join(EVENT)).unwrap();
     let value: Value = serde_json::from_str(&event).unwrap();
@@ -699,8 +701,8 @@ fn what_is_not_an_event_is_named_alike_by_every_command() {
 }
 
 #[test]
-fn looking_needs_no_network() {
-    // Where the kernel lets us, without even a loopback; otherwise, as everywhere here, with nobody to talk to.
+fn preview_and_check_need_no_network() {
+    // In a network namespace without a loopback, if the kernel permits.
     let alone = ["unshare", "--map-root-user", "--net", "env"];
     let (program, flags) = alone.split_first().unwrap();
     let lets_us = Command::new(program).args(flags).output().is_ok_and(|output| output.status.success());
@@ -716,7 +718,7 @@ fn looking_needs_no_network() {
 }
 
 #[test]
-fn settings_are_told_in_words_with_their_defaults() {
+fn settings_are_explained() {
     let path = file("settings-default.json", "{}");
     let (code, out, err) = run(&["settings", "check", &path]);
     assert_eq!((code, &*err), (Some(0), ""));
@@ -746,7 +748,7 @@ fn settings_are_told_in_words_with_their_defaults() {
     for words in [
         "standard input is valid.\n",
         "\nrefunds: \"negative_revenue\"\n",
-        "charge.dispute.*: every type that begins so",
+        "charge.dispute.*: every type that begins with this",
         "EUR at 1.08: 10.00 EUR become 10.80 USD",
         "\nwithout_user: \"forward\" (the default)\n",
     ] {
@@ -755,7 +757,7 @@ fn settings_are_told_in_words_with_their_defaults() {
 }
 
 #[test]
-fn settings_that_are_surely_not_meant_are_warned_of() {
+fn settings_check_warns() {
     let text = format!(
         r#"{{"events": {{"remove": ["custmer.created"]}}, "max_age_days": 30, "personal_data": "keep"}}{}"#,
         " ".repeat(4096)
@@ -770,17 +772,16 @@ fn settings_that_are_surely_not_meant_are_warned_of() {
 }
 
 #[test]
-fn settings_that_are_not_valid_are_an_error_of_the_library() {
+fn settings_check_rejects_invalid_settings() {
     let path = file("settings-invalid.json", r#"{"refunds": "negative"}"#);
     let (code, out, err) = run(&["settings", "check", &path]);
     assert_eq!((code, &*out), (Some(1), ""));
-    let error = "`refunds` has a value that it does not take; it takes \"as_events\" or \"negative_revenue\"";
-    assert_eq!(err, format!("error: {path}: {error}\n"));
+    assert!(err.starts_with(&format!("error: {path}: `refunds` ")), "{err}");
     let (code, _, err) = run_with(&format!("{{}}{}", " ".repeat(8192)), &["settings", "check", "-"]);
     assert!(code == Some(1) && err.contains("standard input: it has 8194 bytes"), "{err}");
 }
 
-/// All that documents a command: pages, help texts, and what the tools print.
+/// Everything that may document a command: pages, help texts, and output.
 fn documents() -> Vec<std::path::PathBuf> {
     let mut files = Vec::new();
     let folders =
@@ -804,7 +805,7 @@ fn documents() -> Vec<std::path::PathBuf> {
 }
 
 #[test]
-fn no_documented_command_has_a_key_among_its_arguments() {
+fn documented_commands_have_no_keys_in_arguments() {
     let documents = documents();
     assert!(documents.len() > 100, "{documents:?}");
     let mut written = 0;
@@ -835,7 +836,7 @@ fn no_documented_command_has_a_key_among_its_arguments() {
 }
 
 #[test]
-fn of_what_is_not_signed_serve_keeps_little() {
+fn serve_truncates_unsigned_requests() {
     let serving = Serving::start(&[]);
     let address = serving.url.strip_prefix("http://").unwrap().strip_suffix("/stripe/demo").unwrap();
     let body = format!("{{\"client_secret\": \"shown\", \"x\": \"{}\"}}", "x".repeat(1_000_000));
@@ -856,7 +857,7 @@ fn of_what_is_not_signed_serve_keeps_little() {
     assert!((4000..8000).contains(&length) && !answer.contains("shown"), "{length}");
 }
 
-/// Sends a request, and gives the status of the answer.
+/// Sends a request, and returns the response's status.
 fn status_of(address: &str, request: &str) -> u16 {
     let mut connection = TcpStream::connect(address).unwrap();
     connection.write_all(request.as_bytes()).unwrap();
@@ -866,7 +867,7 @@ fn status_of(address: &str, request: &str) -> u16 {
 }
 
 #[test]
-fn pages_reach_nothing_that_serve_serves() {
+fn foreign_pages_are_rejected() {
     let mut serving = Serving::start(&[]);
     let amplitude = serving.amplitude();
     let line = serving.line_with("References are read from a local Stripe, ");
@@ -888,7 +889,7 @@ fn pages_reach_nothing_that_serve_serves() {
             assert_eq!(ask(&format!("{ours}\r\norigin: http://shop.example.com")), 403, "{path}");
         }
     }
-    // A tunnel leads to the webhook, and no page does.
+    // A tunnel may reach the webhook, but a page may not.
     let address = workbench.strip_prefix("http://").unwrap();
     let post = |headers: &str| {
         status_of(address, &format!("POST /stripe/demo HTTP/1.1\r\n{headers}\r\ncontent-length: 2\r\n\r\n{{}}"))
@@ -898,7 +899,7 @@ fn pages_reach_nothing_that_serve_serves() {
 }
 
 #[test]
-fn a_preview_ends_alike_whether_the_event_would_be_sent_or_ignored() {
+fn preview_of_an_ignored_event_succeeds() {
     let ignored =
         file("ignored.json", &sample("payment_intent.succeeded", |event| event["type"] = "customer.created".into()));
     for event in [EVENT, &ignored] {

@@ -1,9 +1,10 @@
-//! The commands beside a Stripe that others have written: localstripe.
+//! The commands with localstripe, an independent implementation of Stripe.
 
-// As in the function's `tests/it`: a helper, like a test, stops where it meets what it does not expect.
+// Helpers panic like tests do.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 mod command_line;
+mod common;
 mod local_amplitude;
 mod localstripe_server;
 
@@ -16,7 +17,7 @@ use local_amplitude::LocalAmplitude;
 use localstripe_server::Localstripe;
 use serde_json::Value;
 
-/// How many events there are of each type when all is bought. The function forwards payments and invoices by default.
+/// The number of events of each type after all purchases. The function forwards payments and invoices by default.
 const EVENTS: [(&str, usize); 9] = [
     ("customer.created", 2),
     ("customer.subscription.created", 2),
@@ -34,7 +35,7 @@ fn is_forwarded(event_type: &str) -> bool {
 }
 
 #[tokio::test]
-async fn its_webhooks_are_taken_and_those_of_supported_types_land() {
+async fn webhooks_are_forwarded() {
     let localstripe = Localstripe::start().await;
     let mut serving = Serving::start(&[]);
     let amplitude = serving.amplitude();
@@ -45,7 +46,7 @@ async fn its_webhooks_are_taken_and_those_of_supported_types_land() {
     let mut forwarded = BTreeSet::new();
     while types.values().sum::<usize>() < 14 {
         let line = serving.lines.recv_timeout(Duration::from_secs(20)).unwrap();
-        // Before the first delivery, `serve` prints what it serves.
+        // `serve` prints other lines before the first delivery.
         let Ok(line) = serde_json::from_str::<Value>(&line) else { continue };
         let event_type = line["type"].as_str().unwrap().to_owned();
         let outcome = if is_forwarded(&event_type) { "forwarded" } else { "ignored" };
@@ -62,7 +63,7 @@ async fn its_webhooks_are_taken_and_those_of_supported_types_land() {
 }
 
 #[tokio::test]
-async fn its_events_are_listed_as_stripe_does() {
+async fn events_are_listed() {
     let localstripe = Localstripe::start().await;
     localstripe.buy().await;
     let all = list(&localstripe, "limit=100").await;
@@ -79,7 +80,7 @@ async fn its_events_are_listed_as_stripe_does() {
     let rest = list(&localstripe, &format!("{wanted}&starting_after={}", first[2]["id"].as_str().unwrap())).await;
     assert_eq!(rest.iter().collect::<Vec<_>>(), expected[3..]);
 
-    // The rest is its own.
+    // Other paths are passed on.
     for (path, expected) in
         [(format!("/v1/events/{}", all[0]["id"].as_str().unwrap()), 200), ("/v1/account".to_owned(), 404)]
     {
@@ -89,7 +90,7 @@ async fn its_events_are_listed_as_stripe_does() {
 }
 
 #[tokio::test]
-async fn its_events_of_supported_types_are_filled_in() {
+async fn backfill_imports_events() {
     let localstripe = Localstripe::start().await;
     localstripe.buy().await;
     let amplitude = LocalAmplitude::start(Configuration::default());

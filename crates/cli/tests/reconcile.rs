@@ -1,8 +1,9 @@
 //! `reconcile`, against the local Stripe and the local Amplitude.
 
-// As in the function's `tests/it`: a helper, like a test, stops where it meets what it does not expect.
+// Helpers panic like tests do.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+mod common;
 mod local_amplitude;
 mod shop;
 
@@ -10,15 +11,14 @@ use std::collections::BTreeSet;
 use std::ops::Deref;
 use std::process::Command;
 
-use amplitude_emulator::{AcceptedEvent, Configuration, Endpoint};
+use amplitude_emulator::{AcceptedEvent, Endpoint};
+use common::{DAY, Ended, ended};
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use shop::{Ended, PROJECTS, Shop, ended};
+use shop::{PROJECTS, Shop};
 use stripe_emulator::{Event, Permission, history, sample};
 
-const DAY: i64 = 24 * 60 * 60;
-
-/// The shop, and a day that is over.
+/// A shop, and a day that is over.
 struct World {
     shop: Shop,
     day: i64,
@@ -34,17 +34,12 @@ impl Deref for World {
 
 impl World {
     async fn new() -> Self {
-        let configuration = Configuration {
-            secret_keys: vec!["secret".to_owned(), "test-secret".to_owned()],
-            api_keys: vec!["key".to_owned(), "test-key".to_owned()],
-            ..Configuration::default()
-        };
-        let shop = Shop::open(configuration).await;
+        let shop = Shop::with_keys().await;
         let day = (shop.now.div_euclid(DAY) - 2) * DAY;
         Self { shop, day }
     }
 
-    /// One of every type, and a few more, on the day; and two of the days beside it.
+    /// Events of every type on the day, and one on each day next to it.
     fn history(&self) -> Vec<Event> {
         let events: Vec<_> = history(60, self.day, self.day + DAY - 1).collect();
         let beside = [(9000, self.day - 1), (9001, self.day + DAY)];
@@ -59,14 +54,14 @@ impl World {
         command
     }
 
-    /// Brings all into Amplitude, as the function would have.
+    /// Imports everything into Amplitude like the function.
     fn forward(&self) {
         let since = (self.day - DAY).to_string();
         let ended = ended(&mut self.command("backfill", &["--since", &since, "--yes"]));
         assert_eq!(ended.code, Some(0), "{ended:?}");
     }
 
-    /// Amplitude has these, changed, and nothing else.
+    /// Changes Amplitude's events, or removes those for which `change` returns false.
     fn replace(&self, change: impl Fn(&mut AcceptedEvent) -> bool) {
         let events = self.amplitude.events();
         self.amplitude.clear();
@@ -91,7 +86,7 @@ impl World {
     }
 }
 
-/// Without the line breaks between words.
+/// Text with its wrapped lines joined.
 fn unwrapped(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
@@ -109,21 +104,21 @@ fn differences(ended: &Ended) -> Vec<(String, String)> {
 }
 
 #[tokio::test]
-async fn a_day_that_is_all_there_agrees() {
+async fn complete_day_matches() {
     let world = World::new().await;
     world.history();
     world.forward();
     let ended = world.reconcile(&[]);
     assert_eq!(ended.code, Some(0), "{ended:?}");
-    assert!(ended.out.ends_with("\nStripe and Amplitude agree.\n"), "{}", ended.out);
+    assert!(ended.out.ends_with("\nStripe and Amplitude match.\n"), "{}", ended.out);
     assert!(!ended.out.contains("differs"), "{}", ended.out);
-    let all = ended.out.lines().find(|line| line.starts_with("in all")).unwrap();
-    assert_eq!(all.split_whitespace().collect::<Vec<_>>(), ["in", "all", "60", "60"]);
+    let all = ended.out.lines().find(|line| line.starts_with("total")).unwrap();
+    assert_eq!(all.split_whitespace().collect::<Vec<_>>(), ["total", "60", "60"]);
     assert_eq!(ended.out.lines().filter(|line| line.starts_with("payment_intent.succeeded")).count(), 1);
 }
 
 #[tokio::test]
-async fn what_is_missing_is_named_and_repaired_once() {
+async fn missing_events_are_repaired_once() {
     let world = World::new().await;
     let events = world.history();
     world.forward();
@@ -133,7 +128,7 @@ async fn what_is_missing_is_named_and_repaired_once() {
     let ended = world.reconcile(&[]);
     assert_eq!(ended.code, Some(1), "{ended:?}");
     assert!(
-        ended.out.contains("Missing in Amplitude: 2;") && ended.out.contains("do not agree: 2 missing."),
+        ended.out.contains("Missing in Amplitude: 2;") && ended.out.contains("do not match: 2 missing."),
         "{ended:?}"
     );
     assert!(missing.iter().all(|id| ended.out.contains(*id)), "{}", ended.out);
@@ -143,7 +138,7 @@ async fn what_is_missing_is_named_and_repaired_once() {
     let ended = world.reconcile(&["--repair"]);
     assert_eq!(ended.code, Some(1));
     assert!(
-        ended.out.ends_with("[y/N] Nothing is sent. Nobody answered; --yes does without the question.\n"),
+        ended.out.ends_with("[y/N] Nothing was sent. There was no answer; pass --yes to skip the question.\n"),
         "{ended:?}"
     );
     assert_eq!(world.amplitude.events().len(), events.len() + 2 - 2);
@@ -157,7 +152,7 @@ async fn what_is_missing_is_named_and_repaired_once() {
 }
 
 #[tokio::test]
-async fn what_the_object_says_is_what_the_exit_code_says() {
+async fn json_and_exit_code_agree() {
     let world = World::new().await;
     let events = world.history();
     world.forward();
@@ -170,26 +165,26 @@ async fn what_the_object_says_is_what_the_exit_code_says() {
 }
 
 #[tokio::test]
-async fn an_export_that_is_wholly_empty_is_doubted_where_a_repair_could_count_twice() {
+async fn empty_export_is_an_error() {
     let world = World::new().await;
     let old = sample("charge.failed", 1, world.now - 12 * DAY);
     world.stripe.add([old.clone()]);
     let day = Timestamp::from_second(old.created).unwrap().strftime("%Y-%m-%d").to_string();
     let ended = self::ended(&mut world.command("reconcile", &["--day", &day, "--repair", "--yes"]));
     assert_eq!(ended.code, Some(1), "{ended:?}");
-    assert!(ended.error.contains("has nothing at all of this project"), "{ended:?}");
+    assert!(ended.error.contains("is completely empty"), "{ended:?}");
     assert!(world.amplitude.events().is_empty());
 }
 
 #[tokio::test]
-async fn what_a_repair_cannot_bring_in_is_told() {
+async fn failed_repair_is_reported() {
     let world = World::new().await;
     let events = world.history();
     world.projects(&PROJECTS.replace("\"key\"", "\"wrong\""));
     let ended = world.reconcile(&["--repair", "--yes"]);
-    assert_eq!(ended.code, Some(1), "the export refuses the key, too: {ended:?}");
+    assert_eq!(ended.code, Some(1), "the export also rejects the key: {ended:?}");
 
-    // The key of uploads is known to be wrong only when they begin.
+    // A wrong key is noticed only when uploads begin.
     world.projects(PROJECTS);
     world.amplitude.inject(amplitude_emulator::Fault::InvalidApiKey, 10);
     let ended = world.reconcile(&["--repair", "--yes"]);
@@ -200,7 +195,7 @@ async fn what_a_repair_cannot_bring_in_is_told() {
 }
 
 #[tokio::test]
-async fn what_counts_twice_or_with_other_figures_or_is_unknown_is_found() {
+async fn doubled_changed_and_unknown_events_are_found() {
     let world = World::new().await;
     let events = world.history();
     world.forward();
@@ -236,7 +231,7 @@ async fn what_counts_twice_or_with_other_figures_or_is_unknown_is_found() {
 }
 
 #[tokio::test]
-async fn a_day_agrees_however_amplitude_writes_its_lines() {
+async fn day_matches_in_every_export_layout() {
     let world = World::new().await;
     world.history();
     world.forward();
@@ -254,7 +249,7 @@ async fn a_day_agrees_however_amplitude_writes_its_lines() {
             }
             line.to_string()
         },
-        // Somebody else's, cut off in front of its type.
+        // Another event, truncated before its type.
         |line| {
             let time = serde_json::from_str::<Value>(line).unwrap()["event_time"].clone();
             format!("{line}\n{{\"$insert_id\":\"i\",\"event_time\":{time},\"event_ty")
@@ -264,12 +259,12 @@ async fn a_day_agrees_however_amplitude_writes_its_lines() {
         world.amplitude.rewrite_export(shape);
         let ended = world.reconcile(&[]);
         assert_eq!(ended.code, Some(0), "{number}: {ended:?}");
-        assert!(ended.out.ends_with("\nStripe and Amplitude agree.\n"), "{number}: {ended:?}");
+        assert!(ended.out.ends_with("\nStripe and Amplitude match.\n"), "{number}: {ended:?}");
     }
 }
 
 #[tokio::test]
-async fn what_a_line_that_cannot_be_read_may_be_is_not_missing_and_not_repaired() {
+async fn event_in_an_unreadable_line_is_not_repaired() {
     let world = World::new().await;
     let events = world.history();
     world.forward();
@@ -288,12 +283,12 @@ async fn what_a_line_that_cannot_be_read_may_be_is_not_missing_and_not_repaired(
     assert_eq!(ended.code, Some(1), "{ended:?}");
     let text = unwrapped(&ended.out);
     assert!(text.contains("Perhaps in Amplitude: 1;") && text.contains(&broken) && text.contains(&hour), "{text}");
-    assert!(ended.out.ends_with("Nothing is sent. There is nothing to send.\n"), "{ended:?}");
+    assert!(ended.out.ends_with("Nothing was sent. There is nothing to send.\n"), "{ended:?}");
     assert_eq!(world.amplitude.requests().repeats, before);
 }
 
 #[tokio::test]
-async fn settings_of_another_time_explain_and_are_no_error() {
+async fn differences_by_settings_are_no_error() {
     let world = World::new().await;
     let events = world.history();
     world.forward();
@@ -313,13 +308,13 @@ async fn settings_of_another_time_explain_and_are_no_error() {
     assert_eq!(found("other_settings", "payment_intent."), of_family("payment_intent."));
     let text = unwrapped(&world.reconcile(&[]).out);
     assert!(
-        text.contains("Nothing is wrong;") && text.contains("20.00 USD in Amplitude, 18.00 EUR in Stripe"),
+        text.contains("Nothing is wrong:") && text.contains("20.00 USD in Amplitude, 18.00 EUR in Stripe"),
         "{text}"
     );
 }
 
 #[tokio::test]
-async fn a_refund_that_was_not_subtracted_is_not_added_back_when_it_fails() {
+async fn refund_that_was_not_subtracted_is_not_added_back() {
     const SWITCHED: &str = r#"{"refunds": "negative_revenue"}"#;
     for (before, kind) in [("{}", "not_added_back"), (r#"{"events": {"add": ["refund.failed"]}}"#, "other_settings")] {
         let world = World::new().await;
@@ -344,7 +339,7 @@ async fn a_refund_that_was_not_subtracted_is_not_added_back_when_it_fails() {
 }
 
 #[tokio::test]
-async fn a_day_in_other_currencies_is_added_up_by_currency() {
+async fn sums_are_by_currency() {
     let world = World::new().await;
     let in_currency = |number: u64, currency: &str, minor_units: i64| {
         let event = sample("payment_intent.succeeded", number, world.day + 100);
@@ -376,7 +371,7 @@ async fn a_day_in_other_currencies_is_added_up_by_currency() {
 }
 
 #[tokio::test]
-async fn live_and_test_events_are_looked_for_where_each_goes() {
+async fn live_and_test_events_are_compared_separately() {
     let world = World::new().await;
     world.projects(&format!("{PROJECTS}amplitude-test-api-key = \"test-key\"\n"));
     let test = sample("charge.failed", 1, world.day + 100);
@@ -405,7 +400,7 @@ async fn live_and_test_events_are_looked_for_where_each_goes() {
 }
 
 #[tokio::test]
-async fn what_is_of_another_account_or_mode_is_counted_apart() {
+async fn other_accounts_and_modes_are_counted_separately() {
     let world = World::new().await;
     world.history();
     world.forward();
@@ -429,40 +424,40 @@ async fn what_is_of_another_account_or_mode_is_counted_apart() {
     }
     let ended = world.reconcile(&[]);
     assert_eq!(ended.code, Some(0), "{ended:?}");
-    assert!(ended.out.ends_with("Stripe and Amplitude agree.\n"), "{ended:?}");
+    assert!(ended.out.ends_with("Stripe and Amplitude match.\n"), "{ended:?}");
     for words in ["--account acct_2", "live mode", "--source eu"] {
         assert!(ended.out.contains(words), "{words}: {ended:?}");
     }
 }
 
 #[tokio::test]
-async fn what_happened_just_now_is_not_yet_to_be_told_and_can_be_repaired() {
+async fn recent_event_is_listed_and_can_be_repaired() {
     let mut world = World::new().await;
     world.day = world.now.div_euclid(DAY) * DAY;
     let event = sample("charge.failed", 1, (world.now - 60).max(world.day));
     world.stripe.add([event.clone()]);
     let ended = world.reconcile(&[]);
     assert_eq!(ended.code, Some(0), "{ended:?}");
-    assert!(ended.out.contains("Not yet to be told: 1;") && ended.out.contains(&event.id), "{ended:?}");
+    assert!(ended.out.contains("Too recent: 1;") && ended.out.contains(&event.id), "{ended:?}");
     assert_eq!(world.reconcile(&["--repair", "--yes"]).code, Some(0));
     assert_eq!(world.amplitude.insert_ids(), [(event.id, 1)].into());
 }
 
 #[tokio::test]
-async fn what_cannot_be_compared_is_refused_in_words() {
+async fn impossible_comparisons_are_rejected() {
     let world = World::new().await;
     let key = world.stripe.restricted_key(&[Permission::WebhookEndpointsRead]);
     for (day, variable, words) in [
-        ("2020-01-01", ("X", "x"), "Stripe's list goes back 30 days; the oldest day"),
+        ("2020-01-01", ("X", "x"), "last 30 days only; the oldest complete day"),
         ("2999-01-01", ("X", "x"), "in the future"),
         (
             &*world.date(),
             ("AMPLITUDE_SECRET_KEY", "wrong"),
-            "AMPLITUDE_SECRET_KEY takes the secret key of the same project",
+            "AMPLITUDE_SECRET_KEY must be the secret key of the same project",
         ),
         (&*world.date(), ("AMPLITUDE_SECRET_KEY", ""), "AMPLITUDE_SECRET_KEY is not set"),
         (&*world.date(), ("STRIPE_SECRET_KEY", &*key), "the permission `Events`: Read"),
-        (&*world.date(), ("STRIPE_SECRET_KEY", "sk_test_no"), "Stripe does not know the key"),
+        (&*world.date(), ("STRIPE_SECRET_KEY", "sk_test_no"), "Stripe rejects the key"),
     ] {
         let (name, value) = variable;
         let ended = ended(world.command("reconcile", &["--day", day]).env(name, value));
@@ -470,13 +465,13 @@ async fn what_cannot_be_compared_is_refused_in_words() {
         assert!(ended.error.contains(words) && ended.out.is_empty(), "{ended:?}");
     }
     let ended = ended(&mut world.command("reconcile", &["--day", "yesterday"]));
-    assert!(ended.code == Some(2) && ended.error.contains("a day, in UTC"), "{ended:?}");
+    assert!(ended.code == Some(2) && ended.error.contains("a day in UTC"), "{ended:?}");
     let ended = world.reconcile(&["--json", "--repair"]);
     assert!(ended.code == Some(2) && ended.error.contains("--yes"), "{ended:?}");
 }
 
 #[tokio::test]
-async fn references_are_followed_so_that_a_repair_is_of_the_same_user() {
+async fn repair_follows_references() {
     let world = World::new().await;
     let key = world.stripe.restricted_key(&[Permission::CustomerRead]);
     world.parameter("stripe-test-api-key", &key);
@@ -497,7 +492,7 @@ async fn references_are_followed_so_that_a_repair_is_of_the_same_user() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn a_closed_pipe_ends_it_quietly_and_nothing_is_repaired() {
+async fn closed_pipe_stops_before_repairing() {
     let world = World::new().await;
     world.history();
     world.forward();
@@ -507,7 +502,7 @@ async fn a_closed_pipe_ends_it_quietly_and_nothing_is_repaired() {
     let day = world.date();
     for arguments in [&[][..], &["--json"], &["--repair", "--yes"]] {
         let mut command = world.command("reconcile", &[&["--day", &day], arguments].concat());
-        assert_eq!(shop::unread(&mut command), (Some(141), String::new()), "{arguments:?}");
+        assert_eq!(common::unread(&mut command), (Some(141), String::new()), "{arguments:?}");
     }
     assert_eq!(world.amplitude.events().len(), 1);
 }

@@ -1,26 +1,18 @@
 //! `redrive`, against a real SQS API: moto's server.
 
 #![cfg(feature = "aws")]
-// As in the function's `tests/it`: a helper, like a test, stops where it meets what it does not expect.
+// Helpers panic like tests do.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
+mod common;
 mod local_amplitude;
 mod moto;
 
-use std::io::Write as _;
-use std::process::{Command, Stdio};
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use amplitude_emulator::Configuration;
+use common::{DAY, Ended, ended_with, now, program};
 use local_amplitude::LocalAmplitude;
 use moto::{CREDENTIALS, Moto, SQS};
 use serde_json::{Value, json};
-
-const DAY: i64 = 24 * 60 * 60;
-
-fn now() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs().cast_signed()
-}
 
 /// The queues of moto.
 struct Queues(Moto);
@@ -38,7 +30,7 @@ impl Queues {
         self.call("CreateQueue", json!({"QueueName": name})).await["QueueUrl"].as_str().unwrap().to_owned()
     }
 
-    /// The dead-letter queue, and the one that it is of.
+    /// The dead-letter queue, and the queue that it belongs to.
     async fn both(&self) -> (String, String) {
         let (dead, queue) = (self.queue("dead").await, self.queue("queue").await);
         let policy =
@@ -48,7 +40,7 @@ impl Queues {
         (dead, queue)
     }
 
-    /// Without a code, as an older version does.
+    /// Without a code, like an older version.
     async fn put(&self, queue: &str, id: &str, code: Option<&str>, reason: &str) {
         self.put_of(queue, id, code, reason, now()).await;
     }
@@ -68,7 +60,7 @@ impl Queues {
         self.call("SendMessage", input).await;
     }
 
-    /// All messages, ten at most, which nobody else sees for a moment.
+    /// Up to ten messages, which stay visible.
     async fn messages(&self, queue: &str) -> Vec<Value> {
         let input = json!({
             "QueueUrl": queue, "MaxNumberOfMessages": 10, "VisibilityTimeout": 0, "MessageAttributeNames": ["All"],
@@ -86,27 +78,15 @@ impl Queues {
         input: &str,
         variables: &[(&str, String)],
     ) -> (Option<i32>, String, String) {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_stripe-amplitude-cli"))
-            .arg("redrive")
-            .args(arguments)
-            .env_clear()
-            .envs(CREDENTIALS)
-            .env("AWS_ENDPOINT_URL", self.0.url())
-            .envs(variables.iter().cloned())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        process.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-        let output = process.wait_with_output().unwrap();
-        let text = |bytes| String::from_utf8(bytes).unwrap();
-        (output.status.code(), text(output.stdout), text(output.stderr))
+        let mut command = program();
+        command.arg("redrive").args(arguments).envs(CREDENTIALS).env("AWS_ENDPOINT_URL", self.0.url());
+        let Ended { code, out, error } = ended_with(input, command.envs(variables.iter().cloned()));
+        (code, out, error)
     }
 }
 
 #[tokio::test]
-async fn dead_letters_are_counted_by_code_and_reason_and_sent_again_on_demand() {
+async fn dead_letters_are_counted_and_sent_again() {
     let queues = Queues::start();
     let (dead, queue) = queues.both().await;
     for number in 0..14 {
@@ -135,11 +115,11 @@ async fn dead_letters_are_counted_by_code_and_reason_and_sent_again_on_demand() 
     let send = ["--dead-letters", &dead, "--send", "--to", &queue];
     let only = [&send[..], &["--code", "amplitude_rejected"]].concat();
     let (code, out, _) = queues.redrive(&only, "n\n");
-    assert_eq!((code, out.ends_with("Nothing is sent. The answer was not yes.\n")), (Some(1), true), "{out}");
+    assert_eq!((code, out.ends_with("Nothing was sent. The answer was not yes.\n")), (Some(1), true), "{out}");
     assert_eq!(queues.messages(&queue).await.len(), 0);
     let (code, out, error) = queues.redrive(&only, "y\n");
     assert_eq!(code, Some(0), "{out}{error}");
-    assert!(out.contains("Send these 9 again? [y/N]") && out.contains("9 of 9 are in the queue again."), "{out}");
+    assert!(out.contains("Send these 9 again? [y/N]") && out.contains("9 of 9 sent to the queue again."), "{out}");
     let sent = queues.messages(&queue).await;
     assert_eq!(sent.len(), 9);
     for message in &sent {
@@ -152,54 +132,49 @@ async fn dead_letters_are_counted_by_code_and_reason_and_sent_again_on_demand() 
     }
 
     for (filter, number) in [
-        // Of another code and of another reason.
+        // No dead letter has both.
         (&["--code", "not_an_event", "--reason", "the value"][..], 0),
         (&["--reason", "missing"], 3),
         (&["--code", "unknown"], 2),
     ] {
         let (code, out, _) = queues.redrive(&[&send[..], filter, &["--yes"]].concat(), "");
-        let sent = number == 0 || out.contains(&format!("{number} of {number} are in the queue again."));
+        let sent = number == 0 || out.contains(&format!("{number} of {number} sent to the queue again."));
         assert_eq!((code, sent), (Some(0), true), "{filter:?}: {out}");
-        assert!(number > 0 || !out.contains("in the queue again"), "{out}");
+        assert!(number > 0 || !out.contains("to the queue again"), "{out}");
     }
     let (_, out, _) = queues.redrive(&["--dead-letters", &dead], "");
     assert!(out.starts_with("About 0 dead letters.\n"), "{out}");
 }
 
 #[tokio::test]
-async fn a_letter_that_is_no_message_of_ours_stays_and_is_told() {
+async fn letters_without_a_project_stay() {
     let queues = Queues::start();
     let (dead, queue) = queues.both().await;
     queues.put(&dead, "evt_1", Some("not_an_event"), "why").await;
     queues.call("SendMessage", json!({"QueueUrl": dead, "MessageBody": "junk"})).await;
     let (code, out, error) = queues.redrive(&["--dead-letters", &dead, "--send", "--to", &queue, "--yes"], "");
     assert_eq!((code, &*error), (Some(1), ""), "{out}");
-    let end = "1 stay where they are. They have no project, so they are none of the function's messages.\n1 of 2 are in the queue again.\n";
+    let end = "1 left in the dead-letter queue. They name no project, so they are not the function's messages.\n1 of 2 sent to the queue again.\n";
     assert!(out.ends_with(end), "{out}");
     assert_eq!((queues.messages(&queue).await.len(), queues.messages(&dead).await.len()), (1, 1));
 }
 
 #[tokio::test]
-async fn a_wrong_queue_is_named_by_its_argument_and_nothing_is_touched() {
+async fn wrong_queues_are_rejected() {
     let queues = Queues::start();
     let (dead, queue) = queues.both().await;
     let other = queues.queue("other").await;
     queues.put(&dead, "evt_1", Some("amplitude_timeout"), "why").await;
     let nothing = format!("http://{}/123456789012/nothing", queues.0.address);
     for (dead_letters, to, code, words) in [
-        (&*nothing, None, 1, "--dead-letters: there is no such queue"),
-        (&*dead, Some(&*nothing), 1, "--to: there is no such queue"),
-        (&*queue, Some(&*dead), 1, "--dead-letters names a queue that has a dead-letter queue itself, dead"),
-        (
-            &*other,
-            Some(&*queue),
-            1,
-            "--dead-letters names other, and the dead letters of the queue of --to are in dead",
-        ),
+        (&*nothing, None, 1, "--dead-letters: the queue does not exist"),
+        (&*dead, Some(&*nothing), 1, "--to: the queue does not exist"),
+        (&*queue, Some(&*dead), 1, "--dead-letters names a queue with a dead-letter queue, dead"),
+        (&*other, Some(&*queue), 1, "--dead-letters names other, but the dead-letter queue of --to is dead"),
         (&*dead, Some(&*other), 1, "--to names other, which has no dead-letter queue"),
         (&*dead, Some(&*dead), 2, "--dead-letters and --to name the same queue"),
-        ("dead", Some(&*queue), 2, "--dead-letters takes the URL of a queue"),
-        (&*dead, Some("queue"), 2, "--to takes the URL of a queue"),
+        ("dead", Some(&*queue), 2, "for --dead-letters; expected the URL of a queue"),
+        (&*dead, Some("queue"), 2, "for --to; expected the URL of a queue"),
     ] {
         let mut arguments = vec!["--dead-letters", dead_letters];
         arguments.extend(to.iter().flat_map(|to| ["--send", "--yes", "--to", to]));
@@ -212,18 +187,19 @@ async fn a_wrong_queue_is_named_by_its_argument_and_nothing_is_touched() {
 }
 
 #[tokio::test]
-async fn what_a_letter_holds_does_not_steer_the_terminal() {
+async fn control_characters_are_escaped() {
     let queues = Queues::start();
     let (dead, _) = queues.both().await;
     queues.put(&dead, "evt_1", Some("not_an_event"), "a\u{202e}b\nforged: 99").await;
     let (code, out, error) = queues.redrive(&["--dead-letters", &dead], "");
     assert_eq!(code, Some(0), "{error}");
     assert!(out.contains("not_an_event: a\\u202eb\\u000aforged: 99\n"), "{out}");
-    assert!(out.ends_with("Nothing is sent. --send sends them again, after asking.\n"), "{out}");
+    assert!(out.ends_with("Nothing was sent. Pass --send to send them again; it asks first.\n"), "{out}");
 }
 
+/// After its window, Amplitude would count the event again.
 #[tokio::test]
-async fn an_old_letter_is_looked_up_before_it_is_sent() {
+async fn old_dead_letter_is_looked_up() {
     let queues = Queues::start();
     let (dead, queue) = queues.both().await;
     let amplitude = LocalAmplitude::start(Configuration::default());
@@ -248,7 +224,7 @@ async fn an_old_letter_is_looked_up_before_it_is_sent() {
     let (code, out, error) = queues.redrive(&["--dead-letters", &dead], "");
     assert_eq!(code, Some(0), "{error}");
     assert!(out.contains("       3   24 h-9 d  shop  charge.failed"), "{out}");
-    assert!(out.contains("3 letters may be in Amplitude already"), "{out}");
+    assert!(out.contains("3 dead letters may already be in Amplitude"), "{out}");
 
     let projects = projects.to_str().unwrap();
     let send = ["--dead-letters", &dead, "--send", "--to", &queue, "--yes", "--projects", projects];
@@ -260,8 +236,8 @@ async fn an_old_letter_is_looked_up_before_it_is_sent() {
     variables.push(("AMPLITUDE_SECRET_KEY", "secret".to_owned()));
     let (code, out, error) = queues.redrive_with(&send, "", &variables);
     assert_eq!(code, Some(0), "{out}{error}");
-    assert!(out.contains("1 are deleted: Amplitude has them.\n3 of 4 are in the queue again."), "{out}");
-    let mut sent: Vec<_> = queues.messages(&queue).await.iter().map(id_and_whether_it_is_looked_up).collect();
+    assert!(out.contains("1 deleted, because Amplitude has them.\n3 of 4 sent to the queue again."), "{out}");
+    let mut sent: Vec<_> = queues.messages(&queue).await.iter().map(id_and_is_looked_up).collect();
     sent.sort();
     let expected = [("evt_late", true), ("evt_missing", true), ("evt_new", false)];
     assert_eq!(sent, expected.map(|(id, is_looked_up)| (id.to_owned(), is_looked_up)));
@@ -269,18 +245,18 @@ async fn an_old_letter_is_looked_up_before_it_is_sent() {
 
     queues.put_of(&dead, "evt_also_there", Some("needs_lookup"), "why", now() - 9 * DAY).await;
     let (code, out, error) = queues.redrive(&[&send[..6], &["--assume-missing"]].concat(), "");
-    assert_eq!((code, out.contains("1 of 1 are in the queue again.")), (Some(0), true), "{out}{error}");
+    assert_eq!((code, out.contains("1 of 1 sent to the queue again.")), (Some(0), true), "{out}{error}");
 }
 
-fn id_and_whether_it_is_looked_up(message: &Value) -> (String, bool) {
+fn id_and_is_looked_up(message: &Value) -> (String, bool) {
     let body: Value = serde_json::from_str(message["Body"].as_str().unwrap()).unwrap();
     let looked_up = message["MessageAttributes"].get("looked_up");
     (body["id"].as_str().unwrap().to_owned(), looked_up.is_some_and(|looked_up| looked_up["DataType"] == "Number"))
 }
 
-/// A letter that is received once is counted, and hidden from others: the policy is asked before.
+/// Receiving a dead letter counts and hides it, so the policy is checked before.
 #[tokio::test]
-async fn a_queue_that_does_not_take_messages_from_the_operator_is_told_before_a_letter_is_touched() {
+async fn missing_send_permission_is_found_first() {
     let queues = Queues::start();
     let (dead, queue) = queues.both().await;
     queues.put(&dead, "evt_1", Some("amplitude_timeout"), "why").await;
@@ -304,5 +280,5 @@ async fn a_queue_that_does_not_take_messages_from_the_operator_is_told_before_a_
 
     policy(json!([function, "arn:aws:sts::*:user/moto"])).await;
     let (code, out, error) = queues.redrive(&send, "");
-    assert_eq!((code, out.contains("1 of 1 are in the queue again.")), (Some(0), true), "{out}{error}");
+    assert_eq!((code, out.contains("1 of 1 sent to the queue again.")), (Some(0), true), "{out}{error}");
 }

@@ -1,25 +1,27 @@
 //! `setup`, against the local Stripe, a real Parameter Store API (moto's server), and the function's handler.
 
 #![cfg(feature = "aws")]
-// As in the function's `tests/it`: a helper, like a test, stops where it meets what it does not expect.
+// Helpers panic like tests do.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
+mod common;
 mod local_amplitude;
 mod moto;
 
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use amplitude_emulator::Configuration;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
+use common::{Ended, ended_with, now, program};
 use local_amplitude::LocalAmplitude;
 use moto::{CREDENTIALS, Moto};
 use stripe_amplitude::stripe::event_types;
@@ -37,14 +39,6 @@ struct World {
     function: Child,
     /// Of the webhook.
     url: String,
-}
-
-/// How a command ended, and what it said.
-#[derive(Debug)]
-struct Ended {
-    code: Option<i32>,
-    out: String,
-    error: String,
 }
 
 impl Ended {
@@ -67,12 +61,11 @@ impl World {
 
     async fn with_configuration(configuration: Configuration) -> Self {
         let moto = Moto::start();
-        // It begins with its first answer, and the function waits less long.
+        // Moto starts slowly, and the function would time out.
         moto.parameters(FOLDER).await;
         let amplitude = LocalAmplitude::start(configuration);
-        let mut function = Command::new(env!("CARGO_BIN_EXE_stripe-amplitude-cli"))
+        let mut function = program()
             .args(["serve", "--port", "0", "--parameter-store", "--amplitude", &amplitude.http_v2()])
-            .env_clear()
             .envs(CREDENTIALS)
             .env("AWS_ENDPOINT_URL_SSM", moto.url())
             .stdout(Stdio::piped())
@@ -87,10 +80,10 @@ impl World {
         Self { stripe: Emulator::start().unwrap(), moto, amplitude, function, url }
     }
 
-    /// One that was set up.
+    /// With an endpoint that was set up.
     async fn with_endpoint() -> Self {
         let world = Self::new().await;
-        world.setup(&["--yes"]).await.assert(0, "Proven");
+        world.setup(&["--yes"]).await.assert(0, "Verified");
         world
     }
 
@@ -99,9 +92,9 @@ impl World {
     }
 
     fn command_for(&self, url: &str, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_stripe-amplitude-cli"));
+        let mut command = program();
         command.args(["setup", "--project", "shop", "--url", url]).args(arguments);
-        command.env_clear().envs(CREDENTIALS).env("AWS_ENDPOINT_URL_SSM", self.moto.url());
+        command.envs(CREDENTIALS).env("AWS_ENDPOINT_URL_SSM", self.moto.url());
         command.env("STRIPE_API_URL", self.stripe.url()).env("STRIPE_SECRET_KEY", SECRET_KEY);
         command.env("AMPLITUDE_API_KEY", "key").envs(self.amplitude.variables());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -119,7 +112,7 @@ impl World {
         endpoints[0].clone()
     }
 
-    /// The values of the project's parameters, all of which are encrypted.
+    /// The project's parameters, all of which are encrypted except `settings`.
     async fn parameters(&self) -> BTreeMap<String, String> {
         let parameters = self.moto.parameters(FOLDER).await.into_iter().map(|(name, (kind, value))| {
             assert!(kind == "SecureString" || name == "settings", "{name} is a {kind}");
@@ -128,7 +121,7 @@ impl World {
         parameters.collect()
     }
 
-    /// There is one endpoint as it should be, its secret is where it should be, and nothing else is.
+    /// There is exactly one correct endpoint, and exactly the expected parameters.
     async fn assert_is_complete(&self) {
         let endpoint = self.endpoint();
         assert_eq!(endpoint.api_version.as_deref(), Some(event_types::API_VERSION));
@@ -157,28 +150,17 @@ impl Drop for World {
     }
 }
 
-/// With this on standard input.
+/// Runs a command with this standard input.
 async fn ended(mut command: Command, input: &'static str) -> Ended {
-    let run = move || {
-        let mut process = command.spawn().unwrap();
-        // It may have ended without reading.
-        let _ = process.stdin.take().unwrap().write_all(input.as_bytes());
-        let Output { status, stdout, stderr } = process.wait_with_output().unwrap();
-        let text = |bytes| String::from_utf8(bytes).unwrap();
-        Ended { code: status.code(), out: text(stdout), error: text(stderr) }
-    };
+    let run = move || ended_with(input, &mut command);
     let ended = tokio::task::spawn_blocking(run).await.unwrap();
     for text in [&ended.out, &ended.error] {
-        // `whsec_…` is no secret.
+        // `whsec_…` in a message is not a secret.
         let mut secrets = text.split("whsec_").skip(1);
         assert!(!secrets.any(|rest| rest.starts_with(|character: char| character.is_ascii_alphanumeric())), "{text}");
         assert!(!text.contains(SECRET_KEY) && !text.contains("arn:"), "{text}");
     }
     ended
-}
-
-fn now() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs().cast_signed()
 }
 
 fn sorted<T: Ord>(types: impl IntoIterator<Item = T>) -> Vec<T> {
@@ -187,13 +169,13 @@ fn sorted<T: Ord>(types: impl IntoIterator<Item = T>) -> Vec<T> {
     types
 }
 
-/// An address where the function is not: it answers all with this status.
+/// The URL of a server other than the function, which always responds with this status.
 fn elsewhere(status: u16) -> String {
     let answer = async move || (StatusCode::from_u16(status).unwrap(), "<html>This is not it.</html>");
     serve(Router::new().fallback(answer))
 }
 
-/// Serves in a thread of its own, and gives the address.
+/// Serves in a separate thread, and returns the URL.
 fn serve(router: Router) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
@@ -207,7 +189,7 @@ fn serve(router: Router) -> String {
     url
 }
 
-/// A Parameter Store that says no to every change of this parameter.
+/// A Parameter Store that denies changes of this parameter.
 fn denying(moto: &Moto, name: &'static str) -> String {
     let http = stripe_amplitude::http_client::build(None).unwrap();
     let pass = move |State((http, url)): State<(reqwest::Client, String)>, headers: HeaderMap, body: Bytes| async move {
@@ -224,37 +206,37 @@ fn denying(moto: &Moto, name: &'static str) -> String {
 }
 
 #[tokio::test]
-async fn a_first_setup_goes_from_nothing_to_an_event_in_amplitude_and_the_same_again_changes_nothing() {
+async fn first_setup_works_and_second_changes_nothing() {
     let world = World::new().await;
     let asked = ended(world.command(&[]), "n\n").await;
-    asked.assert(1, "an endpoint is created, for 26 event types, with API version 2024-06-20");
-    asked.assert(1, "Go ahead? [y/N] Nothing is changed.");
+    asked.assert(1, "an endpoint will be created, for 26 event types, with API version 2024-06-20");
+    asked.assert(1, "Continue? [y/N] Nothing was changed.");
     assert_eq!((world.mutations(), world.parameters().await.len()), (0, 0));
 
-    ended(world.command(&[]), "y\n").await.assert(0, "Proven: the function is there, and knows the signing secret.");
+    ended(world.command(&[]), "y\n").await.assert(0, "Verified: the function responds and has the signing secret.");
     world.assert_is_complete().await;
     assert_eq!(sorted(world.endpoint().enabled_events), sorted(event_types::TYPES));
-    assert_eq!(world.amplitude.insert_ids(), BTreeMap::new(), "what proves it lands nowhere");
+    assert_eq!(world.amplitude.insert_ids(), BTreeMap::new(), "the test event is not forwarded");
     let event = sample("payment_intent.succeeded", 1, now());
     let deliveries = world.stripe.deliver(event.clone()).await;
     assert!(deliveries.len() == 1 && deliveries[0].succeeded(), "{deliveries:?}");
     assert_eq!(world.amplitude.insert_ids(), [(event.id, 1)].into());
 
     let before = world.mutations();
-    // The key is there, and not asked for.
+    // The stored key is used without a prompt.
     let mut command = world.command(&[]);
     command.env_remove("AMPLITUDE_API_KEY");
     let again = ended(command, "").await;
-    again.assert(0, "all is as it should be Proven");
-    assert!(!again.says("Go ahead?") && world.mutations() == before);
+    again.assert(0, "no changes needed Verified");
+    assert!(!again.says("Continue?") && world.mutations() == before);
 }
 
 #[tokio::test]
-async fn keys_and_arguments_that_are_missing_or_wrong_are_told_before_anything_is_done() {
+async fn unusable_arguments_are_rejected_first() {
     let world = World::new().await;
     let mut command = world.command(&["--yes"]);
     command.env_remove("AMPLITUDE_API_KEY");
-    ended(command, "").await.assert(1, "AMPLITUDE_API_KEY is not set; it takes the API key of the Amplitude project");
+    ended(command, "").await.assert(1, "AMPLITUDE_API_KEY is not set; expected the API key of the Amplitude project");
     let mut command = world.command(&["--yes"]);
     command.env_remove("STRIPE_SECRET_KEY");
     ended(command, "").await.assert(1, "STRIPE_SECRET_KEY is not set");
@@ -264,17 +246,17 @@ async fn keys_and_arguments_that_are_missing_or_wrong_are_told_before_anything_i
     ] {
         ended(world.command_for(url, &["--yes"]), "").await.assert(2, words);
     }
-    world.setup(&["--stack", &"s".repeat(60)]).await.assert(2, "may have 59");
+    world.setup(&["--stack", &"s".repeat(60)]).await.assert(2, "at most 59");
     world.setup(&["--rotate"]).await.assert(1, "nothing to rotate");
     world.setup(&["--finish"]).await.assert(2, "--rotate");
     world.setup(&["--source", "a/b"]).await.assert(2, "a label has the characters");
     world.moto.put(&format!("{FOLDER}/settings"), "String", r#"{"event": {}}"#).await;
-    world.setup(&["--yes"]).await.assert(1, "the parameter /stripe-amplitude/shop/settings cannot be used");
+    world.setup(&["--yes"]).await.assert(1, "the parameter /stripe-amplitude/shop/settings is unusable");
     assert_eq!((world.mutations(), world.parameters().await.len()), (0, 1));
 }
 
 #[tokio::test]
-async fn what_differs_is_shown_and_mended_when_somebody_says_yes() {
+async fn differences_are_fixed_after_confirmation() {
     let world = World::with_endpoint().await;
     let settings = r#"{"events": {"add": ["customer.subscription.*"], "remove": ["balance.available"]}}"#;
     world.moto.put(&format!("{FOLDER}/settings"), "String", settings).await;
@@ -282,33 +264,33 @@ async fn what_differs_is_shown_and_mended_when_somebody_says_yes() {
 
     let before = world.mutations();
     let asked = ended(world.command(&[]), "n\n").await;
-    for words in ["+ customer.subscription.created", "- balance.available", "Nothing is changed."] {
+    for words in ["+ customer.subscription.created", "- balance.available", "Nothing was changed."] {
         asked.assert(1, words);
     }
     assert_eq!((world.mutations(), world.endpoint().enabled_events), (before, endpoint.enabled_events));
-    world.setup(&["--yes"]).await.assert(0, "Proven");
+    world.setup(&["--yes"]).await.assert(0, "Verified");
     let enabled = world.endpoint().enabled_events;
     assert!(enabled.contains(&"customer.subscription.created".to_owned()), "{enabled:?}");
     assert!(!enabled.contains(&"balance.available".to_owned()), "{enabled:?}");
 
     world.disable(&endpoint.id).await;
-    ended(world.command(&[]), "n\n").await.assert(1, "it is disabled, so that Stripe delivers nothing to it");
+    ended(world.command(&[]), "n\n").await.assert(1, "it is disabled, so Stripe delivers nothing to it");
     assert!(world.endpoint().disabled);
     let enabled = world.setup(&["--yes"]).await;
-    enabled.assert(0, "Proven");
-    assert!(enabled.says("was disabled does not come automatically") && enabled.says("backfill"), "{enabled:?}");
+    enabled.assert(0, "Verified");
+    assert!(enabled.says("was disabled") && enabled.says("backfill"), "{enabled:?}");
 
     let mut command = world.command(&[]);
     command.env("AMPLITUDE_API_KEY", "another-key");
     let asked = ended(command, "n\n").await;
-    asked.assert(1, "amplitude-api-key has another value than AMPLITUDE_API_KEY");
+    asked.assert(1, "amplitude-api-key differs from AMPLITUDE_API_KEY");
     assert!(!asked.says("another-key"));
     world.assert_is_complete().await;
     assert_eq!(world.endpoint().secret, endpoint.secret);
 }
 
 impl World {
-    /// As somebody does it in the dashboard.
+    /// Like an operator in the dashboard.
     async fn disable(&self, id: &str) {
         self.change(id, "disabled=true").await;
     }
@@ -323,16 +305,16 @@ impl World {
 }
 
 #[tokio::test]
-async fn another_api_version_and_a_lost_secret_take_another_endpoint() {
+async fn wrong_api_version_or_lost_secret_replaces_the_endpoint() {
     let world = World::new().await;
-    // Made in the dashboard, with the account's own version, and set up by hand.
+    // Created in the dashboard with the account's default version, and its secret stored by hand.
     let old = world.stripe.add_endpoint(&world.url, &["invoice.paid"]);
     world.moto.put(&format!("{FOLDER}/{SECRET}"), "SecureString", &old.secret).await;
     let asked = ended(world.command(&["--own-account"]), "n\n").await;
-    asked.assert(1, "its API version is the account's own and not 2024-06-20");
-    asked.assert(1, "do not say yet that it is this project's");
+    asked.assert(1, "its API version is the account's default, not 2024-06-20");
+    asked.assert(1, "do not name this project yet");
     assert_eq!(world.mutations(), 0);
-    world.setup(&["--own-account", "--yes"]).await.assert(0, "Proven");
+    world.setup(&["--own-account", "--yes"]).await.assert(0, "Verified");
     world.assert_is_complete().await;
     let second = world.endpoint();
     assert_ne!(second.id, old.id);
@@ -346,12 +328,12 @@ async fn another_api_version_and_a_lost_secret_take_another_endpoint() {
 }
 
 #[tokio::test]
-async fn further_endpoints_of_the_url_are_named_and_left_alone() {
+async fn further_endpoints_of_the_url_are_not_changed() {
     let world = World::new().await;
     let one = world.stripe.add_endpoint(&world.url, &["invoice.paid"]);
     let other = world.stripe.add_endpoint(&world.url, &["invoice.paid"]);
     let ended = world.setup(&["--yes"]).await;
-    ended.assert(1, "nothing says which one is this project's");
+    ended.assert(1, "it is unclear which one is this project's");
     assert!(ended.says(&one.id) && ended.says(&other.id), "{ended:?}");
     assert_eq!(world.mutations(), 0);
 
@@ -362,18 +344,18 @@ async fn further_endpoints_of_the_url_are_named_and_left_alone() {
         )
         .await;
     let ended = world.setup(&["--own-account", "--yes"]).await;
-    ended.assert(0, &format!("{} has the same URL, and is not looked after", other.id));
+    ended.assert(0, &format!("{} has the same URL but is not managed by setup", other.id));
     assert!(world.stripe.endpoint(&one.id).is_none(), "its API version was another one");
     assert_eq!(world.stripe.endpoint(&other.id).unwrap().metadata, BTreeMap::new());
 }
 
 #[tokio::test]
-async fn the_secret_of_an_endpoint_that_is_not_seen_is_never_overwritten() {
+async fn secret_of_an_invisible_endpoint_is_not_overwritten() {
     let world = World::new().await;
     world.moto.put(&format!("{FOLDER}/{SECRET}"), "SecureString", "whsec_live").await;
-    world.setup(&["--yes"]).await.assert(1, "this key of Stripe's does not see");
+    world.setup(&["--yes"]).await.assert(1, "this Stripe key cannot see");
     assert_eq!((world.mutations(), world.parameters().await.len()), (0, 1));
-    world.setup(&["--yes", "--source", "test"]).await.assert(0, "Proven");
+    world.setup(&["--yes", "--source", "test"]).await.assert(0, "Verified");
     let parameters = world.parameters().await;
     assert_eq!(parameters[SECRET], "whsec_live");
     assert_eq!(parameters["stripe-signing-secret/test"], world.endpoint().secret);
@@ -382,26 +364,26 @@ async fn the_secret_of_an_endpoint_that_is_not_seen_is_never_overwritten() {
 }
 
 #[tokio::test]
-async fn an_endpoint_whose_secret_cannot_be_written_is_deleted_again() {
+async fn endpoint_is_deleted_if_its_secret_cannot_be_written() {
     let world = World::new().await;
     let mut command = world.command(&["--yes"]);
     command.env("AWS_ENDPOINT_URL_SSM", denying(&world.moto, "/stripe-amplitude/shop/stripe-signing-secret"));
     let ended_without = ended(command, "").await;
     ended_without.assert(1, "need ssm:PutParameter");
-    ended_without.assert(1, "is deleted again");
+    ended_without.assert(1, "was deleted again");
     assert_eq!(world.stripe.endpoints().len(), 0);
     assert_eq!(world.stripe.counts()["POST /v1/webhook_endpoints"], 1);
 
-    // Where nothing can be written at all, nothing is created.
+    // If nothing can be written at all, nothing is created.
     let mut command = world.command(&["--yes", "--source", "other"]);
     command.env("AWS_ENDPOINT_URL_SSM", denying(&world.moto, "/other/shop/amplitude-api-key"));
     command.env("PARAMETER_PREFIX", "/other");
-    ended(command, "").await.assert(1, "/other/shop/amplitude-api-key cannot be written: access is denied");
+    ended(command, "").await.assert(1, "cannot write /other/shop/amplitude-api-key: access denied");
     assert_eq!(world.stripe.counts()["POST /v1/webhook_endpoints"], 1);
 }
 
 #[tokio::test]
-async fn a_restricted_key_is_told_which_permission_it_needs() {
+async fn missing_permission_is_named() {
     let world = World::with_endpoint().await;
     let run = async |permissions: &[Permission], arguments: &[&str]| {
         let mut command = world.command(arguments);
@@ -409,8 +391,8 @@ async fn a_restricted_key_is_told_which_permission_it_needs() {
         ended(command, "").await
     };
     run(&[Permission::EventsRead], &[]).await.assert(1, "the permission `Webhook Endpoints`: Read");
-    run(&[Permission::WebhookEndpointsRead], &[]).await.assert(0, "all is as it should be");
-    // Before anything is begun.
+    run(&[Permission::WebhookEndpointsRead], &[]).await.assert(0, "no changes needed");
+    // Fails before anything is begun.
     run(&[Permission::WebhookEndpointsWrite], &["--rotate", "--yes"]).await.assert(1, "the permission `Events`: Read");
     world.assert_is_complete().await;
     world.disable(&world.endpoint().id).await;
@@ -419,22 +401,20 @@ async fn a_restricted_key_is_told_which_permission_it_needs() {
 }
 
 #[tokio::test]
-async fn a_url_that_leads_elsewhere_is_not_proven() {
+async fn url_of_another_server_fails() {
     let world = World::new().await;
-    for (status, words) in
-        [(404, "--url leads elsewhere"), (403, "anybody has to be allowed to call it"), (200, "--url leads elsewhere")]
-    {
+    for (status, words) in [(404, "correct --url"), (403, "allow public access"), (200, "correct --url")] {
         let url = format!("{}/stripe/shop", elsewhere(status));
         let command = world.command_for(&url, &["--yes", "--source", &status.to_string()]);
         let ended = ended(command, "").await;
         ended.assert(1, words);
-        ended.assert(1, "What was created stays");
+        ended.assert(1, "What was created remains");
         assert!(!ended.says("This is not it"), "{ended:?}");
     }
     assert_eq!(world.stripe.endpoints().len(), 3);
 }
 
-/// Events that happen the whole time, until it is told to stop; and all deliveries of them.
+/// Generates and delivers events until `stop` is set; returns both.
 async fn happen(stripe: Emulator, stop: Arc<AtomicBool>) -> (Vec<Event>, Vec<Delivery>) {
     let (mut events, mut deliveries) = (Vec::new(), Vec::new());
     while !stop.load(Ordering::Relaxed) {
@@ -448,7 +428,7 @@ async fn happen(stripe: Emulator, stop: Arc<AtomicBool>) -> (Vec<Event>, Vec<Del
 }
 
 #[tokio::test]
-async fn a_rotation_loses_no_event_and_counts_none_twice() {
+async fn rotation_delivers_every_event_once() {
     let world = World::with_endpoint().await;
     let old = world.endpoint();
     let stop: Arc<AtomicBool> = Arc::default();
@@ -456,7 +436,7 @@ async fn a_rotation_loses_no_event_and_counts_none_twice() {
     let rotated = ended(world.command(&["--rotate"]), "y\n").await;
     stop.store(true, Ordering::Relaxed);
     let (events, deliveries) = happening.await.unwrap();
-    rotated.assert(0, "Proven");
+    rotated.assert(0, "Verified");
     world.assert_is_complete().await;
     let new = world.endpoint();
     assert!(new.id != old.id && new.secret != old.secret);
@@ -472,13 +452,13 @@ async fn a_rotation_loses_no_event_and_counts_none_twice() {
 }
 
 #[tokio::test]
-async fn a_second_endpoint_that_was_closed_meanwhile_has_not_got_every_event() {
+async fn disabled_second_endpoint_is_incomplete() {
     let world = World::with_endpoint().await;
     let old = world.endpoint();
     world.stripe.add([sample("invoice.paid", 1, now() - 60).undelivered()]);
     world.setup(&["--rotate", "--yes"]).await.assert(1, "Waiting");
     let next = world.stripe.endpoints().into_iter().find(|endpoint| endpoint.id != old.id).unwrap();
-    // Somebody takes it for a duplicate, and what happens then is still to be delivered to the old one alone.
+    // An operator mistakes it for a duplicate; from then on only the old one receives events.
     world.disable(&next.id).await;
     world.change(&next.id, "metadata[stripe_amplitude_complete_since]=1").await;
     world.setup(&["--rotate", "--yes"]).await.assert(1, "Waiting");
@@ -486,33 +466,33 @@ async fn a_second_endpoint_that_was_closed_meanwhile_has_not_got_every_event() {
 }
 
 #[tokio::test]
-async fn a_webhook_that_moved_takes_its_endpoint_along_and_keeps_its_secret() {
+async fn moved_webhook_keeps_its_endpoint_and_secret() {
     let world = World::with_endpoint().await;
     let before = world.endpoint();
     let url = world.url.replace("/stripe/", "/v2/stripe/");
     let ended = ended(world.command_for(&url, &["--yes"]), "").await;
-    ended.assert(0, "Proven");
+    ended.assert(0, "Verified");
     assert!(ended.says(&format!("its URL is {}", world.url)), "{ended:?}");
     let after = world.endpoint();
     assert_eq!((after.id, after.secret, after.url), (before.id, before.secret, url));
 }
 
 #[tokio::test]
-async fn an_endpoint_that_was_made_by_hand_is_replaced_only_when_somebody_says_whose_events_it_gets() {
+async fn replacing_an_endpoint_made_by_hand_needs_a_decision() {
     let world = World::new().await;
     let old = world.stripe.add_endpoint(&world.url, &["invoice.paid"]);
     world.moto.put(&format!("{FOLDER}/{SECRET}"), "SecureString", &old.secret).await;
     for arguments in [&["--yes"][..], &["--rotate", "--yes"]] {
-        world.setup(arguments).await.assert(1, "say --own-account, or --connect");
+        world.setup(arguments).await.assert(1, "pass --own-account, or --connect");
     }
     assert_eq!(world.endpoint().id, old.id);
-    world.setup(&["--connect", "--yes", "--finish", "--rotate"]).await.assert(0, "Proven");
+    world.setup(&["--connect", "--yes", "--finish", "--rotate"]).await.assert(0, "Verified");
     assert!(world.endpoint().connect);
-    world.setup(&["--own-account", "--yes"]).await.assert(1, "is for the events of connected accounts");
+    world.setup(&["--own-account", "--yes"]).await.assert(1, "receives the events of connected accounts");
 }
 
 #[tokio::test]
-async fn an_amplitude_key_that_amplitude_does_not_know_is_not_written() {
+async fn invalid_amplitude_key_is_not_written() {
     let world =
         World::with_configuration(Configuration { api_keys: vec!["key".to_owned()], ..Configuration::default() }).await;
     let mut command = world.command(&["--yes"]);
@@ -520,11 +500,11 @@ async fn an_amplitude_key_that_amplitude_does_not_know_is_not_written() {
     let ended = ended(command, "").await;
     ended.assert(1, "AMPLITUDE_API_KEY: 400: the API key is not known to Amplitude");
     assert!(!ended.says("hidden") && world.stripe.endpoints().is_empty() && world.parameters().await.is_empty());
-    world.setup(&["--yes"]).await.assert(0, "Proven");
+    world.setup(&["--yes"]).await.assert(0, "Verified");
 }
 
 #[tokio::test]
-async fn what_is_of_stripes_goes_neither_to_amplitude_nor_into_the_parameter_of_its_key() {
+async fn a_stripe_key_is_not_taken_for_amplitudes() {
     let world = World::new().await;
     for is_new in [true, false] {
         let before = world.amplitude.requests().requests;
@@ -534,22 +514,22 @@ async fn what_is_of_stripes_goes_neither_to_amplitude_nor_into_the_parameter_of_
         ended.assert(1, "AMPLITUDE_API_KEY holds a key, a secret or an ID of Stripe's");
         assert!(!ended.says("hidden") && world.amplitude.requests().requests == before);
         if is_new {
-            world.setup(&["--yes"]).await.assert(0, "Proven");
+            world.setup(&["--yes"]).await.assert(0, "Verified");
         }
     }
 }
 
 #[tokio::test]
-async fn events_that_are_still_to_be_delivered_hold_a_rotation_back() {
+async fn pending_deliveries_delay_a_rotation() {
     let world = World::with_endpoint().await;
     let old = world.endpoint();
     world.stripe.add([sample("invoice.paid", 1, now() - 60).undelivered()]);
-    // Stripe has given up on this one, and that one is nobody's.
+    // Stripe has given up on the first of these, and no endpoint wants the second.
     world.stripe.add([sample("invoice.paid", 2, now() - 4 * 24 * 60 * 60).undelivered()]);
     world.stripe.add([sample("plan.created", 3, now() - 60).undelivered()]);
     let held = world.setup(&["--rotate", "--yes"]).await;
-    held.assert(1, "1 event is still to be delivered");
-    held.assert(1, "Run `setup --rotate` again later, and it goes on from here");
+    held.assert(1, "1 event is pending");
+    held.assert(1, "Run `setup --rotate` again later to continue");
     assert_eq!(world.stripe.endpoints().len(), 2);
     let deliveries = world.stripe.deliver(sample("charge.failed", 4, now())).await;
     assert!(deliveries.len() == 2 && deliveries.iter().all(Delivery::succeeded), "both work meanwhile: {deliveries:?}");
@@ -561,27 +541,27 @@ async fn events_that_are_still_to_be_delivered_hold_a_rotation_back() {
 }
 
 #[tokio::test]
-async fn a_second_endpoint_or_a_second_secret_that_somebody_has_deleted_is_no_obstacle() {
+async fn rotation_survives_manual_deletions() {
     let world = World::with_endpoint().await;
     world.stripe.add([sample("invoice.paid", 1, now() - 60).undelivered()]);
     world.setup(&["--rotate", "--yes"]).await.assert(1, "Waiting");
     world.moto.delete(&format!("{FOLDER}/{NEXT_SECRET}")).await;
     let again = world.setup(&["--rotate", "--finish", "--yes"]).await;
-    again.assert(0, "its signing secret was lost on the way");
+    again.assert(0, "its signing secret was lost");
     world.assert_is_complete().await;
 
-    // What is left of one is cleared away.
+    // A leftover is removed.
     world.moto.put(&format!("{FOLDER}/{NEXT_SECRET}"), "SecureString", "whsec_of_nobody").await;
-    world.setup(&["--yes"]).await.assert(0, "has the secret of an endpoint that is gone, and is deleted");
+    world.setup(&["--yes"]).await.assert(0, "has the secret of an endpoint that no longer exists, and will be deleted");
     world.assert_is_complete().await;
 }
 
-/// Rotations take most of their time to wait.
+/// Rotations spend most of their time waiting.
 const WORKERS: usize = 8;
 
-/// Killed at each of its requests to Stripe, which is before and after each of its steps.
+/// Killed at each request to Stripe, so before and after each step.
 #[tokio::test]
-async fn a_rotation_that_was_killed_anywhere_goes_on_from_there() {
+async fn killed_rotation_can_be_continued() {
     let workers = (0..WORKERS).map(|worker| {
         tokio::spawn(async move {
             let world = World::with_endpoint().await;
@@ -601,10 +581,10 @@ async fn a_rotation_that_was_killed_anywhere_goes_on_from_there() {
                     tokio::time::sleep(Duration::from_millis(1)).await;
                 };
                 process.wait().unwrap();
-                // What happens in between reaches the function by whichever endpoint there is.
+                // Meanwhile events reach the function through either endpoint.
                 let deliveries = world.stripe.deliver(sample("charge.failed", requests as u64, now())).await;
                 assert!(deliveries.iter().any(Delivery::succeeded), "{requests}: {deliveries:?}");
-                world.setup(&["--rotate", "--yes"]).await.assert(0, "Proven");
+                world.setup(&["--rotate", "--yes"]).await.assert(0, "Verified");
                 world.assert_is_complete().await;
                 assert_ne!(world.endpoint().id, old.id, "{requests}");
                 requests += WORKERS;
@@ -618,27 +598,27 @@ async fn a_rotation_that_was_killed_anywhere_goes_on_from_there() {
 }
 
 #[tokio::test]
-async fn an_answer_of_stripes_that_is_lost_leaves_nothing_half_done() {
+async fn failed_requests_to_stripe_are_retried() {
     let world = World::new().await;
     world.stripe.fail_at("/v1/webhook_endpoints", 1, Fault::InternalError);
     world.stripe.fail_at("/v1/webhook_endpoints", 1, Fault::TooManyRequests);
-    world.setup(&["--yes"]).await.assert(0, "Proven");
+    world.setup(&["--yes"]).await.assert(0, "Verified");
     world.assert_is_complete().await;
 }
 
 #[tokio::test]
-async fn an_endpoint_of_connected_accounts_stays_one_and_its_rotation_ends_when_somebody_says_so() {
+async fn connect_endpoint_is_rotated_with_finish() {
     let world = World::new().await;
-    world.setup(&["--yes", "--connect"]).await.assert(0, "Proven");
+    world.setup(&["--yes", "--connect"]).await.assert(0, "Verified");
     let old = world.endpoint();
     assert!(old.connect);
     let held = world.setup(&["--yes", "--rotate"]).await;
-    held.assert(1, "Stripe does not tell in one list what is still to be delivered of connected accounts");
+    held.assert(1, "Stripe has no list of pending deliveries across connected accounts");
     let finished = world.setup(&["--yes", "--rotate", "--finish"]).await;
     finished.assert(0, "--account acct_…, for each of the connected accounts");
     let new = world.endpoint();
     assert!(new.connect && new.id != old.id);
-    world.setup(&["--yes"]).await.assert(0, "all is as it should be");
+    world.setup(&["--yes"]).await.assert(0, "no changes needed");
     assert_eq!(world.parameters().await[SECRET], new.secret);
 }
 
@@ -659,13 +639,13 @@ impl World {
 }
 
 #[tokio::test]
-async fn a_new_project_follows_references_with_a_key_that_may_read_what_it_needs() {
+async fn new_project_follows_references_with_a_sufficient_key() {
     let world = World::new().await;
     let key = world.stripe.restricted_key(&FOLLOWED);
     let weak = world.stripe.restricted_key(&FOLLOWED[2..]);
     for (key, words) in [
         (&*weak, "need: Customers: Read (rak_customer_read). Edit"),
-        ("rk_test_unknown", "Stripe does not know the key in STRIPE_RESTRICTED_KEY"),
+        ("rk_test_unknown", "Stripe rejects the key in STRIPE_RESTRICTED_KEY"),
         ("rk_live_x", "STRIPE_RESTRICTED_KEY holds a key of live mode"),
         ("pk_test_x", "STRIPE_RESTRICTED_KEY holds a publishable key"),
         ("whsec_x", "STRIPE_RESTRICTED_KEY holds something else than a key of Stripe's API"),
@@ -674,42 +654,44 @@ async fn a_new_project_follows_references_with_a_key_that_may_read_what_it_needs
     }
     let asked = world.setup_with(&key, "n\n").await;
     for words in [
-        "settings is written: {\"references\": \"follow\"}",
-        "the restricted key of Stripe goes to /stripe-amplitude/shop/stripe-test-api-key",
-        "following takes the redelivery queue",
-        "Nothing is changed.",
+        "{\"references\": \"follow\"} will be written to",
+        "the restricted Stripe key will be written to /stripe-amplitude/shop/stripe-test-api-key",
+        "following references needs the redelivery queue",
+        "Nothing was changed.",
     ] {
         asked.assert(1, words);
     }
     assert_eq!((world.mutations(), world.parameters().await.len()), (0, 0));
 
-    world.setup_with(&key, "y\n").await.assert(0, "Proven");
+    world.setup_with(&key, "y\n").await.assert(0, "Verified");
     let parameters = world.moto.parameters(FOLDER).await;
     assert_eq!(parameters[KEY], ("SecureString".to_owned(), key.clone()));
     assert_eq!(parameters["settings"], ("String".to_owned(), "{\"references\": \"follow\"}".to_owned()));
 
-    // Neither is asked for again, and Stripe still is.
+    // There is no prompt, but the permissions are still checked.
     let again = world.setup(&["--yes"]).await;
-    again.assert(0, "all is as it should be Proven");
+    again.assert(0, "no changes needed Verified");
     assert!(!again.says("note:"), "{again:?}");
     world.stripe.allow(&key, &FOLLOWED[2..]);
     world.setup(&["--yes"]).await.assert(1, "the key in /stripe-amplitude/shop/stripe-test-api-key lacks");
     let other = world.stripe.restricted_key(&FOLLOWED);
     let asked = world.setup_with(&other, "n\n").await;
-    asked.assert(1, "stripe-test-api-key has another value than STRIPE_RESTRICTED_KEY, which takes its place");
-    world.setup_with(&other, "").await.assert(0, "Proven");
+    asked.assert(1, "stripe-test-api-key differs from STRIPE_RESTRICTED_KEY");
+    world.setup_with(&other, "").await.assert(0, "Verified");
     assert_eq!(world.parameters().await[KEY], other);
-    // A secret key is more than is needed.
-    world.setup(&["--yes"]).await.assert(0, "Proven");
+    // A secret key works, but is more than needed.
+    world.setup(&["--yes"]).await.assert(0, "Verified");
     let mut command = world.command(&[]);
     command.env("STRIPE_RESTRICTED_KEY", SECRET_KEY);
-    ended(command, "n\n").await.assert(1, "STRIPE_RESTRICTED_KEY holds a secret key (sk_…), which can do everything");
+    ended(command, "n\n")
+        .await
+        .assert(1, "STRIPE_RESTRICTED_KEY holds a secret key (sk_…), which has every permission");
     world.moto.delete(&format!("{FOLDER}/{KEY}")).await;
-    world.setup(&["--yes"]).await.assert(1, "STRIPE_RESTRICTED_KEY is not set; it takes the restricted key");
+    world.setup(&["--yes"]).await.assert(1, "STRIPE_RESTRICTED_KEY is not set; expected the restricted key");
 }
 
 #[tokio::test]
-async fn a_project_that_has_received_events_is_told_how_it_would_follow_references_and_stays_as_it_is() {
+async fn project_with_events_keeps_its_settings() {
     let world = World::new().await;
     let first = world.setup(&["--yes"]).await;
     first.assert(0, "this new project does not follow references");
@@ -719,10 +701,10 @@ async fn a_project_that_has_received_events_is_told_how_it_would_follow_referenc
     let second = world.setup_with(&key, "n\n").await;
     second.assert(0, "this project does not follow references");
     second.assert(0, "Customers: Read (rak_customer_read)");
-    second.assert(0, "can be another user from then on");
-    second.assert(0, "note: the key in STRIPE_RESTRICTED_KEY is not used, and not written");
-    second.assert(0, "write \"references\": \"follow\" into /stripe-amplitude/shop/settings, and run this again");
-    assert!(!first.says("is not used"), "{first:?}");
+    second.assert(0, "can become another user");
+    second.assert(0, "note: the key in STRIPE_RESTRICTED_KEY is neither used nor written");
+    second.assert(0, "add \"references\": \"follow\" to /stripe-amplitude/shop/settings, and run setup again");
+    assert!(!first.says("neither used"), "{first:?}");
     world.assert_is_complete().await;
     assert!(!world.parameters().await.contains_key("settings"));
     world.moto.put(&format!("{FOLDER}/settings"), "String", r#"{"references": "off"}"#).await;

@@ -1,8 +1,7 @@
-//! Amplitude's Export API: what a project has, by the hour in which it was uploaded. Source: Amplitude's Export API
-//! documentation.
+//! Amplitude's Export API: a project's events by the hour of upload. Source: Amplitude's Export API documentation.
 //!
-//! An export holds all events of the project, the product's own, too, and may have gigabytes: so it goes through a file
-//! that has no name, and only Stripe's events come out of it.
+//! An export contains all events of the project, including the product's own, and may have gigabytes. So it is stored in an
+//! unnamed file, and only Stripe's events are extracted.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -23,65 +22,64 @@ use crate::clock::{self, DAY, HOUR, in_utc};
 use crate::http;
 use crate::key::Key;
 
-/// The full URL of the Export endpoint, in the place of that of the project's region.
+/// The full URL of the Export endpoint, instead of the one for the project's region.
 pub(crate) const URL_VARIABLE: &str = "AMPLITUDE_EXPORT_URL";
 
-/// Amplitude says that an hour is complete about two hours after its end.
+/// According to Amplitude, an hour is complete about two hours after its end.
 pub(crate) const LAG: i64 = 2 * HOUR;
 
-/// Hours in one request, in seconds; less where that is more than Amplitude gives at once.
+/// Maximum span of a request, in seconds; halved if it exceeds what Amplitude exports at once.
 const LONGEST_SPAN: i64 = DAY;
 
-/// Amplitude puts an export together before it answers.
+/// Amplitude assembles an export before it responds.
 const LIMIT: Duration = Duration::from_secs(20 * 60);
 
 /// Before each further attempt.
 const PAUSES: [Duration; 4] =
     [Duration::from_secs(2), Duration::from_secs(15), Duration::from_secs(60), Duration::from_secs(120)];
 
-/// What an export had.
+/// The result of an export.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Exports {
-    /// Whether there was nothing at all, not even events of others.
+    /// Whether it contained nothing, not even other events.
     pub(crate) is_empty: bool,
-    /// The beginnings of the hours of upload, in Unix seconds, with lines that cannot be read and may be any event of ours.
+    /// The beginnings of the hours of upload, in Unix seconds, with unreadable lines, which may be any of our events.
     pub(crate) unreadable: BTreeSet<i64>,
 }
 
-/// The way to Amplitude's exports of one project.
+/// Access to the exports of one project.
 pub(crate) struct Export<'a> {
     http: Http,
     url: String,
     api_key: &'a SecretString,
     secret_key: SecretString,
-    /// The variable that holds the secret key, to name it where Amplitude refuses it.
+    /// The variable with the secret key, for messages.
     variable: &'static str,
 }
 
 /// Why a span could not be exported.
 enum NotExported {
-    /// It has more than Amplitude gives at once.
+    /// It exceeds what Amplitude exports at once.
     TooLarge,
-    /// It may go better.
+    /// Retrying may help.
     Transient(String),
     Refused(String),
 }
 
 impl<'a> Export<'a> {
-    ///
     /// # Errors
-    /// A sentence, where the keys would leave in the clear.
+    /// A sentence, if the keys would be sent unencrypted.
     pub(crate) fn new(http: Http, destination: &'a Destination, secret_key: SecretString) -> Result<Self, String> {
         let url = http::url_in(URL_VARIABLE)?.unwrap_or_else(|| destination.region.export_url().to_owned());
         let variable = Key::amplitude_secret(destination.key).variable;
         Ok(Self { http, url, api_key: &destination.api_key, secret_key, variable })
     }
 
-    /// Shows what `pick` makes of our events that were uploaded from the hour of the one time until the hour of the other,
-    /// in Unix seconds. `reached` is told how far it is.
+    /// Passes our events that were uploaded in this time range, in Unix seconds, rounded to hours, through `pick` to `show`.
+    /// Calls `reached` to report progress.
     ///
     /// # Errors
-    /// A sentence, where Amplitude does not give them.
+    /// A sentence, if Amplitude does not export them.
     pub(crate) async fn each<T: Send + 'static>(
         &self,
         uploaded: Range<i64>,
@@ -93,13 +91,13 @@ impl<'a> Export<'a> {
         let mut start = uploaded.start.div_euclid(HOUR) * HOUR;
         let mut length = LONGEST_SPAN;
         while start < uploaded.end {
-            // Both hours of a request are part of it.
+            // Both hours of a request are inclusive.
             let last = (start + length - HOUR).min((uploaded.end - 1).div_euclid(HOUR) * HOUR);
             match self.span(start, last, &pick).await {
                 Ok(picked) => {
                     exports.is_empty &= picked.is_none();
                     if let Some(Picked { events, unreadable }) = picked {
-                        // Where the name of the file does not say the hour, it can be any of these.
+                        // If the file name has no hour, it can be any of these.
                         exports.unreadable.extend(unreadable.into_iter().map(|hour| hour.unwrap_or(last)));
                         events.into_iter().for_each(&mut show);
                     }
@@ -109,7 +107,7 @@ impl<'a> Export<'a> {
                 Err(NotExported::TooLarge) if length > HOUR => length = (length / 2).div_euclid(HOUR).max(1) * HOUR,
                 Err(NotExported::TooLarge) => {
                     return Err(format!(
-                        "Amplitude gives no export of the hour from {} on: it has more than 4 GB; export it to S3 instead, and import with --assume-missing what is not there",
+                        "Amplitude cannot export the hour from {}, because it has more than 4 GB; export it to S3 instead, and import what is missing with --assume-missing",
                         clock::show(start)
                     ));
                 }
@@ -119,7 +117,7 @@ impl<'a> Export<'a> {
         Ok(exports)
     }
 
-    /// What is picked of these hours, the last one included; `None` where there is nothing.
+    /// What is picked from these hours, including the last one; `None` if they are empty.
     async fn span<T: Send + 'static>(
         &self,
         first: i64,
@@ -148,23 +146,23 @@ impl<'a> Export<'a> {
         let file = download(answer, last > first).await?;
         let picked = tokio::task::spawn_blocking(move || read(file, pick)).await;
         let unreadable =
-            || NotExported::Transient("what Amplitude's Export API gave is no zip of gzipped JSON lines".to_owned());
+            || NotExported::Transient("Amplitude's Export API did not return a zip of gzipped JSON lines".to_owned());
         picked.ok().and_then(Result::ok).map(Some).ok_or_else(unreadable)
     }
 
-    /// Whether Amplitude would give an hour, of which nothing is loaded: whether the two keys fit.
+    /// Checks whether Amplitude would export an hour, without loading it: whether the two keys belong together.
     ///
     /// # Errors
-    /// A sentence, where it would not.
+    /// A sentence, if not.
     pub(crate) async fn check(&self, hour: i64) -> Result<(), String> {
         match self.ask(hour, hour).await {
-            // Only who may have it is told that it is too large.
+            // Amplitude checks the keys before the size.
             Ok(_) | Err(NotExported::TooLarge) => Ok(()),
             Err(NotExported::Transient(why) | NotExported::Refused(why)) => Err(why),
         }
     }
 
-    /// `None` where Amplitude has nothing of these hours.
+    /// `None` if Amplitude has nothing in these hours.
     async fn ask(&self, first: i64, last: i64) -> Result<Option<Response>, NotExported> {
         let hour = |seconds| in_utc(seconds, "%Y%m%dT%H");
         let url = format!("{}?start={}&end={}", self.url, hour(first), hour(last));
@@ -185,13 +183,13 @@ impl<'a> Export<'a> {
             StatusCode::NOT_FOUND => Ok(None),
             StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE => Err(NotExported::TooLarge),
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => refused(&format!(
-                "does not know the keys: {} takes the secret key of the same project as the API key, from Amplitude's settings of the project, and `amplitude_region` has to be right",
+                "rejects the keys: {} must be the secret key of the same project as the API key, from the project's settings in Amplitude, and `amplitude_region` must be correct",
                 self.variable
             )),
-            StatusCode::TOO_MANY_REQUESTS => Err(NotExported::Transient(
-                "Amplitude's Export API answers 429: something else exports, too".to_owned(),
-            )),
-            // So it answers where it is too much to be put together in time.
+            StatusCode::TOO_MANY_REQUESTS => {
+                Err(NotExported::Transient("Amplitude's Export API answers 429: another export is running".to_owned()))
+            }
+            // If assembling the export takes too long.
             StatusCode::GATEWAY_TIMEOUT if last > first => Err(NotExported::TooLarge),
             status if status.is_server_error() => {
                 Err(NotExported::Transient(format!("Amplitude's Export API answers {}", status.as_u16())))
@@ -201,14 +199,14 @@ impl<'a> Export<'a> {
     }
 }
 
-/// Into a file without a name, which is gone when it is closed.
+/// Downloads into an unnamed file, which disappears when it is closed.
 async fn download(mut answer: Response, is_long: bool) -> Result<File, NotExported> {
     let broken = |error: reqwest::Error| match error.is_timeout() {
         true if is_long => NotExported::TooLarge,
         _ => NotExported::Transient("the connection to Amplitude's Export API broke".to_owned()),
     };
     let full = |error: std::io::Error| {
-        NotExported::Refused(format!("an export cannot be kept in the folder of temporary files: {error}"))
+        NotExported::Refused(format!("cannot store an export in the folder for temporary files: {error}"))
     };
     let mut file = tempfile::tempfile().map_err(full)?;
     while let Some(chunk) = answer.chunk().await.map_err(broken)? {
@@ -218,11 +216,11 @@ async fn download(mut answer: Response, is_long: bool) -> Result<File, NotExport
     Ok(file)
 }
 
-/// What is picked of the lines of an archive.
+/// What is picked from the lines of an archive.
 #[derive(Debug, PartialEq)]
 struct Picked<T> {
     events: Vec<T>,
-    /// The hours of lines that cannot be read; `None` where the name of the file does not say it.
+    /// The hours of unreadable lines; `None` if the file name has no hour.
     unreadable: BTreeSet<Option<i64>>,
 }
 
@@ -238,7 +236,7 @@ fn read<T>(archive: impl Read + Seek, pick: impl Fn(Exported<'_>) -> Option<T>) 
         let mut lines = BufReader::new(MultiGzDecoder::new(file));
         let mut line = Vec::new();
         while lines.read_until(b'\n', &mut line)? > 0 {
-            // Bytes that are no text must not make the other lines unreadable.
+            // Invalid UTF-8 must not make the other lines unreadable.
             let text = String::from_utf8_lossy(&line);
             for event in line::read(&text) {
                 match event {
@@ -293,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn of_all_events_of_a_project_only_stripes_come_out() {
+    fn only_stripe_events_are_extracted() {
         let stripe = json!({"$insert_id": "evt_1", "event_type": "[Stripe] charge.failed", "event_time": "2026-11-20 05:06:07", "event_properties": {"a": 1}, "uuid": "x"}).to_string();
         let other = json!({"$insert_id": "i", "event_type": "Page viewed", "event_properties": {"title": "[Stripe] "}})
             .to_string();
@@ -304,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_cannot_be_read_is_told_with_its_hour_and_costs_no_other_line() {
+    fn unreadable_line_is_reported_with_its_hour() {
         let ours = br#"{"$insert_id":"evt_1","event_type":"[Stripe] charge.failed"}"#;
         let not_text = b"{\"$insert_id\":\"evt_2\",\"event_type\":\"[Stripe] charge.failed\",\"city\":\"\xff\"}";
         let broken = br#"{"event_type":"[Stripe] charge.failed""#;
@@ -315,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_needs_no_name_of_ours_to_be_ours() {
+    fn incomplete_lines_may_be_ours() {
         let cut_off = br#"{"$insert_id":"evt_1","app":1,"event_properties":{"a":1},"event_ty"#;
         let escaped = br#"{"$insert_id":"evt_2","event_type":"\u005bStripe] charge.failed"}"#;
         let damaged = b"{\"$insert_id\":\"evt_\xff\",\"event_type\":\"[Stripe] charge.failed\"}";
@@ -329,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn the_name_of_a_file_says_its_hour() {
+    fn hour_is_parsed_from_the_file_name() {
         let day = clock::parse_day("2026-11-20").unwrap();
         for (name, expected) in [
             ("1/1_2026-11-20_5#0.json.gz", Some(day + 5 * HOUR)),

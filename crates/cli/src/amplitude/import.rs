@@ -1,4 +1,4 @@
-//! Many events to Amplitude's Batch API, at no more than the documented rates, and with patience.
+//! Imports many events with Amplitude's Batch API, within the documented rates, and with retries.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -13,30 +13,30 @@ use tokio::time::Instant;
 use crate::http::{self, without_user};
 use crate::interrupt::Interrupt;
 
-/// The full URL of the Batch endpoint, in the place of that of the project's region.
+/// The full URL of the Batch endpoint, instead of the one for the project's region.
 pub(crate) const URL_VARIABLE: &str = "AMPLITUDE_URL";
 
-/// That URL, where it is given.
+/// That URL, if set.
 ///
 /// # Errors
-/// A sentence, where the key would leave in the clear.
+/// A sentence, if the key would be sent unencrypted.
 pub(crate) fn url_given() -> Result<Option<String>, String> {
     http::url_in(URL_VARIABLE)
 }
 
-/// What a small plan takes in a second. Source: Amplitude's HTTP V2 documentation, "Upload limit".
+/// The limit of a small plan. Source: Amplitude's HTTP V2 documentation, "Upload limit".
 const EVENTS_PER_SECOND: usize = 1000;
 
-/// What Amplitude asks for of one device while history is imported.
+/// Amplitude's limit for one device during an import of history.
 const EVENTS_PER_SECOND_AND_DEVICE: usize = 300;
 
-/// All attempts of a request, the taking apart included.
+/// For all attempts of a request, including its splits.
 const LIMIT: Duration = Duration::from_secs(15 * 60);
 
-/// Amplitude's own wish for the Batch API, where it has throttled.
+/// Amplitude's recommendation for the Batch API after throttling.
 const THROTTLED: Duration = Duration::from_secs(15);
 
-/// Pauses between the rounds in which nothing arrives; then it is given up: ten minutes in all.
+/// Pauses between rounds without progress. After the last one, the import gives up: ten minutes in total.
 const PAUSES: [Duration; 6] = [
     Duration::from_secs(2),
     Duration::from_secs(8),
@@ -46,10 +46,10 @@ const PAUSES: [Duration; 6] = [
     Duration::from_secs(300),
 ];
 
-/// Where events go, for whoever is asked.
+/// Where events go, for messages.
 ///
 /// # Errors
-/// As for [`url_given`].
+/// Like [`url_given`].
 pub(crate) fn place(region: Region) -> Result<String, String> {
     Ok(match (url_given()?, region) {
         (Some(url), _) => without_user(&url),
@@ -58,7 +58,6 @@ pub(crate) fn place(region: Region) -> Result<String, String> {
     })
 }
 
-/// The way to Amplitude.
 pub(crate) struct Import {
     client: Client,
     /// When the rates allow the next request.
@@ -72,28 +71,28 @@ pub(crate) struct Wanted<'e> {
     pub(crate) device_id: &'e str,
 }
 
-/// Events in the words of a report that Amplitude accepted and did not count; `None` where it counted all.
+/// A sentence about events that Amplitude accepted and did not count; `None` if it counted all.
 pub(crate) fn not_ingested(events: u64) -> Option<String> {
     (events > 0).then(|| {
         format!(
-            "{events} of these Amplitude did not count: most are repeats of what it has. `reconcile` shows, some three hours later, whether a day lacks anything."
+            "{events} of these were not counted by Amplitude: most are repeats of events that it has. In some three hours, `reconcile` shows whether a day lacks any."
         )
     })
 }
 
-/// Why a request is not done with.
+/// Why a request did not finish.
 pub(crate) enum ImportError {
-    /// Somebody asked for it.
+    /// The user stopped it.
     Interrupted,
-    /// Amplitude took nothing of the request, and will not: why.
+    /// Amplitude accepted nothing of the request, and never will; with the reason.
     Refused(String),
-    /// There is no hope, and why. Some may have arrived.
+    /// Retrying is useless; with the reason. Some events may have arrived.
     Fatal(String),
 }
 
 impl Import {
     /// # Errors
-    /// As for [`url_given`].
+    /// Like [`url_given`].
     pub(crate) fn new(http: Http, interrupt: Interrupt) -> Result<Self, String> {
         Ok(Self { client: Client::new(http, url_given()?), next: None, interrupt })
     }
@@ -101,16 +100,16 @@ impl Import {
     /// Waits until the rates allow these events.
     ///
     /// # Errors
-    /// Where it is asked to stop before; nothing is sent.
+    /// If interrupted; nothing was sent.
     pub(crate) async fn wait(&mut self, events: &[Wanted<'_>]) -> Result<(), ImportError> {
-        self.keep_the_rates(&events.iter().collect::<Vec<_>>()).await
+        self.limit_rate(&events.iter().collect::<Vec<_>>()).await
     }
 
-    /// Sends the events of one request until each has an end: taken, or refused by Amplitude for what it is. The first
-    /// attempt is at once: [`Import::wait`] goes before. There is a result for each event, in their order.
+    /// Sends the events of one request until Amplitude has accepted or rejected each. The first attempt is immediate; call
+    /// [`Import::wait`] before. Returns a result for each event, in order.
     ///
     /// # Errors
-    /// Where it ended before that. Some may have arrived; sent again, Amplitude drops them.
+    /// If it ended earlier. Some events may have arrived; if sent again, Amplitude drops them.
     pub(crate) async fn send(
         &mut self,
         events: &[Wanted<'_>],
@@ -130,7 +129,7 @@ impl Import {
             }
             let round: Vec<_> = waiting.iter().filter_map(|index| events.get(*index)).collect();
             if !is_first {
-                self.keep_the_rates(&round).await?;
+                self.limit_rate(&round).await?;
             }
             is_first = false;
             let bodies: Vec<_> = round.iter().map(|event| event.json.to_owned()).collect();
@@ -138,11 +137,11 @@ impl Import {
             let BatchDelivery { results: answers, not_ingested } = delivery;
             all_not_ingested += not_ingested;
 
-            // Who does not answer may have taken them.
+            // Without a response, Amplitude may have accepted them.
             may_have_arrived |=
                 answers.iter().any(|answer| answer.as_ref().map_or_else(DeliveryError::is_transient, |()| true));
-            let hopeless = answers.iter().filter_map(|answer| answer.as_ref().err()).find(|error| is_fatal(error));
-            if let Some(why) = hopeless.map(ToString::to_string).or_else(|| refused_as_a_whole(&answers)) {
+            let fatal = answers.iter().filter_map(|answer| answer.as_ref().err()).find(|error| is_fatal(error));
+            if let Some(why) = fatal.map(ToString::to_string).or_else(|| refused_as_a_whole(&answers)) {
                 return Err(if may_have_arrived { ImportError::Fatal(why) } else { ImportError::Refused(why) });
             }
 
@@ -150,7 +149,7 @@ impl Import {
             let mut progress = false;
             for (index, answer) in waiting.into_iter().zip(answers) {
                 match answer {
-                    Err(error) if error.is_transient() || is_patience(&error) => again = Some(error),
+                    Err(error) if error.is_transient() || is_delay(&error) => again = Some(error),
                     settled => {
                         progress = true;
                         if let Some(result) = results.get_mut(index) {
@@ -164,7 +163,7 @@ impl Import {
             }
             let Some(error) = again else { continue };
             let pause = match &error {
-                // There was no time left, and there is now.
+                // The time limit was reached; the next attempt has a new one.
                 DeliveryError::Postponed => Some(Duration::ZERO),
                 DeliveryError::Throttled => pauses.next().map(|pause| THROTTLED.max(*pause)),
                 _ => pauses.next().copied(),
@@ -174,7 +173,7 @@ impl Import {
         }
     }
 
-    async fn keep_the_rates(&mut self, events: &[&Wanted<'_>]) -> Result<(), ImportError> {
+    async fn limit_rate(&mut self, events: &[&Wanted<'_>]) -> Result<(), ImportError> {
         if let Some(next) = self.next {
             self.interrupt.or(tokio::time::sleep_until(next)).await.ok_or(ImportError::Interrupted)?;
         }
@@ -183,7 +182,7 @@ impl Import {
     }
 }
 
-/// How long these events take at the documented rates.
+/// The time that these events need at the documented rates.
 fn time_for(events: &[&Wanted<'_>]) -> Duration {
     let mut devices: HashMap<&str, usize> = HashMap::new();
     for event in events {
@@ -194,10 +193,10 @@ fn time_for(events: &[&Wanted<'_>]) -> Duration {
     at(events.len(), EVENTS_PER_SECOND).max(at(busiest, EVENTS_PER_SECOND_AND_DEVICE))
 }
 
-/// So many events that are refused one by one, and none that is taken, are no accident.
+/// If this many events are rejected individually and none is accepted, the cause is not the events.
 const TOO_MANY_REFUSED: usize = 20;
 
-/// Where Amplitude refuses all without a word of why, it is about us and not about the events: they stay where they are.
+/// If Amplitude rejects all events without naming a field, the cause is the request, so no event counts as rejected.
 fn refused_as_a_whole(answers: &[Result<(), DeliveryError>]) -> Option<String> {
     let is_silent = |answer: &&Result<(), DeliveryError>| {
         matches!(answer, Err(DeliveryError::Forbidden { .. } | DeliveryError::InvalidRequest(RejectionReason::Unknown)))
@@ -207,10 +206,10 @@ fn refused_as_a_whole(answers: &[Result<(), DeliveryError>]) -> Option<String> {
         answers.iter().filter(|answer| !is_silent(answer) && **answer != Err(DeliveryError::Postponed)).count();
     let example = answers.iter().find(is_silent)?.as_ref().err()?;
     (silent >= TOO_MANY_REFUSED && others == 0)
-        .then(|| format!("Amplitude takes none of the events, each for the same reason: {example}"))
+        .then(|| format!("Amplitude rejects all events for the same reason: {example}"))
 }
 
-/// No event would go through.
+/// Whether no event could succeed.
 fn is_fatal(error: &DeliveryError) -> bool {
     use DeliveryError::{Forbidden, InvalidApiKey, NotAmplitude, Redirect, Tls, Unexpected};
     matches!(
@@ -219,7 +218,8 @@ fn is_fatal(error: &DeliveryError) -> bool {
     )
 }
 
-fn is_patience(error: &DeliveryError) -> bool {
+/// Whether to wait instead of counting an attempt as failed.
+fn is_delay(error: &DeliveryError) -> bool {
     matches!(error, DeliveryError::Throttled | DeliveryError::Postponed)
 }
 
@@ -228,7 +228,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn where_all_are_refused_without_a_word_it_is_about_us() {
+    fn unexplained_rejection_of_all_events_stops_the_import() {
         let silent = || Err(DeliveryError::InvalidRequest(RejectionReason::Unknown));
         let postponed = || Err(DeliveryError::Postponed);
         let answers = |refused: usize, others: Vec<Result<(), DeliveryError>>| {
@@ -241,14 +241,14 @@ mod tests {
     }
 
     #[test]
-    fn what_amplitude_did_not_count_is_told_where_there_is_any() {
+    fn uncounted_events_are_reported() {
         assert_eq!(not_ingested(0), None);
         let words = not_ingested(3).unwrap();
-        assert!(words.starts_with("3 of these Amplitude did not count: most are repeats"), "{words}");
+        assert!(words.starts_with("3 of these were not counted"), "{words}");
     }
 
     #[test]
-    fn the_rates_of_all_and_of_one_device_are_kept() {
+    fn total_and_device_rates_are_limited() {
         let json = RawValue::from_string("{}".to_owned()).unwrap();
         let devices: Vec<String> = (0..2000).map(|number| number.to_string()).collect();
         let of = |devices: &[String]| {

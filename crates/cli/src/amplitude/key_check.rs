@@ -1,4 +1,4 @@
-//! Whether Amplitude knows an API key.
+//! Checks an Amplitude API key.
 
 use serde_json::value::RawValue;
 use stripe_amplitude::amplitude::Destination;
@@ -6,11 +6,11 @@ use stripe_amplitude::amplitude::batch::{BatchDelivery, BatchSink as _};
 use stripe_amplitude::amplitude::client::{Client, DeliveryError};
 use tokio::time::Instant;
 
-/// Asks whether Amplitude refuses a key, and leaves nothing there: the event has no field, so that it is refused in any
-/// case, for the key or for itself. Source: Amplitude's Batch Event Upload documentation, "Response format".
+/// Checks whether Amplitude rejects a key. Leaves nothing in Amplitude: the event has no fields, so it is rejected either
+/// way, for the key or for its content. Source: Amplitude's Batch Event Upload documentation, "Response format".
 ///
 /// # Errors
-/// [`DeliveryError::InvalidApiKey`], or why the answer does not tell.
+/// [`DeliveryError::InvalidApiKey`], or why the check failed.
 pub(crate) async fn check_key(
     client: &Client,
     destination: &Destination,
@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_key_is_checked_and_nothing_is_left() {
+    async fn key_check_leaves_no_event() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/batch", listener.local_addr().unwrap());
         let emulator = Emulator::new(Configuration { api_keys: vec!["key".to_owned()], ..Configuration::default() });

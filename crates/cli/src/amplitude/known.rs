@@ -1,4 +1,4 @@
-//! What Amplitude has already, where its own rule against repeats does not reach.
+//! Looks up whether Amplitude has an event that is too old for its own deduplication.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
@@ -13,20 +13,20 @@ use super::line::Exported;
 use crate::clock::{self, HOUR, WEEK};
 use crate::key::Key;
 
-/// Amplitude drops what it has seen within so many seconds; an hour less, to be sure. Source: Amplitude's HTTP V2
-/// documentation, "Event deduplication".
+/// Amplitude drops repeats within this many seconds, less an hour for safety. Source: Amplitude's HTTP V2 documentation,
+/// "Event deduplication".
 pub(crate) const WINDOW: i64 = WEEK - HOUR;
 
-/// Where an export is wholly empty, although it goes back to the first of our events: who believes that sends all of them.
-pub(crate) const NOTHING_AT_ALL: &str = "Amplitude's export has nothing at all of this project, not even events of others: if the project is new, `backfill` with --assume-missing brings what it lacks; if not, compare the keys, AMPLITUDE_EXPORT_URL, and `amplitude_region` in `settings`";
+/// If an export is completely empty, although it covers our first event. Trusting it would send every event again.
+pub(crate) const NOTHING_AT_ALL: &str = "Amplitude's export of this project is completely empty: if the project is new, run `backfill` with --assume-missing; otherwise check the keys, AMPLITUDE_EXPORT_URL, and `amplitude_region` in `settings`";
 
-/// Whether Amplitude's rule against repeats may not reach an event that happened then: its live delivery may be longer ago
-/// than that rule remembers. `now` and `created` are in Unix seconds.
+/// Whether an event may be too old for Amplitude's deduplication, because its live delivery may be older than the window.
+/// `now` and `created` are in Unix seconds.
 pub(crate) fn is_beyond_the_window(created: i64, now: i64) -> bool {
     created < now - WINDOW
 }
 
-/// The secret keys that there are, by the API key that they go with.
+/// The secret keys that are set, by the API key that they belong to.
 pub(crate) struct SecretKeys(HashMap<AmplitudeKey, SecretString>);
 
 impl SecretKeys {
@@ -46,49 +46,47 @@ impl SecretKeys {
         self.0.is_empty()
     }
 
-    /// Of whoever sits at the terminal.
+    /// Prompts at the terminal.
     ///
     /// # Errors
-    /// A sentence, where nobody does.
-    pub(crate) fn ask(&mut self, key: AmplitudeKey) -> Result<(), String> {
+    /// A sentence, if there is none.
+    pub(crate) fn prompt(&mut self, key: AmplitudeKey) -> Result<(), String> {
         self.0.insert(key, Key::amplitude_secret(key).required()?);
         Ok(())
     }
 
-    /// The one that goes with this API key.
+    /// The one that belongs to this API key.
     ///
     /// # Errors
-    /// A sentence that names the variable which would hold it.
+    /// A sentence that names the missing variable.
     pub(crate) fn of(&self, key: AmplitudeKey) -> Result<SecretString, String> {
-        let Key { variable, meaning } = Key::amplitude_secret(key);
-        self.0.get(&key).cloned().ok_or_else(|| format!("{variable} is not set; it takes {meaning}"))
+        self.0.get(&key).cloned().ok_or_else(|| Key::amplitude_secret(key).missing())
     }
 }
 
-/// The insert IDs of Stripe's events that Amplitude has, sixteen bytes of each.
+/// The insert IDs of Stripe's events that Amplitude has, as hashes of sixteen bytes.
 #[derive(Debug, Default)]
 pub(crate) struct Known {
     insert_ids: HashSet<[u8; 16]>,
-    /// The beginning of the last hour of upload, in Unix seconds, with a line that may be any of them.
+    /// The beginning of the last hour of upload, in Unix seconds, with an unreadable line, which may be any event.
     unreadable: Option<i64>,
 }
 
 /// Whether Amplitude has an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Presence {
-    /// It does.
     There,
-    /// It does not, or it drops what it has.
+    /// It does not, or it drops repeats.
     Absent,
-    /// Nobody can tell, and why. To send it could count it twice.
+    /// It is unclear, with the reason. Sending the event could count it twice.
     Unknown(String),
 }
 
 impl Known {
-    /// Those that were uploaded in this time, in Unix seconds.
+    /// Loads those that were uploaded in this time range, in Unix seconds.
     ///
     /// # Errors
-    /// A sentence, where Amplitude does not give them.
+    /// A sentence, if Amplitude does not export them.
     pub(crate) async fn load(
         http: &Http,
         destination: &Destination,
@@ -106,14 +104,14 @@ impl Known {
         Ok(Self { insert_ids, unreadable: exports.unreadable.last().copied() })
     }
 
-    /// Whether Amplitude has an event with this insert ID, which happened then, in Unix seconds.
+    /// Whether Amplitude has an event with this insert ID, created at this time, in Unix seconds.
     pub(crate) fn look_up(&self, insert_id: &str, created: i64) -> Presence {
         if self.insert_ids.contains(&digest(insert_id)) {
             return Presence::There;
         }
         match self.unreadable {
             Some(hour) if may_be_in(hour, created) => Presence::Unknown(format!(
-                "Amplitude's export has an unreadable line in the hour from {} on. It may be this event, so the event is not sent: it could count twice. Look at that hour in Amplitude. --since sends events from after that hour; --assume-missing sends everything",
+                "Amplitude's export has an unreadable line in the hour from {}. It may be this event, which could count twice if sent. Check that hour in Amplitude, then use --since to send events after it, or --assume-missing to send all",
                 clock::show(hour)
             )),
             _ => Presence::Absent,
@@ -121,7 +119,7 @@ impl Known {
     }
 }
 
-/// Whether an event that happened at one time may have been uploaded in this hour: not before it happened.
+/// Whether an event may have been uploaded in this hour: not before it was created.
 pub(crate) fn may_be_in(hour: i64, created: i64) -> bool {
     created < hour + HOUR
 }
@@ -138,7 +136,7 @@ mod tests {
     use crate::clock::DAY;
 
     #[test]
-    fn what_happened_within_the_week_is_amplitudes_to_drop() {
+    fn window_is_a_week_less_an_hour() {
         let now = 1_800_000_000;
         for (age, beyond) in
             [(0, false), (6 * DAY, false), (7 * DAY - 2 * HOUR, false), (7 * DAY, true), (30 * DAY, true)]
@@ -148,22 +146,22 @@ mod tests {
     }
 
     #[test]
-    fn an_insert_id_is_known_again() {
+    fn known_insert_id_is_found() {
         let known = Known { insert_ids: HashSet::from([digest("evt_1")]), unreadable: None };
         assert_eq!(known.look_up("evt_1", 0), Presence::There);
         assert_eq!(known.look_up("evt_2", 0), Presence::Absent);
     }
 
     #[test]
-    fn what_a_line_that_cannot_be_read_may_be_is_never_absent() {
+    fn event_that_an_unreadable_line_may_hold_is_unknown() {
         let hour = 1_795_564_800;
         let known = Known { insert_ids: HashSet::from([digest("evt_1")]), unreadable: Some(hour) };
         assert_eq!(known.look_up("evt_1", hour - DAY), Presence::There);
         for created in [hour - DAY, hour, hour + HOUR - 1] {
             let Presence::Unknown(why) = known.look_up("evt_2", created) else { panic!("{created}") };
-            assert!(why.contains("the hour from 2026-11-25 00:00:00 on"), "{why}");
+            assert!(why.contains("the hour from 2026-11-25 00:00:00."), "{why}");
         }
-        // It was uploaded before this happened.
+        // The line was uploaded before this event was created.
         assert_eq!(known.look_up("evt_2", hour + HOUR), Presence::Absent);
     }
 }

@@ -1,11 +1,13 @@
-//! A line of Amplitude's export, read in one way by every tool.
+//! Parses a line of Amplitude's export, for all commands in the same way.
 //!
-//! A tool that takes an unreadable line for a missing event sends the event again, and after seven days Amplitude counts it
-//! twice. So an insert ID is enough for an event to be there, even if other fields of its line are doubled, null or cut
-//! off. A line without a readable insert ID is unreadable, and never taken for missing; and so is what stands behind the
-//! place where a line breaks, if it may be another event: a line that was cut off may be joined with the next one.
+//! A command that mistakes an unreadable line for a missing event would send the event again, and after seven days Amplitude
+//! would count it twice. So an insert ID is enough for an event to be present, even if other fields of its line are
+//! duplicated, null or truncated. A line without a readable insert ID is unreadable, and never means that an event is
+//! missing. The same holds for the rest of a broken line if it may contain another event, because a truncated line may be
+//! joined with the next one.
 //!
-//! Most events are the product's own: a readable type that is not ours tells them, even if their line breaks behind it.
+//! Most events are the product's own. They are recognized by a readable type that is not ours, even if the line breaks
+//! after it.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -15,49 +17,49 @@ use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use serde_json::{Map, Number, Value};
 
-/// What all our events are called.
+/// The prefix of all our event types.
 pub(crate) const OURS: &str = "[Stripe] ";
 
-/// What a line says.
+/// The content of a line.
 #[derive(Debug)]
 pub(crate) enum Line<'l> {
-    /// An event of ours.
+    /// One of our events.
     Ours(Box<Exported<'l>>),
-    /// An event of somebody else's.
+    /// Another event.
     Other,
-    /// It may be any event of ours.
+    /// It may be any of our events.
     Unreadable,
 }
 
-/// An event as Amplitude has it, as far as it matters here.
+/// The fields of an exported event that matter here.
 #[derive(Debug)]
 pub(crate) struct Exported<'l> {
-    /// What it was sent under: of `$insert_id` and `insert_id`, whatever is there. Mostly one, and one at least.
+    /// From `$insert_id` and `insert_id`. At least one, and rarely more.
     pub(crate) insert_ids: Vec<String>,
-    /// Amplitude's own ID. A line can come twice; then it is one event.
+    /// Amplitude's own ID. It identifies duplicate lines.
     pub(crate) uuid: Option<String>,
-    /// `[Stripe] ` and Stripe's type; `None` where it cannot be read.
+    /// `[Stripe] ` and Stripe's type; `None` if unreadable.
     pub(crate) event_type: Option<String>,
-    /// When it happened, in UTC: `2026-11-20 05:06:07.123000`; `None` where it cannot be read.
+    /// In UTC: `2026-11-20 05:06:07.123000`; `None` if unreadable.
     pub(crate) event_time: Option<String>,
     fields: Fields<'l>,
 }
 
-/// What an event is about.
+/// The properties of an event.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Content {
-    /// Where Amplitude keeps them beside the properties, as they are sent; otherwise they are `$revenue` and `$currency`.
+    /// Amplitude exports revenue and currency either as top-level fields, or as the properties `$revenue` and `$currency`.
     pub(crate) revenue: Value,
     pub(crate) currency: Value,
-    /// Those that can be read.
+    /// The readable ones.
     pub(crate) properties: Map<String, Value>,
 }
 
-/// Reads a line. Where several objects stand in it, each is an event.
+/// Parses a line. If it contains several objects, each is an event.
 pub(crate) fn read(line: &str) -> Vec<Line<'_>> {
     let mut input = serde_json::Deserializer::from_str(line);
     let mut events = Vec::new();
-    // Where the last entry ends that was read.
+    // The end of the last entry that was read.
     let mut end = 0;
     while input.end().is_err() {
         let mut fields = Fields::default();
@@ -66,7 +68,7 @@ pub(crate) fn read(line: &str) -> Vec<Line<'_>> {
             fields.add(&name, raw);
         });
         let is_whole = entries.deserialize(&mut input).is_ok();
-        // Where a line was cut off in front of a value, the next line looks like that value.
+        // If a line was truncated before a value, the next line looks like that value.
         let inside = |raw: &&RawValue| raw.get().get(1..).is_some_and(may_hold_an_event);
         let may_go_on =
             !is_whole && (fields.nested.iter().any(inside) || may_hold_an_event(line.get(end..).unwrap_or(line)));
@@ -78,31 +80,30 @@ pub(crate) fn read(line: &str) -> Vec<Line<'_>> {
     events
 }
 
-/// Whether an insert ID is like those of our events. Stripe's IDs of events have this beginning; the other ones are of
-/// refunds that failed.
+/// Whether an insert ID looks like ours: the ID of a Stripe event, or one for a failed refund.
 pub(crate) fn is_like_ours(insert_id: &str) -> bool {
     insert_id.starts_with("evt_") || insert_id.ends_with(":reversed")
 }
 
-/// Where in its line a value ends.
+/// The end of a value within its line.
 fn end_in(line: &str, raw: &RawValue) -> usize {
     let raw = raw.get();
     raw.as_ptr().addr().saturating_sub(line.as_ptr().addr()) + raw.len()
 }
 
-/// Whether an event may stand in a part of a line that could not be read: it has a second insert ID, a name of ours, or a
-/// further object where no value can be. Amplitude's lines begin with the insert ID.
+/// Whether an unreadable part of a line may contain an event: it has a second insert ID, one of our type names, or an object
+/// where no value can be. Amplitude's lines begin with the insert ID.
 fn may_hold_an_event(text: &str) -> bool {
-    // The last four: either name may be escaped, or have bytes that are no text.
+    // The last four, because either name may be escaped or contain invalid UTF-8.
     const SIGNS: [&str; 6] = ["insert_id", "Stripe]", r"\u005", r"\u006", r"\u007", "\u{fffd}"];
-    // In an object, another one begins nowhere else.
+    // The only places where an object can begin within another one.
     let is_value = |before: &str| before.trim_end().ends_with([':', '[', ',']);
     SIGNS.iter().any(|sign| text.contains(sign))
         || text.match_indices("{\"").any(|(at, _)| !text.get(..at).is_some_and(is_value))
 }
 
 impl Exported<'_> {
-    /// The rest of it. Only few of the events of an export need it.
+    /// Parses the rest. Few events of an export need it.
     pub(crate) fn content(&self) -> Content {
         let Fields { revenue, currency, properties, .. } = &self.fields;
         let first = |values: &[&RawValue]| values.iter().find_map(|raw| value(raw)).unwrap_or_default();
@@ -120,7 +121,7 @@ impl Exported<'_> {
     }
 }
 
-/// A number, also where the export has it as text (`"25"`, `"1.2E7"`).
+/// A number, even if the export has it as text (`"25"`, `"1.2E7"`).
 pub(crate) fn number(value: &Value) -> Option<Number> {
     match value {
         Value::Number(number) => Some(number.clone()),
@@ -133,20 +134,20 @@ pub(crate) fn number(value: &Value) -> Option<Number> {
     }
 }
 
-/// A whole number, however it is written: `1.2E7` and `"12000000"` are 12,000,000.
+/// A whole number in any notation: `1.2E7` and `"12000000"` are 12,000,000.
 pub(crate) fn whole_number(value: &Value) -> Option<i64> {
-    /// A float has all whole numbers until here.
+    /// Up to here, a float represents every whole number.
     const EXACT: f64 = 9_007_199_254_740_992.0;
     let number = number(value)?;
     let float = || number.as_f64().filter(|float| float.fract() == 0.0 && float.abs() <= EXACT);
     number.as_i64().or_else(|| float().map(|float| float as i64))
 }
 
-/// The values of the fields that matter, each as often as it is there.
+/// All occurrences of the fields that matter.
 #[derive(Debug, Default)]
 struct Fields<'l> {
     insert_ids: Vec<String>,
-    /// Whether an insert ID is not as it was written.
+    /// Whether an insert ID is not intact.
     is_damaged: bool,
     uuids: Vec<String>,
     event_types: Vec<String>,
@@ -179,7 +180,7 @@ impl<'l> Fields<'l> {
         }
     }
 
-    /// `may_go_on`: whether there may be another event in what could not be read.
+    /// `may_go_on`: whether the unreadable rest may contain another event.
     fn add_to(mut self, events: &mut Vec<Line<'l>>, may_go_on: bool) {
         let our_type = self.event_types.iter().find(|event_type| event_type.starts_with(OURS)).cloned();
         let is_foreign = our_type.is_none() && !self.event_types.is_empty();
@@ -188,7 +189,7 @@ impl<'l> Fields<'l> {
             return;
         }
         let insert_ids = std::mem::take(&mut self.insert_ids);
-        // All our events have an insert ID. One of our type without it may be any of them.
+        // All our events have an insert ID. Without one, an event of our type may be any of them.
         let is_unreadable = may_go_on || self.is_damaged || insert_ids.is_empty();
         if !insert_ids.is_empty() {
             let uuid = self.uuids.first().cloned();
@@ -211,29 +212,29 @@ fn text(raw: &RawValue) -> Option<String> {
     serde_json::from_str(raw.get()).ok().filter(|text: &String| !text.is_empty())
 }
 
-/// Whether a text is as it was written: all its bytes are text, and it does not end where another object begins, which
-/// is where a line was cut off in it and joined with the next one.
+/// Whether a text is intact: it was valid UTF-8, and it does not end where another object begins, which would mean that the
+/// line was truncated within it and joined with the next one.
 fn is_intact(text: &str) -> bool {
     !text.contains(char::REPLACEMENT_CHARACTER) && !text.ends_with('{')
 }
 
-/// Whether a type that is not intact is surely not ours: by what stands before the first place where it is not.
+/// Whether a damaged type is certainly not ours, judging by its intact beginning.
 fn is_foreign(event_type: &str) -> bool {
     let before = event_type.strip_suffix('{').unwrap_or(event_type);
     let before = before.split(char::REPLACEMENT_CHARACTER).next().unwrap_or_default();
     !before.starts_with(OURS) && !OURS.starts_with(before)
 }
 
-/// `None` also for null, which says nothing.
+/// `None` also for null.
 fn value(raw: &RawValue) -> Option<Value> {
     serde_json::from_str(raw.get()).ok().filter(|value: &Value| !value.is_null())
 }
 
-/// Most names are not even copied.
+/// Borrowed for most names.
 #[derive(Deserialize)]
 struct Name<'n>(#[serde(borrow)] Cow<'n, str>);
 
-/// Reads an object, and hands over each entry, also of one that turns out to be broken.
+/// Parses an object, and passes on each entry, even if the object turns out to be broken.
 struct EachEntry<F>(F);
 
 impl<'de, F: FnMut(Cow<'de, str>, &'de RawValue)> DeserializeSeed<'de> for EachEntry<F> {
@@ -265,8 +266,8 @@ mod tests {
 
     use super::*;
 
-    /// In a word: `evt_1 [Stripe] charge.failed` for an event of ours.
-    fn told(line: &str) -> Vec<String> {
+    /// For example `evt_1 [Stripe] charge.failed` for one of our events.
+    fn summary(line: &str) -> Vec<String> {
         let word = |line: &Line<'_>| match line {
             Line::Ours(event) => {
                 format!("{} {}", event.insert_ids.join("/"), event.event_type.as_deref().unwrap_or("?"))
@@ -278,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn an_insert_id_is_enough_to_be_there_and_without_one_nothing_is_known() {
+    fn insert_id_identifies_our_events() {
         let ours = ["evt_1 [Stripe] charge.failed"];
         for (line, expected) in [
             (r#"{"$insert_id":"evt_1","event_type":"[Stripe] charge.failed"}"#, &ours[..]),
@@ -312,12 +313,12 @@ mod tests {
             (r#"["[Stripe] "]"#, &["unreadable"]),
             ("[Stripe] ", &["unreadable"]),
         ] {
-            assert_eq!(told(line), expected, "{line}");
+            assert_eq!(summary(line), expected, "{line}");
         }
     }
 
     #[test]
-    fn what_stands_behind_the_place_where_a_line_breaks_may_be_another_event() {
+    fn rest_of_a_broken_line_may_be_another_event() {
         let whole = r#"{"$insert_id":"evt_2","event_type":"[Stripe] b"}"#;
         let both = &["evt_1 [Stripe] a", "unreadable"];
         for cut_off in [
@@ -329,7 +330,7 @@ mod tests {
             "",
         ] {
             let line = format!(r#"{{"$insert_id":"evt_1","event_type":"[Stripe] a",{cut_off}"#);
-            assert_eq!(told(&line), both[..1], "{line}");
+            assert_eq!(summary(&line), both[..1], "{line}");
             for next in [
                 whole,
                 r#"{"insert_id":"evt_2","event_type":null}"#,
@@ -337,7 +338,7 @@ mod tests {
                 r#"{"event_type":"\u005bStripe] b"}"#,
                 "{\"$ins\u{fffd}rt_id\":\"evt_2\"}",
             ] {
-                assert_eq!(told(&format!("{line}{next}")), both, "{line}{next}");
+                assert_eq!(summary(&format!("{line}{next}")), both, "{line}{next}");
             }
         }
         for (line, expected) in [
@@ -348,12 +349,12 @@ mod tests {
             (r#"{"$insert_id":"i","event_type":"Page viewed","x{"$insert_id":"evt_2"}"#, &["unreadable"]),
             (r#"{"$insert_id":"i","event_type":"Page viewed"}{"$insert_id":"ev"#, &["other", "unreadable"]),
         ] {
-            assert_eq!(told(line), expected, "{line}");
+            assert_eq!(summary(line), expected, "{line}");
         }
     }
 
     #[test]
-    fn wherever_lines_are_cut_off_and_joined_no_event_of_ours_is_taken_for_missing() {
+    fn truncated_and_joined_lines_never_hide_our_events() {
         let line = |insert_id: &str, name: &str| {
             format!(
                 r#"{{"$insert_id":"{insert_id}","app":1,"data":{{"path":"/batch","group":{{}}}},"event_properties":{{"a {{":["b:",{{"c":true}}],"d":null}},"event_time":"2026-11-20 05:06:07","event_type":"{name}","uuid":"u"}}"#
@@ -361,33 +362,33 @@ mod tests {
         };
         let (first, second) = (line("evt_1", "[Stripe] a"), line("evt_2", "[Stripe] b"));
         let (foreign, whole_foreign) = (line("i", "Page viewed"), line("j", "Page viewed"));
-        let assert_told = |line: &str, insert_ids: &[&str]| {
-            let told = told(line);
+        let assert_found = |line: &str, insert_ids: &[&str]| {
+            let found = summary(line);
             for insert_id in insert_ids {
-                let is_told = |word: &String| word == "unreadable" || word.split(' ').next() == Some(insert_id);
-                assert!(told.iter().any(is_told), "{insert_id} of {line}: {told:?}");
+                let is_found = |word: &String| word == "unreadable" || word.split(' ').next() == Some(insert_id);
+                assert!(found.iter().any(is_found), "{insert_id} of {line}: {found:?}");
             }
         };
         for end in 1..=first.len() {
             let cut_off = &first[..end];
-            assert_told(cut_off, &["evt_1"]);
-            assert_told(&format!("{cut_off}{second}"), &["evt_1", "evt_2"]);
-            assert_told(&format!("{cut_off}{whole_foreign}"), &["evt_1"]);
-            // Of less than that, nobody can tell that it is of a second line.
+            assert_found(cut_off, &["evt_1"]);
+            assert_found(&format!("{cut_off}{second}"), &["evt_1", "evt_2"]);
+            assert_found(&format!("{cut_off}{whole_foreign}"), &["evt_1"]);
+            // Less than that cannot be recognized as a second line.
             let begin = r#"{"$insert_id"#.len();
             for second_end in 1..second.len() {
                 let both = ["evt_1", "evt_2"];
                 let insert_ids = if second_end < begin { &both[..1] } else { &both };
-                assert_told(&format!("{cut_off}{}", &second[..second_end]), insert_ids);
+                assert_found(&format!("{cut_off}{}", &second[..second_end]), insert_ids);
             }
         }
         for end in 1..=foreign.len() {
-            assert_told(&format!("{}{second}", &foreign[..end]), &["evt_2"]);
+            assert_found(&format!("{}{second}", &foreign[..end]), &["evt_2"]);
         }
     }
 
     #[test]
-    fn events_of_others_are_told_by_their_type_and_ours_need_none() {
+    fn other_events_are_recognized_by_type() {
         for (line, expected) in [
             ("", &[][..]),
             (" \r\n", &[]),
@@ -401,12 +402,12 @@ mod tests {
             (r#"{"app":1,"event_ty"#, &["unreadable"]),
             (r#"{"$insert_id":null,"event_type":null}"#, &["unreadable"]),
         ] {
-            assert_eq!(told(line), expected, "{line}");
+            assert_eq!(summary(line), expected, "{line}");
         }
     }
 
     #[test]
-    fn bytes_that_are_no_text_never_make_another_event_of_it() {
+    fn invalid_utf_8_never_changes_the_event() {
         for (line, expected) in [
             (r#"{"$insert_id":"evt_�","event_type":"[Stripe] a"}"#, &["unreadable"][..]),
             (r#"{"$insert_id":"evt_�","event_type":null}"#, &["unreadable"]),
@@ -420,12 +421,12 @@ mod tests {
             (r#"{"$insert_id":"�","event_type":"Page viewed"}"#, &["other"]),
             (r#"{"event_type":"Caf� viewed"}"#, &["other"]),
         ] {
-            assert_eq!(told(line), expected, "{line}");
+            assert_eq!(summary(line), expected, "{line}");
         }
     }
 
     #[test]
-    fn the_content_has_what_can_be_read() {
+    fn content_has_the_readable_fields() {
         let line = r#"{"$insert_id":"evt_1","uuid":"u","event_type":"[Stripe] a","event_time":"2026-11-20 05:06:07",
             "revenue":null,"event_properties":{"$revenue":"1.2E7","broken":1e999,"a":null,"a":1}}"#;
         let lines = read(line);
@@ -436,7 +437,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_read_however_they_are_written() {
+    fn numbers_are_parsed_in_every_notation() {
         for (value, expected) in [
             (json!(25), Some(25)),
             (json!("25"), Some(25)),

@@ -1,10 +1,9 @@
-//! Parameter Store with the right to write: only an operator has it, never the function.
+//! Parameter Store with write access, which only an operator has.
 
 use std::time::Duration;
 
 use aws_sdk_ssm::Client;
 use aws_sdk_ssm::config::timeout::TimeoutConfig;
-use aws_sdk_ssm::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_ssm::types::ParameterType;
 use reqwest::Client as Http;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -13,10 +12,11 @@ use stripe_amplitude::projects::name::ProjectName;
 use stripe_amplitude::projects::parameter_store::ParameterStore;
 use stripe_amplitude::projects::source::ProjectSource as _;
 
-/// An operator's connection may be slow, and nobody waits with a delivery at hand.
+use super::error::AwsError;
+
+/// Longer than the function's, because no delivery is waiting.
 const ATTEMPT_LIMIT: Duration = Duration::from_secs(5);
 
-/// Parameter Store, to read and to write.
 #[derive(Clone, Debug)]
 pub(crate) struct WritableStore {
     store: ParameterStore,
@@ -24,7 +24,7 @@ pub(crate) struct WritableStore {
 }
 
 impl WritableStore {
-    /// `prefix` is the folder of the projects, without a slash at its end.
+    /// `prefix`: the folder of the projects, without a trailing slash.
     pub(crate) fn new(access: &Access, http: Http, prefix: String) -> Self {
         let configuration = access.configuration(http.clone(), access.parameter_store_url.as_deref());
         let limits = TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT_LIMIT).build();
@@ -33,112 +33,73 @@ impl WritableStore {
         Self { store, client: Client::from_conf(configuration) }
     }
 
-    /// The same with an operator's time limits for reads.
+    /// The same with longer timeouts for reads.
     pub(crate) fn with_cli_timeouts(self) -> Self {
         Self { store: self.store.with_attempt_limit(ATTEMPT_LIMIT), ..self }
     }
 
-    /// To read with.
+    /// The read access.
     pub(crate) fn store(&self) -> &ParameterStore {
         &self.store
     }
 
-    /// Writes a secret parameter, whether it is there or not, encrypted with the account's own key for that, `aws/ssm`.
+    /// Creates or overwrites a secret parameter, encrypted with the account's key `aws/ssm`.
     ///
     /// # Errors
-    /// Where it is not written, or nobody knows.
-    pub(crate) async fn put(&self, project: &ProjectName, name: &str, value: &SecretString) -> Result<(), ChangeError> {
+    /// If it was not written, or that is unknown.
+    pub(crate) async fn put(&self, project: &ProjectName, name: &str, value: &SecretString) -> Result<(), AwsError> {
         self.write(project, name, ParameterType::SecureString, value.expose_secret()).await
     }
 
-    /// The same for a parameter that is no secret.
+    /// Creates or overwrites a parameter that is not secret.
     ///
     /// # Errors
-    /// As for [`Self::put`].
-    pub(crate) async fn put_text(&self, project: &ProjectName, name: &str, value: &str) -> Result<(), ChangeError> {
+    /// Like [`Self::put`].
+    pub(crate) async fn put_text(&self, project: &ProjectName, name: &str, value: &str) -> Result<(), AwsError> {
         self.write(project, name, ParameterType::String, value).await
     }
 
-    async fn write(
-        &self,
-        project: &ProjectName,
-        name: &str,
-        kind: ParameterType,
-        value: &str,
-    ) -> Result<(), ChangeError> {
+    async fn write(&self, project: &ProjectName, name: &str, kind: ParameterType, value: &str) -> Result<(), AwsError> {
         let name = format!("{}/{name}", self.store.folder(project));
         let request = self.client.put_parameter().name(name).r#type(kind).overwrite(true).value(value);
-        request.send().await.map(drop).map_err(|error| ChangeError::of(&error, "ssm:PutParameter"))
+        request.send().await.map(drop).map_err(|error| AwsError::of(&error, |code| explain(code, "ssm:PutParameter")))
     }
 
-    /// Deletes a parameter. One that is not there is deleted.
+    /// Deletes a parameter. Succeeds if it does not exist.
     ///
     /// # Errors
-    /// Where it is not deleted, or nobody knows.
-    pub(crate) async fn delete(&self, project: &ProjectName, name: &str) -> Result<(), ChangeError> {
+    /// If it was not deleted, or that is unknown.
+    pub(crate) async fn delete(&self, project: &ProjectName, name: &str) -> Result<(), AwsError> {
         let name = format!("{}/{name}", self.store.folder(project));
         let request = self.client.delete_parameter().name(name);
-        match request.send().await.map_err(|error| ChangeError::of(&error, "ssm:DeleteParameter")) {
-            Err(ChangeError::Refused { code, .. }) if code == "ParameterNotFound" => Ok(()),
+        match request.send().await.map_err(|error| AwsError::of(&error, |code| explain(code, "ssm:DeleteParameter"))) {
+            Err(AwsError::Refused { code, .. }) if code == "ParameterNotFound" => Ok(()),
             result => result.map(drop),
         }
     }
 }
 
-/// Why a parameter is not changed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum ChangeError {
-    /// No answer in time: it may be changed or not.
-    #[error("no answer in time")]
-    Timeout,
-    /// No connection, or one that broke: it may be changed or not.
-    #[error("no connection")]
-    Connection,
-    /// Parameter Store answered with an error.
-    #[error("{words} ({code})")]
-    Refused {
-        /// The error code of AWS, for example `AccessDeniedException`.
-        code: String,
-        /// What it means, and what to do.
-        words: String,
-    },
-}
-
-impl ChangeError {
-    /// AWS's texts can hold ARNs and key IDs; only the code passes.
-    fn of<E: ProvideErrorMetadata>(error: &SdkError<E>, action: &str) -> Self {
-        let code = match error {
-            SdkError::TimeoutError(_) => return Self::Timeout,
-            SdkError::DispatchFailure(_) | SdkError::ResponseError(_) => return Self::Connection,
-            error => error.code().unwrap_or("no code"),
-        };
-        Self::Refused { code: code.to_owned(), words: change_words(code, action) }
-    }
-}
-
-fn change_words(code: &str, action: &str) -> String {
+fn explain(code: &str, action: &str) -> String {
     let words = match code {
         "AccessDeniedException" => {
             return format!(
-                "access is denied: your credentials need {action} on the project's parameters, and kms:Encrypt where a policy keeps you from the key aws/ssm"
+                "access denied: your credentials need {action} on the project's parameters, and kms:Encrypt if a policy denies you the key aws/ssm"
             );
         }
-        "ThrottlingException" | "Throttling" | "TooManyUpdates" | "TooManyRequestsException" => {
-            "it takes no more changes at the moment; try again"
-        }
-        "ParameterLimitExceeded" => "the account has as many parameters as it may have",
+        "ThrottlingException" | "Throttling" | "TooManyUpdates" | "TooManyRequestsException" => "throttled; try again",
+        "ParameterLimitExceeded" => "the account has reached the limit of parameters",
         "ParameterMaxVersionLimitExceeded" => {
-            "the parameter has as many versions as it may have, and its oldest one has a label: remove the label"
+            "the parameter has reached the limit of versions, and its oldest version has a label: remove the label"
         }
         "HierarchyTypeMismatch" | "UnsupportedParameterType" => {
-            "the parameter is there with another type than it should have: delete it first"
+            "the parameter exists with another type: delete it first"
         }
-        "InvalidKeyId" | "KMSInvalidStateException" => "the KMS key is disabled, deleted or not open to you",
+        "InvalidKeyId" | "KMSInvalidStateException" => "the KMS key is disabled, deleted or not accessible to you",
         "UnrecognizedClientException"
         | "InvalidSignatureException"
         | "ExpiredTokenException"
-        | "InvalidClientTokenId" => "the credentials are not valid",
-        _ => "it answered with an error",
+        | "InvalidClientTokenId" => "the credentials are invalid",
+        _ => "Parameter Store returned an error",
     };
     words.to_owned()
 }
@@ -148,8 +109,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_change_that_is_denied_says_which_permission_is_missing() {
-        assert!(change_words("AccessDeniedException", "ssm:DeleteParameter").contains("need ssm:DeleteParameter on"));
-        assert_eq!(change_words("InternalServerError", "ssm:PutParameter"), "it answered with an error");
+    fn denied_change_names_the_missing_permission() {
+        assert!(explain("AccessDeniedException", "ssm:DeleteParameter").contains("need ssm:DeleteParameter on"));
+        assert_eq!(explain("InternalServerError", "ssm:PutParameter"), "Parameter Store returned an error");
     }
 }

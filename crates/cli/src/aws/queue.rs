@@ -1,4 +1,4 @@
-//! A queue as an operator uses it: counted, read, and its letters deleted.
+//! A queue for an operator, who may also count, receive and delete messages.
 
 use std::time::Duration;
 
@@ -8,13 +8,15 @@ use reqwest::Client as Http;
 use serde::Deserialize;
 use stripe_amplitude::aws::Access;
 use stripe_amplitude::queue::sqs::{Sqs, map_sdk_error};
-use stripe_amplitude::queue::{Cause, EventQueue as _, Message, QueueError, attribute};
+use stripe_amplitude::queue::{Cause, EventQueue as _, Message, attribute};
+
+use super::error::AwsError;
 
 /// A queue, by its URL.
 pub(crate) struct Queue {
     client: Client,
     url: String,
-    /// The same queue as the function uses it.
+    /// The function's access to the same queue.
     sqs: Sqs,
 }
 
@@ -24,11 +26,11 @@ impl Queue {
         Self { client, url: url.to_owned(), sqs: Sqs::new(access, http, url.to_owned()) }
     }
 
-    /// How many messages there are, about: SQS's own counts lag behind.
+    /// The approximate number of messages: SQS's own counts lag behind.
     ///
     /// # Errors
-    /// Where SQS cannot be asked.
-    pub(crate) async fn count(&self) -> Result<u64, QueueError> {
+    /// If SQS fails.
+    pub(crate) async fn count(&self) -> Result<u64, AwsError> {
         let name = QueueAttributeName::ApproximateNumberOfMessages;
         let request = self.client.get_queue_attributes().queue_url(&self.url).attribute_names(name.clone());
         let answer = request.send().await.map_err(|error| map_sdk_error(&error))?;
@@ -39,19 +41,19 @@ impl Queue {
     /// The queue's policy, as JSON, if it has one.
     ///
     /// # Errors
-    /// Where SQS cannot be asked.
-    pub(crate) async fn policy(&self) -> Result<Option<String>, QueueError> {
+    /// If SQS fails.
+    pub(crate) async fn policy(&self) -> Result<Option<String>, AwsError> {
         let request = self.client.get_queue_attributes().queue_url(&self.url);
         let answer = request.attribute_names(QueueAttributeName::Policy).send().await;
         let attributes = answer.map_err(|error| map_sdk_error(&error))?.attributes;
         Ok(attributes.and_then(|mut attributes| attributes.remove(&QueueAttributeName::Policy)))
     }
 
-    /// Which queue it is, and which one takes its dead letters.
+    /// The ARNs of the queue and of its dead-letter queue.
     ///
     /// # Errors
-    /// Where SQS cannot be asked.
-    pub(crate) async fn place(&self) -> Result<Place, QueueError> {
+    /// If SQS fails.
+    pub(crate) async fn place(&self) -> Result<Place, AwsError> {
         let names = [QueueAttributeName::QueueArn, QueueAttributeName::RedrivePolicy];
         let request = self.client.get_queue_attributes().queue_url(&self.url);
         let answer = request.set_attribute_names(Some(names.to_vec())).send().await;
@@ -61,55 +63,55 @@ impl Queue {
         Ok(Place { arn: arn.unwrap_or_default(), dead_letters: redrive.map(|policy| policy.dead_letter_target_arn) })
     }
 
-    /// Up to ten messages; nobody else sees them for so long. None where there are no more.
+    /// Up to ten messages, hidden from other consumers for this long. Empty if there are none.
     ///
     /// # Errors
-    /// Where SQS cannot be asked.
-    pub(crate) async fn receive(&self, hidden_for: Duration) -> Result<Vec<ReceivedMessage>, QueueError> {
+    /// If SQS fails.
+    pub(crate) async fn receive(&self, hidden_for: Duration) -> Result<Vec<ReceivedMessage>, AwsError> {
         let request = self
             .client
             .receive_message()
             .queue_url(&self.url)
             .max_number_of_messages(10)
             .visibility_timeout(i32::try_from(hidden_for.as_secs()).unwrap_or(i32::MAX))
-            // Looks into all of the queue's servers, and not only into some.
+            // Long polling queries all of the queue's servers.
             .wait_time_seconds(1)
             .message_attribute_names("All");
         let answer = request.send().await.map_err(|error| map_sdk_error(&error))?;
         Ok(answer.messages.unwrap_or_default().into_iter().map(ReceivedMessage::from).collect())
     }
 
-    /// Puts an event into the queue, as the function does.
+    /// Puts an event into the queue, like the function.
     ///
     /// # Errors
-    /// Where SQS does not take it.
-    pub(crate) async fn put(&self, message: &Message, cause: Cause<'_>) -> Result<(), QueueError> {
-        self.sqs.put(message, cause).await
+    /// If SQS does not accept it.
+    pub(crate) async fn put(&self, message: &Message, cause: Cause<'_>) -> Result<(), AwsError> {
+        Ok(self.sqs.put(message, cause).await?)
     }
 
-    /// Lets messages become visible again.
+    /// Makes messages visible again.
     ///
     /// # Errors
-    /// Where one does not.
-    pub(crate) async fn show(&self, receipts: Vec<String>) -> Result<(), QueueError> {
-        self.sqs.delay(receipts.into_iter().map(|receipt| (receipt, Duration::ZERO)).collect()).await
+    /// If that fails for one.
+    pub(crate) async fn show(&self, receipts: Vec<String>) -> Result<(), AwsError> {
+        Ok(self.sqs.delay(receipts.into_iter().map(|receipt| (receipt, Duration::ZERO)).collect()).await?)
     }
 
     /// Deletes a message.
     ///
     /// # Errors
-    /// Where it is not deleted.
-    pub(crate) async fn delete(&self, receipt: &str) -> Result<(), QueueError> {
-        self.sqs.delete(vec![receipt.to_owned()]).await
+    /// If it was not deleted.
+    pub(crate) async fn delete(&self, receipt: &str) -> Result<(), AwsError> {
+        Ok(self.sqs.delete(vec![receipt.to_owned()]).await?)
     }
 }
 
-/// Where a queue is, by ARNs.
+/// The ARNs of a queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
-    /// Its own.
+    /// Its own ARN.
     pub(crate) arn: String,
-    /// That of its dead-letter queue, if it has one.
+    /// The ARN of its dead-letter queue, if it has one.
     pub(crate) dead_letters: Option<String>,
 }
 
@@ -119,18 +121,18 @@ struct RedrivePolicy {
     dead_letter_target_arn: String,
 }
 
-/// A message that was taken out of a queue.
+/// A message that was received from a queue.
 #[derive(Clone, Debug)]
 pub(crate) struct ReceivedMessage {
-    /// SQS's name of it, the same each time that it is received.
+    /// SQS's ID of the message, the same on every receive.
     pub(crate) id: String,
-    /// To delete it or to let it become visible.
+    /// For deleting it or making it visible again.
     pub(crate) receipt: String,
-    /// Why it is in the queue: the stable code. `None` where somebody else or an older version put it there.
+    /// Why it is in the queue: the stable code. `None` from another producer or an older version.
     pub(crate) code: Option<String>,
     /// Why it is in the queue, for people.
     pub(crate) reason: Option<String>,
-    /// The event; `None` where the message is somebody else's.
+    /// The event; `None` from another producer.
     pub(crate) message: Option<Message>,
 }
 

@@ -1,7 +1,7 @@
-//! How far a backfill is, in a file, so that it goes on there after it ended, however it ended.
+//! The progress of a backfill, in a file, so that it can resume after any interruption.
 //!
-//! The file is written before and after each request to Amplitude. Whatever was on its way when the process died is sent
-//! once more, and Amplitude drops it, within seven days.
+//! The file is written before and after each request to Amplitude. A request that was in flight when the process died is
+//! sent again, and Amplitude drops the repeats within seven days.
 
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -13,13 +13,13 @@ use crate::amplitude::known::WINDOW;
 use crate::private_file;
 use crate::stripe::events::Place;
 
-/// What a backfill is about. Another one does not go on where this one stopped.
+/// The parameters of a backfill. One with other parameters does not resume this one.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub(crate) struct Job {
     pub(crate) project: String,
     /// `Stripe`, or the name of a file.
     pub(crate) from: String,
-    /// As the user said it, in Unix seconds.
+    /// As given on the command line, in Unix seconds.
     pub(crate) since: Option<i64>,
     pub(crate) until: Option<i64>,
     pub(crate) account: Option<String>,
@@ -27,11 +27,11 @@ pub(crate) struct Job {
     pub(crate) source: Option<String>,
     /// Where events go: Amplitude's region, or a URL.
     pub(crate) to: String,
-    /// A digest of the keys: with others, it is another Amplitude project or another Stripe account.
+    /// A digest of the keys: other keys mean another Amplitude project or another Stripe account.
     pub(crate) keys: String,
 }
 
-/// What tells texts apart and does not tell them.
+/// Distinguishes texts without revealing them.
 pub(crate) fn digest<'t>(texts: impl IntoIterator<Item = &'t [u8]>) -> String {
     let mut digest = Sha256::new();
     for text in texts {
@@ -40,18 +40,18 @@ pub(crate) fn digest<'t>(texts: impl IntoIterator<Item = &'t [u8]>) -> String {
     digest.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The last event that is done with.
+/// The last settled event.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub(crate) enum Position {
     /// In Stripe's list.
     Place(Place),
-    /// In a file: the line and the byte that its document begins at, the byte that reading goes on at, and a digest of the
-    /// event, once it is done with.
+    /// In a file: the line and the byte where its document begins, the byte where reading continues, and a digest of the
+    /// event once it is settled.
     Line { line: u64, start: u64, next: u64, digest: Option<String> },
 }
 
-/// What became of the events until now.
+/// The outcomes of the events so far.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 pub(crate) struct Counts {
     pub(crate) sent: u64,
@@ -60,9 +60,9 @@ pub(crate) struct Counts {
     #[serde(alias = "left_out")]
     pub(crate) ignored: u64,
     pub(crate) rejected: u64,
-    /// Of another time than was asked for.
+    /// Outside the requested time range.
     pub(crate) of_another_time: u64,
-    /// Of those that were sent: what Amplitude accepted and did not count.
+    /// Of the sent events, those that Amplitude accepted and did not count.
     #[serde(default)]
     pub(crate) not_ingested: u64,
 }
@@ -70,13 +70,13 @@ pub(crate) struct Counts {
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub(crate) struct Progress {
     job: Job,
-    /// Where it ends. For Stripe's list that is the moment of its beginning, unless the user said otherwise.
+    /// The end of the time range. For Stripe's list the time of the first run, unless the user gave one.
     pub(crate) until: i64,
     pub(crate) done: Option<Position>,
     pub(crate) counts: Counts,
-    /// Bytes in the file of rejected events; what is behind them may be of a request that is sent again.
+    /// Bytes in the file of rejected events. Later bytes may belong to a request that is sent again.
     pub(crate) rejected_length: u64,
-    /// Since when, in Unix seconds, a request may be on its way, or in Amplitude, that is not done with.
+    /// Since when, in Unix seconds, a request may be in flight, or in Amplitude without being settled.
     pub(crate) in_flight_since: Option<i64>,
 }
 
@@ -87,10 +87,10 @@ pub(crate) struct Cursor {
 }
 
 impl Cursor {
-    /// The one in the file, or a new one. The second value says whether there was one.
+    /// The one in the file, or a new one. The second value says whether it resumes an earlier run.
     ///
     /// # Errors
-    /// A sentence, where the file is of another backfill, or cannot be read.
+    /// A sentence, if the file belongs to another backfill or cannot be read.
     pub(crate) fn open(path: &Path, job: Job, until: i64) -> Result<(Self, bool), String> {
         let name = path.display();
         let text = match std::fs::read(path) {
@@ -101,16 +101,16 @@ impl Cursor {
             Err(error) => return Err(format!("{name}: {error}")),
         };
         let progress: Progress = serde_json::from_slice(&text)
-            .map_err(|_| format!("{name} is no cursor of a backfill; choose another file with --cursor"))?;
+            .map_err(|_| format!("{name} is not the cursor of a backfill; choose another file with --cursor"))?;
         if progress.job == job {
             return Ok((Self { path: path.to_owned(), progress }, true));
         }
-        // A wrong key, for example, before anything was sent: there is nothing to go on with.
+        // Nothing was sent, for example because a key was wrong, so there is nothing to resume.
         if progress.done.is_none() && progress.in_flight_since.is_none() {
             return Ok((Self::new(path, job, until), false));
         }
         Err(format!(
-            "{name} is of a backfill with other options or keys, which has not ended: use the same ones to go on with it, delete the file to give it up, or choose another file with --cursor"
+            "{name} belongs to an unfinished backfill with other options or keys: repeat it with the same ones to continue, delete the file to abandon it, or choose another file with --cursor"
         ))
     }
 
@@ -120,40 +120,40 @@ impl Cursor {
         Self { path: path.to_owned(), progress }
     }
 
-    /// Whether a request may have been on its way so long ago that Amplitude would not drop what it took then.
-    pub(crate) fn is_in_doubt(&self, now: i64) -> bool {
+    /// Whether a request may have been in flight so long ago that Amplitude would not drop its repeats.
+    pub(crate) fn has_stale_request(&self, now: i64) -> bool {
         self.progress.in_flight_since.is_some_and(|since| since < now - WINDOW)
     }
 
-    /// From here on, Amplitude may have more than the file says.
+    /// A request is about to be sent: Amplitude may have more than the file says.
     ///
     /// # Errors
-    /// As for [`Cursor::save`].
+    /// Like [`Cursor::save`].
     pub(crate) fn save_in_flight(&mut self, now: i64) -> Result<(), String> {
-        // The same events as before it died, if it did: the first time counts.
+        // If an earlier run died, it sent the same events: its time counts.
         self.progress.in_flight_since.get_or_insert(now);
         self.save()
     }
 
-    /// Nothing of what was on its way was taken.
+    /// Amplitude accepted nothing of the request.
     ///
     /// # Errors
-    /// As for [`Cursor::save`].
+    /// Like [`Cursor::save`].
     pub(crate) fn save_refused(&mut self, in_flight_since: Option<i64>) -> Result<(), String> {
         self.progress.in_flight_since = in_flight_since;
         self.save()
     }
 
-    /// What was on its way is done with.
+    /// The request is settled.
     ///
     /// # Errors
-    /// As for [`Cursor::save`].
+    /// Like [`Cursor::save`].
     pub(crate) fn save_done(&mut self) -> Result<(), String> {
         self.progress.in_flight_since = None;
         self.save()
     }
 
-    /// Writes it, in one step: a process that dies leaves the old file or the new one.
+    /// Writes the file atomically: a process that dies leaves the old file or the new one.
     ///
     /// # Errors
     /// A sentence that names the file.
@@ -169,9 +169,9 @@ impl Cursor {
         write().map_err(|error| format!("{}: {error}", self.path.display()))
     }
 
-    /// It has ended.
+    /// The backfill is complete.
     pub(crate) fn delete(self) {
-        // It may never have been written.
+        // The file may never have been written.
         let _ = std::fs::remove_file(&self.path);
     }
 }
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_backfill_goes_on_where_it_stopped_and_no_other_one_does() {
+    fn only_the_same_backfill_resumes() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("cursor.json");
         let (mut cursor, found) = Cursor::open(&path, job("shop", "k"), 1000).unwrap();
@@ -204,7 +204,7 @@ mod tests {
         cursor.progress.done = Some(Position::Place(Place { created: 7, id: "evt_1".to_owned() }));
         cursor.save_done().unwrap();
         let (again, found) = Cursor::open(&path, job("shop", "k"), 2000).unwrap();
-        // It ends where it would have ended.
+        // The end of the time range stays the same.
         assert_eq!((again.progress, found), (cursor.progress.clone(), true));
         for other in [job("other", "k"), job("shop", "other")] {
             assert!(Cursor::open(&path, other, 1).err().unwrap().contains("other options or keys"));
@@ -214,13 +214,13 @@ mod tests {
         std::fs::write(&path, text).unwrap();
         assert_eq!(Cursor::open(&path, job("shop", "k"), 1).unwrap().0.progress.counts.ignored, 3);
         std::fs::write(&path, "{}").unwrap();
-        assert!(Cursor::open(&path, job("shop", "k"), 1).err().unwrap().contains("no cursor"));
+        assert!(Cursor::open(&path, job("shop", "k"), 1).err().unwrap().contains("not the cursor"));
         cursor.delete();
         assert!(!path.exists());
     }
 
     #[test]
-    fn what_was_never_begun_is_begun_with_other_keys() {
+    fn unstarted_backfill_can_change_keys() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("cursor.json");
         let (mut cursor, _) = Cursor::open(&path, job("shop", "wrong"), 1000).unwrap();
@@ -231,21 +231,21 @@ mod tests {
     }
 
     #[test]
-    fn a_request_is_in_doubt_from_when_it_first_went_until_it_is_done_with() {
+    fn request_is_stale_a_week_after_its_first_attempt() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("cursor.json");
         let (mut cursor, _) = Cursor::open(&path, job("shop", "k"), 1000).unwrap();
-        assert!(!cursor.is_in_doubt(i64::MAX));
+        assert!(!cursor.has_stale_request(i64::MAX));
         cursor.save_in_flight(1000).unwrap();
-        // It died, and dies again.
+        // Two runs died.
         cursor.save_in_flight(2000).unwrap();
-        assert!(!cursor.is_in_doubt(1000 + WINDOW) && cursor.is_in_doubt(1001 + WINDOW));
+        assert!(!cursor.has_stale_request(1000 + WINDOW) && cursor.has_stale_request(1001 + WINDOW));
         cursor.save_done().unwrap();
-        assert!(!cursor.is_in_doubt(i64::MAX));
+        assert!(!cursor.has_stale_request(i64::MAX));
     }
 
     #[test]
-    fn a_digest_tells_texts_apart() {
+    fn digest_distinguishes_texts() {
         let of = |texts: &[&str]| digest(texts.iter().map(|text| text.as_bytes()));
         assert_eq!(of(&["a", "b"]), of(&["a", "b"]));
         assert!(of(&["a", "b"]) != of(&["ab", ""]) && of(&["a"]) != of(&["a", ""]));

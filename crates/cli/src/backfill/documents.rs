@@ -1,7 +1,7 @@
-//! The JSON documents in a file: one in each line, or over several lines, or several in a line.
+//! The JSON documents in a file: one per line, over several lines, or several in a line.
 //!
-//! A document is found by its brackets and not parsed, so that one that cannot be used is told apart from those around it.
-//! Where the brackets do not fit, its first line ends it, so that a line that is cut off takes no other one with it.
+//! Brackets delimit a document, without parsing it, so that an invalid one can be separated from its neighbours. If the
+//! brackets do not match, the document ends with its first line, so that a truncated line does not swallow the next.
 
 use std::io::{self, BufRead, Read as _};
 
@@ -10,41 +10,41 @@ use stripe_amplitude::stripe::event::{EventError, is_utf16};
 use stripe_amplitude::stripe::signature::BYTE_ORDER_MARK;
 use stripe_amplitude::webhook::LARGEST_BODY;
 
-/// No event is so long.
+/// No event is this long.
 const LONGEST: usize = LARGEST_BODY * 2;
 
-/// What nests deeper is not read as JSON.
+/// Maximum nesting.
 const DEEPEST: u32 = 128;
 
-/// A document, or a line that is none.
+/// A document, or an invalid line.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Document {
-    /// The line that it begins in, from 1.
+    /// The line where it begins, from 1.
     pub(super) line: u64,
-    /// The byte that it begins at.
+    /// The byte where it begins.
     pub(super) start: u64,
-    /// The byte that reading goes on at.
+    /// The byte where reading continues.
     pub(super) next: u64,
     pub(super) text: Vec<u8>,
 }
 
-/// The documents of a file, in their order.
+/// The documents of a file, in order.
 pub(super) struct Documents<R> {
     reader: R,
-    /// What is read, up to the end of a line.
+    /// Read ahead, up to the end of a line.
     buffer: Vec<u8>,
-    /// So much of it is behind us.
+    /// How much of the buffer is consumed.
     used: usize,
-    /// Where in the file we are.
+    /// The position in the file.
     line: u64,
     place: u64,
 }
 
 impl<R: BufRead> Documents<R> {
-    /// Goes on where the reader is: in this line, at this byte.
+    /// Continues where the reader is: in this line, at this byte.
     ///
     /// # Errors
-    /// Where nothing can be read, or it is UTF-16.
+    /// If the file cannot be read, or is UTF-16.
     pub(super) fn new(mut reader: R, line: u64, place: u64) -> io::Result<Self> {
         if is_utf16(reader.fill_buf()?) {
             return Err(io::Error::new(io::ErrorKind::InvalidData, EventError::Utf16));
@@ -55,7 +55,7 @@ impl<R: BufRead> Documents<R> {
     /// The next one; `None` after the last.
     ///
     /// # Errors
-    /// Where nothing can be read, or a document over several lines is longer than any event.
+    /// If the file cannot be read, or a document over several lines is longer than any event.
     pub(super) fn next(&mut self) -> io::Result<Option<Document>> {
         if !self.skip_blanks()? {
             return Ok(None);
@@ -70,7 +70,7 @@ impl<R: BufRead> Documents<R> {
         Ok(Some(Document { line, start, next: self.place, text }))
     }
 
-    /// How long the document is that begins here.
+    /// The length of the document that begins here.
     fn find_end(&mut self) -> io::Result<usize> {
         if !self.rest().starts_with(b"{") && !self.rest().starts_with(b"[") {
             return Ok(first_line(self.rest()));
@@ -79,10 +79,10 @@ impl<R: BufRead> Documents<R> {
         loop {
             let rest = self.rest();
             let is_one_line = first_line(rest) == rest.len();
-            match scan.go_on(rest) {
+            match scan.resume(rest) {
                 Some(End::Whole(length)) => {
                     let text = rest.get(..length).unwrap_or_default();
-                    // A line is left to whoever translates it, on another core.
+                    // A single line is validated later, during translation on another core.
                     if !text.contains(&b'\n') || serde_json::from_slice::<IgnoredAny>(text).is_ok() {
                         return Ok(length);
                     }
@@ -101,8 +101,8 @@ impl<R: BufRead> Documents<R> {
         }
     }
 
-    /// How much is to be passed over where the brackets of several lines do not fit: the first line, and further ones up to
-    /// one that looks like the beginning of another document.
+    /// The length to skip if the brackets over several lines do not match: the first line, and further lines up to one that
+    /// looks like the beginning of another document.
     fn end_of_broken(&mut self) -> io::Result<usize> {
         let mut end = first_line(self.rest());
         loop {
@@ -122,18 +122,18 @@ impl<R: BufRead> Documents<R> {
 
     fn too_long(&self) -> io::Error {
         let why = format!(
-            "the JSON that begins in line {} is longer than any event; a list has to be taken apart, as `jq -c '.data[]'` does it, or `jq -c '.[]'` of an array",
+            "the JSON that begins in line {} is longer than any event; split a list with `jq -c '.data[]'`, or an array with `jq -c '.[]'`",
             self.line
         );
         io::Error::new(io::ErrorKind::InvalidData, why)
     }
 
-    /// Whether anything follows.
+    /// Returns whether anything follows.
     fn skip_blanks(&mut self) -> io::Result<bool> {
         loop {
             let rest = self.rest();
             let blanks = rest.len() - rest.trim_ascii_start().len();
-            // Where files were joined, it is also between documents.
+            // In concatenated files, a byte order mark is also between documents.
             let is_marked = rest.get(blanks..).is_some_and(|rest| rest.starts_with(BYTE_ORDER_MARK.as_bytes()));
             let skipped = blanks + if is_marked { BYTE_ORDER_MARK.len() } else { 0 };
             self.advance(skipped);
@@ -146,7 +146,7 @@ impl<R: BufRead> Documents<R> {
         }
     }
 
-    /// What is left of a line, without keeping it.
+    /// Skips the rest of a line without buffering it.
     fn skip_line(&mut self) -> io::Result<()> {
         loop {
             let length = first_line(self.rest());
@@ -170,7 +170,7 @@ impl<R: BufRead> Documents<R> {
         self.used += bytes;
     }
 
-    /// One more line, or a part of it that is longer than any event. Whether there was one.
+    /// Reads one more line, or a part of it that is longer than any event. Returns whether there was one.
     fn read_line(&mut self) -> io::Result<bool> {
         self.buffer.drain(..self.used);
         self.used = 0;
@@ -178,12 +178,12 @@ impl<R: BufRead> Documents<R> {
     }
 }
 
-/// How long the first line is, with its end.
+/// The length of the first line, with its line break.
 fn first_line(text: &[u8]) -> usize {
     text.iter().position(|byte| *byte == b'\n').map_or(text.len(), |end| end + 1)
 }
 
-/// Looks for the bracket that closes the first one.
+/// Finds the bracket that closes the first one.
 #[derive(Default)]
 struct Scan {
     seen: usize,
@@ -193,19 +193,19 @@ struct Scan {
 }
 
 enum End {
-    /// So long is the document.
+    /// The document has this length.
     Whole(usize),
-    /// It is none.
+    /// The document is invalid.
     Broken,
 }
 
 impl Scan {
-    /// Goes on in a text that has got longer; `None` where it has to be longer still.
-    fn go_on(&mut self, text: &[u8]) -> Option<End> {
+    /// Continues in a text that has grown. `None` if more is needed.
+    fn resume(&mut self, text: &[u8]) -> Option<End> {
         for byte in text.get(self.seen..)? {
             self.seen += 1;
             match byte {
-                // In JSON, a text has none.
+                // A JSON string contains no line break.
                 b'\n' if self.in_text => return Some(End::Broken),
                 _ if self.escaped => self.escaped = false,
                 b'\\' if self.in_text => self.escaped = true,
@@ -229,7 +229,7 @@ mod tests {
 
     use super::*;
 
-    /// In which line each is, and its text.
+    /// The line of each document, and its text.
     fn read(text: &str) -> Vec<(u64, String)> {
         let mut documents = Documents::new(text.as_bytes(), 1, 0).unwrap();
         let mut found = Vec::new();
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn documents_stand_in_a_line_each_or_over_several_or_several_in_one() {
+    fn documents_are_found_in_every_layout() {
         assert_eq!(read(""), []);
         assert_eq!(read(" \n\r\n\u{feff}\n"), []);
         assert_eq!(read("{}"), found(&[(1, "{}")]));
@@ -263,13 +263,13 @@ mod tests {
         let pretty = "{\n  \"a\": {\n    \"b\": \"}{\\\"\"\n  }\n}";
         assert_eq!(read(&format!("{pretty}\n{pretty}\n")), found(&[(1, pretty), (6, pretty)]));
         assert_eq!(read(&format!("{pretty}{pretty}\u{feff}{{}}")), found(&[(1, pretty), (5, pretty), (9, "{}")]));
-        // A list may be written so.
+        // A list may have this layout.
         let list = "{\"data\":[\n{\"a\":1},\n{\"b\":2}\n]}";
         assert_eq!(read(&format!("{list}\n{{}}")), found(&[(1, list), (5, "{}")]));
     }
 
     #[test]
-    fn what_is_none_takes_no_other_one_with_it() {
+    fn invalid_document_does_not_swallow_others() {
         for broken in [
             "oops",
             "\"text\"",
@@ -292,7 +292,7 @@ mod tests {
                 assert_eq!(read.iter().map(|(_, text)| &**text).collect::<Vec<_>>(), expected.collect::<Vec<_>>());
             }
         }
-        // Of a document over several lines, all that belongs to it.
+        // All lines of an invalid document.
         let broken = "{\n  \"a\": \"cut off\n  \"b\": [\n    {\n    }\n  ]\n}";
         assert_eq!(read(&format!("{broken}\n{{}}\n")), found(&[(1, broken), (8, "{}")]));
         let mismatched = "{\n  \"a\": [1, 2,\n}}";
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn reading_goes_on_at_any_of_them() {
+    fn reading_can_continue_at_each_document() {
         let text = "\u{feff}{\n\"a\":1}\n\n{\"b\":2}{\"c\":\n3} oops\n[4]";
         let all = read(text);
         let mut documents = Documents::new(text.as_bytes(), 1, 0).unwrap();
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_of_any_length_are_read_and_memory_stays_small() {
+    fn memory_is_bounded_for_long_lines() {
         for (begin, length) in [("{\"a\":\"", LONGEST + 10), ("", LONGEST * 2 + 10), ("[", LONGEST)] {
             let text = format!("{{}}\n{begin}{}\n{{\"b\":2}}", "x".repeat(length));
             let mut documents = Documents::new(text.as_bytes(), 1, 0).unwrap();
@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_that_is_longer_than_any_event_and_utf_16_are_errors() {
+    fn long_list_and_utf_16_are_errors() {
         for (begin, indent) in [("{\n\"data\": [", "  "), ("[", "  "), ("[", "")] {
             let list = format!("{{}}\n{begin}\n{}", format!("{indent}{{\"a\": 1}},\n").repeat(LONGEST / 9));
             let mut documents = Documents::new(list.as_bytes(), 1, 0).unwrap();
@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_are_all_cut_off_take_no_long_time() {
+    fn truncated_lines_are_fast() {
         for line in ["{\"a\":", "{\"a\": 1,", "{\"a\": \"b", "{", "{}x"] {
             let text = format!("{line}\n").repeat(20_000);
             let start = std::time::Instant::now();
@@ -358,9 +358,9 @@ mod tests {
     }
 
     proptest! {
-        /// The semantics of serde_json's own stream.
+        /// Like serde_json's own stream.
         #[test]
-        fn all_documents_are_found_however_they_are_written(
+        fn all_documents_are_found(
             texts in prop::collection::vec("[a-z{}\\[\\]\"\\\\\n é]{0,6}", 0..8),
             layouts in prop::collection::vec((any::<bool>(), "[ \n\r\t]{0,3}"), 8),
         ) {
@@ -376,7 +376,7 @@ mod tests {
         }
 
         #[test]
-        fn nothing_of_any_text_is_lost(text in "[{}\\[\\]\":a\\\\\n ]{0,60}") {
+        fn no_character_is_lost(text in "[{}\\[\\]\":a\\\\\n ]{0,60}") {
             let found: String = read(&text).into_iter().map(|(_, text)| text).collect();
             let letters = |text: &str| text.chars().filter(|character| !character.is_whitespace()).collect::<String>();
             prop_assert_eq!(letters(&found), letters(&text));

@@ -1,4 +1,4 @@
-//! What could not be sent, in a file, each event with the reason: `backfill --from-file` takes it when that is fixed.
+//! A file of events that could not be sent, each with the reason. Once that is fixed, `backfill --from-file` imports it.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -15,32 +15,32 @@ use crate::private_file;
 #[derive(Deserialize, Serialize)]
 pub(crate) struct Line<'l> {
     reason: Cow<'l, str>,
-    /// As Stripe has it.
+    /// As Stripe sent it.
     #[serde(borrow)]
     event: &'l RawValue,
 }
 
-/// The file. It is made with its first line, and only ever gets longer: others may write into it, too.
+/// The file. It is created with its first line, and only ever grows, because it may contain other content.
 pub(crate) struct Rejected {
     path: PathBuf,
     file: Option<File>,
     length: u64,
-    /// Lines of a request that was not done with when the process died, and is sent again.
+    /// Lines of a request that was not settled when the process died, and is sent again.
     written: HashSet<String>,
 }
 
 impl Rejected {
-    /// What is behind `done` is perhaps of a request that is sent again, and is not written twice.
+    /// Lines after `done` may belong to a request that is sent again, and are not written twice.
     ///
     /// # Errors
     /// A sentence that names the file.
     pub(crate) fn open(path: &Path, done: Option<u64>) -> Result<Self, String> {
         let mut rejected = Self { path: path.to_owned(), file: None, length: 0, written: HashSet::new() };
-        rejected.look(done).map_err(|error| rejected.named(&error))?;
+        rejected.read(done).map_err(|error| rejected.named(&error))?;
         Ok(rejected)
     }
 
-    fn look(&mut self, done: Option<u64>) -> io::Result<()> {
+    fn read(&mut self, done: Option<u64>) -> io::Result<()> {
         let mut file = match File::open(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             file => file?,
@@ -70,13 +70,13 @@ impl Rejected {
         let not_json;
         let event = match serde_json::from_slice::<&RawValue>(event) {
             Ok(event) => event,
-            // Then it is kept as text.
+            // Keep it as text.
             Err(_) => {
                 not_json = serde_json::value::to_raw_value(&String::from_utf8_lossy(event)).unwrap_or_default();
                 &not_json
             }
         };
-        // A line each, whatever Stripe's layout. A line break inside a text is `\n` in JSON.
+        // One line per event, regardless of Stripe's layout. A line break within a string is `\n` in JSON.
         let line = serde_json::to_string(&Line { reason: reason.into(), event }).unwrap_or_default();
         let line = line.replace(['\n', '\r'], " ");
         if self.written.remove(&line) {
@@ -88,7 +88,7 @@ impl Rejected {
         Ok(())
     }
 
-    /// Before the cursor says that they are there.
+    /// Must happen before the cursor is saved.
     ///
     /// # Errors
     /// A sentence that names the file.
@@ -99,7 +99,7 @@ impl Rejected {
     fn open_file(&mut self) -> io::Result<&mut File> {
         let file = match self.file.take() {
             Some(file) => file,
-            // Customers' data is in it.
+            // It contains customer data.
             None => private_file::append(&self.path)?,
         };
         Ok(self.file.insert(file))
@@ -112,12 +112,12 @@ impl Rejected {
 
 /// The event in a line of such a file, or the line itself.
 pub(crate) fn event_in(line: &[u8]) -> Cow<'_, [u8]> {
-    // Only where it can be one: every line of a long history passes here.
+    // A cheap check first: every line of a long history passes here.
     if !line.starts_with(b"{\"reason\":") {
         return line.into();
     }
     let Ok(Line { event, .. }) = serde_json::from_slice(line) else { return line.into() };
-    // What was no JSON is kept as text.
+    // Invalid JSON was kept as text.
     match serde_json::from_str::<String>(event.get()) {
         Ok(text) => text.into_bytes().into(),
         Err(_) => event.get().as_bytes().into(),
@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rejected_events_stand_in_a_line_each_and_can_be_read_again() {
+    fn rejected_events_can_be_read_again() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("rejected.ndjson");
         let mut rejected = Rejected::open(&path, None).unwrap();
@@ -148,7 +148,7 @@ mod tests {
         let plain = br#"{"id": "evt_1"}"#;
         assert_eq!(*event_in(plain), *plain);
 
-        // The process died before the cursor knew of the second one, and it comes again; another one does not.
+        // The process died before the cursor covered the second one, so it is sent again.
         let mut again = Rejected::open(&path, Some(length)).unwrap();
         again.add("malformed", b"{oops").unwrap();
         again.add("malformed", b"{oops").unwrap();

@@ -1,4 +1,4 @@
-//! Where events of the past come from: Stripe's list, or a file.
+//! Sources of past events: Stripe's list, or a file.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -21,41 +21,40 @@ use crate::input;
 use crate::stripe::api::Api;
 use crate::stripe::events::{Filter, Listed, OldestFirst};
 
-/// Events that are handed over at once, and bytes of them, so that long lines do not fill the memory.
+/// The size of a chunk in events and bytes, so that long lines do not fill the memory.
 const CHUNK: usize = 100;
 const CHUNK_BYTES: usize = 1_000_000;
 
-/// Stripe has no older events. Source: its first charges were in 2010.
+/// Stripe has no older events: its first charges were in 2010.
 const BEGINNING: i64 = 1_262_304_000;
 
-/// Chunks that wait, at the most: all that is in memory besides a request.
+/// Maximum chunks in memory, in addition to a request.
 const WAITING: usize = 4;
 
-/// Where they come from.
 #[derive(Clone)]
 pub(crate) enum Source {
     /// Oldest first.
     Stripe(Arc<Api>, Filter),
-    /// In its order, within a time.
+    /// In the file's order, within a time range.
     File(PathBuf, Range<i64>),
 }
 
-/// An event with what becomes of it.
+/// An event and its outcome.
 pub(crate) struct Item {
     pub(crate) position: Position,
-    /// As Stripe has it.
+    /// As Stripe sent it.
     pub(crate) body: Bytes,
     pub(crate) outcome: HistoryOutcome,
 }
 
-/// Some events in a row.
+/// Consecutive events.
 pub(crate) struct Chunk {
     pub(crate) items: Vec<Item>,
-    /// How far it is: seconds of the time, or bytes of the file.
+    /// How far the source was read: seconds of the time range, or bytes of the file.
     pub(crate) reached: u64,
 }
 
-/// Chunks on their way, each translated on a core that is free, and all in their order.
+/// Chunks in order, translated concurrently.
 pub(crate) struct Chunks(Receiver<Result<Translating, String>>);
 
 type Translating = JoinHandle<Result<Chunk, String>>;
@@ -64,7 +63,7 @@ impl Chunks {
     /// The next one; `None` after the last.
     ///
     /// # Errors
-    /// A sentence, where there is no more to be had.
+    /// A sentence, if the source cannot be read further.
     pub(crate) async fn next(&mut self) -> Option<Result<Chunk, String>> {
         let chunk = self.0.recv().await?;
         Some(match chunk {
@@ -77,7 +76,7 @@ impl Chunks {
 type Sending = Sender<Result<Translating, String>>;
 
 impl Source {
-    /// How far it goes, in the measure of [`Chunk::reached`].
+    /// The length in the unit of [`Chunk::reached`].
     pub(crate) fn length(&self) -> u64 {
         match self {
             Self::Stripe(_, Filter { created, .. }) => created.end.abs_diff(created.start),
@@ -85,7 +84,7 @@ impl Source {
         }
     }
 
-    /// How far a position is, in the same measure.
+    /// A position in the same unit.
     pub(crate) fn reached(&self, position: &Position) -> u64 {
         match (self, position) {
             (Self::Stripe(_, Filter { created, .. }), Position::Place(place)) => place.created.abs_diff(created.start),
@@ -94,7 +93,7 @@ impl Source {
         }
     }
 
-    /// Reads from behind a position on, at the same time as what is read is dealt with.
+    /// Reads after a position, while the caller processes what was read.
     pub(crate) fn read(&self, after: Option<Position>, translator: &Arc<Translator>) -> Chunks {
         let (sender, chunks) = channel(WAITING);
         let translator = translator.clone();
@@ -118,7 +117,7 @@ impl Source {
     }
 }
 
-/// Ends without a word where nobody wants more.
+/// Returns early if the receiver was dropped.
 async fn list(
     api: &Api,
     filter: Filter,
@@ -137,7 +136,7 @@ async fn list(
         loop {
             let some: Vec<_> = events.by_ref().take(CHUNK).collect();
             let is_last = events.peek().is_none();
-            // Where the span has more, it is not over.
+            // The span is complete only after its last event.
             let last = some.last().map(|event| event.place.created).filter(|_| !is_last);
             let reached = last.unwrap_or(end).abs_diff(start);
             let translator = translator.clone();
@@ -160,7 +159,7 @@ async fn list(
     Ok(())
 }
 
-/// Ends without a word where nobody wants more.
+/// Returns early if the receiver was dropped.
 fn documents(
     path: &Path,
     created: &Range<i64>,
@@ -174,11 +173,11 @@ fn documents(
     let mut documents = if let Some(Position::Line { line, start, digest, .. }) = after {
         skip_to(&mut reader, start).map_err(named)?;
         let mut documents = Documents::new(reader, line, start).map_err(named)?;
-        // Reading goes on behind an event that is done with; in another file, another one stands there.
+        // Reading continues after a settled event; a changed file has another one at this position.
         let last = documents.next().map_err(named)?.map(|last| digest_of(&event_in(&last.text)));
         if last.is_none() || last != digest {
             return Err(format!(
-                "{name} is not what it was when this backfill stopped: put it back, or delete the cursor's file to begin with this one"
+                "{name} has changed since this backfill stopped: restore it, or delete the cursor's file to start over"
             ));
         }
         documents
@@ -216,13 +215,13 @@ fn documents(
     }
 }
 
-/// On a core that is free. Most events take no read, so that a task for each would cost more than it gains.
+/// Translates on another core. Most events need no read, so a task per event would cost more than it gains.
 fn translating(chunk: impl Future<Output = Result<Chunk, String>> + Send + 'static) -> Translating {
     let runtime = Handle::current();
     tokio::task::spawn_blocking(move || runtime.block_on(chunk))
 }
 
-/// By which an event is known again.
+/// Identifies an event.
 pub(crate) fn digest_of(event: &[u8]) -> String {
     digest([event])
 }
@@ -234,12 +233,12 @@ fn open(path: &Path) -> io::Result<Box<dyn BufRead>> {
     Ok(Box::new(BufReader::with_capacity(1 << 18, File::open(path)?)))
 }
 
-/// By reading, which is fast enough, and the same for standard input.
+/// Skips by reading, which is fast enough, and also works with standard input.
 fn skip_to(reader: &mut impl BufRead, start: u64) -> io::Result<()> {
     io::copy(&mut reader.by_ref().take(start), &mut io::sink()).map(drop)
 }
 
-/// When the oldest event of a file happened, in Unix seconds.
+/// When the oldest event of a file was created, in Unix seconds.
 ///
 /// # Errors
 /// A sentence that names the file.
@@ -255,7 +254,7 @@ pub(crate) fn oldest(path: &Path) -> Result<Option<i64>, String> {
     let mut documents = Documents::new(open(path).map_err(named)?, 1, 0).map_err(named)?;
     let mut oldest: Option<i64> = None;
     while let Some(Document { text, .. }) = documents.next().map_err(named)? {
-        // What is no event, or of no time, is told when it is its turn.
+        // Invalid documents are reported when they are imported.
         if let Ok(Envelope { object, created }) = serde_json::from_slice(&event_in(&text))
             && object == "event"
             && created >= BEGINNING
@@ -271,7 +270,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_oldest_event_of_a_file_is_found_whatever_else_is_in_it() {
+    fn oldest_event_of_a_file_is_found() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("events.ndjson");
         let event = |created: i64| format!(r#"{{"object": "event", "created": {created}}}"#);

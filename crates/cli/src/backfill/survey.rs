@@ -1,4 +1,4 @@
-//! What a backfill would send, counted: before the question, and for `--dry-run`.
+//! Counts what a backfill would send, before it asks and for `--dry-run`.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
@@ -11,27 +11,27 @@ use crate::money::{Money, shown};
 use crate::property_names::{LIMIT, PropertyNames};
 use crate::terminal::{count, wrap};
 
-/// Counts. Users and devices are remembered by a hash, eight bytes of each.
+/// Users and devices are stored as hashes of eight bytes.
 #[derive(Default)]
 pub(crate) struct Survey {
     types: BTreeMap<String, u64>,
-    /// By the path of the user ID; `None` for those without.
+    /// By the path of the user ID; `None` for events without one.
     user_ids: BTreeMap<Option<String>, u64>,
     revenue: BTreeMap<String, (u64, Money)>,
     ignored: BTreeMap<String, u64>,
     unusable: BTreeMap<String, u64>,
     known: u64,
     of_another_time: u64,
-    /// With the months, in UTC, in which they have an event: Amplitude bills a user, or a device without one, once in each.
-    /// Source: Amplitude's documentation, "Monthly Tracked Users".
+    /// With the months, in UTC, in which they have an event: Amplitude bills a user, or a device without a user, once a
+    /// month. Source: Amplitude's documentation, "Monthly Tracked Users".
     users: HashMap<u64, HashSet<Month>>,
     /// Devices of events without a user.
     anonymous: HashMap<u64, HashSet<Month>>,
     /// Devices of events with a user.
     devices: HashSet<u64>,
-    /// Insert IDs that other events may have, too. Those are few: nearly all events have one of their own.
+    /// Insert IDs that several events may share. They are few: nearly all insert IDs are unique.
     shared: HashSet<u64>,
-    /// Events whose insert ID another one has had: they are sent, and Amplitude drops them.
+    /// Events whose insert ID was seen before: they are sent, and Amplitude drops them.
     repeats: u64,
     properties: PropertyNames,
     hasher: RandomState,
@@ -41,7 +41,7 @@ pub(crate) struct Survey {
 type Month = u32;
 
 impl Survey {
-    /// `presence`: whether Amplitude has it already.
+    /// `presence`: whether Amplitude already has the event.
     pub(crate) fn add(&mut self, outcome: &HistoryOutcome, presence: Presence) {
         match outcome {
             HistoryOutcome::Sent(event) => match presence {
@@ -57,7 +57,7 @@ impl Survey {
 
     fn add_sent(&mut self, event: &Translated) {
         let device = self.hasher.hash_one(&event.device_id);
-        // A time that no calendar has is of no month.
+        // A time outside the calendar has month 0.
         let month: Month = clock::in_utc(event.created, "%Y%m").parse().unwrap_or_default();
         match &event.user_id {
             Some(user_id) => {
@@ -79,7 +79,7 @@ impl Survey {
         }
     }
 
-    /// Whether there is nothing to send, and nothing to write down that cannot be sent.
+    /// Whether there is nothing to send, and nothing to write to the file of rejected events.
     pub(crate) fn is_empty(&self) -> bool {
         self.types.is_empty() && self.unusable.is_empty()
     }
@@ -95,20 +95,16 @@ impl Survey {
         let row = |f: &mut fmt::Formatter<'_>, number: usize, what: &str| {
             f.write_str(&wrap(&format!("{number:>10}  "), 12, what))
         };
-        // A device whose user is known later is that user's.
+        // A device whose user becomes known later counts as that user.
         let anonymous = || self.anonymous.iter().filter(|(device, _)| !self.devices.contains(device));
         let months = self.users.values().chain(anonymous().map(|(_, months)| months)).map(HashSet::len).sum();
-        writeln!(f, "\nWhat Amplitude's plans count, at the most:")?;
+        writeln!(f, "\nUpper bounds for what Amplitude's plans count:")?;
         row(f, self.users.len(), "distinct user IDs")?;
-        row(
-            f,
-            anonymous().count(),
-            "payers and guests without a user ID, unless Amplitude knows their payment's user",
-        )?;
+        row(f, anonymous().count(), "payers and guests without a user ID, unless Amplitude knows the payment's user")?;
         row(
             f,
             months,
-            "user-months (MTU): each of them counts once in each month in which it has an event; those that were active in that month anyway are counted already",
+            "user-months (MTU): each user counts once in every month with an event, unless it was active in that month anyway",
         )?;
         let volume = self.events().saturating_sub(self.repeats);
         row(f, usize::try_from(volume).unwrap_or(usize::MAX), "events (event volume)")
@@ -118,12 +114,8 @@ impl Survey {
         if self.properties.number() == 0 {
             return Ok(());
         }
-        writeln!(f, "\nEvent properties, each key of metadata counted as one:")?;
-        writeln!(
-            f,
-            "{:>10}  distinct names, of the {LIMIT} that Amplitude keeps per project",
-            self.properties.number()
-        )?;
+        writeln!(f, "\nEvent properties, including each metadata key:")?;
+        writeln!(f, "{:>10}  distinct names (Amplitude keeps {LIMIT} per project)", self.properties.number())?;
         for (family, names) in self.properties.families() {
             writeln!(f, "{names:>10}  {family}")?;
         }
@@ -131,7 +123,7 @@ impl Survey {
     }
 }
 
-/// Without a copy of the name, but for the first of it.
+/// Copies the name only once.
 fn add_one(counts: &mut BTreeMap<String, u64>, name: &str) {
     match counts.get_mut(name) {
         Some(count) => *count += 1,
@@ -148,17 +140,18 @@ impl fmt::Display for Survey {
         for (event_type, number) in &self.types {
             row(f, *number, event_type)?;
         }
-        row(f, self.events(), "in all")?;
+        row(f, self.events(), "in total")?;
         if self.repeats > 0 {
-            row(f, self.repeats, "of them tell of a failed refund again, and do not count")?;
+            row(f, self.repeats, "of them repeat a failed refund, and do not count")?;
         }
         writeln!(f, "\nUser IDs, by the path that gave them:")?;
         for (path, number) in &self.user_ids {
-            row(f, *number, path.as_deref().unwrap_or("(none: the event names no user)"))?;
+            row(f, *number, path.as_deref().unwrap_or("(none)"))?;
         }
         writeln!(f, "\nRevenue:")?;
         for (currency, (number, sum)) in &self.revenue {
-            row(f, *number, &format!("events with {} in all", shown(sum, currency)))?;
+            let events = if *number == 1 { "event" } else { "events" };
+            row(f, *number, &format!("{events}, {} in total", shown(sum, currency)))?;
         }
         if self.revenue.is_empty() {
             row(f, 0, "events with revenue")?;
@@ -166,11 +159,11 @@ impl fmt::Display for Survey {
         self.show_billed(f)?;
         self.show_properties(f)?;
         if self.known > 0 {
-            writeln!(f, "\nNot sent, because Amplitude has them:")?;
+            writeln!(f, "\nNot sent, because Amplitude already has them:")?;
             row(f, self.known, "events")?;
         }
         if self.of_another_time > 0 {
-            writeln!(f, "\nNot sent, because they happened before --since or after --until:")?;
+            writeln!(f, "\nNot sent, because they were created before --since or after --until:")?;
             row(f, self.of_another_time, "events")?;
         }
         for (title, reasons) in [("Ignored by the settings", &self.ignored), ("Cannot be sent", &self.unusable)] {
@@ -185,10 +178,10 @@ impl fmt::Display for Survey {
     }
 }
 
-/// What a question says of it.
+/// The question before sending.
 pub(crate) fn question(survey: &Survey, amplitude: &str) -> String {
     let events = count(usize::try_from(survey.events()).unwrap_or(usize::MAX), "event");
-    format!("Send {events} to {amplitude}? What is in Amplitude cannot be taken back.")
+    format!("Send {events} to {amplitude}? This cannot be undone.")
 }
 
 #[cfg(test)]
@@ -216,24 +209,24 @@ mod tests {
         }))
     }
 
-    fn told(events: impl IntoIterator<Item = HistoryOutcome>) -> String {
+    fn surveyed(events: impl IntoIterator<Item = HistoryOutcome>) -> String {
         let mut survey = Survey::default();
         events.into_iter().for_each(|event| survey.add(&event, Presence::Absent));
         survey.to_string()
     }
 
     #[test]
-    fn a_user_counts_once_in_each_month_and_so_does_a_device_without_one() {
+    fn users_and_anonymous_devices_count_once_a_month() {
         // 30 November 2026.
         let november = clock::parse_day("2026-11-30").unwrap();
         let december = november + DAY;
         let none = json!({});
-        let text = told([
+        let text = surveyed([
             event(Some("a"), "pi_1", november, &none),
             event(Some("a"), "pi_2", november + 1, &none),
             event(Some("a"), "pi_3", december, &none),
             event(Some("b"), "pi_4", december, &none),
-            // The payer of this one becomes known.
+            // The user of this device is known from another event.
             event(None, "pi_4", november, &none),
             event(None, "pi_5", november, &none),
             event(None, "pi_5", december, &none),
@@ -249,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn what_several_events_tell_of_counts_once() {
+    fn events_with_a_shared_insert_id_count_once() {
         let reversed = |refund: &str, event_type: &str| {
             let HistoryOutcome::Sent(mut event) = event(Some("a"), "pi_1", 0, &json!({})) else { panic!("it is sent") };
             event.insert_id = format!("{refund}:reversed");
@@ -258,15 +251,15 @@ mod tests {
             event.revenue = Money::of(&json!(10)).map(|amount| (amount, "USD".to_owned()));
             HistoryOutcome::Sent(event)
         };
-        let text = told([
+        let text = surveyed([
             reversed("re_1", "refund.failed"),
             reversed("re_1", "refund.updated"),
             reversed("re_2", "refund.failed"),
             reversed("re_1", "charge.refund.updated"),
         ]);
         for row in [
-            "         4  in all\n         2  of them tell of a failed refund again",
-            "         2  events with 20.00 USD in all\n",
+            "         4  in total\n         2  of them repeat a failed refund",
+            "         2  events, 20.00 USD in total\n",
             "         2  events (event volume)\n",
         ] {
             assert!(text.contains(row), "{row}{text}");
@@ -274,13 +267,13 @@ mod tests {
     }
 
     #[test]
-    fn many_property_names_are_warned_of_with_their_families() {
+    fn many_property_names_raise_a_warning() {
         let of = |keys: usize| {
             let metadata: serde_json::Map<_, _> = (0..keys).map(|key| (format!("sku_{key}"), json!("1"))).collect();
-            told([event(None, "pi_1", 0, &json!({"amount": 1, "metadata": metadata}))])
+            surveyed([event(None, "pi_1", 0, &json!({"amount": 1, "metadata": metadata}))])
         };
         let few = of(998);
-        assert!(few.contains("       999  distinct names, of the 2000") && !few.contains("warning"), "{few}");
+        assert!(few.contains("       999  distinct names") && !few.contains("warning"), "{few}");
         let many = of(1240);
         for words in ["      1240  metadata.sku_*\n", "   warning: Amplitude keeps 2000", "\"metadata.*\" in"] {
             assert!(many.contains(words), "{words}{many}");
@@ -288,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_be_there_is_not_counted_as_sent() {
+    fn unknown_presence_is_not_counted_as_sent() {
         let mut survey = Survey::default();
         survey.add(&event(None, "pi_1", 0, &json!({})), Presence::Unknown("a line cannot be read".to_owned()));
         let text = survey.to_string();

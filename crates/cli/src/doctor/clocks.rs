@@ -1,28 +1,28 @@
-//! This machine's clock against those of others. Pure.
+//! Compares this machine's clock with others. Pure.
 
 use super::finding::Finding;
 
-/// More than that is no delay on the way.
+/// More than the latency of a request, in seconds.
 const NOTABLE: i64 = 30;
 
-/// The function refuses signatures that are older or younger than that by its clock, unless its variables say otherwise.
+/// The function's default tolerance for signatures, in seconds.
 const TOLERANCE: i64 = 300;
 
-/// Whose clock, and what it said when this machine's said `now`; both in Unix seconds. `None` where it said nothing.
-pub(super) fn check(whose: &str, said: Option<i64>, now: i64) -> Finding {
-    let Some(said) = said else {
-        return Finding::skipped(format!("{whose} clock: the answer had no date"));
+/// `time` is that of the other clock when this machine's was `now`, both in Unix seconds; `None` if it is unknown.
+pub(super) fn check(whose: &str, time: Option<i64>, now: i64) -> Finding {
+    let Some(time) = time else {
+        return Finding::skipped(format!("{whose} clock: the response had no date"));
     };
-    let ahead = now - said;
+    let ahead = now - time;
     let difference =
         format!("this machine's clock is {} s {} {whose}", ahead.abs(), if ahead < 0 { "behind" } else { "ahead of" });
     if ahead.abs() > TOLERANCE {
         Finding::problem(format!(
-            "{difference}: what is signed here is refused, because the function takes no more than {TOLERANCE} s; let the system set its clock (NTP)"
+            "{difference}: the function rejects what is signed here, because it tolerates only {TOLERANCE} s; synchronize the clock (NTP)"
         ))
     } else if ahead.abs() > NOTABLE {
         Finding::warning(format!(
-            "{difference}; above {TOLERANCE} s, what is signed here would be refused; let the system set its clock (NTP)"
+            "{difference}; above {TOLERANCE} s, the function would reject what is signed here; synchronize the clock (NTP)"
         ))
     } else {
         Finding::ok(format!("this machine's clock and {whose} agree within {NOTABLE} s"))
@@ -35,7 +35,7 @@ mod tests {
     use crate::doctor::finding::Grade;
 
     #[test]
-    fn a_clock_that_is_off_is_told_and_one_that_signs_in_vain_is_a_problem() {
+    fn clock_difference_is_graded() {
         for (now, grade, words) in [
             (1000, Grade::Ok, "agree"),
             (1030, Grade::Ok, "agree"),

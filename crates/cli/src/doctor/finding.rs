@@ -1,19 +1,18 @@
-//! What a check has found.
+//! The result of a check.
 
 use std::fmt;
 
 use crate::property_names::PropertyNames;
 use crate::terminal::wrap;
 
-/// How good it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Grade {
     Ok,
-    /// It works, and is surely not meant.
+    /// It works, but is probably a mistake.
     Warning,
-    /// Events are lost or refused, or soon will be.
+    /// Events are lost or rejected, or soon will be.
     Problem,
-    /// It could not be looked at.
+    /// It could not be checked.
     Skipped,
 }
 
@@ -21,7 +20,7 @@ pub(super) enum Grade {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Finding {
     pub(super) grade: Grade,
-    /// What was found, and what to do.
+    /// The result, and the remedy.
     pub(super) words: String,
 }
 
@@ -43,7 +42,7 @@ impl Finding {
     }
 }
 
-/// How many event properties the recent events need in Amplitude; `None` where there is no event.
+/// How many property names the recent events use in Amplitude; `None` without events.
 pub(super) fn property_names(names: &PropertyNames) -> Option<Finding> {
     if names.number() == 0 {
         return None;
@@ -56,7 +55,7 @@ pub(super) fn property_names(names: &PropertyNames) -> Option<Finding> {
 }
 
 impl fmt::Display for Finding {
-    /// With a line break at the end.
+    /// Ends with a line break.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let grade = match self.grade {
             Grade::Ok => "ok",

@@ -1,9 +1,10 @@
-//! Where the IDs of buyers really are: around payments, in every place where an app may have put one. Pure.
+//! Finds the IDs of buyers on recent payments and their objects, in every place where an app may have stored one. Pure.
 
 mod mask;
 mod place;
 mod recommendation;
 mod report;
+mod sighting;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -16,99 +17,81 @@ use stripe_amplitude::stripe::reference::{Permission, Reference, ReferenceKind};
 use stripe_amplitude::translate::user::{self, NotAnId};
 
 use self::mask::masked;
-use self::place::{Holder, Kind, Place};
+use self::place::{Holder, Kind, MAX_ADDRESSES, Place};
 use self::recommendation::Recommendation;
+use self::sighting::{Candidate, Payment, Sighting, ids};
 
-/// Recent payments, and what was read around them.
+/// Recent payments, and the objects around them.
 #[derive(Debug, Default)]
 pub(super) struct Payments {
-    /// Whether they are of test mode.
+    /// Whether they are from test mode.
     pub(super) is_test: bool,
-    /// PaymentIntents, as Stripe lists them.
+    /// PaymentIntents from Stripe's list.
     pub(super) payments: Vec<Json<'static>>,
-    /// The objects that they lead to.
+    /// The objects that they refer to.
     pub(super) found: HashMap<Reference, Found>,
-    /// The metadata that payments had when they succeeded, by their IDs; `None` where the events could not be read.
+    /// The metadata that payments had when they succeeded, by payment ID; `None` if the events could not be read.
     pub(super) at_event: Option<HashMap<String, Json<'static>>>,
     /// What the key may not read.
     pub(super) forbidden: BTreeSet<ReferenceKind>,
-    /// Reads that failed again and again.
+    /// Reads that failed after all retries.
     pub(super) failed: usize,
 }
 
-/// What was found.
+/// The findings.
 #[derive(Debug)]
 pub(super) struct Identity {
     is_test: bool,
     payments: usize,
-    /// Payments that bear revenue.
+    /// Payments with revenue.
     revenue: usize,
     places: Vec<Statistics>,
     disagreements: Vec<Disagreement>,
-    /// IDs that differ only by case or by the space around them: how many, and one of them.
+    /// IDs that differ only in case or surrounding space: their number, and an example.
     variants: (usize, Option<String>),
-    /// Payments whose event of their success could be compared; `None` where there are no events.
+    /// Payments whose success event could be compared; `None` without events.
     compared: Option<usize>,
-    /// Metadata keys that no path can lead to.
+    /// Metadata keys that no path can express.
     no_paths: usize,
     recommendation: Option<Recommendation>,
-    /// How many payments have a user ID of the app's by the present settings, if there are any.
+    /// How many payments have a user ID from the app with the current settings, if there are any.
     at_present: Option<usize>,
     forbidden: BTreeSet<Permission>,
     failed: usize,
 }
 
-/// A place, counted.
+/// The counts of a place.
 #[derive(Debug)]
 struct Statistics {
     place: Place,
     kind: Kind,
-    /// Payments with an ID there, and of those the ones that bear revenue.
+    /// Payments with an ID there, and those of them with revenue.
     payments: usize,
     revenue: usize,
     ids: usize,
     example: String,
-    /// IDs of more buyers than a handful, and of how many the most common one is.
+    /// IDs shared by more than [`MAX_ADDRESSES`] buyers, and the number of buyers of the most common one.
     shared: usize,
     most_buyers: usize,
-    /// What is no ID, by the reason.
+    /// Values that are not IDs, by reason.
     refused: BTreeMap<String, usize>,
-    /// Payments whose event did not have what is there now.
+    /// Payments whose event did not have the current value.
     late: usize,
 }
 
-/// Two places with different IDs of the same payment.
+/// Two places with different IDs for the same payment.
 #[derive(Debug)]
 struct Disagreement {
     one: Place,
     other: Place,
     agree: usize,
     differ: usize,
-    /// A payment, and its masked IDs.
+    /// A payment and its masked IDs.
     example: (String, String, String),
 }
 
-/// One person pays from a few addresses, hardly from more.
-const HANDFUL: usize = 5;
-
-/// A payment, as far as it matters here.
-struct Payment<'p> {
-    id: &'p str,
-    /// The customer, else the address of the receipt, else the payment itself.
-    buyer: String,
-    bears_revenue: bool,
-}
-
-/// An ID in a place, of a payment.
-struct Sighting {
-    payment: usize,
-    id: Result<String, NotAnId>,
-    /// With the white space around it.
-    written: String,
-}
-
 impl Identity {
-    /// Counts. `settings` are the present ones.
+    /// Counts. `settings` are the current ones.
     pub(super) fn of(read: &Payments, settings: Option<&Settings>) -> Self {
         let mut objects = Objects::default();
         for (reference, found) in &read.found {
@@ -136,7 +119,7 @@ impl Identity {
         Self {
             is_test: read.is_test,
             payments: payments.len(),
-            revenue: payments.iter().filter(|payment| payment.bears_revenue).count(),
+            revenue: payments.iter().filter(|payment| payment.has_revenue).count(),
             disagreements,
             variants,
             compared,
@@ -159,11 +142,11 @@ fn payment<'p>(object: &'p Object<'static>, objects: &'p Objects) -> Payment<'p>
     Payment {
         id,
         buyer: customer.map(str::to_owned).or(email).unwrap_or_else(|| id.to_owned()),
-        bears_revenue: text("status") == Some("succeeded") && received.is_some_and(|amount| amount > 0),
+        has_revenue: text("status") == Some("succeeded") && received.is_some_and(|amount| amount > 0),
     }
 }
 
-/// All that stands in places of an app's own, by place; and how many keys no path leads to.
+/// All values that an app may have stored, by place, and the number of keys that no path can express.
 fn sightings(listed: &[&Object<'static>], objects: &Objects) -> (BTreeMap<Place, Vec<Sighting>>, usize) {
     let mut sightings: BTreeMap<Place, Vec<Sighting>> = BTreeMap::new();
     let mut no_paths = BTreeSet::new();
@@ -190,7 +173,7 @@ fn sightings(listed: &[&Object<'static>], objects: &Objects) -> (BTreeMap<Place,
     (sightings, no_paths.len())
 }
 
-/// The ID there, by the rules of the function.
+/// The ID in a field, by the function's rules.
 fn id_in(object: &Object<'_>, path: FieldPath) -> Result<String, NotAnId> {
     let mut reason = NotAnId::Missing;
     let user = user::user(object, None, &[path], &mut |_, why| reason = why);
@@ -211,7 +194,7 @@ impl Statistics {
         for Sighting { payment, id, .. } in sightings {
             let Some(paid) = payments.get(*payment) else { continue };
             match id {
-                Ok(id) => uses.push((id.as_str(), paid.buyer.as_str(), paid.bears_revenue)),
+                Ok(id) => uses.push((id.as_str(), paid.buyer.as_str(), paid.has_revenue)),
                 Err(reason) => *refused.entry(reason.to_string()).or_default() += 1,
             }
             if place.holder == Holder::Payment
@@ -231,22 +214,15 @@ impl Statistics {
             kind: Kind::of(place, &uses.iter().map(|(id, buyer, _)| (*id, *buyer)).collect::<Vec<_>>()),
             place: place.clone(),
             payments: uses.len(),
-            revenue: uses.iter().filter(|(_, _, bears_revenue)| *bears_revenue).count(),
+            revenue: uses.iter().filter(|(_, _, has_revenue)| *has_revenue).count(),
             ids: buyers_of.len(),
             example: uses.first().map(|(id, _, _)| masked(id)).unwrap_or_default(),
-            shared: counts().filter(|buyers| *buyers > HANDFUL).count(),
+            shared: counts().filter(|buyers| *buyers > MAX_ADDRESSES).count(),
             most_buyers: counts().max().unwrap_or(0),
             refused,
             late,
         }
     }
-}
-
-type Candidate<'s> = (&'s Place, &'s Vec<Sighting>);
-
-/// The IDs of a place, by payment.
-fn ids(sightings: &[Sighting]) -> HashMap<usize, &str> {
-    sightings.iter().filter_map(|one| Some((one.payment, one.id.as_deref().ok()?))).collect()
 }
 
 fn disagreements(candidates: &[Candidate<'_>], payments: &[Payment<'_>]) -> Vec<Disagreement> {
@@ -273,7 +249,7 @@ fn disagreements(candidates: &[Candidate<'_>], payments: &[Payment<'_>]) -> Vec<
     disagreements
 }
 
-/// IDs that differ only by case or by the space around them.
+/// IDs that differ only in case or surrounding space.
 fn variants(candidates: &[Candidate<'_>]) -> (usize, Option<String>) {
     let mut variants: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
     for sighting in candidates.iter().flat_map(|(_, sightings)| sightings.iter()) {

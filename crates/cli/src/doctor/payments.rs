@@ -27,32 +27,32 @@ const PATH: &str = "/v1/payment_intents";
 /// Pages of a hundred payments.
 const PAGES: usize = 2;
 
-/// Reads of single objects in a second: the function may use the same key.
+/// Reads of single objects per second. It is low because the function may use the same key.
 const READS_PER_SECOND: u32 = 5;
 
-/// One read, with its turn.
+/// For one read, including the wait for its turn.
 const READ_LIMIT: Duration = Duration::from_secs(20);
 
-/// Reads of one object, until it is given up.
+/// Maximum attempts to read one object.
 const ATTEMPTS: u32 = 5;
 
-/// More events of payments than there are payments: in between may be some that were not listed.
+/// More than the listed payments, because events of other payments may be in between.
 const EVENTS: usize = 1000;
 
-/// The parts of a purchase on which an app can leave an ID.
+/// The objects of a purchase where an app can store an ID.
 const PARTS: [Name; 4] = [Name::Customer, Name::Invoice, Name::Subscription, Name::CheckoutSession];
 
-/// Reads what there is, with a key that was found in `place`.
+/// Reads with a key from `place`.
 ///
 /// # Errors
-/// Where the payments themselves cannot be read, or Stripe does not know the key.
+/// If the payments themselves cannot be read, or Stripe rejects the key.
 pub(super) async fn read(http: Http, key: SecretString, place: &str, rate: u32) -> Result<Payments, ApiError> {
-    // In later versions, a payment does not name its invoice.
+    // Later versions lack the invoice of a payment.
     let api = Api::new(http.clone(), key.clone(), None, rate)?.in_version(API_VERSION);
     let mut read = Payments { is_test: api.is_test(), payments: list(&api).await?, ..Payments::default() };
     read.at_event = at_event(&api).await?;
-    let pace = ReadRate::unhurried(rate.min(READS_PER_SECOND) as usize);
-    let references = References::new(api::objects(http)?, pace);
+    let read_rate = ReadRate::unhurried(rate.min(READS_PER_SECOND) as usize);
+    let references = References::new(api::objects(http)?, read_rate);
     let access = Access { key: &key, parameter: place.to_owned(), account: None, is_live: !api.is_test() };
     let progress = progress_bar(read.payments.len());
     let mut objects = Objects::default();
@@ -63,7 +63,7 @@ pub(super) async fn read(http: Http, key: SecretString, place: &str, rate: u32) 
                 let found = if read.forbidden.contains(&reference.kind) {
                     Found::Nothing
                 } else {
-                    match patiently(&references, &access, &reference).await {
+                    match read_with_retries(&references, &access, &reference).await {
                         Ok(found) => found,
                         Err(ReferenceError::KeyRefused) => {
                             return Err(ApiError::of_read(Problem::UnknownKey, &reference));
@@ -72,7 +72,7 @@ pub(super) async fn read(http: Http, key: SecretString, place: &str, rate: u32) 
                             read.forbidden.insert(kind);
                             Found::Nothing
                         }
-                        // A payment can name what is gone.
+                        // A payment can name a deleted object.
                         Err(ReferenceError::NotFound(_)) => Found::Nothing,
                         Err(_) => {
                             read.failed += 1;
@@ -107,11 +107,11 @@ async fn list(api: &Api) -> Result<Vec<Json<'static>>, ApiError> {
     Ok(payments)
 }
 
-/// The metadata of payments as their events had it; `None` where the key may not read events.
+/// The metadata of payments in their events; `None` if the key may not read events.
 async fn at_event(api: &Api) -> Result<Option<HashMap<String, Json<'static>>>, ApiError> {
     let now = clock::now().cast_signed();
     let types = vec!["payment_intent.succeeded".to_owned()];
-    // What is listed at its far end may be gone a moment later.
+    // The oldest listed events may disappear any moment.
     let filter = Filter { types, created: now - REACH + HOUR..now + 1, undelivered: false };
     let events = match events::newest(api, &filter, EVENTS).await {
         Err(ApiError { problem: Problem::Forbidden { .. }, .. }) => return Ok(None),
@@ -126,8 +126,8 @@ async fn at_event(api: &Api) -> Result<Option<HashMap<String, Json<'static>>>, A
     Ok(Some(metadata.collect()))
 }
 
-/// What the function would put off is tried again here.
-async fn patiently(
+/// Retries failures for which the function would defer an event.
+async fn read_with_retries(
     references: &References<StripeApi>,
     access: &Access<'_>,
     reference: &Reference,
@@ -135,7 +135,7 @@ async fn patiently(
     let mut attempts = 1;
     loop {
         let result = references.read(access, reference, Turn::Later, Instant::now() + READ_LIMIT).await.result;
-        let is_passing = matches!(
+        let is_temporary = matches!(
             result,
             Err(ReferenceError::Timeout
                 | ReferenceError::Connection
@@ -143,7 +143,7 @@ async fn patiently(
                 | ReferenceError::Rate
                 | ReferenceError::Status(500..))
         );
-        if !is_passing || attempts == ATTEMPTS {
+        if !is_temporary || attempts == ATTEMPTS {
             return result;
         }
         sleep(Duration::from_secs(1) * attempts).await;
@@ -151,7 +151,7 @@ async fn patiently(
     }
 }
 
-/// On standard error, where it is a terminal.
+/// Shown on standard error if that is a terminal.
 fn progress_bar(payments: usize) -> ProgressBar {
     let style = ProgressStyle::with_template("{bar:40} {pos} of {len} payments, {eta} left");
     let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());

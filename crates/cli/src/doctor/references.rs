@@ -1,4 +1,4 @@
-//! The keys with which references are followed. Pure.
+//! Checks the keys with which references are followed. Pure.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use super::finding::Finding;
 use crate::stripe::api::ApiError;
 use crate::stripe::restricted_key;
 
-/// The names of the keys that there are and that events use, by the labels of the signing secrets.
+/// The parameters of existing keys that events use, according to the labels of the signing secrets.
 pub(super) fn used(delivery: &AmplitudeConfig, labels: &[Option<String>]) -> Vec<String> {
     if !delivery.settings.follow() {
         return Vec::new();
@@ -23,7 +23,7 @@ pub(super) fn used(delivery: &AmplitudeConfig, labels: &[Option<String>]) -> Vec
     used.into_iter().filter(|name| matches!(delivery.stripe_key(name), Ok(Some(_)))).collect()
 }
 
-/// Which keys are there, and which are missing or not used.
+/// Finds missing and unused keys.
 pub(super) fn check(delivery: &AmplitudeConfig, labels: &[Option<String>]) -> Vec<Finding> {
     let (folder, settings) = (delivery.folder(), &delivery.settings);
     let unusable = delivery.stripe_key_parameters().filter_map(|name| delivery.stripe_key(name).err());
@@ -31,7 +31,7 @@ pub(super) fn check(delivery: &AmplitudeConfig, labels: &[Option<String>]) -> Ve
     if !settings.follow() {
         let unused = delivery.stripe_key_parameters().map(|name| {
             Finding::ok(format!(
-                "{folder}/{name} is not used: a key alone changes nothing; \"references\": \"follow\" in the settings follows references with it"
+                "{folder}/{name} is not used: a key alone changes nothing; add \"references\": \"follow\" to the settings to follow references with it"
             ))
         });
         return unusable.chain(unused).collect();
@@ -41,26 +41,26 @@ pub(super) fn check(delivery: &AmplitudeConfig, labels: &[Option<String>]) -> Ve
     let labels: BTreeSet<_> = labels.iter().map(Option::as_deref).collect();
     for label in &labels {
         let [live, test] = [true, false].map(|is_live| AmplitudeConfig::stripe_key_parameter(Some(is_live), *label));
-        // One that cannot be used is told above.
+        // Unusable keys were reported above.
         let [has_live, has_test] = [&live, &test].map(|name| !matches!(delivery.stripe_key(name), Ok(None)));
         if !has_live {
-            let missing = format!("{folder}/{live} is missing, and the settings follow references");
+            let missing = format!("{folder}/{live} is missing, but the settings follow references");
             findings.push(match settings.references {
                 References::Off => Finding::warning(format!(
-                    "{missing} for the names of products, which events have only from themselves until then"
+                    "{missing} for product names; until it exists, the names come from the events alone"
                 )),
-                // It is set up for test mode alone.
+                // The project is set up for test mode only.
                 References::Follow if has_test => Finding::warning(format!(
-                    "{missing}: an event of live mode that takes one is answered 500, and Stripe delivers it again for three days"
+                    "{missing}: a live-mode event with a reference is answered 500, and Stripe retries for three days"
                 )),
                 References::Follow => Finding::problem(format!(
-                    "{missing}: an event that takes one is answered 500, and Stripe delivers it again for three days; create the key as a SecureString, or run `setup` with STRIPE_RESTRICTED_KEY"
+                    "{missing}: an event with a reference is answered 500, and Stripe retries for three days; create the key as a SecureString, or run `setup` with STRIPE_RESTRICTED_KEY"
                 )),
             });
         }
         if !has_test && settings.references == References::Follow && settings.test_events != TestEvents::Drop {
             findings.push(Finding::warning(format!(
-                "test-mode events are forwarded, and their references are not followed, because {folder}/{test} is missing: their users are others than those of live mode; write a restricted key of test mode there, or ignore them with \"test_events\": \"drop\""
+                "test-mode events are forwarded, but their references are not followed, because {folder}/{test} is missing, so their users differ from live mode; store a restricted test-mode key there, or ignore the events with \"test_events\": \"drop\""
             )));
         }
     }
@@ -69,7 +69,7 @@ pub(super) fn check(delivery: &AmplitudeConfig, labels: &[Option<String>]) -> Ve
         if !labels.contains(&label) {
             let secret = parameter::SIGNING_SECRET;
             findings.push(Finding::warning(format!(
-                "{folder}/{name} is used by no event: no signing secret has its label ({folder}/{secret}{})",
+                "{folder}/{name} is unused, because no signing secret has its label ({folder}/{secret}{})",
                 label.map(|label| format!("/{label}")).unwrap_or_default()
             )));
         }
@@ -80,7 +80,7 @@ pub(super) fn check(delivery: &AmplitudeConfig, labels: &[Option<String>]) -> Ve
     findings
 }
 
-/// What Stripe says of the permissions of a key.
+/// The result of checking a key's permissions.
 pub(super) fn of_permissions(
     name: &str,
     needed: &BTreeSet<Permission>,
@@ -90,11 +90,11 @@ pub(super) fn of_permissions(
         Err(error) => Finding::problem(restricted_key::refusal(name, &error)),
         Ok(_) if needed.is_empty() => Finding::ok(format!("the settings need no permission of the key in {name}")),
         Ok(missing) if missing.is_empty() => Finding::ok(format!(
-            "the key in {name} may read all that the settings need: {}",
+            "the key in {name} has the permissions that the settings need: {}",
             needed.iter().map(|permission| permission.resource).collect::<Vec<_>>().join(", ")
         )),
         Ok(missing) => Finding::problem(format!(
-            "the key in {name} lacks what the settings need: {}; edit the key in Stripe's dashboard (Developers, API keys)",
+            "the key in {name} lacks permissions that the settings need: {}; edit the key in Stripe's dashboard (Developers, API keys)",
             restricted_key::in_words(&missing)
         )),
     }
@@ -132,13 +132,13 @@ mod tests {
     const TEST: (&str, &str) = ("stripe-test-api-key", "rk_test_hidden");
 
     #[test]
-    fn nothing_is_said_where_nothing_is_followed_or_all_is_there() {
+    fn complete_keys_have_no_findings() {
         assert!(checked("{}", &[]).is_empty() && checked(FOLLOW, &[LIVE, TEST]).is_empty());
         assert!(checked(r#"{"references": "follow", "test_events": "drop"}"#, &[LIVE]).is_empty());
     }
 
     #[test]
-    fn each_key_that_is_missing_or_not_used_or_can_do_everything_is_named() {
+    fn missing_unused_and_secret_keys_are_named() {
         let secret_eu = ("stripe-signing-secret/eu", "hidden");
         for (settings, further, expected) in [
             ("{}", &[LIVE][..], &["Ok: /x/shop/stripe-api-key is not used"][..]),
@@ -153,7 +153,7 @@ mod tests {
             (
                 FOLLOW,
                 &[LIVE, TEST, ("stripe-api-key/eu", "rk_live_hidden")],
-                &["Warning: /x/shop/stripe-api-key/eu is used by no event"],
+                &["Warning: /x/shop/stripe-api-key/eu is unused"],
             ),
             (
                 FOLLOW,
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_that_events_use_are_asked_about() {
+    fn only_used_keys_are_checked() {
         let keys = [LIVE, TEST, ("stripe-api-key/eu", "rk_live_hidden")];
         let (delivery, labels) = project(FOLLOW, &keys);
         assert_eq!(used(&delivery, &labels), ["stripe-api-key", "stripe-test-api-key"]);
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn permissions_are_named_as_the_dashboard_does() {
+    fn permissions_have_the_dashboards_names() {
         let needed = [CHARGES, CUSTOMERS].into();
         let of = |missing| of_permissions("stripe-api-key", &needed, missing);
         assert_eq!(of(Ok(vec![])).grade, Grade::Ok);
@@ -187,6 +187,6 @@ mod tests {
         let missing = of(Ok(vec![CUSTOMERS]));
         assert!(missing.grade == Grade::Problem && missing.words.contains("Customers: Read (rak_customer_read)"));
         let unknown = of(Err(Problem::UnknownKey.into()));
-        assert!(unknown.words.contains("does not know the key in stripe-api-key"), "{unknown:?}");
+        assert!(unknown.words.contains("rejects the key in stripe-api-key"), "{unknown:?}");
     }
 }

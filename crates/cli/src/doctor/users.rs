@@ -1,4 +1,4 @@
-//! Whose the recent events are: which paths gave their user IDs, and which customers have none that can be trusted. Pure.
+//! The user IDs of recent events: which paths gave them, and which customers have none that can be trusted. Pure.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
@@ -17,10 +17,10 @@ use crate::clock;
 use crate::stripe::events::Place;
 use crate::terminal::{count, wrap};
 
-/// Fields in which an object can name somebody.
+/// Fields of an object that can identify a user.
 const NAMING: [&str; 5] = ["metadata", "customer", "customer_email", "receipt_email", "client_reference_id"];
 
-/// What to do, by the beginning of the type.
+/// Where to put the user ID, by prefix of the type.
 const REMEDIES: [(&str, &str); 6] = [
     ("payment_intent.", "the metadata of the PaymentIntent; with Checkout, `payment_intent_data.metadata`"),
     (
@@ -39,25 +39,25 @@ const REMEDIES: [(&str, &str); 6] = [
 /// Recent events, counted.
 #[derive(Debug, Default)]
 pub(super) struct Users {
-    /// Whether the user IDs are also read from Stripe's API, and not here.
+    /// Whether the function also reads user IDs from Stripe's API, which this check does not.
     follows: bool,
-    /// By the path that gave the user ID; `None` where none did.
+    /// By the path that gave the user ID; `None` if none did.
     paths: BTreeMap<Option<String>, usize>,
-    /// Those that cannot be trusted, and all.
+    /// Events without a trustworthy user ID, and all events.
     types: BTreeMap<String, (usize, usize)>,
-    /// Events of types that never name anybody.
-    nameless: BTreeMap<String, usize>,
+    /// Events of types that never identify a user.
+    userless: BTreeMap<String, usize>,
     unreadable: usize,
     customers: HashMap<String, Customer>,
-    /// Devices of events with a user ID that can be trusted.
+    /// Devices of events with a trustworthy user ID.
     devices: HashSet<String>,
-    /// Events that name nobody: their types, devices, customers and places.
+    /// Events without a user ID: their types, devices, customers and places.
     anonymous: Vec<(String, String, Option<String>, Place)>,
-    /// Of those, how many are attributed to the user of another event of the same device: a refund, for example, to the payer.
+    /// How many of them are attributed to the user of another event on the same device, for example a refund to the payer.
     by_device: usize,
 }
 
-/// A customer of Stripe's some of whose events have no user ID that can be trusted.
+/// A Stripe customer with events that have no trustworthy user ID.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Customer {
     events: usize,
@@ -66,8 +66,8 @@ pub(super) struct Customer {
     last: Place,
 }
 
-/// Whether whoever runs the shop has put the user ID there. An e-mail address changes and is shared, and Stripe's own ID of a
-/// customer is nobody's in the product.
+/// Whether the app put the user ID there. An e-mail address can change and be shared, and Stripe's customer ID is unknown in
+/// the product.
 pub(super) fn is_trustworthy(path: &str) -> bool {
     let mut segments = path.split('.');
     if segments.clone().any(|segment| segment == "metadata") {
@@ -80,7 +80,7 @@ pub(super) fn is_trustworthy(path: &str) -> bool {
 }
 
 impl Users {
-    /// Counts the events of Stripe's list.
+    /// Counts events.
     pub(super) fn of<'e>(
         events: impl IntoIterator<Item = (&'e Bytes, &'e Place)>,
         project: &ProjectName,
@@ -90,7 +90,7 @@ impl Users {
         for (body, place) in events {
             users.add(body, place, project, &settings.user_id_paths);
         }
-        // Now that all devices are known.
+        // All devices are known now.
         for (event_type, device, customer, place) in std::mem::take(&mut users.anonymous) {
             if users.devices.contains(&device) {
                 users.by_device += 1;
@@ -107,7 +107,7 @@ impl Users {
         let event_type = event.event_type.to_string();
         let user = user::user(&event.object, None, paths, &mut user::no_audit).ok().flatten();
         if user.is_none() && !can_name(&event.object) {
-            *self.nameless.entry(event_type).or_default() += 1;
+            *self.userless.entry(event_type).or_default() += 1;
             return;
         }
         let customer = customer_of(&event.object);
@@ -135,7 +135,7 @@ impl Users {
         *self.paths.entry(path).or_default() += 1;
     }
 
-    /// Events that could name somebody.
+    /// Events that could have a user ID.
     fn all(&self) -> usize {
         self.paths.values().sum()
     }
@@ -144,25 +144,21 @@ impl Users {
         self.types.values().map(|(untrusted, _)| untrusted).sum()
     }
 
-    /// In a line, with what to do.
     pub(super) fn finding(&self) -> Finding {
         let (all, untrusted) = (self.all(), self.untrusted());
         if all == 0 {
-            return Finding::skipped("user IDs: there is no recent event that could have one");
+            return Finding::skipped("user IDs: no recent event could have one");
         }
         if self.follows {
             return Finding::skipped(
-                "user IDs of the recent events: references are followed, and are not read for this; `doctor --identity` shows where the IDs are",
+                "user IDs of the recent events: they come from references, which this check does not read; `doctor --identity` shows where the IDs are",
             );
         }
         if untrusted == 0 {
-            return Finding::ok(format!(
-                "all of {} have a user ID that you have put there",
-                count(all, "recent event")
-            ));
+            return Finding::ok(format!("all of {} have a user ID from your app", count(all, "recent event")));
         }
         let mut words = format!(
-            "{untrusted} of {} ({:.1} %) have no user ID that you have put there, but an e-mail address, Stripe's ID of the customer, or nothing, and no recent event of the same payment or customer that has one: they are not attributed to your users. Put the user ID into",
+            "{untrusted} of {} ({:.1} %) have no user ID from your app, but an e-mail address, Stripe's customer ID, or nothing, and no recent event of the same payment or customer has one: they are not attributed to your users. Put the user ID into",
             count(all, "recent event"),
             100.0 * untrusted as f64 / all as f64
         );
@@ -179,7 +175,7 @@ impl Users {
         Finding::warning(words)
     }
 
-    /// The customers concerned, those with most events first, as CSV with a header. Without their e-mail addresses.
+    /// The affected customers, those with most events first, as CSV with a header, without e-mail addresses.
     pub(super) fn csv(&self) -> String {
         let mut customers: Vec<_> = self.customers.iter().collect();
         customers.sort_by(|(id, one), (other_id, other)| other.events.cmp(&one.events).then_with(|| id.cmp(other_id)));
@@ -199,7 +195,7 @@ impl Users {
 }
 
 impl fmt::Display for Users {
-    /// By path, and by type.
+    /// Tables by path and by type.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut rows = Vec::new();
         if self.follows {
@@ -209,30 +205,30 @@ impl fmt::Display for Users {
             let path = match path.as_deref() {
                 None => "(none)".to_owned(),
                 Some(path) if is_trustworthy(path) => path.to_owned(),
-                Some(path) => format!("{path} (not yours)"),
+                Some(path) => format!("{path} (not from your app)"),
             };
             rows.push((number.to_string(), path));
         }
         if self.by_device > 0 {
             rows.push((
                 self.by_device.to_string(),
-                "(none, but they are attributed to the user of the same payment or customer)".to_owned(),
+                "(none, but attributed to the user of the same payment or customer)".to_owned(),
             ));
         }
         for (event_type, (untrusted, all)) in self.types.iter().filter(|(_, (untrusted, _))| *untrusted > 0) {
-            rows.push((format!("{untrusted} of {all}"), format!("{event_type}: without a user ID of yours")));
+            rows.push((format!("{untrusted} of {all}"), format!("{event_type}: without a user ID from your app")));
         }
-        for (event_type, number) in &self.nameless {
-            rows.push((number.to_string(), format!("{event_type}, which never names anybody")));
+        for (event_type, number) in &self.userless {
+            rows.push((number.to_string(), format!("{event_type}, which never has a user")));
         }
         if self.unreadable > 0 {
-            rows.push((self.unreadable.to_string(), "that cannot be read".to_owned()));
+            rows.push((self.unreadable.to_string(), "unreadable".to_owned()));
         }
         rows.iter().try_for_each(|(number, what)| f.write_str(&wrap(&format!("{number:>20}  "), 22, what)))
     }
 }
 
-/// Whether an object of this kind can say whose it is, in any field that Stripe has for that.
+/// Whether an object has any field that can identify a user.
 fn can_name(object: &Object<'_>) -> bool {
     NAMING.iter().any(|name| object.get(name).is_some())
 }
@@ -245,7 +241,7 @@ fn customer_of(object: &Object<'_>) -> Option<String> {
     customer.map(str::to_owned)
 }
 
-/// A field of CSV (RFC 4180). One that a spreadsheet would reckon with is made text.
+/// A field of CSV (RFC 4180). A field that a spreadsheet would evaluate becomes text.
 fn field(text: &str) -> String {
     let text = if text.starts_with(['=', '+', '-', '@']) { format!("'{text}") } else { text.to_owned() };
     if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
@@ -258,7 +254,7 @@ mod tests {
     use super::*;
     use crate::doctor::finding::Grade;
 
-    /// Of these events: their type, number and object.
+    /// Counts these events, given by type, number and object.
     fn users(events: &[(&str, i64, Value)]) -> Users {
         let body = |(event_type, number, object): &(&str, i64, Value)| {
             let id = format!("evt_{number}");
@@ -272,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn where_references_are_followed_the_events_alone_do_not_tell_whose_they_are() {
+    fn followed_references_skip_the_check() {
         let body = json!({"id": "evt_1", "object": "event", "type": "charge.failed", "created": 1,
             "data": {"object": {"object": "charge", "customer": "cus_1", "metadata": {}}}});
         let event = (&Bytes::from(body.to_string()), &Place { created: 1, id: "evt_1".to_owned() });
@@ -282,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn a_user_id_can_be_trusted_where_somebody_has_put_it_on_purpose() {
+    fn user_ids_from_the_app_are_trustworthy() {
         for (path, trusted) in [
             ("metadata.user_id", true),
             ("metadata.email", true),
@@ -302,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn the_customers_without_a_user_id_are_listed_with_their_last_event_and_no_address() {
+    fn customers_without_a_user_id_are_listed() {
         let charge = |changes: Value| {
             let mut charge = json!({"object": "charge", "metadata": {}, "customer": null, "receipt_email": null});
             charge.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
@@ -328,16 +324,19 @@ cus_2,1,customer.email,evt_4,1970-01-01T00:00:04Z
             assert!(finding.words.contains(words), "{finding:?}");
         }
         let table = users.to_string();
-        for words in
-            ["1  (none)\n", "1  customer (not yours)\n", "4 of 5  charge.failed", "1  balance.available, which never"]
-        {
+        for words in [
+            "1  (none)\n",
+            "1  customer (not from your app)\n",
+            "4 of 5  charge.failed",
+            "1  balance.available, which never",
+        ] {
             assert!(table.contains(words), "{table}");
         }
         assert!(!format!("{table}{finding}").contains("hidden"));
     }
 
     #[test]
-    fn an_event_that_names_nobody_falls_to_the_user_of_the_same_payment() {
+    fn event_without_a_user_is_attributed_by_payment() {
         let object = |kind: &str, user: Option<&str>| json!({"object": kind, "id": "x_1", "payment_intent": "pi_1", "metadata": {"user_id": user}});
         let (payment, refund) = (object("charge", Some("user_1")), object("refund", None));
         let users = users(&[("refund.created", 2, refund.clone()), ("charge.succeeded", 1, payment)]);
@@ -347,7 +346,7 @@ cus_2,1,customer.email,evt_4,1970-01-01T00:00:04Z
     }
 
     #[test]
-    fn what_a_spreadsheet_would_reckon_with_is_text() {
+    fn formulas_become_text() {
         for (text, expected) in [("cus_1", "cus_1"), ("=1+1", "'=1+1"), ("a,b", "\"a,b\""), ("a\"b", "\"a\"\"b\"")] {
             assert_eq!(field(text), expected);
         }

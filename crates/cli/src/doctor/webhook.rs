@@ -1,4 +1,4 @@
-//! The webhook endpoints of the project in Stripe. Pure.
+//! Checks a project's webhook endpoints in Stripe. Pure.
 
 use std::collections::BTreeMap;
 
@@ -10,19 +10,19 @@ use crate::stripe::endpoints::WebhookEndpoint;
 use crate::terminal::count;
 use crate::webhook_url;
 
-/// What a project is to its endpoints.
+/// What a project needs of its endpoints.
 pub(super) struct Wanted<'a> {
     pub(super) project: &'a ProjectName,
-    /// Where it is known; otherwise every path that ends with the project is taken for its own.
+    /// If unknown, every URL that ends with the project counts.
     pub(super) url: Option<&'a str>,
     pub(super) types: &'a [String],
-    /// How many signing secrets the project has.
+    /// The number of the project's signing secrets.
     pub(super) secrets: usize,
     /// For messages.
     pub(super) mode: &'static str,
 }
 
-/// The project's among all of an account.
+/// The project's endpoints among all of an account.
 pub(super) fn of<'e>(endpoints: &'e [WebhookEndpoint], wanted: &Wanted<'_>) -> Vec<&'e WebhookEndpoint> {
     let is_wanted = |endpoint: &&WebhookEndpoint| match wanted.url {
         Some(url) => webhook_url::is_same(&endpoint.url, url),
@@ -31,7 +31,6 @@ pub(super) fn of<'e>(endpoints: &'e [WebhookEndpoint], wanted: &Wanted<'_>) -> V
     endpoints.iter().filter(is_wanted).collect()
 }
 
-/// What is to be said of them.
 pub(super) fn check(endpoints: &[&WebhookEndpoint], wanted: &Wanted<'_>) -> Vec<Finding> {
     let Wanted { project, url, secrets, mode, .. } = *wanted;
     if endpoints.is_empty() {
@@ -39,7 +38,7 @@ pub(super) fn check(endpoints: &[&WebhookEndpoint], wanted: &Wanted<'_>) -> Vec<
             url.map_or_else(|| format!("whose URL ends with /stripe/{project}"), |url| format!("with the URL {url}"));
         let url = url.unwrap_or("https://…");
         return vec![Finding::problem(format!(
-            "the account has no webhook endpoint in {mode} {what}: `setup --project {project} --url {url}` creates it"
+            "the account has no webhook endpoint in {mode} {what}: run `setup --project {project} --url {url}` to create it"
         ))];
     }
     let mut findings: Vec<_> = endpoints.iter().flat_map(|endpoint| check_one(endpoint, wanted)).collect();
@@ -48,59 +47,59 @@ pub(super) fn check(endpoints: &[&WebhookEndpoint], wanted: &Wanted<'_>) -> Vec<
         *by_url.entry(&endpoint.url).or_default() += 1;
     }
     let number = count(endpoints.len(), "endpoint");
-    let secrets_there = count(secrets, "signing secret");
-    // Each endpoint has a secret of its own.
+    let secrets_found = count(secrets, "signing secret");
+    // Each endpoint has its own secret.
     if by_url.values().any(|number| *number > secrets) {
         findings.push(Finding::problem(format!(
-            "{number} and {secrets_there}: what comes from an endpoint whose secret is not among the parameters is refused; delete that endpoint in Stripe, or put its secret into stripe-signing-secret/ and a label"
+            "{number} but {secrets_found}: deliveries from an endpoint whose secret is not in the parameters are rejected; delete that endpoint in Stripe, or store its secret as stripe-signing-secret/LABEL"
         )));
     } else if endpoints.len() > secrets {
         findings.push(Finding::warning(format!(
-            "{number} and {secrets_there}: right where the URLs are of different stacks, each with parameters of its own; --url chooses one"
+            "{number} but {secrets_found}: correct only if the URLs belong to different stacks with separate parameters; choose one with --url"
         )));
     }
     findings
 }
 
-/// What is to be said of a function that does not have the project in `WARM_PROJECTS`.
+/// A warning that the function does not have the project in `WARM_PROJECTS`.
 pub(super) fn not_warm(project: &ProjectName) -> Finding {
     Finding::warning(format!(
-        "{project} is not in WARM_PROJECTS: by asking for other projects, strangers can keep its events out of a process that has just started, which then answers 503. Deploy again with the stack's parameter WarmProjects={project}, beside the projects that it names already, or with `cargo lambda deploy --env-var WARM_PROJECTS={project}`"
+        "{project} is not in WARM_PROJECTS: strangers who request other projects can make a new process answer its events with 503. Deploy again with {project} in the stack's parameter, WarmProjects={project}, or with `cargo lambda deploy --env-var WARM_PROJECTS={project}`"
     ))
 }
 
 fn check_one(endpoint: &WebhookEndpoint, wanted: &Wanted<'_>) -> Vec<Finding> {
     let WebhookEndpoint { id, url, api_version, .. } = endpoint;
-    let repair = format!("`setup --project {} --url {url}` fixes it", wanted.project);
+    let setup = format!("`setup --project {} --url {url}`", wanted.project);
     let mut findings = Vec::new();
     if !endpoint.is_enabled() {
         findings.push(Finding::problem(format!(
-            "{id} is disabled, so that Stripe delivers nothing to it: enable it, or {repair}; then `backfill` brings in what is missing"
+            "{id} is disabled, so Stripe delivers nothing to it: enable it, or run {setup}; then import missing events with `backfill`"
         )));
     }
     if api_version.as_deref() != Some(API_VERSION) {
-        let version = api_version.as_deref().unwrap_or("whichever the account has");
+        let version = api_version.as_deref().unwrap_or("of the account's default");
         findings.push(Finding::warning(format!(
-            "{id} has the API version {version} and not {API_VERSION}: its events are translated, and some fields may be missing; it cannot be changed, and {repair} with another endpoint"
+            "{id} has the API version {version}, not {API_VERSION}: its events are translated, but some fields may be missing; the version cannot be changed, but {setup} replaces the endpoint"
         )));
     }
     let (missing, unwanted) = endpoint.types_between(wanted.types);
     if unwanted.iter().any(|event_type| event_type == "*") {
         findings.push(Finding::warning(format!(
-            "{id} is enabled for every type, and the project wants {} of them: each of the others is a delivery for nothing, which is answered `ignored`; {repair}",
+            "{id} is enabled for every type, but the settings select {}: deliveries of the others are useless, and ignored; run {setup} to fix it",
             wanted.types.len()
         )));
     } else {
         if !missing.is_empty() {
             findings.push(Finding::problem(format!(
-                "{id} is not enabled for {} that the project wants, so that they never arrive: {}; {repair}",
+                "{id} is not enabled for {} that the settings select, so these events never arrive: {}; run {setup} to fix it",
                 count(missing.len(), "type"),
                 missing.join(", ")
             )));
         }
         if !unwanted.is_empty() {
             findings.push(Finding::warning(format!(
-                "{id} is enabled for {} that the project does not want, each of which is a delivery for nothing: {}; {repair}",
+                "{id} is enabled for {} that the settings do not select, so these deliveries are useless: {}; run {setup} to fix it",
                 count(unwanted.len(), "type"),
                 unwanted.join(", ")
             )));
@@ -108,7 +107,7 @@ fn check_one(endpoint: &WebhookEndpoint, wanted: &Wanted<'_>) -> Vec<Finding> {
     }
     if findings.is_empty() {
         findings.push(Finding::ok(format!(
-            "{id} is enabled for exactly the {} that the project wants, with API version {API_VERSION}: {url}",
+            "{id} is enabled for exactly the {} that the settings select, with API version {API_VERSION}: {url}",
             count(wanted.types.len(), "type")
         )));
     }
@@ -139,21 +138,21 @@ mod tests {
     }
 
     #[test]
-    fn each_fault_of_an_endpoint_is_found_on_its_own() {
+    fn each_fault_of_an_endpoint_is_found() {
         for (change, grade, words) in [
             (json!({}), Grade::Ok, "exactly the 2 types"),
             (json!({"status": "disabled"}), Grade::Problem, "is disabled"),
-            (json!({"api_version": null}), Grade::Warning, "whichever the account has"),
-            (json!({"api_version": "2025-03-31.basil"}), Grade::Warning, "2025-03-31.basil and not 2024-06-20"),
+            (json!({"api_version": null}), Grade::Warning, "the account's default"),
+            (json!({"api_version": "2025-03-31.basil"}), Grade::Warning, "2025-03-31.basil, not 2024-06-20"),
             (
                 json!({"enabled_events": ["invoice.paid"]}),
                 Grade::Problem,
-                "1 type that the project wants, so that they never arrive: charge.failed",
+                "1 type that the settings select, so these events never arrive: charge.failed",
             ),
             (
                 json!({"enabled_events": ["invoice.paid", "charge.failed", "plan.created"]}),
                 Grade::Warning,
-                "for nothing: plan.created",
+                "useless: plan.created",
             ),
             (json!({"enabled_events": ["*"]}), Grade::Warning, "every type"),
             (json!({"url": "https://a.example/stripe/other"}), Grade::Problem, "no webhook endpoint in test mode"),
@@ -166,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_project_that_strangers_can_keep_out_is_warned_of_with_the_remedy() {
+    fn cold_project_is_a_warning() {
         let finding = not_warm(&"shop".parse().unwrap());
         assert_eq!(finding.grade, Grade::Warning);
         for remedy in ["WarmProjects=shop", "WARM_PROJECTS=shop"] {
@@ -175,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn an_endpoint_without_a_secret_is_found() {
+    fn endpoint_without_a_secret_is_found() {
         let same = [json!({}), json!({})];
         let elsewhere = [json!({}), json!({"url": "https://b.example/stripe/shop"})];
         for (secrets, endpoints, grade) in [

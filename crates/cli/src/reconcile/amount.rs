@@ -1,4 +1,4 @@
-//! What an event is about in money, read in one way from what is sent and from what Amplitude has.
+//! The amounts of an event, read in the same way from Stripe's side and from Amplitude's.
 
 use std::fmt;
 
@@ -8,11 +8,10 @@ use serde_json::Value;
 use crate::amplitude::line::{Content, number, whole_number};
 use crate::money::{Money, shown};
 
-/// The amounts that an object is about, in the order in which they are looked for: a payment's or a charge's, a checkout
-/// session's, an invoice's.
+/// The main amounts of objects, in order of precedence: a payment's or a charge's, a checkout session's, an invoice's.
 const MAIN_AMOUNTS: [&str; 3] = ["normalized_amount", "normalized_amount_total", "normalized_total"];
 
-/// What Stripe itself says of an object, in minor units: no setting changes it.
+/// Stripe's own amounts of an object, in minor units, which no setting changes.
 const FIGURES: [&str; 5] = ["amount", "amount_received", "amount_refunded", "amount_total", "total"];
 
 /// An amount in major units of its currency.
@@ -20,11 +19,11 @@ const FIGURES: [&str; 5] = ["amount", "amount_received", "amount_refunded", "amo
 pub(crate) struct Amount {
     #[serde(rename = "amount")]
     pub(crate) money: Money,
-    /// `None` where the event does not say.
+    /// `None` if the event has none.
     pub(crate) currency: Option<String>,
 }
 
-/// Stripe's own figures of an object, as far as they are there.
+/// Stripe's own amounts of an object, if present.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Figures {
     minor_units: [Option<i64>; FIGURES.len()],
@@ -32,13 +31,13 @@ pub(crate) struct Figures {
 }
 
 impl Amount {
-    /// The event's revenue, where it has one, or else its main amount.
+    /// The event's revenue, or its main amount if it has none.
     pub(crate) fn of(event: &Content) -> Option<Self> {
         let properties = &event.properties;
         let money = |value: &Value| Money::of(&number(value)?.into());
         let property = |name: &str| properties.get(name).and_then(money);
         let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
-        // Revenue is converted as everything that is normalized is: into the same currency.
+        // Revenue is converted to the same currency as the normalized amounts.
         let normalized = || text(properties.get("normalized_currency"));
         match money(&event.revenue).or_else(|| property("$revenue")) {
             Some(money) => {
@@ -49,7 +48,7 @@ impl Amount {
         }
     }
 
-    /// Whether it is another one. A currency that one of them does not say is not held against it.
+    /// Whether two amounts differ. A missing currency is not a difference.
     pub(crate) fn differs(one: Option<&Self>, other: Option<&Self>) -> bool {
         match (one, other) {
             (Some(one), Some(other)) => {
@@ -81,7 +80,7 @@ impl Figures {
         }
     }
 
-    /// Whether they contradict each other. What only one of them has may have been removed by a setting.
+    /// Whether they contradict each other. A figure that only one has may have been removed by a setting.
     pub(crate) fn contradict(&self, other: &Self) -> bool {
         let differ = |(one, other): (&Option<i64>, &Option<i64>)| one.is_some() && other.is_some() && one != other;
         let currencies_differ = self.currency.is_some() && other.currency.is_some() && self.currency != other.currency;
@@ -102,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn revenue_comes_before_the_main_amount_wherever_it_stands() {
+    fn revenue_has_precedence_over_the_main_amount() {
         for (event, expected) in [
             (json!({"revenue": 19.99, "currency": "USD", "event_properties": {"normalized_amount": 25}}), "19.99 USD"),
             (
@@ -146,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn figures_contradict_only_where_both_have_them() {
+    fn only_shared_figures_can_contradict() {
         let of = |properties: Value| Figures::of(&exported(json!({ "event_properties": properties })));
         let euros = of(json!({"amount": 700, "currency": "eur"}));
         for (other, contradict) in [

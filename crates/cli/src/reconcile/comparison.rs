@@ -1,4 +1,4 @@
-//! The two sides of a day against each other, event by event. Pure.
+//! Compares the two sides of a day, event by event. Pure.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -8,35 +8,34 @@ use stripe_amplitude::forward::IgnoreReason;
 use stripe_amplitude::stripe::event_types::EventTypes;
 
 use super::amount::Amount;
-use super::day::{AmplitudesDay, Expected, Found, StripesDay, Unusable};
+use super::day::{AmplitudeDay, Expected, Found, StripeDay, Unusable};
 use crate::amplitude::export::LAG;
 use crate::amplitude::known::may_be_in;
 use crate::clock::HOUR;
 use crate::money::Money;
 use crate::stripe::event_types::EVENT_TYPES;
 
-/// Whose events Stripe was asked for.
+/// Which events are compared.
 #[derive(Debug)]
-pub(crate) struct Asked<'a> {
+pub(crate) struct Scope<'a> {
     pub(crate) types: &'a EventTypes,
     pub(crate) livemode: bool,
     pub(crate) account: Option<&'a str>,
-    /// The label that its events have.
+    /// The label of the events.
     pub(crate) source: Option<&'a str>,
 }
 
-/// What came of it.
 #[derive(Debug, Default)]
 pub(crate) struct Comparison {
     /// By type and currency.
     pub(crate) rows: BTreeMap<(String, Option<String>), Row>,
-    /// In the order of [`Kind`], and then of the reason and the time.
+    /// Ordered by [`Kind`], reason and time.
     pub(crate) differences: Vec<Difference>,
-    /// Events that Stripe has and the settings do not want, by the reason.
+    /// Stripe's events that the settings ignore, by reason.
     pub(crate) ignored: BTreeMap<String, usize>,
-    /// Events that Amplitude has of what Stripe was not asked for, by what that is.
+    /// Amplitude's events outside the scope, by explanation.
     pub(crate) elsewhere: BTreeMap<String, usize>,
-    /// The beginnings of the hours of upload, in Unix seconds, in which the export has lines that cannot be read.
+    /// The beginnings of the hours of upload, in Unix seconds, with unreadable lines in the export.
     pub(crate) unreadable: BTreeSet<i64>,
 }
 
@@ -47,57 +46,56 @@ pub(crate) struct Row {
     pub(crate) amplitude: Tally,
 }
 
-/// Events, and the sum of their amounts, where they have any.
+/// Events, and the sum of their amounts, if they have any.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub(crate) struct Tally {
     pub(crate) events: usize,
     pub(crate) sum: Option<Money>,
 }
 
-/// An event about which the two sides do not agree.
+/// An event that differs between the sides.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Difference {
     pub(crate) kind: Kind,
-    /// The insert ID, which is Stripe's ID of the event, or else what several events tell of.
+    /// The insert ID, usually Stripe's event ID.
     pub(crate) id: String,
-    /// Stripe's ID of the event that would be sent, where that is another one.
+    /// Stripe's ID of the event that would be sent, if it differs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) event: Option<String>,
     #[serde(rename = "type")]
     pub(crate) event_type: String,
-    /// When it happened, in UTC.
+    /// In UTC.
     pub(crate) time: String,
-    /// As it would be sent now.
+    /// With today's settings.
     pub(crate) stripe: Option<Amount>,
-    /// As Amplitude has it, each time that it counts.
+    /// One for each time that the event counts in Amplitude.
     pub(crate) amplitude: Vec<Option<Amount>>,
-    /// More than the kind says.
+    /// Details of the kind.
     pub(crate) reason: Option<String>,
 }
 
-/// What is wrong with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Kind {
     /// Amplitude does not have it.
     Missing,
-    /// Amplitude does not have it, and it cannot be sent like this.
+    /// Amplitude does not have it, and it cannot be translated.
     CannotBeSent,
-    /// Amplitude does not have it, and what it adds back was perhaps never subtracted.
+    /// Amplitude does not have it, but the refund that it adds back may never have been subtracted.
     NotAddedBack,
-    /// Amplitude may have it: a line of its export cannot be read.
+    /// Amplitude may have it, because a line of its export is unreadable.
     CannotTell,
     /// Amplitude counts it more than once.
     Doubled,
-    /// Stripe's own figures are not those that Amplitude has.
+    /// Amplitude has other figures than Stripe.
     OtherAmount,
-    /// Amplitude has it, and Stripe does not.
+    /// Amplitude has it, but Stripe does not.
     Unknown,
-    /// It may be in Amplitude, and not yet in its export.
+    /// It may be in Amplitude, but not yet in its export.
     PendingExport,
-    /// The figures are Stripe's, and what the settings make of them is not what they made when it was sent.
+    /// The figures are Stripe's, but were converted with other settings.
     OtherSettings,
-    /// Amplitude has it, and it would not be sent with the settings of now.
+    /// Amplitude has it, but today's settings would not send it.
     NotWantedNow,
 }
 
@@ -115,8 +113,8 @@ impl Kind {
         Self::NotWantedNow,
     ];
 
-    /// Whether the day is not right because of it. The others are explained by the clock or by settings that have changed:
-    /// what is in Amplitude cannot be changed, so a day would never be right again.
+    /// Whether the day is wrong because of it. The others are explained by the time or by changed settings. Events in
+    /// Amplitude cannot be changed, so otherwise such a day would stay wrong forever.
     pub(crate) fn is_wrong(self) -> bool {
         match self {
             Self::Missing
@@ -130,14 +128,14 @@ impl Kind {
         }
     }
 
-    /// Whether sending it helps, and cannot count it twice.
+    /// Whether sending the event helps and cannot count it twice.
     pub(crate) fn is_repairable(self) -> bool {
         matches!(self, Self::Missing | Self::PendingExport)
     }
 }
 
-/// Whether Amplitude's export may not have an event yet that happened then and was forwarded at once. In Unix seconds.
-pub(crate) fn may_be_on_its_way(created: i64, now: i64) -> bool {
+/// Whether Amplitude's export may lack an event that was forwarded immediately. In Unix seconds.
+pub(crate) fn may_be_pending(created: i64, now: i64) -> bool {
     let end_of_the_hour = (created.div_euclid(HOUR) + 1) * HOUR;
     end_of_the_hour + LAG > now
 }
@@ -145,9 +143,9 @@ pub(crate) fn may_be_on_its_way(created: i64, now: i64) -> bool {
 impl Comparison {
     /// `now` is in Unix seconds.
     pub(crate) fn of(
-        stripe: &StripesDay,
-        amplitude: &HashMap<AmplitudeKey, AmplitudesDay>,
-        asked: &Asked<'_>,
+        stripe: &StripeDay,
+        amplitude: &HashMap<AmplitudeKey, AmplitudeDay>,
+        scope: &Scope<'_>,
         now: i64,
     ) -> Self {
         let mut comparison = Self::default();
@@ -178,7 +176,7 @@ impl Comparison {
             comparison.unreadable.extend(&day.unreadable);
             for (id, found) in &day.found {
                 if stripe.expected.get(id).is_none_or(|event| event.key != *key) {
-                    comparison.add_unexpected(id, found, stripe, asked);
+                    comparison.add_unexpected(id, found, stripe, scope);
                 }
             }
         }
@@ -188,30 +186,30 @@ impl Comparison {
         comparison
     }
 
-    /// How many there are of a kind.
+    /// The number of differences of a kind.
     pub(crate) fn count(&self, kind: Kind) -> usize {
         self.differences.iter().filter(|difference| difference.kind == kind).count()
     }
 
-    /// Whether Amplitude has what it should have, as far as can be told now.
+    /// Whether nothing is known to be wrong.
     pub(crate) fn is_right(&self) -> bool {
         !self.differences.iter().any(|difference| difference.kind.is_wrong())
     }
 
-    /// The same, after what can be sent has arrived.
-    pub(crate) fn is_right_when_repaired(&self) -> bool {
+    /// The same after a repair.
+    pub(crate) fn is_right_after_repair(&self) -> bool {
         let mut wrong = self.differences.iter().filter(|difference| difference.kind.is_wrong());
         wrong.all(|difference| difference.kind.is_repairable())
     }
 
-    /// What can be sent: Stripe's IDs of the events, with their insert IDs.
+    /// The Stripe IDs of events that can be sent, with their insert IDs.
     pub(crate) fn repairable(&self) -> BTreeMap<&str, &str> {
         let repairable = self.differences.iter().filter(|difference| difference.kind.is_repairable());
         repairable.map(|Difference { id, event, .. }| (event.as_ref().unwrap_or(id).as_str(), id.as_str())).collect()
     }
 
     fn add_expected(&mut self, id: &str, event: &Expected, found: &Found) {
-        // Of several events that tell of the same, Amplitude may have any.
+        // If several events share the insert ID, Amplitude may have any.
         let event_type = found.event_type.as_ref().unwrap_or(&event.event_type);
         self.row(event_type, event.amount.as_ref()).stripe.add(event.amount.as_ref());
         if found.amounts.len() > 1 {
@@ -225,22 +223,22 @@ impl Comparison {
         self.add_found(event_type, found);
     }
 
-    /// What is in the export under Stripe's ID of an event that tells of it: it was sent when it added nothing back, and
-    /// so was the refund before it, when it subtracted nothing.
+    /// An expected event that the export has under Stripe's ID instead of the insert ID: it was sent while it added nothing
+    /// back, and refunds subtracted nothing.
     fn add_renamed(&mut self, id: &str, event: &Expected, found: &Found) {
         self.row(&event.event_type, event.amount.as_ref()).stripe.add(event.amount.as_ref());
-        let reason = Some("sent as events of their own, without what they add back now".to_owned());
+        let reason = Some("sent as separate events, without the revenue that they add back now".to_owned());
         let difference = Difference::of(Kind::OtherSettings, id, event, found.amounts.clone());
         self.differences.push(Difference { reason, ..difference });
     }
 
-    /// What is expected, and is not in the export. `was_not_subtracted` is whether refunds are in Amplitude that did not
-    /// subtract what they would now.
+    /// An expected event that is not in the export. `was_not_subtracted`: whether Amplitude has refunds that did not
+    /// subtract what they would subtract now.
     fn add_absent(
         &mut self,
         id: &str,
         event: &Expected,
-        day: Option<&AmplitudesDay>,
+        day: Option<&AmplitudeDay>,
         now: i64,
         was_not_subtracted: bool,
     ) {
@@ -248,9 +246,9 @@ impl Comparison {
         let unreadable = day.and_then(|day| day.unreadable.last()).filter(|hour| may_be_in(**hour, event.created));
         let (kind, reason) = match unreadable {
             Some(hour) => (Kind::CannotTell, Some(unreadable_line(*hour))),
-            // An event does not say which refund Amplitude has, so a reversal may be that of any.
+            // It is unknown which refund a reversal belongs to, so it may belong to one of those.
             None if was_not_subtracted && id.ends_with(REVERSED) => (Kind::NotAddedBack, None),
-            None if may_be_on_its_way(event.latest, now) => (Kind::PendingExport, None),
+            None if may_be_pending(event.latest, now) => (Kind::PendingExport, None),
             None => (Kind::Missing, None),
         };
         self.differences.push(Difference { reason, ..Difference::of(kind, id, event, Vec::new()) });
@@ -270,9 +268,9 @@ impl Comparison {
         });
     }
 
-    /// What Amplitude has and is not expected under this key.
-    fn add_unexpected(&mut self, id: &str, found: &Found, stripe: &StripesDay, asked: &Asked<'_>) {
-        let (kind, reason) = match explain(id, found, stripe, asked) {
+    /// An event that Amplitude has, but that is not expected under this key.
+    fn add_unexpected(&mut self, id: &str, found: &Found, stripe: &StripeDay, scope: &Scope<'_>) {
+        let (kind, reason) = match explain(id, found, stripe, scope) {
             Explanation::Elsewhere(what) => return *self.elsewhere.entry(what).or_default() += found.amounts.len(),
             Explanation::NotWantedNow(reason) => (Kind::NotWantedNow, Some(reason)),
             Explanation::None => (Kind::Unknown, None),
@@ -310,7 +308,7 @@ impl Comparison {
 }
 
 impl Difference {
-    /// About an event that is expected.
+    /// A difference of an expected event.
     fn of(kind: Kind, id: &str, event: &Expected, amplitude: Vec<Option<Amount>>) -> Self {
         Self {
             kind,
@@ -325,21 +323,20 @@ impl Difference {
     }
 }
 
-/// The end of the insert ID of what adds a refund back.
+/// The suffix of the insert ID of an event that adds a refund back.
 const REVERSED: &str = ":reversed";
 
-/// Whether Amplitude has what subtracts now as an event that subtracts nothing: it was sent before refunds did.
+/// Whether Amplitude has a refund that subtracts nothing, although it would now: it was sent with other settings.
 fn not_subtracted(event: &Expected, found: &Found) -> bool {
     let subtracts = |amount: Option<&Amount>| amount.is_some_and(|amount| amount.money.is_negative());
     subtracts(event.amount.as_ref()) && found.amounts.iter().any(|amount| !subtracts(amount.as_ref()))
 }
 
-/// What stands in the place of a type that the export does not say.
-const UNREADABLE_TYPE: &str = "(type not readable)";
+/// Instead of a type that the export lacks.
+const UNREADABLE_TYPE: &str = "(unreadable type)";
 
-/// Why nobody can tell whether an event is there.
 fn unreadable_line(hour: i64) -> String {
-    format!("Amplitude's export has an unreadable line in the hour from {} on", crate::clock::show(hour))
+    format!("Amplitude's export has an unreadable line in the hour from {}", crate::clock::show(hour))
 }
 
 impl Tally {
@@ -352,44 +349,47 @@ impl Tally {
 }
 
 enum Explanation {
-    /// It is of what Stripe was not asked for.
+    /// It is outside the scope.
     Elsewhere(String),
     NotWantedNow(String),
     None,
 }
 
-/// Why an event may be in Amplitude that is not expected there.
-fn explain(id: &str, found: &Found, stripe: &StripesDay, asked: &Asked<'_>) -> Explanation {
-    let Asked { types, livemode, account, source } = asked;
+/// Why Amplitude may have an unexpected event.
+fn explain(id: &str, found: &Found, stripe: &StripeDay, scope: &Scope<'_>) -> Explanation {
+    let Scope { types, livemode, account, source } = scope;
     if let Some(reason) = stripe.ignored.get(id) {
         return Explanation::NotWantedNow(reason.to_string());
     }
     if let Some(insert_id) = stripe.renamed.get(id) {
-        return Explanation::NotWantedNow(format!("it has the insert ID {insert_id} with them"));
+        return Explanation::NotWantedNow(format!("their insert ID would be {insert_id}"));
     }
     if let Some(Unusable { reason, .. }) = stripe.unusable.get(id) {
-        return Explanation::NotWantedNow(format!("it cannot be sent with them: {reason}"));
+        return Explanation::NotWantedNow(format!("they cannot be sent: {reason}"));
     }
     if let Some(Expected { key, .. }) = stripe.expected.get(id) {
-        return Explanation::NotWantedNow(format!("it goes to another Amplitude project, that of {}", key.parameter()));
+        return Explanation::NotWantedNow(format!(
+            "they would go to another Amplitude project, with the key in {}",
+            key.parameter()
+        ));
     }
     let elsewhere = Explanation::Elsewhere;
     if found.livemode.is_some_and(|mode| mode != *livemode) {
-        let other = if *livemode { "test mode: its key of Stripe shows" } else { "live mode: its key of Stripe shows" };
-        return elsewhere(format!("of {other} them"));
+        let mode = if *livemode { "test" } else { "live" };
+        return elsewhere(format!("from {mode} mode: compare with a {mode}-mode key of Stripe"));
     }
     if found.account.as_deref() != *account {
         return elsewhere(match &found.account {
-            Some(account) => format!("of a connected account: --account {account} shows them"),
-            None => "of the account of the key itself: without --account, it shows them".to_owned(),
+            Some(account) => format!("from a connected account: compare with --account {account}"),
+            None => "from the key's own account: compare without --account".to_owned(),
         });
     }
     if found.source.as_deref() != *source {
         return elsewhere(match &found.source {
-            Some(source) => format!(
-                "of the signing secret with the label `{source}`: --source {source} shows them, with the key of its account"
-            ),
-            None => "of the signing secret without a label: without --source, they are shown".to_owned(),
+            Some(source) => {
+                format!("with the label `{source}`: compare with --source {source} and the key of its account")
+            }
+            None => "without a label: compare without --source".to_owned(),
         });
     }
     let Some(event_type) = &found.event_type else { return Explanation::None };
@@ -398,7 +398,7 @@ fn explain(id: &str, found: &Found, stripe: &StripesDay, asked: &Asked<'_>) -> E
     }
     if !EVENT_TYPES.contains(&event_type.as_str()) {
         return elsewhere(format!(
-            "of a type that this version does not know and Stripe was not asked for: {event_type}"
+            "of a type that this version does not know, so it was not requested from Stripe: {event_type}"
         ));
     }
     Explanation::None
@@ -415,7 +415,7 @@ mod tests {
 
     const TYPE: &str = "payment_intent.succeeded";
 
-    /// A day that is long over.
+    /// The day is long over.
     const NOW: i64 = 1_800_000_000;
     const CREATED: i64 = NOW - 3 * DAY;
 
@@ -448,7 +448,7 @@ mod tests {
     fn compare(
         expected: &[(&str, Expected)],
         found: &[(&str, Found)],
-        change: impl FnOnce(&mut StripesDay),
+        change: impl FnOnce(&mut StripeDay),
     ) -> Comparison {
         compare_with(expected, found, &[], change)
     }
@@ -458,18 +458,18 @@ mod tests {
         expected: &[(&str, Expected)],
         found: &[(&str, Found)],
         unreadable: &[i64],
-        change: impl FnOnce(&mut StripesDay),
+        change: impl FnOnce(&mut StripeDay),
     ) -> Comparison {
         let own = |(id, event): &(&str, Expected)| {
             let id = (*id).to_owned();
             (id.clone(), Expected { id, ..event.clone() })
         };
-        let mut stripe = StripesDay { expected: expected.iter().map(own).collect(), ..StripesDay::default() };
+        let mut stripe = StripeDay { expected: expected.iter().map(own).collect(), ..StripeDay::default() };
         change(&mut stripe);
         let found = found.iter().map(|(id, event)| ((*id).to_owned(), event.clone())).collect();
-        let day = AmplitudesDay { found, unreadable: unreadable.iter().copied().collect() };
-        let asked = Asked { types: &EventTypes::default(), livemode: true, account: None, source: None };
-        Comparison::of(&stripe, &[(AmplitudeKey::Main, day)].into(), &asked, NOW)
+        let day = AmplitudeDay { found, unreadable: unreadable.iter().copied().collect() };
+        let scope = Scope { types: &EventTypes::default(), livemode: true, account: None, source: None };
+        Comparison::of(&stripe, &[(AmplitudeKey::Main, day)].into(), &scope, NOW)
     }
 
     fn kinds(comparison: &Comparison) -> Vec<(Kind, &str)> {
@@ -477,7 +477,7 @@ mod tests {
     }
 
     #[test]
-    fn a_day_that_is_alike_is_right() {
+    fn identical_days_match() {
         let comparison = compare(&[("evt_1", expected(CREATED))], &[("evt_1", found(&[20]))], |_| {});
         assert!(comparison.is_right() && comparison.differences.is_empty());
         let row = comparison.rows[&(TYPE.to_owned(), Some("USD".to_owned()))];
@@ -486,27 +486,27 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_may_be_on_its_way_where_it_is_young() {
+    fn recent_missing_event_is_pending() {
         let young = NOW - 2 * HOUR;
         let comparison = compare(&[("evt_old", expected(CREATED)), ("evt_young", expected(young))], &[], |_| {});
         assert_eq!(kinds(&comparison), [(Kind::Missing, "evt_old"), (Kind::PendingExport, "evt_young")]);
         assert!(!comparison.is_right());
         assert_eq!(comparison.repairable(), [("evt_old", "evt_old"), ("evt_young", "evt_young")].into());
         assert!(compare(&[("evt_young", expected(young))], &[], |_| {}).is_right());
-        // An hour is told as a whole, two hours after its end.
+        // An hour is complete two hours after its end.
         let hour = 1_799_996_400;
-        for (created, now, on_its_way) in [
+        for (created, now, is_pending) in [
             (hour, hour + HOUR + LAG - 1, true),
             (hour, hour + HOUR + LAG, false),
             (hour + HOUR - 1, hour + HOUR + LAG, false),
             (hour + HOUR, hour + HOUR + LAG, true),
         ] {
-            assert_eq!(may_be_on_its_way(created, now), on_its_way, "{created} {now}");
+            assert_eq!(may_be_pending(created, now), is_pending, "{created} {now}");
         }
     }
 
     #[test]
-    fn what_a_line_that_cannot_be_read_may_be_is_not_missing_and_not_repaired() {
+    fn unreadable_line_may_be_the_event() {
         let hour = CREATED.div_euclid(HOUR) * HOUR;
         let events = [("evt_1", expected(CREATED)), ("evt_2", expected(CREATED)), ("evt_later", expected(hour + HOUR))];
         let comparison = compare_with(&events, &[("evt_2", found(&[20]))], &[hour], |_| {});
@@ -514,39 +514,39 @@ mod tests {
         let reason = comparison.differences[1].reason.as_deref().unwrap();
         assert!(reason.contains(&crate::clock::show(hour)), "{reason}");
         assert_eq!(comparison.repairable(), [("evt_later", "evt_later")].into());
-        assert!(!comparison.is_right() && !comparison.is_right_when_repaired());
+        assert!(!comparison.is_right() && !comparison.is_right_after_repair());
         assert_eq!(comparison.unreadable, [hour].into());
-        // What is there is there.
+        // An event that was found is not affected.
         assert!(compare_with(&events[1..2], &[("evt_2", found(&[20]))], &[hour], |_| {}).is_right());
     }
 
     #[test]
-    fn events_that_tell_of_the_same_are_one_whichever_came_first() {
+    fn events_with_a_shared_insert_id_are_one() {
         let mut event = expected(CREATED);
         event.event_type = "charge.refund.updated".to_owned();
-        let told = |change: &dyn Fn(&mut Expected)| {
+        let day = |change: &dyn Fn(&mut Expected)| {
             let mut event = event.clone();
             change(&mut event);
-            StripesDay { expected: [("re_1:reversed".to_owned(), event)].into(), ..StripesDay::default() }
+            StripeDay { expected: [("re_1:reversed".to_owned(), event)].into(), ..StripeDay::default() }
         };
         for event_type in [Some("charge.refund.updated"), Some("refund.failed"), None] {
             let there = Found { event_type: event_type.map(str::to_owned), ..found(&[20]) };
-            let comparison = compare(&[], &[("re_1:reversed", there)], |stripe| *stripe = told(&|_| {}));
+            let comparison = compare(&[], &[("re_1:reversed", there)], |stripe| *stripe = day(&|_| {}));
             assert!(comparison.is_right() && comparison.differences.is_empty(), "{comparison:?}");
             assert_eq!(comparison.rows.len(), 1, "{comparison:?}");
             assert!(comparison.rows.values().all(|row| row.stripe == row.amplitude), "{comparison:?}");
         }
-        // If none is there, the first one is sent.
-        let comparison = compare(&[], &[], |stripe| *stripe = told(&|_| {}));
+        // If Amplitude has none, the first one is sent.
+        let comparison = compare(&[], &[], |stripe| *stripe = day(&|_| {}));
         assert_eq!(kinds(&comparison), [(Kind::Missing, "re_1:reversed")]);
         assert_eq!(comparison.repairable(), [("evt_1", "re_1:reversed")].into());
-        // The last one may be on its way.
-        let comparison = compare(&[], &[], |stripe| *stripe = told(&|event| event.latest = NOW));
+        // The last one may be pending.
+        let comparison = compare(&[], &[], |stripe| *stripe = day(&|event| event.latest = NOW));
         assert_eq!(kinds(&comparison), [(Kind::PendingExport, "re_1:reversed")]);
     }
 
     #[test]
-    fn what_was_perhaps_never_subtracted_is_not_added_back() {
+    fn refund_that_was_not_subtracted_is_not_added_back() {
         let refund = Expected { amount: dollars(-20), ..expected(CREATED) };
         let reversal = |created| ("re_1:reversed", expected(created));
         let events = |created| [("evt_refund", refund.clone()), ("evt_2", expected(CREATED)), reversal(created)];
@@ -562,10 +562,10 @@ mod tests {
                 ];
                 assert_eq!(kinds(&comparison), expected);
                 assert_eq!(comparison.repairable(), [("evt_2", "evt_2")].into());
-                assert!(!comparison.is_right() && !comparison.is_right_when_repaired());
+                assert!(!comparison.is_right() && !comparison.is_right_after_repair());
             }
         }
-        // What subtracts, at whatever rate, is added back; and so it is where the refund is of another day.
+        // A refund that subtracts, at any rate, is added back, as is a refund of another day.
         for there in [&[("evt_refund", found(&[-21]))][..], &[]] {
             let comparison = compare(&events(CREATED), there, |_| {});
             assert!(kinds(&comparison).contains(&(Kind::Missing, "re_1:reversed")), "{comparison:?}");
@@ -577,8 +577,8 @@ mod tests {
     }
 
     #[test]
-    fn what_was_sent_under_its_own_id_is_not_sent_again_under_that_of_the_refund() {
-        let rename = |stripe: &mut StripesDay| {
+    fn event_under_its_old_insert_id_is_not_sent_again() {
+        let rename = |stripe: &mut StripeDay| {
             for own in ["evt_first", "evt_last"] {
                 stripe.renamed.insert(own.to_owned(), "re_1:reversed".to_owned());
             }
@@ -596,7 +596,7 @@ mod tests {
     }
 
     #[test]
-    fn what_counts_twice_is_wrong_and_in_the_sum() {
+    fn doubled_event_is_wrong() {
         let comparison = compare(&[("evt_1", expected(CREATED))], &[("evt_1", found(&[20, 20]))], |_| {});
         assert_eq!(kinds(&comparison), [(Kind::Doubled, "evt_1")]);
         let row = comparison.rows[&(TYPE.to_owned(), Some("USD".to_owned()))];
@@ -604,7 +604,7 @@ mod tests {
     }
 
     #[test]
-    fn another_amount_is_wrong_unless_the_settings_explain_it() {
+    fn other_amount_is_wrong_unless_settings_explain_it() {
         let comparison = compare(&[("evt_1", expected(CREATED))], &[("evt_1", found(&[21]))], |_| {});
         assert_eq!(kinds(&comparison), [(Kind::OtherSettings, "evt_1")]);
         assert!(comparison.is_right());
@@ -615,7 +615,7 @@ mod tests {
     }
 
     #[test]
-    fn what_amplitude_has_and_stripe_does_not_is_explained_where_that_can_be() {
+    fn additional_events_are_explained() {
         let test_mode = Found { livemode: Some(false), ..found(&[1]) };
         let connected = Found { account: Some("acct_2".to_owned()), ..found(&[1]) };
         let labelled = Found { source: Some("eu".to_owned()), ..found(&[1]) };
@@ -628,10 +628,10 @@ mod tests {
             (of_type("customer.created"), Some(Kind::NotWantedNow), "the setting `events`"),
         ] {
             let comparison = compare(&[], &[("evt_1", event)], |_| {});
-            let told = comparison.elsewhere.keys().next().cloned();
-            let told = told.or_else(|| comparison.differences.first()?.reason.clone()).unwrap_or_default();
-            assert_eq!(comparison.differences.first().map(|difference| difference.kind), kind, "{told}");
-            assert!(told.contains(words), "{told}");
+            let reason = comparison.elsewhere.keys().next().cloned();
+            let reason = reason.or_else(|| comparison.differences.first()?.reason.clone()).unwrap_or_default();
+            assert_eq!(comparison.differences.first().map(|difference| difference.kind), kind, "{reason}");
+            assert!(reason.contains(words), "{reason}");
         }
         let comparison = compare(&[], &[("evt_1", found(&[1]))], |stripe| {
             stripe.ignored.insert("evt_1".to_owned(), IgnoreReason::NoUser);
@@ -642,8 +642,8 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_sent_is_missing_unless_amplitude_has_it() {
-        let add = |stripe: &mut StripesDay| {
+    fn unusable_event_is_wrong_unless_amplitude_has_it() {
+        let add = |stripe: &mut StripeDay| {
             let event_type = TYPE.to_owned();
             let unusable = Unusable { event_type, created: CREATED, reason: "no rate".to_owned() };
             stripe.unusable.insert("evt_1".to_owned(), unusable);

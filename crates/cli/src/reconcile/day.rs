@@ -1,4 +1,4 @@
-//! A day as Stripe has it, and as Amplitude has it.
+//! A day in Stripe, and a day in Amplitude.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -20,41 +20,41 @@ use crate::history::{HistoryOutcome, Translator};
 use crate::stripe::api::Api;
 use crate::stripe::events::{Filter, Listed, OldestFirst};
 
-/// Events that are translated at once, so that a read waits for its turn and not for the answer to another one.
+/// Events that are translated concurrently, so that a read need not wait for the response to another one.
 const AT_ONCE: usize = 20;
 
-/// What Stripe lists for a day, as it would be sent with the settings of now.
+/// Stripe's events of a day, translated with today's settings.
 #[derive(Default)]
-pub(crate) struct StripesDay {
+pub(crate) struct StripeDay {
     /// By insert ID.
     pub(crate) expected: BTreeMap<String, Expected>,
-    /// The insert ID that an event has, by Stripe's ID, where that is another one.
+    /// The insert ID by Stripe's ID, if they differ.
     pub(crate) renamed: HashMap<String, String>,
-    /// By Stripe's ID, and by the insert ID, where it is known and another one.
+    /// By Stripe's ID, and by the insert ID if it is known and differs.
     pub(crate) ignored: HashMap<String, IgnoreReason>,
     /// By Stripe's ID.
     pub(crate) unusable: BTreeMap<String, Unusable>,
 }
 
-/// An event that Amplitude should have. Several of Stripe's can tell of the same, such as a refund that failed: they have one
-/// insert ID, and Amplitude has whichever came first.
+/// An event that Amplitude should have. Several Stripe events can describe the same fact, such as a failed refund. They share
+/// an insert ID, and Amplitude has the one that arrived first.
 #[derive(Clone, Debug)]
 pub(crate) struct Expected {
-    /// Stripe's ID of the first one, which is sent if none is there.
+    /// Stripe's ID of the first one, which is sent if Amplitude has none.
     pub(crate) id: String,
     /// Of the first one. Amplitude may have the type of any of them.
     pub(crate) event_type: String,
-    /// When the first one happened, in Unix seconds.
+    /// When the first one was created, in Unix seconds.
     pub(crate) created: i64,
-    /// When the last one happened.
+    /// When the last one was created.
     pub(crate) latest: i64,
-    /// The key that it goes to.
+    /// The key that it is sent with.
     pub(crate) key: AmplitudeKey,
     pub(crate) amount: Option<Amount>,
     pub(crate) figures: Figures,
 }
 
-/// An event that cannot be translated, and why.
+/// An event that cannot be translated, with the reason.
 #[derive(Clone, Debug)]
 pub(crate) struct Unusable {
     pub(crate) event_type: String,
@@ -62,38 +62,38 @@ pub(crate) struct Unusable {
     pub(crate) reason: String,
 }
 
-/// What Amplitude has under one key.
+/// Amplitude's events under one key.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct AmplitudesDay {
-    /// All of the day, and all that is expected, by insert ID.
+pub(crate) struct AmplitudeDay {
+    /// All events of the day, and all expected ones, by insert ID.
     pub(crate) found: BTreeMap<String, Found>,
-    /// The beginnings of the hours of upload, in Unix seconds, with lines that cannot be read and may be any event of ours.
+    /// The beginnings of the hours of upload, in Unix seconds, with unreadable lines, which may be any of our events.
     pub(crate) unreadable: BTreeSet<i64>,
 }
 
 /// An event that Amplitude has.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Found {
-    /// `None` where the export does not say it.
+    /// `None` if the export lacks it.
     pub(crate) event_type: Option<String>,
-    /// When it happened, as Amplitude writes it; empty where the export does not say it.
+    /// In Amplitude's format; empty if the export lacks it.
     pub(crate) time: String,
     /// One for each time that it counts.
     pub(crate) amounts: Vec<Option<Amount>>,
     pub(crate) figures: Figures,
-    /// What the function noted of its origin.
+    /// The origin that the function recorded.
     pub(crate) livemode: Option<bool>,
     pub(crate) account: Option<String>,
     pub(crate) source: Option<String>,
-    /// Amplitude's own IDs of what counts.
+    /// Amplitude's own IDs.
     pub(crate) uuids: BTreeSet<String>,
 }
 
-impl StripesDay {
-    /// Reads what Stripe lists. `reached` is told how far it is.
+impl StripeDay {
+    /// Reads Stripe's list. Calls `reached` to report progress.
     ///
     /// # Errors
-    /// A sentence, where Stripe does not give it.
+    /// A sentence, if Stripe does not return it.
     pub(crate) async fn read(
         api: &Api,
         filter: Filter,
@@ -104,8 +104,8 @@ impl StripesDay {
         let mut spans = OldestFirst::new(api, filter, None);
         while let Some((events, end)) = spans.next().await.map_err(|error| error.to_string())? {
             for some in events.chunks(AT_ONCE) {
-                let fates = join_all(some.iter().map(|event| translator.translate(&event.body))).await;
-                for (event, outcome) in some.iter().zip(fates) {
+                let outcomes = join_all(some.iter().map(|event| translator.translate(&event.body))).await;
+                for (event, outcome) in some.iter().zip(outcomes) {
                     day.add(event, outcome?)?;
                 }
             }
@@ -118,10 +118,10 @@ impl StripesDay {
         let id = event.place.id.clone();
         match outcome {
             HistoryOutcome::Sent(translated) => {
-                // Read as what Amplitude has is read, so that nothing but the event itself can make a difference.
+                // Parsed like Amplitude's lines, so that only the event itself can differ.
                 let lines = line::read(translated.json.get());
                 let [Line::Ours(sent)] = &lines[..] else {
-                    return Err(format!("{id}: it cannot be read as it is sent"));
+                    return Err(format!("{id}: cannot parse the translated event"));
                 };
                 let content = sent.content();
                 if translated.insert_id != id {
@@ -142,7 +142,7 @@ impl StripesDay {
                 self.ignored.extend(insert_id.map(|insert_id| (insert_id, reason)));
                 self.ignored.insert(id, reason);
             }
-            // Stripe was asked for no other.
+            // Stripe lists no such events.
             HistoryOutcome::OfAnotherTime => {}
             HistoryOutcome::Unusable(reason) => {
                 let created = event.place.created;
@@ -172,29 +172,29 @@ fn type_of(body: &[u8]) -> String {
     serde_json::from_slice(body).map_or_else(|_| "?".to_owned(), |Typed { event_type }| event_type)
 }
 
-/// Reads what Amplitude has of a day: what was uploaded in one time and happened in the other, in Unix seconds, and every
-/// event that is expected, whatever Amplitude thinks when it happened.
+/// Reads Amplitude's events of a day: those that were uploaded in one time range and happened in the other, in Unix seconds,
+/// and every expected event, regardless of its time in Amplitude.
 ///
 /// # Errors
-/// A sentence, where Amplitude does not give it.
+/// A sentence, if Amplitude does not export them.
 pub(crate) async fn read_export(
     export: &Export<'_>,
     uploaded: Range<i64>,
     happened: Range<i64>,
     expected: &BTreeMap<String, Expected>,
     reached: impl FnMut(i64),
-) -> Result<AmplitudesDay, String> {
-    let mut day = AmplitudesDay::default();
-    // Times that are written alike can be compared as they are written.
+) -> Result<AmplitudeDay, String> {
+    let mut day = AmplitudeDay::default();
+    // Times in the same format can be compared as text.
     let start = happened.start;
     let happened = clock::show(happened.start)..clock::show(happened.end);
     let is_anything_expected = !expected.is_empty();
     let expected: Arc<HashSet<String>> = Arc::new(expected.keys().cloned().collect());
     let pick = move |event: Exported<'_>| {
-        // Where there are several IDs, the one that is looked for.
+        // If there are several IDs, prefer the expected one.
         let expected = event.insert_ids.iter().find(|insert_id| expected.contains(*insert_id)).cloned();
         let is_of_the_day = || event.event_time.as_ref().is_some_and(|time| happened.contains(time));
-        // Without a readable type, it may be somebody else's.
+        // Without a readable type, it may not be ours.
         let is_ours = |insert_id: &&String| event.event_type.is_some() || is_like_ours(insert_id);
         let of_the_day = || event.insert_ids.iter().find(is_ours).filter(|_| is_of_the_day()).cloned();
         let insert_id = expected.or_else(of_the_day)?;
@@ -202,7 +202,7 @@ pub(crate) async fn read_export(
     };
     let now = uploaded.end;
     let exports = export.each(uploaded, pick, reached, |(insert_id, found)| day.add(insert_id, found)).await?;
-    // What is within the window can be sent again in any case.
+    // Within the window, sending again is harmless.
     if exports.is_empty && is_anything_expected && is_beyond_the_window(start, now) {
         return Err(NOTHING_AT_ALL.to_owned());
     }
@@ -210,8 +210,8 @@ pub(crate) async fn read_export(
     Ok(day)
 }
 
-impl AmplitudesDay {
-    /// An event of an export. The same one, by Amplitude's own ID, counts once, however often it comes.
+impl AmplitudeDay {
+    /// Adds an exported event. Lines with the same ID of Amplitude's count once.
     fn add(&mut self, insert_id: String, event: Found) {
         match self.found.entry(insert_id) {
             Entry::Vacant(vacant) => drop(vacant.insert(event)),
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn one_uuid_is_one_event_however_often_it_comes() {
+    fn lines_with_one_uuid_count_once() {
         let line = |uuid: &str| {
             format!(
                 r#"{{"$insert_id":"evt_1","event_type":"[Stripe] a",{uuid}"event_properties":{{"$revenue":"20","stripe_livemode":"true"}}}}"#
@@ -269,7 +269,7 @@ mod tests {
             (["", ""], 2),
             ([r#""uuid":"u1","#, ""], 2),
         ] {
-            let mut day = AmplitudesDay::default();
+            let mut day = AmplitudeDay::default();
             for uuid in uuids {
                 let (insert_id, event) = found(&line(uuid));
                 day.add(insert_id, event);

@@ -1,4 +1,4 @@
-//! What came of a comparison, for the terminal and for programs.
+//! The result of a comparison, for the terminal and as JSON.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,43 +13,41 @@ use crate::clock;
 use crate::money::figure;
 use crate::terminal::{count, wrap};
 
-/// So many events of a kind are listed on the terminal.
+/// Maximum events of a kind on the terminal.
 const LISTED: usize = 200;
 
-/// Of a day.
 pub(crate) struct Report<'c> {
     pub(crate) project: &'c str,
     pub(crate) date: &'c str,
     pub(crate) amplitude: &'c str,
     pub(crate) comparison: &'c Comparison,
-    /// Whether nothing is wrong, or is any more: what the exit code says.
+    /// Whether nothing is wrong, if need be after the repair. The same as the exit code.
     pub(crate) is_right: bool,
-    /// What became of those that were sent.
     pub(crate) repaired: Option<&'c Repair>,
 }
 
-/// What became of a repair.
+/// The result of a repair.
 #[derive(Default)]
 pub(crate) struct Repair {
-    /// By insert ID: why one is not in Amplitude, or `None`.
+    /// By insert ID: why an event was not sent, or `None`.
     pub(crate) results: BTreeMap<String, Option<String>>,
-    /// Of those that were sent: what Amplitude accepted and did not count.
+    /// Of the sent events, those that Amplitude accepted and did not count.
     pub(crate) not_ingested: u64,
 }
 
 impl Kind {
-    /// What is said above the events of this kind: in a word, and what it means.
+    /// The title above events of this kind, and what it means.
     fn title(self) -> (&'static str, &'static str) {
         match self {
             Self::Missing => (
                 "Missing in Amplitude",
-                "--repair sends them; what was delivered or repaired within the last three hours, the export does not have yet",
+                "--repair sends them; the export does not yet have events that were delivered or repaired within the last three hours",
             ),
             Self::CannotBeSent => {
-                ("Missing in Amplitude, and cannot be sent", "when the reason is fixed, --repair sends them")
+                ("Missing in Amplitude, but unusable", "once the reason is fixed, --repair sends them")
             }
             Self::NotAddedBack => (
-                "Missing in Amplitude, and perhaps rightly",
+                "Missing in Amplitude, perhaps correctly",
                 "refunds of this day were sent with other settings, which did not subtract them, so --repair does not add them back",
             ),
             Self::CannotTell => (
@@ -58,22 +56,22 @@ impl Kind {
             ),
             Self::Doubled => (
                 "Counted more than once in Amplitude",
-                "sent again after the seven days in which Amplitude drops repeats; it cannot be taken back",
+                "they were sent again after the seven days in which Amplitude drops repeats, which cannot be undone",
             ),
             Self::OtherAmount => ("With other amounts than in Stripe", "Stripe's own figures differ"),
             Self::Unknown => (
-                "In Amplitude, and not in Stripe",
-                "not an event of this account: look at which endpoints have the project's signing secret",
+                "In Amplitude, but not in Stripe",
+                "they are not events of this account: check which endpoints have the project's signing secret",
             ),
             Self::PendingExport => (
-                "Not yet to be told",
-                "Amplitude's export has an hour about two hours after its end, so these may be there; look again later",
+                "Too recent",
+                "Amplitude exports an hour about two hours after its end, so these may be there; run reconcile again later",
             ),
             Self::OtherSettings => (
                 "With other amounts than today's settings give",
-                "Stripe's own figures agree; another rate or another setting held when they were sent",
+                "Stripe's own figures match; they were sent with another rate or setting",
             ),
-            Self::NotWantedNow => ("In Amplitude, and not wanted by today's settings", "they stay there"),
+            Self::NotWantedNow => ("In Amplitude, but ignored by today's settings", "they remain there"),
         }
     }
 }
@@ -81,11 +79,11 @@ impl Kind {
 impl fmt::Display for Report<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { project, date, amplitude, comparison, .. } = self;
-        writeln!(f, "{project} on {date}, UTC: Stripe beside {amplitude}\n")?;
+        writeln!(f, "{project} on {date} (UTC): Stripe and {amplitude}\n")?;
         f.write_str(&table(&comparison.rows))?;
         let lists = [
-            ("Ignored by the settings, and not in the table", &comparison.ignored),
-            ("In Amplitude, of what Stripe was not asked for, and not in the table", &comparison.elsewhere),
+            ("Ignored by the settings, not in the table", &comparison.ignored),
+            ("In Amplitude, but outside this comparison, not in the table", &comparison.elsewhere),
         ];
         for (title, list) in lists {
             if !list.is_empty() {
@@ -98,7 +96,7 @@ impl fmt::Display for Report<'_> {
         if !comparison.unreadable.is_empty() {
             let hours: Vec<_> =
                 comparison.unreadable.iter().map(|hour| clock::in_utc(*hour, "%Y-%m-%d %H:00")).collect();
-            let words = format!("Amplitude's export has unreadable lines in the hours from {} on.", hours.join(", "));
+            let words = format!("Amplitude's export has unreadable lines in the hours from {}.", hours.join(", "));
             f.write_str(&wrap("\n", 0, &words))?;
         }
         for kind in Kind::ALL {
@@ -108,11 +106,11 @@ impl fmt::Display for Report<'_> {
             }
             let (title, meaning) = kind.title();
             f.write_str(&wrap("\n", 0, &format!("{title}: {}; {meaning}.", differences.len())))?;
-            let mut told = None;
+            let mut printed = None;
             for difference in differences.iter().take(LISTED) {
-                if let Some(reason) = difference.reason.as_ref().filter(|reason| told != Some(*reason)) {
+                if let Some(reason) = difference.reason.as_ref().filter(|reason| printed != Some(*reason)) {
                     f.write_str(&wrap("  ", 2, &format!("{reason}:")))?;
-                    told = Some(reason);
+                    printed = Some(reason);
                 }
                 f.write_str(&line(difference))?;
             }
@@ -125,7 +123,6 @@ impl fmt::Display for Report<'_> {
 }
 
 impl Report<'_> {
-    /// In a line.
     fn verdict(&self) -> String {
         let counts: Vec<_> = Kind::ALL
             .into_iter()
@@ -136,23 +133,23 @@ impl Report<'_> {
                     "{number} {}",
                     match kind {
                         Kind::Missing => "missing",
-                        Kind::CannotBeSent => "that cannot be sent",
-                        Kind::NotAddedBack => "not to be added back",
-                        Kind::CannotTell => "perhaps there",
+                        Kind::CannotBeSent => "unusable",
+                        Kind::NotAddedBack => "not added back",
+                        Kind::CannotTell => "perhaps in Amplitude",
                         Kind::Doubled => "counted more than once",
                         Kind::OtherAmount => "with other amounts",
                         Kind::Unknown => "unknown to Stripe",
-                        Kind::PendingExport => "not yet to be told",
+                        Kind::PendingExport => "too recent",
                         Kind::OtherSettings => "sent with other settings",
-                        Kind::NotWantedNow => "not wanted any more",
+                        Kind::NotWantedNow => "ignored by today's settings",
                     }
                 )
             })
             .collect();
         match (self.comparison.is_right(), counts.is_empty()) {
-            (true, true) => "Stripe and Amplitude agree.".to_owned(),
-            (true, false) => format!("Nothing is wrong; {}.", counts.join(", ")),
-            (false, _) => format!("Stripe and Amplitude do not agree: {}.", counts.join(", ")),
+            (true, true) => "Stripe and Amplitude match.".to_owned(),
+            (true, false) => format!("Nothing is wrong: {}.", counts.join(", ")),
+            (false, _) => format!("Stripe and Amplitude do not match: {}.", counts.join(", ")),
         }
     }
 }
@@ -188,10 +185,10 @@ impl Serialize for Report<'_> {
     }
 }
 
-/// Types and currencies with both sides, and a mark where they differ.
+/// A row for each type and currency with both sides, and a mark if they differ.
 fn table(rows: &BTreeMap<(String, Option<String>), Row>) -> String {
     if rows.is_empty() {
-        return "Neither has an event of that day.\n".to_owned();
+        return "Neither has an event on that day.\n".to_owned();
     }
     let sum = |tally: &Tally, currency: Option<&str>| tally.sum.map(|sum| figure(sum, currency)).unwrap_or_default();
     let mut cells = vec![["", "", "Stripe", "", "Amplitude", "", ""].map(str::to_owned)];
@@ -209,14 +206,14 @@ fn table(rows: &BTreeMap<(String, Option<String>), Row>) -> String {
     }
     let all = |side: fn(&Row) -> Tally| rows.values().map(|row| side(row).events).sum::<usize>().to_string();
     let (stripe, amplitude) = (all(|row| row.stripe), all(|row| row.amplitude));
-    cells.push(["in all".to_owned(), String::new(), stripe, String::new(), amplitude, String::new(), String::new()]);
+    cells.push(["total".to_owned(), String::new(), stripe, String::new(), amplitude, String::new(), String::new()]);
     let width = |column: usize| cells.iter().filter_map(|line| line.get(column)).map(String::len).max().unwrap_or(0);
     let widths: Vec<_> = (0..7).map(width).collect();
     let mut table = String::new();
     for line in &cells {
         let mut text = String::new();
         for (column, (cell, width)) in line.iter().zip(&widths).enumerate() {
-            // Words to the left, numbers to the right.
+            // Words are aligned to the left, numbers to the right.
             let is_word = column < 2 || column == 6;
             text.push_str(&if is_word { format!("{cell:<width$}  ") } else { format!("{cell:>width$}  ") });
         }
@@ -244,7 +241,7 @@ fn line(difference: &Difference) -> String {
     wrap("  ", 6, &words)
 }
 
-/// What became of a repair, in a line for each that is not in Amplitude, and one for all.
+/// The result of a repair, with a line for each event and a summary.
 pub(crate) fn repaired(Repair { results, not_ingested }: &Repair) -> String {
     let mut text = String::new();
     let mut sent = 0;
@@ -258,7 +255,7 @@ pub(crate) fn repaired(Repair { results, not_ingested }: &Repair) -> String {
         }
     }
     let all = count(results.len(), "event");
-    text.push_str(&format!("{sent} of {all} sent. Amplitude's export has them in about three hours.\n"));
+    text.push_str(&format!("{sent} of {all} sent. Amplitude's export will have them in about three hours.\n"));
     text.extend(import::not_ingested(*not_ingested).map(|words| wrap("", 0, &words)));
     text
 }
@@ -273,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_has_both_sides_and_marks_what_differs() {
+    fn table_marks_rows_that_differ() {
         let key = |event_type: &str, currency: Option<&str>| (event_type.to_owned(), currency.map(str::to_owned));
         let rows = [
             (key("balance.available", None), Row { stripe: tally(2, None), amplitude: tally(2, None) }),
@@ -283,13 +280,13 @@ mod tests {
 type               currency  events     sum     events    sum
 balance.available                 2                  2
 charge.failed      USD           12  120.00         11  90.00  differs
-in all                           14                 13
+total                            14                 13
 ";
         assert_eq!(table(&rows.into()), expected);
     }
 
     #[test]
-    fn a_difference_is_a_line_with_both_amounts() {
+    fn difference_has_both_amounts() {
         let amount = |number| Some(Amount { money: Money::whole(number), currency: Some("USD".to_owned()) });
         let difference = Difference {
             kind: Kind::Doubled,

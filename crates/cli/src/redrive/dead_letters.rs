@@ -1,48 +1,46 @@
-//! The dead letters, one after the other.
+//! Iterates over the dead letters.
 
 use std::collections::HashMap;
 use std::error::Error;
 use std::time::Duration;
 
-use stripe_amplitude::queue::QueueError;
-
+use super::queues::of_dead_letters;
+use crate::aws::error::AwsError;
 use crate::aws::queue::{Queue, ReceivedMessage};
 
-use super::queues::of_dead_letters;
-
-/// How long a letter is hidden from others while we work.
+/// How long a dead letter is hidden from other consumers.
 const HIDDEN_FOR: Duration = Duration::from_secs(300);
 
-/// So many pages in a row with letters that were shown before are the end. Of many letters, the first ones are visible again
-/// before the last ones have come, and a page of them alone may be chance.
-const PAGES_OF_KNOWN_LETTERS: usize = 10;
+/// This many consecutive pages of letters that were seen before mean the end. With many letters, the first ones become visible
+/// again before the last ones were received, and a single such page may be chance.
+const MAX_PAGES_SEEN_BEFORE: usize = 10;
 
-/// Where letters are taken from, for as long as they are hidden. [`Queue`] is the real one.
+/// A source of letters, which are hidden once received. [`Queue`] is the real one.
 trait Letters {
-    async fn page(&self) -> Result<Vec<ReceivedMessage>, QueueError>;
-    async fn delete(&self, receipt: &str) -> Result<(), QueueError>;
-    async fn show(&self, receipts: Vec<String>) -> Result<(), QueueError>;
+    async fn page(&self) -> Result<Vec<ReceivedMessage>, AwsError>;
+    async fn delete(&self, receipt: &str) -> Result<(), AwsError>;
+    async fn show(&self, receipts: Vec<String>) -> Result<(), AwsError>;
 }
 
 impl Letters for Queue {
-    async fn page(&self) -> Result<Vec<ReceivedMessage>, QueueError> {
+    async fn page(&self) -> Result<Vec<ReceivedMessage>, AwsError> {
         self.receive(HIDDEN_FOR).await
     }
 
-    async fn delete(&self, receipt: &str) -> Result<(), QueueError> {
+    async fn delete(&self, receipt: &str) -> Result<(), AwsError> {
         Queue::delete(self, receipt).await
     }
 
-    async fn show(&self, receipts: Vec<String>) -> Result<(), QueueError> {
+    async fn show(&self, receipts: Vec<String>) -> Result<(), AwsError> {
         Queue::show(self, receipts).await
     }
 }
 
-/// Shows each letter once, page by page, so that any number of them fits into memory. A letter for which `is_done` says yes
-/// is deleted then, and not before. The others become visible again at the end, also after an error.
+/// Passes each dead letter to `is_done` once, page by page to bound memory. If that returns true, the letter is deleted. The
+/// others become visible again at the end, even after an error.
 ///
 /// # Errors
-/// Where SQS cannot be asked, or `is_done` fails.
+/// If SQS or `is_done` fails.
 pub(super) async fn each(
     dead_letters: &Queue,
     is_done: impl AsyncFnMut(&ReceivedMessage) -> Result<bool, Box<dyn Error>>,
@@ -69,11 +67,11 @@ async fn each_of(
         }
         Ok(has_new)
     };
-    let mut known = 0;
+    let mut seen_before = 0;
     let result = loop {
         match page().await {
-            Ok(Some(true)) => known = 0,
-            Ok(Some(false)) if known + 1 < PAGES_OF_KNOWN_LETTERS => known += 1,
+            Ok(Some(true)) => seen_before = 0,
+            Ok(Some(false)) if seen_before + 1 < MAX_PAGES_SEEN_BEFORE => seen_before += 1,
             Ok(_) => break Ok(()),
             Err(error) => break Err(error),
         }
@@ -116,7 +114,7 @@ mod tests {
     }
 
     impl Letters for Fake {
-        async fn page(&self) -> Result<Vec<ReceivedMessage>, QueueError> {
+        async fn page(&self) -> Result<Vec<ReceivedMessage>, AwsError> {
             let (mut letters, mut pages) = (self.letters.borrow_mut(), self.pages.borrow_mut());
             *pages += 1;
             assert!(*pages < 1_000, "there is no end");
@@ -131,12 +129,12 @@ mod tests {
             Ok(page)
         }
 
-        async fn delete(&self, receipt: &str) -> Result<(), QueueError> {
+        async fn delete(&self, receipt: &str) -> Result<(), AwsError> {
             self.letters.borrow_mut().retain(|(_, letter)| letter.receipt != receipt);
             Ok(())
         }
 
-        async fn show(&self, receipts: Vec<String>) -> Result<(), QueueError> {
+        async fn show(&self, receipts: Vec<String>) -> Result<(), AwsError> {
             *self.shown.borrow_mut() = receipts;
             Ok(())
         }

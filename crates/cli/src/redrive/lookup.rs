@@ -1,9 +1,8 @@
-//! Whether Amplitude has the event of a letter that it would count twice.
+//! Looks up whether Amplitude has the event of a dead letter that it would count twice.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
-use crate::aws::queue::ReceivedMessage;
 use reqwest::Client as Http;
 use stripe_amplitude::amplitude::AmplitudeKey;
 use stripe_amplitude::code::Code;
@@ -13,17 +12,18 @@ use stripe_amplitude::stripe::event::Event;
 use stripe_amplitude::translate::insert_id_of;
 
 use crate::amplitude::known::{Known, Presence, SecretKeys, is_beyond_the_window};
+use crate::aws::queue::ReceivedMessage;
 use crate::projects::Projects;
 use crate::terminal::{count, say};
 
-/// The letters that have to be looked up before they are sent, by project.
+/// The dead letters that must be looked up before they are sent, by project.
 #[derive(Default)]
 pub(super) struct InDoubt(BTreeMap<String, OfProject>);
 
 struct OfProject {
     project: ProjectName,
     letters: usize,
-    /// When the oldest event happened, in Unix seconds.
+    /// When the oldest event was created, in Unix seconds.
     oldest: i64,
     livemodes: BTreeSet<Option<bool>>,
 }
@@ -43,26 +43,26 @@ impl InDoubt {
         of_project.livemodes.insert(event.livemode);
     }
 
-    /// What to tell the operator, if there are any.
+    /// A note for the operator, if there are any.
     pub(super) fn note(&self) -> Option<String> {
         let letters: usize = self.0.values().map(|of_project| of_project.letters).sum();
         (letters > 0).then(|| {
             format!(
-                "{} may be in Amplitude already, which drops repeats for seven days only: looked up before sending, with AMPLITUDE_SECRET_KEY.\n",
-                count(letters, "letter")
+                "{} may already be in Amplitude, which drops repeats for seven days only. They are looked up before sending, with AMPLITUDE_SECRET_KEY.\n",
+                count(letters, "dead letter")
             )
         })
     }
 }
 
-/// The event of a letter that must not be sent before it is looked up.
+/// The event of a dead letter, if it must be looked up before it is sent.
 fn event_in_doubt(letter: &ReceivedMessage, now: u64) -> Option<Event<'_>> {
     let event = Event::parse(&letter.message.as_ref()?.body).ok()?;
     let came_too_late = letter.code.as_deref() == Some(Code::NeedsLookup.as_str());
     (came_too_late || is_beyond_the_window(event.created, now.cast_signed())).then_some(event)
 }
 
-/// What to do with a letter.
+/// What to do with a dead letter.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum HistoryOutcome {
     /// Send it. Amplitude drops the repeat if it has the event.
@@ -71,7 +71,7 @@ pub(super) enum HistoryOutcome {
     SendMissing,
     /// Delete it: Amplitude has the event.
     Delete,
-    /// Leave it, and why.
+    /// Leave it, with the reason.
     Leave(String),
 }
 
@@ -84,19 +84,19 @@ pub(super) struct Exports {
     known: HashMap<AmplitudeKey, Known>,
 }
 
-/// What Amplitude has.
+/// How to find out what Amplitude has.
 pub(super) enum Lookup {
-    /// The operator says that it has none of the letters.
+    /// The operator knows that it has none of the events.
     AssumeMissing,
-    /// What its exports have, of one project at the most.
+    /// With exports of at most one project.
     Exports(Option<Box<Exports>>),
 }
 
 impl Lookup {
-    /// Reads Amplitude's exports of the time since the oldest letter.
+    /// Loads Amplitude's exports since the oldest event.
     ///
     /// # Errors
-    /// A sentence, where that is not possible: nothing has been sent.
+    /// A sentence, if that is not possible. Nothing was sent.
     pub(super) async fn load(
         in_doubt: &InDoubt,
         projects: Option<&Path>,
@@ -109,7 +109,7 @@ impl Lookup {
             _ => {
                 let names = in_doubt.0.keys().cloned().collect::<Vec<_>>().join(", ");
                 return Err(format!(
-                    "letters of several projects have to be looked up in Amplitude, each with the secret key of its own Amplitude project: choose one with --project ({names})"
+                    "dead letters of several projects must be looked up in Amplitude, each with the secret key of its Amplitude project: choose one with --project ({names})"
                 ));
             }
         };
@@ -126,13 +126,11 @@ impl Lookup {
                 continue;
             }
             let secret_key = secret_keys.of(destination.key).map_err(|missing| {
-                format!(
-                    "some of the letters have to be looked up in Amplitude, or sent with --assume-missing: {missing}"
-                )
+                format!("some dead letters must be looked up in Amplitude, or sent with --assume-missing: {missing}")
             })?;
-            say!("Asking Amplitude what it has, hour by hour; this may take a while.")
+            say!("Loading Amplitude's export, hour by hour; this may take a while.")
                 .map_err(|error| error.to_string())?;
-            // An event is uploaded after it has happened.
+            // An event is uploaded after it was created.
             let uploaded = *oldest..now.cast_signed();
             let known = Known::load(http, destination, secret_key, uploaded, |_| {}).await?;
             all_known.insert(destination.key, known);
@@ -154,7 +152,7 @@ impl Lookup {
             is_covered.then_some((delivery, known))
         });
         let Some((delivery, known)) = known else {
-            return HistoryOutcome::Leave("It came after the others were looked up; run the command again.".to_owned());
+            return HistoryOutcome::Leave("They arrived after the lookup; run the command again.".to_owned());
         };
         match known.look_up(&insert_id_of(&event, &delivery.settings), event.created) {
             Presence::There => HistoryOutcome::Delete,
@@ -192,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_old_or_came_too_late_is_in_doubt() {
+    fn old_and_late_events_are_in_doubt() {
         for (code, days, is_in_doubt) in
             [("amplitude_rejected", 1, false), ("amplitude_rejected", 8, true), ("needs_lookup", 3, true)]
         {
@@ -234,7 +232,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn letters_of_several_projects_are_looked_up_one_project_at_a_time() {
+    async fn lookup_needs_a_single_project() {
         let mut in_doubt = InDoubt::default();
         in_doubt.add(&letter("needs_lookup", "shop", 9), NOW);
         in_doubt.add(&letter("needs_lookup", "other", 9), NOW);

@@ -1,30 +1,30 @@
-//! Whether the queue's policy lets the caller send messages: asked before a letter is touched.
+//! Checks that the queue's policy lets the caller send messages, before a dead letter is received.
 
 use std::error::Error;
 
-use crate::aws::queue::Queue;
 use aws_sdk_sts::Client;
 use reqwest::Client as Http;
 use serde::Deserialize;
 use serde_json::Value;
 use stripe_amplitude::aws::Access;
-use stripe_amplitude::queue::QueueError;
 use wildmatch::WildMatch;
 
 use super::queues;
+use crate::aws::error::AwsError;
+use crate::aws::queue::Queue;
 use crate::terminal::say;
 
 /// Checks that the queue accepts messages from the caller.
 ///
 /// # Errors
-/// A sentence with the parameter to set, where it does not; or where the queue cannot be asked.
+/// A sentence with the parameter to set, if it does not, or if SQS fails.
 pub(super) async fn check(queue: &Queue, access: &Access, http: Http) -> Result<(), Box<dyn Error>> {
     let Some(policy) = queue.policy().await.map_err(|error| queues::of_to(&error))? else { return Ok(()) };
     let caller = match caller(access, http).await {
         Ok(caller) => caller,
         Err(error) => {
-            // The queue refuses the first letter where it has to, and nothing is lost.
-            say!("AWS does not say who the caller is ({error}); the queue decides.")?;
+            // If the queue rejects the first message, nothing is lost.
+            say!("Cannot check your permission to send, because AWS did not return your identity: {error}")?;
             return Ok(());
         }
     };
@@ -34,30 +34,28 @@ pub(super) async fn check(queue: &Queue, access: &Access, http: Http) -> Result<
     }
 }
 
-/// The same, where the queue has refused a letter.
-pub(super) fn explained(error: QueueError) -> String {
-    match &error {
-        QueueError::Refused { code, .. } if code.starts_with("AccessDenied") => {
-            format!("{error}; {}. Nothing is lost: the letter stays where it is", refusal("your role"))
-        }
-        _ => queues::of_to(&error),
+/// Explains why the queue rejected a message.
+pub(super) fn explained(error: AwsError) -> String {
+    if error.is_access_denied() {
+        return format!("{error}; {}. Nothing is lost: the dead letter remains in its queue", refusal("your role"));
     }
+    queues::of_to(&error)
 }
 
 fn refusal(caller: &str) -> String {
     format!(
-        "the redelivery queue takes messages from our functions and from the roles in the stack's parameter OperatorRoles only, and {caller} is not among them: deploy with its ARN there, for example OperatorRoles='{}'",
+        "the redelivery queue accepts messages only from the functions and from the roles in the stack's parameter OperatorRoles, and {caller} is not one of them: deploy again with its ARN, for example OperatorRoles='{}'",
         role_of(caller).unwrap_or_else(|| "arn:aws:iam::123456789012:role/operator".to_owned())
     )
 }
 
-/// The ARN of whoever has the credentials.
+/// The ARN of the caller.
 async fn caller(access: &Access, http: Http) -> Result<String, String> {
     let url = ["AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL"].into_iter().find_map(|name| std::env::var(name).ok());
     let client = Client::new(&access.configuration(http, url.as_deref().filter(|url| !url.is_empty())));
     let answer = client.get_caller_identity().send().await;
-    let answer = answer.map_err(|error| aws_sdk_sts::error::DisplayErrorContext(error).to_string())?;
-    answer.arn.ok_or_else(|| "no ARN".to_owned())
+    let answer = answer.map_err(|error| AwsError::of(&error, |_| "STS returned an error".to_owned()).to_string())?;
+    answer.arn.ok_or_else(|| "the response has no ARN".to_owned())
 }
 
 #[derive(Deserialize)]
@@ -75,7 +73,7 @@ struct Statement {
     condition: Value,
 }
 
-/// Whether no statement denies `sqs:SendMessage` to the caller by its ARN. What the policy says otherwise, SQS decides.
+/// Whether no statement denies `sqs:SendMessage` to the caller by its ARN. SQS evaluates the rest of the policy.
 fn accepts(policy: &str, caller: &str) -> bool {
     let Ok(Policy { statement }) = serde_json::from_str(policy) else { return true };
     let denials = statement.iter().filter(|statement| {
@@ -87,17 +85,17 @@ fn accepts(policy: &str, caller: &str) -> bool {
         .all(|patterns| texts(patterns).any(|pattern| is_like(pattern, caller)))
 }
 
-/// A text, or a list of them.
+/// A string, or a list of strings.
 fn texts(value: &Value) -> impl Iterator<Item = &str> {
     let list = value.as_array().map(Vec::as_slice).unwrap_or(std::slice::from_ref(value));
     list.iter().filter_map(Value::as_str)
 }
 
-/// Whether a pattern of the condition `ArnNotLike` matches the caller. Each of the six parts of an ARN is compared for
-/// itself. Source: AWS IAM's documentation, "IAM JSON policy elements: Condition operators".
+/// Whether a pattern of the condition `ArnNotLike` matches the caller. The six parts of an ARN are compared separately.
+/// Source: AWS IAM's documentation, "IAM JSON policy elements: Condition operators".
 fn is_like(pattern: &str, caller: &str) -> bool {
     let Some(role) = role_of(caller) else { return parts_match(pattern, caller) };
-    // An assumed role's ARN does not have the role's path, which the pattern may have: only the name is compared.
+    // An assumed role's ARN lacks the role's path, which the pattern may have, so only the name is compared.
     let without_path = match pattern.rsplit_once(":role/") {
         Some((account, path)) => format!("{account}:role/{}", path.rsplit('/').next().unwrap_or(path)),
         None => pattern.to_owned(),
@@ -122,7 +120,7 @@ fn parts_match(pattern: &str, arn: &str) -> bool {
 mod tests {
     use super::*;
 
-    /// As `template.yaml` writes it.
+    /// Like in `template.yaml`.
     fn policy(patterns: &Value) -> String {
         serde_json::json!({"Version": "2012-10-17", "Statement": [
             {"Effect": "Deny", "Principal": "*", "Action": "sqs:*", "Condition": {"Bool": {"aws:SecureTransport": "false"}}},
@@ -133,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn who_may_send_is_the_policys_to_say() {
+    fn policy_decides_who_may_send() {
         let function = "arn:aws:iam::123456789012:role/stack-FunctionRole-1";
         let sso = "arn:aws:iam::*:role/aws-reserved/sso.amazonaws.com/*AWSReservedSSO_Admin_*";
         let session = |role: &str| format!("arn:aws:sts::123456789012:assumed-role/{role}/somebody");
@@ -155,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn the_refusal_has_the_parameter_with_the_callers_role() {
+    fn refusal_names_the_parameter_and_the_role() {
         let text = refusal("arn:aws:sts::123456789012:assumed-role/operator/somebody");
         assert!(text.contains("OperatorRoles='arn:aws:iam::123456789012:role/operator'"), "{text}");
     }

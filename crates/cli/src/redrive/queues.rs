@@ -1,18 +1,17 @@
-//! Whether the two queues are what their arguments say, before a letter is touched.
+//! Checks that the arguments name the right queues, before a dead letter is received.
 
 use reqwest::Url;
-use stripe_amplitude::queue::QueueError;
 
+use crate::aws::error::AwsError;
 use crate::aws::queue::{Place, Queue};
 use crate::exit::Usage;
 
 const DEAD_LETTERS: &str = "--dead-letters";
 const TO: &str = "--to";
 
-/// Where the two are printed.
 const BOTH: &str = "`sam deploy` prints the URLs of both queues";
 
-/// Checks the arguments by themselves.
+/// Checks the arguments without a request.
 ///
 /// # Errors
 /// A sentence that names the argument.
@@ -20,18 +19,20 @@ pub(super) fn check_arguments(dead_letters: &str, to: Option<&str>) -> Result<()
     for (argument, url) in [(DEAD_LETTERS, Some(dead_letters)), (TO, to)] {
         let is_url = |url: &str| url.parse().is_ok_and(|url: Url| matches!(url.scheme(), "http" | "https"));
         if let Some(url) = url.filter(|url| !is_url(url)) {
-            return Err(Usage(format!("{argument} takes the URL of a queue, https://sqs.…, and not {url}; {BOTH}")));
+            return Err(Usage(format!(
+                "invalid value {url} for {argument}; expected the URL of a queue, https://sqs.…; {BOTH}"
+            )));
         }
     }
     match to {
         Some(to) if to == dead_letters => Err(Usage(format!(
-            "{DEAD_LETTERS} and {TO} name the same queue; {TO} takes the redelivery queue, whose dead letters are sent again"
+            "{DEAD_LETTERS} and {TO} name the same queue; {TO} must be the redelivery queue, whose dead letters are sent again"
         ))),
         _ => Ok(()),
     }
 }
 
-/// Asks SQS what the queues are.
+/// Checks the queues in SQS.
 ///
 /// # Errors
 /// A sentence that names the argument.
@@ -47,7 +48,7 @@ pub(super) async fn check(dead_letters: &Queue, to: Option<&Queue>) -> Result<()
 fn mistake(dead_letters: &Place, to: Option<&Place>) -> Option<String> {
     if let Some(target) = &dead_letters.dead_letters {
         return Some(format!(
-            "{DEAD_LETTERS} names a queue that has a dead-letter queue itself, {}: that one is meant; {BOTH}",
+            "{DEAD_LETTERS} names a queue with a dead-letter queue, {}: pass the URL of that one; {BOTH}",
             name(target)
         ));
     }
@@ -55,19 +56,19 @@ fn mistake(dead_letters: &Place, to: Option<&Place>) -> Option<String> {
     match &to.dead_letters {
         Some(target) if *target == dead_letters.arn => None,
         Some(target) => Some(format!(
-            "{DEAD_LETTERS} names {}, and the dead letters of the queue of {TO} are in {}; {BOTH}",
+            "{DEAD_LETTERS} names {}, but the dead-letter queue of {TO} is {}; {BOTH}",
             name(&dead_letters.arn),
             name(target)
         )),
         None => Some(format!(
-            "{TO} names {}, which has no dead-letter queue and so is not the redelivery queue; {BOTH}",
+            "{TO} names {}, which has no dead-letter queue, so it is not the redelivery queue; {BOTH}",
             name(&to.arn)
         )),
     }
 }
 
-/// An error of the queue of dead letters, with the argument that names it.
-pub(super) fn of_dead_letters(error: &QueueError) -> String {
+/// Explains an error of the dead-letter queue.
+pub(super) fn of_dead_letters(error: &AwsError) -> String {
     in_words(
         DEAD_LETTERS,
         "sqs:GetQueueAttributes, sqs:ReceiveMessage, sqs:DeleteMessage and sqs:ChangeMessageVisibility",
@@ -75,21 +76,19 @@ pub(super) fn of_dead_letters(error: &QueueError) -> String {
     )
 }
 
-/// An error of the redelivery queue, with the argument that names it.
-pub(super) fn of_to(error: &QueueError) -> String {
+/// Explains an error of the redelivery queue.
+pub(super) fn of_to(error: &AwsError) -> String {
     in_words(TO, "sqs:GetQueueAttributes and sqs:SendMessage", error)
 }
 
-/// The error's own words are for the function.
-fn in_words(argument: &str, permissions: &str, error: &QueueError) -> String {
+/// Names the argument. The error's own explanation is for the function.
+fn in_words(argument: &str, permissions: &str, error: &AwsError) -> String {
     match error {
-        QueueError::Refused { code, .. }
-            if code.ends_with("QueueDoesNotExist") || code.ends_with("NonExistentQueue") =>
-        {
-            format!("{argument}: there is no such queue; {BOTH}, and AWS_REGION has to be its Region")
+        AwsError::Refused { code, .. } if code.ends_with("QueueDoesNotExist") || code.ends_with("NonExistentQueue") => {
+            format!("{argument}: the queue does not exist; {BOTH}, and AWS_REGION must be its Region")
         }
-        QueueError::Refused { code, .. } if code.starts_with("AccessDenied") => {
-            format!("{argument}: access is denied ({code}): your role needs {permissions} on the queue")
+        error if error.is_access_denied() => {
+            format!("{argument}: access denied; your role needs {permissions} on the queue")
         }
         error => format!("{argument}: {error}"),
     }
@@ -105,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wrong_queue_is_named_by_its_argument() {
+    fn wrong_queues_are_recognized() {
         let place = |name: &str, dead: Option<&str>| {
             let arn = |name: &str| format!("arn:aws:sqs:eu-central-1:123456789012:{name}");
             Place { arn: arn(name), dead_letters: dead.map(arn) }
@@ -114,9 +113,9 @@ mod tests {
         assert_eq!(mistake(&dead, Some(&queue)), None);
         assert_eq!(mistake(&dead, None), None);
         for (dead_letters, to, start) in [
-            (&queue, None, "--dead-letters names a queue that has a dead-letter queue itself, dead:"),
-            (&queue, Some(&dead), "--dead-letters names a queue that has"),
-            (&dead, Some(&place("other", Some("else"))), "--dead-letters names dead, and"),
+            (&queue, None, "--dead-letters names a queue with a dead-letter queue, dead:"),
+            (&queue, Some(&dead), "--dead-letters names a queue with"),
+            (&dead, Some(&place("other", Some("else"))), "--dead-letters names dead, but"),
             (&dead, Some(&place("other", None)), "--to names other, which has no dead-letter queue"),
         ] {
             let words = mistake(dead_letters, to).unwrap();
@@ -125,13 +124,17 @@ mod tests {
     }
 
     #[test]
-    fn arguments_that_cannot_be_right_are_refused_before_the_network() {
+    fn invalid_arguments_are_rejected() {
         let (dead, queue) = ("https://sqs.example/1/dead", "https://sqs.example/1/queue");
         assert!(check_arguments(dead, Some(queue)).is_ok() && check_arguments(dead, None).is_ok());
         for (dead_letters, to, start) in [
-            ("dead", None, "--dead-letters takes the URL"),
-            ("arn:aws:sqs:eu-central-1:1:dead", None, "--dead-letters takes the URL"),
-            (dead, Some("queue"), "--to takes the URL"),
+            ("dead", None, "invalid value dead for --dead-letters"),
+            (
+                "arn:aws:sqs:eu-central-1:1:dead",
+                None,
+                "invalid value arn:aws:sqs:eu-central-1:1:dead for --dead-letters",
+            ),
+            (dead, Some("queue"), "invalid value queue for --to"),
             (dead, Some(dead), "--dead-letters and --to name the same queue"),
         ] {
             let Usage(words) = check_arguments(dead_letters, to).unwrap_err();

@@ -1,18 +1,18 @@
-//! The dead letters by kind, for the operator.
+//! Counts the dead letters by kind, for the operator.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::aws::queue::ReceivedMessage;
 use stripe_amplitude::stripe::event::Event;
 
+use crate::aws::queue::ReceivedMessage;
 use crate::clock::{DAY, HOUR};
 use crate::terminal::printable;
 
-/// The code of a letter that has none.
+/// For a dead letter without a code.
 const UNKNOWN: &str = "unknown";
 
-/// What a letter is about.
+/// What dead letters have in common.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Kind {
     pub(super) code: String,
@@ -34,15 +34,15 @@ impl Kind {
     }
 }
 
-/// How many letters there are of each kind, and how old the events are. Prints as a table: grouped by code and reason, with
-/// projects and types below.
+/// The number of dead letters of each kind, and the age of their events. Prints a table by code and reason, with projects and
+/// types below.
 #[derive(Default)]
 pub(super) struct Survey(BTreeMap<Kind, Row>);
 
 #[derive(Default)]
 struct Row {
     letters: u64,
-    /// In seconds since the events happened. `None` for what is not an event.
+    /// Seconds since the events were created. `None` if the message is not an event.
     youngest: Option<i64>,
     oldest: Option<i64>,
 }
@@ -61,7 +61,7 @@ impl Survey {
         row.oldest = row.oldest.max(age);
     }
 
-    /// How many letters there are in all.
+    /// The total.
     pub(super) fn letters(&self) -> u64 {
         self.0.values().map(|row| row.letters).sum()
     }
@@ -92,7 +92,7 @@ impl Row {
     }
 }
 
-/// In whole days; in hours where it is less than two days.
+/// In whole days, or in hours below two days.
 fn age(seconds: i64) -> String {
     match seconds.max(0) {
         seconds if seconds < 2 * DAY => format!("{} h", seconds / HOUR),
@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_has_each_cause_once_with_the_ages() {
+    fn table_groups_by_cause() {
         let kind = |code: &str, event_type: &str| Kind {
             code: code.to_owned(),
             reason: "why".to_owned(),

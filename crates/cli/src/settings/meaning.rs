@@ -1,4 +1,4 @@
-//! What each key of the settings does, in words.
+//! Explains what each key of the settings does.
 
 use std::fmt;
 
@@ -15,38 +15,18 @@ use stripe_amplitude::stripe::field_path::{FieldPath, FieldPattern};
 use stripe_amplitude::stripe::purchase::Name;
 use stripe_amplitude::translate::redaction::kinds_of_personal_data;
 
-use super::warnings::covers;
+use super::types::{
+    CHARGE_CAPTURED, CHARGE_SUCCEEDED, FEE_CREATED, FEE_REFUNDED, FUNDS_REINSTATED, FUNDS_WITHDRAWN, PAYMENT_SUCCEEDED,
+    REFUND_TYPES, covers,
+};
 use crate::money::shown;
 use crate::property_names::LIMIT;
 use crate::terminal::{count, wrap};
 
-pub(super) const PAYMENT_SUCCEEDED: &str = "payment_intent.succeeded";
-pub(super) const CHARGE_SUCCEEDED: &str = "charge.succeeded";
-pub(super) const CHARGE_CAPTURED: &str = "charge.captured";
-pub(super) const FEE_CREATED: &str = "application_fee.created";
-pub(super) const FEE_REFUNDED: &str = "application_fee.refunded";
-pub(super) const CHARGE_REFUNDED: &str = "charge.refunded";
-pub(super) const FUNDS_WITHDRAWN: &str = "charge.dispute.funds_withdrawn";
-const FUNDS_REINSTATED: &str = "charge.dispute.funds_reinstated";
-
-/// The types that change revenue with `negative_revenue`, and how, where payments count.
-pub(super) const REFUND_TYPES: [(&str, &str); 7] = [
-    (CHARGE_REFUNDED, "subtracts what was newly refunded of what was captured"),
-    ("refund.created", "subtracts a refund that has no charge"),
-    ("refund.failed", REVERSED),
-    ("refund.updated", REVERSED),
-    ("charge.refund.updated", REVERSED),
-    (FUNDS_WITHDRAWN, "subtracts what a dispute withdraws"),
-    (FUNDS_REINSTATED, "adds back what returns when a dispute is won"),
-];
-
-const REVERSED: &str =
-    "adds back a refund that failed or was canceled; Amplitude counts one of the events that tell of the same refund";
-
-/// A key of the settings and what its value does.
+/// A key of the settings, and the effect of its value.
 pub(super) struct Meaning {
     key: &'static str,
-    /// In short.
+    /// Abbreviated.
     value: String,
     is_default: bool,
     effect: Vec<Line>,
@@ -124,7 +104,7 @@ pub(super) fn meanings(settings: &Settings) -> [Meaning; 13] {
     ]
 }
 
-/// The value in short, and its effect.
+/// The abbreviated value, and its effect.
 type Explanation = (String, Vec<Line>);
 
 fn region(region: Region) -> Explanation {
@@ -153,7 +133,7 @@ fn user_id_paths(paths: &[FieldPath]) -> Explanation {
 
 fn references(settings: &Settings) -> Explanation {
     if settings.references == References::Off {
-        let effect = "A path ends where the event's object ends: Stripe's events hold only the IDs of customers, subscriptions and other objects.";
+        let effect = "Paths end at the event's own object: Stripe's events contain only the IDs of customers, subscriptions and other objects.";
         return ("\"off\"".to_owned(), vec![text(effect)]);
     }
     let names: Vec<_> = Name::ALL.iter().map(|(name, _)| *name).collect();
@@ -162,15 +142,15 @@ fn references(settings: &Settings) -> Explanation {
         permissions::needed(&alone)
     };
     let needed = of_paths(&settings.user_id_paths);
-    // Of any path: they are tried on the payment of a refund or dispute first.
+    // For any path, because paths are tried on the payment of a refund or dispute first.
     let of_refunds = of_paths(&[]);
     let mut effect = vec![
         text(format!(
-            "A path may begin with {}, which means that object of the purchase, whatever the event is. What the event does not hold is read from Stripe's API. Refunds and disputes are attributed by their payment: all paths are tried on it first.",
+            "A path may begin with {}, which means that object of the purchase, for every event. If the event does not contain it, it is read from Stripe's API. Refunds and disputes are attributed by their payment: all paths are tried on it first.",
             names.join(", ")
         )),
         text(format!(
-            "That takes a restricted key of the Stripe account in the parameter {}, and for test-mode events in {}; each with a label where the signing secret has one. {}",
+            "This needs a restricted key of the Stripe account in the parameter {}, and for test-mode events in {}, each with the label of the signing secret, if it has one. {}",
             parameter::STRIPE_API_KEY,
             parameter::STRIPE_TEST_API_KEY,
             if needed.permissions.is_empty() {
@@ -193,16 +173,16 @@ fn references(settings: &Settings) -> Explanation {
         };
         item(format!("{permission}, for {reason}"))
     }));
-    effect.push(text(format!("An event takes {} at the most.", count(needed.most_reads, "read"))));
+    effect.push(text(format!("An event needs at most {}.", count(needed.most_reads, "read"))));
     effect.push(text(QUEUE));
     ("\"follow\"".to_owned(), effect)
 }
 
-const QUEUE: &str = "Deploy the redelivery queue with it, which is the template's default: an event waits there while Stripe's API does not answer. Without the queue, Stripe has to deliver it again.";
+const QUEUE: &str = "Deploy it with the redelivery queue, which is the template's default: an event waits there while Stripe's API does not respond. Without the queue, Stripe has to retry.";
 
 fn products(settings: &Settings) -> Explanation {
     if settings.products == ProductsFrom::Event {
-        let effect = "`product_names` and `product_ids` are those that the event itself has: of an invoice its first ten lines, of a payment most often none.";
+        let effect = "`product_names` and `product_ids` come from the event itself: the first ten lines of an invoice, and usually none for a payment.";
         return ("\"event\"".to_owned(), vec![text(effect)]);
     }
     let without = permissions::needed(&Settings { products: ProductsFrom::Event, ..settings.clone() });
@@ -211,13 +191,13 @@ fn products(settings: &Settings) -> Explanation {
     let more = count(with.most_reads.saturating_sub(without.most_reads), "read");
     let mut effect = vec![
         text(
-            "Payments have the products of their invoice or checkout session, and invoices those of a hundred lines, each by the product's own name, read from Stripe's API. An event whose products cannot be read is sent without them, and `products_incomplete` marks it.",
+            "Payments get the products of their invoice or checkout session, and invoices those of up to a hundred lines, with the products' own names, read from Stripe's API. An event whose products cannot be read is sent without them, and marked with `products_incomplete`.",
         ),
         text(format!("The restricted key in {} needs:", parameter::STRIPE_API_KEY)),
     ];
     effect.extend(alone.permissions.iter().map(|permission| item(permission.to_string())));
     effect.push(text(format!(
-        "An event takes {} at the most, which is {more} more than without `products`.",
+        "An event needs at most {}, which is {more} more than without `products`.",
         count(with.most_reads, "read")
     )));
     ("\"follow\"".to_owned(), effect)
@@ -232,14 +212,14 @@ fn events(settings: &Settings) -> Explanation {
     let mut effect = Vec::new();
     if !needed.is_empty() {
         effect.push(text(format!(
-            "The setting `refunds` adds {}; the webhook endpoint in Stripe has to send them, too.",
+            "The setting `refunds` adds {}; enable them on the webhook endpoint in Stripe as well.",
             needed.join(", ")
         )));
     }
     if !add.is_empty() {
-        effect.push(text("Added; the webhook endpoint in Stripe has to send them, too:"));
+        effect.push(text("Added; enable them on the webhook endpoint in Stripe as well:"));
         effect.extend(add.iter().map(|entry| {
-            let all = if is_family(entry) { ": every type that begins so" } else { "" };
+            let all = if is_family(entry) { ": every type that begins with this" } else { "" };
             item(format!("{entry}{all}"))
         }));
     }
@@ -248,13 +228,13 @@ fn events(settings: &Settings) -> Explanation {
         effect.extend(remove.iter().map(|entry| {
             let removed: Vec<_> = TYPES.into_iter().filter(|event_type| entry.matches(event_type)).collect();
             if is_family(entry) && !removed.is_empty() {
-                item(format!("{entry}: of the default list, {}", removed.join(", ")))
+                item(format!("{entry}: from the default list, {}", removed.join(", ")))
             } else {
                 item(entry.to_string())
             }
         }));
     }
-    effect.push(text("These types are forwarded; every other is answered 200 and ignored:"));
+    effect.push(text("These types are forwarded; all others are answered 200 and ignored:"));
     effect.push(if forwarded.is_empty() { item("none") } else { Line::List(forwarded) });
     effect.extend(nothing_adds(settings).map(text));
     let number = TYPES.len();
@@ -270,14 +250,14 @@ fn events(settings: &Settings) -> Explanation {
     (value, effect)
 }
 
-/// What adds nothing to revenue, because its types are not forwarded.
+/// Says what adds nothing to revenue because its types are not forwarded.
 fn nothing_adds(settings: &Settings) -> Option<String> {
     let has = |event_type: &str| settings.events.contains(event_type);
     if settings.revenue_from == RevenueFrom::ApplicationFees {
         return (!has(FEE_CREATED))
             .then(|| format!("{FEE_CREATED} is not among them, so no application fee adds to revenue."));
     }
-    // Without a PaymentIntent, a charge is a payment of its own.
+    // Without a PaymentIntent, a charge is a separate payment.
     let charges_count = settings.revenue_from == RevenueFrom::Payments;
     let has_charges = has(CHARGE_SUCCEEDED) || has(CHARGE_CAPTURED);
     match (has(PAYMENT_SUCCEEDED), charges_count, has_charges) {
@@ -295,7 +275,7 @@ fn nothing_adds(settings: &Settings) -> Option<String> {
     }
 }
 
-/// What is left of each entry that adds something to the default list.
+/// The entries that add something to the default list, with what is removed from them.
 fn left_of_added(events: &EventTypes) -> impl Iterator<Item = String> {
     let EventTypes { add, remove, needed } = events;
     let left = move |entry: &&TypePattern| !remove.iter().any(|remover| covers(remover, entry));
@@ -317,14 +297,14 @@ fn revenue_from(revenue_from: RevenueFrom) -> Explanation {
     let (name, effect) = match revenue_from {
         RevenueFrom::Payments => (
             "payments",
-            "A payment counts when it has succeeded: payment_intent.succeeded with what it received, and a charge that has no PaymentIntent (the old Charges API) with what was captured of it. Tax is part of it.",
+            "A payment counts when it has succeeded: payment_intent.succeeded with the amount received, and a charge without a PaymentIntent (the old Charges API) with the amount captured. Tax is included.",
         ),
         RevenueFrom::PaymentIntents => (
             "payment_intents",
-            "payment_intent.succeeded counts, with what the payment received, and no charge does. Tax is part of it.",
+            "payment_intent.succeeded counts, with the amount received; charges do not. Tax is included.",
         ),
         RevenueFrom::ApplicationFees => {
-            ("application_fees", "application_fee.created counts, with the fee of your platform, and no payment does.")
+            ("application_fees", "application_fee.created counts, with your platform's fee; payments do not.")
         }
     };
     let connected = "Payments on connected accounts are those accounts' revenue. Those accounts choose their own metadata, so IDs in it can be the same for different people.";
@@ -335,10 +315,10 @@ fn refunds(settings: &Settings) -> Explanation {
     if settings.refunds == Refunds::AsEvents {
         let effect = match settings.revenue_from {
             RevenueFrom::ApplicationFees => {
-                "Refunds of application fees are events without revenue: a fee that was refunded stays counted."
+                "Refunds of application fees are events without revenue: a refunded fee stays counted."
             }
             RevenueFrom::Payments | RevenueFrom::PaymentIntents => {
-                "Refunds and disputes are events without revenue: what was paid stays counted."
+                "Refunds and disputes are events without revenue: the payment stays counted."
             }
         };
         return ("\"as_events\"".to_owned(), vec![text(effect)]);
@@ -348,30 +328,30 @@ fn refunds(settings: &Settings) -> Explanation {
     }
     let (listed, missing): (Vec<_>, Vec<_>) =
         REFUND_TYPES.into_iter().partition(|(event_type, _)| settings.events.contains(event_type));
-    let say = |(event_type, how): (&str, &str)| item(format!("{event_type} {how}"));
+    let describe = |(event_type, how): (&str, &str)| item(format!("{event_type} {how}"));
     let mut effect = Vec::new();
     if !listed.is_empty() {
         effect.push(text("Refunds and disputes change revenue:"));
-        effect.extend(listed.into_iter().map(say));
+        effect.extend(listed.into_iter().map(describe));
     }
     if settings.events.contains(FUNDS_REINSTATED) && !settings.events.contains(FUNDS_WITHDRAWN) {
         effect.push(text(format!(
-            "But as long as {FUNDS_WITHDRAWN} is not on the list of types, {FUNDS_REINSTATED} has nothing to add back, and does not count."
+            "But while {FUNDS_WITHDRAWN} is not on the list of types, {FUNDS_REINSTATED} has nothing to add back, and does not count."
         )));
     }
     if !missing.is_empty() {
         effect.push(text(
-            "These are not on the list of types, so they do not count; `events.add` adds them, and the webhook endpoint in Stripe has to send them:",
+            "These are not on the list of types, so they do not count; add them with `events.add`, and enable them on the webhook endpoint in Stripe:",
         ));
-        effect.extend(missing.into_iter().map(say));
+        effect.extend(missing.into_iter().map(describe));
     }
     effect.push(text(
-        "A refund or dispute whose event does not tell its amount changes nothing; `normalized_revenue_unknown` marks it.",
+        "A refund or dispute whose event lacks the amount changes nothing, and is marked with `normalized_revenue_unknown`.",
     ));
     ("\"negative_revenue\"".to_owned(), effect)
 }
 
-/// The effect of `negative_revenue` where application fees are the revenue.
+/// The effect of `negative_revenue` if application fees are the revenue.
 fn fee_refunds(events: &EventTypes) -> Vec<Line> {
     let how = format!("{FEE_REFUNDED} subtracts what was newly refunded of the fee");
     let mut effect = if events.contains(FEE_REFUNDED) {
@@ -380,10 +360,10 @@ fn fee_refunds(events: &EventTypes) -> Vec<Line> {
         vec![text("This is not on the list of types, so it does not count, and refunded fees stay counted:"), item(how)]
     };
     effect.push(text(
-        "Refunds and disputes of payments carry none, because `revenue_from` counts the fees and no payment.",
+        "Refunds and disputes of payments change nothing, because `revenue_from` counts fees, not payments.",
     ));
     effect.push(text(
-        "A refund of a fee whose event does not tell its amount changes nothing; `normalized_revenue_unknown` marks it.",
+        "A refund of a fee whose event lacks the amount changes nothing, and is marked with `normalized_revenue_unknown`.",
     ));
     effect
 }
@@ -396,18 +376,18 @@ fn preferred_currency(preferred: Option<&PreferredCurrency>) -> Explanation {
     let code = preferred.code;
     let mut effect = Vec::new();
     if preferred.rates.is_empty() {
-        effect.push(text(format!("Revenue and all `normalized_…` amounts are in {code}, and there is no other rate.")));
+        effect.push(text(format!("Revenue and all `normalized_…` amounts are in {code}; there are no other rates.")));
     } else {
         effect.push(text(format!("Revenue and all `normalized_…` amounts are converted to {code}:")));
         effect.extend(preferred.rates.keys().filter_map(|from| example(*from, preferred)).map(item));
     }
     effect.push(text(
-        "An event with an amount in any other currency is answered 500, until `rates` has it; Stripe delivers again for three days.",
+        "An event with an amount in any other currency is answered 500 until `rates` has it; Stripe retries for three days.",
     ));
     (code.to_string(), effect)
 }
 
-/// A conversion, of so much that the result is not mostly rounding.
+/// An example conversion of an amount that is large enough for the rate to show.
 fn example(from: Currency, preferred: &PreferredCurrency) -> Option<String> {
     const MOST: i64 = 1_000_000_000;
     let conversion = Conversion::of(from, Some(preferred)).ok()?;
@@ -427,14 +407,14 @@ fn without_user(without_user: WithoutUser) -> Explanation {
     let (name, effect) = match without_user {
         WithoutUser::Forward => (
             "\"forward\"",
-            "An event that names no user is forwarded. It is attributed to the last user of the same payment or customer, by its device ID; as long as there is none, to an anonymous user, which counts towards Amplitude's billing.",
+            "An event without a user ID is forwarded. It is attributed by device ID to the latest user of the same payment or customer, or to an anonymous user if there is none, which Amplitude bills.",
         ),
         WithoutUser::RevenueOnly => (
             "\"revenue_only\"",
-            "An event that names no user is forwarded if it carries revenue, or moved money and does not tell how much; otherwise, it is answered 200 and ignored.",
+            "An event without a user ID is forwarded if it carries revenue, or if it moved an unknown amount of money; otherwise, it is answered 200 and ignored.",
         ),
         WithoutUser::Ignore => {
-            ("\"ignore\"", "An event that names no user is answered 200 and ignored, and its revenue with it.")
+            ("\"ignore\"", "An event without a user ID is answered 200 and ignored, including its revenue.")
         }
     };
     (name.to_owned(), vec![text(effect)])
@@ -449,7 +429,7 @@ fn max_age_days(days: Option<u32>) -> Explanation {
         Some(days) => {
             let after = count(days as usize, "day");
             let effect = format!(
-                "An event that happened more than {after} before it comes is not sent, because Amplitude might count it twice. With the queue it becomes a dead letter, which `redrive` looks up in Amplitude; without, it is ignored, and `backfill` looks up what Amplitude has."
+                "An event that was created more than {after} before it arrives is not sent, because Amplitude might count it twice. With the queue, it becomes a dead letter, which `redrive` looks up in Amplitude; without the queue, it is ignored, and `backfill` looks it up."
             );
             (days.to_string(), vec![text(effect)])
         }
@@ -459,21 +439,21 @@ fn max_age_days(days: Option<u32>) -> Explanation {
 fn test_events(test_events: TestEvents) -> Explanation {
     let key = parameter::TEST_API_KEY;
     let connected = if test_events == TestEvents::ForwardAll {
-        "Those of connected accounts go there, too: whoever has a connected account can book any sum for any user."
+        "Those of connected accounts also go there: the owner of a connected account can book any amount for any user."
     } else {
-        "Without the parameter, those of connected accounts are ignored: live Connect endpoints receive them, and whoever has a connected account can make them."
+        "Without the parameter, those of connected accounts are ignored: live Connect endpoints receive them, and the owner of a connected account can create them."
     };
     let (name, effect) = match test_events {
         TestEvents::Forward | TestEvents::ForwardAll => (
             if test_events == TestEvents::Forward { "\"forward\"" } else { "\"forward_all\"" },
             format!(
-                "Test-mode events go to the Amplitude project of the live ones, with `stripe_livemode: false`; or, if the project has the parameter {key}, to the Amplitude project of that key. We recommend the parameter: what is in Amplitude cannot be taken back. {connected}"
+                "Test-mode events go to the same Amplitude project as live ones, with `stripe_livemode: false`, or, if the project has the parameter {key}, to the Amplitude project of that key. We recommend the parameter, because events cannot be removed from Amplitude. {connected}"
             ),
         ),
         TestEvents::Drop => (
             "\"drop\"",
             format!(
-                "Test-mode events are answered 200 and ignored, also where the project has the parameter {key}. To see them in an Amplitude project of their own, which we recommend, leave `test_events` out and write that parameter."
+                "Test-mode events are answered 200 and ignored, even if the project has the parameter {key}. To send them to a separate Amplitude project, which we recommend, remove `test_events` and set that parameter."
             ),
         ),
     };
@@ -487,7 +467,7 @@ fn personal_data(personal_data: PersonalData) -> Explanation {
         PersonalData::Keep => ("\"keep\"", vec![text("These stay in the event properties:"), kinds()]),
     };
     effect.push(text(
-        "Credentials, and links that let their holder see or pay, are removed in any case. The user ID leaves as `user_id_paths` finds it, also where it is an e-mail address. `metadata` and `description` are your own, and stay.",
+        "Credentials, and links that let their holder see or pay, are always removed. The user ID is sent as found by `user_id_paths`, even if it is an e-mail address. `metadata` and `description` are your own, and stay.",
     ));
     (name.to_owned(), effect)
 }
@@ -497,19 +477,19 @@ fn drop_properties(patterns: &[FieldPattern]) -> Explanation {
         patterns.iter().any(|pattern| matches!(pattern.to_string().as_str(), "metadata" | "metadata.*"));
     let names = (!drops_metadata).then(|| {
         text(format!(
-            "Each key of metadata is a property. If your keys are SKUs or IDs, add metadata.*, so that they do not use up the {LIMIT} event properties that Amplitude keeps per project. `doctor` counts them."
+            "Each metadata key is a property. If your keys are SKUs or IDs, add metadata.*, so that they do not use up the {LIMIT} event properties that Amplitude keeps per project. `doctor` counts them."
         ))
     });
     if patterns.is_empty() {
         let effect = [Some(text("Nothing else is removed from the event properties.")), names];
         return ("none".to_owned(), effect.into_iter().flatten().collect());
     }
-    let mut effect = vec![text("These are also removed from the event properties, with all that is below them:")];
+    let mut effect = vec![text("These are also removed from the event properties, with everything below them:")];
     effect.extend(patterns.iter().map(|pattern| item(pattern.to_string())));
     if patterns.iter().any(|pattern| pattern.to_string().contains('*')) {
         effect.push(text("A * stands for any one key, or any one element of a list."));
     }
-    effect.push(text("The user ID is looked for before that."));
+    effect.push(text("The user ID is found before that."));
     effect.extend(names);
     (count(patterns.len(), "path"), effect)
 }
@@ -528,32 +508,28 @@ mod tests {
         Settings::parse(text).unwrap()
     }
 
-    /// What is said about a key, on one line.
-    fn told(text: &str, key: &str) -> String {
+    /// The explanation of a key, on one line.
+    fn explained(text: &str, key: &str) -> String {
         let settings = settings(text);
         let meaning = meanings(&settings).into_iter().find(|meaning| meaning.key == key).unwrap();
         meaning.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
     }
 
     #[test]
-    fn keys_of_metadata_that_are_skus_are_thought_of_unless_they_are_dropped() {
-        for (text, is_told) in [
+    fn metadata_keys_are_mentioned_unless_dropped() {
+        for (text, is_mentioned) in [
             ("{}", true),
             (r#"{"drop_properties": ["tax"]}"#, true),
             (r#"{"drop_properties": ["metadata.*"]}"#, false),
             (r#"{"drop_properties": ["tax", "metadata"]}"#, false),
         ] {
-            let told = told(text, "drop_properties");
-            assert_eq!(
-                told.contains("SKUs or IDs, add metadata.*, so that they do not use up the 2000"),
-                is_told,
-                "{told}"
-            );
+            let explained = explained(text, "drop_properties");
+            assert_eq!(explained.contains("SKUs or IDs, add metadata.*"), is_mentioned, "{explained}");
         }
     }
 
     #[test]
-    fn every_key_is_told_in_the_order_of_the_library() {
+    fn keys_have_the_order_of_the_library() {
         let known = Settings::parse(r#"{"x": 1}"#).unwrap_err().to_string();
         let keys = meanings(&Settings::default()).map(|meaning| meaning.key);
         assert!(known.ends_with(&keys.join(", ")), "{known}");
@@ -561,7 +537,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_the_default_is_not_called_so() {
+    fn other_values_are_not_called_default() {
         let whole = settings(
             r#"{"amplitude_region": "eu", "user_id_paths": ["a"], "references": "follow", "products": "follow", "events": {"add": ["refund.created"]},
                 "revenue_from": "payment_intents", "refunds": "negative_revenue",
@@ -572,19 +548,19 @@ mod tests {
     }
 
     #[test]
-    fn the_list_of_types_is_what_the_library_makes_of_it() {
-        let told = |text: &str| told(text, "events");
-        let default = told("{}");
+    fn forwarded_types_are_listed() {
+        let explained = |text: &str| explained(text, "events");
+        let default = explained("{}");
         assert!(default.starts_with("events: 26 types (the default) These types are forwarded"));
         assert!(TYPES.iter().all(|event_type| default.contains(event_type)));
-        let changed = told(
+        let changed = explained(
             r#"{"events": {"add": ["charge.*", "refund.created", "charge.failed"],
             "remove": ["invoice.*", "charge.dispute.*", "payment_intent.succeeded"]}}"#,
         );
         for words in [
             "the default list of 26 types, 3 added, 3 removed ",
-            "charge.*: every type that begins so refund.created",
-            "invoice.*: of the default list, invoice.created, invoice.finalized",
+            "charge.*: every type that begins with this refund.created",
+            "invoice.*: from the default list, invoice.created, invoice.finalized",
             "issuing_transaction.created, charge.* (without charge.dispute.*), refund.created payment_intent.succeeded",
             "no PaymentIntent adds to revenue, only a charge that has none",
         ] {
@@ -592,94 +568,95 @@ mod tests {
         }
         let (_, in_all) = changed.split_once("and ignored:").unwrap();
         assert!(!in_all.contains("invoice"), "{in_all}");
-        let one = told(r#"{"events": {"add": ["charge.pending"], "remove": ["charge.*"]}}"#);
+        let one = explained(r#"{"events": {"add": ["charge.pending"], "remove": ["charge.*"]}}"#);
         let (_, in_all) = one.split_once("and ignored:").unwrap();
         let (in_all, _) = in_all.split_once("charge.succeeded and charge.captured are not among them").unwrap();
         assert!(!in_all.contains("charge"), "{one}");
     }
 
     #[test]
-    fn refunds_that_do_not_count_are_named() {
-        let told = |text: &str| told(text, "refunds");
-        let some = told(r#"{"refunds": "negative_revenue", "events": {"remove": ["charge.dispute.*"]}}"#);
+    fn refund_types_that_do_not_count_are_named() {
+        let explained = |text: &str| explained(text, "refunds");
+        let some = explained(r#"{"refunds": "negative_revenue", "events": {"remove": ["charge.dispute.*"]}}"#);
         let (listed, missing) = some.split_once("not on the list of types").unwrap();
         for (event_type, _) in REFUND_TYPES {
             let is_missing = event_type.starts_with("charge.dispute.") || event_type == "refund.created";
             assert_eq!(listed.contains(event_type), !is_missing, "{event_type}: {some}");
             assert_eq!(missing.contains(event_type), is_missing, "{event_type}: {some}");
         }
-        let all = told(r#"{"refunds": "negative_revenue", "events": {"add": ["refund.created"]}}"#);
+        let all = explained(r#"{"refunds": "negative_revenue", "events": {"add": ["refund.created"]}}"#);
         assert!(!all.contains("not on the list"), "{all}");
         let won_only =
-            told(r#"{"refunds": "negative_revenue", "events": {"remove": ["charge.dispute.funds_withdrawn"]}}"#);
+            explained(r#"{"refunds": "negative_revenue", "events": {"remove": ["charge.dispute.funds_withdrawn"]}}"#);
         assert!(won_only.contains("has nothing to add back"), "{won_only}");
     }
 
     #[test]
-    fn a_permission_is_told_with_the_paths_that_need_it() {
+    fn permissions_are_listed_with_their_paths() {
         let settings = r#"{"references": "follow", "refunds": "negative_revenue", "user_id_paths": ["metadata.id", "customer.metadata.id", "subscription.metadata.id"]}"#;
-        let told = told(settings, "references");
+        let explained = explained(settings, "references");
         for words in [
             "rak_customer_read), for customer.metadata.id ",
             "rak_subscription_read), for subscription.metadata.id ",
             "rak_payment_intent_read), for refunds and disputes ",
             "rak_charge_read), for refunds and disputes ",
             "stripe-api-key",
-            "An event takes 4 reads at the most.",
+            "An event needs at most 4 reads.",
             "redelivery queue",
         ] {
-            assert!(told.contains(words), "{words}: {told}");
+            assert!(explained.contains(words), "{words}: {explained}");
         }
-        assert!(!told.contains("rak_product_read"), "{told}");
+        assert!(!explained.contains("rak_product_read"), "{explained}");
     }
 
     #[test]
-    fn no_permission_is_told_where_no_path_takes_one() {
-        let told = |paths: &str| {
-            told(
+    fn no_permission_is_listed_if_no_path_needs_one() {
+        let explained = |paths: &str| {
+            explained(
                 &format!(
                     r#"{{"references": "follow", "user_id_paths": {paths}, "events": {{"remove": ["charge.*"]}}}}"#
                 ),
                 "references",
             )
         };
-        let none = told(r#"["metadata.user_id"]"#);
+        let none = explained(r#"["metadata.user_id"]"#);
         assert!(none.ends_with("It needs no permission: no path leads beyond the event."), "{none}");
-        assert!(!none.contains("It needs:") && told(r#"["customer.email"]"#).contains("It needs: "));
+        assert!(!none.contains("It needs:") && explained(r#"["customer.email"]"#).contains("It needs: "));
     }
 
     #[test]
-    fn a_list_without_an_id_of_stripes_says_that_there_may_be_no_user() {
-        for (paths, is_told) in [
+    fn paths_without_a_stripe_id_may_find_no_user() {
+        for (paths, is_mentioned) in [
             (r#"["subscription.metadata.user_id"]"#, true),
             (r#"["metadata.user_id", "customer"]"#, false),
             (r#"["metadata.user_id", "receipt_email"]"#, false),
         ] {
-            let told = told(&format!(r#"{{"references": "follow", "user_id_paths": {paths}}}"#), "user_id_paths");
-            assert_eq!(told.contains("has no user; see `without_user`"), is_told, "{told}");
+            let explained =
+                explained(&format!(r#"{{"references": "follow", "user_id_paths": {paths}}}"#), "user_id_paths");
+            assert_eq!(explained.contains("has no user; see `without_user`"), is_mentioned, "{explained}");
         }
     }
 
     #[test]
-    fn products_are_told_with_their_own_permissions() {
-        let told = |settings| told(settings, "products");
-        let follow = told(r#"{"products": "follow"}"#);
+    fn products_have_their_own_permissions() {
+        let explained = |settings| explained(settings, "products");
+        let follow = explained(r#"{"products": "follow"}"#);
         for words in ["rak_product_read", "(plan_read)", "rak_invoice_read", "`products_incomplete`"] {
             assert!(follow.contains(words), "{words}: {follow}");
         }
         assert!(!follow.contains("rak_customer_read"), "{follow}");
-        assert!(!told("{}").contains("rak_"));
+        assert!(!explained("{}").contains("rak_"));
     }
 
     #[test]
-    fn the_types_that_a_setting_needs_are_named() {
-        let told = told(r#"{"refunds": "negative_revenue"}"#, "events");
-        assert!(told.contains("the default list of 26 types, 5 added"), "{told}");
-        assert!(told.contains("The setting `refunds` adds charge.dispute.funds_reinstated"), "{told}");
+    fn types_added_by_refunds_are_named() {
+        let explained = explained(r#"{"refunds": "negative_revenue"}"#, "events");
+        assert!(explained.contains("the default list of 26 types, 5 added"), "{explained}");
+        assert!(explained.contains("The setting `refunds` adds charge.dispute.funds_reinstated"), "{explained}");
     }
 
     #[test]
-    fn the_types_that_change_revenue_are_those_of_the_library() {
+    fn refund_types_match_the_library() {
         let refund_types = REFUND_TYPES.map(|(event_type, _)| event_type);
         let others = ["charge.dispute.created", "refund.canceled"];
         for (settings, counted) in [
@@ -699,23 +676,23 @@ mod tests {
     }
 
     #[test]
-    fn where_fees_are_the_revenue_only_their_refunds_subtract() {
-        let told = |text: &str| told(text, "refunds");
-        let fees = told(r#"{"revenue_from": "application_fees", "refunds": "negative_revenue"}"#);
+    fn fee_refunds_subtract_from_fees() {
+        let explained = |text: &str| explained(text, "refunds");
+        let fees = explained(r#"{"revenue_from": "application_fees", "refunds": "negative_revenue"}"#);
         assert!(fees.contains("change revenue: application_fee.refunded subtracts"), "{fees}");
-        assert!(fees.contains("Refunds and disputes of payments carry none"), "{fees}");
+        assert!(fees.contains("Refunds and disputes of payments change nothing"), "{fees}");
         assert!(REFUND_TYPES.iter().all(|(event_type, _)| !fees.contains(event_type)), "{fees}");
-        let removed = told(
+        let removed = explained(
             r#"{"revenue_from": "application_fees", "refunds": "negative_revenue",
                 "events": {"remove": ["application_fee.refunded"]}}"#,
         );
         assert!(removed.contains("not on the list of types") && removed.contains("stay counted"), "{removed}");
-        let as_events = told(r#"{"revenue_from": "application_fees"}"#);
-        assert!(as_events.contains("a fee that was refunded stays counted"), "{as_events}");
+        let as_events = explained(r#"{"revenue_from": "application_fees"}"#);
+        assert!(as_events.contains("a refunded fee stays counted"), "{as_events}");
     }
 
     #[test]
-    fn what_adds_nothing_to_revenue_is_told_by_its_source() {
+    fn missing_revenue_types_are_named() {
         for (text, words) in [
             ("{}", None),
             (
@@ -741,15 +718,15 @@ mod tests {
                 Some("application_fee.created is not among them, so no application fee adds"),
             ),
         ] {
-            let told = told(text, "events");
-            let matches = words.map_or_else(|| !told.contains("to revenue"), |words| told.contains(words));
-            assert!(matches, "{text}: {told}");
+            let explained = explained(text, "events");
+            let matches = words.map_or_else(|| !explained.contains("to revenue"), |words| explained.contains(words));
+            assert!(matches, "{text}: {explained}");
         }
     }
 
     #[test]
-    fn rates_are_shown_with_an_example_that_the_library_computes() {
-        let told = told(
+    fn rates_have_an_example() {
+        let explained = explained(
             r#"{"preferred_currency": {"code": "USD", "rates": {"EUR": "1.08", "JPY": "0.0067", "KWD": "3.25",
                 "VND": "0.000000000000001"}}}"#,
             "preferred_currency",
@@ -761,7 +738,7 @@ mod tests {
             "VND at 0.000000000000001: 1000000000 VND become 0.00 USD",
             "answered 500",
         ] {
-            assert!(told.contains(words), "{words}: {told}");
+            assert!(explained.contains(words), "{words}: {explained}");
         }
     }
 }

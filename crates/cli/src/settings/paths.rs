@@ -1,4 +1,4 @@
-//! Paths of `user_id_paths` that are valid, and surely not meant.
+//! Warnings about valid paths in `user_id_paths` that are likely mistakes.
 
 use stripe_amplitude::settings::{References, Settings, USER_ID_PATHS};
 use stripe_amplitude::stripe::field_path::FieldPath;
@@ -11,7 +11,7 @@ const CLIENT_REFERENCE_ID: &str = "client_reference_id";
 /// Fields that only checkout sessions have.
 const ONLY_ON_CHECKOUT_SESSIONS: [&str; 2] = [CLIENT_REFERENCE_ID, "customer_details."];
 
-/// Words for an object of the purchase other than its name.
+/// Other words for an object of the purchase.
 const OTHER_WORDS: [(&str, &str); 4] = [
     ("checkout", "checkout_session"),
     ("session", "checkout_session"),
@@ -26,7 +26,7 @@ const TWO_SEGMENTS: [(&str, &str, &str); 3] = [
     ("payment", "payment_intent", "payment_intent"),
 ];
 
-/// Fields of Stripe's objects that hold the ID of a further object. Nothing is read by it.
+/// Fields of Stripe's objects with the ID of another object, which is not followed.
 const REFERENCES: [&str; 8] = [
     "charge",
     "latest_charge",
@@ -38,7 +38,7 @@ const REFERENCES: [&str; 8] = [
     "setup_intent",
 ];
 
-/// Fields of Stripe's objects that hold an object without an ID.
+/// Fields of Stripe's objects that contain an object without an ID.
 const WITHOUT_ID: [&str; 11] = [
     "address",
     "billing_details",
@@ -53,13 +53,13 @@ const WITHOUT_ID: [&str; 11] = [
     "subscription_details",
 ];
 
-/// What people call the ID of their users. Stripe has no such fields outside of metadata.
+/// Common names for user IDs. Stripe has no such fields outside of metadata.
 const KEYS_OF_METADATA: [&str; 4] = ["amplitude_id", "uid", "user_id", "userid"];
 
-/// Two letters, so that no field of Stripe's is taken for another word.
-const FEW_LETTERS: usize = 2;
+/// Maximum edit distance of a typo. It is small enough not to mistake one of Stripe's fields for another word.
+const MAX_TYPO: usize = 2;
 
-/// What is wrong with the paths, in sentences that name the path and the remedy.
+/// Sentences that name the path and the remedy.
 pub(super) fn warnings(settings: &Settings) -> Vec<String> {
     let paths = &settings.user_id_paths;
     let mut warnings = Vec::new();
@@ -77,7 +77,7 @@ pub(super) fn warnings(settings: &Settings) -> Vec<String> {
     warnings
 }
 
-/// Paths by which a buyer becomes two users: one on the checkout session, and another on everything that follows.
+/// Paths that make a buyer two users: one on the checkout session, and another one on everything that follows.
 fn split_users(path: &FieldPath, settings: &Settings) -> Option<String> {
     let has = |other: &str| settings.user_id_paths.iter().any(|path| path.as_str() == other);
     let path = path.as_str();
@@ -89,17 +89,17 @@ fn split_users(path: &FieldPath, settings: &Settings) -> Option<String> {
     let with = with_references(settings);
     if has("customer") {
         return Some(format!(
-            " and customer: `{path}` is only on checkout sessions, so the payments, invoices and refunds of the same buyer become another user, whom `customer` names; Amplitude cannot merge them later; write `{on_session}`{with}"
+            " and customer: `{path}` is only on checkout sessions, so the payments, invoices and refunds of the same buyer become another user, identified by `customer`, and Amplitude cannot merge them later; write `{on_session}`{with}"
         ));
     }
     (follows && path == CLIENT_REFERENCE_ID).then(|| {
         format!(
-            ", which is only on checkout sessions: payments, invoices and refunds of the same buyer do not have it; write `{on_session}`, which finds it for them, too"
+            ", which is only on checkout sessions: payments, invoices and refunds of the same buyer do not have it; write `{on_session}`, which also works for them"
         )
     })
 }
 
-/// Paths into objects of which an event has only the ID. That of the default list is there for events that somebody expanded.
+/// Paths into objects of which an event has only the ID. The default path of this kind is for events with expanded objects.
 fn unfollowed(path: &FieldPath, settings: &Settings) -> Option<String> {
     if settings.references == References::Follow || USER_ID_PATHS.contains(&path.as_str()) {
         return None;
@@ -108,11 +108,11 @@ fn unfollowed(path: &FieldPath, settings: &Settings) -> Option<String> {
     rest?;
     let name = path.split_first().0;
     Some(format!(
-        ", which never finds anything: Stripe's events hold only the ID of the {name}; with \"references\": \"follow\", it is read"
+        ", which never finds anything: Stripe's events contain only the ID of the {name}; with \"references\": \"follow\", the {name} is read"
     ))
 }
 
-/// What is misspelt, or leads to no ID.
+/// Paths that are misspelt, or cannot find an ID.
 fn mistaken(path: &FieldPath, settings: &Settings) -> Option<String> {
     let segments = segments(path.as_str());
     let (first, behind) = segments.split_first()?;
@@ -122,7 +122,7 @@ fn mistaken(path: &FieldPath, settings: &Settings) -> Option<String> {
             let perhaps = joined(name, &corrected(behind).unwrap_or_else(|| behind.join(".")));
             let written = joined(first, &segments.get(1..=taken).unwrap_or_default().join("."));
             return Some(format!(
-                ", but `{written}` is no object of the purchase; perhaps `{perhaps}`{}",
+                ", but `{written}` is not an object of the purchase; did you mean `{perhaps}`{}?",
                 with_references(settings)
             ));
         }
@@ -138,23 +138,26 @@ fn mistaken(path: &FieldPath, settings: &Settings) -> Option<String> {
         if further.is_empty() {
             return None;
         }
-        let only = format!(", but the {first} holds only the ID of the {field}, and nothing further is read by it");
+        let only = format!(", but the {first} contains only the ID of the {field}, which is not followed");
         if Name::ALL.iter().any(|(name, _)| name == field) {
             return Some(format!("{only}; write `{}`", behind.join(".")));
         }
         let is_reference = REFERENCES.contains(field);
         is_reference.then(|| match meant(field, further).or((*field == "latest_invoice").then_some(("invoice", 0))) {
-            Some((name, _)) => format!("{only}; perhaps `{}`", joined(name, &further.join("."))),
-            None => format!("{only}; take a field of the {first} itself"),
+            Some((name, _)) => format!("{only}; did you mean `{}`?", joined(name, &further.join("."))),
+            None => format!("{only}; use a field of the {first} itself"),
         })
     })
 }
 
-/// What is wrong with the part of a path inside an object, which is the event's own where there is no name.
+/// What is wrong with the part of a path inside an object. Without a name, it is the event's own object.
 fn in_object(name: &str, segments: &[&str]) -> Option<String> {
     if let Some(corrected) = corrected(segments) {
         let wrong = segments.iter().find(|segment| is_near_metadata(segment)).unwrap_or(&"");
-        return Some(format!(", but Stripe's objects have no field `{wrong}`; perhaps `{}`", joined(name, &corrected)));
+        return Some(format!(
+            ", but Stripe's objects have no field `{wrong}`; did you mean `{}`?",
+            joined(name, &corrected)
+        ));
     }
     let path = joined(name, &segments.join("."));
     match segments {
@@ -162,26 +165,26 @@ fn in_object(name: &str, segments: &[&str]) -> Option<String> {
             Some(format!(", but `{path}` is not an ID: add the key, such as `{path}.user_id`"))
         }
         [.., last] if WITHOUT_ID.contains(last) && !segments.contains(&METADATA) => {
-            Some(format!(", but `{path}` is not an ID: it is an object, and has none; name one of its fields"))
+            Some(format!(", but `{path}` is not an ID: it is an object without one; name one of its fields"))
         }
         [key] if KEYS_OF_METADATA.contains(key) => Some(format!(
-            ", but Stripe's objects have no field `{key}`; perhaps `{}`",
+            ", but Stripe's objects have no field `{key}`; did you mean `{}`?",
             joined(name, &format!("{METADATA}.{key}"))
         )),
         _ => None,
     }
 }
 
-/// A path that no event comes to, or only few.
+/// Paths that are never used, or only rarely.
 fn unreached(path: &FieldPath, earlier: &[FieldPath]) -> Option<String> {
     let has = |name: &str| earlier.iter().any(|path| path.as_str() == name);
     if has("id") {
-        return Some(", which can never be reached: `id` stands before it, and every object has one".to_owned());
+        return Some(", which is never used: `id` precedes it, and every object has one".to_owned());
     }
     let name = Name::of(path).and_then(|(_, rest)| rest.map(|_| path.split_first().0));
     if let Some(name) = name.filter(|name| has(name)) {
         return Some(format!(
-            ", which can never be reached: `{name}` stands before it, and is found wherever the {name} is; put `{name}` behind it"
+            ", which is never used: `{name}` precedes it, and is found whenever the {name} is; put `{name}` after it"
         ));
     }
     if !has("customer") {
@@ -189,17 +192,17 @@ fn unreached(path: &FieldPath, earlier: &[FieldPath]) -> Option<String> {
     }
     if let Some(name) = name.filter(|name| ["subscription", "invoice"].contains(name)) {
         return Some(format!(
-            ", which can never be reached: `customer` stands before it, and every {name} has a customer; put `customer` behind it"
+            ", which is never used: `customer` precedes it, and every {name} has a customer; put `customer` after it"
         ));
     }
     let segments = segments(path.as_str());
     let is_of_the_app = segments.contains(&METADATA) || segments.last() == Some(&CLIENT_REFERENCE_ID);
     is_of_the_app.then(|| {
-        ", which is reached only without a customer: `customer` stands before it, and nearly always gives an ID; put `customer` behind it".to_owned()
+        ", which is used only without a customer: `customer` precedes it, and nearly always finds an ID; put `customer` after it".to_owned()
     })
 }
 
-/// The parts of a path. Everything behind `metadata` is one key.
+/// The parts of a path. Everything after `metadata` is one key.
 fn segments(path: &str) -> Vec<&str> {
     let mut segments = Vec::new();
     let mut rest = Some(path);
@@ -223,13 +226,13 @@ fn with_references(settings: &Settings) -> &'static str {
     if settings.references == References::Follow { "" } else { ", with \"references\": \"follow\"" }
 }
 
-/// The name of the object that is surely meant, and how many of the segments behind the first one say so, too.
+/// The name of the object that is probably meant, and how many segments after the first one belong to it.
 fn meant(first: &str, behind: &[&str]) -> Option<(&'static str, usize)> {
     let two = TWO_SEGMENTS.iter().find(|(one, two, _)| *one == first && behind.first() == Some(two));
     if let Some((.., name)) = two {
         return Some((name, 1));
     }
-    // Of old API versions: charges.data.0.billing_details.email.
+    // Valid in old API versions: charges.data.0.billing_details.email.
     if behind.first() == Some(&"data") || (REFERENCES.contains(&first) && behind.is_empty()) {
         return None;
     }
@@ -242,10 +245,10 @@ fn meant(first: &str, behind: &[&str]) -> Option<(&'static str, usize)> {
     let names = Name::ALL.iter().map(|(name, _)| *name);
     let distance = |name: &str| strsim::levenshtein(&without_underscores(singular), &without_underscores(name));
     let nearest = names.min_by_key(|name| distance(name))?;
-    (distance(nearest) <= FEW_LETTERS).then_some((nearest, 0))
+    (distance(nearest) <= MAX_TYPO).then_some((nearest, 0))
 }
 
-/// The same with `metadata` in place of what was meant by it.
+/// The segments with a misspelt `metadata` corrected.
 fn corrected(segments: &[&str]) -> Option<String> {
     let metadata = segments.iter().position(|segment| *segment == METADATA).unwrap_or(segments.len());
     let wrong = segments.iter().take(metadata).position(|segment| is_near_metadata(segment))?;
@@ -258,7 +261,7 @@ fn corrected(segments: &[&str]) -> Option<String> {
 }
 
 fn is_near_metadata(segment: &str) -> bool {
-    segment != METADATA && (segment == "meta" || strsim::levenshtein(segment, METADATA) <= FEW_LETTERS)
+    segment != METADATA && (segment == "meta" || strsim::levenshtein(segment, METADATA) <= MAX_TYPO)
 }
 
 #[cfg(test)]
@@ -275,43 +278,43 @@ mod tests {
     }
 
     #[test]
-    fn a_path_that_finds_nothing_is_told_with_what_to_write() {
+    fn useless_path_has_a_suggestion() {
         for (path, words) in [
             (
                 "customers.metadata.user_id",
-                "`customers` is no object of the purchase; perhaps `customer.metadata.user_id`",
+                "`customers` is not an object of the purchase; did you mean `customer.metadata.user_id`",
             ),
-            ("custmer.metadata.user_id", "perhaps `customer.metadata.user_id`"),
-            ("customer_id", "perhaps `customer`"),
+            ("custmer.metadata.user_id", "did you mean `customer.metadata.user_id`"),
+            ("customer_id", "did you mean `customer`"),
             (
                 "checkout.session.client_reference_id",
-                "`checkout.session` is no object of the purchase; perhaps `checkout_session.client_reference_id`",
+                "`checkout.session` is not an object of the purchase; did you mean `checkout_session.client_reference_id`",
             ),
-            ("checkout.metadata.user_id", "perhaps `checkout_session.metadata.user_id`"),
-            ("checkoutsession.metadata.user_id", "perhaps `checkout_session.metadata.user_id`"),
-            ("subscriptions.metadata.user_id", "perhaps `subscription.metadata.user_id`"),
-            ("session.client_reference_id", "perhaps `checkout_session.client_reference_id`"),
-            ("sessions.meta_data.user_id", "perhaps `checkout_session.metadata.user_id`"),
-            ("payment.metadata.user_id", "perhaps `payment_intent.metadata.user_id`"),
-            ("payment.intent.metadata.user_id", "perhaps `payment_intent.metadata.user_id`"),
-            ("charge.metadata.user_id", "perhaps `payment_intent.metadata.user_id`"),
-            ("paymentintent.metadata.user_id", "perhaps `payment_intent.metadata.user_id`"),
-            ("payment_intents.metadata.user_id", "perhaps `payment_intent.metadata.user_id`"),
+            ("checkout.metadata.user_id", "did you mean `checkout_session.metadata.user_id`"),
+            ("checkoutsession.metadata.user_id", "did you mean `checkout_session.metadata.user_id`"),
+            ("subscriptions.metadata.user_id", "did you mean `subscription.metadata.user_id`"),
+            ("session.client_reference_id", "did you mean `checkout_session.client_reference_id`"),
+            ("sessions.meta_data.user_id", "did you mean `checkout_session.metadata.user_id`"),
+            ("payment.metadata.user_id", "did you mean `payment_intent.metadata.user_id`"),
+            ("payment.intent.metadata.user_id", "did you mean `payment_intent.metadata.user_id`"),
+            ("charge.metadata.user_id", "did you mean `payment_intent.metadata.user_id`"),
+            ("paymentintent.metadata.user_id", "did you mean `payment_intent.metadata.user_id`"),
+            ("payment_intents.metadata.user_id", "did you mean `payment_intent.metadata.user_id`"),
             ("client_reference_id", "write `checkout_session.client_reference_id`"),
             ("customer.metadata", "`customer.metadata` is not an ID: add the key, such as `customer.metadata.user_id`"),
             ("checkout_session.metadata", "such as `checkout_session.metadata.user_id`"),
             ("metadata", "such as `metadata.user_id`"),
             ("customer.address", "`customer.address` is not an ID: it is an object"),
-            ("customer.meta_data.user_id", "no field `meta_data`; perhaps `customer.metadata.user_id`"),
-            ("meta.user_id", "no field `meta`; perhaps `metadata.user_id`"),
-            ("customer.user_id", "no field `user_id`; perhaps `customer.metadata.user_id`"),
+            ("customer.meta_data.user_id", "no field `meta_data`; did you mean `customer.metadata.user_id`"),
+            ("meta.user_id", "no field `meta`; did you mean `metadata.user_id`"),
+            ("customer.user_id", "no field `user_id`; did you mean `customer.metadata.user_id`"),
             ("customer.client_reference_id", "write `checkout_session.client_reference_id`"),
             (
                 "subscription.customer.metadata.user_id",
-                "holds only the ID of the customer, and nothing further is read by it; write `customer.metadata.user_id`",
+                "contains only the ID of the customer, which is not followed; write `customer.metadata.user_id`",
             ),
-            ("subscription.latest_invoice.metadata.user_id", "perhaps `invoice.metadata.user_id`"),
-            ("payment_intent.payment_method.metadata.user_id", "take a field of the payment_intent itself"),
+            ("subscription.latest_invoice.metadata.user_id", "did you mean `invoice.metadata.user_id`"),
+            ("payment_intent.payment_method.metadata.user_id", "use a field of the payment_intent itself"),
         ] {
             let warnings = warned("follow", &[path]);
             assert_eq!(warnings.len(), 1, "{path}: {warnings:?}");
@@ -321,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn what_finds_something_is_not_warned_of() {
+    fn useful_paths_have_no_warning() {
         let paths = [
             "metadata.user_id",
             "metadata.metadata",
@@ -344,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn no_field_of_stripes_is_taken_for_a_mistake() {
+    fn stripes_fields_are_no_mistakes() {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../events/stripe");
         let mut fields = 0;
         for file in fs::read_dir(folder).unwrap() {
@@ -360,10 +363,10 @@ mod tests {
     }
 
     #[test]
-    fn where_references_are_off_the_remedy_is_to_follow_them() {
+    fn following_is_suggested_if_references_are_off() {
         for (path, words) in [
-            ("customer.metadata", "hold only the ID of the customer; with \"references\": \"follow\""),
-            ("customers.metadata.id", "perhaps `customer.metadata.id`, with \"references\": \"follow\""),
+            ("customer.metadata", "contain only the ID of the customer; with \"references\": \"follow\""),
+            ("customers.metadata.id", "did you mean `customer.metadata.id`, with \"references\": \"follow\""),
             ("metadata", "such as `metadata.user_id`"),
         ] {
             let warnings = warned("off", &[path]);
@@ -372,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_of_the_session_alone_has_a_remedy() {
+    fn session_field_has_a_suggestion() {
         for (references, end) in [
             ("off", "write `checkout_session.client_reference_id`, with \"references\": \"follow\""),
             ("follow", "write `checkout_session.client_reference_id`"),
@@ -380,21 +383,21 @@ mod tests {
             let warnings = warned(references, &["client_reference_id", "customer"]);
             assert!(warnings.len() == 1 && warnings[0].ends_with(end), "{warnings:?}");
         }
-        // Without following, the path of the session finds nothing.
+        // Without references, the path of the session finds nothing.
         let paths = ["client_reference_id", "checkout_session.client_reference_id", "customer"];
         assert_eq!((warned("off", &paths).len(), warned("follow", &paths).len()), (2, 0));
     }
 
     #[test]
-    fn a_path_behind_one_that_gives_an_id_is_never_reached() {
+    fn path_after_a_certain_id_is_never_used() {
         for (paths, words) in [
-            (&["customer", "customer.metadata.user_id"][..], Some("can never be reached: `customer` stands before it")),
+            (&["customer", "customer.metadata.user_id"][..], Some("is never used: `customer` precedes it")),
             (&["customer", "subscription.metadata.user_id"], Some("every subscription has a customer")),
-            (&["invoice", "invoice.metadata.user_id"], Some("can never be reached: `invoice` stands")),
-            (&["id", "receipt_email"], Some("can never be reached: `id` stands")),
-            (&["customer", "metadata.user_id"], Some("reached only without a customer")),
-            (&["customer", "checkout_session.client_reference_id"], Some("reached only without a customer")),
-            // Of a guest.
+            (&["invoice", "invoice.metadata.user_id"], Some("is never used: `invoice` precedes")),
+            (&["id", "receipt_email"], Some("is never used: `id` precedes")),
+            (&["customer", "metadata.user_id"], Some("used only without a customer")),
+            (&["customer", "checkout_session.client_reference_id"], Some("used only without a customer")),
+            // A guest has no customer.
             (&["customer", "receipt_email"], None),
             (&["customer.metadata.user_id", "customer"], None),
         ] {

@@ -1,23 +1,29 @@
-//! What is valid, and surely not meant.
+//! Warnings about valid settings that are likely mistakes.
 
 use std::fmt::Display;
 
 use stripe_amplitude::settings::{PersonalData, Refunds, RevenueFrom, Settings, WithoutUser};
-use stripe_amplitude::stripe::event_types::{EventTypes, TYPES, TypePattern};
+use stripe_amplitude::stripe::event_types::{EventTypes, TYPES};
 
-use super::meaning::{
+use super::paths;
+use super::types::{
     CHARGE_CAPTURED, CHARGE_REFUNDED, CHARGE_SUCCEEDED, FEE_CREATED, FEE_REFUNDED, FUNDS_WITHDRAWN, PAYMENT_SUCCEEDED,
-    REFUND_TYPES,
+    REFUND_TYPES, covers,
 };
-use super::{ADVANCED_TIER, STANDARD_TIER, paths};
 
-/// Amplitude drops repeats for so long. Source: Amplitude's HTTP V2 documentation, "Event deduplication".
+/// The size of a parameter of the standard tier, in bytes.
+const STANDARD_TIER: usize = 4096;
+
+/// The size of a parameter of the advanced tier, in bytes.
+pub(super) const ADVANCED_TIER: usize = 8192;
+
+/// Amplitude drops repeats for this long. Source: Amplitude's HTTP V2 documentation, "Event deduplication".
 const REPEATS_ARE_DROPPED_FOR_DAYS: u32 = 7;
 
-/// Stripe delivers what failed again for so long. Source: docs.stripe.com/webhooks, "Retry behavior".
+/// Stripe retries failed deliveries for this long. Source: docs.stripe.com/webhooks, "Retry behavior".
 const STRIPE_RETRIES_FOR_DAYS: u32 = 3;
 
-/// What the operator surely did not mean, in sentences. `length` is that of the parameter, in bytes.
+/// The warnings, as sentences. `length` is that of the parameter, in bytes.
 pub(crate) fn warnings(settings: &Settings, length: usize) -> Vec<String> {
     let mut warnings = Vec::new();
     warnings.extend(repeated("user_id_paths", &settings.user_id_paths));
@@ -27,13 +33,13 @@ pub(crate) fn warnings(settings: &Settings, length: usize) -> Vec<String> {
     warnings.extend(paths::warnings(settings));
     if settings.personal_data == PersonalData::Keep {
         warnings.push(
-            "`personal_data` is \"keep\": names, e-mail addresses, telephone numbers and all else that is listed there leaves for Amplitude".to_owned(),
+            "`personal_data` is \"keep\": names, e-mail addresses, telephone numbers and everything else listed there is sent to Amplitude".to_owned(),
         );
     }
     warnings.extend(repeated("drop_properties", &settings.drop_properties));
     if length > STANDARD_TIER {
         warnings.push(format!(
-            "the settings have {length} bytes, and a standard parameter holds {STANDARD_TIER}; `aws ssm put-parameter --tier Advanced` makes one that holds {ADVANCED_TIER}, for a monthly price"
+            "the settings have {length} bytes, but a standard parameter holds {STANDARD_TIER}; `aws ssm put-parameter --tier Advanced` creates one for {ADVANCED_TIER} bytes, at a monthly price"
         ));
     }
     warnings
@@ -44,11 +50,11 @@ fn event_types(events: &EventTypes) -> Vec<String> {
     let mut warnings = repeated("events.add", add);
     for entry in add {
         if TYPES.contains(&&*entry.to_string()) {
-            warnings.push(format!("`events.add` has {entry}, which is on the default list already"));
+            warnings.push(format!("`events.add` has {entry}, which is already on the default list"));
         }
         if let Some(remover) = remove.iter().find(|remover| covers(remover, entry)) {
             warnings.push(format!(
-                "`events.add` has {entry}, which {remover} in `events.remove` takes away again; removing wins"
+                "`events.add` has {entry}, which {remover} in `events.remove` removes again; `remove` has precedence"
             ));
         }
     }
@@ -58,21 +64,15 @@ fn event_types(events: &EventTypes) -> Vec<String> {
         let removes_an_added = add.iter().any(|added| covers(entry, added) || covers(added, entry));
         if !removes_a_default && !removes_an_added {
             warnings.push(format!(
-                "`events.remove` has {entry}, and no such type would be forwarded without it; look at the spelling"
+                "`events.remove` has {entry}, but no such type would be forwarded without it; check the spelling"
             ));
         }
     }
     let nothing_is_added = add.iter().all(|added| remove.iter().any(|remover| covers(remover, added)));
     if nothing_is_added && !TYPES.iter().any(|event_type| events.contains(event_type)) {
-        warnings.push("`events` leaves no type over: nothing is forwarded".to_owned());
+        warnings.push("`events` removes every type: nothing is forwarded".to_owned());
     }
     warnings
-}
-
-/// Whether every type of the second is one of the first. A family's own text stands for all of it: it ends where the
-/// types go on.
-pub(super) fn covers(pattern: &TypePattern, other: &TypePattern) -> bool {
-    pattern.matches(&other.to_string())
 }
 
 fn revenue(settings: &Settings) -> Vec<String> {
@@ -87,14 +87,14 @@ fn revenue(settings: &Settings) -> Vec<String> {
     let mut warn = |words: &str| warnings.push(format!("`refunds` is \"negative_revenue\", {words}"));
     if !has(PAYMENT_SUCCEEDED) {
         warn(
-            "but payment_intent.succeeded is not on the list of types: what refunds and disputes of a PaymentIntent subtract was never added",
+            "but payment_intent.succeeded is not on the list of types: refunds and disputes of a PaymentIntent subtract what was never added",
         );
     }
     let charges_add = has(CHARGE_SUCCEEDED) || has(CHARGE_CAPTURED);
     let charges_subtract = has(CHARGE_REFUNDED) || has(FUNDS_WITHDRAWN);
     if settings.revenue_from == RevenueFrom::Payments && charges_subtract && !charges_add {
         warn(
-            "but charge.succeeded and charge.captured are not on the list of types: what refunds and disputes of a charge without a PaymentIntent (the old Charges API) subtract was never added; with \"revenue_from\": \"payment_intents\", they subtract nothing",
+            "but charge.succeeded and charge.captured are not on the list of types: refunds and disputes of a charge without a PaymentIntent (the old Charges API) subtract what was never added; with \"revenue_from\": \"payment_intents\", they subtract nothing",
         );
     }
     if !has(CHARGE_REFUNDED) {
@@ -103,13 +103,13 @@ fn revenue(settings: &Settings) -> Vec<String> {
     let of_no_customer = REFUND_TYPES.iter().any(|(event_type, _)| *event_type != CHARGE_REFUNDED && has(event_type));
     if settings.without_user == WithoutUser::Ignore && of_no_customer {
         warn(
-            "and `without_user` is \"ignore\": Stripe's refunds and disputes have no customer, so most of their events name no user, and are ignored with what they would subtract; \"revenue_only\" forwards them",
+            "and `without_user` is \"ignore\": Stripe's refunds and disputes have no customer, so most of their events have no user ID and are ignored, including what they would subtract; \"revenue_only\" forwards them",
         );
     }
     warnings
 }
 
-/// Where application fees are the revenue: no other type carries any.
+/// If application fees are the revenue, no other type carries any.
 fn fees(settings: &Settings) -> Vec<String> {
     let mut warnings = Vec::new();
     if !settings.events.contains(FEE_CREATED) {
@@ -133,18 +133,18 @@ fn age(days: Option<u32>) -> Option<String> {
     };
     if days > REPEATS_ARE_DROPPED_FOR_DAYS {
         return Some(format!(
-            "`max_age_days` is {days}, but Amplitude drops repeats within {REPEATS_ARE_DROPPED_FOR_DAYS} days only: an older event that it has already counts again"
+            "`max_age_days` is {days}, but Amplitude drops repeats within {REPEATS_ARE_DROPPED_FOR_DAYS} days only: an older event that it already has counts again"
         ));
     }
     (days <= STRIPE_RETRIES_FOR_DAYS).then(|| {
         format!(
-            "`max_age_days` is {days}, but Stripe delivers what failed again for {STRIPE_RETRIES_FOR_DAYS} days: an event that goes through late is not sent; {} days are enough",
+            "`max_age_days` is {days}, but Stripe retries for {STRIPE_RETRIES_FOR_DAYS} days: an event that arrives late is not sent; {} days are enough",
             STRIPE_RETRIES_FOR_DAYS + 1
         )
     })
 }
 
-/// Each entry that stands in a list more than once.
+/// Entries that occur in a list more than once.
 fn repeated<T: Display + PartialEq>(key: &str, list: &[T]) -> Vec<String> {
     let is_second = |index: usize, entry: &T| list.iter().take(index).filter(|other| *other == entry).count() == 1;
     let seconds = list.iter().enumerate().filter(|(index, entry)| is_second(*index, entry));
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_surely_not_meant_is_told_and_nothing_else() {
+    fn likely_mistakes_are_warned_about() {
         for (settings, words) in [
             ("{}", &[][..]),
             (r#"{"user_id_paths": ["a", "b", "a", "a"]}"#, &["`user_id_paths` has a more than once"]),
@@ -169,7 +169,7 @@ mod tests {
                 &["has customer.metadata.id, which never finds", "the ID of the subscription"],
             ),
             (r#"{"user_id_paths": ["customer.metadata.id"], "references": "follow"}"#, &[]),
-            (r#"{"events": {"add": ["charge.refunded"]}}"#, &["has charge.refunded, which is on the default list"]),
+            (r#"{"events": {"add": ["charge.refunded"]}}"#, &["has charge.refunded, which is already on the default"]),
             (r#"{"events": {"add": ["charge.*", "charge.dispute.created"]}}"#, &[]),
             (r#"{"events": {"add": ["refund.created", "refund.created"]}}"#, &["has refund.created more than once"]),
             (
@@ -193,12 +193,12 @@ mod tests {
             (r#"{"refunds": "negative_revenue"}"#, &[]),
             (
                 r#"{"refunds": "negative_revenue", "events": {"remove": ["payment_intent.succeeded", "charge.refunded"]}}"#,
-                &["of a PaymentIntent subtract was never added", "not subtracted"],
+                &["of a PaymentIntent subtract what was never added", "not subtracted"],
             ),
-            // A charge without a PaymentIntent is a payment of its own, unless only PaymentIntents count.
+            // A charge without a PaymentIntent is a separate payment, unless only PaymentIntents count.
             (
                 r#"{"refunds": "negative_revenue", "events": {"remove": ["charge.succeeded", "charge.captured"]}}"#,
-                &["of a charge without a PaymentIntent (the old Charges API) subtract was never added"],
+                &["of a charge without a PaymentIntent (the old Charges API) subtract what was never added"],
             ),
             (r#"{"refunds": "negative_revenue", "events": {"remove": ["charge.succeeded"]}}"#, &[]),
             (
@@ -248,7 +248,7 @@ mod tests {
                 &[],
             ),
             (r#"{"without_user": "ignore"}"#, &[]),
-            (r#"{"max_age_days": 3}"#, &["3 days: an event that goes through late"]),
+            (r#"{"max_age_days": 3}"#, &["3 days: an event that arrives late"]),
             (r#"{"max_age_days": 4}"#, &[]),
             (r#"{"max_age_days": 7}"#, &[]),
             (r#"{"max_age_days": 8}"#, &["counts again"]),
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn a_parameter_of_the_standard_tier_is_small() {
+    fn standard_parameter_is_small() {
         let of = |length| warnings(&Settings::default(), length).len();
         assert_eq!((of(STANDARD_TIER), of(STANDARD_TIER + 1)), (0, 1));
     }

@@ -1,4 +1,4 @@
-//! What differs between an endpoint and what it should be.
+//! Differences between an endpoint and its target.
 
 use std::fmt;
 
@@ -9,27 +9,25 @@ use crate::stripe::endpoints::WebhookEndpoint;
 use crate::terminal::count;
 use crate::webhook_url;
 
-/// Something that is not as it should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Difference {
-    /// It is enabled for other types than the project wants.
+    /// It is enabled for other types than the settings select.
     Types { missing: Vec<String>, unwanted: Vec<String> },
-    /// It has another URL.
+    /// Its URL is out of date.
     Url { from: String },
     /// Stripe does not deliver to it.
     Disabled,
-    /// Nothing says that it is this project's.
+    /// Its metadata do not name this project.
     Unmarked,
-    /// Its events are of another API version, or of whichever the account has.
+    /// It has another API version; `None`: the account's default.
     ApiVersion(Option<String>),
     /// Its signing secret is not in the parameter.
     NoSecret,
 }
 
 impl Difference {
-    /// Stripe neither changes the API version of an endpoint nor tells its secret again: another one has to take its
-    /// place.
-    pub(super) fn takes_another_endpoint(&self) -> bool {
+    /// Stripe can neither change an endpoint's API version nor reveal its secret again, so another one must replace it.
+    pub(super) fn needs_another_endpoint(&self) -> bool {
         matches!(self, Self::ApiVersion(_) | Self::NoSecret)
     }
 }
@@ -38,7 +36,7 @@ impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Types { missing, unwanted } => {
-                f.write_str("it is not enabled for exactly the types that the project wants:")?;
+                f.write_str("its event types differ from the project's settings:")?;
                 for event_type in missing {
                     write!(f, "\n    + {event_type}")?;
                 }
@@ -48,23 +46,23 @@ impl fmt::Display for Difference {
                 }
                 Ok(())
             }
-            Self::Url { from } => write!(f, "its URL is {from}; it gets the new one, and keeps its secret"),
-            Self::Disabled => f.write_str("it is disabled, so that Stripe delivers nothing to it"),
+            Self::Url { from } => write!(f, "its URL is {from}; it will get the new one and keep its secret"),
+            Self::Disabled => f.write_str("it is disabled, so Stripe delivers nothing to it"),
             Self::Unmarked => f.write_str(
-                "its metadata do not say yet that it is this project's; that its secret is the one in Parameter Store is taken for granted",
+                "its metadata do not name this project yet; setup assumes that its secret is the one in Parameter Store",
             ),
             Self::ApiVersion(version) => {
-                let version = version.as_deref().unwrap_or("the account's own");
-                write!(f, "its API version is {version} and not {API_VERSION}; that cannot be changed, so another endpoint takes its place")
+                let version = version.as_deref().unwrap_or("the account's default");
+                write!(f, "its API version is {version}, not {API_VERSION}, and cannot be changed; another endpoint will replace it")
             }
             Self::NoSecret => f.write_str(
-                "its signing secret is not in Parameter Store; Stripe does not tell it again, so another endpoint takes its place",
+                "its signing secret is not in Parameter Store, and Stripe does not reveal it again; another endpoint will replace it",
             ),
         }
     }
 }
 
-/// What differs. `types` are those that the project wants.
+/// All differences. `types` are those that the project's settings select.
 pub(super) fn between(endpoint: &WebhookEndpoint, url: &str, types: &[String], has_secret: bool) -> Vec<Difference> {
     let mut differences = Vec::new();
     if !webhook_url::is_same(&endpoint.url, url) {
@@ -89,7 +87,7 @@ pub(super) fn between(endpoint: &WebhookEndpoint, url: &str, types: &[String], h
     differences
 }
 
-/// Whether Stripe delivers exactly these types to it.
+/// Whether Stripe delivers exactly these types to the endpoint.
 pub(super) fn is_open(endpoint: &WebhookEndpoint, types: &[String]) -> bool {
     let (missing, unwanted) = endpoint.types_between(types);
     endpoint.is_enabled() && missing.is_empty() && unwanted.is_empty()
@@ -124,12 +122,12 @@ mod tests {
     }
 
     #[test]
-    fn nothing_differs_whatever_the_order_of_the_types() {
+    fn order_of_types_is_no_difference() {
         assert_eq!(differences(|_| {}, true), []);
     }
 
     #[test]
-    fn everything_that_differs_is_found() {
+    fn each_difference_is_found() {
         let version = |version: &str| vec![Difference::ApiVersion(Some(version.to_owned()))];
         assert_eq!(differences(|endpoint| endpoint["status"] = json!("disabled"), true), [Difference::Disabled]);
         assert_eq!(differences(|endpoint| endpoint["metadata"] = json!({}), true), [Difference::Unmarked]);
@@ -147,14 +145,14 @@ mod tests {
     }
 
     #[test]
-    fn an_endpoint_for_every_type_gets_too_much() {
+    fn wildcard_is_unwanted() {
         let types = differences(|endpoint| endpoint["enabled_events"] = json!(["*"]), true);
         assert!(types[0].to_string().contains("+ invoice.paid\n    - * (every type)"), "{}", types[0]);
     }
 
     #[test]
-    fn only_the_version_and_the_secret_take_another_endpoint() {
-        assert!(Difference::NoSecret.takes_another_endpoint() && Difference::ApiVersion(None).takes_another_endpoint());
-        assert!(!Difference::Disabled.takes_another_endpoint() && !Difference::Unmarked.takes_another_endpoint());
+    fn only_version_and_secret_need_another_endpoint() {
+        assert!(Difference::NoSecret.needs_another_endpoint() && Difference::ApiVersion(None).needs_another_endpoint());
+        assert!(!Difference::Disabled.needs_another_endpoint() && !Difference::Unmarked.needs_another_endpoint());
     }
 }

@@ -1,4 +1,4 @@
-//! The references that events of the project follow: the setting, and the key that it takes.
+//! Whether the project's events follow references: the setting, and the key that it needs.
 
 use std::error::Error;
 
@@ -8,28 +8,29 @@ use stripe_amplitude::permissions;
 use stripe_amplitude::projects::parameters::{AmplitudeConfig, Parameter, parameter, stripe_key};
 use stripe_amplitude::settings::{References, Settings};
 
-use super::{Setup, value};
+use super::context::Context;
+use super::parameters::value;
 use crate::http;
 use crate::key::{self, Key};
 use crate::stripe::api::{self, Api};
 use crate::stripe::restricted_key;
 use crate::terminal::{self, say, wrap};
 
-/// What a new project gets.
+/// The settings of a new project.
 const SETTINGS: &str = r#"{"references": "follow"}"#;
 
-/// What Parameter Store says of them.
+/// What Parameter Store holds about them.
 pub(super) struct State {
     settings: Settings,
-    /// Whether the project has no settings and has never received an event, so that no user can be split by them.
+    /// Whether the project has no settings and has never received an event, so that following cannot split a user.
     is_new: bool,
-    /// Whether somebody has decided: the settings have the key `references`.
+    /// Whether the operator has decided: the settings have the key `references`.
     is_decided: bool,
     key: Option<SecretString>,
 }
 
 impl State {
-    /// `has_endpoint`: whether Stripe has one for the project.
+    /// `has_endpoint`: whether Stripe has an endpoint for the project.
     pub(super) fn of(parameters: &[Parameter], settings: Settings, key_name: &str, has_endpoint: bool) -> Self {
         let text = value(parameters, parameter::SETTINGS);
         let is_secret = |one: &Parameter| one.name.starts_with(parameter::SIGNING_SECRET);
@@ -43,33 +44,33 @@ impl State {
     }
 }
 
-/// What is to be written, in the order in which it is.
+/// What will be written, in this order.
 #[derive(Default)]
 pub(super) struct Plan {
     pub(super) key: Option<SecretString>,
     pub(super) writes_settings: bool,
-    /// In words, what is not as it should be.
+    /// What will change, for the operator.
     pub(super) lines: Vec<String>,
-    /// What is to be known before.
+    /// What the operator should know first.
     pub(super) notes: Vec<String>,
 }
 
-const QUEUE: &str = "following takes the redelivery queue, which the template makes unless it is told not to: an event whose objects Stripe's API does not tell in time waits there; without the queue, it is answered 502, and Stripe delivers it again";
+const QUEUE: &str = "following references needs the redelivery queue, which the template creates by default: an event waits there if Stripe's API does not respond in time; without the queue, the function answers 502, and Stripe retries";
 
-impl Setup {
-    /// The name of the parameter with the key: of the mode of the key that sets up, and with the label.
+impl Context {
+    /// The name of the parameter with the key, in the mode of STRIPE_SECRET_KEY and with the label.
     pub(super) fn key_name(&self) -> String {
         AmplitudeConfig::stripe_key_parameter(Some(!self.api.is_test()), self.arguments.source.as_deref())
     }
 
-    /// What is to be done, after asking for the key and asking Stripe what it may.
+    /// Plans what to write. Prompts for the key if needed, and checks its permissions.
     pub(super) async fn plan_references(&self, state: &State) -> Result<Plan, Box<dyn Error>> {
         let mut plan = Plan::default();
-        // One thing at a time.
+        // One change at a time.
         if self.arguments.rotate {
             return Ok(plan);
         }
-        let (folder, name, variable) = (&self.folder, self.key_name(), key::STRIPE_RESTRICTED.variable);
+        let (folder, name, variable) = (&self.target.folder, self.key_name(), key::STRIPE_RESTRICTED.variable);
         let State { settings, is_new, key: stored, .. } = state;
         let given = self.given_key(state)?;
         let is_given = given.is_some();
@@ -81,7 +82,7 @@ impl Setup {
                 ));
             } else if key::STRIPE_RESTRICTED.given().is_some() {
                 plan.notes.push(format!(
-                    "the key in {variable} is not used, and not written: the settings of this project follow no references, and a key alone changes nothing. To follow them, write \"references\": \"follow\" into {folder}/{}, and run this again",
+                    "the key in {variable} is neither used nor written: this project's settings do not follow references, and a key alone changes nothing. To follow them, add \"references\": \"follow\" to {folder}/{}, and run setup again",
                     parameter::SETTINGS
                 ));
             }
@@ -95,34 +96,34 @@ impl Setup {
         }
         if self.arguments.connect {
             plan.notes.push(
-                "of connected accounts, the key needs each permission in the column Connect, too; that cannot be asked for here"
+                "for connected accounts, the key also needs each permission in the column Connect, which setup cannot check"
                     .to_owned(),
             );
         }
         if *is_new {
             plan.writes_settings = true;
             plan.lines.push(format!(
-                "{folder}/settings is written: {SETTINGS}. The user ID of an event is also looked for on its customer, which is read from Stripe's API: one person is one user"
+                "{SETTINGS} will be written to {folder}/settings, so that the user ID of an event is also looked up on its customer through Stripe's API, and one person is one user"
             ));
             plan.notes.push(QUEUE.to_owned());
         }
         let differs = stored.as_ref().is_none_or(|stored| stored.expose_secret() != used.expose_secret());
         if differs {
             plan.lines.push(match stored {
-                None => format!("the restricted key of Stripe goes to {folder}/{name}"),
-                Some(_) => format!("{folder}/{name} has another value than {variable}, which takes its place"),
+                None => format!("the restricted Stripe key will be written to {folder}/{name}"),
+                Some(_) => format!("{folder}/{name} differs from {variable}, and will be overwritten"),
             });
             plan.key = given;
         }
         Ok(plan)
     }
 
-    /// Writes what is to be written. The key first: with the settings alone, no event could be attributed.
+    /// Carries out the plan. The key first: with the settings alone, no event could be attributed.
     pub(super) async fn write_references(&self, plan: &Plan) -> Result<(), Box<dyn Error>> {
-        let (project, folder, name) = (&self.arguments.project, &self.folder, self.key_name());
+        let (project, folder, name) = (&self.arguments.project, &self.target.folder, self.key_name());
         if let Some(key) = &plan.key {
             self.projects.put(project, &name, key).await?;
-            say!("The restricted key of Stripe is in {folder}/{name}.")?;
+            say!("The restricted Stripe key is in {folder}/{name}.")?;
         }
         if plan.writes_settings {
             self.projects.put_text(project, parameter::SETTINGS, SETTINGS).await?;
@@ -131,29 +132,29 @@ impl Setup {
         Ok(())
     }
 
-    /// For a project that has received events: how it would follow references, and what that means. Nothing is changed.
-    pub(super) fn tell_how_to_follow(&self, state: &State) -> Result<(), Box<dyn Error>> {
+    /// Prints how a project that has received events could follow references, and what that means. Changes nothing.
+    pub(super) fn print_how_to_follow(&self, state: &State) -> Result<(), Box<dyn Error>> {
         let State { settings, is_new, is_decided, .. } = state;
         if *is_new || *is_decided || self.arguments.rotate || settings.references == References::Follow {
             return Ok(());
         }
         let text = self.without(
             "this project does not follow references",
-            "Amplitude cannot merge IDs later: a buyer who was known by one ID until now can be another user from then on; `doctor --identity` shows which IDs there are.",
+            "Amplitude cannot merge IDs later: a buyer who has had one ID until now can become another user; `doctor --identity` shows which IDs there are.",
         );
         Ok(terminal::print(&wrap("note: ", 6, &text))?)
     }
 
     fn without(&self, what: &str, meaning: &str) -> String {
-        let (folder, name) = (&self.folder, self.key_name());
+        let (folder, name) = (&self.target.folder, self.key_name());
         let permissions = permissions::needed(&followed()).permissions;
         format!(
-            "{what}: only the event itself tells whose it is, and the payment of a subscription or a refund hardly does. With \"references\": \"follow\" in {folder}/settings and a restricted key of Stripe in {folder}/{name} ({}), the user ID is read from Stripe's API, too; {QUEUE}. {meaning}",
+            "{what}: the user ID comes from the event alone, and subscription payments and refunds rarely contain one. With \"references\": \"follow\" in {folder}/settings and a restricted Stripe key in {folder}/{name} ({}), the user ID is also read from Stripe's API; {QUEUE}. {meaning}",
             restricted_key::in_words(&permissions)
         )
     }
 
-    /// The key that was given, or typed, where one is wanted.
+    /// The key from the environment or the terminal, if one is needed.
     fn given_key(&self, state: &State) -> Result<Option<SecretString>, String> {
         let State { settings, is_new, key: stored, .. } = state;
         let Key { variable, .. } = key::STRIPE_RESTRICTED;
@@ -162,7 +163,7 @@ impl Setup {
             (None, false, true) if !self.arguments.yes => {
                 let permissions = permissions::needed(&followed()).permissions;
                 key::STRIPE_RESTRICTED.offered(&format!(
-                    "A new project follows references if it has a restricted key of Stripe. Create one in Stripe's dashboard (Developers, API keys) with {}.",
+                    "A new project follows references if it has a restricted Stripe key. Create one in Stripe's dashboard (Developers, API keys) with {}.",
                     restricted_key::in_words(&permissions)
                 ))?
             }
@@ -176,13 +177,13 @@ impl Setup {
         Ok(given)
     }
 
-    /// What is easily taken for the key is not written.
+    /// Rejects what is easily mistaken for the key.
     fn check_kind(&self, key: &SecretString, place: &str) -> Result<(), String> {
         let result = stripe_key(key.expose_secret(), !self.api.is_test());
         result.map(drop).map_err(|problem| format!("{place} {problem}"))
     }
 
-    /// Asks Stripe for each permission that the settings need.
+    /// Checks each permission that the settings need.
     async fn check_key(&self, key: &SecretString, place: &str, settings: &Settings) -> Result<(), Box<dyn Error>> {
         self.check_kind(key, place)?;
         let api = Api::new(http::build()?, key.clone(), None, self.arguments.rate.min(api::RATE))?;
@@ -193,7 +194,7 @@ impl Setup {
             return Ok(());
         }
         Err(format!(
-            "the key in {place} lacks what the settings need: {}. Edit the key in Stripe's dashboard (Developers, API keys), and run this again",
+            "the key in {place} lacks permissions that the settings need: {}. Edit the key in Stripe's dashboard (Developers, API keys), and run setup again",
             restricted_key::in_words(&missing)
         )
         .into())
@@ -216,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_project_is_new_until_there_are_settings_or_there_may_have_been_events() {
+    fn project_is_new_without_settings_and_events() {
         for (parameters, has_endpoint, is_new) in [
             (&[][..], false, true),
             (&[("amplitude-api-key", "k"), ("stripe-api-key", "rk_live_x")], false, true),
@@ -230,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_has_written_the_key_of_the_settings_has_decided() {
+    fn setting_in_parameter_store_is_a_decision() {
         assert!(state(&[("settings", r#"{"references": "off"}"#)], true).is_decided);
         assert!(
             !state(&[("settings", r#"{"refunds": "as_events"}"#)], true).is_decided && !state(&[], true).is_decided
@@ -238,13 +239,13 @@ mod tests {
     }
 
     #[test]
-    fn the_key_is_the_one_with_the_label() {
+    fn key_has_the_label() {
         let key = |name| state(&[(name, "rk_live_x")], true).key;
         assert!(key("stripe-api-key/eu").is_some() && key("stripe-api-key").is_none());
     }
 
     #[test]
-    fn a_new_project_follows() {
+    fn new_project_follows_references() {
         assert!(followed().follow());
     }
 }

@@ -1,24 +1,24 @@
-//! The name of the stack. Those of its queues begin with it, and SQS takes 80 characters.
+//! The name of the stack. The names of its queues begin with it, and SQS accepts 80 characters.
 
 use std::path::Path;
 
 use serde::Deserialize;
 
-/// So many characters it may have: `template.yaml` adds `-redelivery-` and a part of the stack's ID.
+/// In characters: `template.yaml` adds `-redelivery-` and a part of the stack's ID.
 const LONGEST: usize = 59;
 
-/// Where `sam deploy --guided` puts what it was told.
+/// Where `sam deploy --guided` saves its answers.
 const FILE: &str = "samconfig.toml";
 
 /// For `--stack`.
 ///
 /// # Errors
-/// A sentence, where no stack with a queue can have the name.
+/// A sentence, if no stack with a queue can have the name.
 pub(super) fn name(text: &str) -> Result<String, String> {
     let is_name = text.starts_with(|first: char| first.is_ascii_alphabetic())
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
     if !is_name {
-        return Err("a stack's name has the characters A-Z, a-z, 0-9 and -, and begins with a letter".to_owned());
+        return Err("expected a stack name: a letter, followed by letters, digits and hyphens".to_owned());
     }
     match text.len() {
         ..=LONGEST => Ok(text.to_owned()),
@@ -28,11 +28,11 @@ pub(super) fn name(text: &str) -> Result<String, String> {
 
 fn too_long(length: usize) -> String {
     format!(
-        "the name has {length} characters, and a stack with the redelivery queue may have {LONGEST}: the names of its queues are longer, and SQS takes 80. Deploy it under a shorter name"
+        "the name has {length} characters, but a stack with the redelivery queue may have at most {LONGEST}: the names of its queues are longer, and SQS accepts 80. Choose a shorter name"
     )
 }
 
-/// What is to be said of the stack that this folder deploys, if it deploys one.
+/// A warning about the stack that this folder deploys, if its name is too long.
 pub(super) fn note(folder: &Path) -> Option<String> {
     let config: Config = toml::from_str(&std::fs::read_to_string(folder.join(FILE)).ok()?).ok()?;
     let names = [config.default.deploy, config.default.global].into_iter().filter_map(|of| of.parameters.stack_name);
@@ -70,14 +70,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_leaves_room_for_those_of_the_queues() {
+    fn name_leaves_room_for_queue_names() {
         assert!(name(&"s".repeat(59)).is_ok() && name("stripe-amplitude").is_ok());
         let error = name(&"s".repeat(60)).unwrap_err();
-        assert!(error.contains("has 60 characters") && error.contains("may have 59") && error.contains("SQS takes 80"));
+        assert!(error.contains("has 60 characters") && error.contains("at most 59"), "{error}");
         for text in ["", "1a", "a_b", "a b", "ä"] {
-            assert!(name(text).unwrap_err().contains("begins with a letter"), "{text}");
+            assert!(name(text).unwrap_err().contains("a letter, followed by"), "{text}");
         }
-        // What the template adds fits behind it.
+        // The suffix that the template adds fits.
         let template = include_str!("../../../../template.yaml");
         let names: Vec<_> = template.lines().filter_map(|line| line.split_once("- ${AWS::StackName}")).collect();
         let [(_, added)] = names[..] else { panic!("one queue has a name: {names:?}") };
@@ -85,11 +85,11 @@ mod tests {
     }
 
     #[test]
-    fn the_file_of_sam_is_looked_at_where_there_is_one() {
+    fn samconfig_is_checked() {
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(note(folder.path()), None);
         let (long, short) = ("s".repeat(60), "s".repeat(59));
-        for (text, is_told) in [
+        for (text, is_too_long) in [
             (format!("[default.global.parameters]\nstack_name = \"{long}\"\n"), true),
             (format!("version = 0.1\n[default.deploy.parameters]\nstack_name = \"{long}\"\n"), true),
             (
@@ -105,7 +105,7 @@ mod tests {
             assert_eq!(
                 note(folder.path())
                     .is_some_and(|note| note.starts_with("stack_name in samconfig.toml: the name has 60")),
-                is_told,
+                is_too_long,
                 "{text}"
             );
         }

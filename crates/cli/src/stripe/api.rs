@@ -1,4 +1,4 @@
-//! Stripe's API, as far as the command line asks it: with patience, and not faster than it may.
+//! A client for Stripe's API, with retries and a rate limit.
 
 use std::error::Error as _;
 use std::fmt;
@@ -16,33 +16,32 @@ use stripe_amplitude::stripe::reference::{self, Reference};
 use stripe_amplitude::stripe::references::api::{STRIPE_API_URL, StripeApi};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::restricted_key;
 use crate::{http, key};
 
-/// Another address of Stripe's API, for tests and proxies.
+/// Another URL of Stripe's API, for tests and proxies.
 const URL_VARIABLE: &str = "STRIPE_API_URL";
 
-/// Requests a second. Stripe takes 25 of a kind, in test mode 25 in all, and the shop asks, too.
+/// Requests per second. Stripe allows 25 per operation, or 25 in total in test mode, and the shop needs some of them.
 pub(crate) const RATE: u32 = 20;
 
-/// No request takes longer: Stripe's own libraries wait as long.
+/// The same timeout as in Stripe's own libraries.
 const LIMIT: Duration = Duration::from_secs(80);
 
-/// Attempts at the most. With the pauses between them, somewhat over two minutes.
+/// Maximum attempts. With the pauses between them, somewhat over two minutes.
 pub(crate) const ATTEMPTS: u32 = 9;
 
-/// The pause before the second attempt is at most this long, and doubles then; full jitter over its second half.
+/// Maximum pause before the second attempt. It doubles for each further one; jitter covers its second half.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 
 const LONGEST_PAUSE: Duration = Duration::from_secs(32);
 
-/// A permission that a restricted key needs, as Stripe's dashboard calls it.
+/// A permission of a restricted key, with its name in Stripe's dashboard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Permission {
     ReadEvents,
     ReadEndpoints,
     WriteEndpoints,
-    /// One of those that the function needs to follow references.
+    /// A permission that the function needs to follow references.
     Follow(reference::Permission),
 }
 
@@ -57,7 +56,7 @@ impl fmt::Display for Permission {
     }
 }
 
-/// What Stripe is asked to do.
+/// A kind of request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Operation {
     ListEvents,
@@ -67,12 +66,12 @@ pub(crate) enum Operation {
     UpdateEndpoint,
     DeleteEndpoint,
     ListPayments,
-    /// One of the objects that the function follows references to.
+    /// An object that the function follows references to.
     Read(reference::Permission),
 }
 
 impl Operation {
-    /// What a restricted key needs for it.
+    /// The permission that a restricted key needs.
     fn permission(self) -> Permission {
         match self {
             Self::ListEvents => Permission::ReadEvents,
@@ -99,23 +98,23 @@ impl fmt::Display for Operation {
     }
 }
 
-/// A request, for whoever reads an error.
+/// A request, for error messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Asked {
+pub(crate) struct Call {
     operation: Operation,
     method: Method,
     /// Without the query.
     path: String,
 }
 
-/// What Stripe answered.
+/// A response from Stripe.
 pub(crate) struct Answer {
     body: Bytes,
-    asked: Asked,
+    call: Call,
 }
 
 impl Answer {
-    /// Reads it.
+    /// Parses the body.
     ///
     /// # Errors
     /// [`Problem::Unreadable`].
@@ -123,7 +122,7 @@ impl Answer {
         self.read_part(&self.body)
     }
 
-    /// Reads a part of it.
+    /// Parses a part of the body.
     ///
     /// # Errors
     /// [`Problem::Unreadable`].
@@ -131,9 +130,9 @@ impl Answer {
         serde_json::from_slice(part).map_err(|_| self.unreadable())
     }
 
-    /// For an answer that is JSON of another shape.
+    /// The error for JSON of another shape.
     pub(crate) fn unreadable(&self) -> ApiError {
-        ApiError { problem: Problem::Unreadable, asked: Some(Box::new(self.asked.clone())) }
+        ApiError { problem: Problem::Unreadable, call: Some(Box::new(self.call.clone())) }
     }
 }
 
@@ -144,33 +143,32 @@ pub(crate) struct Api {
     url: String,
     key: SecretString,
     account: Option<String>,
-    /// In which answers are rendered; the account's own where there is none.
+    /// The API version of responses; `None`: the account's default.
     version: Option<&'static str>,
     limiter: RateLimiter,
 }
 
 impl Api {
-    /// `account` is a connected account that the key's platform looks at.
+    /// `account`: a connected account of the key's platform.
     ///
     /// # Errors
-    /// Where the key would leave in the clear.
+    /// If the key would be sent unencrypted.
     pub(crate) fn new(http: Client, key: SecretString, account: Option<String>, rate: u32) -> Result<Self, ApiError> {
         let url = other_url()?;
         let url = url.as_deref().unwrap_or(STRIPE_API_URL).trim_end_matches('/').to_owned();
         Ok(Self { http, url, key, account, version: None, limiter: RateLimiter::new(rate) })
     }
 
-    /// The same, with answers in this API version.
+    /// The same, with responses in this API version.
     pub(crate) fn in_version(self, version: &'static str) -> Self {
         Self { version: Some(version), ..self }
     }
 
-    /// The connected account that is looked at.
+    /// The connected account, if any.
     pub(crate) fn account(&self) -> Option<&str> {
         self.account.as_deref()
     }
 
-    /// What it asks with.
     pub(crate) fn key(&self) -> &SecretString {
         &self.key
     }
@@ -179,15 +177,15 @@ impl Api {
         http::without_user(&self.url)
     }
 
-    /// Whether the key is of test mode.
+    /// Whether the key is for test mode.
     pub(crate) fn is_test(&self) -> bool {
         self.key.expose_secret().get(2..).is_some_and(|rest| rest.starts_with("_test_"))
     }
 
-    /// The answer to `GET`.
+    /// Sends a `GET` request.
     ///
     /// # Errors
-    /// Where Stripe says no, or does not answer in spite of all patience.
+    /// If Stripe refuses, or does not respond after all retries.
     pub(crate) async fn get(
         &self,
         path: &str,
@@ -196,14 +194,14 @@ impl Api {
     ) -> Result<Answer, ApiError> {
         let separator = if query.is_empty() { "" } else { "?" };
         let url = format!("{}{path}{separator}{}", self.url, form(query));
-        let asked = Asked { operation, method: Method::GET, path: path.to_owned() };
-        self.send(|request| request, &url, asked).await.map(|(_, answer)| answer)
+        let call = Call { operation, method: Method::GET, path: path.to_owned() };
+        self.send(|request| request, &url, call).await.map(|(_, answer)| answer)
     }
 
-    /// The same for `POST`. Sent again, it does not happen again.
+    /// Sends a `POST` request. Retries are idempotent.
     ///
     /// # Errors
-    /// As for [`Api::get`].
+    /// Like [`Api::get`].
     pub(crate) async fn post<T: DeserializeOwned>(
         &self,
         path: &str,
@@ -211,34 +209,34 @@ impl Api {
         operation: Operation,
     ) -> Result<T, ApiError> {
         let url = format!("{}{path}", self.url);
-        let once = format!("stripe-amplitude-{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..));
+        let idempotency_key = format!("stripe-amplitude-{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..));
         let body = form(fields);
         let with_fields = |request: RequestBuilder| {
-            let request = request.header("idempotency-key", &once);
+            let request = request.header("idempotency-key", &idempotency_key);
             request.header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(body.clone())
         };
-        let asked = Asked { operation, method: Method::POST, path: path.to_owned() };
-        let (_, answer) = self.send(with_fields, &url, asked).await?;
+        let call = Call { operation, method: Method::POST, path: path.to_owned() };
+        let (_, answer) = self.send(with_fields, &url, call).await?;
         answer.read()
     }
 
-    /// The same for `DELETE`. What is not there is deleted.
+    /// Sends a `DELETE` request. Succeeds if the object does not exist.
     ///
     /// # Errors
-    /// As for [`Api::get`].
+    /// Like [`Api::get`].
     pub(crate) async fn delete(&self, path: &str, operation: Operation) -> Result<(), ApiError> {
         let url = format!("{}{path}", self.url);
-        let asked = Asked { operation, method: Method::DELETE, path: path.to_owned() };
-        match self.send(|request| request, &url, asked).await {
+        let call = Call { operation, method: Method::DELETE, path: path.to_owned() };
+        match self.send(|request| request, &url, call).await {
             Err(ApiError { problem: Problem::Refused { status: 404, .. }, .. }) => Ok(()),
             result => result.map(drop),
         }
     }
 
-    /// Stripe's clock, where it tells it, from an answer to any `GET`.
+    /// Stripe's clock from the response to any `GET` request, if it has a date.
     ///
     /// # Errors
-    /// As for [`Api::get`].
+    /// Like [`Api::get`].
     pub(crate) async fn date(
         &self,
         path: &str,
@@ -247,8 +245,8 @@ impl Api {
     ) -> Result<Option<String>, ApiError> {
         let separator = if query.is_empty() { "" } else { "?" };
         let url = format!("{}{path}{separator}{}", self.url, form(query));
-        let asked = Asked { operation, method: Method::GET, path: path.to_owned() };
-        let (head, _) = self.send(|request| request, &url, asked).await?;
+        let call = Call { operation, method: Method::GET, path: path.to_owned() };
+        let (head, _) = self.send(|request| request, &url, call).await?;
         Ok(head.date)
     }
 
@@ -256,24 +254,24 @@ impl Api {
         &self,
         complete: impl Fn(RequestBuilder) -> RequestBuilder,
         url: &str,
-        asked: Asked,
+        call: Call,
     ) -> Result<(Head, Answer), ApiError> {
         let mut attempts = 0;
         loop {
             attempts += 1;
             self.limiter.wait().await;
-            let request = self.http.request(asked.method.clone(), url);
+            let request = self.http.request(call.method.clone(), url);
             let answer = self.attempt(complete(request)).await;
             let (pause, problem) = match answer {
-                Ok((head, body)) if head.status.is_success() => return Ok((head, Answer { body, asked })),
+                Ok((head, body)) if head.status.is_success() => return Ok((head, Answer { body, call })),
                 Ok((head, body)) => {
-                    let problem = self.explain(head.status, &body, asked.operation.permission());
+                    let problem = self.explain(head.status, &body, call.operation.permission());
                     let again = head.status == StatusCode::TOO_MANY_REQUESTS || head.status.is_server_error();
                     (again.then(|| head.retry_after.unwrap_or_else(|| pause(attempts))), problem)
                 }
                 Err(error) if error.is_builder() => {
                     let problem = Problem::Unreachable(format!("{} is not a URL", self.shown_url()));
-                    return Err(ApiError { problem, asked: Some(Box::new(asked)) });
+                    return Err(ApiError { problem, call: Some(Box::new(call)) });
                 }
                 Err(error) => {
                     let cause = std::iter::successors(error.source(), |error| (*error).source()).last();
@@ -283,7 +281,7 @@ impl Api {
             };
             match pause.filter(|_| attempts < ATTEMPTS) {
                 Some(pause) => sleep(pause).await,
-                None => return Err(ApiError { problem, asked: Some(Box::new(asked)) }),
+                None => return Err(ApiError { problem, call: Some(Box::new(call)) }),
             }
         }
     }
@@ -315,20 +313,20 @@ impl Api {
     }
 }
 
-/// The address that the environment names, if it names one.
+/// The URL in the environment, if set.
 fn other_url() -> Result<Option<String>, ApiError> {
     http::url_in(URL_VARIABLE).map_err(|_| Problem::Insecure.into())
 }
 
-/// The objects that events refer to, as the function reads them.
+/// The client with which the function reads references.
 ///
 /// # Errors
-/// Where the key would leave in the clear.
+/// If the key would be sent unencrypted.
 pub(crate) fn objects(http: Client) -> Result<StripeApi, ApiError> {
     Ok(StripeApi::new(http, other_url()?))
 }
 
-/// What matters of an answer besides its body.
+/// A response without its body.
 struct Head {
     status: StatusCode,
     retry_after: Option<Duration>,
@@ -344,7 +342,7 @@ impl Head {
     }
 }
 
-/// Stripe's words for an error; its sentences are left where they are, because they can hold a part of the key.
+/// Stripe's error codes. Its messages are dropped, because they can contain a part of the key.
 #[derive(Default, Deserialize)]
 struct Refusal {
     error: Reason,
@@ -364,13 +362,13 @@ fn form(fields: &[(&str, String)]) -> String {
     form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish()
 }
 
-/// How long to wait after so many attempts.
+/// The pause after this many attempts.
 pub(crate) fn pause(attempts: u32) -> Duration {
     let longest = FIRST_PAUSE.saturating_mul(1 << attempts.saturating_sub(1).min(16)).min(LONGEST_PAUSE);
     longest.mul_f64(0.5 + 0.5 * fastrand::f64())
 }
 
-/// Lets requests through one after the other, at a rate.
+/// Lets requests through one by one, at a rate.
 #[derive(Debug)]
 struct RateLimiter {
     between: Duration,
@@ -393,18 +391,18 @@ impl RateLimiter {
     }
 }
 
-/// Why Stripe has no answer for us, and to what.
+/// Why a request failed, and which one.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct ApiError {
     pub(crate) problem: Problem,
-    /// None where nobody was asked.
-    asked: Option<Box<Asked>>,
+    /// `None` if no request was sent.
+    call: Option<Box<Call>>,
 }
 
-/// Why Stripe has no answer for us.
+/// Why a request failed.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Problem {
-    /// Another address of Stripe's API, to which the key would go in the clear.
+    /// The configured URL would receive the key unencrypted.
     Insecure,
     UnknownKey,
     Forbidden {
@@ -422,28 +420,28 @@ pub(crate) enum Problem {
 
 impl From<Problem> for ApiError {
     fn from(problem: Problem) -> Self {
-        Self { problem, asked: None }
+        Self { problem, call: None }
     }
 }
 
 impl ApiError {
-    /// Of an object that was read as the function reads it.
+    /// An error of a read with the function's client.
     pub(crate) fn of_read(problem: Problem, reference: &Reference) -> Self {
         let path = reference.path().split('?').next().unwrap_or_default().to_owned();
         let permission = reference.kind.permissions().first();
-        let asked =
-            permission.map(|permission| Asked { operation: Operation::Read(*permission), method: Method::GET, path });
-        Self { problem, asked: asked.map(Box::new) }
+        let call =
+            permission.map(|permission| Call { operation: Operation::Read(*permission), method: Method::GET, path });
+        Self { problem, call: call.map(Box::new) }
     }
 
-    /// In our own words, with the remedy and the request, for a key that was found in `place`.
+    /// A sentence with the remedy and the request, for a key from `place`.
     pub(crate) fn of_key_in(&self, place: &str) -> String {
-        let asked = self
-            .asked
+        let call = self
+            .call
             .as_deref()
-            .map(|Asked { operation, method, path }| format!(" (asked to {operation}: {method} {path})"));
-        let asked = asked.unwrap_or_default();
-        format!("{}{asked}", self.problem.in_words(place))
+            .map(|Call { operation, method, path }| format!(" (could not {operation}: {method} {path})"));
+        let call = call.unwrap_or_default();
+        format!("{}{call}", self.problem.in_words(place))
     }
 }
 
@@ -459,12 +457,14 @@ impl Problem {
     fn in_words(&self, place: &str) -> String {
         match self {
             Self::Insecure => {
-                format!("{URL_VARIABLE} takes {}", http::SECURED)
+                format!("{URL_VARIABLE}: expected {}", http::SECURED)
             }
-            Self::UnknownKey => restricted_key::unknown(place),
+            Self::UnknownKey => format!(
+                "Stripe rejects the key in {place}: it was revoked, has expired or is incomplete; create a restricted key (rk_…) in Stripe's dashboard"
+            ),
             Self::Forbidden { permission, account } => {
                 let account = match account {
-                    Some(account) => format!(", and {account} has to be connected to the key's platform"),
+                    Some(account) => format!(", and {account} must be connected to the key's platform"),
                     None => String::new(),
                 };
                 format!(
@@ -472,31 +472,32 @@ impl Problem {
                 )
             }
             Self::TooMany => {
-                "Stripe answers 429 for minutes: something else uses up the account's rate; try --rate 5".to_owned()
+                "Stripe answers 429 for minutes, because other requests use up the account's rate limit; try --rate 5"
+                    .to_owned()
             }
             Self::Refused { status, about } => {
                 let about = if about.is_empty() { String::new() } else { format!(" ({})", about.join(", ")) };
                 let remedy = match status {
-                    500.. => "try again later; status.stripe.com tells of outages",
-                    _ => "Stripe's dashboard says more (Developers, Logs)",
+                    500.. => "try again later; status.stripe.com reports outages",
+                    _ => "see Stripe's dashboard for details (Developers, Logs)",
                 };
                 format!("Stripe answers {status}{about}; {remedy}")
             }
             Self::Unreachable(why) => {
-                format!("Stripe cannot be reached at {why}; look at the network, at proxies and at {URL_VARIABLE}")
+                format!("cannot reach Stripe at {why}; check the network, proxies and {URL_VARIABLE}")
             }
             Self::Unreadable => format!(
-                "the answer is not Stripe's: it is not JSON of the documented shape; look at proxies and at {URL_VARIABLE}"
+                "the response is not JSON of the documented shape, so it is not from Stripe; check proxies and {URL_VARIABLE}"
             ),
         }
     }
 }
 
-/// An answer, for tests of those who read one.
+/// A response for tests of its readers.
 #[cfg(test)]
 pub(crate) fn answer() -> Answer {
-    let asked = Asked { operation: Operation::ListEvents, method: Method::GET, path: "/v1/events".to_owned() };
-    Answer { body: Bytes::new(), asked }
+    let call = Call { operation: Operation::ListEvents, method: Method::GET, path: "/v1/events".to_owned() };
+    Answer { body: Bytes::new(), call }
 }
 
 #[cfg(test)]
@@ -508,7 +509,7 @@ mod tests {
     }
 
     #[test]
-    fn the_mode_is_read_off_the_key() {
+    fn key_has_a_mode() {
         for (key, test) in [("sk_test_1", true), ("rk_test_1", true), ("sk_live_1", false), ("sk", false), ("", false)]
         {
             assert_eq!(api(key).is_test(), test, "{key}");
@@ -516,7 +517,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_say_what_to_do_and_pass_on_none_of_stripes_sentences() {
+    fn errors_hide_stripes_messages() {
         let explain = |status, body: &str| {
             let status = StatusCode::from_u16(status).unwrap();
             let problem = api("sk_test_hidden").explain(status, body.as_bytes(), Permission::ReadEvents);
@@ -524,8 +525,8 @@ mod tests {
         };
         let body = r#"{"error": {"type": "invalid_request_error", "message": "sk_***hidden", "code": "parameter_unknown", "param": "created[gte]"}}"#;
         for (status, body, words) in [
-            (401, body, "does not know the key in STRIPE_SECRET_KEY: it was revoked, has expired or is not complete"),
-            (403, body, "the permission `Events`: Read, and acct_1 has to be connected"),
+            (401, body, "rejects the key in STRIPE_SECRET_KEY: it was revoked, has expired or is incomplete"),
+            (403, body, "the permission `Events`: Read, and acct_1 must be connected"),
             (429, body, "--rate"),
             (400, body, "Stripe answers 400 (parameter_unknown, created[gte])"),
             (400, r#"{"error": {"code": "the hidden one"}}"#, "Stripe answers 400"),
@@ -537,7 +538,7 @@ mod tests {
     }
 
     #[test]
-    fn every_error_names_the_operation_the_path_and_the_remedy() {
+    fn errors_name_operation_path_and_remedy() {
         use Operation::{
             CreateEndpoint, DeleteEndpoint, ListEndpoints, ListEvents, ListPayments, Read, ReadEndpoint, UpdateEndpoint,
         };
@@ -567,9 +568,9 @@ mod tests {
         ] {
             assert!(names.insert(operation.to_string()));
             for (problem, remedy) in problems() {
-                let asked = Asked { operation, method: Method::GET, path: "/v1/x".to_owned() };
-                let error = ApiError { problem, asked: Some(Box::new(asked)) }.to_string();
-                let end = format!(" (asked to {operation}: GET /v1/x)");
+                let call = Call { operation, method: Method::GET, path: "/v1/x".to_owned() };
+                let error = ApiError { problem, call: Some(Box::new(call)) }.to_string();
+                let end = format!(" (could not {operation}: GET /v1/x)");
                 assert!(error.ends_with(&end) && error.contains(remedy), "{error}");
             }
         }
@@ -583,7 +584,7 @@ mod tests {
     }
 
     #[test]
-    fn pauses_double_up_to_half_a_minute() {
+    fn pauses_double_up_to_a_limit() {
         for (attempts, longest) in [(1, 0.5), (2, 1.0), (5, 8.0), (7, 32.0), (100, 32.0)] {
             let pause = pause(attempts).as_secs_f64();
             assert!((longest / 2.0..=longest).contains(&pause), "{attempts}: {pause}");
@@ -591,7 +592,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn requests_keep_the_rate() {
+    async fn requests_respect_the_rate() {
         let limiter = RateLimiter::new(20);
         let start = Instant::now();
         for _ in 0..41 {

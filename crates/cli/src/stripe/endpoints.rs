@@ -11,13 +11,13 @@ use super::api::{Api, ApiError, Operation};
 
 const PATH: &str = "/v1/webhook_endpoints";
 
-/// A webhook endpoint as Stripe has it.
+/// A webhook endpoint in Stripe.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 pub(crate) struct WebhookEndpoint {
     pub(crate) id: String,
     pub(crate) url: String,
     status: String,
-    /// The account's own where there is none.
+    /// `None`: the account's default.
     pub(crate) api_version: Option<String>,
     /// Types, or `*` alone.
     pub(crate) enabled_events: Vec<String>,
@@ -33,13 +33,13 @@ impl WebhookEndpoint {
         self.status == "enabled"
     }
 
-    /// Whether its path is the project's, whatever stands before `/stripe/`.
+    /// Whether its path ends with the project's.
     pub(crate) fn is_of(&self, project: &ProjectName) -> bool {
         let path = self.url.split(['?', '#']).next().unwrap_or_default();
         path.ends_with(&format!("/stripe/{project}"))
     }
 
-    /// Which of these types it is not enabled for, and which others it is.
+    /// The given types that it is not enabled for, and the other types that it is enabled for.
     pub(crate) fn types_between(&self, types: &[String]) -> (Vec<String>, Vec<String>) {
         let enabled = &self.enabled_events;
         let missing = types.iter().filter(|wanted| !enabled.contains(wanted));
@@ -54,10 +54,10 @@ struct Page {
     has_more: bool,
 }
 
-/// All of the account, in the mode of the key.
+/// All endpoints of the account, in the mode of the key.
 ///
 /// # Errors
-/// Where Stripe does not give them.
+/// If Stripe does not return them.
 pub(crate) async fn list(api: &Api) -> Result<Vec<WebhookEndpoint>, ApiError> {
     let mut endpoints: Vec<WebhookEndpoint> = Vec::new();
     loop {
@@ -72,43 +72,43 @@ pub(crate) async fn list(api: &Api) -> Result<Vec<WebhookEndpoint>, ApiError> {
     }
 }
 
-/// One that was just made. Stripe tells its secret this once.
+/// A new endpoint. Stripe reveals its secret only once.
 #[derive(Deserialize)]
 struct Created {
     id: String,
     secret: String,
 }
 
-/// Makes one, and gives its ID and its signing secret.
+/// Creates an endpoint, and returns its ID and its signing secret.
 ///
 /// # Errors
-/// Where it is not made.
+/// If it was not created.
 pub(crate) async fn create(api: &Api, fields: &[(&str, String)]) -> Result<(String, SecretString), ApiError> {
     let Created { id, secret } = api.post(PATH, fields, Operation::CreateEndpoint).await?;
     Ok((id, secret.into()))
 }
 
-/// Changes one. What is not among the fields stays.
+/// Updates the given fields of an endpoint.
 ///
 /// # Errors
-/// Where it is not changed.
+/// If it was not updated.
 pub(crate) async fn update(api: &Api, id: &str, fields: &[(&str, String)]) -> Result<(), ApiError> {
     let IgnoredAny = api.post(&path_of(id), fields, Operation::UpdateEndpoint).await?;
     Ok(())
 }
 
-/// Deletes one. What is not there is deleted.
+/// Deletes an endpoint. Succeeds if it does not exist.
 ///
 /// # Errors
-/// Where it is not deleted.
+/// If it was not deleted.
 pub(crate) async fn delete(api: &Api, id: &str) -> Result<(), ApiError> {
     api.delete(&path_of(id), Operation::DeleteEndpoint).await
 }
 
-/// Stripe's clock, where it tells it.
+/// Stripe's clock, if the response has a date.
 ///
 /// # Errors
-/// Where Stripe does not answer.
+/// If Stripe does not respond.
 pub(crate) async fn date(api: &Api, id: &str) -> Result<Option<String>, ApiError> {
     api.date(&path_of(id), &[], Operation::ReadEndpoint).await
 }
@@ -122,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_endpoint_is_the_projects_by_the_end_of_its_path() {
+    fn path_identifies_the_project() {
         let project = "shop".parse().unwrap();
         for (url, is_of) in [
             ("https://example.com/stripe/shop", true),

@@ -1,11 +1,11 @@
-//! The event types that a project wants, of all that Stripe has.
+//! The event types that a project's settings select, out of all that Stripe has.
 
 use stripe_amplitude::stripe::event_types::EventTypes;
 pub(crate) use stripe_emulator::EVENT_TYPES;
 
-/// The types that a project wants, with its families (`customer.subscription.*`) as the types that are in them.
+/// The types that the settings select, with families (`customer.subscription.*`) expanded.
 ///
-/// What it names and is not in the list is among them, too: Stripe may have it by now, or say that it has not.
+/// Includes named types that are not in the list: Stripe may have added them, or will reject them.
 pub(crate) fn of(types: &EventTypes) -> Vec<String> {
     let known = EVENT_TYPES.iter().map(ToString::to_string);
     let named = types.add.iter().map(ToString::to_string).filter(|name| !name.ends_with(".*"));
@@ -23,21 +23,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_type_is_one_that_a_project_may_want() {
+    fn every_type_can_be_selected() {
         for event_type in EVENT_TYPES {
             assert!(event_type.parse::<TypePattern>().is_ok(), "{event_type}");
         }
     }
 
     #[test]
-    fn all_types_that_are_forwarded_by_default_are_among_them() {
+    fn default_types_exist() {
         let mut types = TYPES;
         types.sort_unstable();
         assert_eq!(of(&EventTypes::default()), types);
     }
 
     #[test]
-    fn families_are_expanded_and_what_is_removed_is_left_out() {
+    fn families_are_expanded_and_removed_types_omitted() {
         let parse = |patterns: &[&str]| patterns.iter().map(|pattern| pattern.parse().unwrap()).collect();
         let types = EventTypes {
             add: parse(&["customer.subscription.*", "customer.unheard_of", "charge.dispute.*"]),

@@ -1,5 +1,5 @@
-//! Events from Stripe's API: `GET /v1/events`, of the last 30 days, newest first, of twenty types at once at the most.
-//! Source: docs.stripe.com/api/events/list.
+//! Events from Stripe's API: `GET /v1/events` lists the last 30 days, newest first, for at most twenty types. Source:
+//! docs.stripe.com/api/events/list.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -13,43 +13,43 @@ use crate::clock::{DAY, HOUR};
 
 pub(crate) const PATH: &str = "/v1/events";
 
-/// How far back Stripe's list goes, in seconds.
+/// How far back Stripe lists events, in seconds.
 pub(crate) const REACH: i64 = 30 * DAY;
 
-/// Types in one request.
-const MOST_TYPES: usize = 20;
+/// Maximum types per request.
+const MAX_TYPES: usize = 20;
 
-/// Events in one answer.
+/// Events per page.
 const PAGE: u32 = 100;
 
-/// So many events of one span of time are a good handful.
-const HANDFUL: i64 = 2000;
+/// The number of events that a time span should have.
+const TARGET_EVENTS: i64 = 2000;
 
-/// More of one span are not kept in memory: the span is halved.
-const TOO_MANY: usize = 10_000;
+/// A span with more events is halved, to bound memory.
+const MAX_EVENTS: usize = 10_000;
 
-/// Which events are wanted.
+/// Which events to list.
 #[derive(Clone, Debug)]
 pub(crate) struct Filter {
     pub(crate) types: Vec<String>,
-    /// From when, and until when, exclusive, in Unix seconds.
+    /// In Unix seconds.
     pub(crate) created: Range<i64>,
-    /// Only those whose delivery is pending or has failed, to one webhook endpoint at least, whichever.
+    /// Only events whose delivery to at least one endpoint is pending or failed.
     pub(crate) undelivered: bool,
 }
 
-/// Where an event stands among all: Stripe's clock has whole seconds, so the ID decides among equals.
+/// The position of an event among all. Stripe's clock has whole seconds, so the ID breaks ties.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub(crate) struct Place {
     pub(crate) created: i64,
     pub(crate) id: String,
 }
 
-/// An event of Stripe's list.
+/// A listed event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Listed {
     pub(crate) place: Place,
-    /// As a webhook would carry it.
+    /// As in a webhook.
     pub(crate) body: Bytes,
 }
 
@@ -68,27 +68,27 @@ struct Envelope<'b> {
     created: i64,
 }
 
-/// The events of a filter, oldest first, span by span, so that any number of them fits into memory.
+/// The events of a filter, oldest first, span by span to bound memory.
 pub(crate) struct OldestFirst<'a> {
     api: &'a Api,
     filter: Filter,
-    /// Where the next span begins, and how long it is, in seconds.
+    /// The beginning of the next span, and its length, in seconds.
     next: i64,
     length: i64,
     after: Option<Place>,
 }
 
 impl<'a> OldestFirst<'a> {
-    /// `after` is the last one that is not wanted any more.
+    /// Begins after the event at `after`.
     pub(crate) fn new(api: &'a Api, filter: Filter, after: Option<Place>) -> Self {
         let next = after.as_ref().map_or(filter.created.start, |place| place.created.max(filter.created.start));
         Self { api, filter, next, length: HOUR, after }
     }
 
-    /// The events of the next span, and where it ends. `None` after the last.
+    /// The events of the next span, and its end. `None` after the last.
     ///
     /// # Errors
-    /// Where Stripe does not give them; the same again goes on where it stopped.
+    /// If Stripe does not return them. The next call continues.
     pub(crate) async fn next(&mut self) -> Result<Option<(Vec<Listed>, i64)>, ApiError> {
         if self.next >= self.filter.created.end {
             return Ok(None);
@@ -99,9 +99,10 @@ impl<'a> OldestFirst<'a> {
                 self.length = (self.length / 2).max(1);
                 continue;
             };
-            // So that the next has about a handful.
+            // Adapt the length to the target.
             let count = i64::try_from(events.len()).unwrap_or(i64::MAX).max(1);
-            self.length = (self.length.saturating_mul(HANDFUL) / count).clamp(self.length / 4, self.length * 4).max(1);
+            self.length =
+                (self.length.saturating_mul(TARGET_EVENTS) / count).clamp(self.length / 4, self.length * 4).max(1);
             self.next = end;
             if let Some(after) = &self.after {
                 events.retain(|event| event.place > *after);
@@ -111,33 +112,32 @@ impl<'a> OldestFirst<'a> {
     }
 }
 
-/// All events of a span, oldest first, each once; `None` where they are too many to be kept, and a shorter span has
-/// fewer.
+/// All events of a span, oldest first, each once; `None` if there are too many and the span can be shortened.
 async fn within(api: &Api, filter: &Filter, span: Range<i64>) -> Result<Option<Vec<Listed>>, ApiError> {
     let mut events = Vec::new();
-    for types in filter.types.chunks(MOST_TYPES) {
+    for types in filter.types.chunks(MAX_TYPES) {
         let filter = Filter { types: types.to_vec(), created: span.clone(), ..filter.clone() };
         let mut pages = NewestFirst::new(api, filter);
         while let Some(page) = pages.next().await? {
             events.extend(page);
-            if events.len() > TOO_MANY && span.end - span.start > 1 {
+            if events.len() > MAX_EVENTS && span.end - span.start > 1 {
                 return Ok(None);
             }
         }
     }
     events.sort_unstable_by(|one: &Listed, other: &Listed| one.place.cmp(&other.place));
-    // While we turn pages, an event may move to the next one.
+    // An event may move to the next page while we list.
     events.dedup_by(|one, other| one.place == other.place);
     Ok(Some(events))
 }
 
-/// How many events there are of a filter; of more than `most`, about so many.
+/// The number of events of a filter. Stops after about `most`.
 ///
 /// # Errors
-/// Where Stripe does not tell.
+/// If Stripe does not return them.
 pub(crate) async fn count(api: &Api, filter: &Filter, most: usize) -> Result<usize, ApiError> {
     let mut count = 0;
-    for types in filter.types.chunks(MOST_TYPES) {
+    for types in filter.types.chunks(MAX_TYPES) {
         let mut pages = NewestFirst::new(api, Filter { types: types.to_vec(), ..filter.clone() });
         while count < most
             && let Some(page) = pages.next().await?
@@ -148,13 +148,13 @@ pub(crate) async fn count(api: &Api, filter: &Filter, most: usize) -> Result<usi
     Ok(count)
 }
 
-/// The newest events of a filter, at most so many, the newest first.
+/// The newest events of a filter, at most `number`, newest first.
 ///
 /// # Errors
-/// Where Stripe does not give them.
+/// If Stripe does not return them.
 pub(crate) async fn newest(api: &Api, filter: &Filter, number: usize) -> Result<Vec<Listed>, ApiError> {
     let mut events: Vec<Listed> = Vec::new();
-    for types in filter.types.chunks(MOST_TYPES) {
+    for types in filter.types.chunks(MAX_TYPES) {
         let mut pages = NewestFirst::new(api, Filter { types: types.to_vec(), ..filter.clone() });
         let mut left = number;
         while left > 0
@@ -170,7 +170,7 @@ pub(crate) async fn newest(api: &Api, filter: &Filter, number: usize) -> Result<
     Ok(events)
 }
 
-/// The events of a filter of twenty types at the most, page by page as Stripe has them.
+/// The events of a filter with at most twenty types, in Stripe's order, page by page.
 pub(crate) struct NewestFirst<'a> {
     api: &'a Api,
     filter: Filter,
@@ -186,7 +186,7 @@ impl<'a> NewestFirst<'a> {
     /// The next page; `None` after the last.
     ///
     /// # Errors
-    /// Where Stripe does not give it.
+    /// If Stripe does not return it.
     pub(crate) async fn next(&mut self) -> Result<Option<Vec<Listed>>, ApiError> {
         if self.is_over {
             return Ok(None);
@@ -210,13 +210,13 @@ impl<'a> NewestFirst<'a> {
     }
 }
 
-/// A webhook says which connected account an event is of, and the list of that account does not.
+/// Adds the connected account, which is in a webhook's event but not in the account's list.
 fn listed(event: &RawValue, account: Option<&str>, answer: &Answer) -> Result<Listed, ApiError> {
     let Envelope { id, created } = answer.read_part(event.get().as_bytes())?;
     let place = Place { created, id: id.into_owned() };
     let text = event.get();
     let body = match (account, text.strip_prefix('{')) {
-        // Of a name that stands twice, the last one counts: what Stripe says.
+        // If Stripe also sends the field, its value comes last and wins.
         (Some(account), Some(fields)) => format!("{{\"account\":{},{fields}", serde_json::json!(account)),
         _ => text.to_owned(),
     };
@@ -229,7 +229,7 @@ mod tests {
     use crate::stripe::api::answer;
 
     #[test]
-    fn an_event_of_a_connected_account_says_so_as_in_a_webhook() {
+    fn connected_account_is_added() {
         let event = |text: &str| RawValue::from_string(text.to_owned()).unwrap();
         let body = |text: &str, account| {
             String::from_utf8(listed(&event(text), account, &answer()).unwrap().body.into()).unwrap()
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn places_are_in_the_order_of_time_and_then_of_ids() {
+    fn places_are_ordered_by_time_and_id() {
         let place = |created, id: &str| Place { created, id: id.to_owned() };
         assert!(place(1, "evt_9") < place(2, "evt_1") && place(2, "evt_1") < place(2, "evt_2"));
     }

@@ -1,4 +1,4 @@
-//! The key with which the function follows references: what it needs, and whether it has that.
+//! Checks the permissions of the key with which the function follows references.
 
 use std::collections::BTreeSet;
 
@@ -10,8 +10,8 @@ use stripe_amplitude::stripe::reference::permission::{
 
 use super::api::{Api, ApiError, Operation, Problem};
 
-/// Objects that do not exist: whoever may read such objects is answered 404, and whoever may not 403.
-const NOWHERE: [(Permission, &str); 9] = [
+/// Objects that do not exist. Stripe answers 404 to a key that may read such objects, and 403 otherwise.
+const NONEXISTENT: [(Permission, &str); 9] = [
     (CARDHOLDERS, "/v1/issuing/cardholders/ich_nonexistent"),
     (CHARGES, "/v1/charges/ch_nonexistent"),
     (CHECKOUT_SESSIONS, "/v1/checkout/sessions/cs_nonexistent"),
@@ -23,13 +23,13 @@ const NOWHERE: [(Permission, &str); 9] = [
     (SUBSCRIPTIONS, "/v1/subscriptions/sub_nonexistent"),
 ];
 
-/// Which of these permissions the key of `api` lacks. Nothing of the account is read.
+/// The permissions that the key of `api` lacks. Reads no data of the account.
 ///
 /// # Errors
-/// Where Stripe does not know the key, or does not answer.
+/// If Stripe rejects the key or does not respond.
 pub(crate) async fn missing(api: &Api, needed: &BTreeSet<Permission>) -> Result<Vec<Permission>, ApiError> {
     let mut missing = Vec::new();
-    for (permission, path) in NOWHERE.into_iter().filter(|(permission, _)| needed.contains(permission)) {
+    for (permission, path) in NONEXISTENT.into_iter().filter(|(permission, _)| needed.contains(permission)) {
         let error = match api.get(path, &[], Operation::Read(permission)).await {
             Err(error) => error,
             Ok(answer) => return Err(answer.unreadable()),
@@ -43,35 +43,28 @@ pub(crate) async fn missing(api: &Api, needed: &BTreeSet<Permission>) -> Result<
     Ok(missing)
 }
 
-/// As the dashboard lists them: `Customers: Read (rak_customer_read), …`.
+/// Like in the dashboard: `Customers: Read (rak_customer_read), …`.
 pub(crate) fn in_words<'p>(permissions: impl IntoIterator<Item = &'p Permission>) -> String {
     permissions.into_iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-/// Why Stripe does not answer with the key in `place`, in words.
+/// Why the check of the key in `place` failed.
 pub(crate) fn refusal(place: &str, error: &ApiError) -> String {
     match &error.problem {
         Problem::UnknownKey => error.of_key_in(place),
-        _ => format!("whether the key in {place} has its permissions cannot be told: {error}"),
+        _ => format!("cannot check the permissions of the key in {place}: {error}"),
     }
 }
 
-/// What is to be said of a key that Stripe does not know.
-pub(crate) fn unknown(place: &str) -> String {
-    format!(
-        "Stripe does not know the key in {place}: it was revoked, has expired or is not complete; create a restricted key (rk_…) in Stripe's dashboard"
-    )
-}
-
-/// Whether it is a secret key, which can do everything.
+/// Whether it is a secret key, which has every permission.
 pub(crate) fn is_full(key: &SecretString) -> bool {
     key.expose_secret().starts_with("sk_")
 }
 
-/// What is to be said of a secret key.
+/// A warning about a secret key.
 pub(crate) fn full_in_words(place: &str) -> String {
     format!(
-        "{place} holds a secret key (sk_…), which can do everything in the Stripe account; a restricted key (rk_…) that may read what is needed is enough"
+        "{place} holds a secret key (sk_…), which has every permission in the Stripe account; a restricted key (rk_…) with read permissions is enough"
     )
 }
 
@@ -82,14 +75,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_permission_can_be_asked_for() {
+    fn every_permission_can_be_checked() {
         for permission in ReferenceKind::ALL.into_iter().flat_map(ReferenceKind::permissions) {
-            assert!(NOWHERE.iter().any(|(known, _)| known == permission), "{permission}");
+            assert!(NONEXISTENT.iter().any(|(known, _)| known == permission), "{permission}");
         }
     }
 
     #[test]
-    fn a_secret_key_is_known() {
+    fn secret_key_is_recognized() {
         assert!(is_full(&"sk_test_x".into()) && !is_full(&"rk_test_x".into()));
     }
 }

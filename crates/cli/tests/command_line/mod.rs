@@ -1,22 +1,23 @@
-//! The command line as a user types it, for the tests of its commands.
+//! Commands as a user types them.
 
-// A helper, like a test, stops where it meets what it does not expect.
+// Helpers panic like tests do.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
-// Each test binary has this module to itself, and uses what it needs of it.
+// Each test binary compiles this module, and uses a part of it.
 #![allow(dead_code, unreachable_pub)]
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 
 use serde_json::Value;
 
+use crate::common::{Ended, ended, ended_with, program};
+
 pub fn cli(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_stripe-amplitude-cli"));
-    // Neither the developer's secret nor a proxy shall matter.
-    command.args(arguments).current_dir(root()).env_clear();
+    let mut command = program();
+    command.args(arguments).current_dir(root());
     command
 }
 
@@ -25,37 +26,24 @@ pub fn root() -> PathBuf {
 }
 
 pub fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
-    let Output { status, stdout, stderr } = cli(arguments).output().unwrap();
-    (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
+    let Ended { code, out, error } = ended(&mut cli(arguments));
+    (code, out, error)
 }
 
-/// With this on standard input.
+/// Runs with this standard input.
 pub fn run_with(input: &str, arguments: &[&str]) -> (Option<i32>, String, String) {
-    let mut command = cli(arguments);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut process = command.spawn().unwrap();
-    process.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-    let Output { status, stdout, stderr } = process.wait_with_output().unwrap();
-    (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
+    let Ended { code, out, error } = ended_with(input, &mut cli(arguments));
+    (code, out, error)
 }
 
-/// Runs a command whose output nobody reads: its exit code, and standard error.
-#[cfg(unix)]
-pub fn unread(command: &mut Command) -> (Option<i32>, String) {
-    let (output, closed) = std::io::pipe().unwrap();
-    drop(output);
-    let ended = command.stdout(closed).output().unwrap();
-    (ended.status.code(), String::from_utf8(ended.stderr).unwrap())
-}
-
-/// A file of this name with this text, and its path.
+/// Writes a file, and returns its path.
 pub fn file(name: &str, text: &str) -> String {
     let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
     std::fs::write(&file, text).unwrap();
     file.to_str().unwrap().to_owned()
 }
 
-/// The sample event of a type, changed.
+/// A sample event with a change.
 pub fn sample(event_type: &str, change: impl FnOnce(&mut Value)) -> String {
     let text = std::fs::read_to_string(root().join(format!("events/stripe/{event_type}.json"))).unwrap();
     let mut event = serde_json::from_str(&text).unwrap();
@@ -63,10 +51,10 @@ pub fn sample(event_type: &str, change: impl FnOnce(&mut Value)) -> String {
     event.to_string()
 }
 
-/// `serve`, on a free port, until this is dropped.
+/// `serve` on a free port, until this is dropped.
 pub struct Serving {
     process: Child,
-    /// Read as they come: a full pipe would stop the process.
+    /// Read continuously, because a full pipe would block the process.
     pub lines: Receiver<String>,
     pub url: String,
 }
@@ -92,7 +80,7 @@ impl Serving {
         line.split_once("curl ").unwrap().1.strip_suffix("/emulator/events").unwrap().to_owned()
     }
 
-    /// What its local Amplitude has accepted.
+    /// The events that its local Amplitude has accepted.
     pub fn accepted(&self, amplitude: &str) -> Vec<Value> {
         let address = amplitude.strip_prefix("http://").unwrap();
         let mut connection = TcpStream::connect(address).unwrap();

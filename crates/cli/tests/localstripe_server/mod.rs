@@ -1,19 +1,19 @@
-//! localstripe, a Stripe that others have written: what happens there are purchases, and its webhooks are signed by code
-//! that has nothing of ours. It is a program under the GPL, which is started, and nothing more.
+//! localstripe, an independent implementation of Stripe with its own purchases and its own signatures. It is a program under
+//! the GPL, which is only started.
 //!
-//! What its events lack of Stripe's:
-//! - There are none of charges and refunds, and of invoices only `created`, `payment_succeeded` and sometimes
+//! Its events differ from Stripe's:
+//! - There are none for charges and refunds, and for invoices only `created`, `payment_succeeded` and sometimes
 //!   `payment_failed`.
 //! - They have no `pending_webhooks` and no `request`; the API version is always 2017-08-15, `livemode` always false.
 //! - A payment has no `amount_received` and a whole charge in `latest_charge`; an invoice has no `amount_remaining`, no
 //!   `subscription_details` and no `number`; a balance has no `object`, and one amount instead of lists of them.
 //! - Its webhooks are sent once, a second late, and with the time of the event in the signature.
 //!
-//! What its API lacks: webhook endpoints, the account, and most of what events can be asked by. Events are listed from the
-//! oldest on, and behind an unknown event from the first. So they are asked for through [`Localstripe::url`], which lists
-//! them as Stripe does and passes everything else on.
+//! Its API lacks webhook endpoints, the account, and most filters for events. It lists the oldest events first, and begins
+//! again after an unknown event. So requests go through [`Localstripe::url`], a proxy that lists events like Stripe and
+//! passes everything else on.
 
-// A helper, like a test, stops where it meets what it does not expect.
+// Helpers panic like tests do.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 #![allow(unreachable_pub)]
 
@@ -32,8 +32,8 @@ use serde_json::value::RawValue;
 use stripe_emulator::{Emulator, Event, SECRET_KEY};
 use tokio::sync::oneshot;
 
-/// Serves on a free port of this machine only, which it prints, and keeps nothing: by itself, it would listen everywhere,
-/// and leave what it has in a file for the next one.
+/// Serves on a free local port, which it prints, and stores nothing. By default, it would listen on all interfaces, and save
+/// its state to a file.
 const PROGRAM: &str = r#"
 import socket
 from aiohttp import web
@@ -45,17 +45,17 @@ print(listener.getsockname()[1], flush=True)
 web.run_app(server.app, sock=listener, print=None)
 "#;
 
-/// Any that begins so is valid.
+/// Any key with this prefix is valid.
 const KEY: &str = "sk_test_51LocalstripeLocalstripe";
 
-/// A localstripe of its own, until this is dropped.
+/// A localstripe process, until this is dropped.
 pub struct Localstripe {
     process: Child,
-    /// Where it listens itself.
+    /// The URL of localstripe itself.
     own_url: String,
     url: String,
     http: reqwest::Client,
-    /// What is in front of it stops when this is dropped.
+    /// Stops the proxy when dropped.
     _running: oneshot::Sender<()>,
 }
 
@@ -77,12 +77,12 @@ impl Localstripe {
         listener.set_nonblocking(true).unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let (running, stopped) = oneshot::channel();
-        let front = Front { behind: own_url.clone(), http: passing_on, lists: Emulator::start().unwrap() };
+        let proxy = Proxy { target: own_url.clone(), http: passing_on, lists: Emulator::start().unwrap() };
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
                 let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-                let router = Router::new().fallback(respond).with_state(front);
+                let router = Router::new().fallback(respond).with_state(proxy);
                 let stopped = async { stopped.await.unwrap_or_default() };
                 axum::serve(listener, router).with_graceful_shutdown(stopped).await.unwrap();
             });
@@ -104,8 +104,8 @@ impl Localstripe {
     }
 
     /// Two customers: `user_1` pays 20.00 EUR, of which 5.00 are refunded, and subscribes to a plan for 25.00 EUR. The card
-    /// of `user_2` is declined for both, of which only the event of the first payment tells. Their IDs are in the metadata
-    /// of customers, payments and subscriptions.
+    /// of `user_2` is declined for both, but only the first payment has an event. Their IDs are in the metadata of customers,
+    /// payments and subscriptions.
     pub async fn buy(&self) {
         self.post(
             "/v1/plans",
@@ -142,7 +142,7 @@ impl Localstripe {
         }
     }
 
-    /// The ID of a payment method with which the customer pays from now on.
+    /// Attaches a default payment method to a customer, and returns its ID.
     async fn attach_card(&self, number: &str, customer: &str) -> String {
         let method = self
             .post(
@@ -163,7 +163,7 @@ impl Localstripe {
         method
     }
 
-    /// What is answered, which is an error where a card is declined.
+    /// The response, which may be an error for a declined card.
     async fn post(&self, path: &str, parameters: &[(&str, &str)]) -> Value {
         let request = self.http.post(format!("{}{path}", self.own_url)).bearer_auth(KEY);
         let answer = request.header(CONTENT_TYPE, FORM).body(form(parameters)).send().await.unwrap();
@@ -187,20 +187,20 @@ fn form(parameters: &[(&str, &str)]) -> String {
     form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters).finish()
 }
 
-/// What is in front of localstripe.
+/// The proxy in front of localstripe.
 #[derive(Clone)]
-struct Front {
-    behind: String,
+struct Proxy {
+    target: String,
     http: reqwest::Client,
-    /// What lists the events as Stripe does.
+    /// Lists the events like Stripe.
     lists: Emulator,
 }
 
-async fn respond(State(front): State<Front>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
+async fn respond(State(proxy): State<Proxy>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
     let is_list = method == Method::GET && uri.path() == "/v1/events";
     // There is no upper bound.
     let path = if is_list { "/v1/events?limit=1000000" } else { uri.path_and_query().unwrap().as_str() };
-    let mut passed_on = front.http.request(method, format!("{}{path}", front.behind));
+    let mut passed_on = proxy.http.request(method, format!("{}{path}", proxy.target));
     for name in [AUTHORIZATION, CONTENT_TYPE] {
         if let Some(value) = headers.get(&name) {
             passed_on = passed_on.header(name, value);
@@ -209,7 +209,7 @@ async fn respond(State(front): State<Front>, method: Method, uri: Uri, headers: 
     let mut answer = passed_on.body(body).send().await.unwrap();
     if is_list && answer.status().is_success() {
         let all = answer.bytes().await.unwrap();
-        answer = front.list(&all, uri.query().unwrap_or_default()).await;
+        answer = proxy.list(&all, uri.query().unwrap_or_default()).await;
     }
     let mut response = Response::builder().status(answer.status());
     response
@@ -219,8 +219,8 @@ async fn respond(State(front): State<Front>, method: Method, uri: Uri, headers: 
     response.body(Body::from(answer.bytes().await.unwrap())).unwrap()
 }
 
-impl Front {
-    /// What Stripe would list of all events that there are, which are given from the oldest on.
+impl Proxy {
+    /// Stripe's list of the given events, which are in order of age.
     async fn list(&self, all: &[u8], query: &str) -> reqwest::Response {
         #[derive(serde::Deserialize)]
         struct List<'a> {

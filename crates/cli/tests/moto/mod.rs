@@ -1,8 +1,8 @@
 //! AWS for a test: moto's server.
 
-// A helper, like a test, stops where it meets what it does not expect.
+// Helpers panic like tests do.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
-// Each test binary has this module to itself, and uses what it needs of it.
+// Each test binary compiles this module, and uses a part of it.
 #![allow(dead_code, unreachable_pub)]
 
 use std::collections::BTreeMap;
@@ -12,11 +12,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-/// What a command needs besides the address. moto takes any key.
+/// The other variables that a command needs. moto accepts any key.
 pub const CREDENTIALS: [(&str, &str); 3] =
     [("AWS_REGION", "eu-central-1"), ("AWS_ACCESS_KEY_ID", "a"), ("AWS_SECRET_ACCESS_KEY", "b")];
 
-/// A service that moto stands for.
+/// A service that moto emulates.
 pub struct Service {
     name: &'static str,
     content_type: &'static str,
@@ -77,7 +77,7 @@ impl Moto {
         self.call(SSM, "DeleteParameter", json!({"Name": name})).await;
     }
 
-    /// The parameters below a folder: their type and their value, decrypted.
+    /// The parameters below a folder, with types and decrypted values.
     pub async fn parameters(&self, folder: &str) -> BTreeMap<String, (String, String)> {
         let input = json!({"Path": folder, "Recursive": true, "WithDecryption": true});
         let answer = self.call(SSM, "GetParametersByPath", input).await;

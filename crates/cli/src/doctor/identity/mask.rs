@@ -1,6 +1,6 @@
-//! IDs that are shown without being told.
+//! Masks IDs.
 
-/// `us…42`, and of an e-mail address `a…@e….org`.
+/// `us…42`, or `a…@e….org` for an e-mail address.
 pub(super) fn masked(id: &str) -> String {
     if let Some((local, domain)) = id.trim().rsplit_once('@') {
         let first = |text: &str| text.chars().next().map(String::from).unwrap_or_default();
@@ -19,7 +19,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_id_is_told() {
+    fn ids_are_masked() {
         for (id, expected) in [
             ("user_42", "us…42"),
             ("user42", "us…42"),

@@ -1,13 +1,14 @@
-//! A place where an app may have put an ID, and whether that looks like a person's.
+//! A place where an app may have stored an ID, and whether its values look like IDs of persons.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use stripe_amplitude::stripe::purchase::Name;
 
-use super::HANDFUL;
+/// One person may pay as several buyers, with different addresses, but hardly more than this.
+pub(super) const MAX_ADDRESSES: usize = 5;
 
-/// An object that has metadata of its own. Those whose events are the most come first.
+/// An object with its own metadata. Those with the most events come first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Holder {
     /// The same for all events of a buyer.
@@ -32,8 +33,8 @@ impl Holder {
         }
     }
 
-    /// As paths begin with it.
-    fn written(self) -> &'static str {
+    /// The beginning of its paths.
+    fn path(self) -> &'static str {
         match self {
             Self::Customer => "customer",
             Self::Payment => "payment_intent",
@@ -48,29 +49,29 @@ impl Holder {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
     pub(super) holder: Holder,
-    /// A key of metadata with `metadata.` before it, or `client_reference_id`.
+    /// `metadata.` and a key, or `client_reference_id`.
     pub(super) field: String,
 }
 
 impl Place {
-    /// The key, without what is before it.
+    /// The key alone.
     pub(super) fn key(&self) -> &str {
         self.field.strip_prefix("metadata.").unwrap_or(&self.field)
     }
 
-    /// Whether its name is that of a person's ID.
-    pub(super) fn says_person(&self) -> bool {
-        self.says(&OF_PERSONS) && !self.says(&OF_NEITHER) && !self.says(&OF_PURCHASES)
+    /// Whether its name suggests the ID of a person.
+    pub(super) fn suggests_person(&self) -> bool {
+        self.contains_any(&OF_PERSONS) && !self.contains_any(&OF_NEITHER) && !self.contains_any(&OF_PURCHASES)
     }
 
-    fn says(&self, words: &[&str]) -> bool {
+    fn contains_any(&self, words: &[&str]) -> bool {
         let key = self.key().to_lowercase();
         words.iter().any(|word| key.contains(word))
     }
 
-    /// As paths of `user_id_paths`, the ones that read nothing first.
+    /// The paths for `user_id_paths`, those without reads first.
     pub(super) fn paths(&self) -> Vec<String> {
-        // The charge of a payment has a copy of its metadata.
+        // A payment's charge has a copy of its metadata.
         let own = (self.holder == Holder::Payment).then(|| self.field.clone());
         own.into_iter().chain([self.to_string()]).collect()
     }
@@ -78,35 +79,35 @@ impl Place {
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.holder.written(), self.field)
+        write!(f, "{}.{}", self.holder.path(), self.field)
     }
 }
 
 /// What the values of a place look like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// A person's ID: nearly as many as buyers, and named so.
+    /// A person's ID: nearly one per buyer, with a suitable name.
     Person,
-    /// One value of many buyers: a tenant or a constant.
+    /// One value for many buyers: a tenant or a constant.
     Shared,
-    /// Another one with each payment: an order or a cart.
+    /// A new value for each payment: an order or a cart.
     PerPayment,
     Unclear,
 }
 
-/// In the names of keys that hold an ID of a person.
+/// In the names of keys for the ID of a person.
 const OF_PERSONS: [&str; 10] =
     ["user", "uid", "account", "customer", "member", "external", "client", "person", "amplitude", "subscriber"];
 
-/// In the names of keys that hold one of a purchase.
+/// In the names of keys for the ID of a purchase.
 const OF_PURCHASES: [&str; 8] = ["order", "cart", "basket", "booking", "checkout", "transaction", "payment", "invoice"];
 
-/// In the names of keys that hold no ID, or one that changes.
+/// In the names of keys for other values, or for IDs that change.
 const OF_NEITHER: [&str; 11] =
     ["name", "mail", "phone", "type", "plan", "date", "created", "url", "agent", "tier", "country"];
 
 impl Kind {
-    /// `uses` are the IDs there with their buyers, one for each payment.
+    /// `uses` are the IDs and their buyers, one pair for each payment.
     pub(super) fn of(place: &Place, uses: &[(&str, &str)]) -> Self {
         let mut ids_of: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         let mut buyers_of: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
@@ -114,17 +115,17 @@ impl Kind {
             ids_of.entry(buyer).or_default().push(id);
             buyers_of.entry(id).or_default().insert(buyer);
         }
-        let is_shared = |id: &str| buyers_of.get(id).is_some_and(|buyers| buyers.len() > HANDFUL);
+        let is_shared = |id: &str| buyers_of.get(id).is_some_and(|buyers| buyers.len() > MAX_ADDRESSES);
         if 2 * uses.iter().filter(|(id, _)| is_shared(id)).count() > uses.len() {
             return Self::Shared;
         }
         let again: Vec<_> = ids_of.values().filter(|ids| ids.len() > 1).collect();
         let same = again.iter().filter(|ids| ids.windows(2).all(|pair| pair.first() == pair.last())).count();
-        if 2 * same < again.len() || place.says(&OF_PURCHASES) {
+        if 2 * same < again.len() || place.contains_any(&OF_PURCHASES) {
             return Self::PerPayment;
         }
         let is_nearly_unique = !uses.is_empty() && 10 * buyers_of.len() >= 8 * ids_of.len();
-        if is_nearly_unique && place.says_person() { Self::Person } else { Self::Unclear }
+        if is_nearly_unique && place.suggests_person() { Self::Person } else { Self::Unclear }
     }
 }
 
@@ -133,7 +134,7 @@ impl fmt::Display for Kind {
         f.write_str(match self {
             Self::Person => "looks like the ID of a person",
             Self::Shared => "shared by many buyers: a tenant or a constant, not a person",
-            Self::PerPayment => "of each payment: an order or a cart, not a person",
+            Self::PerPayment => "differs for each payment: an order or a cart, not a person",
             Self::Unclear => "does not look like the ID of a person",
         })
     }
@@ -148,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_persons_id_is_nearly_unique_and_named_so() {
+    fn id_of_a_person_is_unique_and_has_a_suitable_name() {
         let unique = [("u1", "cus_1"), ("u1", "cus_1"), ("u2", "cus_2"), ("u3", "cus_3")];
         for (field, expected) in [
             ("metadata.user_id", Kind::Person),
@@ -166,19 +167,19 @@ mod tests {
     }
 
     #[test]
-    fn what_each_payment_has_anew_is_no_person_whatever_it_is_named() {
+    fn new_value_for_each_payment_is_no_person() {
         let anew = [("a", "cus_1"), ("b", "cus_1"), ("c", "cus_2"), ("d", "cus_2"), ("e", "cus_3")];
         assert_eq!(kind("client_reference_id", &anew), Kind::PerPayment);
     }
 
     #[test]
-    fn what_many_buyers_share_is_no_person() {
+    fn shared_value_is_no_person() {
         let buyers: Vec<_> = (0..7).map(|number| format!("cus_{number}")).collect();
         let shared: Vec<_> = buyers.iter().map(|buyer| ("acme", buyer.as_str())).collect();
         assert_eq!(kind("metadata.account_id", &shared), Kind::Shared);
-        // A handful may be one person.
+        // A few buyers may be one person.
         assert_eq!(kind("metadata.account_id", &shared[..5]), Kind::Unclear);
-        // Most are persons', and one is a guest's.
+        // Most are IDs of persons, and one is a constant for guests.
         let own: Vec<_> = (0..40).map(|number| (format!("u{number}"), format!("cus_own_{number}"))).collect();
         let own = own.iter().map(|(id, buyer)| (id.as_str(), buyer.as_str()));
         assert_eq!(kind("metadata.account_id", &own.chain(shared).collect::<Vec<_>>()), Kind::Person);

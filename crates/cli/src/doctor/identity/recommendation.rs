@@ -1,4 +1,4 @@
-//! The paths that find the IDs, and what following them costs.
+//! Recommends paths that find the IDs, and estimates the reads.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
@@ -12,31 +12,31 @@ use stripe_amplitude::stripe::reference::Reference;
 use stripe_amplitude::translate::user;
 
 use super::place::Place;
-use super::{Candidate, Payment, Sighting, ids};
+use super::sighting::{Candidate, Payment, Sighting, ids};
 use crate::doctor::users::is_trustworthy;
 use crate::stripe::restricted_key;
 
-/// Settings for the IDs that were found.
+/// Recommended settings.
 #[derive(Debug)]
 pub(super) struct Recommendation {
     /// For the parameter `settings`, in one line.
     pub(super) line: String,
     /// Payments that get one of these IDs.
     pub(super) covered: usize,
-    /// Reads for all of the payments, without a cache, and the most for one.
+    /// Reads for all payments, without a cache, and the maximum for one.
     pub(super) reads: usize,
     pub(super) most_reads: usize,
-    /// What the key needs, in words.
+    /// The permissions that the key needs.
     pub(super) permissions: String,
-    /// Places that hold other IDs than the chosen ones, or nobody knows.
+    /// Places with other IDs, or that add nothing.
     pub(super) others: Vec<String>,
 }
 
-/// What is found last: Stripe's own ID of the customer keeps the events of a buyer together.
+/// The last path: Stripe's customer ID keeps the events of a buyer together.
 const LAST: &str = "customer";
 
 impl Recommendation {
-    /// `None` where no place holds IDs of persons.
+    /// `None` if no place has IDs of persons.
     pub(super) fn of(
         candidates: &[Candidate<'_>],
         payments: &[Payment<'_>],
@@ -67,24 +67,24 @@ impl Recommendation {
     }
 }
 
-/// The place that covers most of the revenue, then the one that covers most of what is left, and so on. An ID of another
-/// kind is never mixed in: it would make two users of one buyer.
+/// Chooses the place that covers most revenue, then the one that covers most of the rest, and so on. Never mixes in another
+/// kind of ID, which would make two users of one buyer.
 fn choose<'c>(candidates: &[Candidate<'c>], payments: &[Payment<'_>]) -> Vec<Candidate<'c>> {
     let mut chosen: Vec<Candidate<'c>> = Vec::new();
     let mut covered: BTreeSet<usize> = BTreeSet::new();
     loop {
         let gain = |sightings: &[Sighting]| {
             let new: Vec<_> = ids(sightings).into_keys().filter(|payment| !covered.contains(payment)).collect();
-            let revenue = new.iter().filter(|index| payments.get(**index).is_some_and(|one| one.bears_revenue)).count();
+            let revenue = new.iter().filter(|index| payments.get(**index).is_some_and(|one| one.has_revenue)).count();
             (revenue, new.len())
         };
         let fits = |one: &&Candidate<'c>| chosen.is_empty() || chosen.iter().any(|other| are_alike(one, other));
         let gains: Vec<_> = candidates.iter().filter(fits).map(|one| (*one, gain(one.1))).collect();
         let most = gains.iter().map(|(_, gain)| *gain).max().unwrap_or_default();
         let best = gains.into_iter().filter(|(_, (_, payments))| *payments > 0).max_by_key(|((place, _), gain)| {
-            // An account can be a company, so a user comes before it even if it covers less. Of equals, the one that holds
-            // for most events.
-            let is_user = says_user(place) && (2 * gain.0, 2 * gain.1) >= most;
+            // An account can be a company, so a user has priority even if it covers less. Ties go to the holder with most
+            // events.
+            let is_user = suggests_user(place) && (2 * gain.0, 2 * gain.1) >= most;
             (is_user, *gain, Reverse(place.holder))
         });
         let Some((best, _)) = best else { return chosen };
@@ -93,13 +93,13 @@ fn choose<'c>(candidates: &[Candidate<'c>], payments: &[Payment<'_>]) -> Vec<Can
     }
 }
 
-fn says_user(place: &Place) -> bool {
+fn suggests_user(place: &Place) -> bool {
     let key = place.key().to_lowercase();
     ["user", "uid", "amplitude"].iter().any(|word| key.contains(word))
 }
 
-/// Whether two places hold the same kind of ID: where they are of the same payments, most agree; else some ID is in both,
-/// or the key is the same.
+/// Whether two places hold the same kind of ID: most payments with both have the same ID. Without such payments, some ID is
+/// in both, or the key is the same.
 fn are_alike((one, sightings): &Candidate<'_>, (other, others): &Candidate<'_>) -> bool {
     let (ids, other_ids) = (ids(sightings), ids(others));
     let both: Vec<_> = ids.iter().filter_map(|(payment, id)| Some((*id, *other_ids.get(payment)?))).collect();
@@ -110,13 +110,13 @@ fn are_alike((one, sightings): &Candidate<'_>, (other, others): &Candidate<'_>) 
     one.field == other.field || other_ids.into_values().any(|id| ids.contains(id))
 }
 
-/// How many of the payments get an ID of the app's own.
+/// How many payments get an ID from the app.
 pub(super) fn covered(listed: &[&Object<'static>], found: &HashMap<Reference, Found>, settings: &Settings) -> usize {
     let path = |payment: &&&Object<'static>| user_of(payment, found, settings).0;
     listed.iter().filter(|payment| path(payment).is_some_and(|path| is_trustworthy(path.as_str()))).count()
 }
 
-/// The path that gives the user ID of a payment, and the reads that it takes: as the function does it.
+/// The path that gives a payment's user ID, and the number of reads, as in the function.
 fn user_of(
     payment: &Object<'static>,
     found: &HashMap<Reference, Found>,

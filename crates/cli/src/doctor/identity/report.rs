@@ -1,4 +1,4 @@
-//! What was found, in lines.
+//! Prints the findings.
 
 use std::fmt;
 
@@ -7,22 +7,22 @@ use stripe_amplitude::stripe::reference::permission::{
     CHECKOUT_SESSIONS, CUSTOMERS, INVOICES, PAYMENT_INTENTS, SUBSCRIPTIONS,
 };
 
-use super::{Disagreement, HANDFUL, Identity, Statistics};
+use super::place::{Kind, MAX_ADDRESSES};
+use super::{Disagreement, Identity, Statistics};
 use crate::doctor::finding::Finding;
 use crate::stripe::restricted_key;
 use crate::terminal::{count, wrap};
 
-/// Rows of the table. Further keys are rare ones.
-const MOST_ROWS: usize = 30;
+/// Maximum rows of the table. Further keys are rare.
+const MAX_ROWS: usize = 30;
 
-/// Disagreements that are told.
-const MOST_TOLD: usize = 5;
+/// Maximum disagreements in the report.
+const MAX_DISAGREEMENTS: usize = 5;
 
-/// What is read, if the key may.
+/// All permissions that are used.
 const READ: [Permission; 5] = [PAYMENT_INTENTS, CUSTOMERS, INVOICES, SUBSCRIPTIONS, CHECKOUT_SESSIONS];
 
 impl Identity {
-    /// What is to be done, or good to know.
     pub(in crate::doctor) fn findings(&self) -> Vec<Finding> {
         if self.payments == 0 {
             let mode = if self.is_test { " in test mode" } else { "" };
@@ -31,25 +31,25 @@ impl Identity {
         let mut findings = Vec::new();
         for permission in &self.forbidden {
             findings.push(Finding::skipped(format!(
-                "the key lacks a permission to read {}, so what is there, and what it leads to, is not counted",
+                "the key may not read {}, so IDs there, and on objects that they refer to, are not counted",
                 permission.resource
             )));
         }
         if self.failed > 0 {
             findings.push(Finding::skipped(format!(
-                "{} failed again and again; what is there is not counted",
+                "{} failed after all retries; IDs there are not counted",
                 count(self.failed, "read")
             )));
         }
-        findings.extend(self.disagreements.iter().take(MOST_TOLD).map(Disagreement::finding));
+        findings.extend(self.disagreements.iter().take(MAX_DISAGREEMENTS).map(Disagreement::finding));
         findings.extend(self.places.iter().filter_map(Statistics::shared_finding));
         findings.extend(self.variants_finding());
         findings.extend(self.places.iter().filter_map(Statistics::refused_finding));
         findings.push(self.late_finding());
         if self.no_paths > 0 {
             findings.push(Finding::skipped(format!(
-                "{} of metadata with names that no path can lead to",
-                count(self.no_paths, "key")
+                "{} with names that no path can express",
+                count(self.no_paths, "metadata key")
             )));
         }
         findings.push(self.recommendation_finding());
@@ -60,30 +60,30 @@ impl Identity {
         let (number, example) = &self.variants;
         let example = example.as_ref()?;
         Some(Finding::warning(format!(
-            "{} written in more than one way, which differ only by case or by the space around them ({example}): the space is removed, but to Amplitude, another case is another user",
+            "{} written in several ways that differ only in case or surrounding space ({example}): the space is removed, but for Amplitude, another case is another user",
             if *number == 1 { "1 ID is".to_owned() } else { format!("{number} IDs are") }
         )))
     }
 
     fn late_finding(&self) -> Finding {
-        let only = "metadata has no time, so of customers, subscriptions, invoices and sessions it cannot be told when an ID was written";
-        let late: Vec<_> = self.places.iter().filter(|one| one.late > 0 && one.place.says_person()).collect();
+        let only = "metadata has no timestamps, so this is unknown for customers, subscriptions, invoices and sessions";
+        let late: Vec<_> = self.places.iter().filter(|one| one.late > 0 && one.place.suggests_person()).collect();
         match self.compared {
             None => Finding::skipped(format!(
                 "whether IDs are written after the payment: the key may not read events (`Events`: Read); {only}"
             )),
             Some(0) => Finding::skipped(format!(
-                "whether IDs are written after the payment: no event of these payments is among those of the last 30 days; {only}"
+                "whether IDs are written after the payment: these payments have no events in the last 30 days; {only}"
             )),
             Some(number) if late.is_empty() => Finding::ok(format!(
-                "the events of {} had the same metadata of the payment as there is now; {only}",
+                "the events of {} had the payment's current metadata; {only}",
                 count(number, "payment")
             )),
             Some(number) => {
                 let places: Vec<_> =
                     late.iter().map(|place| format!("{}: {}", place.place, count(place.late, "payment"))).collect();
                 Finding::warning(format!(
-                    "metadata was written or changed after the event was sent ({}; of {} that could be compared): that event had no such ID, or another one. Write it before the payment is confirmed; {only}",
+                    "metadata was written or changed after the event was sent ({}; {} compared), so the event had no ID or another one. Write it before the payment is confirmed; {only}",
                     places.join(", "),
                     count(number, "payment")
                 ))
@@ -94,14 +94,14 @@ impl Identity {
     fn recommendation_finding(&self) -> Finding {
         if !self.forbidden.is_empty() {
             return Finding::skipped(format!(
-                "where the IDs of buyers are cannot be told, and nothing is recommended: the key lacks {}. Add that in Stripe's dashboard (Developers, API keys), and run this again. In all, it reads {}",
+                "no recommendation is possible: the key lacks {}. Add the permission in Stripe's dashboard (Developers, API keys), and run doctor again. In total, it reads {}",
                 restricted_key::in_words(&self.forbidden),
                 READ.map(|permission| permission.resource).join(", ")
             ));
         }
         let Some(recommendation) = &self.recommendation else {
             return Finding::warning(
-                "no place holds what looks like the ID of a person. Write the ID that the app sends to Amplitude into the customer's metadata (`user_id`), before the first payment; with Checkout, into `client_reference_id`, too",
+                "no place has values that look like IDs of persons. Before the first payment, write the ID that the app sends to Amplitude into the customer's metadata (`user_id`), and with Checkout also into `client_reference_id`",
             );
         };
         let mut words = format!(
@@ -110,24 +110,24 @@ impl Identity {
             recommendation.covered
         );
         if let Some(at_present) = self.at_present {
-            words.push_str(&format!("; by the present settings, {}", percent(at_present, self.payments)));
+            words.push_str(&format!("; with the current settings, {}", percent(at_present, self.payments)));
         }
         words.push_str(&format!(
-            ". It takes {:.1} reads for the event of a payment on average, {} at the most, less what is in the cache, and one more for a refund or a dispute. The key needs {}. It changes whose the next events are, and Amplitude cannot merge IDs later. It follows best with the redelivery queue",
+            ". A payment event needs {:.1} reads on average and at most {}, or fewer with the cache; refunds and disputes need one more. The key needs {}. This changes the user IDs of new events, and Amplitude cannot merge IDs later. Use it with the redelivery queue",
             recommendation.reads as f64 / self.payments.max(1) as f64,
             recommendation.most_reads,
             recommendation.permissions
         ));
         if !recommendation.others.is_empty() {
             words.push_str(&format!(
-                ". Not in it, because the IDs there are others, or add nothing: {}. Take the ones that the app sends to Amplitude",
+                ". Not included, because the IDs there differ or add nothing: {}. Use the IDs that the app sends to Amplitude",
                 recommendation.others.join(", ")
             ));
         }
         Finding::ok(words)
     }
 
-    /// For the parameter `settings`, ready to be written.
+    /// JSON for the parameter `settings`.
     pub(in crate::doctor) fn line(&self) -> Option<&str> {
         let recommendation = self.recommendation.as_ref().filter(|_| self.forbidden.is_empty());
         recommendation.map(|recommendation| recommendation.line.as_str())
@@ -135,12 +135,12 @@ impl Identity {
 }
 
 impl fmt::Display for Identity {
-    /// What stands where, with the shares of the payments and of those that bear revenue.
+    /// The places, with their shares of all payments and of those with revenue.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let payments = count(self.payments, "payment");
-        writeln!(f, "{payments}, of which {} bear revenue:", self.revenue)?;
+        writeln!(f, "{payments}, {} with revenue:", self.revenue)?;
         for Statistics { place, kind, payments, revenue, ids, example, .. } in
-            self.places.iter().filter(|place| place.payments > 0).take(MOST_ROWS)
+            self.places.iter().filter(|place| place.payments > 0).take(MAX_ROWS)
         {
             let shares = format!(
                 "{:>6} of all, {:>6} of revenue",
@@ -150,9 +150,9 @@ impl fmt::Display for Identity {
             let what = format!("{place}: {}, such as {example}; {kind}", count(*ids, "ID"));
             f.write_str(&wrap(&format!("  {shares}  "), 35, &what))?;
         }
-        let rest = self.places.iter().filter(|place| place.payments > 0).count().saturating_sub(MOST_ROWS);
+        let rest = self.places.iter().filter(|place| place.payments > 0).count().saturating_sub(MAX_ROWS);
         if rest > 0 {
-            writeln!(f, "  and {rest} more that fewer payments have")?;
+            writeln!(f, "  and {rest} rarer ones")?;
         }
         Ok(())
     }
@@ -163,12 +163,12 @@ impl Disagreement {
         let Self { one, other, agree, differ, example: (payment, id, other_id) } = self;
         if *agree == 0 {
             return Finding::warning(format!(
-                "{one} and {other} never agree ({}, such as {payment}: {id} and {other_id}): they hold two kinds of IDs; take the one that the app sends to Amplitude",
+                "{one} and {other} never agree ({}, such as {payment}: {id} and {other_id}): they hold different kinds of IDs; use the one that the app sends to Amplitude",
                 count(*differ, "payment")
             ));
         }
         Finding::warning(format!(
-            "{one} and {other} have different IDs for {} of {}, such as {payment}: {id} and {other_id}; of one buyer that makes two users, where not every event has the first",
+            "{one} and {other} have different IDs for {} of {}, such as {payment}: {id} and {other_id}; one buyer becomes two users unless every event has the first ID",
             count(*differ, "payment"),
             agree + differ
         ))
@@ -177,12 +177,12 @@ impl Disagreement {
 
 impl Statistics {
     fn shared_finding(&self) -> Option<Finding> {
-        // Of a colour or a plan, nobody thinks that it is a person.
-        if self.shared == 0 || !(self.kind == super::Kind::Person || self.place.says_person()) {
+        // Nobody would mistake a colour or a plan for a person.
+        if self.shared == 0 || !(self.kind == Kind::Person || self.place.suggests_person()) {
             return None;
         }
         Some(Finding::warning(format!(
-            "{}: {} shared by more than {HANDFUL} buyers each, one by {}: a tenant or a constant, and not a person; as a user ID, it makes one user of all of them",
+            "{}: {} shared by more than {MAX_ADDRESSES} buyers, one by {}: a tenant or a constant, not a person; as a user ID, it would make them all one user",
             self.place,
             if self.shared == 1 { "1 ID is".to_owned() } else { format!("{} IDs are", self.shared) },
             self.most_buyers
@@ -190,12 +190,12 @@ impl Statistics {
     }
 
     fn refused_finding(&self) -> Option<Finding> {
-        if self.refused.is_empty() || !(self.kind == super::Kind::Person || self.place.says_person()) {
+        if self.refused.is_empty() || !(self.kind == Kind::Person || self.place.suggests_person()) {
             return None;
         }
         let reasons: Vec<_> = self.refused.iter().map(|(reason, number)| format!("{number} {reason}")).collect();
         Some(Finding::warning(format!(
-            "{}: values that are no user IDs are skipped: {}",
+            "{}: values that are not user IDs are skipped: {}",
             self.place,
             reasons.join(", ")
         )))

@@ -8,12 +8,12 @@ fn owned(value: &Value) -> Json<'static> {
     serde_json::from_str::<Json<'_>>(&value.to_string()).unwrap().into_owned()
 }
 
-/// Made-up payments, as they are added.
+/// Builds payments.
 #[derive(Default)]
 struct Shop(Payments);
 
 impl Shop {
-    /// A payment of this customer that bears revenue, with these changes. Its ID is `pi_` and its number, from 0 on.
+    /// Adds a payment with revenue by this customer, with these changes. Its ID is `pi_` and its number, from 0.
     fn pay(&mut self, customer: &str, changes: &Value) {
         let id = format!("pi_{}", self.0.payments.len());
         let mut payment = json!({"object": "payment_intent", "id": id, "customer": customer, "invoice": null,
@@ -52,7 +52,7 @@ fn assert_says(text: &str, words: &[&str]) {
 }
 
 #[test]
-fn the_ids_of_subscriptions_are_found_on_the_customer() {
+fn subscription_ids_are_found_on_the_customer() {
     let mut shop = Shop::default();
     for number in 0..10 {
         let (customer, invoice, subscription) =
@@ -75,10 +75,10 @@ fn the_ids_of_subscriptions_are_found_on_the_customer() {
     assert_says(
         &text,
         &[
-            "10 payments, of which 10 bear revenue",
+            "10 payments, 10 with revenue",
             "customer.metadata.user_id: 10 IDs, such as hi…_0; looks like",
-            "recommended, for 100 % (10) of the payments; by the present settings, 0 %",
-            "It takes 1.0 reads for the event of a payment on average, 1 at the most",
+            "recommended, for 100 % (10) of the payments; with the current settings, 0 %",
+            "A payment event needs 1.0 reads on average and at most 1",
             "The key needs Customers: Read",
         ],
     );
@@ -86,7 +86,7 @@ fn the_ids_of_subscriptions_are_found_on_the_customer() {
 }
 
 #[test]
-fn what_covers_most_revenue_comes_first_and_what_adds_something_follows() {
+fn paths_are_ordered_by_revenue_covered() {
     let mut shop = Shop::default();
     for number in 0..10 {
         let metadata = if number < 7 { json!({"user_id": format!("hidden_{number}")}) } else { json!({}) };
@@ -106,7 +106,7 @@ fn what_covers_most_revenue_comes_first_and_what_adds_something_follows() {
 }
 
 #[test]
-fn places_that_disagree_are_told_with_a_payment() {
+fn disagreeing_places_are_reported() {
     let mut shop = Shop::default();
     for number in 0..6 {
         let customer = format!("cus_{number}");
@@ -120,7 +120,7 @@ fn places_that_disagree_are_told_with_a_payment() {
         &[
             "customer.metadata.user_id and payment_intent.metadata.user_id have different IDs for 1 payment of 6, such as pi_4: hi…_4 and hi…er",
             "customer.metadata.account_id and customer.metadata.user_id never agree (6 payments",
-            "Not in it, because the IDs there are others, or add nothing: customer.metadata.account_id",
+            "Not included, because the IDs there differ or add nothing: customer.metadata.account_id",
         ],
     );
     // An ID of another kind is not mixed in.
@@ -128,7 +128,7 @@ fn places_that_disagree_are_told_with_a_payment() {
 }
 
 #[test]
-fn a_user_comes_before_an_account_that_covers_a_little_more() {
+fn user_has_priority_over_account() {
     let mut shop = Shop::default();
     for number in 0..10 {
         let customer = format!("cus_{number}");
@@ -145,7 +145,7 @@ fn a_user_comes_before_an_account_that_covers_a_little_more() {
 }
 
 #[test]
-fn an_id_that_was_written_late_is_told_where_the_event_says_so() {
+fn late_ids_are_reported() {
     let mut shop = Shop::default();
     for number in 0..4 {
         shop.pay(&format!("cus_{number}"), &json!({"metadata": {"user_id": format!("hidden_{number}")}}));
@@ -154,22 +154,22 @@ fn an_id_that_was_written_late_is_told_where_the_event_says_so() {
     assert_says(&text, &["Skipped: whether IDs are written after the payment: the key may not read events"]);
     let event = |metadata: Value| owned(&metadata);
     shop.0.at_event = Some(HashMap::new());
-    assert_says(&shop.look().1, &["Skipped: whether IDs are written after the payment: no event"]);
+    assert_says(&shop.look().1, &["Skipped: whether IDs are written after the payment: these payments have no events"]);
     shop.0.at_event = Some(HashMap::from([("pi_0".to_owned(), event(json!({"user_id": "hidden_0"})))]));
-    assert_says(&shop.look().1, &["Ok: the events of 1 payment had the same metadata"]);
+    assert_says(&shop.look().1, &["Ok: the events of 1 payment had the payment's current metadata"]);
     shop.0.at_event.as_mut().unwrap().insert("pi_1".to_owned(), event(json!({})));
     shop.0.at_event.as_mut().unwrap().insert("pi_2".to_owned(), event(json!({"user_id": "hidden_before"})));
     assert_says(
         &shop.look().1,
         &[
-            "after the event was sent (payment_intent.metadata.user_id: 2 payments; of 3 payments that could be compared)",
-            "it cannot be told when an ID was written",
+            "after the event was sent (payment_intent.metadata.user_id: 2 payments; 3 payments compared)",
+            "metadata has no timestamps",
         ],
     );
 }
 
 #[test]
-fn one_id_of_many_customers_is_no_person() {
+fn shared_id_is_no_person() {
     let mut shop = Shop::default();
     for number in 0..20 {
         let customer = format!("cus_{number}");
@@ -180,15 +180,15 @@ fn one_id_of_many_customers_is_no_person() {
     assert_says(
         &text,
         &[
-            "Warning: customer.metadata.account_id: 1 ID is shared by more than 5 buyers each, one by 20",
-            "no place holds what looks like the ID of a person",
+            "Warning: customer.metadata.account_id: 1 ID is shared by more than 5 buyers, one by 20",
+            "no place has values that look like IDs of persons",
         ],
     );
     assert!(!text.contains("Warning: customer.metadata.colour") && identity.line().is_none());
 }
 
 #[test]
-fn ways_of_writing_and_refused_values_are_told() {
+fn variants_and_invalid_values_are_reported() {
     let mut shop = Shop::default();
     for (number, id) in
         ["Hidden_1", "hidden_1", " hidden_2", "hidden_2", "undefined", "[object Object]", "hidden@hidden.org"]
@@ -201,15 +201,15 @@ fn ways_of_writing_and_refused_values_are_told() {
     assert_says(
         &text,
         &[
-            "2 IDs are written in more than one way, which differ only by case or by the space around them (`Hi…_1` and `hi…_1`)",
-            "payment_intent.metadata.user_id: values that are no user IDs are skipped: 1 an accident of the program that wrote it, 1 on Amplitude's list of refused IDs",
-            "with names that no path can lead to",
+            "2 IDs are written in several ways that differ only in case or surrounding space (`Hi…_1` and `hi…_1`)",
+            "payment_intent.metadata.user_id: values that are not user IDs are skipped: 1 ",
+            "with names that no path can express",
         ],
     );
 }
 
 #[test]
-fn an_order_is_no_person_and_an_address_is_masked() {
+fn order_is_no_person_and_address_is_masked() {
     let mut shop = Shop::default();
     for number in 0..8 {
         let metadata =
@@ -217,12 +217,15 @@ fn an_order_is_no_person_and_an_address_is_masked() {
         shop.pay(&format!("cus_{}", number / 2), &json!({"metadata": metadata, "receipt_email": "hidden@hidden.org"}));
     }
     let (identity, text) = shop.look();
-    assert_says(&text, &["metadata.order_id: 8 IDs, such as hi…_0; of each payment", "4 IDs, such as h…@h….org"]);
+    assert_says(
+        &text,
+        &["metadata.order_id: 8 IDs, such as hi…_0; differs for each payment", "4 IDs, such as h…@h….org"],
+    );
     assert!(identity.line().unwrap().contains("user_uid") && !identity.line().unwrap().contains("order_id"));
 }
 
 #[test]
-fn what_could_not_be_read_is_said() {
+fn unreadable_objects_are_reported() {
     let mut shop = Shop::default();
     assert_eq!(shop.look().0.findings(), [Finding::skipped("IDs of buyers: there is no payment yet")]);
     shop.0.is_test = true;
@@ -235,14 +238,14 @@ fn what_could_not_be_read_is_said() {
     assert_says(
         &text,
         &[
-            "lacks a permission to read Checkout Sessions",
-            "2 reads failed again and again",
-            "Skipped: where the IDs of buyers are cannot be told, and nothing is recommended: the key lacks Checkout Sessions: Read (rak_checkout_session_read). Add",
+            "the key may not read Checkout Sessions",
+            "2 reads failed after all retries",
+            "Skipped: no recommendation is possible: the key lacks Checkout Sessions: Read (rak_checkout_session_read). Add",
             "it reads PaymentIntents, Customers, Invoices, Subscriptions, Checkout Sessions",
         ],
     );
     assert!(
-        identity.line().is_none() && !text.contains("no place holds") && !text.contains("recommended, for"),
+        identity.line().is_none() && !text.contains("no place has") && !text.contains("recommended, for"),
         "{text}"
     );
 }
