@@ -21,7 +21,7 @@
 //! - [`money`] counts exactly, and converts.
 //! - [`amplitude`] knows Amplitude: the shape of an event, its limits, and the clients that deliver it.
 //! - [`outcome`] says what became of a delivery and why, with a stable [`code`]; [`response`] answers Stripe, [`record`]
-//!   writes the log line with its metrics.
+//!   writes the log line, whose metrics are in `metrics`.
 //! - [`queue`] holds events that could not be delivered; [`redelivery`] is its handler.
 //!
 //! `forward` and all that it uses is pure: no I/O, no clock (`now` is an argument). The rest is a thin shell that knows no
@@ -41,6 +41,7 @@ pub mod http_client;
 pub mod lambda;
 #[cfg(feature = "log")]
 pub mod log;
+mod metrics;
 pub mod money;
 pub mod outcome;
 pub mod permissions;

@@ -3,11 +3,10 @@
 //! The line is flat, its names carry their units, and it holds no secret and no personal datum. It is CloudWatch's
 //! embedded metric format, too.
 
-use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use serde::Serialize;
 use tokio::time::Instant;
@@ -16,6 +15,7 @@ use tracing::Level;
 use crate::amplitude::AmplitudeKey;
 use crate::amplitude::client::{Accepted, DeliveryError};
 use crate::code::Code;
+use crate::metrics::{Counts, Measures, Metrics};
 use crate::money::currency::Currency;
 use crate::outcome::{Failure, Outcome, Report};
 use crate::projects::name::ProjectName;
@@ -378,72 +378,6 @@ struct Line<'r> {
     measures: Measures,
     #[serde(flatten)]
     counts: Counts,
-}
-
-/// What is counted: the names of metrics, and how many.
-type Counts = BTreeMap<&'static str, u64>;
-
-/// What is measured. The names are those of the metrics, and carry their units.
-#[derive(Serialize)]
-struct Measures {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    parameter_store_milliseconds: Option<u128>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    stripe_milliseconds: Option<u128>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    amplitude_milliseconds: Option<u128>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    seconds_behind_stripe: Option<i64>,
-}
-
-/// CloudWatch's embedded metric format: which members of the line are metrics. No agent and no call is needed. Source:
-/// Amazon CloudWatch's documentation, "Specification: Embedded metric format".
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Metrics {
-    timestamp: u64,
-    cloud_watch_metrics: [MetricDirective; 1],
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct MetricDirective {
-    namespace: &'static str,
-    /// The function alone: nothing that a stranger can set.
-    dimensions: [[&'static str; 1]; 1],
-    metrics: Vec<Metric>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Metric {
-    name: &'static str,
-    unit: &'static str,
-}
-
-impl Metrics {
-    fn new(counts: &Counts, measures: &Measures, outcome: Outcome) -> Self {
-        // An event that is ignored or refused may be of any age.
-        let has_lag = !matches!(outcome, Outcome::Ignored | Outcome::Refused);
-        let measured = [
-            ("parameter_store_milliseconds", "Milliseconds", measures.parameter_store_milliseconds.is_some()),
-            ("stripe_milliseconds", "Milliseconds", measures.stripe_milliseconds.is_some()),
-            ("amplitude_milliseconds", "Milliseconds", measures.amplitude_milliseconds.is_some()),
-            ("seconds_behind_stripe", "Seconds", has_lag && measures.seconds_behind_stripe.is_some()),
-        ];
-        let measured =
-            measured.into_iter().filter_map(|(name, unit, is_there)| is_there.then_some(Metric { name, unit }));
-        let counted = counts.keys().map(|name| Metric { name, unit: "Count" });
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self {
-            timestamp: u64::try_from(now.as_millis()).unwrap_or_default(),
-            cloud_watch_metrics: [MetricDirective {
-                namespace: "stripe-amplitude",
-                dimensions: [["function"]],
-                metrics: counted.chain(measured).collect(),
-            }],
-        }
-    }
 }
 
 #[cfg(test)]
