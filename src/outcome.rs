@@ -231,6 +231,12 @@ impl Failure {
     }
 }
 
+impl From<Result<Success, Failure>> for Report {
+    fn from(result: Result<Success, Failure>) -> Self {
+        result.map_or_else(|failure| Self::from(&failure), Self::from)
+    }
+}
+
 impl From<&Failure> for Report {
     fn from(failure: &Failure) -> Self {
         Self::new(failure.outcome(), failure.code(), failure.to_string())

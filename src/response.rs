@@ -1,4 +1,4 @@
-//! The answer to a delivery: status and JSON body.
+//! The response to a delivery: status and JSON body.
 //!
 //! The body is what the operator sees in Stripe's dashboard beside the delivery: it names the code, the reason and the
 //! remedy. It holds no secret and no personal datum.
@@ -13,16 +13,8 @@ use crate::record::Record;
 use crate::stripe::event::EventError;
 use crate::stripe::field_path::FieldPath;
 
-/// Writes the log line of a delivery, and gives its answer.
-pub fn respond(result: Result<Success, Failure>, record: &Record) -> Response<String> {
-    let status = status(&result);
-    let report = result.map_or_else(|failure| Report::from(&failure), Report::from);
-    record.write(&report, Some(status.as_u16()));
-    response(status, &report, record)
-}
-
-/// The statuses of `docs/codes.md`.
-fn status(result: &Result<Success, Failure>) -> StatusCode {
+/// The status of a response, as in `docs/codes.md`.
+pub fn status(result: &Result<Success, Failure>) -> StatusCode {
     match result {
         Ok(Success::Forwarded | Success::Ignored(_)) => StatusCode::OK,
         Ok(Success::Queued | Success::Deferred { .. }) => StatusCode::ACCEPTED,
@@ -47,7 +39,8 @@ fn status_of_failure(failure: &Failure) -> StatusCode {
     }
 }
 
-fn response(status: StatusCode, report: &Report, record: &Record) -> Response<String> {
+/// The response with this status. `record` has the event and its user.
+pub fn response(status: StatusCode, report: &Report, record: &Record) -> Response<String> {
     let body = Body {
         outcome: report.outcome.name(),
         code: report.code,
@@ -99,6 +92,10 @@ mod tests {
     use crate::stripe::reference::ReferenceKind;
     use crate::stripe::references::source::ReferenceError;
     use crate::stripe::signature::SignatureError;
+
+    fn respond(result: Result<Success, Failure>, record: &Record) -> Response<String> {
+        response(status(&result), &result.into(), record)
+    }
 
     fn answered(result: Result<Success, Failure>) -> (u16, Value) {
         let answer = respond(result, &Record::new(None, None, false));

@@ -18,14 +18,14 @@ use crate::clock::{Clock, unix_seconds};
 use crate::code::Code;
 use crate::follow::{Decided, Received, decide};
 use crate::forward::{IgnoreReason, select};
-use crate::outcome::{Failure, Success};
+use crate::outcome::{Failure, Report, Success};
 use crate::projects::name::ProjectName;
 use crate::projects::parameters::Project;
 use crate::projects::source::ProjectSource;
 use crate::projects::{Found, Projects};
 use crate::queue::{Cause, EventQueue, Message, in_time};
 use crate::record::{ColdStart, Record};
-use crate::response::respond;
+use crate::response;
 use crate::stripe::event::Event;
 use crate::stripe::references::References;
 use crate::stripe::references::source::ObjectSource;
@@ -132,7 +132,7 @@ impl<S: ProjectSource, A: EventSink, O: ObjectSource, Q: EventQueue> Webhook<S, 
         let deadline = Instant::now() + time;
         let mut record = Record::new(request.function, request.request_id, self.cold_start.take());
         let result = AssertUnwindSafe(self.process(&request, deadline, &mut record)).catch_unwind().await;
-        respond(result.unwrap_or(Err(Failure::Panic)), &record)
+        conclude(result.unwrap_or(Err(Failure::Panic)), &record)
     }
 
     async fn process(&self, request: &Request<'_>, deadline: Instant, record: &mut Record) -> Result<Success, Failure> {
@@ -332,6 +332,14 @@ impl<S: ProjectSource, A: EventSink, O: ObjectSource, Q: EventQueue> Webhook<S, 
     fn now(&self) -> SystemTime {
         (self.clock)()
     }
+}
+
+/// Writes the log line of a request, and returns its response.
+pub(crate) fn conclude(result: Result<Success, Failure>, record: &Record) -> Response<String> {
+    let status = response::status(&result);
+    let report = Report::from(result);
+    record.write(&report, Some(status.as_u16()));
+    response::response(status, &report, record)
 }
 
 fn before(deadline: Instant, reserve: Duration) -> Instant {

@@ -30,8 +30,7 @@ use serde_json::{Map, Value};
 use super::time_left;
 use crate::outcome::Failure;
 use crate::record::Record;
-use crate::response::respond;
-use crate::webhook;
+use crate::webhook::{self, conclude};
 
 /// The longest path that is looked at, in bytes. API Gateway takes 10,240 bytes for all of the request but its body, and
 /// an [`http::Uri`] holds 65,534, in which a byte of the path can become three.
@@ -175,7 +174,7 @@ enum Answer<A> {
 /// Writes the log line, and gives the answer.
 fn refuse_unreadable(context: &Context) -> ApiGatewayProxyResponse {
     let record = Record::new(Some(&context.env_config.function_name), Some(&context.request_id), false);
-    let (parts, body) = respond(Err(Failure::Unreadable), &record).into_parts();
+    let (parts, body) = conclude(Err(Failure::Unreadable), &record).into_parts();
     let mut response = ApiGatewayProxyResponse::default();
     response.status_code = i64::from(parts.status.as_u16());
     response.headers = parts.headers;
