@@ -6,8 +6,9 @@ use tokio::time::Instant;
 
 use crate::forward::{Decision, IgnoreReason, forward, unaudited};
 use crate::outcome::Failure;
+use crate::projects::configuration_error::StripeKeyProblem;
 use crate::projects::name::ProjectName;
-use crate::projects::parameters::{AmplitudeConfig, StripeKeyProblem};
+use crate::projects::project::AmplitudeConfig;
 use crate::queue::Message;
 use crate::record::Reads;
 use crate::stripe::event::Event;

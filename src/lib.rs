@@ -8,7 +8,7 @@
 //!
 //! - `lambda` is what both functions do around their work, with the features `lambda` and `gateway`; lambda_http reads the
 //!   request that an API Gateway or a Function URL hands over. [`webhook`] is the handler: that line, one call per step.
-//! - [`projects`] finds the project that the path names: its [signing secrets, Amplitude keys](projects::parameters) and
+//! - [`projects`] finds the project that the path names: its [signing secrets, Amplitude keys](projects::project) and
 //!   [`settings`], from a [`projects::source::ProjectSource`], through a cache.
 //! - [`stripe`] knows Stripe: [`stripe::signature`] verifies, [`stripe::event`] parses into [`stripe::json`],
 //!   [`stripe::event_types`] lists the types, [`stripe::field_path`] leads to a field, [`stripe::api_versions`] knows which

@@ -10,7 +10,7 @@ use crate::amplitude::client::{DeliveryError, RejectionReason};
 use crate::code::Code;
 use crate::forward::IgnoreReason;
 use crate::projects::Unavailable;
-use crate::projects::parameters::{ConfigurationError, Problem, StripeKeyProblem};
+use crate::projects::configuration_error::{ConfigurationError, Problem, StripeKeyProblem};
 use crate::projects::source::LoadError;
 use crate::queue::QueueError;
 use crate::stripe::event::EventError;

@@ -1,10 +1,12 @@
 //! The projects that the function serves: their signing secrets, Amplitude keys and settings.
 
 mod cache;
+pub mod configuration_error;
 pub mod name;
 #[cfg(feature = "aws")]
 pub mod parameter_store;
 pub mod parameters;
+pub mod project;
 pub mod source;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,7 +18,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use self::cache::{Cache, EarlyRefresh, Lookup};
 use self::name::ProjectName;
-use self::parameters::Project;
+use self::project::Project;
 use self::source::{LoadError, ProjectSource};
 use crate::clock::Clock;
 

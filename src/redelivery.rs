@@ -25,7 +25,7 @@ use crate::follow::{Decided, decide};
 use crate::forward::IgnoreReason;
 use crate::outcome::{Failure, Outcome, Report, Success};
 use crate::projects::name::ProjectName;
-use crate::projects::parameters::Project;
+use crate::projects::project::Project;
 use crate::projects::source::ProjectSource;
 use crate::projects::{Projects, Unavailable};
 use crate::queue::{Cause, EventQueue, Message, attribute, in_time};

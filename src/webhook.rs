@@ -20,7 +20,7 @@ use crate::follow::{Decided, Received, decide};
 use crate::forward::{IgnoreReason, select};
 use crate::outcome::{Failure, Report, Success};
 use crate::projects::name::ProjectName;
-use crate::projects::parameters::Project;
+use crate::projects::project::Project;
 use crate::projects::source::ProjectSource;
 use crate::projects::{Found, Projects};
 use crate::queue::{Cause, EventQueue, Message, in_time};

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::Mutex;
 
 use super::name::ProjectName;
-use super::parameters::Project;
+use super::project::Project;
 use super::source::LoadError;
 
 /// An old value outlives failed refreshes for this long.

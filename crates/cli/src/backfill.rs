@@ -19,7 +19,7 @@ use reqwest::Client as Http;
 use secrecy::ExposeSecret as _;
 use stripe_amplitude::amplitude::AmplitudeKey;
 use stripe_amplitude::amplitude::batch::{BatchDelivery, BatchLimits};
-use stripe_amplitude::projects::parameters::AmplitudeConfig;
+use stripe_amplitude::projects::project::AmplitudeConfig;
 
 use self::cursor::{Counts, Cursor, Job, Position};
 use self::lock::Lock;

@@ -21,7 +21,7 @@ use stripe_amplitude::amplitude::Region;
 use stripe_amplitude::amplitude::client::{Client, DeliveryError};
 use stripe_amplitude::permissions;
 use stripe_amplitude::projects::name::ProjectName;
-use stripe_amplitude::projects::parameters::{AmplitudeConfig, Project};
+use stripe_amplitude::projects::project::{AmplitudeConfig, Project};
 use stripe_amplitude::projects::source::ProjectSource as _;
 use stripe_amplitude::settings::{ProductsFrom, References};
 use stripe_amplitude::stripe::signature::SigningSecret;

@@ -13,8 +13,9 @@ use stripe_amplitude::amplitude::AmplitudeKey;
 use stripe_amplitude::follow::{self, Decided, Received};
 use stripe_amplitude::forward::IgnoreReason;
 use stripe_amplitude::outcome::Failure;
+use stripe_amplitude::projects::configuration_error::Problem;
 use stripe_amplitude::projects::name::ProjectName;
-use stripe_amplitude::projects::parameters::{AmplitudeConfig, Problem};
+use stripe_amplitude::projects::project::AmplitudeConfig;
 use stripe_amplitude::record::Reads;
 use stripe_amplitude::stripe::event::{Event, EventError};
 use stripe_amplitude::stripe::references::References;
@@ -278,7 +279,8 @@ mod tests {
     use std::sync::atomic::AtomicUsize;
 
     use serde_json::{Value, json};
-    use stripe_amplitude::projects::parameters::{Parameter, Project};
+    use stripe_amplitude::projects::parameters::Parameter;
+    use stripe_amplitude::projects::project::Project;
     use stripe_amplitude::stripe::purchase::Found;
     use stripe_amplitude::stripe::reference::{Reference, ReferenceKind};
     use stripe_amplitude::stripe::references::source::Access;

@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use secrecy::SecretString;
+use stripe_amplitude::projects::configuration_error::{ConfigurationError, Problem};
 use stripe_amplitude::projects::name::ProjectName;
+use stripe_amplitude::projects::parameters::Parameter;
 use stripe_amplitude::projects::parameters::parameter::{STRIPE_API_KEY, STRIPE_TEST_API_KEY};
-use stripe_amplitude::projects::parameters::{AmplitudeConfig, ConfigurationError, Parameter, Problem, Project};
+use stripe_amplitude::projects::project::{AmplitudeConfig, Project};
 use stripe_amplitude::projects::source::{LoadError, ProjectSource};
 use stripe_amplitude::settings::References;
 use stripe_amplitude::stripe::signature::SigningSecret;

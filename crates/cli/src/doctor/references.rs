@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use stripe_amplitude::projects::parameters::{AmplitudeConfig, parameter};
+use stripe_amplitude::projects::parameters::parameter;
+use stripe_amplitude::projects::project::AmplitudeConfig;
 use stripe_amplitude::settings::{References, TestEvents};
 use stripe_amplitude::stripe::reference::Permission;
 
@@ -102,7 +103,8 @@ pub(super) fn of_permissions(
 
 #[cfg(test)]
 mod tests {
-    use stripe_amplitude::projects::parameters::{Parameter, Project};
+    use stripe_amplitude::projects::parameters::Parameter;
+    use stripe_amplitude::projects::project::Project;
     use stripe_amplitude::stripe::reference::permission::{CHARGES, CUSTOMERS};
 
     use super::*;

@@ -5,7 +5,8 @@ use std::error::Error;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 use stripe_amplitude::permissions;
-use stripe_amplitude::projects::parameters::{AmplitudeConfig, Parameter, parameter, stripe_key};
+use stripe_amplitude::projects::parameters::{Parameter, parameter, stripe_key};
+use stripe_amplitude::projects::project::AmplitudeConfig;
 use stripe_amplitude::settings::{References, Settings};
 
 use super::{Setup, value};
