@@ -16,6 +16,7 @@ use crate::stripe::purchase::Objects;
 use crate::stripe::reference::Reference;
 use crate::stripe::references::source::{Access, ObjectSource, ReferenceError};
 use crate::stripe::references::{Read, References, Turn};
+use crate::stripe::source_label::SourceLabel;
 use crate::translate::{Context, Translation, Unread};
 
 /// What is known of an event beside its body.
@@ -24,7 +25,7 @@ pub struct Received<'r> {
     /// Whose event it is.
     pub project: &'r ProjectName,
     /// The label of the signing secret that matched.
-    pub source: Option<&'r str>,
+    pub source: Option<&'r SourceLabel>,
     /// When it arrived, in Unix seconds.
     pub at: u64,
     /// Whether somebody made sure that Amplitude does not have it: then its age does not count.
@@ -163,7 +164,7 @@ impl<'r> From<&'r Message> for Received<'r> {
     fn from(message: &'r Message) -> Self {
         Self {
             project: &message.project,
-            source: message.source.as_deref(),
+            source: message.source.as_ref(),
             at: message.received,
             is_looked_up: message.looked_up.is_some(),
         }

@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::projects::name::ProjectName;
 use crate::stripe::signature::VerifiedBody;
+use crate::stripe::source_label::SourceLabel;
 
 /// What a message holds besides its body, which is Stripe's, as it is: the names of its attributes.
 pub mod attribute {
@@ -62,7 +63,7 @@ pub struct Message {
     /// Whose event it is.
     pub project: ProjectName,
     /// The label of the signing secret that matched.
-    pub source: Option<String>,
+    pub source: Option<SourceLabel>,
     /// When the function received it, in Unix seconds.
     pub received: u64,
     /// When somebody made sure that Amplitude does not have the event, in Unix seconds. It is sent whatever its age is.
@@ -72,12 +73,12 @@ pub struct Message {
 }
 
 impl Message {
-    /// The message with this body and these attributes; `None` where they name no project, so that it is somebody else's.
+    /// The message with this body and these attributes; `None` if they name no valid project or label, so that it is somebody else's.
     /// `received` is for one that does not say when it was.
     pub fn read<'a>(attribute: impl Fn(&str) -> Option<&'a str>, body: String, received: u64) -> Option<Self> {
         Some(Self {
             project: attribute(attribute::PROJECT)?.parse().ok()?,
-            source: attribute(attribute::SOURCE).map(str::to_owned),
+            source: attribute(attribute::SOURCE).map(str::parse).transpose().ok()?,
             received: attribute(attribute::RECEIVED).and_then(|seconds| seconds.parse().ok()).unwrap_or(received),
             looked_up: attribute(attribute::LOOKED_UP).and_then(|seconds| seconds.parse().ok()),
             body: VerifiedBody::trusted(Bytes::from(body)),

@@ -22,6 +22,7 @@ use crate::projects::name::ProjectName;
 use crate::stripe::event::Event;
 use crate::stripe::event_types::API_VERSION;
 use crate::stripe::field_path::FieldPath;
+use crate::stripe::source_label::SourceLabel;
 use crate::translate::Translation;
 use crate::translate::revenue::Revenue;
 
@@ -57,7 +58,7 @@ pub struct Record {
     function: Option<String>,
     cold_start: bool,
     request_id: Option<String>,
-    source: Option<String>,
+    source: Option<SourceLabel>,
     event: Option<String>,
     event_type: Option<String>,
     unusual_api_version: Option<String>,
@@ -119,8 +120,8 @@ impl Record {
     }
 
     /// Notes which event it is, the label of the secret that signed it, and its age at `now` (Unix seconds).
-    pub fn event(&mut self, event: &Event<'_>, source: Option<&str>, now: u64) {
-        self.source = source.map(str::to_owned);
+    pub fn event(&mut self, event: &Event<'_>, source: Option<&SourceLabel>, now: u64) {
+        self.source = source.cloned();
         self.livemode = event.livemode;
         self.event = Some(event.id.to_string());
         self.event_type = Some(event.event_type.to_string());
@@ -234,7 +235,7 @@ impl Record {
             request_id: self.request_id.as_deref(),
             receive_count: self.receive_count,
             project: self.project.as_ref().map(ProjectName::as_str),
-            source: self.source.as_deref(),
+            source: self.source.as_ref().map(SourceLabel::as_str),
             event: self.event.as_deref(),
             event_type: self.event_type.as_deref(),
             unusual_api_version: self.unusual_api_version.as_deref(),
@@ -646,7 +647,7 @@ mod tests {
             function: Some("function".to_owned()),
             cold_start: true,
             request_id: Some("request".to_owned()),
-            source: Some("germany".to_owned()),
+            source: Some("germany".parse().unwrap()),
             event: Some("evt_1".to_owned()),
             event_type: Some("charge.succeeded".to_owned()),
             unusual_api_version: Some("2025-09-30.clover".to_owned()),

@@ -324,7 +324,7 @@ impl<S: ProjectSource, A: BatchSink, O: ObjectSource, Q: EventQueue> Redelivery<
                 return Err(Disposition::DeadLetter(Box::new(message), code, error.to_string()));
             }
         };
-        item.record.event(&event, message.source.as_deref(), now());
+        item.record.event(&event, message.source.as_ref(), now());
 
         let project = projects.get(message.project.as_str()).ok_or_else(foreign)?;
         let project = project.as_ref().map_err(|error| Disposition::retry(error.clone()))?;

@@ -11,3 +11,4 @@ pub mod reference;
 pub mod references;
 mod repair;
 pub mod signature;
+pub mod source_label;

@@ -30,6 +30,7 @@ use crate::stripe::event::id_of;
 use crate::stripe::field_path::{FieldPath, Path};
 use crate::stripe::purchase::Objects;
 use crate::stripe::reference::Reference;
+use crate::stripe::source_label::SourceLabel;
 
 /// Whose event it is, and how they want it.
 #[derive(Clone, Copy, Debug)]
@@ -37,7 +38,7 @@ pub struct Context<'c> {
     /// The project's name, the last anchor of a device ID.
     pub project: &'c ProjectName,
     /// The label of the signing secret that matched.
-    pub source: Option<&'c str>,
+    pub source: Option<&'c SourceLabel>,
     /// The project's.
     pub settings: &'c Settings,
     /// Whether test-mode events go to an Amplitude project of their own.
@@ -203,9 +204,15 @@ mod tests {
     use crate::stripe::event_types;
 
     fn translated_with(settings: &str, envelope: &Value) -> Result<Translation<'static>, MissingRate> {
-        let (project, settings) = ("demo".parse().unwrap(), Settings::parse(settings).unwrap());
-        let context =
-            Context { project: &project, source: Some("eu"), settings: &settings, has_test_key: false, objects: None };
+        let (project, source) = ("demo".parse().unwrap(), "eu".parse().unwrap());
+        let settings = Settings::parse(settings).unwrap();
+        let context = Context {
+            project: &project,
+            source: Some(&source),
+            settings: &settings,
+            has_test_key: false,
+            objects: None,
+        };
         let event = event(envelope);
         let resolved = resolve(&event, &context, &mut user::no_audit).unwrap();
         translate(event, resolved, &context, &mut |_, _| {})

@@ -30,6 +30,7 @@ use crate::stripe::event::Event;
 use crate::stripe::references::References;
 use crate::stripe::references::source::ObjectSource;
 use crate::stripe::signature::{self, SignatureError, SignatureHeader, VerifiedBody};
+use crate::stripe::source_label::SourceLabel;
 
 /// Stripe holds an invoice back, and a buyer waits, until we answer: so late is the answer at the latest.
 const ANSWER_WITHIN: Duration = Duration::from_millis(4500);
@@ -145,7 +146,7 @@ impl<S: ProjectSource, A: EventSink, O: ObjectSource, Q: EventQueue> Webhook<S, 
         let received = unix_seconds(self.now());
         let message = Message { project: name, source, received, looked_up: None, body };
         let event = Event::parse(&message.body)?;
-        record.event(&event, message.source.as_deref(), message.received);
+        record.event(&event, message.source.as_ref(), message.received);
         match self.deliver(event, &message, &project, deadline, record).await {
             Err(failure) => self.defer(&message, failure, deadline).await,
             success => success,
@@ -253,7 +254,7 @@ impl<S: ProjectSource, A: EventSink, O: ObjectSource, Q: EventQueue> Webhook<S, 
         found: Found,
         deadline: Instant,
         record: &mut Record,
-    ) -> Result<(VerifiedBody, Arc<Project>, Option<String>), Failure> {
+    ) -> Result<(VerifiedBody, Arc<Project>, Option<SourceLabel>), Failure> {
         let verify = |project: Arc<Project>| {
             // Without any secret, nobody can be told apart: the operator has to see which parameter is wrong.
             if project.secrets.is_empty()
@@ -269,7 +270,7 @@ impl<S: ProjectSource, A: EventSink, O: ObjectSource, Q: EventQueue> Webhook<S, 
                 self.signature_tolerance,
             );
             let (body, secret) = result?;
-            let label = secret.label().map(str::to_owned);
+            let label = secret.label().cloned();
             Ok((body, project, label))
         };
         let Found { project, just_loaded } = found;

@@ -34,7 +34,7 @@ fuzz_target!(|input: &[u8]| {
     let values: Vec<_> = lines.map(|value| fill_in(value, message.body, &secrets, now)).collect();
     let expected = is_signed(&values, message.body, secrets.iter().map(String::as_str), now, tolerance);
 
-    let labelled = |(index, text): (usize, &String)| SigningSecret::new(text.as_str().into(), Some(index.to_string()));
+    let labelled = |(index, text): (usize, &String)| SigningSecret::new(text.as_str().into(), index.to_string().parse().ok());
     let signing: Vec<_> = secrets.iter().enumerate().map(labelled).collect();
     let header = SignatureHeader::from_values(values.iter().map(Vec::as_slice));
     let body = Bytes::copy_from_slice(message.body);
@@ -43,7 +43,7 @@ fuzz_target!(|input: &[u8]| {
         Ok((body, matched)) => {
             assert!(expected, "a match that is none");
             assert_eq!(body.as_bytes(), message.body);
-            let index: usize = matched.label().and_then(|label| label.parse().ok()).expect("the label of a secret");
+            let index: usize = matched.label().and_then(|label| label.as_str().parse().ok()).expect("the label of a secret");
             assert!(is_signed(&values, message.body, [&*secrets[index]], now, tolerance), "not by this secret");
         }
         Err(error) => {

@@ -38,7 +38,7 @@ fuzz_target!(|input: &[u8]| {
     };
     let body = VerifiedBody::trusted(Bytes::copy_from_slice(body));
     let Ok(event) = Event::parse(&body) else { return };
-    let project = "demo".parse().expect("a name");
+    let (project, source) = ("demo".parse().expect("a name"), "eu".parse().expect("a label"));
     let received = u64::try_from(event.created).unwrap_or_default();
     let decide = || {
         let (mut objects, mut reads) = (Objects::default(), 0);
@@ -46,7 +46,7 @@ fuzz_target!(|input: &[u8]| {
             let objects_so_far = Some(&objects);
             let context = Context {
                 project: &project,
-                source: Some("eu"),
+                source: Some(&source),
                 settings: &settings,
                 has_test_key: false,
                 objects: objects_so_far,

@@ -10,6 +10,7 @@ use crate::amplitude::{AmplitudeKey, Destination};
 use crate::money::exchange_rate::MissingRate;
 use crate::settings::Settings;
 use crate::stripe::signature::SigningSecret;
+use crate::stripe::source_label::SourceLabel;
 
 /// A project as its parameters describe it.
 #[derive(Debug)]
@@ -43,7 +44,7 @@ impl Project {
                     stripe_keys.insert(name.clone(), stripe_key(text, false));
                     Ok(())
                 }
-                (_, Some(label)) => signing_secret(text).map(|secret| secrets.push((label.map(str::to_owned), secret))),
+                (_, Some(label)) => signing_secret(text).map(|secret| secrets.push((label, secret))),
                 (parameter::API_KEY, _) => amplitude_key(text).map(|key| api_key = Some(key)),
                 (parameter::TEST_API_KEY, _) => amplitude_key(text).map(|key| test_api_key = Some(key)),
                 (parameter::SETTINGS, _) => parse_settings(text).map(|parsed| settings = parsed),
@@ -128,7 +129,7 @@ impl AmplitudeConfig {
 
     /// The name of the parameter with the key of Stripe that reads for an event: exactly the one with the label of the secret
     /// that matched. There is no fallback, because another account's key would read other objects.
-    pub fn stripe_key_parameter(livemode: Option<bool>, label: Option<&str>) -> String {
+    pub fn stripe_key_parameter(livemode: Option<bool>, label: Option<&SourceLabel>) -> String {
         let name = if livemode == Some(false) { parameter::STRIPE_TEST_API_KEY } else { parameter::STRIPE_API_KEY };
         label.map_or_else(|| name.to_owned(), |label| format!("{name}/{label}"))
     }
@@ -176,15 +177,15 @@ impl AmplitudeConfig {
 }
 
 /// The label of a signing secret, if it has one, by the name of its parameter. `None` where it is another parameter.
-fn label(name: &str) -> Option<Option<&str>> {
+fn label(name: &str) -> Option<Option<SourceLabel>> {
     labelled(name, parameter::NEXT_SIGNING_SECRET).or_else(|| labelled(name, parameter::SIGNING_SECRET))
 }
 
 /// The label in the name of a parameter that begins so, if it has one. `None` where it is another parameter.
-fn labelled<'n>(name: &'n str, begin: &str) -> Option<Option<&'n str>> {
+fn labelled(name: &str, begin: &str) -> Option<Option<SourceLabel>> {
     let rest = name.strip_prefix(begin)?;
     match rest.strip_prefix('/') {
-        Some(label) => (!label.is_empty() && !label.contains('/')).then_some(Some(label)),
+        Some(label) => label.parse().ok().map(Some),
         None => rest.is_empty().then_some(None),
     }
 }
@@ -209,7 +210,7 @@ mod tests {
             ("stripe-signing-secret", "\u{feff} whsec_main\n"),
             ("stripe-signing-secret/eu", "whsec_eu"),
         ]);
-        let labels: Vec<_> = project.secrets.iter().map(SigningSecret::label).collect();
+        let labels: Vec<_> = project.secrets.iter().map(|secret| secret.label().map(SourceLabel::as_str)).collect();
         assert_eq!(labels, [None, Some("eu"), Some("us")]);
         let delivery = project.delivery.unwrap();
         assert_eq!(delivery.settings.amplitude_region, Region::Eu);
@@ -233,7 +234,7 @@ mod tests {
             ("stripe-signing-secret", "whsec_a"),
             ("stripe-signing-secret/eu", "whsec_eu_a"),
         ]);
-        let labels: Vec<_> = project.secrets.iter().map(SigningSecret::label).collect();
+        let labels: Vec<_> = project.secrets.iter().map(|secret| secret.label().map(SourceLabel::as_str)).collect();
         assert_eq!(labels, [None, None, Some("eu"), Some("eu")]);
         assert!(project.delivery.is_ok() && project.unknown_parameters.is_empty());
     }

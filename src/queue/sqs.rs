@@ -66,7 +66,7 @@ impl EventQueue for Sqs {
             None => request,
         };
         let request = match &message.source {
-            Some(source) => request.message_attributes(attribute::SOURCE, text(source)?),
+            Some(source) => request.message_attributes(attribute::SOURCE, text(source.as_str())?),
             None => request,
         };
         let request = match message.looked_up {

@@ -16,6 +16,7 @@ use sha2::Sha256;
 use thiserror::Error;
 
 use super::repair;
+use super::source_label::SourceLabel;
 
 /// The name of the header, in lower case.
 pub const HEADER: &str = "stripe-signature";
@@ -115,18 +116,18 @@ impl fmt::Debug for VerifiedBody {
 #[derive(Debug)]
 pub struct SigningSecret {
     secret: SecretString,
-    label: Option<String>,
+    label: Option<SourceLabel>,
 }
 
 impl SigningSecret {
     /// The text of the secret, `whsec_` included, is the key as it stands.
-    pub fn new(secret: SecretString, label: Option<String>) -> Self {
+    pub fn new(secret: SecretString, label: Option<SourceLabel>) -> Self {
         Self { secret, label }
     }
 
     /// Which Stripe account or endpoint the secret belongs to, where a project has several.
-    pub fn label(&self) -> Option<&str> {
-        self.label.as_deref()
+    pub fn label(&self) -> Option<&SourceLabel> {
+        self.label.as_ref()
     }
 
     fn mac(&self, timestamp: &str, body: &[u8]) -> Hmac<Sha256> {
@@ -355,8 +356,8 @@ mod tests {
     fn any_secret_of_the_project_may_match_and_is_named() {
         let secrets = [
             secret("whsec_a"),
-            SigningSecret::new("whsec_ab".into(), Some("eu".to_owned())),
-            SigningSecret::new("whsec_c".into(), Some("us".to_owned())),
+            SigningSecret::new("whsec_ab".into(), Some("eu".parse().unwrap())),
+            SigningSecret::new("whsec_c".into(), Some("us".parse().unwrap())),
         ];
         for expected in &secrets {
             let value = sign(expected, NOW, b"body");

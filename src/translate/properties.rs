@@ -12,6 +12,7 @@ use crate::settings::Settings;
 use crate::stripe::event::Event;
 use crate::stripe::field_path::{FieldPath, Path};
 use crate::stripe::json::{Json, Object};
+use crate::stripe::source_label::SourceLabel;
 
 /// The fields that are amounts in minor units of the object's `currency`.
 const AMOUNTS: [&str; 16] = [
@@ -40,7 +41,7 @@ const AMOUNTS: [&str; 16] = [
 /// Where the project wants amounts converted and has no rate for these.
 pub fn properties<'b>(
     event: Event<'b>,
-    source: Option<&str>,
+    source: Option<&SourceLabel>,
     user_id_from: Option<&FieldPath>,
     products: Option<Products>,
     settings: &Settings,
@@ -75,7 +76,7 @@ pub fn properties<'b>(
     add("stripe_livemode", event.livemode.map(Json::from));
     add("stripe_api_version", event.api_version.map(Json::from));
     add("stripe_account", event.account.map(Json::from));
-    add("stripe_source", source.map(|source| source.to_owned().into()));
+    add("stripe_source", source.map(|source| source.as_str().to_owned().into()));
     add("stripe_user_id_from", user_id_from.map(|path| path.as_str().to_owned().into()));
     flat.retain(|name, _| {
         let path = Path::key(None, name);
@@ -163,7 +164,8 @@ mod tests {
 
     fn properties_with(settings: &str, envelope: &Value) -> Result<Value, MissingRate> {
         let settings = Settings::parse(settings).unwrap();
-        let properties = properties(event(envelope), Some("eu"), None, None, &settings, &mut |_, _| {})?;
+        let properties =
+            properties(event(envelope), Some(&"eu".parse().unwrap()), None, None, &settings, &mut |_, _| {})?;
         Ok(serde_json::to_value(properties).unwrap())
     }
 

@@ -83,7 +83,7 @@ async fn messages_are_sent_received_delayed_and_deleted() {
     let (queue, client) = (stage.sqs(&url), stage.client());
     let message = Message {
         project: "shop".parse().unwrap(),
-        source: Some("eu".to_owned()),
+        source: Some("eu".parse().unwrap()),
         received: 1_721_948_700,
         looked_up: None,
         body: VerifiedBody::trusted("{\"id\": \"evt_1\", \"name\": \"ü\"}".into()),

@@ -20,6 +20,7 @@ use secrecy::ExposeSecret as _;
 use stripe_amplitude::amplitude::AmplitudeKey;
 use stripe_amplitude::amplitude::batch::{BatchDelivery, BatchLimits};
 use stripe_amplitude::projects::project::AmplitudeConfig;
+use stripe_amplitude::stripe::source_label::SourceLabel;
 
 use self::cursor::{Counts, Cursor, Job, Position};
 use self::lock::Lock;
@@ -72,7 +73,7 @@ pub(crate) struct Arguments {
     account: Option<String>,
     /// The label of the account's signing secret, where the project has several: its events have it as `stripe_source`
     #[arg(long, value_name = "LABEL")]
-    source: Option<String>,
+    source: Option<SourceLabel>,
     /// Only count: events by type, user IDs, revenue, and the users that Amplitude will bill; nothing is sent
     #[arg(long, conflicts_with = "yes")]
     dry_run: bool,
@@ -108,7 +109,7 @@ const MANY: usize = 100;
 pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
     let now = clock::now().cast_signed();
     let project = arguments.choice.project.clone();
-    let delivery = arguments.choice.delivery(arguments.source.as_deref()).await?;
+    let delivery = arguments.choice.delivery(arguments.source.as_ref()).await?;
     let file_of = |file: &Option<PathBuf>, kind: &str| {
         file.clone().unwrap_or_else(|| format!("stripe-amplitude-{project}.{kind}").into())
     };
@@ -226,7 +227,7 @@ impl Arguments {
             until: self.until,
             account: self.account.clone(),
             undelivered: self.undelivered,
-            source: self.source.clone(),
+            source: self.source.as_ref().map(ToString::to_string),
             to: to.to_owned(),
             keys: cursor::digest(keys),
         }

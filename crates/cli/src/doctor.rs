@@ -25,6 +25,7 @@ use stripe_amplitude::projects::project::{AmplitudeConfig, Project};
 use stripe_amplitude::projects::source::ProjectSource as _;
 use stripe_amplitude::settings::{ProductsFrom, References};
 use stripe_amplitude::stripe::signature::SigningSecret;
+use stripe_amplitude::stripe::source_label::SourceLabel;
 use tokio::time::Instant;
 
 use self::finding::{Finding, Grade};
@@ -138,7 +139,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
         Some(Project { secrets, delivery, .. }) => (secrets, delivery.ok()),
         None => (Vec::new(), None),
     };
-    let labels: Vec<_> = secrets.iter().map(|secret| secret.label().map(str::to_owned)).collect();
+    let labels: Vec<_> = secrets.iter().map(|secret| secret.label().cloned()).collect();
     let mut doctor = Doctor { arguments, name, url, http, labels, delivery, report };
     doctor.check_references().await?;
     doctor.check_stripe().await?;
@@ -215,7 +216,7 @@ struct Doctor {
     url: Option<String>,
     http: Http,
     /// Of the project's signing secrets.
-    labels: Vec<Option<String>>,
+    labels: Vec<Option<SourceLabel>>,
     /// `None` where the parameters cannot be used.
     delivery: Option<AmplitudeConfig>,
     report: Report,

@@ -22,6 +22,7 @@ use stripe_amplitude::stripe::references::References;
 use stripe_amplitude::stripe::references::api::StripeApi;
 use stripe_amplitude::stripe::references::source::{ObjectSource, ReferenceError};
 use stripe_amplitude::stripe::signature::VerifiedBody;
+use stripe_amplitude::stripe::source_label::SourceLabel;
 use stripe_amplitude::stripe::{api_versions, event_types};
 use tokio::time::{Instant, sleep};
 
@@ -36,7 +37,7 @@ pub(crate) struct Translator<O = StripeApi> {
     pub(crate) project: ProjectName,
     pub(crate) delivery: AmplitudeConfig,
     /// The label of the signing secret under which a webhook would have come.
-    pub(crate) source: Option<String>,
+    pub(crate) source: Option<SourceLabel>,
     references: References<O>,
     reads: AtomicU64,
     notes: Mutex<Notes>,
@@ -109,7 +110,12 @@ pub(crate) struct Translated {
 
 impl<O: ObjectSource> Translator<O> {
     /// `objects` is where references are followed to, if the project follows any.
-    pub(crate) fn new(project: ProjectName, delivery: AmplitudeConfig, source: Option<String>, objects: O) -> Self {
+    pub(crate) fn new(
+        project: ProjectName,
+        delivery: AmplitudeConfig,
+        source: Option<SourceLabel>,
+        objects: O,
+    ) -> Self {
         let references = References::of_history(objects);
         Self { project, delivery, source, references, reads: AtomicU64::new(0), notes: Mutex::default() }
     }
@@ -140,7 +146,7 @@ impl<O: ObjectSource> Translator<O> {
             let original = Original::of(&event);
             let received = Received {
                 project: &self.project,
-                source: self.source.as_deref(),
+                source: self.source.as_ref(),
                 at: u64::try_from(original.created).unwrap_or_default(),
                 is_looked_up: false,
             };

@@ -13,6 +13,7 @@ use stripe_amplitude::projects::project::{AmplitudeConfig, Project};
 use stripe_amplitude::projects::source::{LoadError, ProjectSource};
 use stripe_amplitude::settings::References;
 use stripe_amplitude::stripe::signature::SigningSecret;
+use stripe_amplitude::stripe::source_label::SourceLabel;
 use toml::{Table, Value};
 
 /// The name of the built-in project.
@@ -70,7 +71,7 @@ impl Choice {
     ///
     /// # Errors
     /// A sentence, where there is no such project, or it cannot be used, or has no such label.
-    pub(crate) async fn delivery(&self, label: Option<&str>) -> Result<AmplitudeConfig, String> {
+    pub(crate) async fn delivery(&self, label: Option<&SourceLabel>) -> Result<AmplitudeConfig, String> {
         let source = self.source()?;
         let project = source.project(&self.project).await?;
         match &source {
@@ -83,7 +84,7 @@ impl Choice {
         if labels.contains(&label) {
             return Ok(delivery);
         }
-        let mut labels: Vec<_> = labels.into_iter().flatten().collect();
+        let mut labels: Vec<_> = labels.into_iter().flatten().map(SourceLabel::as_str).collect();
         // In a rotation, two secrets have the same one.
         labels.dedup();
         Err(match label {

@@ -13,6 +13,7 @@ use indicatif::ProgressBar;
 use reqwest::Client as Http;
 use stripe_amplitude::amplitude::batch::{BatchDelivery, BatchLimits};
 use stripe_amplitude::amplitude::{AmplitudeKey, Destination};
+use stripe_amplitude::stripe::source_label::SourceLabel;
 
 use self::comparison::{Asked, Comparison};
 use self::day::{AmplitudesDay, Expected, StripesDay};
@@ -59,7 +60,7 @@ pub(crate) struct Arguments {
     account: Option<String>,
     /// The label of the account's signing secret, where the project has several: its events have it as `stripe_source`
     #[arg(long, value_name = "LABEL")]
-    source: Option<String>,
+    source: Option<SourceLabel>,
     /// Send what is missing, after asking
     #[arg(long)]
     repair: bool,
@@ -83,7 +84,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
     }
     let created = span(arguments.day, now)?;
     let date = clock::in_utc(arguments.day, "%Y-%m-%d");
-    let delivery = arguments.choice.delivery(arguments.source.as_deref()).await?;
+    let delivery = arguments.choice.delivery(arguments.source.as_ref()).await?;
     let amplitude = import::place(delivery.settings.amplitude_region)?;
     let http = http::build()?;
     let project = arguments.choice.project.clone();
@@ -210,7 +211,7 @@ impl Reconciliation {
             types: &delivery.settings.events,
             livemode,
             account: self.api.account(),
-            source: self.translator.source.as_deref(),
+            source: self.translator.source.as_ref().map(SourceLabel::as_str),
         };
         Ok(Some(Comparison::of(&stripe, &amplitude, &asked, now)))
     }

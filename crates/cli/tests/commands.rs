@@ -149,7 +149,7 @@ fn mistakes_are_told_on_standard_error_with_what_to_do() {
         (&["preview", EVENT, "--settings", "Cargo.toml"], 1, "Cargo.toml: malformed JSON at line 1"),
         (&["preview", "-", "--settings", "-"], 2, "cannot both be standard input"),
         (&["preview", EVENT, "--project", "a/b"], 2, "1 to 64"),
-        (&["preview", EVENT, "--source", "a/b"], 2, "stripe-signing-secret/"),
+        (&["preview", EVENT, "--source", "a/b"], 2, "a label has the characters"),
         (&["preview"], 2, "EVENT.json"),
         (&["settings", "check"], 2, "FILE"),
         (&["settings", "check", "no-such-file.json"], 1, "no-such-file.json"),

@@ -60,7 +60,7 @@ const QUEUE: &str = "following takes the redelivery queue, which the template ma
 impl Setup {
     /// The name of the parameter with the key: of the mode of the key that sets up, and with the label.
     pub(super) fn key_name(&self) -> String {
-        AmplitudeConfig::stripe_key_parameter(Some(!self.api.is_test()), self.arguments.source.as_deref())
+        AmplitudeConfig::stripe_key_parameter(Some(!self.api.is_test()), self.arguments.source.as_ref())
     }
 
     /// What is to be done, after asking for the key and asking Stripe what it may.
