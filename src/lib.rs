@@ -28,7 +28,6 @@
 //! rule.
 
 pub mod amplitude;
-#[cfg(feature = "aws")]
 pub mod aws;
 mod clock;
 pub mod code;

@@ -7,11 +7,11 @@ use thiserror::Error;
 
 use crate::amplitude::AmplitudeKey;
 use crate::amplitude::client::{DeliveryError, RejectionReason};
+use crate::aws::AwsError;
 use crate::code::Code;
 use crate::forward::IgnoreReason;
 use crate::projects::Unavailable;
 use crate::projects::configuration_error::{ConfigurationError, Problem, StripeKeyProblem};
-use crate::projects::source::LoadError;
 use crate::queue::QueueError;
 use crate::stripe::event::EventError;
 use crate::stripe::reference::ReferenceKind;
@@ -288,9 +288,9 @@ impl From<&Unavailable> for Code {
     fn from(unavailable: &Unavailable) -> Self {
         match unavailable {
             Unavailable::Unknown { .. } => Self::UnknownProject,
-            Unavailable::Unreadable(LoadError::Throttled { .. }) => Self::ParameterStoreThrottled,
-            Unavailable::Unreadable(LoadError::AccessDenied { .. }) => Self::ParameterStoreDenied,
-            Unavailable::Unreadable(LoadError::Timeout | LoadError::Connection | LoadError::Refused { .. }) => {
+            Unavailable::Unreadable(AwsError::Throttled { .. }) => Self::ParameterStoreThrottled,
+            Unavailable::Unreadable(AwsError::AccessDenied { .. }) => Self::ParameterStoreDenied,
+            Unavailable::Unreadable(AwsError::Timeout | AwsError::Connection | AwsError::Refused { .. }) => {
                 Self::ParameterStoreUnavailable
             }
             Unavailable::Exhausted => Self::TooManyNewProjects,

@@ -19,7 +19,8 @@ use tokio::time::{Instant, sleep, timeout_at};
 use self::cache::{Cache, EarlyRefresh, Lookup};
 use self::name::ProjectName;
 use self::project::Project;
-use self::source::{LoadError, ProjectSource};
+use self::source::ProjectSource;
+use crate::aws::AwsError;
 use crate::clock::Clock;
 
 /// The longest time to wait for parameters where none are at hand.
@@ -46,7 +47,7 @@ pub enum Unavailable {
     },
     /// They could not be read, and no old ones are at hand.
     #[error("Parameter Store could not be read: {0}")]
-    Unreadable(LoadError),
+    Unreadable(AwsError),
     /// Too many projects are asked for that this process does not know yet.
     #[error("too many projects are asked for at once that are not loaded yet")]
     Exhausted,
@@ -146,9 +147,9 @@ impl<S: ProjectSource> Projects<S> {
             if self.cache().is_settled(name, ticket) {
                 return;
             }
-            let load = async || timeout_at(limit, self.source.load(name)).await.unwrap_or(Err(LoadError::Timeout));
+            let load = async || timeout_at(limit, self.source.load(name)).await.unwrap_or(Err(AwsError::Timeout));
             let mut result = load().await;
-            if !ticket.has_old_value && matches!(result, Err(LoadError::Throttled { .. })) {
+            if !ticket.has_old_value && matches!(result, Err(AwsError::Throttled { .. })) {
                 sleep(THROTTLED_PAUSE.mul_f64(fastrand::f64())).await;
                 result = load().await;
             }
@@ -214,7 +215,7 @@ pub(crate) mod tests {
 
     /// Takes a moment to load, and answers with what it holds.
     pub(crate) struct Fake {
-        pub(crate) answer: Mutex<Result<Vec<Parameter>, LoadError>>,
+        pub(crate) answer: Mutex<Result<Vec<Parameter>, AwsError>>,
         pub(crate) loads: AtomicUsize,
         pub(crate) takes: Duration,
     }
@@ -224,7 +225,7 @@ pub(crate) mod tests {
             Self { answer: Mutex::new(Ok(parameters(answer))), loads: AtomicUsize::new(0), takes: Duration::ZERO }
         }
 
-        pub(crate) fn set(&self, answer: Result<&[(&str, &str)], LoadError>) {
+        pub(crate) fn set(&self, answer: Result<&[(&str, &str)], AwsError>) {
             *self.answer.lock().unwrap() = answer.map(parameters);
         }
 
@@ -238,7 +239,7 @@ pub(crate) mod tests {
             format!("/stripe-amplitude/{project}")
         }
 
-        async fn load(&self, _: &ProjectName) -> Result<Vec<Parameter>, LoadError> {
+        async fn load(&self, _: &ProjectName) -> Result<Vec<Parameter>, AwsError> {
             self.loads.fetch_add(1, Ordering::Relaxed);
             tokio::time::sleep(self.takes).await;
             self.answer.lock().unwrap().clone()
@@ -271,7 +272,7 @@ pub(crate) mod tests {
         let projects = Projects::new(Arc::clone(&source), Duration::from_secs(300));
         let (start, name) = (Instant::now(), name());
         for result in join_all((0..4).map(|_| projects.get(&name, soon()))).await {
-            assert_eq!(result.unwrap_err(), Unavailable::Unreadable(LoadError::Timeout));
+            assert_eq!(result.unwrap_err(), Unavailable::Unreadable(AwsError::Timeout));
         }
         assert_eq!((start.elapsed(), source.loads()), (FIRST_LOAD_LIMIT, 1));
     }
@@ -288,14 +289,14 @@ pub(crate) mod tests {
         let source = Arc::new(Fake::new(&COMPLETE));
         let projects = Projects::new(Arc::clone(&source), Duration::ZERO);
         projects.get(&name(), soon()).await.unwrap();
-        source.set(Err(LoadError::Connection));
+        source.set(Err(AwsError::Connection));
         assert!(projects.get(&name(), soon()).await.is_ok());
         assert_eq!(source.loads(), 2);
     }
 
     #[tokio::test(start_paused = true)]
     async fn only_a_first_load_that_is_throttled_is_tried_once_more() {
-        let throttled = || LoadError::Throttled { code: "ThrottlingException".to_owned() };
+        let throttled = || AwsError::Throttled { code: "ThrottlingException".to_owned() };
         let source = Arc::new(Fake::new(&COMPLETE));
         let projects = Projects::new(Arc::clone(&source), Duration::ZERO);
         source.set(Err(throttled()));
@@ -303,7 +304,7 @@ pub(crate) mod tests {
         assert_eq!(projects.get(&name(), soon()).await.unwrap_err(), Unavailable::Unreadable(throttled()));
         assert!(start.elapsed() <= THROTTLED_PAUSE);
         assert_eq!(source.loads(), 2);
-        source.set(Err(LoadError::Connection));
+        source.set(Err(AwsError::Connection));
         projects.get(&name(), soon()).await.unwrap_err();
         assert_eq!(source.loads(), 3);
         source.set(Ok(&COMPLETE));

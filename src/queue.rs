@@ -10,6 +10,7 @@ use bytes::Bytes;
 use thiserror::Error;
 use tokio::time::{Instant, timeout_at};
 
+use crate::aws::AwsError;
 use crate::projects::name::ProjectName;
 use crate::stripe::signature::VerifiedBody;
 use crate::stripe::source_label::SourceLabel;
@@ -92,20 +93,9 @@ pub enum QueueError {
     /// Over [`LARGEST_MESSAGE`].
     #[error("the event is larger than a message of SQS (1 MiB)")]
     TooLarge,
-    /// No answer in time.
-    #[error("no answer in time")]
-    Timeout,
-    /// No connection, or one that broke.
-    #[error("no connection")]
-    Connection,
-    /// SQS answered with an error.
-    #[error("{words} ({code})")]
-    Refused {
-        /// The error code of AWS, for example `AccessDenied`.
-        code: String,
-        /// What it means, and what to do.
-        words: &'static str,
-    },
+    /// The call to SQS failed.
+    #[error(transparent)]
+    Aws(#[from] AwsError),
 }
 
 /// Gives up at `limit`.
@@ -113,7 +103,7 @@ pub(crate) async fn in_time(
     limit: Instant,
     work: impl Future<Output = Result<(), QueueError>>,
 ) -> Result<(), QueueError> {
-    timeout_at(limit, work).await.unwrap_or(Err(QueueError::Timeout))
+    timeout_at(limit, work).await.unwrap_or(Err(AwsError::Timeout.into()))
 }
 
 /// No queue at all, for where there is none: it cannot be made.

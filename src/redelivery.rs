@@ -478,8 +478,8 @@ mod tests {
 
     use super::*;
     use crate::amplitude::Destination;
+    use crate::aws::AwsError;
     use crate::projects::parameters::tests::COMPLETE;
-    use crate::projects::source::LoadError;
     use crate::projects::tests::Fake;
     use crate::queue::QueueError;
     use crate::stripe::event::tests::sample;
@@ -525,7 +525,7 @@ mod tests {
     impl EventQueue for Arc<FakeQueue> {
         async fn put(&self, _: &Message, cause: Cause<'_>) -> Result<(), QueueError> {
             if self.is_down {
-                return Err(QueueError::Connection);
+                return Err(AwsError::Connection.into());
             }
             if self.hangs {
                 std::future::pending().await
@@ -804,7 +804,7 @@ mod tests {
             assert_eq!(setup.handle(vec![message("a", "shop", 1, &event("evt_1"))]).await, ["a"]);
         }
         let setup = Setup::new(&COMPLETE, FakeAmplitude::default());
-        setup.source.set(Err(LoadError::Timeout));
+        setup.source.set(Err(AwsError::Timeout));
         assert_eq!(setup.handle(vec![message("a", "shop", 1, &event("evt_1"))]).await, ["a"]);
         let foreign = json!({"messageId": "b", "receiptHandle": "r", "body": "{}"});
         assert_eq!(setup.handle(vec![foreign]).await, ["b"]);

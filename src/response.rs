@@ -85,9 +85,8 @@ mod tests {
     use super::*;
     use crate::amplitude::AmplitudeKey;
     use crate::amplitude::client::{DeliveryError, RejectionReason};
+    use crate::aws::AwsError;
     use crate::forward::IgnoreReason;
-    use crate::projects::source::LoadError;
-    use crate::queue::QueueError;
     use crate::stripe::event::EventError;
     use crate::stripe::reference::ReferenceKind;
     use crate::stripe::references::source::ReferenceError;
@@ -165,8 +164,10 @@ mod tests {
         let unreadable = |error| Failure::Project(Unavailable::Unreadable(error));
         let unknown = Unavailable::Unknown { why: "there are no parameters".to_owned() };
         let aws = || "Code".to_owned();
-        let not_deferred =
-            Failure::NotDeferred { failure: Box::new(delivery(DeliveryError::Timeout)), error: QueueError::Timeout };
+        let not_deferred = Failure::NotDeferred {
+            failure: Box::new(delivery(DeliveryError::Timeout)),
+            error: AwsError::Timeout.into(),
+        };
         for (failure, status, outcome, code) in [
             (Failure::Route, 404, "refused", "unknown_route"),
             (Failure::TrailingSlash, 404, "refused", "unknown_route"),
@@ -204,10 +205,15 @@ mod tests {
             (reference(ReferenceError::Rate), 502, "failed", "stripe_rate"),
             (Failure::Deadline, 502, "failed", "deadline"),
             (not_deferred, 502, "failed", "amplitude_timeout"),
-            (unreadable(LoadError::AccessDenied { code: aws() }), 503, "failed", "parameter_store_denied"),
-            (unreadable(LoadError::Throttled { code: aws() }), 503, "failed", "parameter_store_throttled"),
-            (unreadable(LoadError::Refused { code: aws(), words: "x" }), 503, "failed", "parameter_store_unavailable"),
-            (unreadable(LoadError::Timeout), 503, "failed", "parameter_store_unavailable"),
+            (unreadable(AwsError::AccessDenied { code: aws(), needs: "x" }), 503, "failed", "parameter_store_denied"),
+            (unreadable(AwsError::Throttled { code: aws() }), 503, "failed", "parameter_store_throttled"),
+            (
+                unreadable(AwsError::Refused { code: aws(), explanation: "x" }),
+                503,
+                "failed",
+                "parameter_store_unavailable",
+            ),
+            (unreadable(AwsError::Timeout), 503, "failed", "parameter_store_unavailable"),
             (Failure::Project(Unavailable::Exhausted), 503, "failed", "too_many_new_projects"),
         ] {
             let (answered_status, body) = answered(Err(failure));

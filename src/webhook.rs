@@ -385,9 +385,9 @@ mod tests {
     use super::*;
     use crate::amplitude::Destination;
     use crate::amplitude::client::Accepted;
+    use crate::aws::AwsError;
     use crate::clock::now;
     use crate::projects::parameters::tests::COMPLETE;
-    use crate::projects::source::LoadError;
     use crate::projects::tests::Fake;
     use crate::queue::QueueError;
     use crate::stripe::reference::{Reference, ReferenceKind};
@@ -1104,7 +1104,7 @@ mod tests {
     #[tokio::test]
     async fn a_parameter_store_that_fails_is_answered_503() {
         let setup = Setup::new(&COMPLETE, FakeAmplitude::default());
-        setup.source.set(Err(LoadError::Connection));
+        setup.source.set(Err(AwsError::Connection));
         let (status, answer) = setup.deliver("{}", "whsec_a").await;
         assert_eq!((status, &answer["outcome"]), (503, &json!("failed")));
         assert_eq!(answer["code"], "parameter_store_unavailable");

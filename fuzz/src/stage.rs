@@ -14,7 +14,8 @@ use stripe_amplitude::code::Code;
 use stripe_amplitude::projects::Projects;
 use stripe_amplitude::projects::name::ProjectName;
 use stripe_amplitude::projects::parameters::Parameter;
-use stripe_amplitude::projects::source::{LoadError, ProjectSource};
+use stripe_amplitude::aws::AwsError;
+use stripe_amplitude::projects::source::ProjectSource;
 use stripe_amplitude::queue::{self, Cause, EventQueue, QueueError};
 use stripe_amplitude::redelivery::Redelivery;
 use stripe_amplitude::stripe::json::Json;
@@ -215,7 +216,7 @@ impl ProjectSource for Source {
         format!("/stripe-amplitude/{project}")
     }
 
-    async fn load(&self, _: &ProjectName) -> Result<Vec<Parameter>, LoadError> {
+    async fn load(&self, _: &ProjectName) -> Result<Vec<Parameter>, AwsError> {
         let (answer, parameters) = {
             let script = self.0.get();
             (script.source.clone(), script.parameters.clone())
@@ -223,11 +224,11 @@ impl ProjectSource for Source {
         match &*answer {
             "hangs" => std::future::pending().await,
             "is slow" => tokio::time::sleep(Duration::from_millis(400)).await,
-            "timeout" => return Err(LoadError::Timeout),
-            "connection" => return Err(LoadError::Connection),
+            "timeout" => return Err(AwsError::Timeout),
+            "connection" => return Err(AwsError::Connection),
             "refused" => {
                 let code = "ThrottlingException".to_owned();
-                return Err(LoadError::Refused { code, words: "too many calls" });
+                return Err(AwsError::Refused { code, explanation: "too many calls" });
             }
             "unknown" => return Ok(Vec::new()),
             _ => {}
@@ -339,8 +340,8 @@ impl EventQueue for Queue {
         let answer = self.0.get().queue.clone();
         match &*answer {
             "hangs" => std::future::pending().await,
-            "connection" => return Err(QueueError::Connection),
-            "refused" => return Err(QueueError::Refused { code: "AccessDenied".to_owned(), words: "no permission" }),
+            "connection" => return Err(AwsError::Connection.into()),
+            "refused" => return Err(AwsError::AccessDenied { code: "AccessDenied".to_owned(), needs: "x" }.into()),
             _ => {}
         }
         self.0.get().queued += 1;
@@ -350,10 +351,10 @@ impl EventQueue for Queue {
     async fn delay(&self, receipts: Vec<(String, Duration)>) -> Result<(), QueueError> {
         // What SQS takes: twelve hours at the most.
         assert!(receipts.iter().all(|(_, delay)| *delay <= Duration::from_secs(12 * 60 * 60)));
-        if self.0.get().queue == "refused" { Err(QueueError::Connection) } else { Ok(()) }
+        if self.0.get().queue == "refused" { Err(AwsError::Connection.into()) } else { Ok(()) }
     }
 
     async fn delete(&self, _: Vec<String>) -> Result<(), QueueError> {
-        if self.0.get().queue == "refused" { Err(QueueError::Connection) } else { Ok(()) }
+        if self.0.get().queue == "refused" { Err(AwsError::Connection.into()) } else { Ok(()) }
     }
 }

@@ -11,7 +11,7 @@ use tokio::sync::Mutex;
 
 use super::name::ProjectName;
 use super::project::Project;
-use super::source::LoadError;
+use crate::aws::AwsError;
 
 /// An old value outlives failed refreshes for this long.
 const OLD_VALUE_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
@@ -62,7 +62,7 @@ enum State {
         since: SystemTime,
     },
     /// The last load failed, and there is no old value.
-    Unreadable(LoadError),
+    Unreadable(AwsError),
 }
 
 #[derive(Debug)]
@@ -71,7 +71,7 @@ struct Loaded {
     at: SystemTime,
     /// How often a refresh failed since, and the last time.
     failures: u32,
-    last_failure: Option<(SystemTime, LoadError)>,
+    last_failure: Option<(SystemTime, AwsError)>,
 }
 
 /// What to do for a request.
@@ -95,7 +95,7 @@ pub(super) struct Ticket {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Absent {
     Unknown,
-    Unreadable(LoadError),
+    Unreadable(AwsError),
     Exhausted,
 }
 
@@ -169,7 +169,7 @@ impl Cache {
     pub(super) fn record(
         &mut self,
         name: &ProjectName,
-        loaded: Result<Option<Arc<Project>>, LoadError>,
+        loaded: Result<Option<Arc<Project>>, AwsError>,
         now: SystemTime,
     ) {
         let entry = self.entries.entry(name.clone()).or_default();
@@ -195,7 +195,7 @@ impl Cache {
             Some(State::Loaded(loaded)) => loaded.value(now),
             Some(State::Unknown { .. }) => Err(Absent::Unknown),
             Some(State::Unreadable(error)) => Err(Absent::Unreadable(error.clone())),
-            Some(State::Loading) | None => Err(Absent::Unreadable(LoadError::Timeout)),
+            Some(State::Loading) | None => Err(Absent::Unreadable(AwsError::Timeout)),
         }
     }
 
@@ -323,7 +323,7 @@ mod tests {
         let mut now = 300.0;
         for pause in [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0] {
             assert!(known(&mut cache, at(now)).is_none(), "a refresh is due at {now}");
-            cache.record(&name("p"), Err(LoadError::Connection), at(now));
+            cache.record(&name("p"), Err(AwsError::Connection), at(now));
             assert!(Arc::ptr_eq(&cache.result(&name("p"), at(now)).unwrap(), &project));
             assert!(known(&mut cache, at(now + pause - 0.1)).unwrap().is_ok(), "no refresh is due in the pause");
             now += pause;
@@ -334,11 +334,11 @@ mod tests {
     #[test]
     fn an_old_value_ends_after_a_day() {
         let (mut cache, _) = loaded(at(0.0));
-        cache.record(&name("p"), Err(LoadError::Connection), at(86_399.0));
+        cache.record(&name("p"), Err(AwsError::Connection), at(86_399.0));
         assert!(known(&mut cache, at(86_399.5)).unwrap().is_ok());
         assert!(known(&mut cache, at(86_400.0)).is_none(), "a load is due");
-        cache.record(&name("p"), Err(LoadError::Timeout), at(86_401.0));
-        assert_eq!(known(&mut cache, at(86_401.5)).unwrap().err(), Some(Absent::Unreadable(LoadError::Timeout)));
+        cache.record(&name("p"), Err(AwsError::Timeout), at(86_401.0));
+        assert_eq!(known(&mut cache, at(86_401.5)).unwrap().err(), Some(Absent::Unreadable(AwsError::Timeout)));
         cache.record(&name("p"), Ok(Some(project())), at(86_404.0));
         assert!(known(&mut cache, at(86_404.0)).unwrap().is_ok());
     }
@@ -366,7 +366,7 @@ mod tests {
         let Lookup::Load(second) = cache.lookup(&name("p"), false, at(0.1)) else { panic!("nothing is known yet") };
         assert!(Arc::ptr_eq(&first.gate, &second.gate));
         assert!(!cache.is_settled(&name("p"), &first));
-        cache.record(&name("p"), Err(LoadError::Connection), at(0.2));
+        cache.record(&name("p"), Err(AwsError::Connection), at(0.2));
         assert!(cache.is_settled(&name("p"), &second), "also a failure is shared");
         let Lookup::Load(third) = cache.lookup(&name("p"), false, at(0.3)) else { panic!("it failed") };
         assert!(!cache.is_settled(&name("p"), &third));
@@ -399,11 +399,11 @@ mod tests {
         let mut cache = Cache::new(TTL);
         for _ in 0..20 {
             assert!(known(&mut cache, at(0.0)).is_none());
-            cache.record(&name("p"), Err(LoadError::Connection), at(0.0));
+            cache.record(&name("p"), Err(AwsError::Connection), at(0.0));
         }
         // No further load, and the reason is its own; a project of which nothing is known has to wait for a token, too.
         let reason = known(&mut cache, at(0.0)).unwrap().err();
-        assert_eq!(reason, Some(Absent::Unreadable(LoadError::Connection)));
+        assert_eq!(reason, Some(Absent::Unreadable(AwsError::Connection)));
         let stranger = cache.lookup(&name("stranger"), false, at(0.0));
         assert!(matches!(stranger, Lookup::Known(Err(Absent::Exhausted))), "{stranger:?}");
         assert!(known(&mut cache, at(1.0)).is_none(), "a second later there is a token");
@@ -432,7 +432,7 @@ mod tests {
         while !is_known(cache.lookup(&stranger(), false, at(0.0))) {}
         for _ in 0..50 {
             assert!(!is_known(cache.lookup(&warm, true, at(0.0))), "each load that failed is tried again");
-            cache.record(&warm, Err(LoadError::Timeout), at(0.0));
+            cache.record(&warm, Err(AwsError::Timeout), at(0.0));
         }
         // Nor does it take the others' tokens.
         assert!(is_known(cache.lookup(&stranger(), false, at(0.4))));
@@ -456,7 +456,7 @@ mod tests {
             let now = at(number as f64);
             let stranger = name(&format!("x{number}"));
             assert!(matches!(cache.lookup(&stranger, false, now), Lookup::Load(_)));
-            cache.record(&stranger, Err(LoadError::Connection), now);
+            cache.record(&stranger, Err(AwsError::Connection), now);
         }
         assert_eq!(cache.entries.len(), MOST_ENTRIES);
         assert!(matches!(cache.lookup(&name("x7"), false, at(2_000.0)), Lookup::Load(_)));
@@ -494,7 +494,7 @@ mod tests {
     fn an_early_refresh_that_fails_keeps_the_project() {
         let (mut cache, seen) = loaded(at(0.0));
         assert!(matches!(cache.early_refresh(&name("p"), &seen, at(1.0)), EarlyRefresh::Load(_)));
-        cache.record(&name("p"), Err(LoadError::Connection), at(1.1));
+        cache.record(&name("p"), Err(AwsError::Connection), at(1.1));
         assert!(cache.newer(&name("p"), &seen, at(1.1)).is_none());
         assert!(known(&mut cache, at(1.1)).unwrap().is_ok());
     }

@@ -1,9 +1,8 @@
 //! Where projects come from.
 
-use thiserror::Error;
-
 use super::name::ProjectName;
 use super::parameters::Parameter;
+use crate::aws::AwsError;
 
 /// Where projects come from. The network edge of the cache; Parameter Store is the real one.
 pub trait ProjectSource: Send + Sync {
@@ -19,38 +18,5 @@ pub trait ProjectSource: Send + Sync {
     }
 
     /// All parameters of a project; none where there is no such project.
-    fn load(&self, project: &ProjectName) -> impl Future<Output = Result<Vec<Parameter>, LoadError>> + Send;
-}
-
-/// Why the parameters of a project could not be read.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum LoadError {
-    /// No answer in time.
-    #[error("no answer in time")]
-    Timeout,
-    /// No connection, or one that broke.
-    #[error("no connection")]
-    Connection,
-    /// Its rate limit is reached.
-    #[error("its rate limit is reached; it is asked again, and Stripe delivers again ({code})")]
-    Throttled {
-        /// AWS's error code, for example `ThrottlingException`.
-        code: String,
-    },
-    /// The function's role may not read the parameters.
-    #[error(
-        "access is denied: the function's role needs ssm:GetParametersByPath on the project's folder, and kms:Decrypt where the parameters are encrypted with a key of yours ({code})"
-    )]
-    AccessDenied {
-        /// AWS's error code, for example `AccessDeniedException`.
-        code: String,
-    },
-    /// Parameter Store answered with another error.
-    #[error("{words} ({code})")]
-    Refused {
-        /// AWS's error code, for example `InvalidKeyId`.
-        code: String,
-        /// What it means, and what to do.
-        words: &'static str,
-    },
+    fn load(&self, project: &ProjectName) -> impl Future<Output = Result<Vec<Parameter>, AwsError>> + Send;
 }

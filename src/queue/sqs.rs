@@ -12,7 +12,9 @@ use aws_sdk_sqs::types::{
 use aws_types::SdkConfig;
 
 use super::{Cause, EventQueue, LARGEST_MESSAGE, Message, QueueError, attribute};
-use crate::aws::Access;
+use crate::aws::{self, Access, AwsError};
+
+const NEEDS: &str = "the function's role needs sqs:SendMessage on the queue, and redelivery sqs:ChangeMessageVisibility and sqs:DeleteMessage";
 
 /// SQS takes so many entries in one call.
 const LARGEST_BATCH: usize = 10;
@@ -120,9 +122,9 @@ impl Sqs {
 }
 
 /// The answer to a batch is a success even where every entry of it failed.
-fn all(failed: &[BatchResultErrorEntry], words: &'static str) -> Result<(), QueueError> {
+fn all(failed: &[BatchResultErrorEntry], explanation: &'static str) -> Result<(), QueueError> {
     match failed.first() {
-        Some(failed) => Err(QueueError::Refused { code: failed.code.clone(), words }),
+        Some(failed) => Err(AwsError::Refused { code: failed.code.clone(), explanation }.into()),
         None => Ok(()),
     }
 }
@@ -137,25 +139,10 @@ fn value(data_type: &str, text: &str) -> Result<MessageAttributeValue, QueueErro
 
 /// The SDK refuses to build a request that lacks something; ours lack nothing.
 fn unusable() -> QueueError {
-    QueueError::Refused { code: "no code".to_owned(), words: "the request cannot be built" }
+    AwsError::Refused { code: "no code".to_owned(), explanation: "the request cannot be built" }.into()
 }
 
-/// What a call's error means. AWS's texts can hold ARNs; only the code passes.
+/// The error of a call to SQS.
 pub fn map_sdk_error<E: ProvideErrorMetadata>(error: &SdkError<E>) -> QueueError {
-    let code = match error {
-        SdkError::TimeoutError(_) => return QueueError::Timeout,
-        SdkError::DispatchFailure(_) | SdkError::ResponseError(_) => return QueueError::Connection,
-        error => error.code().unwrap_or("no code"),
-    };
-    let words = match code.trim_start_matches("AWS.SimpleQueueService.") {
-        "RequestThrottled" | "ThrottlingException" | "OverLimit" => "its rate limit is reached",
-        "AccessDenied" | "AccessDeniedException" => {
-            "access is denied: the function's role needs sqs:SendMessage on the queue, and redelivery sqs:ChangeMessageVisibility and sqs:DeleteMessage"
-        }
-        "QueueDoesNotExist" | "NonExistentQueue" => "there is no such queue; look at REDELIVERY_QUEUE_URL",
-        "InvalidMessageContents" => "the event has characters that SQS does not take",
-        code if code.starts_with("Kms") => "its KMS key is disabled, deleted or not open to the function's role",
-        _ => "it answered with an error",
-    };
-    QueueError::Refused { code: code.to_owned(), words }
+    aws::map_sdk_error(error, NEEDS).into()
 }

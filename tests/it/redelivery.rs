@@ -195,9 +195,9 @@ async fn where_the_queue_is_down_too_stripe_delivers_again() {
     for (fault, named) in [
         (AwsFault::Throttled, "RequestThrottled"),
         (AwsFault::Denied, "sqs:SendMessage"),
-        (AwsFault::Undecryptable, "its KMS key is disabled"),
+        (AwsFault::Undecryptable, "the KMS key is disabled"),
         (AwsFault::Down, "no connection"),
-        (AwsFault::Hang, "no answer in time"),
+        (AwsFault::Hang, "timed out"),
     ] {
         for (amplitude, code) in [
             (Fault::answer(503), "amplitude_unavailable"),

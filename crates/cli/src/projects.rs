@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use secrecy::SecretString;
+use stripe_amplitude::aws::AwsError;
 use stripe_amplitude::projects::configuration_error::{ConfigurationError, Problem};
 use stripe_amplitude::projects::name::ProjectName;
 use stripe_amplitude::projects::parameters::Parameter;
 use stripe_amplitude::projects::parameters::parameter::{STRIPE_API_KEY, STRIPE_TEST_API_KEY};
 use stripe_amplitude::projects::project::{AmplitudeConfig, Project};
-use stripe_amplitude::projects::source::{LoadError, ProjectSource};
+use stripe_amplitude::projects::source::ProjectSource;
 use stripe_amplitude::settings::References;
 use stripe_amplitude::stripe::signature::SigningSecret;
 use stripe_amplitude::stripe::source_label::SourceLabel;
@@ -395,7 +396,7 @@ impl ProjectSource for Projects {
         }
     }
 
-    async fn load(&self, project: &ProjectName) -> Result<Vec<Parameter>, LoadError> {
+    async fn load(&self, project: &ProjectName) -> Result<Vec<Parameter>, AwsError> {
         match self {
             Self::Fixed(fixed) => Ok(fixed.projects.get(project).cloned().unwrap_or_default()),
             #[cfg(feature = "aws")]

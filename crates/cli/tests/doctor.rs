@@ -20,10 +20,11 @@ use command_line::Serving;
 use serde_json::{Value, json};
 use shop::{Ended, PROJECTS, Shop, ended};
 use stripe_amplitude::amplitude::client::Client;
+use stripe_amplitude::aws::AwsError;
 use stripe_amplitude::projects::Projects;
 use stripe_amplitude::projects::name::ProjectName;
 use stripe_amplitude::projects::parameters::Parameter;
-use stripe_amplitude::projects::source::{LoadError, ProjectSource};
+use stripe_amplitude::projects::source::ProjectSource;
 use stripe_amplitude::stripe::event_types::TYPES;
 use stripe_amplitude::stripe::references::api::StripeApi;
 use stripe_amplitude::stripe::references::{ReadRate, References};
@@ -149,7 +150,7 @@ impl ProjectSource for Parameters {
         format!("/stripe-amplitude/{project}")
     }
 
-    async fn load(&self, _: &ProjectName) -> Result<Vec<Parameter>, LoadError> {
+    async fn load(&self, _: &ProjectName) -> Result<Vec<Parameter>, AwsError> {
         let parameters = [("stripe-signing-secret", "whsec_a"), ("amplitude-api-key", "key")];
         Ok(parameters.map(|(name, value)| Parameter { name: name.to_owned(), value: value.into() }).into())
     }

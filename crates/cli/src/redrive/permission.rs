@@ -7,7 +7,7 @@ use aws_sdk_sts::Client;
 use reqwest::Client as Http;
 use serde::Deserialize;
 use serde_json::Value;
-use stripe_amplitude::aws::Access;
+use stripe_amplitude::aws::{Access, AwsError};
 use stripe_amplitude::queue::QueueError;
 use wildmatch::WildMatch;
 
@@ -37,7 +37,7 @@ pub(super) async fn check(queue: &Queue, access: &Access, http: Http) -> Result<
 /// The same, where the queue has refused a letter.
 pub(super) fn explained(error: QueueError) -> String {
     match &error {
-        QueueError::Refused { code, .. } if code.starts_with("AccessDenied") => {
+        QueueError::Aws(AwsError::AccessDenied { .. }) => {
             format!("{error}; {}. Nothing is lost: the letter stays where it is", refusal("your role"))
         }
         _ => queues::of_to(&error),

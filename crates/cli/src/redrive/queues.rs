@@ -1,6 +1,7 @@
 //! Whether the two queues are what their arguments say, before a letter is touched.
 
 use reqwest::Url;
+use stripe_amplitude::aws::AwsError;
 use stripe_amplitude::queue::QueueError;
 
 use crate::aws::queue::{Place, Queue};
@@ -83,12 +84,12 @@ pub(super) fn of_to(error: &QueueError) -> String {
 /// The error's own words are for the function.
 fn in_words(argument: &str, permissions: &str, error: &QueueError) -> String {
     match error {
-        QueueError::Refused { code, .. }
+        QueueError::Aws(AwsError::Refused { code, .. })
             if code.ends_with("QueueDoesNotExist") || code.ends_with("NonExistentQueue") =>
         {
             format!("{argument}: there is no such queue; {BOTH}, and AWS_REGION has to be its Region")
         }
-        QueueError::Refused { code, .. } if code.starts_with("AccessDenied") => {
+        QueueError::Aws(AwsError::AccessDenied { code, .. }) => {
             format!("{argument}: access is denied ({code}): your role needs {permissions} on the queue")
         }
         error => format!("{argument}: {error}"),
