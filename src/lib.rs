@@ -29,6 +29,7 @@
 
 pub mod amplitude;
 pub mod aws;
+mod back_off;
 mod clock;
 pub mod code;
 #[cfg(feature = "aws")]

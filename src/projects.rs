@@ -21,6 +21,7 @@ use self::name::ProjectName;
 use self::project::Project;
 use self::source::ProjectSource;
 use crate::aws::AwsError;
+use crate::back_off::shortened;
 use crate::clock::Clock;
 
 /// The longest time to wait for parameters where none are at hand.
@@ -74,7 +75,7 @@ pub struct Found {
 impl<S: ProjectSource> Projects<S> {
     /// `ttl` is how long a project is used before it is read again, at the most: up to a fifth less by chance.
     pub fn new(source: S, ttl: Duration) -> Self {
-        let cache = Mutex::new(Cache::new(shortened(ttl, fastrand::f64())));
+        let cache = Mutex::new(Cache::new(shortened(ttl, RANDOM_PART, fastrand::f64())));
         Self { source, warm: None, clock: SystemTime::now, cache }
     }
 
@@ -198,11 +199,6 @@ impl<S: ProjectSource> Projects<S> {
         // The cache holds nothing that a panic could leave half done.
         self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// A time to live, less the part that is left to chance: a number from 0 to 1.
-fn shortened(ttl: Duration, chance: f64) -> Duration {
-    ttl.mul_f64(1.0 - RANDOM_PART * chance)
 }
 
 #[cfg(test)]
@@ -331,7 +327,7 @@ pub(crate) mod tests {
         let ttl = Duration::from_secs(300);
         let mut reads = std::collections::BTreeMap::<u64, u32>::new();
         for process in 0..1000 {
-            let time = shortened(ttl, f64::from(process) / 1000.0);
+            let time = shortened(ttl, RANDOM_PART, f64::from(process) / 1000.0);
             assert!(time <= ttl, "never longer than it is said to be");
             *reads.entry(time.as_secs()).or_default() += 1;
         }

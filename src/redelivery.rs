@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use crate::amplitude::batch::{BatchDelivery, BatchSink};
 use crate::amplitude::client::DeliveryError;
 use crate::amplitude::{AmplitudeKey, Destination};
+use crate::back_off::{BackOff, shortened};
 use crate::clock::now;
 use crate::code::Code;
 use crate::follow::{Decided, decide};
@@ -47,6 +48,9 @@ const WITHOUT_DEADLINE: Duration = Duration::from_secs(25);
 
 /// How long a message waits after its first failure. Amplitude asks for 15 to 30 s of patience.
 const FIRST_DELAY: Duration = Duration::from_secs(30);
+
+/// The part of a delay that is left to chance, so that messages that failed together do not come back together.
+const RANDOM_PART: f64 = 0.25;
 
 /// How long it waits at the most, so that an outage is made good within an hour of its end.
 const LONGEST_DELAY: Duration = Duration::from_secs(60 * 60);
@@ -465,9 +469,8 @@ fn waves(records: Vec<QueuedMessage>) -> Vec<Vec<QueuedMessage>> {
 /// come back together. One that had no turn to read from Stripe's API has done nothing wrong, and waits less.
 fn delay(code: Option<Code>, receive_count: u32) -> Duration {
     let longest = if code == Some(Code::StripeRate) { LONGEST_DELAY_FOR_A_TURN } else { LONGEST_DELAY };
-    let doublings = receive_count.saturating_sub(1).min(16);
-    let delay = FIRST_DELAY.saturating_mul(1 << doublings).min(longest);
-    delay.mul_f64(0.75 + 0.25 * fastrand::f64())
+    let delay = BackOff { first: FIRST_DELAY, longest }.pause(receive_count);
+    shortened(delay, RANDOM_PART, fastrand::f64())
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::Destination;
 use super::client::{Accepted, Client, DeliveryError, Request, classify_response, named_events};
+use crate::back_off::{BackOff, shortened};
 
 /// Events in one request, at the most.
 const MOST_EVENTS: usize = 2000;
@@ -30,8 +31,8 @@ const BYTES_PER_MILLISECOND: usize = 100;
 /// Attempts at the most to send the same events.
 const ATTEMPTS: u32 = 3;
 
-/// The pause before the second attempt is at most this long, before the third twice as long; full jitter.
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
+/// The longest pauses before the second and the third attempt; full jitter.
+const BACK_OFF: BackOff = BackOff { first: Duration::from_millis(500), longest: Duration::from_secs(1) };
 
 /// Requests at the most for all events: a batch of which every event is refused shall not cost thousands.
 const MOST_REQUESTS: u32 = 100;
@@ -122,7 +123,7 @@ impl Client {
                 Ok((status, body)) => (classify_response(status, &body), named_events(status, &body)),
                 Err(error) => (Err(error), BTreeMap::new()),
             };
-            let pause = FIRST_PAUSE.mul_f64(f64::from(attempts) * fastrand::f64());
+            let pause = shortened(BACK_OFF.pause(attempts), 1.0, fastrand::f64());
             let again = matches!(&result, Err(error) if error.is_transient());
             if !again || attempts == ATTEMPTS || *requests_left == 0 || Instant::now() + pause >= deadline {
                 return Answer { result, named };

@@ -11,10 +11,10 @@
 use std::time::{Duration, SystemTime};
 
 use super::client::DeliveryError;
+use crate::back_off::{BackOff, shortened};
 
-/// The first pause. It doubles with each probe that fails.
-const FIRST_PAUSE: Duration = Duration::from_secs(5);
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// The pauses, which double with each probe that fails.
+const BACK_OFF: BackOff = BackOff { first: Duration::from_secs(5), longest: Duration::from_secs(60) };
 
 /// So much of a pause is left to chance: processes whose deliveries failed at the same time must not probe at the same
 /// time, because each probe holds a process.
@@ -32,8 +32,8 @@ pub struct Breaker {
 #[derive(Debug)]
 struct Pause {
     since: SystemTime,
-    /// Before chance shortens it.
-    whole: Duration,
+    /// The delivery that opened the breaker, and the probes since.
+    failures: u32,
     length: Duration,
 }
 
@@ -89,17 +89,17 @@ impl Breaker {
             // Amplitude has answered another event since this one was sent.
             return;
         }
-        let (since, whole) = match &self.pause {
-            None => (now, FIRST_PAUSE),
+        let (since, failures) = match &self.pause {
+            None => (now, 1),
             // The pause after a probe has begun with it.
             Some(pause) if pass.way == Way::Probe && pass.at == pause.since => {
-                (pause.since, (pause.whole * 2).min(LONGEST_PAUSE))
+                (pause.since, pause.failures.saturating_add(1))
             }
             // One of those that were under way when the first one failed, or an old probe.
             Some(_) => return,
         };
-        let length = whole.mul_f64(1.0 - RANDOM_PART * chance.clamp(0.0, 1.0));
-        self.pause = Some(Pause { since, whole, length });
+        let length = shortened(BACK_OFF.pause(failures), RANDOM_PART, chance);
+        self.pause = Some(Pause { since, failures, length });
     }
 }
 
@@ -253,7 +253,7 @@ mod tests {
                 match pass.way {
                     Way::Queue => {
                         let since = *to_the_queue_since.get_or_insert(now);
-                        prop_assert!(now - since < LONGEST_PAUSE.as_secs_f64(), "{since} {now}");
+                        prop_assert!(now - since < BACK_OFF.longest.as_secs_f64(), "{since} {now}");
                         continue;
                     }
                     Way::Probe => {

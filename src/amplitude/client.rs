@@ -13,6 +13,7 @@ use thiserror::Error;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{Destination, Region, event::Event};
+use crate::back_off::{BackOff, shortened};
 
 /// No attempt takes longer.
 const ATTEMPT_LIMIT: Duration = Duration::from_secs(2);
@@ -23,8 +24,8 @@ const ATTEMPTS: u32 = 3;
 /// A connection that breaks this early most often died while the environment was frozen.
 const EARLY: Duration = Duration::from_secs(1);
 
-/// The pause before the second attempt is at most this long, before the third twice as long; full jitter.
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
+/// The longest pauses before the second and the third attempt; full jitter.
+const BACK_OFF: BackOff = BackOff { first: Duration::from_millis(200), longest: Duration::from_millis(400) };
 
 /// What is read of an answer. Amplitude's are far shorter, but that to a batch may name each event and user of it.
 const LONGEST_ANSWER: usize = 1024 * 1024;
@@ -144,7 +145,7 @@ where
             continue;
         }
         counted += 1;
-        let pause = FIRST_PAUSE.mul_f64(f64::from(counted) * fastrand::f64());
+        let pause = shortened(BACK_OFF.pause(counted), 1.0, fastrand::f64());
         if !error.is_transient() || counted == ATTEMPTS || Instant::now() + pause >= deadline {
             return SendReport { attempts, result: Err(error) };
         }

@@ -12,13 +12,13 @@ use tokio::sync::Mutex;
 use super::name::ProjectName;
 use super::project::Project;
 use crate::aws::AwsError;
+use crate::back_off::BackOff;
 
 /// An old value outlives failed refreshes for this long.
 const OLD_VALUE_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The pause after the first failed refresh; it doubles with each further one.
-const FIRST_BACK_OFF: Duration = Duration::from_secs(1);
-const LONGEST_BACK_OFF: Duration = Duration::from_secs(60);
+/// The pauses after failed refreshes.
+const BACK_OFF: BackOff = BackOff { first: Duration::from_secs(1), longest: Duration::from_secs(60) };
 
 /// A project that is not there is not looked for again for this long.
 const UNKNOWN_FOR: Duration = Duration::from_secs(60);
@@ -233,8 +233,7 @@ impl Loaded {
     }
 
     fn backs_off(&self, now: SystemTime) -> bool {
-        let doubled = 2_u32.saturating_pow(self.failures.saturating_sub(1));
-        let pause = FIRST_BACK_OFF.saturating_mul(doubled).min(LONGEST_BACK_OFF);
+        let pause = BACK_OFF.pause(self.failures);
         self.last_failure.as_ref().is_some_and(|(failed, _)| within(*failed, pause, now))
     }
 }
