@@ -14,8 +14,7 @@
 //!   [`stripe::event_types`] lists the types, [`stripe::field_path`] leads to a field, [`stripe::api_versions`] knows which
 //!   fields later API versions lack, [`stripe::purchase`] finds the other objects of a purchase.
 //! - [`forward`] decides: ignore the event, read this object first, or send this. [`follow`] reads the objects that it asks
-//!   for, through [`stripe::references`]. Webhook, redelivery, backfill and preview share both. [`permissions`] says what a
-//!   key needs for that.
+//!   for, through [`stripe::references`]. Webhook, redelivery, backfill and preview share both.
 //! - [`translate`] makes the Amplitude event: who ([`translate::user`], [`translate::device`]), how much
 //!   ([`translate::revenue`]), and everything else ([`translate::properties`]) that may leave ([`translate::redaction`]).
 //! - [`money`] counts exactly, and converts.
@@ -40,11 +39,10 @@ pub mod http_client;
 #[cfg(feature = "gateway")]
 pub mod lambda;
 #[cfg(feature = "log")]
-pub mod log;
+pub mod logging;
 mod metrics;
 pub mod money;
 pub mod outcome;
-pub mod permissions;
 pub mod projects;
 pub mod queue;
 pub mod record;

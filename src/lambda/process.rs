@@ -7,7 +7,7 @@ use lambda_http::Error;
 use serde_json::json;
 
 use crate::environment::{self, Environment};
-use crate::log;
+use crate::logging;
 
 /// Starts the log, reads the environment, and runs the function until Lambda ends it. `name` is the binary's, for a
 /// message to whoever starts it outside Lambda.
@@ -31,7 +31,7 @@ pub fn run(name: &str, function: impl AsyncFnOnce(Environment) -> Result<(), Err
 }
 
 fn start(function: impl AsyncFnOnce(Environment) -> Result<(), Error>) -> Result<(), Error> {
-    log::start(environment::log_level(variable)?);
+    logging::start(environment::log_level(variable)?);
     let environment = Environment::read(variable)?;
     runtime()?.block_on(function(environment))
 }

@@ -4,7 +4,6 @@ use std::error::Error;
 
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
-use stripe_amplitude::permissions;
 use stripe_amplitude::projects::parameters::{Parameter, parameter, stripe_key};
 use stripe_amplitude::projects::project::AmplitudeConfig;
 use stripe_amplitude::settings::{References, Settings};
@@ -12,6 +11,7 @@ use stripe_amplitude::settings::{References, Settings};
 use super::{Setup, value};
 use crate::http;
 use crate::key::{self, Key};
+use crate::permissions;
 use crate::stripe::api::{self, Api};
 use crate::stripe::restricted_key;
 use crate::terminal::{self, say, wrap};
