@@ -59,8 +59,32 @@ pub enum IgnoreReason {
 /// counts up to then, so that waiting in the queue makes nothing too old. `audit` is told each field that is removed, and
 /// why; [`unaudited`] ignores it.
 ///
+/// ```
+/// # use stripe_amplitude::forward::{Decision, IgnoreReason, forward, unaudited};
+/// # use stripe_amplitude::settings::Settings;
+/// # use stripe_amplitude::stripe::event::Event;
+/// # use stripe_amplitude::stripe::signature::VerifiedBody;
+/// # use stripe_amplitude::translate::Context;
+/// let json = r#"{"id": "evt_1", "object": "event", "type": "charge.succeeded", "created": 1720000000,
+///     "livemode": true, "data": {"object": {"id": "ch_1", "object": "charge", "metadata": {"user_id": "user_1"}}}}"#;
+/// let body = VerifiedBody::trusted(json.into());
+/// let (project, settings) = ("shop".parse()?, Settings::default());
+/// let context = Context { project: &project, source: None, settings: &settings, has_test_key: false, objects: None };
+///
+/// match forward(Event::parse(&body)?, &context, 1_720_000_001, &mut unaudited)? {
+///     Decision::Send(translation) => assert_eq!(translation.event.user_id.as_deref(), Some("user_1")),
+///     Decision::Read(..) | Decision::Ignore(..) => unreachable!(),
+/// }
+/// // Ten days later, Amplitude might count it twice.
+/// match forward(Event::parse(&body)?, &context, 1_720_864_000, &mut unaudited)? {
+///     Decision::Ignore(reason, _) => assert_eq!(reason, IgnoreReason::TooOld { days: 7 }),
+///     Decision::Read(..) | Decision::Send(_) => unreachable!(),
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// # Errors
-/// Where the project wants amounts converted and has no rate for these.
+/// If the project converts amounts and has no rate for the currency of this event.
 pub fn forward<'b>(
     event: Event<'b>,
     context: &Context<'_>,

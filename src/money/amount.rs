@@ -7,7 +7,16 @@ use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 /// An exact amount of money. It prints, and serializes to JSON, as a decimal number of major units without trailing
-/// zeros: 1999 minor units with two decimals are `19.99`.
+/// zeros.
+///
+/// ```
+/// # use stripe_amplitude::money::currency::Currency;
+/// let amount = |currency, minor_units| Currency::parse(currency).map(|currency| currency.amount(minor_units).to_string());
+/// assert_eq!(amount("usd", 1999).as_deref(), Some("19.99"));
+/// assert_eq!(amount("usd", 2000).as_deref(), Some("20"));
+/// assert_eq!(amount("jpy", 500).as_deref(), Some("500"));
+/// assert_eq!(amount("kwd", 5120).as_deref(), Some("5.12"));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Amount {
     /// Wider than Stripe's integers, because a conversion to another currency may need it.

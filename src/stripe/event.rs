@@ -40,6 +40,17 @@ pub struct Event<'b> {
 impl<'b> Event<'b> {
     /// Reads an event from a body that Stripe signed.
     ///
+    /// ```
+    /// # use stripe_amplitude::stripe::event::{Event, EventError};
+    /// # use stripe_amplitude::stripe::signature::VerifiedBody;
+    /// let json = r#"{"id": "evt_1", "object": "event", "type": "charge.succeeded", "created": 1720000000,
+    ///     "livemode": true, "data": {"object": {"id": "ch_1", "object": "charge"}}}"#;
+    /// let body = VerifiedBody::trusted(json.into());
+    /// let event = Event::parse(&body)?;
+    /// assert_eq!((&*event.event_type, event.kind()), ("charge.succeeded", "charge"));
+    /// # Ok::<(), EventError>(())
+    /// ```
+    ///
     /// # Errors
     /// Where the body is no JSON, or something else than a snapshot event.
     pub fn parse(body: &'b VerifiedBody) -> Result<Self, EventError> {

@@ -26,6 +26,22 @@ pub const HEADER: &str = "stripe-signature";
 /// `now` is in Unix seconds. The age is checked after the match, so that only Stripe learns about our clock. The
 /// second value is the secret that matched.
 ///
+/// ```
+/// # use std::time::Duration;
+/// # use stripe_amplitude::stripe::signature::{SignatureError, SignatureHeader, SigningSecret, sign, verify};
+/// let secrets = [SigningSecret::new("whsec_EXAMPLE".into(), None)];
+/// let (now, tolerance) = (1_720_000_000, Duration::from_secs(300));
+/// // Stripe sends the header with the body.
+/// let header = sign(&secrets[0], now, b"{}");
+/// let header = SignatureHeader::parse(header.as_bytes())?;
+///
+/// let (body, _secret) = verify(&header, "{}".into(), &secrets, now, tolerance)?;
+/// assert_eq!(body.as_bytes(), b"{}");
+/// let changed = verify(&header, "{ }".into(), &secrets, now, tolerance);
+/// assert_eq!(changed.unwrap_err(), SignatureError::Mismatch);
+/// # Ok::<(), SignatureError>(())
+/// ```
+///
 /// # Errors
 /// [`SignatureError::Mismatch`], [`SignatureError::TooOld`] or [`SignatureError::TooFarInTheFuture`].
 pub fn verify<'s>(
