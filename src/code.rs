@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn the_documented_codes_are_the_ones_in_use() {
+    fn the_documented_codes_are_in_use() {
         let documented: Vec<_> = include_str!("../docs/codes.md")
             .lines()
             .filter_map(|line| line.strip_prefix("| `")?.split_once('`'))

@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_of_stripe_does_not_travel_in_the_clear() {
+    fn stripe_keys_require_https() {
         for (url, is_taken) in [
             ("https://api.stripe.com", true),
             ("https://proxy.example:8443/stripe", true),
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn every_variable_of_ours_has_a_default_and_empty_counts_as_unset() {
+    fn empty_variables_have_their_defaults() {
         let empty: Vec<_> = [
             "PARAMETER_PREFIX",
             "PARAMETER_TTL_SECONDS",
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_names_the_variable_what_it_holds_and_what_it_takes() {
+    fn errors_name_the_variable_and_the_expected_value() {
         assert_eq!(
             error("SIGNATURE_TOLERANCE_SECONDS", "0"),
             "the environment variable SIGNATURE_TOLERANCE_SECONDS is \"0\"; it takes a whole number of seconds, 1 or more"
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn the_log_level_is_rusts_or_lambdas() {
+    fn the_log_level_comes_from_rust_log_or_lambda() {
         let level = |rust: &'static str, lambda: &'static str| {
             log_level(move |name| match name {
                 "RUST_LOG" => Some(rust.into()),

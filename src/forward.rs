@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn types_are_those_of_the_settings() {
+    fn settings_select_the_types() {
         let other = json!({"type": "customer.created"});
         assert_eq!(selected("{}", json!({})), Ok(()));
         assert_eq!(selected("{}", other.clone()), Err(IgnoreReason::EventType));
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn test_events_are_ignored_where_the_settings_say_so() {
+    fn settings_ignore_test_events() {
         let drop = r#"{"test_events": "drop"}"#;
         for (settings, livemode, expected) in [
             ("{}", json!(false), Ok(())),
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn old_events_are_ignored_to_the_second() {
+    fn the_age_limit_is_exact() {
         let day = 24 * 60 * 60;
         let (default, three, none) = ("{}", r#"{"max_age_days": 3}"#, r#"{"max_age_days": 0}"#);
         for (settings, created, expected) in [
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn test_events_of_connected_accounts_need_a_test_key_or_a_setting() {
+    fn connected_test_events_need_a_test_key_or_a_setting() {
         let connected = json!({"livemode": false, "account": "acct_1"});
         for (settings, changes, expected) in [
             ("{}", connected.clone(), Err(IgnoreReason::ConnectedTestEvent)),
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn guests_are_forwarded_for_their_revenue_or_ignored() {
+    fn settings_decide_about_guests() {
         let (none, revenue_only, ignore) =
             ("{}", r#"{"without_user": "revenue_only"}"#, r#"{"without_user": "ignore"}"#);
         for (settings, event_type, user, expected) in [
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn guests_of_unknown_revenue_are_forwarded_for_it() {
+    fn guests_with_unknown_revenue_are_forwarded() {
         let mut envelope = sample("payment_intent.succeeded");
         let object = envelope["data"]["object"].as_object_mut().unwrap();
         for field in ["amount_received", "metadata", "customer", "receipt_email"] {
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_removed_is_audited() {
+    fn removed_fields_are_audited() {
         let (project, settings) = ("demo".parse().unwrap(), Settings::default());
         let context =
             Context { project: &project, source: None, settings: &settings, has_test_key: false, objects: None };

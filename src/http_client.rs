@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_without_a_certificate_is_refused_by_name() {
+    fn a_file_without_certificates_is_an_error() {
         assert!(build(None).is_ok());
         for path in ["Cargo.toml", "there-is-no-such-file.pem"] {
             let error = build(Some(Path::new(path))).unwrap_err().to_string();

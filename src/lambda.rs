@@ -25,7 +25,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_left_ends_at_the_deadline() {
+    fn the_time_left_ends_at_the_deadline() {
         let now = u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap();
         let left = time_left(now + 60_000).unwrap();
         assert!(left <= Duration::from_secs(60) && left > Duration::from_secs(30), "{left:?}");

@@ -251,7 +251,7 @@ pub(crate) mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn those_who_come_at_once_share_one_load() {
+    async fn concurrent_requests_share_one_load() {
         let source = Arc::new(Fake { takes: Duration::from_millis(100), ..Fake::new(&COMPLETE) });
         let projects = Projects::new(Arc::clone(&source), Duration::from_secs(300));
         let name = name();
@@ -263,7 +263,7 @@ pub(crate) mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_first_load_ends_after_a_second_and_a_half_and_its_failure_is_shared() {
+    async fn a_first_load_times_out_for_all() {
         let source = Arc::new(Fake { takes: Duration::from_secs(60), ..Fake::new(&COMPLETE) });
         let projects = Projects::new(Arc::clone(&source), Duration::from_secs(300));
         let (start, name) = (Instant::now(), name());
@@ -274,14 +274,14 @@ pub(crate) mod tests {
     }
 
     #[tokio::test]
-    async fn a_project_that_is_not_there_is_unknown() {
+    async fn a_project_without_parameters_is_unknown() {
         let projects = Projects::new(Arc::new(Fake::new(&[])), Duration::from_secs(300));
         let error = projects.get(&name(), soon()).await.unwrap_err();
         assert!(error.to_string().contains("/stripe-amplitude/demo/"), "{error}");
     }
 
     #[tokio::test]
-    async fn an_old_value_is_used_when_a_refresh_fails() {
+    async fn a_failed_refresh_keeps_the_old_value() {
         let source = Arc::new(Fake::new(&COMPLETE));
         let projects = Projects::new(Arc::clone(&source), Duration::ZERO);
         projects.get(&name(), soon()).await.unwrap();
@@ -291,7 +291,7 @@ pub(crate) mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn only_a_first_load_that_is_throttled_is_tried_once_more() {
+    async fn only_a_throttled_first_load_is_retried() {
         let throttled = || AwsError::Throttled { code: "ThrottlingException".to_owned() };
         let source = Arc::new(Fake::new(&COMPLETE));
         let projects = Projects::new(Arc::clone(&source), Duration::ZERO);
@@ -311,7 +311,7 @@ pub(crate) mod tests {
     }
 
     #[tokio::test]
-    async fn a_refresh_brings_a_new_project_and_only_then() {
+    async fn a_refresh_returns_only_new_projects() {
         let source = Arc::new(Fake::new(&COMPLETE));
         let projects = Projects::new(Arc::clone(&source), Duration::from_secs(300));
         let seen = projects.get(&name(), soon()).await.unwrap().project;
@@ -323,7 +323,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn processes_that_were_started_together_do_not_read_again_together() {
+    fn refreshes_of_processes_are_spread() {
         let ttl = Duration::from_secs(300);
         let mut reads = std::collections::BTreeMap::<u64, u32>::new();
         for process in 0..1000 {
@@ -336,7 +336,7 @@ pub(crate) mod tests {
 
     /// Half a minute before the end of the time, about half of the processes have read again.
     #[tokio::test(start_paused = true)]
-    async fn each_process_has_a_time_to_live_of_its_own() {
+    async fn each_process_has_its_own_time_to_live() {
         thread_local! { static TIME: std::cell::Cell<u64> = const { std::cell::Cell::new(0) } }
         let clock = || SystemTime::UNIX_EPOCH + Duration::from_secs(1_720_000_000 + TIME.get());
         fastrand::seed(7);

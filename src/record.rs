@@ -396,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn every_metric_is_a_number_of_the_line_and_has_its_unit() {
+    fn every_metric_has_a_value_and_a_unit() {
         let mut record = with_everything();
         record.seconds_behind_stripe = Some(-1);
         for outcome in Outcome::ALL {
@@ -422,14 +422,14 @@ mod tests {
     }
 
     #[test]
-    fn where_lambda_gave_no_name_there_are_no_metrics() {
+    fn without_a_function_name_there_are_no_metrics() {
         let line = line(&Record::new(None, None, false), Outcome::Refused);
         assert_eq!(line.get("_aws"), None);
         assert_eq!(line["refused"], 1);
     }
 
     #[test]
-    fn an_event_that_amplitude_does_not_count_is_a_warning_and_an_unknown_count_is_not() {
+    fn uncounted_events_are_a_warning() {
         for (events_ingested, level, not_ingested) in
             [(Some(1), "INFO", None), (Some(0), "WARN", Some(1)), (None, "INFO", None)]
         {
@@ -449,7 +449,7 @@ mod tests {
     }
 
     #[test]
-    fn a_user_is_missed_only_where_an_event_went_without_one() {
+    fn only_forwarded_events_count_as_without_user() {
         let record = Record::new(None, None, false);
         assert_eq!(line(&record, Outcome::Forwarded)["without_user"], 1);
         assert_eq!(line(&record, Outcome::Refused).get("without_user"), None);
@@ -468,7 +468,7 @@ mod tests {
     /// Dashboards, alarms, queries and scripts rely on these names. A change here is one of the contract: tell it in
     /// CHANGELOG.md.
     #[test]
-    fn the_names_that_others_rely_on() {
+    fn the_contract_names_are_stable() {
         let codes = [
             "unknown_route",
             "method_not_allowed",

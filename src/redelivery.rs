@@ -393,7 +393,7 @@ impl<S: ProjectSource, A: BatchSink, O: ObjectSource, Q: EventQueue> Redelivery<
             let disposition = match result {
                 Ok(()) => Disposition::Done(Report::forwarded()),
                 // Once is enough: a dead letter can be sent again.
-                Err(error) if error.is_refusal() => {
+                Err(error) if error.is_rejection() => {
                     Disposition::DeadLetter(Box::new(message), (&error).into(), error.to_string())
                 }
                 Err(error) => Disposition::retry(Failure::Delivery { error, key: destination.key }),
@@ -411,7 +411,9 @@ impl<S: ProjectSource, A: BatchSink, O: ObjectSource, Q: EventQueue> Redelivery<
             let report = match disposition {
                 Disposition::Done(report) => report,
                 Disposition::Retry(code, reason) => Report::new(Outcome::Failed, code, reason),
-                Disposition::DeadLetter(message, code, reason) => self.bury(&message, code, reason, limit).await,
+                Disposition::DeadLetter(message, code, reason) => {
+                    self.move_to_dead_letters(&message, code, reason, limit).await
+                }
             };
             item.record.write(&report, None);
             let QueuedMessage { message_id, receipt_handle, .. } = item.queued;
@@ -426,7 +428,7 @@ impl<S: ProjectSource, A: BatchSink, O: ObjectSource, Q: EventQueue> Redelivery<
 
     /// Puts a message among the dead letters. Where that fails, or there is no dead-letter queue, the message stays in the
     /// queue.
-    async fn bury(&self, message: &Message, code: Code, reason: String, limit: Instant) -> Report {
+    async fn move_to_dead_letters(&self, message: &Message, code: Code, reason: String, limit: Instant) -> Report {
         let Some(dead_letters) = &self.dead_letters else { return Report::new(Outcome::Failed, code, reason) };
         let cause = Cause { code: Some(code.as_str()), reason: &reason };
         match in_time(limit, dead_letters.put(message, cause)).await {
@@ -611,7 +613,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_events_of_a_project_go_in_one_request_and_nothing_failed() {
+    async fn a_project_needs_one_request() {
         let setup = Setup::new(&COMPLETE, FakeAmplitude::default());
         let failed = setup
             .handle(vec![
@@ -627,7 +629,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_amplitude_does_not_count_is_in_the_record_of_the_first_event() {
+    async fn the_first_record_has_the_uncounted_events() {
         let amplitude = Arc::new(FakeAmplitude { not_ingested: 2, ..FakeAmplitude::default() });
         let projects = Projects::new(Arc::new(Fake::new(&COMPLETE)), Duration::from_secs(300));
         let redelivery = Redelivery::new(projects, amplitude, references(), None::<Arc<FakeQueue>>, None);
@@ -658,7 +660,7 @@ mod tests {
     ];
 
     #[tokio::test(start_paused = true)]
-    async fn what_could_be_resolved_is_sent_and_the_rest_waits() {
+    async fn resolved_events_are_sent_and_the_rest_waits() {
         let setup = Setup::new(&FOLLOWING, FakeAmplitude::default());
         let of_customer = |id: &str, customer: &str| {
             let mut event = event(id);
@@ -686,7 +688,7 @@ mod tests {
     }
 
     #[test]
-    fn what_had_no_turn_to_read_waits_less_and_a_hundred_times_take_most_of_a_day() {
+    fn a_hundred_receives_take_most_of_a_day() {
         let whole: Duration = (1..=100).map(|count| delay(Some(Code::StripeRate), count)).sum();
         assert!(whole > Duration::from_secs(17 * 60 * 60) && whole < Duration::from_secs(25 * 60 * 60), "{whole:?}");
         assert!(delay(Some(Code::StripeRate), 50) <= LONGEST_DELAY_FOR_A_TURN);
@@ -695,7 +697,7 @@ mod tests {
 
     /// Each in its turn gets all of its reads, instead of all of them some.
     #[tokio::test(start_paused = true)]
-    async fn a_batch_delivers_what_its_reads_suffice_for_and_holds_nobody_up() {
+    async fn a_batch_sends_the_events_that_had_their_reads() {
         let paths = r#"["subscription.metadata.id", "customer.metadata.id", "invoice.metadata.id", "checkout_session.metadata.id", "customer"]"#;
         let settings = format!(r#"{{"references": "follow", "user_id_paths": {paths}, "max_age_days": 0}}"#);
         let parameters = [COMPLETE[0], COMPLETE[1], ("stripe-api-key", "rk_live_1"), ("settings", &*settings)];
@@ -733,7 +735,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_failed_is_told_and_delayed_longer_each_time() {
+    async fn failed_messages_are_delayed_longer_each_time() {
         let unavailable = DeliveryError::Unavailable { status: 503 };
         let fails = [("evt_1", unavailable.clone()), ("evt_2", unavailable)];
         let fails = fails.map(|(id, error)| (id.to_owned(), error)).into();
@@ -753,7 +755,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_refused_event_is_a_dead_letter_at_once_and_an_outage_or_a_page_kills_nothing() {
+    async fn only_rejected_events_become_dead_letters() {
         use crate::amplitude::client::RejectionReason;
         let fails = [
             ("evt_1", DeliveryError::InvalidRequest(RejectionReason::InvalidField)),
@@ -779,7 +781,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_no_event_is_a_dead_letter_at_once_and_waits_where_there_is_none() {
+    async fn bodies_that_are_not_events_become_dead_letters() {
         let mut setup = Setup::new(&COMPLETE, FakeAmplitude::default());
         let message = message("a", "shop", 1, &json!({"object": "charge"}));
         assert_eq!(setup.handle(vec![message.clone()]).await, [""; 0]);
@@ -789,7 +791,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn queues_that_hang_keep_no_message_that_is_done_with() {
+    async fn hung_queues_do_not_block_acks() {
         let mut setup = Setup::new(&COMPLETE, FakeAmplitude::default());
         let hangs = || Arc::new(FakeQueue { hangs: true, ..FakeQueue::default() });
         (setup.queue, setup.dead_letters) = (hangs(), hangs());
@@ -800,7 +802,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whatever_is_wrong_with_a_project_its_events_wait_and_others_go() {
+    async fn a_broken_project_does_not_block_others() {
         let unusable = [COMPLETE[0], COMPLETE[1], ("settings", r#"{"preferred_currency": {"code": "EUR"}}"#)];
         for parameters in [&[][..], &[COMPLETE[0]], &unusable] {
             let setup = Setup::new(parameters, FakeAmplitude::default());
@@ -814,7 +816,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_the_settings_leave_out_is_gone_but_an_event_that_waited_is_not_too_old() {
+    async fn waiting_does_not_make_an_event_too_old() {
         let settings = r#"{"max_age_days": 1, "events": {"remove": ["charge.*"]}}"#;
         let setup = Setup::new(&[COMPLETE[0], COMPLETE[1], ("settings", settings)], FakeAmplitude::default());
         let messages = vec![
@@ -827,14 +829,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn after_a_panic_all_have_failed() {
+    async fn after_a_panic_all_messages_have_failed() {
         let setup = Setup::new(&COMPLETE, FakeAmplitude { panics: true, ..FakeAmplitude::default() });
         let messages = vec![message("a", "shop", 1, &event("evt_1")), message("b", "shop", 1, &event("evt_2"))];
         assert_eq!(setup.handle(messages).await, ["a", "b"]);
     }
 
     #[tokio::test]
-    async fn an_event_that_was_too_old_when_it_came_is_a_dead_letter_until_it_is_looked_up() {
+    async fn old_events_need_a_lookup() {
         let setup = Setup::new(&COMPLETE, FakeAmplitude::default());
         let mut late = message("a", "shop", 1, &event("evt_1"));
         late["messageAttributes"]["received"]["stringValue"] = json!("1722899101");
@@ -848,7 +850,7 @@ mod tests {
 
     /// A panic ends a wave as an abort ends the process; but for that, Lambda would get no answer at all.
     #[tokio::test]
-    async fn a_message_that_ends_the_process_holds_up_no_other() {
+    async fn a_crashing_message_does_not_block_others() {
         let numbers = 0..12;
         let (mut delivered, mut received) = (HashSet::new(), 1);
         while delivered.len() < 11 {
@@ -869,7 +871,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_delivered_is_deleted_before_the_next_wave() {
+    async fn delivered_messages_are_deleted_before_the_next_wave() {
         let setup = Setup::new(&COMPLETE, FakeAmplitude { panics_for: Some("evt_2"), ..FakeAmplitude::default() });
         let messages = vec![message("b", "shop", 2, &event("evt_2")), message("a", "shop", 1, &event("evt_1"))];
         assert_eq!(setup.handle(messages).await, ["b"]);
@@ -877,7 +879,7 @@ mod tests {
     }
 
     #[test]
-    fn new_messages_come_first_and_old_ones_in_a_few_waves() {
+    fn new_messages_come_first() {
         let batch = |counts: &[u32]| {
             let messages = counts.iter().map(|count| message("a", "shop", *count, &json!({})));
             messages.map(|message| serde_json::from_value(message).unwrap()).collect()

@@ -106,7 +106,7 @@ mod tests {
 
     /// Scripts and `doctor` rely on these names. A change here is one of the contract: tell it in CHANGELOG.md.
     #[test]
-    fn the_fields_that_others_rely_on() {
+    fn the_fields_are_stable() {
         let body = Body {
             outcome: "forwarded",
             code: Some(Code::Deadline),
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_project_that_is_not_warm_is_told_and_one_that_is_needs_no_word() {
+    fn only_projects_that_are_not_warm_are_marked() {
         for (is_warm, told) in [(None, None), (Some(true), None), (Some(false), Some(&json!(false)))] {
             let mut record = Record::new(None, None, false);
             record.is_warm = is_warm;
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn only_an_event_that_is_safe_or_ignored_is_answered_2xx() {
+    fn only_safe_or_ignored_events_get_2xx() {
         assert_eq!(answered(Ok(Success::Forwarded)), (200, json!({"outcome": "forwarded", "user_id_from": null})));
         for (success, status, outcome, code) in [
             (Success::Queued, 202, "queued", "delivery_queue"),
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn every_failure_has_its_status_its_code_and_a_reason() {
+    fn every_failure_has_a_status_a_code_and_a_reason() {
         let reference = |error| Failure::Reference { kind: ReferenceKind::Customer, error };
         let delivery = |error| Failure::Delivery { error, key: AmplitudeKey::Main };
         let unreadable = |error| Failure::Project(Unavailable::Unreadable(error));

@@ -463,7 +463,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_nearest_known_key_is_suggested_unless_none_is_near() {
+    fn a_similar_known_key_is_suggested() {
         for (settings, expected) in [
             (r#"{"user_id_path": []}"#, Some("user_id_paths")),
             (r#"{"user-id-paths": []}"#, Some("user_id_paths")),
@@ -491,7 +491,7 @@ mod tests {
     }
 
     #[test]
-    fn the_default_paths_are_others_where_references_are_followed() {
+    fn following_references_changes_the_default_paths() {
         let paths_of = |settings| {
             let settings = Settings::parse(settings).unwrap();
             settings.user_id_paths.iter().map(ToString::to_string).collect::<Vec<_>>()
@@ -506,7 +506,7 @@ mod tests {
     }
 
     #[test]
-    fn every_value_of_the_table_is_taken() {
+    fn every_documented_value_is_accepted() {
         let whole = json!({
             "amplitude_region": "eu",
             "user_id_paths": ["metadata.uid", "lines.data.0.metadata.user_id"],
@@ -578,7 +578,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_names_the_place_or_the_key_and_never_the_value() {
+    fn errors_name_the_key_but_never_the_value() {
         for (text, words) in [
             ("", "line 1, column 0"),
             ("{\n \"amplitude_region\": hidden}", "line 2, column 22"),

@@ -495,7 +495,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_signed_event_is_forwarded_and_the_answer_says_how() {
+    async fn a_signed_event_is_forwarded() {
         let setup = Setup::new(&COMPLETE, FakeAmplitude::default());
         let (status, answer) = setup.deliver(&body("payment_intent.succeeded"), "whsec_a").await;
         let expected = json!({
@@ -533,7 +533,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_event_is_of_the_user_that_its_customer_names() {
+    async fn the_customer_gives_the_user() {
         let setup = Setup::new(&FOLLOWING, FakeAmplitude::default());
         let known = found(&json!({"id": "cus_1", "object": "customer", "metadata": {"user_id": "user_7"}}));
         setup.stripe.answer(&customer("cus_1"), Ok(known));
@@ -548,7 +548,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_reference_that_cannot_be_read_is_never_replaced_by_a_lower_path() {
+    async fn unreadable_references_fail_the_delivery() {
         use ReferenceError::*;
         for (error, status, code) in [
             (Timeout, 502, "stripe_unavailable"),
@@ -573,7 +573,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_key_is_needed_only_where_something_has_to_be_read_and_there_is_no_fallback() {
+    async fn a_key_is_needed_only_for_reads() {
         let other = ("stripe-api-key/eu", "rk_live_2");
         let setup = Setup::new(&[COMPLETE[0], COMPLETE[1], other, FOLLOWING[3]], FakeAmplitude::default());
         let (status, answer) = setup.deliver(&payment().to_string(), "whsec_a").await;
@@ -586,7 +586,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_key_that_cannot_be_used_concerns_only_the_events_that_need_it() {
+    async fn an_invalid_key_fails_only_events_that_need_it() {
         let parameters = [FOLLOWING[0], FOLLOWING[1], ("stripe-api-key", "pk_live_1"), FOLLOWING[3]];
         let setup = Setup::new(&parameters, FakeAmplitude::default());
         let (status, answer) = setup.deliver(&payment().to_string(), "whsec_a").await;
@@ -610,7 +610,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn test_mode_events_need_a_test_key_to_be_followed() {
+    async fn following_test_events_needs_a_test_key() {
         let mut event = payment();
         event["livemode"] = json!(false);
         let known = found(&json!({"id": "cus_1", "object": "customer", "metadata": {"user_id": "user_7"}}));
@@ -626,7 +626,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn no_event_fails_for_the_names_of_its_products() {
+    async fn no_event_fails_for_product_names() {
         let settings = ("settings", r#"{"products": "follow"}"#);
         let setup = Setup::new(&[COMPLETE[0], COMPLETE[1], FOLLOWING[2], settings], FakeAmplitude::default());
         let mut event = payment();
@@ -652,7 +652,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn stripe_has_a_second_and_a_half_in_all_and_amplitude_its_second() {
+    async fn reads_leave_time_for_amplitude() {
         let settings = r#"{"references": "follow", "user_id_paths": ["customer.metadata.x", "invoice.metadata.x"]}"#;
         let parameters = [COMPLETE[0], COMPLETE[1], FOLLOWING[2], ("settings", settings)];
         let (source, amplitude) = (Arc::new(Fake::new(&parameters)), Arc::new(FakeAmplitude::default()));
@@ -671,7 +671,7 @@ mod tests {
 
     /// A charge of API version 2025, and the session that started its subscription: with all of these paths, six reads.
     #[tokio::test(start_paused = true)]
-    async fn an_event_of_six_reads_is_delivered_directly() {
+    async fn an_event_with_six_reads_is_delivered_directly() {
         let settings = r#"{"references": "follow", "user_id_paths": ["metadata.user_id", "customer.metadata.user_id",
             "subscription.metadata.user_id", "checkout_session.client_reference_id", "customer"]}"#;
         let parameters = [COMPLETE[0], COMPLETE[1], FOLLOWING[2], ("settings", settings)];
@@ -768,7 +768,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_cannot_be_delivered_is_deferred_and_where_that_fails_stripe_delivers_again() {
+    async fn undelivered_events_are_deferred() {
         let down = Some(DeliveryError::Unavailable { status: 503 });
         let (status, answer, put, sent) =
             deliver_with_queue(&COMPLETE, down.clone(), None, false, "charge.failed").await;
@@ -783,7 +783,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn unusable_parameters_defer_what_is_verified() {
+    async fn invalid_parameters_defer_verified_events() {
         let unusable = [COMPLETE[0], COMPLETE[1], ("settings", "[]")];
         let (status, answer, put, _) = deliver_with_queue(&unusable, None, None, false, "charge.failed").await;
         assert_eq!((status, put.len()), (202, 1));
@@ -792,7 +792,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn where_every_event_goes_by_the_queue_none_is_sent_unless_the_queue_fails() {
+    async fn queue_first_sends_only_if_the_queue_fails() {
         let (status, answer, put, sent) = deliver_with_queue(&COMPLETE, None, None, true, "charge.failed").await;
         assert_eq!((status, &answer["outcome"], put.len(), sent), (202, &json!("queued"), 1, 0));
         assert_eq!((&answer["code"], &*put[0].1), (&json!("delivery_queue"), "delivery_queue"));
@@ -876,7 +876,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn after_a_delivery_that_failed_the_next_ones_go_straight_to_the_queue_and_one_probes() {
+    async fn an_outage_opens_the_breaker() {
         let outage = Outage::new(&COMPLETE, true);
         outage.expect_at(0.0, 200, "forwarded", true).await;
         outage.amplitude(DeliveryError::Timeout);
@@ -902,7 +902,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_process_that_starts_while_amplitude_is_silent_puts_its_first_events_into_the_queue() {
+    async fn a_silent_amplitude_opens_the_breaker_at_the_start() {
         let silent = || FakeAmplitude { is_silent: true, ..FakeAmplitude::default() };
         let start = Instant::now();
         let outage = Outage::with(silent(), &COMPLETE, true);
@@ -928,7 +928,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_warm_up_takes_a_second_and_a_half_at_the_most() {
+    async fn the_warm_up_has_a_time_limit() {
         let source = Arc::new(Fake { takes: Duration::from_secs(60), ..Fake::new(&COMPLETE) });
         let projects = Projects::new(source, Duration::from_secs(300)).with_warm(vec!["demo".parse().unwrap()]);
         let references = References::new(Arc::new(FakeStripe::default()), ReadRate::WEBHOOK);
@@ -939,7 +939,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_the_queue_does_not_take_is_tried_directly_also_when_amplitude_is_left_alone() {
+    async fn events_too_large_for_the_queue_are_sent_directly() {
         let outage = Outage::new(&COMPLETE, true);
         outage.amplitude(DeliveryError::Unavailable { status: 503 });
         outage.expect_at(0.0, 202, "amplitude_unavailable", true).await;
@@ -952,7 +952,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn without_a_queue_amplitude_is_always_asked() {
+    async fn without_a_queue_amplitude_is_always_called() {
         let outage = Outage::new(&COMPLETE, false);
         outage.amplitude(DeliveryError::Timeout);
         for _ in 0..3 {
@@ -961,7 +961,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_not_an_outage_of_amplitude_leaves_it_in_use() {
+    async fn other_errors_keep_the_breaker_closed() {
         for (error, code) in [
             (DeliveryError::Throttled, "amplitude_throttled"),
             (DeliveryError::InvalidApiKey, "amplitude_invalid_key"),
@@ -1012,7 +1012,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_slash_behind_the_project_is_named() {
+    async fn a_trailing_slash_is_explained() {
         let setup = Setup::new(&COMPLETE, FakeAmplitude::default());
         for (path, is_named) in [
             ("/stripe/demo/", true),
@@ -1032,7 +1032,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nothing_is_loaded_for_a_request_that_cannot_be_signed() {
+    async fn malformed_requests_load_nothing() {
         let setup = Setup::new(&COMPLETE, FakeAmplitude::default());
         let signature = ("stripe-signature", "t=1,v1=a");
         let large = "x".repeat(LARGEST_BODY + 1);
@@ -1052,7 +1052,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_new_secret_works_at_once_and_wrong_ones_cause_one_load() {
+    async fn a_new_secret_works_at_once() {
         let setup = Setup::new(&COMPLETE, FakeAmplitude::default());
         let body = body("charge.succeeded");
         assert_eq!(setup.deliver(&body, "whsec_a").await.0, 200);
@@ -1065,14 +1065,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_project_that_was_loaded_for_this_request_is_not_loaded_twice() {
+    async fn a_project_is_loaded_once_per_request() {
         let setup = Setup::new(&COMPLETE, FakeAmplitude::default());
         assert_eq!(setup.deliver("{}", "whsec_b").await.0, 400);
         assert_eq!(setup.source.loads(), 1);
     }
 
     #[tokio::test]
-    async fn bad_parameters_are_told_only_to_a_caller_whose_signature_matched() {
+    async fn only_signed_callers_see_invalid_parameters() {
         let setup = Setup::new(&[COMPLETE[0]], FakeAmplitude::default());
         let (status, answer) = setup.deliver(&body("charge.succeeded"), "whsec_b").await;
         assert_eq!((status, &answer["outcome"]), (400, &json!("refused")));
@@ -1084,7 +1084,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn without_any_usable_secret_the_operator_sees_why_and_a_repair_works_at_once() {
+    async fn without_a_valid_secret_the_reason_is_shown() {
         let body = body("charge.succeeded");
         for secret in ["sk_hidden", "we_hidden", "\"whsec_hidden\"", "'whsec_hidden'"] {
             let setup = Setup::new(&[("stripe-signing-secret", secret), COMPLETE[1]], FakeAmplitude::default());
@@ -1142,7 +1142,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_label_of_the_secret_is_put_on_the_event() {
+    async fn events_have_the_label_of_the_secret() {
         let setup =
             Setup::new(&[COMPLETE[0], COMPLETE[1], ("stripe-signing-secret/eu", "whsec_eu")], FakeAmplitude::default());
         assert_eq!(setup.deliver(&body("charge.succeeded"), "whsec_eu").await.0, 200);
@@ -1151,7 +1151,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn warm_projects_need_no_load_at_their_first_delivery() {
+    async fn warm_projects_are_loaded_at_the_start() {
         let mut setup = Setup::new(&COMPLETE, FakeAmplitude::default());
         setup.webhook.projects = setup.webhook.projects.with_warm(vec!["demo".parse().unwrap()]);
         setup.webhook.warm_up().await;

@@ -51,7 +51,7 @@ pub trait BatchSink: Send + Sync {
 /// How the delivery of many events went.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BatchDelivery {
-    /// What came of each event, in their order. A refusal ([`DeliveryError::is_refusal`]) is the answer to a request in which
+    /// What came of each event, in their order. A refusal ([`DeliveryError::is_rejection`]) is the answer to a request in which
     /// the event was alone.
     pub results: Vec<Result<(), DeliveryError>>,
     /// How many events Amplitude did not count, although it accepted the requests that they were in. Amplitude does not say
@@ -194,14 +194,14 @@ fn split_rejected(indexes: Vec<usize>, answer: Answer) -> Parts {
         Ok(_) => return settle(indexes, Ok(())),
         Err(error) => error,
     };
-    let is_about_some = error.is_refusal() || error == DeliveryError::Throttled;
+    let is_about_some = error.is_rejection() || error == DeliveryError::Throttled;
     named.retain(|position, _| *position < indexes.len());
     if is_about_some && !named.is_empty() {
         let is_alone = indexes.len() == 1;
         let (mut parts, mut rest) = (Parts::default(), Vec::new());
         for (position, index) in indexes.into_iter().enumerate() {
             match named.remove(&position) {
-                Some(error) if is_alone || !error.is_refusal() => parts.settled.push((index, Err(error))),
+                Some(error) if is_alone || !error.is_rejection() => parts.settled.push((index, Err(error))),
                 Some(_) => parts.last.push(vec![index]),
                 None => rest.push(index),
             }
@@ -212,7 +212,7 @@ fn split_rejected(indexes: Vec<usize>, answer: Answer) -> Parts {
         return parts;
     }
     // A smaller request may pass even a proxy.
-    if (error.is_refusal() || matches!(error, DeliveryError::TooLarge { .. })) && indexes.len() > 1 {
+    if (error.is_rejection() || matches!(error, DeliveryError::TooLarge { .. })) && indexes.len() > 1 {
         let (one, other) = indexes.split_at(indexes.len() / 2);
         return Parts { next: vec![one.to_vec(), other.to_vec()], ..Parts::default() };
     }
@@ -273,14 +273,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn all_go_in_one_request() {
+    async fn a_batch_is_one_request() {
         let (results, emulator) = deliver(&events(100, &[]), &[]).await;
         assert_eq!(results, vec![Ok(()); 100]);
         assert_eq!((emulator.requests().requests, emulator.events().len()), (1, 100));
     }
 
     #[tokio::test]
-    async fn what_amplitude_names_is_taken_out_and_the_rest_arrives() {
+    async fn named_events_are_removed_and_the_rest_is_sent() {
         let refused = [3, 50, 99];
         let (results, emulator) = deliver(&events(100, &refused), &[]).await;
         for (number, result) in results.iter().enumerate() {
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_event_is_refused_only_by_the_answer_to_a_request_in_which_it_is_alone() {
+    async fn events_are_rejected_only_when_sent_alone() {
         let names_the_first = answer(400, json!({"code": 400, "events_with_invalid_fields": {"time": [0]}}));
         let (results, emulator) = deliver(&events(3, &[]), &[names_the_first]).await;
         assert_eq!((results, emulator.requests().requests), (vec![Ok(()); 3], 3));
@@ -299,7 +299,7 @@ mod tests {
 
     /// Each list of an answer says something of its own about the events that it names.
     #[tokio::test]
-    async fn of_one_answer_some_events_are_refused_and_others_wait() {
+    async fn one_response_can_reject_and_throttle() {
         let silenced = DeliveryError::InvalidRequest(RejectionReason::Silenced);
         let lists = json!({
             "code": 400, "silenced_events": [0], "silenced_devices": ["a"],
@@ -313,12 +313,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_page_of_a_proxy_refuses_no_event() {
+    async fn proxy_pages_reject_no_event() {
         let page =
             |status| Fault::Answer(FaultyAnswer { status, text: Some("<html>".to_owned()), ..FaultyAnswer::default() });
         for status in [400, 403, 413] {
             let (results, _) = deliver(&events(2, &[]), &vec![page(status); 3]).await;
-            assert!(results.iter().all(|result| !result.as_ref().unwrap_err().is_refusal()), "{status}: {results:?}");
+            assert!(results.iter().all(|result| !result.as_ref().unwrap_err().is_rejection()), "{status}: {results:?}");
         }
         let lists = answer(403, json!({"code": 400, "silenced_events": [0]}));
         let (results, emulator) = deliver(&events(2, &[]), &[lists]).await;
@@ -333,7 +333,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_amplitude_does_not_count_is_counted_over_all_requests() {
+    async fn uncounted_events_add_up_over_requests() {
         // Three repeats, and one event that is taken out.
         let mut batch = events(100, &[50]);
         for (repeat, of) in [(10, 1), (20, 2), (99, 3)] {
@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn where_none_is_named_the_request_is_halved() {
+    async fn a_request_is_halved_if_no_event_is_named() {
         let silent = answer(400, json!({"code": 400, "error": "hidden"}));
         let (results, emulator) =
             deliver(&events(8, &[]), &[silent.clone(), silent.clone(), silent.clone(), silent]).await;
@@ -361,7 +361,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn too_large_is_halved_and_a_bad_key_is_not() {
+    async fn requests_that_are_too_large_are_halved() {
         let (results, emulator) = deliver(&events(4, &[]), &[answer(413, json!({"code": 413}))]).await;
         assert_eq!((results, emulator.requests().requests), (vec![Ok(()); 4], 3));
         let bad_key = answer(400, json!({"code": 400, "error": "Invalid API key: hidden"}));
@@ -370,7 +370,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn throttled_events_wait_and_the_rest_arrives() {
+    async fn throttled_events_wait_and_the_rest_is_sent() {
         let throttled = answer(429, json!({"code": 429, "throttled_events": [0, 2]}));
         let (results, _) = deliver(&events(4, &[]), &[throttled]).await;
         let wait = || Err(DeliveryError::Throttled);
@@ -381,7 +381,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_may_go_better_is_tried_three_times() {
+    async fn transient_errors_are_retried() {
         let (results, emulator) = deliver(&events(2, &[]), &[Fault::answer(503), Fault::Cut { ingest: true }]).await;
         assert_eq!((results, emulator.requests().requests), (vec![Ok(()); 2], 3));
         assert_eq!(emulator.events().len(), 2);
@@ -390,7 +390,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_batch_that_is_refused_in_every_part_ends() {
+    async fn a_fully_rejected_batch_ends() {
         let silent = answer(400, json!({"code": 400}));
         let (results, emulator) = deliver(&events(500, &[]), &vec![silent; 1000]).await;
         assert!(results.iter().all(Result::is_err));
@@ -399,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_are_as_few_as_fit() {
+    fn events_fill_as_few_requests_as_possible() {
         let written: Vec<_> = (0..4500).map(|number| to_raw_value(&number).unwrap()).collect();
         let sizes: Vec<_> = requests(&written).iter().map(Vec::len).collect();
         assert_eq!(sizes, [2000, 2000, 500]);

@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_sends_the_next_events_to_the_queue_with_growing_pauses_and_one_probe_after_each() {
+    fn an_outage_queues_events_and_probes_with_back_off() {
         let mut breaker = open(0.0);
         let mut now = 0.0;
         for pause in [5.0, 10.0, 20.0, 40.0, 60.0, 60.0] {
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_probe_that_is_answered_ends_it() {
+    fn an_answered_probe_closes_the_breaker() {
         let mut breaker = open(0.0);
         let probe = breaker.pass(at(5.0));
         breaker.record(&probe, &Ok(()), at(5.1), 0.0);
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn only_an_amplitude_that_is_not_available_opens_it() {
+    fn only_unavailability_opens_the_breaker() {
         use DeliveryError::*;
         for (error, opens) in [
             (Timeout, true),
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn many_at_once_that_fail_are_one_failure() {
+    fn concurrent_failures_count_once() {
         let mut breaker = Breaker::default();
         let passes: Vec<_> = (0..64).map(|_| breaker.pass(at(0.0))).collect();
         for pass in &passes {
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_to_any_event_ends_it_and_what_was_sent_before_cannot_open_it_again() {
+    fn any_response_closes_the_breaker() {
         let mut breaker = Breaker::default();
         let [failing, slow, good] = [0.0; 3].map(|seconds| breaker.pass(at(seconds)));
         breaker.record(&failing, &DOWN, at(3.5), 0.0);
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_probe_of_which_nothing_is_heard_is_followed_by_another_one() {
+    fn a_lost_probe_is_followed_by_another() {
         let mut breaker = open(0.0);
         assert_eq!(breaker.pass(at(5.0)).way, Way::Probe);
         assert_eq!(breaker.pass(at(9.9)).way, Way::Queue);
@@ -215,14 +215,14 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_was_set_back_ends_a_pause() {
+    fn setting_the_clock_back_ends_a_pause() {
         let mut breaker = open(0.0);
         assert_eq!(breaker.pass(at(-3600.0)).way, Way::Probe);
         assert_eq!(breaker.pass(at(-3599.0)).way, Way::Queue);
     }
 
     #[test]
-    fn processes_that_failed_together_do_not_probe_together() {
+    fn probes_are_spread_over_time() {
         // A thousand processes, which try ten times a second.
         let mut probes = [0; 60];
         for process in 0..1000 {

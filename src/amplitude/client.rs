@@ -233,9 +233,9 @@ pub(super) fn named_events(status: StatusCode, body: &[u8]) -> BTreeMap<usize, D
     }
     let mut named = BTreeMap::new();
     // Where an event is in several lists, the first says why: one that will never be accepted must not wait.
-    for (list, complaint) in answer.complaints() {
+    for (list, reason) in answer.rejected_lists() {
         positions(list, &mut |position| {
-            named.entry(position).or_insert(DeliveryError::InvalidRequest(complaint));
+            named.entry(position).or_insert(DeliveryError::InvalidRequest(reason));
         });
     }
     positions(&answer.throttled_events, &mut |position| {
@@ -257,7 +257,7 @@ fn positions(list: &Value, tell: &mut impl FnMut(usize)) {
 
 impl Answer {
     /// The lists of what will never be accepted.
-    fn complaints(&self) -> [(&Value, RejectionReason); 6] {
+    fn rejected_lists(&self) -> [(&Value, RejectionReason); 6] {
         [
             (&self.events_with_invalid_id_lengths, RejectionReason::IdLength),
             (&self.events_with_missing_fields, RejectionReason::MissingField),
@@ -270,11 +270,10 @@ impl Answer {
 
     /// What a 400 says about the request.
     fn refusal(&self) -> DeliveryError {
-        let complaint =
-            self.complaints().into_iter().find_map(|(list, complaint)| is_filled(list).then_some(complaint));
-        match complaint {
+        let reason = self.rejected_lists().into_iter().find_map(|(list, reason)| is_filled(list).then_some(reason));
+        match reason {
             None if is_filled(&self.throttled_events) => DeliveryError::Throttled,
-            complaint => DeliveryError::InvalidRequest(complaint.unwrap_or(RejectionReason::Unknown)),
+            reason => DeliveryError::InvalidRequest(reason.unwrap_or(RejectionReason::Unknown)),
         }
     }
 }
@@ -411,7 +410,7 @@ impl DeliveryError {
 
     /// Whether Amplitude itself says that it will never accept an event of the request. Anything else is about the request,
     /// and counts against no event.
-    pub fn is_refusal(&self) -> bool {
+    pub fn is_rejection(&self) -> bool {
         matches!(self, Self::InvalidRequest(_) | Self::Forbidden { is_page: false } | Self::TooLarge { is_page: false })
     }
 
@@ -484,7 +483,7 @@ mod tests {
     const WHOLE: Duration = Duration::from_millis(4500);
 
     #[tokio::test]
-    async fn an_event_with_a_short_user_id_is_accepted_at_the_first_attempt() {
+    async fn short_user_ids_are_accepted() {
         let (delivery, emulator) = deliver(&[], WHOLE).await;
         assert_eq!(delivery.result, Ok(Accepted { events_ingested: Some(1) }));
         assert_eq!(delivery.attempts, 1);
@@ -492,7 +491,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_may_go_better_is_tried_three_times_and_the_rest_once() {
+    async fn only_transient_errors_are_retried() {
         for (status, attempts) in
             [(500, 3), (502, 3), (503, 3), (504, 3), (429, 1), (400, 1), (403, 1), (413, 1), (418, 1)]
         {
@@ -503,7 +502,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_broken_connection_costs_one_request_more_and_is_no_attempt() {
+    async fn an_early_broken_connection_is_not_counted() {
         let cut = Fault::Cut { ingest: false };
         let (delivery, _) = deliver(&[cut.clone(), Fault::answer(503), Fault::answer(503)], WHOLE).await;
         assert_eq!((delivery.attempts, delivery.result.is_ok()), (4, true));
@@ -512,7 +511,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_that_was_cut_half_way_is_asked_for_again_and_the_event_counts_once() {
+    async fn a_truncated_response_is_retried() {
         let (delivery, emulator) = deliver(&[Fault::CutBody { ingest: true }], WHOLE).await;
         assert_eq!(delivery.result, Ok(Accepted { events_ingested: Some(0) }), "the repeat is dropped");
         assert_eq!(emulator.events().len(), 1);
@@ -528,7 +527,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_address_where_nobody_listens_is_no_connection() {
+    async fn an_unreachable_address_is_a_connection_error() {
         let client = Client::new(crate::http_client::build(None).unwrap(), Some("http://127.0.0.1:1/".to_owned()));
         let destination = Destination { region: Region::Us, api_key: "key".into(), key: AmplitudeKey::Main };
         let delivery = client.send(&event(), &destination, Instant::now() + WHOLE).await;
@@ -537,7 +536,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_certificate_that_is_not_trusted_is_told_apart_and_not_tried_again() {
+    async fn untrusted_certificates_are_not_retried() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("https://{}/2/httpapi", listener.local_addr().unwrap());
         let (_, tls) = amplitude_emulator::tls::self_signed(&[]).unwrap();
@@ -557,9 +556,9 @@ mod tests {
     }
 
     #[test]
-    fn every_answer_is_understood() {
+    fn every_response_is_classified() {
         use DeliveryError::*;
-        let complaint = |body| (400, body, Err(InvalidRequest(RejectionReason::Unknown)));
+        let reason = |body| (400, body, Err(InvalidRequest(RejectionReason::Unknown)));
         for (status, body, expected) in [
             (200, r#"{"code":200,"events_ingested":1}"#, Ok(Accepted { events_ingested: Some(1) })),
             (200, r#"{"code":200,"events_ingested":0}"#, Ok(Accepted { events_ingested: Some(0) })),
@@ -596,7 +595,7 @@ mod tests {
                 Err(InvalidRequest(RejectionReason::MissingField)),
             ),
             (400, r#"{"code":400,"silenced_devices":["hidden"]}"#, Err(InvalidRequest(RejectionReason::Silenced))),
-            complaint(r#"{"code":400,"error":"hidden"}"#),
+            reason(r#"{"code":400,"error":"hidden"}"#),
             (400, "<html>hidden", Err(NotAmplitude { status: 400 })),
             (400, "", Err(NotAmplitude { status: 400 })),
             (400, r#"{"message":"hidden"}"#, Err(NotAmplitude { status: 400 })),
@@ -624,10 +623,10 @@ mod tests {
     }
 
     #[test]
-    fn each_list_says_something_of_its_own() {
+    fn each_list_has_its_own_reason() {
         let body =
             br#"{"code":400,"silenced_events":[1],"throttled_events":[0,1],"events_with_invalid_fields":{"time":[2]}}"#;
-        let invalid = |complaint| DeliveryError::InvalidRequest(complaint);
+        let invalid = |reason| DeliveryError::InvalidRequest(reason);
         let named = named_events(StatusCode::BAD_REQUEST, body);
         let (silenced, wrong) = (invalid(RejectionReason::Silenced), invalid(RejectionReason::InvalidField));
         assert_eq!(named, [(0, DeliveryError::Throttled), (1, silenced.clone()), (2, wrong)].into());
@@ -640,7 +639,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_counted_is_the_difference_and_an_unknown_count_is_none() {
+    fn an_unknown_count_means_nothing_is_missing() {
         for (events_ingested, sent, not_ingested) in
             [(Some(1), 1, 0), (Some(0), 1, 1), (Some(1998), 2000, 2), (Some(3), 2, 0), (None, 2000, 0)]
         {
@@ -649,7 +648,7 @@ mod tests {
     }
 
     #[test]
-    fn the_request_is_what_amplitude_documents() {
+    fn the_request_matches_the_documentation() {
         let event = event();
         let events = [&event];
         let request = Request::new(&events, "key");

@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn strings_are_cut_between_characters_and_marked() {
+    fn strings_are_cut_between_characters() {
         for (text, expected) in [
             ("é".repeat(1024), "é".repeat(1024)),
             ("é".repeat(1025), "é".repeat(1023) + "…"),
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn nesting_ends_at_the_fortieth_layer() {
+    fn nesting_is_limited_to_forty_layers() {
         // The properties are the first.
         assert_eq!(fitted(json!({"a": nested(39)})), (json!({"a": nested(39)}), 0));
         let (properties, count) = fitted(json!({"a": nested(40)}));
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn nested_lists_go_first_the_largest_before_the_others() {
+    fn the_largest_nested_lists_are_removed_first() {
         let lines: Vec<_> = (0..2000).map(|number| json!({"number": number, "text": "x".repeat(500)})).collect();
         let some: Vec<_> = (0..100).map(|number| json!({"number": number})).collect();
         let names: Vec<_> = (0..300).map(|number| format!("Product {number}")).collect();
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn then_goes_what_is_largest() {
+    fn then_the_largest_properties_are_removed() {
         let big: Map<_, _> = (0..2000).map(|number| (format!("key{number}"), json!("x".repeat(700)))).collect();
         let (properties, _) = fitted(json!({"big": big, "list": [[1, 2]], "total": 1}));
         assert_eq!(properties, json!({"total": 1, "stripe_truncated": ["list", "big"]}));
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn the_list_of_what_was_cut_is_short() {
+    fn the_list_of_cut_fields_is_short() {
         let texts: Vec<_> = (0..1000).map(|_| "x".repeat(2000)).collect();
         let (properties, count) = fitted(json!({ "texts": { "inner": texts } }));
         assert_eq!(properties["stripe_truncated"].as_array().unwrap().len(), 20);
@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_whose_name_is_too_long_goes() {
+    fn fields_with_long_names_are_removed() {
         let (long, fits) = ("é".repeat(1025), "é".repeat(1024));
         let (properties, count) = fitted(json!({"a": {&long: 1, &fits: 2}, &long: 3, &fits: 4}));
         assert_eq!((&properties["a"], &properties[&fits]), (&json!({&fits: 2}), &json!(4)));
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn a_million_small_things_take_no_long_time() {
+    fn a_million_small_values_are_fast() {
         let many: Map<_, _> = (0..150_000).map(|number| (format!("key{number}"), json!([number]))).collect();
         let (_, count) = fitted(json!({ "many": many }));
         assert!(count > 0);

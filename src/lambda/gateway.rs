@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn the_invocation_tells_its_id_and_the_time_that_is_left() {
+    fn the_invocation_has_its_id_and_time_left() {
         let mut context = lambda_http::Context::default();
         context.request_id = "id".to_owned();
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_the_url_would_be_made_of_the_request_is_the_same() {
+    fn the_url_does_not_change_the_request() {
         for host in ["[x", "", "a b", "localhost:99999999", "%", "shop.example.com"] {
             for proto in ["", "https", "no scheme", ":"] {
                 for payload in changed(|payload| {
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_that_no_url_has_is_none_of_ours() {
+    fn invalid_paths_are_unknown_routes() {
         let long = format!("/{}/stripe/demo", "\u{e4}".repeat(LONGEST_PATH));
         for (path, expected) in [
             (":99999999", "/"),
@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_gateways_is_read_and_is_none() {
+    fn foreign_payloads_are_read_as_none() {
         for json in [
             "null",
             "7",
@@ -360,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_answered_in_the_form_that_every_gateway_takes() {
+    fn unreadable_payloads_get_a_valid_response() {
         let answer =
             serde_json::to_value(Answer::<()>::Unreadable(Box::new(refuse_unreadable(&Context::default())))).unwrap();
         assert_eq!(answer["statusCode"], 400);

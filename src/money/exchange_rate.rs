@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn halves_go_to_the_even_neighbour_and_are_rounded_once() {
+    fn results_round_half_to_even_once() {
         for (minor_units, rate, expected) in [
             (1, "0.5", "0 USD"),
             (3, "0.5", "0.02 USD"),
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn the_preferred_currency_itself_is_not_converted_and_another_needs_a_rate() {
+    fn other_currencies_need_a_rate() {
         let preferred = preferred("USD", &[("EUR", "1.08")]);
         let same = Conversion::of(currency("usd"), Some(&preferred)).unwrap();
         assert_eq!((same.amount(1999).to_string(), same.rate()), ("19.99".to_owned(), None));

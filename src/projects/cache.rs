@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn a_project_is_used_for_its_time_and_then_read_again() {
+    fn a_project_is_refreshed_after_its_ttl() {
         let (mut cache, project) = loaded(at(0.0));
         assert!(Arc::ptr_eq(&known(&mut cache, at(299.9)).unwrap().unwrap(), &project));
         let Lookup::Load(ticket) = cache.lookup(&name("p"), false, at(300.0)) else { panic!("not read again") };
@@ -311,13 +311,13 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_was_set_back_makes_a_value_old() {
+    fn setting_the_clock_back_makes_a_value_old() {
         let (mut cache, _) = loaded(at(0.0));
         assert!(known(&mut cache, at(-1.0)).is_none());
     }
 
     #[test]
-    fn a_refresh_that_fails_keeps_the_old_value_and_is_tried_again_with_growing_pauses() {
+    fn failed_refreshes_back_off() {
         let (mut cache, project) = loaded(at(0.0));
         let mut now = 300.0;
         for pause in [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0] {
@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn an_old_value_ends_after_a_day() {
+    fn an_old_value_expires_after_a_day() {
         let (mut cache, _) = loaded(at(0.0));
         cache.record(&name("p"), Err(AwsError::Connection), at(86_399.0));
         assert!(known(&mut cache, at(86_399.5)).unwrap().is_ok());
@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refresh_that_succeeds_counts_also_when_nothing_is_there_any_more() {
+    fn a_deleted_project_becomes_unknown() {
         let (mut cache, _) = loaded(at(0.0));
         cache.record(&name("p"), Ok(None), at(300.0));
         assert_eq!(known(&mut cache, at(300.0)).unwrap().err(), Some(Absent::Unknown));
@@ -359,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn those_who_wait_share_one_load_and_later_ones_load_again() {
+    fn waiting_requests_share_one_load() {
         let mut cache = Cache::new(TTL);
         let Lookup::Load(first) = cache.lookup(&name("p"), false, at(0.0)) else { panic!("nothing is known yet") };
         let Lookup::Load(second) = cache.lookup(&name("p"), false, at(0.1)) else { panic!("nothing is known yet") };
@@ -372,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn first_loads_have_a_token_bucket_that_known_projects_do_not_need() {
+    fn only_first_loads_take_tokens() {
         let (mut cache, _) = loaded(at(0.0));
         let loads = |cache: &mut Cache, now: SystemTime, names: std::ops::Range<u32>| {
             names
@@ -394,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn a_load_that_failed_takes_a_token_to_be_tried_again() {
+    fn retrying_a_failed_load_takes_a_token() {
         let mut cache = Cache::new(TTL);
         for _ in 0..20 {
             assert!(known(&mut cache, at(0.0)).is_none());
@@ -409,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn the_set_of_names_is_bounded_and_real_projects_are_never_forgotten() {
+    fn names_are_bounded_but_projects_are_kept() {
         let (mut cache, _) = loaded(at(0.0));
         for number in 0..10_000 {
             let now = at(f64::from(number));
@@ -449,7 +449,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_set_of_names_locks_nobody_out_who_is_in_it() {
+    fn a_full_cache_still_serves_known_names() {
         let mut cache = Cache::new(TTL);
         for number in 0..MOST_ENTRIES {
             let now = at(number as f64);
@@ -462,7 +462,7 @@ mod tests {
     }
 
     #[test]
-    fn a_load_that_was_given_up_is_forgotten_when_there_is_no_room() {
+    fn abandoned_loads_are_forgotten() {
         let mut cache = Cache::new(TTL);
         for number in 0..2 * MOST_ENTRIES {
             let lookup = cache.lookup(&name(&format!("x{number}")), false, at(number as f64));
@@ -471,7 +471,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mismatch_refreshes_once_in_ten_seconds() {
+    fn a_mismatch_refreshes_every_ten_seconds_at_most() {
         let (mut cache, seen) = loaded(at(0.0));
         assert!(matches!(cache.early_refresh(&name("p"), &seen, at(1.0)), EarlyRefresh::Load(_)));
         assert!(matches!(cache.early_refresh(&name("p"), &seen, at(1.0)), EarlyRefresh::Join(_)));
@@ -480,7 +480,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mismatch_against_an_old_project_is_checked_against_the_new_one() {
+    fn a_mismatch_is_checked_against_a_newer_project() {
         let (mut cache, seen) = loaded(at(0.0));
         let new = project();
         cache.record(&name("p"), Ok(Some(Arc::clone(&new))), at(1.0));
@@ -490,7 +490,7 @@ mod tests {
     }
 
     #[test]
-    fn an_early_refresh_that_fails_keeps_the_project() {
+    fn a_failed_early_refresh_keeps_the_project() {
         let (mut cache, seen) = loaded(at(0.0));
         assert!(matches!(cache.early_refresh(&name("p"), &seen, at(1.0)), EarlyRefresh::Load(_)));
         cache.record(&name("p"), Err(AwsError::Connection), at(1.1));

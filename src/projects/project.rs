@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_project_is_read_from_its_parameters_trimmed() {
+    fn parameters_are_trimmed() {
         let project = project(&[
             ("settings", r#"{"amplitude_region": "eu"}"#),
             ("amplitude-test-api-key", " test-key\n"),
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_that_is_about_to_take_the_place_of_another_has_its_label() {
+    fn the_next_secret_has_the_label_of_the_current() {
         let project = project(&[
             COMPLETE[1],
             ("stripe-signing-secret-next", "whsec_b"),
@@ -240,13 +240,13 @@ mod tests {
     }
 
     #[test]
-    fn test_events_go_to_the_one_key_where_there_is_one() {
+    fn without_a_test_key_test_events_go_to_the_main_key() {
         let delivery = project(&COMPLETE).delivery.unwrap();
         assert_eq!(delivery.destination(Some(false)).api_key.expose_secret(), "key");
     }
 
     #[test]
-    fn what_cannot_be_used_is_named_and_its_value_is_not() {
+    fn errors_name_the_parameter_but_never_its_value() {
         let hexadecimal = "0123456789abcdef".repeat(2);
         for (parameters, words) in [
             (vec![COMPLETE[0]], "/stripe-amplitude/demo/amplitude-api-key is missing"),
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn a_problem_leaves_the_secrets_usable_so_that_it_is_told_to_the_right_caller() {
+    fn a_problem_leaves_the_secrets_usable() {
         let project = project(&[COMPLETE[0], ("stripe-signing-secret/eu", ""), ("settings", "[]")]);
         assert_eq!(project.secrets.len(), 1);
         assert!(project.delivery.is_err());

@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_object_lacks_depends_on_its_kind_and_on_the_date_of_the_version() {
+    fn removed_fields_depend_on_the_kind_and_the_date() {
         for (kind, api_version, lacks) in [
             ("charge", "2024-06-20", &[][..]),
             ("charge", "2020-08-27", &[]),
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn each_is_a_sentence_for_the_operator() {
+    fn each_removed_field_is_explained() {
         let sentences: Vec<_> = REMOVED_FIELDS.iter().map(ToString::to_string).collect();
         for sentence in [
             "From API version 2025-03-31 on, `invoice` has no `tax`: `normalized_tax` is the sum of `total_taxes`, which is \
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_is_followed_to_where_its_value_stands_later() {
+    fn paths_lead_to_the_later_place() {
         for (path, kind, later) in [
             ("subscription", "invoice", "parent.subscription_details.subscription"),
             ("subscription_details.metadata.user_id", "invoice", "parent.subscription_details.metadata.user_id"),
@@ -219,7 +219,7 @@ mod tests {
 
     /// Of the fields at the top, which the samples have all of.
     #[test]
-    fn the_samples_of_later_versions_lack_what_is_told_and_nothing_else() {
+    fn later_samples_lack_exactly_the_listed_fields() {
         for later in later_samples() {
             let (event_type, version) = (later["type"].as_str().unwrap(), later["api_version"].as_str().unwrap());
             let object = &sample(event_type)["data"]["object"];

@@ -138,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn there_is_a_sample_event_of_every_type_and_no_other() {
+    fn every_type_has_a_sample_event() {
         let mut samples: Vec<String> = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/events/stripe"))
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn the_endpoint_of_the_readme_is_sent_every_type_and_no_other() {
+    fn the_documented_endpoint_has_every_type() {
         let readme = include_str!("../../README.md");
         let mut enabled: Vec<_> =
             readme.split("enabled_events[]=").skip(1).filter_map(|rest| rest.split('\'').next()).collect();
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn types_are_added_and_removed_by_name_and_by_family_and_removing_wins() {
+    fn removing_types_wins_over_adding() {
         for (add, remove, event_type, contained) in [
             (&["customer.subscription.created"][..], &[][..], "customer.subscription.created", true),
             (&["customer.subscription.created"], &[], "customer.subscription.updated", false),
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn types_that_other_settings_need_are_on_the_list_unless_they_are_removed() {
+    fn other_settings_add_types() {
         let types = EventTypes { needed: &NEGATIVE_REVENUE_TYPES, ..types(&[], &["refund.*"]) };
         assert!(types.contains("charge.refund.updated"));
         assert!(!types.contains("refund.failed"));
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_a_type_is_told() {
+    fn invalid_types_are_explained() {
         for (text, words) in [
             ("", "lower-case words joined by dots"),
             ("charge", "lower-case words joined by dots"),

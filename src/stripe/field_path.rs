@@ -302,7 +302,7 @@ mod tests {
     use crate::stripe::json;
 
     #[test]
-    fn a_path_leads_through_objects_and_arrays_and_ends_where_something_is_missing() {
+    fn paths_lead_through_objects_and_arrays() {
         let object = json!({
             "metadata": {"user_id": "u", "7": "seven"},
             "lines": {"data": [{"id": "il_0"}, {"id": "il_1"}]},
@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_leads_to_where_a_later_api_version_has_the_field() {
+    fn paths_work_in_later_api_versions() {
         let metadata = json!({"user_id": "later"});
         let later = json!({"parent": {"subscription_details": {"metadata": metadata, "subscription": "sub_1"}},
             "lines": {"data": [{"pricing": {"price_details": {"price": "price_1", "product": "prod_1"}}}]}});
@@ -359,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_path_is_told() {
+    fn invalid_paths_are_explained() {
         for (text, error) in [
             ("", InvalidPath::Empty),
             ("metadata.", InvalidPath::Empty),
@@ -405,7 +405,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_behind_metadata_is_one_key() {
+    fn metadata_keys_are_one_segment() {
         let keys = ["user.id", "User Id", "a.b.c", "ids[0]", "näme", "x.metadata.y", "0"];
         let metadata: serde_json::Map<_, _> = keys.iter().map(|key| ((*key).to_owned(), json!(key))).collect();
         let object = json!({"metadata": metadata, "lines": {"data": [{"metadata": metadata}]}});
@@ -423,7 +423,7 @@ mod tests {
     }
 
     #[test]
-    fn a_star_stands_for_any_part_of_a_key_of_metadata() {
+    fn stars_match_parts_of_metadata_keys() {
         let metadata = Path::key(None, "metadata");
         for (pattern, key, matches) in [
             ("metadata.*", "", true),
@@ -447,7 +447,7 @@ mod tests {
     }
 
     #[test]
-    fn an_account_stands_in_for_a_customer() {
+    fn accounts_replace_customers() {
         for (object, path, found) in [
             (json!({"customer": null, "customer_account": "acct_1"}), "customer", json!("acct_1")),
             (json!({"customer_account": "acct_1"}), "customer", json!("acct_1")),
@@ -470,7 +470,7 @@ mod tests {
     }
 
     #[test]
-    fn a_star_stands_for_one_segment() {
+    fn a_star_matches_one_segment() {
         let lines = Path::key(None, "lines");
         let data = Path::key(Some(&lines), "data");
         let second = Path::index(&data, 1);
@@ -494,7 +494,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_stands_for_the_places_in_later_api_versions_too() {
+    fn patterns_work_in_later_api_versions() {
         let parent = Path::key(None, "parent");
         let details = Path::key(Some(&parent), "subscription_details");
         let metadata = Path::key(Some(&details), "metadata");

@@ -420,7 +420,7 @@ mod tests {
 
     /// Every name, from every kind of event, in the shapes of 2024 and of 2025.
     #[test]
-    fn each_name_means_the_same_object_from_every_event() {
+    fn names_mean_the_same_object_in_every_event() {
         use ReferenceKind::*;
         let pi = json!({"object": "payment_intent", "id": "pi_sub", "customer": "cus_1", "invoice": "in_1", "metadata": {"from": "payment"}});
         let pi_2025 =
@@ -497,7 +497,7 @@ mod tests {
 
     /// The contract refuses settings that need more than six reads for a user ID. There are none.
     #[test]
-    fn all_names_together_need_six_reads_at_the_most() {
+    fn all_names_together_need_six_reads() {
         for object in [
             json!({"object": "payment_intent", "id": "pi_sub", "customer": "cus_1"}),
             json!({"object": "charge", "id": "ch_1", "customer": "cus_1", "payment_intent": "pi_sub"}),
@@ -536,7 +536,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_id_of_stripes_leads_nowhere() {
+    fn invalid_ids_lead_nowhere() {
         for id in [".", "..", "../accounts", "cus 1", "cus_1?expand", ""] {
             let object = json!({"object": "charge", "id": "ch_1", "customer": id, "payment_intent": {"id": id}});
             for name in [Name::Customer, Name::Invoice, Name::CheckoutSession] {

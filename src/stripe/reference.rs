@@ -193,7 +193,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_cannot_leave_its_place_in_the_path() {
+    fn ids_are_escaped() {
         for (id, escaped) in [
             ("cus_A1-b", "cus_A1-b"),
             ("../accounts", "%2E%2E%2Faccounts"),
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_names_its_permissions() {
+    fn every_kind_has_permissions() {
         assert!(ReferenceKind::ALL.iter().all(|kind| !kind.permissions().is_empty()));
     }
 }

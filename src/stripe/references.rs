@@ -314,7 +314,7 @@ pub(crate) mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn those_who_ask_at_once_share_one_read_and_its_failure() {
+    async fn concurrent_reads_share_a_result() {
         let key = "rk_live_1".into();
         let references =
             references(FakeStripe { takes: Duration::from_millis(50), ..FakeStripe::default() }, ReadRate::WEBHOOK);
@@ -334,7 +334,7 @@ pub(crate) mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_connection_that_breaks_costs_a_second_read_and_nothing_else_does() {
+    async fn only_broken_connections_are_retried() {
         let key = "rk_live_1".into();
         for (error, reads) in [
             (ReferenceError::Connection, 2),
@@ -364,7 +364,7 @@ pub(crate) mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_webhook_puts_off_what_would_wait_and_redelivery_waits() {
+    async fn the_webhook_defers_and_redelivery_waits() {
         let key = "rk_live_1".into();
         let far = Instant::now() + Duration::from_secs(60);
         for (rate, read, put_off) in [(ReadRate::WEBHOOK, 5, 7), (ReadRate::of_redelivery(5), 12, 0)] {
@@ -380,7 +380,7 @@ pub(crate) mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_history_reads_ten_a_second_and_each_object_once() {
+    async fn a_history_reads_ten_objects_a_second() {
         let key = "rk_live_1".into();
         let references = References::of_history(Arc::new(FakeStripe::default()));
         let (start, far) = (Instant::now(), Instant::now() + Duration::from_secs(60));
@@ -429,7 +429,7 @@ pub(crate) mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_read_shares_its_answer_and_no_deadline() {
+    async fn a_shared_read_has_no_shared_deadline() {
         let key = "rk_live_1".into();
         let source = FakeStripe { takes: Duration::from_millis(500), ..FakeStripe::default() };
         let references = references(source, ReadRate::WEBHOOK);
@@ -447,14 +447,14 @@ pub(crate) mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn no_time_left_is_not_the_rate() {
+    async fn a_timeout_is_not_a_rate_error() {
         let (key, references) = ("rk_live_1".into(), references(FakeStripe::default(), ReadRate::WEBHOOK));
         let read = references.read(&access(&key), &customer("cus_1"), Turn::First, Instant::now()).await;
         assert_eq!((read.result, read.requests), (Err(ReferenceError::Timeout), 0));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_account_is_asked_so_often_by_all_projects_together() {
+    async fn projects_share_the_rate_of_an_account() {
         let (key, references) = ("rk_live_1".into(), references(FakeStripe::default(), ReadRate::WEBHOOK));
         for account in [None, Some("acct_1".to_owned())] {
             let before = references.source.reads();

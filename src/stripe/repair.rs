@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn half_a_surrogate_pair_is_replaced() {
+    fn unpaired_surrogates_are_replaced() {
         for (json, expected) in [
             (r#""\ud800""#, r#""\ufffd""#),
             (r#""\uD83D""#, r#""\ufffd""#),
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_that_no_float_holds_becomes_the_text_of_its_digits() {
+    fn huge_numbers_become_text() {
         let long = "9".repeat(400);
         let decimal = format!("-{long}.5E+7");
         for number in ["1e400", "-1e999", "1E400", "1.5e+309", "123456e999999999999", &long, &decimal] {
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn four_mebibytes_take_no_long_time() {
+    fn four_mebibytes_are_fast() {
         for unit in [r#""\ud800","#, "1e400,", "1,", "-", "\"", "\\", r#""\\","#, "1e400 \n\t"] {
             let json = unit.repeat(4 * 1024 * 1024 / unit.len());
             let start = std::time::Instant::now();

@@ -50,7 +50,7 @@ mod tests {
     use crate::stripe::event::tests::{event, sample};
 
     #[test]
-    fn the_anchor_of_a_device_depends_on_the_kind_of_object() {
+    fn the_anchor_depends_on_the_kind_of_object() {
         let event_type = "x.y";
         for (object, anchor) in [
             (json!({"object": "payment_intent", "id": "pi_1", "customer": "cus_1"}), "pi_1"),

@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_what_stripes_wording_is_around() {
+    fn stripes_wording_is_removed_from_names() {
         for (description, name) in [
             ("1 × Pro (at $25.00 / month)", "Pro"),
             ("12 × Pro Plus (at €1,290.00 / every 3 months)", "Pro Plus"),
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn the_products_own_name_comes_first_and_each_stands_once() {
+    fn product_names_come_first() {
         let products = of_lines(json!({"data": [
             {"description": "1 × Pro (at $25.00 / month)", "price": {"product": {"id": "prod_pro", "name": "Pro!"}}},
             {"description": "2 × Pro (at $20.00 / month)", "price": {"product": {"id": "prod_pro", "name": "Pro!"}}},
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_are_not_there_are_told() {
+    fn missing_lines_are_marked() {
         assert!(of_lines(json!({"data": [{"description": "Item"}], "has_more": true})).are_incomplete);
         assert_eq!(of_lines(json!(null)), Products::default());
         assert_eq!(Products::of_object(&Object::default()), Products::default());
@@ -205,7 +205,7 @@ mod tests {
 
     /// It has no ID, and its lines are on the event.
     #[test]
-    fn an_upcoming_invoice_has_its_own_lines() {
+    fn upcoming_invoices_use_their_own_lines() {
         let mut envelope = sample("invoice.created");
         envelope["data"]["object"] = json!({"object": "invoice", "subscription": "sub_1", "customer": "cus_1",
             "lines": {"object": "list", "has_more": false, "data": [{"description": "1 × Pro (at $9.00 / month)"}]}});

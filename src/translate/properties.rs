@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn amounts_are_normalized_by_the_currency_of_the_object() {
+    fn amounts_are_in_major_units() {
         for (object, expected) in [
             (
                 json!({"currency": "usd", "amount": 2000, "amount_refunded": 505, "amount_captured": 0}),
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn the_tax_of_a_later_invoice_is_the_sum_of_what_is_listed_and_never_a_guess() {
+    fn the_tax_of_later_invoices_is_summed() {
         for (object, tax) in [
             (json!({"total_taxes": [{"amount": 190}]}), json!(1.9)),
             (json!({"total_taxes": [{"amount": 190}, {"amount": -40}]}), json!(1.5)),
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn all_normalized_amounts_are_in_the_preferred_currency() {
+    fn amounts_are_in_the_preferred_currency() {
         let settings = r#"{"preferred_currency": {"code": "USD", "rates": {"EUR": "1.08", "JPY": "0.0067"}}}"#;
         let of = |object: Value| {
             let envelope =
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn dropped_properties_are_gone_the_flat_ones_and_what_is_made_of_them_included() {
+    fn dropped_properties_include_derived_ones() {
         let invoice = sample("invoice.paid");
         let settings = r#"{"drop_properties": ["metadata.*", "lines.data.*.description", "normalized_total",
             "stripe_source", "product_ids", "customer", "lines.data.0.period"]}"#;
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn what_moved_in_a_later_api_version_is_dropped_there_too() {
+    fn dropped_fields_are_dropped_in_later_versions() {
         let settings =
             r#"{"drop_properties": ["subscription_details.metadata", "lines.data.*.price", "shipping_details"]}"#;
         for later in later_samples() {
@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn every_amount_of_the_table_is_normalized_and_its_raw_value_stays() {
+    fn every_amount_is_normalized() {
         let mut object = json!({"currency": "eur"});
         for name in AMOUNTS {
             object[name] = json!(1234);
@@ -372,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn the_envelope_leaves_its_mark() {
+    fn envelope_fields_become_properties() {
         let mut envelope = sample("charge.succeeded");
         envelope["account"] = json!("acct_9");
         let properties = properties_with("{}", &envelope).unwrap();
@@ -385,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn samples_keep_their_fields_lose_their_nulls_and_have_normalized_amounts() {
+    fn samples_lose_only_nulls() {
         for event_type in event_types::TYPES {
             let properties = properties_of(&sample(event_type));
             assert!(!properties.to_string().contains("null"), "{event_type}");
@@ -406,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn metadata_and_description_stay_as_the_operator_wrote_them() {
+    fn metadata_and_description_are_unchanged() {
         let properties = properties_of(&sample("charge.refunded"));
         assert_eq!(properties["metadata"], json!({"order_id": "6735", "user_id": "user_42"}));
         assert_eq!(properties["description"], "Order 6735");

@@ -472,7 +472,7 @@ mod tests {
     }
 
     #[test]
-    fn by_default_only_a_succeeded_payment_intent_carries_revenue() {
+    fn only_payment_intent_succeeded_carries_revenue() {
         for event_type in event_types::TYPES {
             let revenue = revenue(&event(&sample(event_type)), &Settings::default());
             assert_eq!(told(revenue).is_ok(), event_type == "payment_intent.succeeded", "{event_type}");
@@ -480,7 +480,7 @@ mod tests {
     }
 
     #[test]
-    fn revenue_is_what_was_received() {
+    fn revenue_is_the_received_amount() {
         for (amount, received, currency, expected) in [
             (2000, json!(2000), json!("usd"), Ok(2000)),
             (2000, json!(1500), json!("usd"), Ok(1500)),
@@ -501,7 +501,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refund_in_three_steps_subtracts_each_step() {
+    fn each_partial_refund_subtracts_its_part() {
         for (refunded, previously, expected) in [(500, 0, -500), (800, 500, -300), (2000, 800, -1200)] {
             let previous = json!({"amount_refunded": previously});
             assert_eq!(refund_of_charge([2000, 2000, refunded], previous, json!({})), Ok(expected));
@@ -509,7 +509,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_never_captured_was_never_counted_and_is_not_subtracted() {
+    fn releases_are_not_refunds() {
         for (name, amounts, previously, expected) in [
             ("a cancelled authorization", [2000, 0, 2000], 0, Err("zero")),
             ("the rest of a partial capture is released", [2000, 1500, 500], 0, Err("zero")),
@@ -525,7 +525,7 @@ mod tests {
     }
 
     #[test]
-    fn without_previous_attributes_the_newest_refund_tells_or_nobody() {
+    fn the_newest_refund_replaces_previous_attributes() {
         let list = |refunds: Value| json!({"refunds": {"object": "list", "data": refunds}});
         for (previous, more, expected) in [
             (json!(null), json!({}), Err("unknown")),
@@ -555,7 +555,7 @@ mod tests {
     }
 
     #[test]
-    fn amounts_that_make_no_sense_are_unknown_and_no_panic() {
+    fn invalid_amounts_are_unknown() {
         for (name, value) in [
             ("amount_captured", json!(null)),
             ("amount_captured", json!(i64::MIN)),
@@ -571,7 +571,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refund_counts_with_its_charge_and_without_one_when_it_is_created() {
+    fn refunds_count_once() {
         for (charge, expected) in [
             (json!(null), Ok(-700)),
             (json!("ch_1"), Err("charge.refunded")),
@@ -583,7 +583,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_tells_that_a_refund_is_reversed_adds_it_back_in_every_version() {
+    fn reversed_refunds_are_added_back() {
         let without_refunded =
             settings(r#"{"refunds": "negative_revenue", "events": {"remove": ["charge.refunded"]}}"#);
         let without_created = settings(r#"{"refunds": "negative_revenue"}"#);
@@ -632,7 +632,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dispute_moves_what_its_movements_say() {
+    fn disputes_count_their_movements() {
         let (out, back) = (movement("txn_1", -1500, "eur"), movement("txn_2", 1500, "eur"));
         let part = movement("txn_2", 400, "eur");
         let (dollars_out, dollars_back) = (movement("txn_1", -1620, "usd"), movement("txn_2", 1620, "usd"));
@@ -665,7 +665,7 @@ mod tests {
     }
 
     #[test]
-    fn a_later_movement_of_a_dispute_does_not_count_the_earlier_ones_again() {
+    fn dispute_movements_count_once() {
         let rows = [movement("txn_1", -1500, "eur"), movement("txn_2", 1500, "eur"), movement("txn_3", -1500, "eur")];
         let event = about(
             "charge.dispute.funds_withdrawn",
@@ -683,7 +683,7 @@ mod tests {
     }
 
     #[test]
-    fn a_charge_without_a_payment_intent_is_a_payment_of_its_own() {
+    fn charges_without_a_payment_intent_count() {
         let intents = settings(r#"{"revenue_from": "payment_intents", "refunds": "negative_revenue"}"#);
         for (event_type, settings, changes, expected) in [
             ("charge.succeeded", negative(), json!({}), Ok(2000)),
@@ -712,7 +712,7 @@ mod tests {
     }
 
     #[test]
-    fn a_platform_may_count_its_fees() {
+    fn platforms_can_count_fees() {
         let fees = settings(r#"{"revenue_from": "application_fees", "refunds": "negative_revenue"}"#);
         let fee = |refunded: i64| json!({"object": "application_fee", "id": "fee_1", "amount": 300, "amount_refunded": refunded});
         let listed = json!({"object": "application_fee", "amount": 300, "amount_refunded": 200,
@@ -744,7 +744,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_paid_without_a_payment_intent_was_never_counted() {
+    fn uncounted_payments_are_not_subtracted() {
         for event_type in [CHARGE_REFUNDED, REFUND_CREATED, REFUND_FAILED, FUNDS_WITHDRAWN, FUNDS_REINSTATED] {
             let object = json!({"amount": 2000, "amount_captured": 2000, "amount_refunded": 500, "status": "failed",
                 "charge": null, "payment_intent": null});

@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn the_paths_hold_in_every_api_version() {
+    fn paths_work_in_every_api_version() {
         for (object, expected) in [
             // 2024-06-20.
             (
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn what_amplitude_refuses_is_passed_over() {
+    fn rejected_ids_are_skipped() {
         for refused in [
             json!("anonymous"),
             json!("Anonymous"),
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn what_amplitude_takes_is_taken() {
+    fn other_ids_are_accepted() {
         for (value, id) in [
             (json!("u"), "u"),
             (json!("  user 1 "), "user 1"),
@@ -349,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn a_customer_is_an_id_nothing_an_object_or_a_deleted_object() {
+    fn customers_have_four_forms() {
         for (customer, expected) in [
             (json!("cus_1"), Some(("cus_1", "customer"))),
             (json!(null), None),
@@ -366,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn a_project_may_look_elsewhere() {
+    fn projects_can_change_the_paths() {
         let session = &sample("checkout.session.completed")["data"]["object"];
         let invoice = &sample("invoice.paid")["data"]["object"];
         let charge = &sample("charge.succeeded")["data"]["object"];
@@ -395,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn each_path_that_gave_none_says_why() {
+    fn skipped_paths_have_a_reason() {
         let object =
             json!({"a": null, "b": true, "c": " ", "d": "NULL", "e": "x".repeat(1025), "f": {"id": 7}, "g": "u"});
         let paths: Vec<FieldPath> = "x a b c d e f g".split(' ').map(|path| path.parse().unwrap()).collect();
@@ -422,7 +422,7 @@ mod tests {
 
     /// The customer has an e-mail address, and the app may yet write its ID there.
     #[test]
-    fn an_object_is_kept_only_where_it_will_give_the_same_id() {
+    fn only_stable_results_are_kept() {
         let object = json::tests::object(&json!({"object": "charge", "id": "ch_1", "customer": "cus_1"}));
         let reference = Reference { kind: ReferenceKind::Customer, id: "cus_1".to_owned() };
         for (paths, customer, from, is_kept) in [

@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn every_answer_is_understood() {
+    fn every_response_is_classified() {
         use ReferenceError::*;
         let customer = json!({"id": "cus_1", "object": "customer", "metadata": {"user_id": "u"}});
         let session = json!({"id": "cs_1", "object": "checkout.session"});

@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn an_object_is_kept_for_ten_seconds_and_for_fifteen_minutes_where_it_gave_a_user() {
+    fn objects_that_led_to_a_user_are_kept_longer() {
         let mut cache = Cache::new(Limits::FUNCTION);
         for id in ["cus_1", "cus_2"] {
             cache.insert(key(id), Found::Nothing, START);
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn the_number_and_the_bytes_are_bounded_and_the_oldest_go_first() {
+    fn the_oldest_entries_are_removed_first() {
         let mut cache = Cache::new(Limits::FUNCTION);
         for number in 0..3 * Limits::FUNCTION.objects {
             cache.insert(key(&format!("cus_{number}")), Found::Nothing, START);

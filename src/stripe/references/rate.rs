@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_be_done_without_leaves_turns_to_others() {
+    fn optional_reads_leave_turns_for_others() {
         let (now, mut rate) = (Instant::now(), Rate::new(5, Duration::from_secs(1)));
         assert_eq!(rate.turn(now, now), Some(now));
         assert_eq!(rate.spare_turn(now), Some(now));
