@@ -1,7 +1,7 @@
-//! The pipeline: from a Stripe event to what is to be done with it. Pure: no I/O, no clock.
+//! The pipeline: from a Stripe event to a decision. Pure: no I/O, no clock.
 //!
-//! The webhook, redelivery, `backfill` and `preview` all decide here, so that an event is the same event in Amplitude
-//! however it got there.
+//! The webhook, redelivery, `backfill` and `preview` all decide here, so that an event is the same in Amplitude however
+//! it arrived.
 
 use thiserror::Error;
 
@@ -19,45 +19,45 @@ const SECONDS_PER_DAY: u64 = 24 * 60 * 60;
 pub enum Decision<'b> {
     /// It is deliberately not forwarded. The translation is there if it was needed to decide.
     Ignore(IgnoreReason, Option<Box<Translation<'b>>>),
-    /// Read this object from Stripe, add it to the context's, and ask again with the event.
+    /// Read this object from Stripe, add it to the context's objects, and call [`forward`] again with the event.
     Read(Box<Event<'b>>, Unread),
     /// Send it to Amplitude.
     Send(Box<Translation<'b>>),
 }
 
-/// Why an event is ignored: the settings that say so. The operator reads it in Stripe's dashboard.
+/// Why an event is ignored: the setting responsible. The operator reads it in Stripe's dashboard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum IgnoreReason {
     /// The type is not forwarded by default, and `events` does not add it; or `events` removes it.
-    #[error("events of this type are not on the list of those to forward; the setting `events` changes the list")]
+    #[error("events of this type are not forwarded; the setting `events` changes the list of types")]
     EventType,
     /// `test_events`.
     #[error("a test-mode event; the setting `test_events` ignores them")]
     TestEvent,
     /// `test_events: "forward"`, for a project without a test key.
     #[error(
-        "a test-mode event of a connected account, which live Connect endpoints receive, too; write the key of an Amplitude project for tests into amplitude-test-api-key, or set `test_events` to \"forward_all\" in a sandbox"
+        "a test-mode event of a connected account, which live Connect endpoints also receive; store the key of an Amplitude project for tests in amplitude-test-api-key, or set `test_events` to \"forward_all\" in a sandbox"
     )]
     ConnectedTestEvent,
     /// `max_age_days`.
     #[error(
-        "it happened more than {days} days before it came, and Amplitude might count it twice; `backfill` looks it up first, and the setting `max_age_days` changes the limit"
+        "the event happened more than {days} days before its receipt, and Amplitude might count it twice; run `backfill`, which looks it up first, or change the limit with the setting `max_age_days`"
     )]
     TooOld {
         /// As set.
         days: u32,
     },
     /// `without_user: "ignore"`.
-    #[error("it names no user; the setting `without_user` ignores such events")]
+    #[error("the event has no user; the setting `without_user` ignores such events")]
     NoUser,
     /// `without_user: "revenue_only"`.
-    #[error("it names no user and carries no revenue; the setting `without_user` ignores such events")]
+    #[error("the event has no user and no revenue; the setting `without_user` ignores such events")]
     NoUserNoRevenue,
 }
 
-/// Decides what to do with an event of a project. `received` is when it arrived, in Unix seconds: the age of an event
-/// counts up to then, so that waiting in the queue makes nothing too old. `audit` is told each field that is removed, and
-/// why; [`unaudited`] ignores it.
+/// Decides what to do with an event of a project. `received` is the time of its receipt, in Unix seconds: the age of an
+/// event counts up to then, so waiting in the queue makes no event too old. `audit` is called with each removed field
+/// and the reason; [`unaudited`] does nothing.
 ///
 /// ```
 /// # use stripe_amplitude::forward::{Decision, IgnoreReason, forward, unaudited};
@@ -108,8 +108,8 @@ pub fn forward<'b>(
 /// An audit for callers that do not need one.
 pub fn unaudited(_: &Path<'_>, _: Reason) {}
 
-/// Whether the project wants this event, as far as the event alone tells. [`forward`] asks it first; whoever puts events
-/// into the queue before they are translated asks it alone. `received` is in Unix seconds.
+/// Whether the project wants this event, judging by the event alone. [`forward`] calls it first. Callers that queue
+/// untranslated events call it on its own. `received` is in Unix seconds.
 ///
 /// # Errors
 /// Why the project does not want it.
@@ -137,14 +137,14 @@ pub fn select(event: &Event<'_>, context: &Context<'_>, received: u64) -> Result
     Ok(())
 }
 
-/// Whether the project wants this event, now that its user and its revenue are known. Each guest counts towards
-/// Amplitude's billing.
+/// Whether the project wants this event, once its user and its revenue are known. Each guest counts towards Amplitude's
+/// billing.
 fn select_translated(translation: &Translation<'_>, settings: &Settings) -> Result<(), IgnoreReason> {
     match settings.without_user {
         _ if translation.event.user_id.is_some() => Ok(()),
         WithoutUser::Forward => Ok(()),
         WithoutUser::RevenueOnly if translation.event.revenue.is_some() => Ok(()),
-        // It moved money, and is marked: nobody would see that it is missing.
+        // It moved money and is marked. Without it, the gap would go unnoticed.
         WithoutUser::RevenueOnly if translation.revenue == Revenue::Unknown => Ok(()),
         WithoutUser::RevenueOnly => Err(IgnoreReason::NoUserNoRevenue),
         WithoutUser::Ignore => Err(IgnoreReason::NoUser),
@@ -209,7 +209,7 @@ mod tests {
             ("{}", json!(false), Ok(())),
             (drop, json!(false), Err(IgnoreReason::TestEvent)),
             (drop, json!(true), Ok(())),
-            // Who does not say is not taken for a test.
+            // An event without the field is not treated as a test.
             (drop, json!(null), Ok(())),
         ] {
             assert_eq!(selected(settings, json!({"livemode": livemode})), expected, "{settings} {livemode}");
@@ -271,7 +271,7 @@ mod tests {
             object["metadata"] = json!({ "user_id": user });
             (object["customer"], object["receipt_email"]) = (json!(null), json!(null));
             assert_eq!(ignored(settings, &envelope), expected, "{event_type} {user:?}");
-            // Whoever shows why an event is ignored shows whom it does not name, too.
+            // Callers that explain why an event is ignored also show its user.
             let without_user = matches!(decided(settings, &envelope), Decision::Ignore(_, Some(_)));
             assert_eq!(without_user, expected.is_err());
         }

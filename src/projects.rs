@@ -24,37 +24,38 @@ use crate::aws::AwsError;
 use crate::back_off::shortened;
 use crate::clock::Clock;
 
-/// The longest time to wait for parameters where none are at hand.
+/// The longest wait for parameters if none are cached.
 const FIRST_LOAD_LIMIT: Duration = Duration::from_millis(1500);
 
-/// The longest time to wait for parameters where old ones are at hand.
+/// The longest wait for parameters if old ones are cached.
 const REFRESH_LIMIT: Duration = Duration::from_millis(500);
 
-/// The longest pause before a first load that Parameter Store throttled is tried again. Where many processes start at once,
-/// they get their turn one after the other.
+/// The longest pause before a throttled first load is retried. If many processes start at once, they get their turns
+/// one after the other.
 const THROTTLED_PAUSE: Duration = Duration::from_millis(600);
 
-/// So much of the time to live is left to chance: processes that were started together must not read again together.
+/// The part of the time to live that is random: processes that started together must not refresh together.
 const RANDOM_PART: f64 = 0.2;
 
-/// Why there is no project to a name.
+/// Why a project is not available.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Unavailable {
     /// There are no parameters.
     #[error("no such project: {why}")]
     Unknown {
-        /// Where they would be, and what to do.
+        /// Where they were expected, and what to do.
         why: String,
     },
-    /// They could not be read, and no old ones are at hand.
+    /// The parameters could not be read, and no old ones are cached.
     #[error("Parameter Store could not be read: {0}")]
     Unreadable(AwsError),
-    /// Too many projects are asked for that this process does not know yet.
-    #[error("too many projects are asked for at once that are not loaded yet")]
+    /// Too many projects are requested that this process does not know yet.
+    #[error("too many projects were requested at once that are not loaded yet")]
     Exhausted,
 }
 
-/// The projects, through a cache: fresh for a time, loaded once for all who wait, and kept when Parameter Store fails.
+/// The projects, through a cache: fresh for a time, loaded once for all waiting requests, and kept if Parameter Store
+/// fails.
 #[derive(Debug)]
 pub struct Projects<S> {
     source: S,
@@ -73,35 +74,34 @@ pub struct Found {
 }
 
 impl<S: ProjectSource> Projects<S> {
-    /// `ttl` is how long a project is used before it is read again, at the most: up to a fifth less by chance.
+    /// `ttl` is the longest time for which a project is used before it is read again. A random part of up to a fifth is
+    /// subtracted.
     pub fn new(source: S, ttl: Duration) -> Self {
         let cache = Mutex::new(Cache::new(shortened(ttl, RANDOM_PART, fastrand::f64())));
         Self { source, warm: None, clock: SystemTime::now, cache }
     }
 
-    /// With the projects that are loaded before anybody asks for them, and that strangers cannot keep out of a process that
-    /// has just started.
+    /// Sets the projects that are loaded before any request, and that strangers cannot lock out of a new process.
     #[must_use]
     pub fn with_warm(self, names: Vec<ProjectName>) -> Self {
         Self { warm: Some(names), ..self }
     }
 
-    /// With another clock than the system's, for simulations.
+    /// Replaces the system's clock, for simulations.
     #[must_use]
     pub fn with_clock(self, clock: fn() -> SystemTime) -> Self {
         Self { clock, ..self }
     }
 
-    /// Whether the project is one of those of [`Self::with_warm`]. `None` where there is no such list, because nothing here
-    /// is started again and again.
+    /// Whether the project is one of those of [`Self::with_warm`]. `None` without such a list.
     pub fn is_warm(&self, name: &ProjectName) -> Option<bool> {
         self.warm.as_ref().map(|warm| warm.contains(name))
     }
 
-    /// The project of this name.
+    /// The project with this name.
     ///
     /// # Errors
-    /// Where there is none, or where that cannot be found out now.
+    /// If it does not exist, or cannot be read now.
     pub async fn get(&self, name: &ProjectName, deadline: Instant) -> Result<Found, Unavailable> {
         let is_warm = self.is_warm(name).unwrap_or_default();
         let lookup = self.cache().lookup(name, is_warm, self.now());
@@ -117,7 +117,7 @@ impl<S: ProjectSource> Projects<S> {
     }
 
     /// Reads the project again, because a signature matches none of the secrets of `seen`: a new secret works at once.
-    /// `None` where that brings nothing new.
+    /// `None` if there is nothing new.
     pub async fn refresh(&self, name: &ProjectName, seen: &Arc<Project>, deadline: Instant) -> Option<Arc<Project>> {
         let limit = deadline.min(Instant::now() + REFRESH_LIMIT);
         let refresh = self.cache().early_refresh(name, seen, self.now());
@@ -125,14 +125,14 @@ impl<S: ProjectSource> Projects<S> {
             EarlyRefresh::Newer(project) => return Some(project),
             EarlyRefresh::Load(ticket) => self.load(name, &ticket, limit).await,
             EarlyRefresh::Join(gate) => {
-                // Somebody may be loading at this moment; what they find serves us, too.
+                // Another request may be loading at this moment; its result serves this one as well.
                 let _ = timeout_at(limit, gate.lock()).await;
             }
         }
         self.cache().newer(name, seen, self.now())
     }
 
-    /// Loads the projects of [`Self::with_warm`] at the same time, and gives what came of each.
+    /// Loads the projects of [`Self::with_warm`] concurrently, and returns each result.
     pub async fn warm_up(&self, deadline: Instant) -> Vec<(ProjectName, Result<Arc<Project>, Unavailable>)> {
         join_all(self.warm.iter().flatten().map(|name| async move {
             let found = self.get(name, deadline).await;
@@ -141,7 +141,7 @@ impl<S: ProjectSource> Projects<S> {
         .await
     }
 
-    /// Loads the project and records what came of it, unless somebody else did while we waited for our turn.
+    /// Loads the project and records the result, unless another request did while this one waited for its turn.
     async fn load(&self, name: &ProjectName, ticket: &cache::Ticket, limit: Instant) {
         let load = async {
             let _turn = ticket.gate.lock().await;
@@ -159,7 +159,7 @@ impl<S: ProjectSource> Projects<S> {
                 Ok(parameters) => {
                     let project = Project::from_parameters(parameters, &self.source.folder(name));
                     for parameter in project.unknown_parameters() {
-                        tracing::warn!(project = name.as_str(), parameter, "an unknown parameter is passed over");
+                        tracing::warn!(project = name.as_str(), parameter, "unknown parameter ignored");
                     }
                     Ok(Some(Arc::new(project)))
                 }
@@ -168,14 +168,14 @@ impl<S: ProjectSource> Projects<S> {
             let error = loaded.as_ref().err().cloned();
             let now = self.now();
             self.cache().record(name, loaded, now);
-            // Where there is no old value, the answer says what is wrong.
+            // Without an old value, the response has the reason.
             if let Some(error) = error
                 && self.cache().result(name, now).is_ok()
             {
-                tracing::warn!(project = name.as_str(), %error, "Parameter Store could not be read; the old parameters are used");
+                tracing::warn!(project = name.as_str(), %error, "Parameter Store could not be read; using the old parameters");
             }
         };
-        // Waiting for the turn is limited, too; whoever has it records the result.
+        // Waiting for the turn is limited as well; the request that holds it records the result.
         let _ = timeout_at(limit, load).await;
     }
 
@@ -196,7 +196,7 @@ impl<S: ProjectSource> Projects<S> {
     }
 
     fn cache(&self) -> MutexGuard<'_, Cache> {
-        // The cache holds nothing that a panic could leave half done.
+        // A panic leaves nothing in the cache half done.
         self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -209,7 +209,7 @@ pub(crate) mod tests {
     use super::parameters::tests::{COMPLETE, parameters};
     use super::*;
 
-    /// Takes a moment to load, and answers with what it holds.
+    /// A source that takes some time to load, and returns these parameters.
     pub(crate) struct Fake {
         pub(crate) answer: Mutex<Result<Vec<Parameter>, AwsError>>,
         pub(crate) loads: AtomicUsize,
@@ -307,7 +307,7 @@ pub(crate) mod tests {
         projects.get(&name(), soon()).await.unwrap();
         source.set(Err(throttled()));
         projects.get(&name(), soon()).await.unwrap();
-        assert_eq!(source.loads(), 5, "whoever has an old value needs no patience");
+        assert_eq!(source.loads(), 5, "with an old value, no retry is needed");
     }
 
     #[tokio::test]
@@ -328,7 +328,7 @@ pub(crate) mod tests {
         let mut reads = std::collections::BTreeMap::<u64, u32>::new();
         for process in 0..1000 {
             let time = shortened(ttl, RANDOM_PART, f64::from(process) / 1000.0);
-            assert!(time <= ttl, "never longer than it is said to be");
+            assert!(time <= ttl, "never longer than configured");
             *reads.entry(time.as_secs()).or_default() += 1;
         }
         assert!(reads.values().all(|reads| *reads <= 20), "of a thousand, in one second: {reads:?}");

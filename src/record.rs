@@ -1,7 +1,7 @@
-//! What is found out about a delivery on its way, and the one JSON line of the log that tells it.
+//! What is known of a request, and its one JSON log line.
 //!
-//! The line is flat, its names carry their units, and it holds no secret and no personal datum. It is CloudWatch's
-//! embedded metric format, too.
+//! The line is flat, its names carry their units, and it holds no secret and no personal data. It is also in
+//! CloudWatch's embedded metric format.
 
 use std::io::Write;
 use std::sync::OnceLock;
@@ -26,34 +26,34 @@ use crate::stripe::source_label::SourceLabel;
 use crate::translate::Translation;
 use crate::translate::revenue::Revenue;
 
-/// What gives the place of each line, where that is not standard output.
+/// The output for each line, if it is not standard output.
 static OUTPUT: OnceLock<fn() -> Box<dyn Write>> = OnceLock::new();
 
-/// Writes the lines to come on what `output` gives for each. The first call in a process counts.
+/// Writes later lines to what `output` returns for each. Only the first call in a process counts.
 #[cfg(feature = "log")]
 pub(crate) fn write_on(output: fn() -> Box<dyn Write>) {
     let _ = OUTPUT.set(output);
 }
 
-/// What is found out about a delivery on its way.
+/// What is known of a request so far.
 #[derive(Debug)]
 pub struct Record {
-    /// The project that the path names.
+    /// The project in the path.
     pub project: Option<ProjectName>,
     /// Time spent in Parameter Store.
     pub parameter_store: Stopwatch,
-    /// What was read from Stripe's API.
+    /// The reads from Stripe's API.
     pub stripe: Reads,
     /// Time spent in Amplitude.
     pub amplitude: Stopwatch,
     /// Whether Stripe signs with several secrets.
     pub secret_rolling: bool,
-    /// Whether the project that signed is one of `WARM_PROJECTS`. Only the answer says it, and only to who can sign.
+    /// Whether the project that signed is in `WARM_PROJECTS`. Only the response has it, for a caller that can sign.
     pub is_warm: Option<bool>,
-    /// How often the queue has handed the message out.
+    /// How many times the queue has delivered the message.
     pub receive_count: Option<u32>,
-    /// How many events of the request Amplitude accepted and did not count. A request with many events has them in the
-    /// record of its first one.
+    /// How many events of the request Amplitude accepted but did not count. For a request with many events, the record
+    /// of the first one has the number.
     pub not_ingested: u64,
     function: Option<String>,
     cold_start: bool,
@@ -79,7 +79,7 @@ struct Rules {
     /// The rule by which the event carries revenue.
     #[serde(skip_serializing_if = "Option::is_none")]
     revenue_rule: Option<&'static str>,
-    /// The event counts as revenue, or takes it back, and does not tell how much. A metric counts these.
+    /// The event counts as revenue or takes it back, but its amount is unknown. A metric counts these.
     #[serde(skip)]
     unknown_revenue: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -90,8 +90,8 @@ struct Rules {
 }
 
 impl Record {
-    /// An empty record of an invocation of the function with this name; `cold_start` says whether it is the first that the
-    /// process serves.
+    /// An empty record of an invocation. `function` is the function's name; `cold_start` is whether this is the first
+    /// request of the process.
     pub fn new(function: Option<&str>, request_id: Option<&str>, cold_start: bool) -> Self {
         Self {
             project: None,
@@ -119,7 +119,7 @@ impl Record {
         }
     }
 
-    /// Notes which event it is, the label of the secret that signed it, and its age at `now` (Unix seconds).
+    /// Records the event, the label of the secret that signed it, and its age at `now` (Unix seconds).
     pub fn event(&mut self, event: &Event<'_>, source: Option<&SourceLabel>, now: u64) {
         self.source = source.cloned();
         self.livemode = event.livemode;
@@ -130,7 +130,7 @@ impl Record {
         self.seconds_behind_stripe = i64::try_from(now).ok().map(|now| now.saturating_sub(event.created));
     }
 
-    /// Notes which rules of the translation applied.
+    /// Records which rules of the translation applied.
     pub fn translation(&mut self, translation: &Translation) {
         self.rules = Rules {
             user_id_from: translation.user_id_from.clone(),
@@ -144,7 +144,7 @@ impl Record {
         };
     }
 
-    /// Notes how the delivery to Amplitude went, and with which key.
+    /// Records the result of the delivery to Amplitude, and the key.
     pub fn delivery(&mut self, key: AmplitudeKey, attempts: u32, result: &Result<Accepted, DeliveryError>) {
         self.amplitude_key = Some(key);
         self.attempts = Some(attempts);
@@ -156,7 +156,7 @@ impl Record {
         self.not_ingested = result.as_ref().map_or(0, |accepted| accepted.not_ingested(1));
     }
 
-    /// Notes what Amplitude said to the event in a request with others, and with which key.
+    /// Records the result for one event of a request with several, and the key.
     pub fn redelivery(&mut self, key: AmplitudeKey, result: &Result<(), DeliveryError>) {
         self.amplitude_key = Some(key);
         self.amplitude_code = match result {
@@ -180,11 +180,11 @@ impl Record {
         self.rules.user_id_from.as_ref()
     }
 
-    /// Writes the line, to standard output, where the log level admits it.
+    /// Writes the line to standard output, if the log level allows it.
     pub fn write(&self, report: &Report, status: Option<u16>) {
         let level = self.level(report.outcome);
-        // Not through tracing, whose formats wrap the fields: CloudWatch's embedded metric format wants the line as it
-        // is. The log level is tracing's all the same; where nothing listens, as in tests, nothing is written.
+        // Not through tracing, whose formats wrap the fields: CloudWatch's embedded metric format needs the line as it
+        // is. It follows tracing's level anyway; without a subscriber, as in tests, nothing is written.
         let enabled = match level {
             Level::ERROR => tracing::enabled!(Level::ERROR),
             Level::WARN => tracing::enabled!(Level::WARN),
@@ -195,7 +195,7 @@ impl Record {
         }
         if let Ok(mut line) = serde_json::to_vec(&self.line(level, report, status)) {
             line.push(b'\n');
-            // A log that cannot be written must not cost the event.
+            // A failure to write the log must not cost the event.
             let _ = match OUTPUT.get() {
                 Some(output) => output().write_all(&line),
                 None => std::io::stdout().lock().write_all(&line),
@@ -205,9 +205,9 @@ impl Record {
 
     fn level(&self, outcome: Outcome) -> Level {
         match outcome {
-            // Most often a repeat, or else a silent loss: Amplitude does not say which.
+            // Usually a repeat, or else a silent loss: Amplitude does not tell them apart.
             Outcome::Forwarded if self.not_ingested > 0 => Level::WARN,
-            // Revenue in Amplitude is wrong by it.
+            // Revenue in Amplitude is wrong by this amount.
             Outcome::Forwarded if self.rules.unknown_revenue => Level::WARN,
             Outcome::Forwarded | Outcome::Queued | Outcome::Ignored => Level::INFO,
             Outcome::Deferred | Outcome::Refused => Level::WARN,
@@ -253,7 +253,7 @@ impl Record {
         }
     }
 
-    /// What this line counts. A project is no dimension of it: strangers could mint metrics by asking for projects.
+    /// The counts of this line. The project is not a dimension: strangers could create metrics by requesting projects.
     fn counts(&self, outcome: Outcome) -> Counts {
         let without_user = outcome == Outcome::Forwarded && self.rules.user_id_from.is_none();
         [
@@ -271,20 +271,20 @@ impl Record {
     }
 }
 
-/// What was read for an event.
+/// The reads for an event.
 #[derive(Debug, Default)]
 pub struct Reads {
     /// Requests to Stripe's API.
     pub made: u32,
-    /// Objects that were in the cache, or that somebody else was reading.
+    /// Objects from the cache, or from a read for another event.
     pub shared: u32,
     /// Reads that failed.
     pub failed: u32,
-    /// The time that all of them took.
+    /// The time of all reads.
     pub time: Stopwatch,
-    /// The parameter without which references are not followed: that of a test-mode event whose project has no test key.
+    /// The missing parameter because of which references are not followed: the test key of a test-mode event's project.
     pub missing_test_key: Option<String>,
-    /// Why what was bought is not known as a whole: no event fails for that.
+    /// Why the products are incomplete: no event fails for that.
     pub without_products: Option<Failure>,
 }
 
@@ -294,18 +294,18 @@ impl Reads {
     }
 }
 
-/// Whether a process has served a request: its first one waited for the start.
+/// Whether a process has served a request. The first one waits for the start.
 #[derive(Debug, Default)]
 pub(crate) struct ColdStart(AtomicBool);
 
 impl ColdStart {
-    /// True the first time, and false from then on.
+    /// True the first time, and false afterwards.
     pub(crate) fn take(&self) -> bool {
         !self.0.swap(true, Ordering::Relaxed)
     }
 }
 
-/// Adds up the time that one thing takes. Without a measurement there is none.
+/// Adds up durations. `None` until something is measured.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Stopwatch(Option<Duration>);
 
@@ -350,14 +350,14 @@ struct Line<'r> {
     event: Option<&'r str>,
     #[serde(skip_serializing_if = "Option::is_none", rename = "type")]
     event_type: Option<&'r str>,
-    /// Where it is not the one that the rules were written for.
+    /// If it is not the version for which the rules were written.
     #[serde(skip_serializing_if = "Option::is_none", rename = "api_version")]
     unusual_api_version: Option<&'r str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     livemode: Option<bool>,
     #[serde(flatten)]
     rules: &'r Rules,
-    /// The parameter that holds the key that Amplitude was sent.
+    /// The parameter with the Amplitude key that was used.
     #[serde(skip_serializing_if = "Option::is_none")]
     amplitude_key: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -369,10 +369,10 @@ struct Line<'r> {
     /// Requests to Stripe's API.
     #[serde(skip_serializing_if = "Option::is_none")]
     stripe_reads: Option<u32>,
-    /// Objects of Stripe's API that took no request.
+    /// Objects of Stripe's API that needed no request.
     #[serde(skip_serializing_if = "Option::is_none")]
     stripe_reads_shared: Option<u32>,
-    /// The parameter without which references of this test-mode event are not followed.
+    /// The missing parameter because of which references of this test-mode event are not followed.
     #[serde(skip_serializing_if = "Option::is_none")]
     references_need: Option<&'r str>,
     #[serde(flatten)]
@@ -440,7 +440,7 @@ mod tests {
             assert_eq!(line.get("not_ingested").and_then(Value::as_u64), not_ingested, "{line}");
             assert_eq!(line.get("events_ingested").and_then(Value::as_u64), events_ingested, "{line}");
         }
-        // Of a request with many events.
+        // In a request with many events.
         let mut record = Record::new(None, None, false);
         record.redelivery(AmplitudeKey::Main, &Ok(()));
         record.not_ingested = 12;
@@ -465,7 +465,7 @@ mod tests {
         assert_eq!(stopwatch.milliseconds(), Some(40));
     }
 
-    /// Dashboards, alarms, queries and scripts rely on these names. A change here is one of the contract: tell it in
+    /// Dashboards, alarms, queries and scripts rely on these names. They are part of the contract: list a change in
     /// CHANGELOG.md.
     #[test]
     fn the_contract_names_are_stable() {
@@ -536,7 +536,7 @@ mod tests {
         assert_eq!(Outcome::ALL.map(Outcome::name), outcomes);
         assert_eq!(attribute::ALL, ["project", "source", "received", "code", "reason", "looked_up"]);
 
-        // With all that a line can have. Each outcome counts another metric.
+        // With every field of a line. Each outcome counts another metric.
         let with_user = with_everything();
         let mut without_user = with_everything();
         without_user.rules.user_id_from = None;
@@ -626,7 +626,7 @@ mod tests {
         );
     }
 
-    /// Without `..`, so that a new field has to be set here.
+    /// Without `..`, so that a new field must be set here.
     fn with_everything() -> Record {
         Record {
             project: Some("demo".parse().unwrap()),

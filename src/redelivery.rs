@@ -1,8 +1,8 @@
 //! The handler of the redelivery queue: the same pipeline as for a webhook, for many events at once.
 //!
-//! Lambda hands over a batch of messages and takes back those that failed. A message that is not among them is deleted;
-//! the others become visible again, later each time, and end among the dead letters. Translation is with the settings of
-//! the moment, so that a wrong key or a missing rate is mended by mending it.
+//! Lambda passes a batch of messages, and gets back the failed ones. It deletes all others. A failed message becomes
+//! visible again, later each time, and finally becomes a dead letter. Events are translated with the current settings,
+//! so fixing a wrong key or a missing rate is enough.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
@@ -36,38 +36,37 @@ use crate::stripe::json::{MOST_VALUES, values_at_most};
 use crate::stripe::references::References;
 use crate::stripe::references::source::ObjectSource;
 
-/// What is left of Lambda's own time when we answer: enough to move dead letters and to delay the rest.
+/// The part of Lambda's time that is reserved for moving dead letters and delaying the rest.
 const LAMBDA_RESERVE: Duration = Duration::from_secs(5);
 
-/// The time for all dead letters, and the time for all delays, of what is kept: a queue that hangs shall not make Lambda
-/// end us, and all messages fail.
+/// The limit for all dead letters, and for all delays, within that reserve. If a queue hangs, Lambda must not end the
+/// process and fail all messages.
 const QUEUE_LIMIT: Duration = Duration::from_secs(2);
 
-/// The time for a batch where Lambda does not say.
+/// The time for a batch if Lambda does not set a deadline.
 const WITHOUT_DEADLINE: Duration = Duration::from_secs(25);
 
-/// How long a message waits after its first failure. Amplitude asks for 15 to 30 s of patience.
+/// The delay of a message after its first failure. Amplitude asks clients to wait 15 to 30 s.
 const FIRST_DELAY: Duration = Duration::from_secs(30);
 
-/// The part of a delay that is left to chance, so that messages that failed together do not come back together.
+/// The part of a delay that is random, so that messages that failed together do not return together.
 const RANDOM_PART: f64 = 0.25;
 
-/// How long it waits at the most, so that an outage is made good within an hour of its end.
+/// The longest delay. After an outage, all events are delivered within an hour.
 const LONGEST_DELAY: Duration = Duration::from_secs(60 * 60);
 
-/// How long it waits at the most where the reads from Stripe's API were used up. The queue gives a message up after 100
-/// times, and those shall take a day.
+/// The longest delay if the rate limit for reads was reached. The queue drops a message after 100 receives, which must
+/// take about a day.
 const LONGEST_DELAY_FOR_A_TURN: Duration = Duration::from_secs(15 * 60);
 
-/// How long the events of a batch are read for. What has no turn until then is put off, and the rest is sent: a busy account
-/// shall not hold up others.
+/// How long reads for a batch may start. Events without a turn by then are deferred, and the rest is sent: a busy
+/// account must not delay others.
 const READS_LIMIT: Duration = Duration::from_secs(6);
 
-/// How many waves the messages make that were handed out before, at the most.
+/// The most waves of messages that were received before.
 const WAVES: usize = 8;
 
-/// A batch of the queue's messages, as Lambda hands it over. Source: AWS Lambda's documentation, "Using Lambda with
-/// Amazon SQS".
+/// A batch of messages, as Lambda passes it. Source: AWS Lambda's documentation, "Using Lambda with Amazon SQS".
 #[derive(Clone, Debug, Deserialize)]
 pub struct Batch {
     #[serde(rename = "Records")]
@@ -78,7 +77,7 @@ impl Batch {
     /// Reads the payload of an invocation.
     ///
     /// # Errors
-    /// A sentence, for whoever invokes the function by hand. It holds nothing of the payload.
+    /// A sentence for a person who invokes the function by hand. It quotes nothing of the payload.
     pub fn read(payload: &[u8]) -> Result<Self, String> {
         serde_json::from_slice(payload)
             .map_err(|error| format!("invalid SQS event at line {}, column {}", error.line(), error.column()))
@@ -118,14 +117,14 @@ struct Failed {
     item_identifier: String,
 }
 
-/// An invocation, for the log lines.
+/// An invocation, for the log line.
 #[derive(Clone, Copy, Debug)]
 pub struct Invocation<'i> {
     /// Lambda's ID of it.
     pub request_id: Option<&'i str>,
     /// Lambda's name of the function.
     pub function: Option<&'i str>,
-    /// How long Lambda will let us work, where it says.
+    /// The time that Lambda leaves us, if it sets a deadline.
     pub time_left: Option<Duration>,
 }
 
@@ -137,19 +136,20 @@ pub struct Redelivery<S, A, O, Q> {
     references: References<O>,
     queue: Option<Q>,
     dead_letters: Option<Q>,
-    /// For the JSON values of all events that are read and not yet translated. Until then an event takes many times its
-    /// length, and all that wait for Stripe's API wait at the same time. One event of usual size takes a thousandth.
+    /// Limits the JSON values of all events that are parsed and not yet translated. Until then, an event takes many
+    /// times its length, and all that wait for Stripe's API wait at the same time. One event of usual size takes a
+    /// thousandth.
     room: Semaphore,
     cold_start: ColdStart,
 }
 
-/// What becomes of a message.
+/// What to do with a message.
 enum Disposition {
     /// It is deleted: the event is in Amplitude, or deliberately ignored.
     Done(Report),
     /// It becomes visible again.
     Retry(Code, String),
-    /// It goes to the dead letters.
+    /// It becomes a dead letter.
     DeadLetter(Box<Message>, Code, String),
 }
 
@@ -160,42 +160,42 @@ impl Disposition {
     }
 }
 
-/// A message on its way, with what is found out about it.
+/// A message in progress, with its record.
 struct Item {
     queued: QueuedMessage,
     receive_count: u32,
     record: Record,
 }
 
-/// A translated event as JSON, and where it goes.
+/// A translated event as JSON, and its destination.
 struct Ready {
     message: Message,
     event: Box<RawValue>,
     destination: Destination,
 }
 
-/// What became of messages.
+/// The messages by result.
 #[derive(Default)]
 struct Settled {
     done: Vec<Done>,
-    /// The receipt handles of those that failed, and how long they wait.
+    /// The receipt handles of failed messages, and their delays.
     delays: Vec<(String, Duration)>,
 }
 
-/// A message that is done with.
+/// A message that can be deleted.
 struct Done {
     message_id: String,
     receipt_handle: String,
 }
 
-/// Until when a wave may work, and until when it may begin to read from Stripe's API.
+/// The deadline of a wave, and the time until which it may start reads from Stripe's API.
 #[derive(Clone, Copy)]
 struct Times {
     deadline: Instant,
     read_until: Instant,
 }
 
-/// The events that go to one destination.
+/// The events for one destination.
 struct Group {
     destination: Destination,
     items: Vec<(Item, Message)>,
@@ -203,8 +203,8 @@ struct Group {
 }
 
 impl<S: ProjectSource, A: BatchSink, O: ObjectSource, Q: EventQueue> Redelivery<S, A, O, Q> {
-    /// `queue` is where failed messages are delayed: without it, they become visible again when the queue's own time is
-    /// over. `dead_letters` is where goes at once what cannot be delivered: without it, the queue moves it there in time.
+    /// `queue` delays failed messages: without it, they become visible again after the queue's visibility timeout.
+    /// `dead_letters` takes undeliverable messages at once: without it, the queue moves them eventually.
     pub fn new(
         projects: Projects<S>,
         amplitude: A,
@@ -216,16 +216,16 @@ impl<S: ProjectSource, A: BatchSink, O: ObjectSource, Q: EventQueue> Redelivery<
         Self { projects, amplitude, references, queue, dead_letters, room, cold_start }
     }
 
-    /// Delivers a batch, and writes a log line for each message. After a panic, its wave has failed.
+    /// Delivers a batch, and writes a log line for each message. After a panic, its whole wave has failed.
     pub async fn handle(&self, batch: Batch, invocation: Invocation<'_>) -> BatchAnswer {
         let all: Vec<String> = batch.records.iter().map(|record| record.message_id.clone()).collect();
         let done = self.process(batch, invocation).await;
-        // From the whole, so that a message that somebody forgot about has failed and is not deleted.
+        // Computed from the whole batch, so that a message without a result counts as failed and is not deleted.
         let failed = all.into_iter().filter(|message_id| !done.contains(message_id));
         BatchAnswer { batch_item_failures: failed.map(|item_identifier| Failed { item_identifier }).collect() }
     }
 
-    /// Gives the IDs of the messages that are done with.
+    /// Returns the IDs of the messages that can be deleted.
     async fn process(&self, batch: Batch, invocation: Invocation<'_>) -> HashSet<String> {
         let start = Instant::now();
         let deadline =
@@ -235,7 +235,7 @@ impl<S: ProjectSource, A: BatchSink, O: ObjectSource, Q: EventQueue> Redelivery<
         let last = waves.len().saturating_sub(1);
         let mut all = Settled::default();
         for (number, wave) in waves.into_iter().enumerate() {
-            // Those that come later get turns to read, too.
+            // Later waves get turns to read as well.
             let reads_limit = if number == 0 && last > 0 { READS_LIMIT / 2 } else { READS_LIMIT };
             let times = Times { deadline, read_until: deadline.min(start + reads_limit) };
             let delivered = AssertUnwindSafe(self.deliver_wave(wave, &projects, invocation, times)).catch_unwind();
@@ -249,7 +249,7 @@ impl<S: ProjectSource, A: BatchSink, O: ObjectSource, Q: EventQueue> Redelivery<
         if let Some(queue) = self.queue.as_ref().filter(|_| !all.delays.is_empty())
             && let Err(error) = in_time(Instant::now() + QUEUE_LIMIT, queue.delay(all.delays)).await
         {
-            tracing::warn!(%error, "failed messages could not be delayed; they become visible when the queue's own time is over");
+            tracing::warn!(%error, "failed messages could not be delayed; they become visible after the queue's visibility timeout");
         }
         all.done.into_iter().map(|done| done.message_id).collect()
     }
@@ -261,7 +261,7 @@ impl<S: ProjectSource, A: BatchSink, O: ObjectSource, Q: EventQueue> Redelivery<
         invocation: Invocation<'_>,
         Times { deadline, read_until }: Times,
     ) -> Settled {
-        // At the same time, so that those that wait for Stripe's API do not hold up others.
+        // Concurrently, so that events that wait for Stripe's API do not delay others.
         let prepared = wave.into_iter().map(|queued| async {
             let mut item = self.item(queued, invocation);
             let ready = self.prepare(&mut item, projects, read_until).await;
@@ -288,7 +288,7 @@ impl<S: ProjectSource, A: BatchSink, O: ObjectSource, Q: EventQueue> Redelivery<
         self.settle(settled, deadline).await
     }
 
-    /// Deletes what is done with, before a wave that may end the process and the answer to Lambda with it.
+    /// Deletes delivered messages before another wave, which may end the process before Lambda gets the response.
     async fn delete(&self, done: &[Done], deadline: Instant) {
         let Some(queue) = self.queue.as_ref().filter(|_| !done.is_empty()) else { return };
         let receipts = done.iter().map(|done| done.receipt_handle.clone()).collect();
@@ -313,13 +313,13 @@ impl<S: ProjectSource, A: BatchSink, O: ObjectSource, Q: EventQueue> Redelivery<
         read_until: Instant,
     ) -> Result<Ready, Disposition> {
         let foreign = || {
-            let reason = "not a message of stripe-amplitude's: it names no project";
+            let reason = "not a message of stripe-amplitude: it names no project";
             Disposition::Retry(Code::ForeignMessage, reason.to_owned())
         };
         let body = std::mem::take(&mut item.queued.body);
         let message = Message::read(|name| item.queued.attribute(name), body, now()).ok_or_else(foreign)?;
         item.record.project = Some(message.project.clone());
-        // It is never closed. Who has room waits until `read_until` at the most, so nobody waits for longer.
+        // It is never closed. An event that holds a permit waits until `read_until` at most, so no other waits longer.
         let _room = self.room.acquire_many(values_at_most(message.body.as_bytes())).await;
         let event = match Event::parse(&message.body) {
             Ok(event) => event,
@@ -359,7 +359,7 @@ impl<S: ProjectSource, A: BatchSink, O: ObjectSource, Q: EventQueue> Redelivery<
         }
     }
 
-    /// The projects that the messages name, loaded at the same time.
+    /// The projects of the messages, loaded concurrently.
     async fn projects_of(
         &self,
         batch: &Batch,
@@ -376,14 +376,14 @@ impl<S: ProjectSource, A: BatchSink, O: ObjectSource, Q: EventQueue> Redelivery<
         join_all(names.into_iter().map(load)).await.into_iter().collect()
     }
 
-    /// Delivers the events that go to one destination.
+    /// Delivers the events for one destination.
     async fn deliver(&self, group: Group, deadline: Instant) -> Vec<(Item, Disposition)> {
         let Group { destination, mut items, events } = group;
         let sending = self.amplitude.send_batch(&events, &destination, deadline);
         let mut stopwatch = Stopwatch::default();
         let BatchDelivery { results, not_ingested } = stopwatch.time(sending).await;
-        // The time of the request counts once, and so do the events that Amplitude did not count, of which it does not say
-        // which ones they are: both are in the line of the first event.
+        // The time of the request counts once, and so do the events that Amplitude did not count, because it does not
+        // name them: both are in the line of the first event.
         if let Some((item, _)) = items.first_mut() {
             item.record.amplitude = stopwatch;
             item.record.not_ingested = not_ingested;
@@ -392,7 +392,7 @@ impl<S: ProjectSource, A: BatchSink, O: ObjectSource, Q: EventQueue> Redelivery<
             item.record.redelivery(destination.key, &result);
             let disposition = match result {
                 Ok(()) => Disposition::Done(Report::forwarded()),
-                // Once is enough: a dead letter can be sent again.
+                // One rejection is enough: a dead letter can be sent again.
                 Err(error) if error.is_rejection() => {
                     Disposition::DeadLetter(Box::new(message), (&error).into(), error.to_string())
                 }
@@ -403,7 +403,7 @@ impl<S: ProjectSource, A: BatchSink, O: ObjectSource, Q: EventQueue> Redelivery<
         items.into_iter().zip(results).map(settle).collect()
     }
 
-    /// Moves dead letters and writes the lines.
+    /// Moves dead letters and writes the log lines.
     async fn settle(&self, dispositions: Vec<(Item, Disposition)>, deadline: Instant) -> Settled {
         let limit = (deadline + QUEUE_LIMIT).min(Instant::now() + QUEUE_LIMIT);
         let mut settled = Settled::default();
@@ -426,15 +426,14 @@ impl<S: ProjectSource, A: BatchSink, O: ObjectSource, Q: EventQueue> Redelivery<
         settled
     }
 
-    /// Puts a message among the dead letters. Where that fails, or there is no dead-letter queue, the message stays in the
-    /// queue.
+    /// Makes a message a dead letter. If that fails, or there is no dead-letter queue, the message stays in the queue.
     async fn move_to_dead_letters(&self, message: &Message, code: Code, reason: String, limit: Instant) -> Report {
         let Some(dead_letters) = &self.dead_letters else { return Report::new(Outcome::Failed, code, reason) };
         let cause = Cause { code: Some(code.as_str()), reason: &reason };
         match in_time(limit, dead_letters.put(message, cause)).await {
             Ok(()) => Report::new(Outcome::Dead, code, reason),
             Err(error) => {
-                let reason = format!("{reason}; and the dead-letter queue could not take it: {error}");
+                let reason = format!("{reason}; and it could not be moved to the dead-letter queue: {error}");
                 Report::new(Outcome::Failed, code, reason)
             }
         }
@@ -451,10 +450,10 @@ impl QueuedMessage {
     }
 }
 
-/// The messages of a batch in the order of their delivery, so that no message can keep others from theirs for long.
+/// The messages of a batch in the order of their delivery, so that no message delays others for long.
 ///
-/// A message that ended the process once (SQS does not say which one did) was handed out before. So the new ones come first.
-/// The others follow a few at a time, or one by one where there are few, in an order that is another one the next time.
+/// A message that once ended the process was received before; SQS does not tell which. So new messages come first. The
+/// others follow a few at a time, or one by one if there are few, in a random order.
 fn waves(records: Vec<QueuedMessage>) -> Vec<Vec<QueuedMessage>> {
     let (mut old, new): (Vec<_>, Vec<_>) = records.into_iter().partition(|record| record.receive_count() > 1);
     fastrand::shuffle(&mut old);
@@ -467,8 +466,8 @@ fn waves(records: Vec<QueuedMessage>) -> Vec<Vec<QueuedMessage>> {
     waves
 }
 
-/// How long a message waits that was handed out so often, a little less at random, so that what failed together does not
-/// come back together. One that had no turn to read from Stripe's API has done nothing wrong, and waits less.
+/// The delay of a message after this many receives, shortened at random. A message that had no turn to read from
+/// Stripe's API waits less, because nothing is wrong with it.
 fn delay(code: Option<Code>, receive_count: u32) -> Duration {
     let longest = if code == Some(Code::StripeRate) { LONGEST_DELAY_FOR_A_TURN } else { LONGEST_DELAY };
     let delay = BackOff { first: FIRST_DELAY, longest }.pause(receive_count);
@@ -493,7 +492,7 @@ mod tests {
     use crate::stripe::references::source::ReferenceError;
     use crate::stripe::references::tests::{FakeStripe, customer, found};
 
-    /// Remembers the insert IDs of each request, and fails for those that are named.
+    /// Records the insert IDs of each request, and fails those with a configured error.
     #[derive(Default)]
     struct FakeAmplitude {
         requests: Mutex<Vec<Vec<String>>>,
@@ -651,7 +650,7 @@ mod tests {
         assert_eq!(not_ingested, [2, 0, 0]);
     }
 
-    /// With a key of Stripe, and references followed.
+    /// With a Stripe key, and references followed.
     const FOLLOWING: [(&str, &str); 4] = [
         COMPLETE[0],
         COMPLETE[1],
@@ -695,7 +694,7 @@ mod tests {
         assert!(delay(Some(Code::StripeUnavailable), 50) > LONGEST_DELAY_FOR_A_TURN);
     }
 
-    /// Each in its turn gets all of its reads, instead of all of them some.
+    /// Events complete their reads one after the other, instead of all having some.
     #[tokio::test(start_paused = true)]
     async fn a_batch_sends_the_events_that_had_their_reads() {
         let paths = r#"["subscription.metadata.id", "customer.metadata.id", "invoice.metadata.id", "checkout_session.metadata.id", "customer"]"#;
@@ -848,7 +847,7 @@ mod tests {
         assert_eq!(*setup.amplitude.requests.lock().unwrap(), [["evt_1"]]);
     }
 
-    /// A panic ends a wave as an abort ends the process; but for that, Lambda would get no answer at all.
+    /// A panic ends a wave like an abort ends the process, except that Lambda still gets a response.
     #[tokio::test]
     async fn a_crashing_message_does_not_block_others() {
         let numbers = 0..12;

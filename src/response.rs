@@ -1,7 +1,7 @@
 //! The response to a delivery: status and JSON body.
 //!
-//! The body is what the operator sees in Stripe's dashboard beside the delivery: it names the code, the reason and the
-//! remedy. It holds no secret and no personal datum.
+//! The operator sees the body in Stripe's dashboard beside the delivery: it has the code, the reason and the remedy. It
+//! holds no secret and no personal data.
 
 use http::{HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
@@ -70,10 +70,10 @@ struct Body<'r> {
     event: Option<&'r str>,
     #[serde(skip_serializing_if = "Option::is_none", rename = "type")]
     event_type: Option<&'r str>,
-    /// For a forwarded event always there: `null` says that no path gave a user ID.
+    /// Always present for a forwarded event: `null` means that no path gave a user ID.
     #[serde(skip_serializing_if = "Option::is_none")]
     user_id_from: Option<Option<&'r FieldPath>>,
-    /// `false` where strangers can keep the project out of a process that has just started; `doctor` warns of it.
+    /// `false` if strangers can lock the project out of a new process; `doctor` warns about it.
     #[serde(skip_serializing_if = "Option::is_none")]
     in_warm_projects: Option<bool>,
 }
@@ -104,7 +104,7 @@ mod tests {
         (status.as_u16(), serde_json::from_str(answer.body()).unwrap())
     }
 
-    /// Scripts and `doctor` rely on these names. A change here is one of the contract: tell it in CHANGELOG.md.
+    /// Scripts and `doctor` rely on these names. They are part of the contract: list a change in CHANGELOG.md.
     #[test]
     fn the_fields_are_stable() {
         let body = Body {

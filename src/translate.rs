@@ -1,7 +1,7 @@
-//! From a Stripe event to an Amplitude event. Pure: no I/O, no clock.
+//! Translates a Stripe event into an Amplitude event. Pure: no I/O, no clock.
 //!
-//! Every delivery of the same Stripe event gives the same `insert_id` and the same `device_id`, so that Amplitude drops
-//! the repeats.
+//! Every delivery of the same Stripe event has the same `insert_id` and the same `device_id`, so that Amplitude drops
+//! repeats.
 
 pub mod device;
 pub mod products;
@@ -32,56 +32,57 @@ use crate::stripe::purchase::Objects;
 use crate::stripe::reference::Reference;
 use crate::stripe::source_label::SourceLabel;
 
-/// Whose event it is, and how they want it.
+/// The project of an event, and what it wants.
 #[derive(Clone, Copy, Debug)]
 pub struct Context<'c> {
     /// The project's name, the last anchor of a device ID.
     pub project: &'c ProjectName,
     /// The label of the signing secret that matched.
     pub source: Option<&'c SourceLabel>,
-    /// The project's.
+    /// The project's settings.
     pub settings: &'c Settings,
     /// Whether test-mode events go to an Amplitude project of their own.
     pub has_test_key: bool,
-    /// What was read from Stripe's API for this event so far. `None` where nothing can be read, and references are not
-    /// followed, whatever the settings say.
+    /// The objects that were read from Stripe's API for this event so far. `None` if nothing can be read; then
+    /// references are not followed, whatever the settings.
     pub objects: Option<&'c Objects>,
 }
 
 impl<'c> Context<'c> {
-    /// The objects for user IDs, where they are followed.
+    /// The objects for user IDs, if references are followed.
     fn references(&self) -> Option<&'c Objects> {
         self.objects.filter(|_| self.settings.references == References::Follow)
     }
 
-    /// The objects for the names of products, where they are followed.
+    /// The objects for product names, if they are followed.
     fn lines(&self) -> Option<&'c Objects> {
         self.objects.filter(|_| self.settings.products == ProductsFrom::References)
     }
 }
 
-/// An object that has to be read first, and what for.
+/// An object that must be read first, and its purpose.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unread {
     /// The object.
     pub reference: Reference,
-    /// Whether the names of products need it, and nothing else: no event fails for those.
+    /// Whether only product names need it: no event fails for those.
     pub is_for_products: bool,
 }
 
-/// Whose an event is, and what was bought: what may take a read to know.
+/// The user and the products of an event, which may need reads.
 #[derive(Debug)]
 pub struct Resolved {
-    /// The user, where a path gives one.
+    /// The user, if a path gives one.
     pub user: Option<User>,
-    /// The products, where the event's own lines are not all that there is.
+    /// The products, if the event's own lines are not complete.
     pub products: Option<Products>,
 }
 
-/// Finds out whose an event is, and what was bought. `skipped` is told each path that gave no user ID, and why.
+/// Finds the user and the products of an event. `skipped` is called with each path that gave no user ID, and the
+/// reason.
 ///
 /// # Errors
-/// What has to be read first.
+/// The object that must be read first.
 pub fn resolve(
     event: &stripe::event::Event<'_>,
     context: &Context<'_>,
@@ -98,9 +99,9 @@ pub fn resolve(
     Ok(Resolved { user, products })
 }
 
-/// An event for Amplitude, and how it came about.
+/// An event for Amplitude, and how it was translated.
 pub struct Translation<'b> {
-    /// What is sent.
+    /// The event to send.
     pub event: Event<'b>,
     /// The path that gave the user ID, if one did.
     pub user_id_from: Option<FieldPath>,
@@ -114,10 +115,10 @@ pub struct Translation<'b> {
     pub truncated: usize,
 }
 
-/// Translates an event of a project, of which this is [`resolve`]d. `audit` is told each field that is removed, and why.
+/// Translates a [`resolve`]d event of a project. `audit` is called with each removed field and the reason.
 ///
 /// # Errors
-/// Where the project wants amounts converted and has no rate for these.
+/// If the project converts amounts and has no rate for the currency of this event.
 pub fn translate<'b>(
     event: stripe::event::Event<'b>,
     resolved: Resolved,
@@ -134,19 +135,19 @@ pub fn translate<'b>(
     let (amount, conversion) = match revenue {
         Revenue::Counted { minor_units, currency, .. } => {
             let conversion = Conversion::of(currency, settings.preferred_currency.as_ref())?;
-            // A little of one currency may be nothing of another.
+            // A small amount of one currency may be zero in another.
             let amount = Some(conversion.amount(minor_units)).filter(|amount| !amount.is_zero());
             (amount, Some(conversion))
         }
         Revenue::NotCounted(_) | Revenue::Unknown => (None, None),
     };
     let event_type = limits::short_id(&format!("[Stripe] {}", event.event_type)).into_owned();
-    // The parser has refused times that do not fit.
+    // The parser has rejected times out of range.
     let time = event.created.saturating_mul(1000);
     let event_id = event_id(&event.id);
     let insert_id = limits::short_id(&insert_id(&event, &revenue)).into_owned();
     let device_id = device::device_id(&event, project);
-    // What was read is not in the body.
+    // The objects that were read are not in the body.
     let body_length = event.body_length + products.as_ref().map_or(0, Products::length);
 
     let mut event_properties = properties::properties(event, source, user_id_from.as_ref(), products, settings, audit)?;
@@ -170,16 +171,16 @@ pub fn translate<'b>(
     Ok(Translation { event, user_id_from, user_id_through, revenue, converted_from, truncated })
 }
 
-/// The property that marks an event which counts as revenue, or takes it back, and does not tell how much.
+/// The property of an event that counts as revenue or takes it back, but has an unknown amount.
 const REVENUE_UNKNOWN: &str = "normalized_revenue_unknown";
 
-/// What Amplitude knows an event of these settings by.
+/// The insert ID of an event under these settings.
 pub fn insert_id_of(event: &stripe::event::Event<'_>, settings: &Settings) -> String {
     limits::short_id(&insert_id(event, &revenue::revenue(event, settings))).into_owned()
 }
 
-/// The event's ID; for an event that carries the revenue of a reversed refund back, the refund's. Several events, of
-/// different types and API versions, may tell of the one reversal, and Amplitude counts one.
+/// The event's ID, or for an event that adds back a reversed refund, the refund's ID. Several events, of different
+/// types and API versions, may report the same reversal, and Amplitude counts one.
 fn insert_id<'e>(event: &'e stripe::event::Event<'_>, revenue: &Revenue) -> Cow<'e, str> {
     match (revenue, id_of(event.object.get("id"))) {
         (Revenue::Counted { rule: Rule::RefundReversed, .. }, Some(refund)) => format!("{refund}:reversed").into(),
@@ -187,7 +188,7 @@ fn insert_id<'e>(event: &'e stripe::event::Event<'_>, revenue: &Revenue) -> Cow<
     }
 }
 
-/// 31 bits that differ from event to event and never change: Amplitude's second rule of deduplication drops events with
+/// 31 bits that differ between events and never change. Amplitude's second rule of deduplication drops events with
 /// equal `event_id`, `time` and `device_id`, and Stripe's one-second clock makes equal times common.
 fn event_id(id: &str) -> u32 {
     let [a, b, c, d, ..] = Sha256::digest(id).0;
@@ -293,7 +294,7 @@ mod tests {
         let event = serde_json::to_value(&translation.event).unwrap();
         assert_eq!((&event["revenue"], &event["currency"]), (&json!(13.4), &json!("USD")));
         assert!(of("{}").is_err());
-        // Too little to count.
+        // Too small to count.
         let event = of(r#"{"JPY": "0.000001"}"#).unwrap().event;
         assert_eq!((event.revenue, event.currency), (None, None));
     }
@@ -349,7 +350,7 @@ mod tests {
         }
     }
 
-    /// What no API version may change: all but Stripe's own properties.
+    /// Everything that no API version may change: all but Stripe's own properties.
     fn whatever_the_version(mut event: Value) -> Value {
         let is_ours = |name: &str| ["normalized_", "product_"].iter().any(|start| name.starts_with(start));
         event["event_properties"].as_object_mut().unwrap().retain(|name, _| is_ours(name));

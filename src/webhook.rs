@@ -1,4 +1,4 @@
-//! The handler: one delivery of Stripe's, from the request to the answer.
+//! The handler of webhooks: one Stripe delivery, from the request to the response.
 
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
@@ -32,53 +32,52 @@ use crate::stripe::references::source::ObjectSource;
 use crate::stripe::signature::{self, SignatureError, SignatureHeader, VerifiedBody};
 use crate::stripe::source_label::SourceLabel;
 
-/// Stripe holds an invoice back, and a buyer waits, until we answer: so late is the answer at the latest.
+/// The latest response: Stripe holds an invoice back, and a buyer waits, until then.
 const ANSWER_WITHIN: Duration = Duration::from_millis(4500);
 
-/// What is left of Lambda's own time when we answer.
+/// The part of Lambda's own time that is left when we respond.
 const LAMBDA_RESERVE: Duration = Duration::from_millis(500);
 
-/// What is kept of the answer's time for the queue, where there is one.
+/// The part of that time that is reserved for the queue, if there is one.
 const QUEUE_RESERVE: Duration = Duration::from_secs(1);
 
-/// The time that reads from Stripe's API may take in all.
+/// The time limit for all reads from Stripe's API.
 const STRIPE_LIMIT: Duration = Duration::from_millis(1500);
 
-/// What has to be left for Amplitude, or it is not asked.
+/// The time that must be left for Amplitude; otherwise no request is sent.
 const AMPLITUDE_RESERVE: Duration = Duration::from_secs(1);
 
-/// The time that a probe of Amplitude may take: that of one attempt. While Amplitude does not answer, each probe holds a
-/// process.
+/// The time limit for a probe of Amplitude: one attempt. While Amplitude is unavailable, each probe holds a process.
 const PROBE_LIMIT: Duration = Duration::from_secs(2);
 
-/// How long the queue is waited for where Amplitude is not asked; then the event is delivered directly.
+/// The time limit for the queue if it comes first; then the event is delivered directly.
 const QUEUE_FIRST_LIMIT: Duration = Duration::from_millis(1500);
 
-/// The time that a warm-up may take in all.
+/// The time limit of the warm-up.
 const WARM_UP_WITHIN: Duration = Duration::from_millis(1500);
 
-/// How long a warm-up waits for Amplitude. Whoever does not answer within this is not waited for again at once.
+/// How long the warm-up waits for Amplitude. After that, Amplitude counts as unavailable.
 const CONNECT_LIMIT: Duration = AMPLITUDE_RESERVE;
 
-/// The largest body that is taken.
+/// The largest accepted body.
 pub const LARGEST_BODY: usize = 4 * 1024 * 1024;
 
-/// A request as any gateway hands it over.
+/// A request from any gateway.
 #[derive(Clone)]
 pub struct Request<'r> {
     /// `POST`, or it is refused.
     pub method: &'r Method,
-    /// The raw path; its end counts.
+    /// The raw path, of which the end counts.
     pub path: &'r str,
-    /// Names in any case.
+    /// Header names in any case.
     pub headers: &'r HeaderMap,
-    /// The bytes as Stripe sent them.
+    /// The bytes that Stripe sent.
     pub body: Bytes,
     /// Lambda's ID of the invocation, for the log line.
     pub request_id: Option<&'r str>,
-    /// Lambda's name of the function, for the metrics. Without one, the log line has none.
+    /// Lambda's name of the function, for the metrics. Without it, the log line has none.
     pub function: Option<&'r str>,
-    /// How long Lambda will let us work, where it says.
+    /// The time that Lambda leaves us, if it sets a deadline.
     pub time_left: Option<Duration>,
 }
 
@@ -112,13 +111,13 @@ impl<S: ProjectSource, A: EventSink, O: ObjectSource> Webhook<S, A, O, Infallibl
         }
     }
 
-    /// The same with a queue, for what cannot be delivered; or, with `queue_first`, for everything.
+    /// Adds a queue for events that cannot be delivered, or with `queue_first`, for all events.
     pub fn with_queue<Q: EventQueue>(self, queue: Option<Q>, queue_first: bool) -> Webhook<S, A, O, Q> {
         let Self { projects, amplitude, references, breaker, signature_tolerance, clock, cold_start, .. } = self;
         Webhook { projects, amplitude, references, queue, queue_first, breaker, signature_tolerance, clock, cold_start }
     }
 
-    /// With another clock than the system's, for simulations.
+    /// Replaces the system's clock, for simulations.
     #[must_use]
     pub fn with_clock(self, clock: fn() -> SystemTime) -> Self {
         Self { clock, ..self }
@@ -126,7 +125,8 @@ impl<S: ProjectSource, A: EventSink, O: ObjectSource> Webhook<S, A, O, Infallibl
 }
 
 impl<S: ProjectSource, A: EventSink, O: ObjectSource, Q: EventQueue> Webhook<S, A, O, Q> {
-    /// Answers one delivery, always, and writes the log line. A panic is answered 500, and Stripe delivers again.
+    /// Responds to one delivery in all cases, and writes the log line. After a panic, the status is 500, and Stripe
+    /// retries.
     pub async fn handle(&self, request: Request<'_>) -> Response<String> {
         let time =
             request.time_left.map_or(ANSWER_WITHIN, |left| left.saturating_sub(LAMBDA_RESERVE).min(ANSWER_WITHIN));
@@ -187,7 +187,7 @@ impl<S: ProjectSource, A: EventSink, O: ObjectSource, Q: EventQueue> Webhook<S, 
             }
         };
         record.translation(&translation);
-        // Where there is no queue, a short attempt is better than none.
+        // Without a queue, a short attempt is better than none.
         if self.queue.is_some() && Instant::now() + AMPLITUDE_RESERVE > deadline {
             return Err(Failure::Deadline);
         }
@@ -202,14 +202,16 @@ impl<S: ProjectSource, A: EventSink, O: ObjectSource, Q: EventQueue> Webhook<S, 
         result.map(|_| Success::Forwarded).map_err(|error| Failure::Delivery { error, key: destination.key })
     }
 
-    /// Puts the event into the queue without asking Amplitude, where all events go this way or Amplitude does not answer.
-    /// `None` where the event is to be delivered directly, also because the queue does not take it.
+    /// Puts the event into the queue without a request to Amplitude, if all events take this path or Amplitude is
+    /// unavailable. `None` if the event must be delivered directly, for example because the queue did not accept it.
     async fn bypass(&self, queue: &Q, message: &Message, way: Way, deadline: Instant) -> Option<Success> {
         let (success, code, reason) = match way {
             _ if self.queue_first => (Success::Queued, Code::DeliveryQueue, "every event goes to the queue first"),
             Way::Queue => {
-                let (code, reason) =
-                    (Code::BreakerOpen, "Amplitude has not answered of late, and is left alone for up to a minute");
+                let (code, reason) = (
+                    Code::BreakerOpen,
+                    "Amplitude was recently unavailable, so events go to the queue for up to a minute",
+                );
                 (Success::Deferred { code, reason: reason.to_owned() }, code, reason)
             }
             Way::Direct | Way::Probe => return None,
@@ -219,13 +221,13 @@ impl<S: ProjectSource, A: EventSink, O: ObjectSource, Q: EventQueue> Webhook<S, 
         match in_time(limit, queue.put(message, cause)).await {
             Ok(()) => Some(success),
             Err(error) => {
-                tracing::warn!(%error, "the queue could not take the event; it is delivered directly");
+                tracing::warn!(%error, "the queue did not accept the event; delivering it directly");
                 None
             }
         }
     }
 
-    /// Where there is a queue, an event that is too old goes there, and not to waste.
+    /// With a queue, an event that is too old is deferred instead of dropped.
     fn ignore(&self, reason: IgnoreReason) -> Result<Success, Failure> {
         match (reason, &self.queue) {
             (IgnoreReason::TooOld { days }, Some(_)) => Err(Failure::NeedsLookup { days }),
@@ -233,7 +235,7 @@ impl<S: ProjectSource, A: EventSink, O: ObjectSource, Q: EventQueue> Webhook<S, 
         }
     }
 
-    /// Puts what could not be delivered into the queue, if there is one.
+    /// Puts an undelivered event into the queue, if there is one.
     async fn defer(&self, message: &Message, failure: Failure, deadline: Instant) -> Result<Success, Failure> {
         let Some(queue) = &self.queue else { return Err(failure) };
         let (code, reason) = (failure.code(), failure.to_string());
@@ -244,8 +246,8 @@ impl<S: ProjectSource, A: EventSink, O: ObjectSource, Q: EventQueue> Webhook<S, 
         }
     }
 
-    /// Verifies against the project as it is known; where nothing matches, once more against the project as it is now,
-    /// so that a new secret works at once. The label of the secret that matched comes with the body.
+    /// Verifies against the cached project. If nothing matches, verifies once more against the current project, so that
+    /// a new secret works at once. Also returns the label of the matched secret.
     async fn verify(
         &self,
         name: &ProjectName,
@@ -256,7 +258,7 @@ impl<S: ProjectSource, A: EventSink, O: ObjectSource, Q: EventQueue> Webhook<S, 
         record: &mut Record,
     ) -> Result<(VerifiedBody, Arc<Project>, Option<SourceLabel>), Failure> {
         let verify = |project: Arc<Project>| {
-            // Without any secret, nobody can be told apart: the operator has to see which parameter is wrong.
+            // Without any secret, no caller can be authenticated: the operator must see which parameter is wrong.
             if project.secrets.is_empty()
                 && let Err(error) = &project.delivery
             {
@@ -286,8 +288,8 @@ impl<S: ProjectSource, A: EventSink, O: ObjectSource, Q: EventQueue> Webhook<S, 
         }
     }
 
-    /// Loads the warm projects and opens the connections to Amplitude before the first delivery. What fails is logged, and
-    /// done again when it is needed.
+    /// Loads the warm projects and connects to Amplitude before the first delivery. Failures are logged, and retried
+    /// when needed.
     pub async fn warm_up(&self) {
         let deadline = Instant::now() + WARM_UP_WITHIN;
         let mut regions: Vec<Region> = Vec::new();
@@ -312,8 +314,9 @@ impl<S: ProjectSource, A: EventSink, O: ObjectSource, Q: EventQueue> Webhook<S, 
                 Ok(Err(error)) => tracing::warn!(%error, "warm-up of the connection to Amplitude failed"),
                 Err(_) => {
                     tracing::warn!("warm-up of the connection to Amplitude took too long");
-                    // Most processes that start in an outage start because of it. The first delivery of each would be held
-                    // for seconds, and that many more would start. Where Parameter Store took the time, Amplitude may be well.
+                    // Most processes that start during an outage start because of it. The first delivery of each would
+                    // be held for seconds, and more would start. If Parameter Store took the time, Amplitude may be
+                    // available.
                     if limit == CONNECT_LIMIT {
                         let (mut breaker, now) = (self.breaker(), self.now());
                         let pass = breaker.pass(now);
@@ -326,7 +329,7 @@ impl<S: ProjectSource, A: EventSink, O: ObjectSource, Q: EventQueue> Webhook<S, 
     }
 
     fn breaker(&self) -> MutexGuard<'_, Breaker> {
-        // A panic leaves nothing half done in it.
+        // A panic leaves nothing in it half done.
         self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -347,7 +350,7 @@ fn before(deadline: Instant, reserve: Duration) -> Instant {
     deadline.checked_sub(reserve).unwrap_or(deadline)
 }
 
-/// What the request asks for, before anything is loaded: `POST …/stripe/{project}` with a body that is not too large.
+/// The project of the request, before anything is loaded: `POST …/stripe/{project}` with a body that is not too large.
 fn route(request: &Request<'_>, record: &mut Record) -> Result<ProjectName, Failure> {
     let name = project_at_the_end(request.path).ok_or_else(|| {
         let without_slash = request.path.trim_end_matches('/');
@@ -396,14 +399,14 @@ mod tests {
     use crate::stripe::references::tests::{FakeStripe, customer, found};
     use crate::stripe::signature::{SigningSecret, sign};
 
-    /// Remembers what was sent, with the key it was sent to.
+    /// Records the sent events, with their keys.
     #[derive(Default)]
     struct FakeAmplitude {
         sent: Mutex<Vec<(Value, String)>>,
-        /// How long each might have taken.
+        /// The time limit of each.
         times: Mutex<Vec<Duration>>,
         fails: Mutex<Option<DeliveryError>>,
-        /// Whether it never answers a connection.
+        /// Whether it never completes a connection.
         is_silent: bool,
         panics: bool,
     }
@@ -517,11 +520,11 @@ mod tests {
         assert_eq!(answer["code"], "type_not_selected");
     }
 
-    /// With a key of Stripe, and references followed.
+    /// With a Stripe key, and references followed.
     const FOLLOWING: [(&str, &str); 4] =
         [COMPLETE[0], COMPLETE[1], ("stripe-api-key", "rk_live_1"), ("settings", r#"{"references": "follow"}"#)];
 
-    /// A live payment of `cus_1` that names nobody else.
+    /// A live payment of `cus_1` without another user.
     fn payment() -> Value {
         let mut event = sample("payment_intent.succeeded");
         event["livemode"] = json!(true);
@@ -669,7 +672,7 @@ mod tests {
         assert_eq!(start.elapsed(), STRIPE_LIMIT);
     }
 
-    /// A charge of API version 2025, and the session that started its subscription: with all of these paths, six reads.
+    /// A charge of API version 2025, and the session that started its subscription: these paths need six reads.
     #[tokio::test(start_paused = true)]
     async fn an_event_with_six_reads_is_delivered_directly() {
         let settings = r#"{"references": "follow", "user_id_paths": ["metadata.user_id", "customer.metadata.user_id",
@@ -705,7 +708,7 @@ mod tests {
         }
     }
 
-    /// Remembers what was put, with the code.
+    /// Records the queued messages, with their codes.
     #[derive(Default)]
     struct FakeQueue {
         put: Mutex<Vec<(Vec<u8>, String)>>,
@@ -731,7 +734,8 @@ mod tests {
         }
     }
 
-    /// One delivery through a handler with a queue: the answer, what was put, and how many events were sent directly.
+    /// One delivery through a handler with a queue: the response, the queued messages, and how many events were sent
+    /// directly.
     async fn deliver_with_queue(
         parameters: &[(&str, &str)],
         amplitude_fails: Option<DeliveryError>,
@@ -779,7 +783,7 @@ mod tests {
         let (status, answer, _, _) = deliver_with_queue(&COMPLETE, down, full, false, "charge.failed").await;
         assert_eq!((status, &answer["outcome"]), (502, &json!("failed")));
         assert_eq!(answer["code"], "amplitude_unavailable");
-        assert!(answer["reason"].as_str().unwrap().contains("larger than a message"));
+        assert!(answer["reason"].as_str().unwrap().contains("larger than an SQS message"));
     }
 
     #[tokio::test]
@@ -804,7 +808,7 @@ mod tests {
     }
 
     thread_local! {
-        /// Seconds since the beginning of a test whose clock is its own.
+        /// Seconds since the start of a test with its own clock.
         static TIME: std::cell::Cell<f64> = const { std::cell::Cell::new(0.0) };
     }
 
@@ -812,7 +816,7 @@ mod tests {
         SystemTime::UNIX_EPOCH + Duration::from_secs_f64(1_720_000_000.0 + TIME.get())
     }
 
-    /// A handler whose Amplitude and queue can be told to fail, and whose clock is [`clock`].
+    /// A handler whose Amplitude and queue can fail on demand, and whose clock is [`clock`].
     struct Outage {
         amplitude: Arc<FakeAmplitude>,
         queue: Arc<FakeQueue>,
@@ -838,12 +842,12 @@ mod tests {
             Self { amplitude, queue, webhook }
         }
 
-        /// Amplitude fails like this from now on, or works.
+        /// Sets how Amplitude fails from now on, or that it works.
         fn amplitude(&self, fails: impl Into<Option<DeliveryError>>) {
             *self.amplitude.fails.lock().unwrap() = fails.into();
         }
 
-        /// Delivers an event so many seconds after the beginning: the status, the code, and whether Amplitude was asked.
+        /// Delivers an event this many seconds after the start: the status, the code, and whether Amplitude was called.
         async fn deliver_at(&self, seconds: f64, event_type: &str) -> (u16, String, bool) {
             TIME.set(seconds);
             let mut event = payment();
@@ -884,7 +888,7 @@ mod tests {
         for seconds in [1.0, 2.0, 4.7] {
             outage.expect_at(seconds, 202, "breaker_open", false).await;
         }
-        // What is ignored needs no probe.
+        // Ignored events need no probe.
         assert_eq!(outage.deliver_at(6.0, "customer.created").await, (200, "type_not_selected".to_owned(), false));
         outage.expect_at(6.0, 202, "amplitude_timeout", true).await;
         outage.expect_at(6.0, 202, "breaker_open", false).await;
@@ -910,7 +914,7 @@ mod tests {
         assert_eq!(start.elapsed(), CONNECT_LIMIT);
         outage.expect_at(0.0, 202, "breaker_open", false).await;
         outage.expect_at(5.0, 200, "forwarded", true).await;
-        // Without a queue there is nowhere else to go.
+        // Without a queue, there is no alternative.
         let outage = Outage::with(silent(), &COMPLETE, false);
         outage.webhook.warm_up().await;
         outage.expect_at(0.0, 200, "forwarded", true).await;
@@ -921,7 +925,7 @@ mod tests {
             Projects::new(slow, Duration::from_secs(300)).with_clock(clock).with_warm(vec!["demo".parse().unwrap()]);
         outage.webhook.warm_up().await;
         outage.expect_at(0.0, 200, "forwarded", true).await;
-        // What fails at once holds nothing.
+        // An immediate failure holds no process.
         let outage = Outage::with(FakeAmplitude::that_fails(DeliveryError::Connect), &COMPLETE, true);
         outage.webhook.warm_up().await;
         outage.expect_at(0.0, 202, "amplitude_unreachable", true).await;
@@ -974,7 +978,7 @@ mod tests {
                 outage.expect_at(0.0, 202, code, true).await;
             }
         }
-        // Stripe's API cannot be read, or the parameters cannot be used: Amplitude is not asked.
+        // Stripe's API cannot be read, or a parameter is invalid: Amplitude is not called.
         for (parameters, code) in [
             (&FOLLOWING[..], "stripe_unavailable"),
             (&[COMPLETE[0], COMPLETE[1], ("settings", "[]")], "settings_invalid"),

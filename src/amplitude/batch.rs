@@ -1,8 +1,8 @@
-//! Delivers many events to Amplitude's Batch API, and takes requests apart that it refuses for some of them.
+//! Delivers many events to Amplitude's Batch API, and splits requests that Amplitude rejects because of some of them.
 //!
-//! Amplitude takes a request as a whole or not at all. A 400 names the events that it refuses, perhaps only the first. They
-//! are taken out, and the rest is sent again; where none is named, the request is halved. An event is refused only by the
-//! answer to a request in which it is alone. Source: Amplitude's Batch Event Upload documentation.
+//! Amplitude accepts or rejects a request as a whole. A 400 names rejected events, perhaps only the first. They are
+//! removed, and the rest is sent again; if none is named, the request is halved. An event counts as rejected only if it
+//! was alone in its request. Source: Amplitude's Batch Event Upload documentation.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,28 +16,28 @@ use super::Destination;
 use super::client::{Accepted, Client, DeliveryError, Request, classify_response, named_events};
 use crate::back_off::{BackOff, shortened};
 
-/// Events in one request, at the most.
+/// The most events in one request.
 const MOST_EVENTS: usize = 2000;
 
-/// Bytes of the events of one request. Amplitude takes 20 MB; the API key and the commas have the rest.
+/// The most bytes of events in one request. Amplitude accepts 20 MB; the rest is for the API key and the commas.
 const LARGEST_EVENTS: usize = 19_900_000;
 
-/// No attempt takes longer, but for the time that its bytes take on a slow line.
+/// The limit of an attempt, plus the time that its bytes take on a slow line.
 const ATTEMPT_LIMIT: Duration = Duration::from_secs(10);
 
-/// What the slowest line carries in a millisecond.
+/// The speed of the slowest line.
 const BYTES_PER_MILLISECOND: usize = 100;
 
-/// Attempts at the most to send the same events.
+/// The most attempts to send the same events.
 const ATTEMPTS: u32 = 3;
 
 /// The longest pauses before the second and the third attempt; full jitter.
 const BACK_OFF: BackOff = BackOff { first: Duration::from_millis(500), longest: Duration::from_secs(1) };
 
-/// Requests at the most for all events: a batch of which every event is refused shall not cost thousands.
+/// The most requests for one batch: rejecting every event of a batch must not cost thousands.
 const MOST_REQUESTS: u32 = 100;
 
-/// Where many events go at once. [`Client`] is the real one.
+/// A sink for batches of events. [`Client`] is the real one.
 pub trait BatchSink: Send + Sync {
     /// Delivers events, each as the JSON of [`super::event::Event`], and ends before the deadline.
     fn send_batch(
@@ -51,11 +51,11 @@ pub trait BatchSink: Send + Sync {
 /// How the delivery of many events went.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BatchDelivery {
-    /// What came of each event, in their order. A refusal ([`DeliveryError::is_rejection`]) is the answer to a request in which
-    /// the event was alone.
+    /// The result of each event, in their order. A rejection ([`DeliveryError::is_rejection`]) answers a request in
+    /// which the event was alone.
     pub results: Vec<Result<(), DeliveryError>>,
-    /// How many events Amplitude did not count, although it accepted the requests that they were in. Amplitude does not say
-    /// which ones. See [`Accepted::not_ingested`].
+    /// How many events Amplitude did not count, although it accepted their requests. Amplitude does not say which. See
+    /// [`Accepted::not_ingested`].
     pub not_ingested: u64,
 }
 
@@ -133,7 +133,7 @@ impl Client {
     }
 }
 
-/// What is in a request until it is full.
+/// The contents of a request while it is filled.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct BatchLimits {
     events: usize,
@@ -141,10 +141,10 @@ pub struct BatchLimits {
 }
 
 impl BatchLimits {
-    /// Whether an event of so many bytes goes into the same request; if so, it is in. What is too large for any request
-    /// stands alone.
+    /// Adds an event of this size if it fits into the request. An event that is too large for any request is sent
+    /// alone.
     pub fn try_add(&mut self, bytes: usize) -> bool {
-        // With the comma.
+        // Including the comma.
         let all = self.bytes + bytes + 1;
         if self.events > 0 && (self.events >= MOST_EVENTS || all > LARGEST_EVENTS) {
             return false;
@@ -154,7 +154,7 @@ impl BatchLimits {
     }
 }
 
-/// As few requests as fit.
+/// Splits events into as few requests as possible.
 fn requests(events: &[Box<RawValue>]) -> Vec<Vec<usize>> {
     let mut requests: Vec<Vec<usize>> = Vec::new();
     let mut limits = BatchLimits::default();
@@ -172,15 +172,14 @@ fn requests(events: &[Box<RawValue>]) -> Vec<Vec<usize>> {
     requests
 }
 
-/// What follows from the answer to a request.
+/// What to do after the response to a request.
 #[derive(Default)]
 struct Parts {
-    /// The events that the answer decides on.
+    /// The events whose results are final.
     settled: Vec<(usize, Result<(), DeliveryError>)>,
     /// The requests in which the others are sent next.
     next: Vec<Vec<usize>>,
-    /// The requests that are sent last: each has one of the events that the answer refuses. The events that Amplitude accepts
-    /// must not wait for them.
+    /// The requests to send last. Each holds one of the rejected events, so that the others do not wait for them.
     last: Vec<Vec<usize>>,
 }
 
@@ -211,7 +210,7 @@ fn split_rejected(indexes: Vec<usize>, answer: Answer) -> Parts {
         }
         return parts;
     }
-    // A smaller request may pass even a proxy.
+    // A smaller request may pass a proxy.
     if (error.is_rejection() || matches!(error, DeliveryError::TooLarge { .. })) && indexes.len() > 1 {
         let (one, other) = indexes.split_at(indexes.len() / 2);
         return Parts { next: vec![one.to_vec(), other.to_vec()], ..Parts::default() };
@@ -232,7 +231,7 @@ mod tests {
     use crate::amplitude::event::{Event, LIBRARY};
     use crate::amplitude::properties::Properties;
 
-    /// An event; Amplitude refuses the ID of a user `anonymous`.
+    /// An event. Amplitude rejects the user ID `anonymous`.
     fn event(number: usize, user: &str) -> Box<RawValue> {
         let event = Event {
             event_type: "[Stripe] charge.succeeded".to_owned(),
@@ -297,7 +296,7 @@ mod tests {
         assert_eq!((results, emulator.requests().requests), (vec![Ok(()); 3], 3));
     }
 
-    /// Each list of an answer says something of its own about the events that it names.
+    /// Each list of a response means something different for the events that it names.
     #[tokio::test]
     async fn one_response_can_reject_and_throttle() {
         let silenced = DeliveryError::InvalidRequest(RejectionReason::Silenced);
@@ -334,7 +333,7 @@ mod tests {
 
     #[tokio::test]
     async fn uncounted_events_add_up_over_requests() {
-        // Three repeats, and one event that is taken out.
+        // Three repeats, and one event that is removed.
         let mut batch = events(100, &[50]);
         for (repeat, of) in [(10, 1), (20, 2), (99, 3)] {
             batch[repeat] = batch[of].clone();
@@ -342,7 +341,7 @@ mod tests {
         let (delivery, emulator) = deliver_and_count(&batch, &[]).await;
         assert_eq!(delivery.results.iter().filter(|result| result.is_ok()).count(), 99);
         assert_eq!((delivery.not_ingested, emulator.events().len()), (3, 96));
-        // The count of one request is 3 of 4, that of the other is not there.
+        // One request counted 3 of 4; the other has no count.
         let refused = answer(400, json!({"code": 400, "error": "hidden"}));
         let short = answer(200, json!({"code": 200, "events_ingested": 3}));
         let silent = answer(200, json!({"code": 200}));
@@ -355,7 +354,7 @@ mod tests {
         let silent = answer(400, json!({"code": 400, "error": "hidden"}));
         let (results, emulator) =
             deliver(&events(8, &[]), &[silent.clone(), silent.clone(), silent.clone(), silent]).await;
-        // Eight, four, two, one: that one is refused alone, and the others arrive.
+        // Eight, four, two, one: that one is rejected alone, and the others arrive.
         assert_eq!(results.iter().filter(|result| result.is_err()).count(), 1);
         assert_eq!((emulator.requests().requests, emulator.events().len()), (7, 7));
     }

@@ -1,12 +1,11 @@
-//! When Amplitude is left alone because it does not answer: a circuit breaker. Pure: `now` is an argument.
+//! A circuit breaker for Amplitude. Pure: `now` is an argument.
 //!
-//! A delivery that Amplitude does not answer takes seconds. While many come, each would hold a process for that long, and
-//! Lambda would start a process for each. So after one delivery that failed with all its retries, or where the process was
-//! started while Amplitude was silent, the next events go straight to the queue, and at the end of each pause one of them
-//! probes.
+//! A delivery that times out takes seconds. If many arrive, each holds a process for that long, and Lambda starts a
+//! process for each. So after one delivery fails with all its retries, or if Amplitude does not answer while the
+//! process starts, the next events go straight to the queue. At the end of each pause, one of them probes.
 //!
-//! Time is that of the wall clock: a monotonic clock may stand still while the environment is frozen, and a pause of a
-//! minute would then last for thousands of deliveries.
+//! Time is the wall clock: a monotonic clock may stand still while the environment is frozen, and a pause of a minute
+//! would then last for thousands of deliveries.
 
 use std::time::{Duration, SystemTime};
 
@@ -16,16 +15,16 @@ use crate::back_off::{BackOff, shortened};
 /// The pauses, which double with each probe that fails.
 const BACK_OFF: BackOff = BackOff { first: Duration::from_secs(5), longest: Duration::from_secs(60) };
 
-/// So much of a pause is left to chance: processes whose deliveries failed at the same time must not probe at the same
-/// time, because each probe holds a process.
+/// The part of a pause that is random: processes whose deliveries failed together must not probe together, because each
+/// probe holds a process.
 const RANDOM_PART: f64 = 0.25;
 
-/// Decides where an event goes. One for each process.
+/// Decides where an event goes. There is one per process.
 #[derive(Debug, Default)]
 pub struct Breaker {
-    /// The present pause; `None` while all is well.
+    /// The current pause; `None` while Amplitude is available.
     pause: Option<Pause>,
-    /// How often Amplitude has answered.
+    /// How many responses Amplitude has sent.
     answers: u64,
 }
 
@@ -64,7 +63,7 @@ impl Breaker {
             None => Way::Direct,
             Some(pause) if pause.lasts(now) => Way::Queue,
             Some(pause) => {
-                // The others wait for as long again. If nothing is ever heard of this probe, another one follows.
+                // The other events wait for another pause. If this probe never reports back, another one follows.
                 pause.since = now;
                 Way::Probe
             }
@@ -72,11 +71,11 @@ impl Breaker {
         Pass { way, at: now, answers: self.answers }
     }
 
-    /// Notes how the delivery of an event went that had this pass. `chance` is a random number from 0 to 1.
+    /// Records the result of the delivery with this pass. `chance` is a random number from 0 to 1.
     pub fn record<T>(&mut self, pass: &Pass, result: &Result<T, DeliveryError>, now: SystemTime, chance: f64) {
         match result {
             Err(error) if error.is_transient() => self.failed(pass, now, chance),
-            // Also an error is an answer, and did not take long: it says nothing of availability.
+            // An error is a response as well, and came quickly: it says nothing about availability.
             Ok(_) | Err(_) => {
                 self.pause = None;
                 self.answers += 1;
@@ -86,16 +85,16 @@ impl Breaker {
 
     fn failed(&mut self, pass: &Pass, now: SystemTime, chance: f64) {
         if pass.answers != self.answers {
-            // Amplitude has answered another event since this one was sent.
+            // Amplitude has responded to another event since this one was sent.
             return;
         }
         let (since, failures) = match &self.pause {
             None => (now, 1),
-            // The pause after a probe has begun with it.
+            // The pause after a probe began with the probe.
             Some(pause) if pass.way == Way::Probe && pass.at == pause.since => {
                 (pause.since, pause.failures.saturating_add(1))
             }
-            // One of those that were under way when the first one failed, or an old probe.
+            // This delivery was under way when the first one failed, or is an old probe.
             Some(_) => return,
         };
         let length = shortened(BACK_OFF.pause(failures), RANDOM_PART, chance);
@@ -104,7 +103,7 @@ impl Breaker {
 }
 
 impl Pause {
-    /// A clock that was set back ends the pause; otherwise it might last for ever.
+    /// A clock that was set back ends the pause, which might otherwise last forever.
     fn lasts(&self, now: SystemTime) -> bool {
         now.duration_since(self.since).is_ok_and(|elapsed| elapsed < self.length)
     }
@@ -122,7 +121,7 @@ mod tests {
         SystemTime::UNIX_EPOCH + Duration::from_secs_f64(1_720_000_000.0 + seconds)
     }
 
-    /// After one delivery that failed at this time.
+    /// A breaker after one failed delivery at this time.
     fn open(seconds: f64) -> Breaker {
         let mut breaker = Breaker::default();
         let pass = breaker.pass(at(seconds));
@@ -152,7 +151,7 @@ mod tests {
         let probe = breaker.pass(at(5.0));
         breaker.record(&probe, &Ok(()), at(5.1), 0.0);
         assert_eq!(breaker.pass(at(5.1)).way, Way::Direct);
-        // And the next outage begins with the first pause again.
+        // The next outage starts with the first pause again.
         let pass = breaker.pass(at(6.0));
         breaker.record(&pass, &DOWN, at(6.0), 0.0);
         assert_eq!(breaker.pass(at(11.0)).way, Way::Probe);
@@ -223,7 +222,7 @@ mod tests {
 
     #[test]
     fn probes_are_spread_over_time() {
-        // A thousand processes, which try ten times a second.
+        // A thousand processes that try ten times a second.
         let mut probes = [0; 60];
         for process in 0..1000 {
             let mut breaker = Breaker::default();
@@ -236,8 +235,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever happens: no event goes to Amplitude within a pause, there is one probe for each pause and no pause is
-        /// longer than a minute, and after an answer all events are direct.
+        /// In every sequence: no event goes to Amplitude during a pause, each pause has one probe and lasts a minute at
+        /// most, and after a response all events go direct.
         #[test]
         fn it_leaves_amplitude_alone_and_never_for_ever(
             steps in prop::collection::vec((0.0..20.0_f64, 0..3_u8, 0.0..=1.0_f64), 1..200),

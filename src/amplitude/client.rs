@@ -15,22 +15,22 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::{Destination, Region, event::Event};
 use crate::back_off::{BackOff, shortened};
 
-/// No attempt takes longer.
+/// The limit of one attempt.
 const ATTEMPT_LIMIT: Duration = Duration::from_secs(2);
 
-/// Attempts at the most, not counting the one that a broken connection costs.
+/// The most attempts, not counting the extra one after a broken connection.
 const ATTEMPTS: u32 = 3;
 
-/// A connection that breaks this early most often died while the environment was frozen.
+/// A connection that breaks this early has usually died while the environment was frozen.
 const EARLY: Duration = Duration::from_secs(1);
 
 /// The longest pauses before the second and the third attempt; full jitter.
 const BACK_OFF: BackOff = BackOff { first: Duration::from_millis(200), longest: Duration::from_millis(400) };
 
-/// What is read of an answer. Amplitude's are far shorter, but that to a batch may name each event and user of it.
+/// How much of a response is read. Amplitude's are far shorter, but a batch's may name each event and user.
 const LONGEST_ANSWER: usize = 1024 * 1024;
 
-/// Where events go. The network edge of the handler; [`Client`] is the real one.
+/// A sink for events. The network edge of the handler; [`Client`] is the real one.
 pub trait EventSink: Send + Sync {
     /// Delivers one event, and ends before the deadline.
     fn send(
@@ -40,10 +40,10 @@ pub trait EventSink: Send + Sync {
         deadline: Instant,
     ) -> impl Future<Output = SendReport> + Send;
 
-    /// Opens a connection and leaves it in the pool, so that the first delivery has no handshake in it.
+    /// Opens a connection and leaves it in the pool, so that the first delivery needs no handshake.
     ///
     /// # Errors
-    /// Where there is no answer. Any answer is good: it came over the connection.
+    /// If there is no response. Any response is good, because it came over the connection.
     fn connect(&self, region: Region) -> impl Future<Output = Result<(), DeliveryError>> + Send;
 }
 
@@ -52,21 +52,21 @@ pub trait EventSink: Send + Sync {
 pub struct SendReport {
     /// Requests that were sent.
     pub attempts: u32,
-    /// What came of the last.
+    /// The result of the last one.
     pub result: Result<Accepted, DeliveryError>,
 }
 
 /// Amplitude accepted the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Accepted {
-    /// Amplitude's own count of the events that it took, which is lower than what was sent where it dropped some, most
-    /// often as repeats. `None` where the answer has no usable count: it is unknown then, and nothing is guessed.
+    /// Amplitude's own count of the accepted events. It is lower than the number sent if some were dropped, usually as
+    /// repeats. `None` if the response has no usable count.
     pub events_ingested: Option<u64>,
 }
 
 impl Accepted {
-    /// How many of the events that were sent Amplitude did not count. Where its count is unknown, none: a number that
-    /// nobody gave must not ring an alarm.
+    /// How many of the sent events Amplitude did not count. If its count is unknown, 0, because an unknown number must
+    /// not raise an alarm.
     pub fn not_ingested(self, sent: usize) -> u64 {
         let sent = u64::try_from(sent).unwrap_or(u64::MAX);
         self.events_ingested.map_or(0, |ingested| sent.saturating_sub(ingested))
@@ -81,7 +81,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client that sends everything to `url`, or, where that is `None`, to the region of the project.
+    /// A client that sends everything to `url`, or if that is `None`, to the region of the project.
     pub fn new(http: reqwest::Client, url: Option<String>) -> Self {
         Self { http, url }
     }
@@ -123,7 +123,7 @@ impl EventSink for Client {
     }
 }
 
-/// Makes attempts until one is accepted, or another one is of no use or no longer in time.
+/// Retries until an attempt is accepted, fails permanently, or no time is left.
 pub async fn with_retries<F>(deadline: Instant, mut attempt: impl FnMut() -> F) -> SendReport
 where
     F: Future<Output = Result<Accepted, DeliveryError>>,
@@ -153,7 +153,7 @@ where
     }
 }
 
-/// The body of a request: as JSON, it is what is sent.
+/// The JSON body of a request.
 #[derive(Serialize)]
 pub struct Request<'e, E> {
     api_key: &'e str,
@@ -162,19 +162,19 @@ pub struct Request<'e, E> {
 }
 
 impl<'e, E: Serialize> Request<'e, E> {
-    /// Delivers these events to the Amplitude project that this key belongs to.
+    /// Sends these events to the Amplitude project of this key.
     pub fn new(events: &'e [E], api_key: &'e str) -> Self {
         Self { api_key, events, options: Options { min_id_length: 1 } }
     }
 }
 
-/// Amplitude refuses IDs of less than five characters by default; an ID of Stripe's customer may have fewer.
+/// By default, Amplitude rejects IDs of less than five characters; Stripe's customer IDs may be shorter.
 #[derive(Serialize)]
 struct Options {
     min_id_length: u32,
 }
 
-/// An answer of Amplitude's, as far as it matters. Its texts never leave this file: they can hold the API key or user
+/// The parts of Amplitude's response that matter. Its texts never leave this file: they can hold the API key or user
 /// IDs.
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -202,7 +202,7 @@ async fn read(mut answer: reqwest::Response) -> Result<Vec<u8>, DeliveryError> {
     Ok(body)
 }
 
-/// Source of the codes: Amplitude's HTTP V2 documentation, "Response format".
+/// Source: Amplitude's HTTP V2 documentation, "Response format".
 pub(super) fn classify_response(status: StatusCode, body: &[u8]) -> Result<Accepted, DeliveryError> {
     let answer: Option<Answer> = serde_json::from_slice(body).ok();
     match (status.as_u16(), answer) {
@@ -224,15 +224,15 @@ pub(super) fn classify_response(status: StatusCode, body: &[u8]) -> Result<Accep
     }
 }
 
-/// The events of a request that an answer names, by their position, each with what the answer says about it: its lists are
-/// of different kinds, and one answer may have several. Empty where the answer is not Amplitude's.
+/// The events that a response names, by their position in the request, with the error of each. One response can have
+/// several lists of different kinds. Empty if the response is not Amplitude's.
 pub(super) fn named_events(status: StatusCode, body: &[u8]) -> BTreeMap<usize, DeliveryError> {
     let answer: Answer = serde_json::from_slice(body).unwrap_or_default();
     if answer.code != status.as_u16() {
         return BTreeMap::new();
     }
     let mut named = BTreeMap::new();
-    // Where an event is in several lists, the first says why: one that will never be accepted must not wait.
+    // If an event is in several lists, the first list wins: an event that will never be accepted must not wait.
     for (list, reason) in answer.rejected_lists() {
         positions(list, &mut |position| {
             named.entry(position).or_insert(DeliveryError::InvalidRequest(reason));
@@ -256,7 +256,7 @@ fn positions(list: &Value, tell: &mut impl FnMut(usize)) {
 }
 
 impl Answer {
-    /// The lists of what will never be accepted.
+    /// The lists of events that will never be accepted.
     fn rejected_lists(&self) -> [(&Value, RejectionReason); 6] {
         [
             (&self.events_with_invalid_id_lengths, RejectionReason::IdLength),
@@ -268,7 +268,7 @@ impl Answer {
         ]
     }
 
-    /// What a 400 says about the request.
+    /// The error of a 400.
     fn refusal(&self) -> DeliveryError {
         let reason = self.rejected_lists().into_iter().find_map(|(list, reason)| is_filled(list).then_some(reason));
         match reason {
@@ -287,18 +287,18 @@ fn is_filled(list: &Value) -> bool {
     }
 }
 
-/// What Amplitude says is wrong with a request.
+/// Why Amplitude rejected a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RejectionReason {
     /// An ID is too short or too long.
     IdLength,
     /// A required field is missing.
     MissingField,
-    /// A field has a value that Amplitude does not take, for example a refused user ID.
+    /// A field has a value that Amplitude does not accept, for example a blocked user ID.
     InvalidField,
     /// The device or the event type is silenced in Amplitude.
     Silenced,
-    /// Amplitude does not say.
+    /// Amplitude gives no reason.
     Unknown,
 }
 
@@ -319,77 +319,78 @@ impl RejectionReason {
 pub enum DeliveryError {
     /// 400: the key is not known in this region.
     #[error(
-        "400: the API key is not known to Amplitude; compare it with the key of the Amplitude project, and `amplitude_region` in `settings` with where the project is"
+        "400: Amplitude does not know the API key; compare it with the key of the Amplitude project, and `amplitude_region` in `settings` with the project's region"
     )]
     InvalidApiKey,
     /// 400: something else.
-    #[error("400: the event is not accepted ({})", .0.words())]
+    #[error("400: event rejected ({})", .0.words())]
     InvalidRequest(RejectionReason),
     /// 403.
     #[error("403: Amplitude's firewall refused the request")]
     Forbidden {
-        /// The answer is not Amplitude's JSON, but the page of a firewall or proxy. It says nothing about the event.
+        /// The response is the page of a firewall or proxy instead of Amplitude's JSON, so it says nothing about the
+        /// event.
         is_page: bool,
     },
     /// 413.
-    #[error("413: the event is larger than Amplitude takes (1 MB)")]
+    #[error("413: the event is larger than Amplitude's limit (1 MB)")]
     TooLarge {
         /// As above.
         is_page: bool,
     },
     /// 429.
-    #[error("429: too many events for this user, this device or this plan at the moment")]
+    #[error("429: too many events for this user, device or plan")]
     Throttled,
     /// 500, 502, 503 or 504.
-    #[error("{status}: Amplitude is not available at the moment")]
+    #[error("{status}: Amplitude is unavailable")]
     Unavailable {
         /// The code.
         status: u16,
     },
     /// Any other code.
-    #[error("{status}: an answer that Amplitude does not document")]
+    #[error("{status}: a status that Amplitude does not document")]
     Unexpected {
         /// The code.
         status: u16,
     },
-    /// A 2xx or a 400 that is not Amplitude's.
+    /// A 2xx or a 400 that is not from Amplitude.
     #[error(
-        "{status}, but not from Amplitude: something else answers at this address; look at AMPLITUDE_URL and at proxies"
+        "{status}, but not from Amplitude: another server answers at this address; check AMPLITUDE_URL and proxies"
     )]
     NotAmplitude {
         /// The code.
         status: u16,
     },
-    /// A 3xx, which Amplitude does not answer.
-    #[error("{status}: a redirect, which Amplitude does not answer; look at AMPLITUDE_URL and at proxies")]
+    /// A 3xx, which Amplitude never returns.
+    #[error("{status}: a redirect, which Amplitude never sends; check AMPLITUDE_URL and proxies")]
     Redirect {
         /// The code.
         status: u16,
     },
-    /// No answer in time.
-    #[error("no answer in time")]
+    /// No response in time.
+    #[error("timed out")]
     Timeout,
     /// No connection.
-    #[error("no connection: the address cannot be found or does not answer")]
+    #[error("no connection: the address was not found or does not respond")]
     Connect,
-    /// The connection broke before the whole answer was there.
+    /// The connection broke before the response was complete.
     #[error("the connection broke")]
     Broken,
-    /// No trust in the other side's certificate.
+    /// The server's certificate is not trusted.
     #[error(
-        "no TLS connection: the certificate is not trusted or does not fit; behind a proxy that inspects TLS, set EXTRA_CA_FILE"
+        "no TLS connection: the certificate is not trusted or does not match the address; behind a proxy that inspects TLS, set EXTRA_CA_FILE"
     )]
     Tls,
     /// The event could not be written as JSON.
     #[error("the event cannot be written as JSON")]
     Unserializable,
-    /// There was no time left to find out.
-    #[error("not sent in time: a request with other events was refused, and taken apart")]
+    /// No time was left to send it alone.
+    #[error("not sent in time: its request was rejected because of another event, and split")]
     Postponed,
 }
 
 impl DeliveryError {
-    /// Amplitude's HTTP status, where there was one.
+    /// Amplitude's HTTP status, if it returned one.
     pub fn code(&self) -> Option<u16> {
         match *self {
             Self::InvalidApiKey | Self::InvalidRequest(_) => Some(400),
@@ -408,13 +409,13 @@ impl DeliveryError {
         matches!(self, Self::Connect | Self::Broken)
     }
 
-    /// Whether Amplitude itself says that it will never accept an event of the request. Anything else is about the request,
-    /// and counts against no event.
+    /// Whether Amplitude itself will never accept an event of the request. Any other error is about the request, and
+    /// counts against no event.
     pub fn is_rejection(&self) -> bool {
         matches!(self, Self::InvalidRequest(_) | Self::Forbidden { is_page: false } | Self::TooLarge { is_page: false })
     }
 
-    /// Whether another attempt may go better. 429 is not: Amplitude asks for 30 s of patience.
+    /// Whether another attempt may succeed. 429 is not transient: Amplitude asks clients to wait 30 s.
     pub fn is_transient(&self) -> bool {
         self.is_broken_connection() || matches!(self, Self::Timeout | Self::Unavailable { .. })
     }
@@ -427,7 +428,7 @@ impl From<reqwest::Error> for DeliveryError {
             if let Some(rustls::Error::InvalidCertificate(_)) = current.downcast_ref() {
                 return Self::Tls;
             }
-            // An `io::Error` gives the source of what it wraps, not what it wraps; and the client wraps twice.
+            // An `io::Error` gives the source of what it wraps, not what it wraps, and the client wraps twice.
             let wrapped = current.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
             cause = match wrapped {
                 Some(wrapped) => Some(wrapped),
@@ -457,7 +458,7 @@ mod tests {
             time: 1_720_000_000_000,
             insert_id: "evt_1".to_owned(),
             event_id: 7,
-            // Shorter than what Amplitude takes by default.
+            // Shorter than what Amplitude accepts by default.
             user_id: Some("u".to_owned()),
             device_id: "stripe-pi_1".to_owned(),
             revenue: None,

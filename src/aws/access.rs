@@ -1,4 +1,4 @@
-//! Access to AWS's services: by the SDK, over our own HTTP client.
+//! Access to AWS's services, by the SDK over our own HTTP client.
 
 use std::time::Duration;
 
@@ -16,21 +16,21 @@ use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
 use aws_types::SdkConfig;
 
-/// How to reach AWS, as the environment says.
+/// How to reach AWS, as the environment configures it.
 #[derive(Clone, Debug)]
 pub struct Access {
     /// For example `eu-central-1`.
     pub region: String,
     /// Hidden from `Debug`.
     pub credentials: Credentials,
-    /// Another endpoint of Parameter Store than AWS's own.
+    /// An endpoint of Parameter Store other than AWS's own.
     pub parameter_store_url: Option<String>,
-    /// Another endpoint of SQS than AWS's own.
+    /// An endpoint of SQS other than AWS's own.
     pub sqs_url: Option<String>,
 }
 
 impl Access {
-    /// What a client of a service needs.
+    /// The configuration of a service's client.
     pub fn configuration(&self, http: reqwest::Client, endpoint_url: Option<&str>) -> SdkConfig {
         let mut configuration = SdkConfig::builder()
             .behavior_version(BehaviorVersion::v2026_01_12())
@@ -38,21 +38,21 @@ impl Access {
             .credentials_provider(SharedCredentialsProvider::new(self.credentials.clone()))
             .http_client(Adapter(http))
             .sleep_impl(SharedAsyncSleep::new(TokioSleep::new()))
-            // Three attempts, with jitter, fit into the 1.5 s that a first load may take.
+            // Three attempts, with jitter, fit into the 1.5 s of a first load.
             .retry_config(
                 RetryConfig::standard()
                     .with_max_attempts(3)
                     .with_initial_backoff(Duration::from_millis(100))
                     .with_max_backoff(Duration::from_millis(400)),
             )
-            // Lambda hands the credentials over once, in the environment; there is nothing to renew. Answers are short.
+            // Lambda passes the credentials once, in the environment; there is nothing to renew. Responses are short.
             .identity_cache(IdentityCache::no_cache())
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
         configuration.set_endpoint_url(endpoint_url.map(str::to_owned));
         configuration.build()
     }
 
-    /// That reaches nobody.
+    /// Access to nothing.
     #[cfg(test)]
     pub(crate) fn for_tests() -> Self {
         Self {

@@ -1,7 +1,7 @@
-//! The rules of the cache of projects. Pure: `now` is an argument, and nothing here waits or calls.
+//! The rules of the cache of projects. Pure: `now` is an argument, and nothing waits or does I/O.
 //!
-//! Time is that of the wall clock: a monotonic clock may stand still while the environment is frozen, and a removed
-//! secret would then be honoured for hours.
+//! Time is the wall clock: a monotonic clock may stand still while the environment is frozen, and a removed secret
+//! would then be accepted for hours.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,26 +14,26 @@ use super::project::Project;
 use crate::aws::AwsError;
 use crate::back_off::BackOff;
 
-/// An old value outlives failed refreshes for this long.
+/// How long an old value outlives failed refreshes.
 const OLD_VALUE_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The pauses after failed refreshes.
 const BACK_OFF: BackOff = BackOff { first: Duration::from_secs(1), longest: Duration::from_secs(60) };
 
-/// A project that is not there is not looked for again for this long.
+/// How long an unknown project is remembered.
 const UNKNOWN_FOR: Duration = Duration::from_secs(60);
 
-/// A signature that does not match causes one early refresh in this time.
+/// A signature that does not match causes one early refresh in this period.
 const EARLY_REFRESH_EVERY: Duration = Duration::from_secs(10);
 
-/// First loads: this many at once, and then so many a second. Anybody can ask for a project that is not there.
+/// First loads: this many at once, and then this many a second. Anyone can ask for a project that does not exist.
 const FIRST_LOADS_AT_ONCE: f64 = 20.0;
 const FIRST_LOADS_PER_SECOND: f64 = 2.0;
 
-/// Names that are remembered at the most.
+/// The most names that are remembered.
 const MOST_ENTRIES: usize = 1024;
 
-/// What is known of each project.
+/// The state of each project.
 #[derive(Debug)]
 pub(super) struct Cache {
     ttl: Duration,
@@ -43,9 +43,9 @@ pub(super) struct Cache {
 
 #[derive(Debug, Default)]
 struct Entry {
-    /// Whoever holds it loads; the others wait and share what came of it.
+    /// The request that holds it loads; the others wait and share the result.
     gate: Arc<Mutex<()>>,
-    /// How often a load of this project has ended.
+    /// How many loads of this project have ended.
     loads: u64,
     last_early_refresh: Option<SystemTime>,
     state: State,
@@ -69,7 +69,7 @@ enum State {
 struct Loaded {
     project: Arc<Project>,
     at: SystemTime,
-    /// How often a refresh failed since, and the last time.
+    /// How many refreshes have failed since, and the last of them.
     failures: u32,
     last_failure: Option<(SystemTime, AwsError)>,
 }
@@ -77,13 +77,13 @@ struct Loaded {
 /// What to do for a request.
 #[derive(Debug)]
 pub(super) enum Lookup {
-    /// Answer with this.
+    /// Respond with this.
     Known(Result<Arc<Project>, Absent>),
-    /// Load the project, or wait for somebody who does.
+    /// Load the project, or wait for the request that does.
     Load(Ticket),
 }
 
-/// The right to load a project when one's turn has come.
+/// The right to load a project in turn.
 #[derive(Debug)]
 pub(super) struct Ticket {
     pub(super) gate: Arc<Mutex<()>>,
@@ -102,10 +102,10 @@ pub(super) enum Absent {
 /// What to do for a signature that matches no secret.
 #[derive(Debug)]
 pub(super) enum EarlyRefresh {
-    /// Somebody has refreshed already.
+    /// Another request has refreshed it already.
     Newer(Arc<Project>),
     Load(Ticket),
-    /// It is too early for another one; wait for the one that may be under way.
+    /// It is too early for another refresh; wait for the one that may be under way.
     Join(Arc<Mutex<()>>),
 }
 
@@ -114,7 +114,7 @@ impl Cache {
         Self { ttl, entries: HashMap::new(), first_loads: TokenBucket::default() }
     }
 
-    /// `is_warm` says whether the project is one of `WARM_PROJECTS`: strangers cannot keep those out, however many other
+    /// `is_warm` is whether the project is one of `WARM_PROJECTS`: strangers cannot lock those out, however many other
     /// projects they ask for.
     pub(super) fn lookup(&mut self, name: &ProjectName, is_warm: bool, now: SystemTime) -> Lookup {
         match self.entries.get(name) {
@@ -138,7 +138,7 @@ impl Cache {
             }
         }
         if !is_warm && !self.first_loads.take(now) {
-            // Why this project's own last load failed says more.
+            // The failure of this project's own last load is more specific.
             let absent = match self.entries.get(name).map(|entry| &entry.state) {
                 Some(State::Unreadable(error)) => Absent::Unreadable(error.clone()),
                 _ => Absent::Exhausted,
@@ -160,12 +160,12 @@ impl Cache {
         EarlyRefresh::Load(entry.ticket(true))
     }
 
-    /// Whether somebody else's load has ended since the ticket was drawn.
+    /// Whether another load has ended since the ticket was drawn.
     pub(super) fn is_settled(&self, name: &ProjectName, ticket: &Ticket) -> bool {
         self.entries.get(name).is_some_and(|entry| entry.loads != ticket.loads)
     }
 
-    /// Records how a load ended: with a project, with nothing there, or with an error.
+    /// Records the result of a load: a project, no parameters, or an error.
     pub(super) fn record(
         &mut self,
         name: &ProjectName,
@@ -189,7 +189,7 @@ impl Cache {
         }
     }
 
-    /// What the last load brought.
+    /// The result of the last load.
     pub(super) fn result(&self, name: &ProjectName, now: SystemTime) -> Result<Arc<Project>, Absent> {
         match self.entries.get(name).map(|entry| &entry.state) {
             Some(State::Loaded(loaded)) => loaded.value(now),
@@ -199,16 +199,16 @@ impl Cache {
         }
     }
 
-    /// The project, if it is another one than `seen`.
+    /// The project, if it differs from `seen`.
     pub(super) fn newer(&self, name: &ProjectName, seen: &Arc<Project>, now: SystemTime) -> Option<Arc<Project>> {
         self.result(name, now).ok().filter(|project| !Arc::ptr_eq(project, seen))
     }
 
-    /// Forgets what need not be remembered, when there is no room for another name.
+    /// Forgets entries that are no longer needed, if there is no room for another name.
     fn make_room(&mut self, now: SystemTime) {
         if self.entries.len() >= MOST_ENTRIES {
             self.entries.retain(|_, entry| match entry.state {
-                // Whoever loads holds the gate; where nobody does, the load was given up.
+                // A load in progress holds the gate; if nothing holds it, the load was abandoned.
                 State::Loading => Arc::strong_count(&entry.gate) > 1,
                 State::Loaded(_) => true,
                 State::Unknown { since } => within(since, UNKNOWN_FOR, now),
@@ -238,7 +238,7 @@ impl Loaded {
     }
 }
 
-/// Whether `now` is less than `period` after `start`. A clock that was set back makes a value old, not eternal.
+/// Whether `now` is less than `period` after `start`. A clock that was set back makes a value old instead of eternal.
 fn within(start: SystemTime, period: Duration, now: SystemTime) -> bool {
     now.duration_since(start).is_ok_and(|age| age < period)
 }
@@ -286,7 +286,7 @@ mod tests {
         Arc::new(Project::from_parameters(Vec::new(), "/f"))
     }
 
-    /// What a request at this time sees, without a load.
+    /// The value for a request at this time, without a load.
     fn known(cache: &mut Cache, now: SystemTime) -> Option<Result<Arc<Project>, Absent>> {
         match cache.lookup(&name("p"), false, now) {
             Lookup::Known(result) => Some(result),
@@ -400,7 +400,7 @@ mod tests {
             assert!(known(&mut cache, at(0.0)).is_none());
             cache.record(&name("p"), Err(AwsError::Connection), at(0.0));
         }
-        // No further load, and the reason is its own; a project of which nothing is known has to wait for a token, too.
+        // No further load, and the project's own error; an unknown project also has to wait for a token.
         let reason = known(&mut cache, at(0.0)).unwrap().err();
         assert_eq!(reason, Some(Absent::Unreadable(AwsError::Connection)));
         let stranger = cache.lookup(&name("stranger"), false, at(0.0));
@@ -433,17 +433,17 @@ mod tests {
             assert!(!is_known(cache.lookup(&warm, true, at(0.0))), "each load that failed is tried again");
             cache.record(&warm, Err(AwsError::Timeout), at(0.0));
         }
-        // Nor does it take the others' tokens.
+        // Nor does it use up the tokens of others.
         assert!(is_known(cache.lookup(&stranger(), false, at(0.4))));
         assert!(!is_known(cache.lookup(&stranger(), false, at(0.5))));
-        // A set of names that is full of loads under way.
+        // A set of names that is full of loads in progress.
         let mut cache = Cache::new(TTL);
         let tickets: Vec<_> =
             (0..MOST_ENTRIES).map(|number| cache.lookup(&stranger(), false, at(number as f64))).collect();
         let now = at(MOST_ENTRIES as f64);
         assert!(is_known(cache.lookup(&stranger(), false, now)), "{} are under way", tickets.len());
         assert!(!is_known(cache.lookup(&warm, true, now)));
-        // One that is not there is remembered as any other.
+        // If it does not exist, that is remembered as for any other.
         cache.record(&warm, Ok(None), now);
         assert!(is_known(cache.lookup(&warm, true, now)));
     }

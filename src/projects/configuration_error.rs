@@ -6,7 +6,7 @@ use crate::money::exchange_rate::MissingRate;
 use crate::settings::SettingsError;
 use crate::stripe::reference::ReferenceKind;
 
-/// A parameter of the project cannot be used. It names the parameter, never its value.
+/// A parameter of the project cannot be used. The error names the parameter, never its value.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("the parameter {folder}/{name} {problem}")]
 pub struct ConfigurationError {
@@ -30,69 +30,65 @@ impl ConfigurationError {
 /// What is wrong with a parameter.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Problem {
-    /// It is required and not there.
+    /// It is required and missing.
     #[error("is missing; create it as a SecureString")]
     Missing,
-    /// It holds nothing but white space.
+    /// It is blank.
     #[error("is empty")]
     Empty,
-    /// It should hold a signing secret.
-    #[error(
-        "holds an API key of Stripe; it takes the signing secret of the webhook endpoint, which starts with whsec_"
-    )]
+    /// An API key instead of a signing secret.
+    #[error("holds a Stripe API key; expected the signing secret of the webhook endpoint, which starts with whsec_")]
     StripeApiKey,
-    /// It should hold a signing secret.
+    /// An endpoint ID instead of a signing secret.
     #[error(
-        "holds the ID of a webhook endpoint; it takes the signing secret of that endpoint, which starts with whsec_"
+        "holds the ID of a webhook endpoint; expected the signing secret of that endpoint, which starts with whsec_"
     )]
     EndpointId,
-    /// It should hold a signing secret.
+    /// An Amplitude key instead of a signing secret.
     #[error(
-        "holds 32 hexadecimal digits, as Amplitude's keys are; it takes the signing secret of the webhook endpoint, which starts with whsec_"
+        "holds 32 hexadecimal digits, like an Amplitude key; expected the signing secret of the webhook endpoint, which starts with whsec_"
     )]
     AmplitudeKey,
-    /// It should hold an API key of Amplitude.
-    #[error("holds a key, a secret or an ID of Stripe's; it takes the API key of the Amplitude project")]
+    /// A Stripe key, secret or ID instead of an Amplitude key.
+    #[error("holds a Stripe key, secret or ID; expected the API key of the Amplitude project")]
     OfStripe,
-    /// It should hold a secret or restricted key of Stripe.
-    #[error(
-        "holds a publishable key of Stripe, which can read nothing; it takes a restricted key, which starts with rk_"
-    )]
+    /// A publishable key instead of a restricted or secret one.
+    #[error("holds a publishable Stripe key, which cannot read; expected a restricted key, which starts with rk_")]
     PublishableKey,
-    /// It should hold a secret or restricted key of Stripe.
-    #[error("holds something else than a key of Stripe's API; it takes a restricted key, which starts with rk_")]
+    /// Another value instead of a restricted or secret key.
+    #[error("does not hold a Stripe API key; expected a restricted key, which starts with rk_")]
     NotAStripeKey,
-    /// It should hold a key of test mode.
-    #[error("holds a key of live mode; it takes one of test mode, which starts with rk_test_")]
+    /// A live key instead of a test key.
+    #[error("holds a live-mode key; expected a test-mode key, which starts with rk_test_")]
     LiveKey,
-    /// It should hold a key of live mode.
-    #[error("holds a key of test mode; it takes one of live mode, which starts with rk_live_")]
+    /// A test key instead of a live key.
+    #[error("holds a test-mode key; expected a live-mode key, which starts with rk_live_")]
     TestKey,
-    /// The key is what it should be, but an event needs more of it.
+    /// The key is well-formed, but cannot be used for an event.
     #[error(transparent)]
     StripeKey(StripeKeyProblem),
-    /// The quotation marks would be part of the value.
-    #[error("is in quotation marks; write it without them")]
+    /// The value includes quotation marks.
+    #[error("is in quotation marks; store it without them")]
     Quoted,
-    /// It is `settings`, and cannot be read.
+    /// `settings` is invalid.
     #[error("cannot be used: {0}")]
     Settings(SettingsError),
-    /// It is `settings`, and lacks a rate that an event needs.
+    /// `settings` lacks a rate that an event needs.
     #[error("cannot be used for this event: {0}")]
     MissingRate(MissingRate),
 }
 
-/// Why a key of Stripe cannot be used for an event whose references are followed.
+/// Why a Stripe key cannot be used for an event whose references are followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum StripeKeyProblem {
     /// There is none.
     #[error(
-        "is missing; references are followed, so create it as a SecureString, with a restricted key of the Stripe account that this event comes from"
+        "is missing; references are followed, so create it as a SecureString with a restricted key of the Stripe account that this event comes from"
     )]
     Missing,
     /// 401.
     #[error(
-        "is not accepted by Stripe; it was revoked, has expired or is not whole: create a restricted key, and write it"
+        "is not accepted by Stripe, because it was revoked, has expired or is incomplete; create a restricted key and store it"
     )]
     Refused,
     /// 403.
@@ -104,7 +100,7 @@ pub enum StripeKeyProblem {
     )]
     AccountRefused,
     /// 404.
-    #[error("does not find the {0} of this event: it is the key of another account, or of another mode")]
+    #[error("does not find the {0} of this event, because it is the key of another account or mode")]
     NotFound(ReferenceKind),
 }
 

@@ -10,8 +10,8 @@ use super::parameters::Parameter;
 use super::source::ProjectSource;
 use crate::aws::{Access, AwsError, map_sdk_error};
 
-/// No attempt takes longer, so that another one, on a new connection, still fits into the time of a first load: a
-/// connection may have died without a word while the environment was frozen.
+/// The limit of an attempt. A second one, on a new connection, still fits into the time of a first load: a connection
+/// may have died silently while the environment was frozen.
 const ATTEMPT_LIMIT: Duration = Duration::from_millis(900);
 
 const NEEDS: &str = "the function's role needs ssm:GetParametersByPath on the project's folder, and kms:Decrypt if your own KMS key encrypts the parameters";
@@ -24,7 +24,7 @@ pub struct ParameterStore {
 }
 
 impl ParameterStore {
-    /// `prefix` is the folder of the projects, without a slash at its end.
+    /// `prefix` is the folder of the projects, without a trailing slash.
     pub fn new(access: &Access, http: reqwest::Client, prefix: String) -> Self {
         let configuration = access.configuration(http, access.parameter_store_url.as_deref());
         let limits = TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT_LIMIT).build();
@@ -32,7 +32,7 @@ impl ParameterStore {
         Self { client: aws_sdk_ssm::Client::from_conf(configuration), prefix }
     }
 
-    /// The same, with this limit for an attempt: the command line has more time than a delivery.
+    /// Sets the limit of an attempt: the command line has more time than a delivery.
     pub fn with_attempt_limit(self, limit: Duration) -> Self {
         let limits = TimeoutConfig::builder().operation_attempt_timeout(limit).build();
         let configuration = self.client.config().to_builder().timeout_config(limits).build();

@@ -9,19 +9,20 @@ use crate::settings::Settings;
 pub mod parameter {
     use crate::amplitude::AmplitudeKey;
 
-    /// The signing secret of a webhook endpoint; further ones have a label behind it, after a slash.
+    /// The signing secret of a webhook endpoint. Others have a label at the end, after a slash.
     pub const SIGNING_SECRET: &str = "stripe-signing-secret";
-    /// The secret that is about to take its place, in a rotation; with the same label, so that events of both are alike.
+    /// The successor of a signing secret during a rotation. It has the same label, so that events are the same under
+    /// both.
     pub const NEXT_SIGNING_SECRET: &str = "stripe-signing-secret-next";
-    /// A restricted key of Stripe, with which references are followed; with the label of the account's signing secret.
+    /// A restricted Stripe key to follow references with. It has the label of the account's signing secret.
     pub const STRIPE_API_KEY: &str = "stripe-api-key";
     /// The same for test-mode events.
     pub const STRIPE_TEST_API_KEY: &str = "stripe-test-api-key";
     /// The API key of the Amplitude project.
     pub const API_KEY: &str = AmplitudeKey::Main.parameter();
-    /// The API key of the Amplitude project for test-mode events, if they have one of their own.
+    /// The API key of the Amplitude project for test-mode events, if they go to another project.
     pub const TEST_API_KEY: &str = AmplitudeKey::Test.parameter();
-    /// How the project wants its events.
+    /// The project's settings.
     pub const SETTINGS: &str = "settings";
 }
 
@@ -36,19 +37,18 @@ pub struct Parameter {
 
 const STRIPE_API_KEYS: [&str; 3] = ["sk_", "rk_", "pk_"];
 
-/// Of webhook endpoints, and of event destinations, which is what Stripe's dashboard calls them.
+/// The IDs of webhook endpoints, and of event destinations, their name in Stripe's dashboard.
 const STRIPE_ENDPOINT_IDS: [&str; 2] = ["we_", "ed_"];
 
 const STRIPE_SIGNING_SECRET: &str = "whsec_";
 
-/// Straight ones, and what word processors make of them.
+/// Straight ones, and those of word processors.
 const QUOTATION_MARKS: [char; 10] = ['"', '\'', '`', '“', '”', '„', '‘', '’', '«', '»'];
 
-/// A signing secret, unless the text is something else that is easily taken for it: that would match no signature, and
-/// nobody would know why.
+/// Checks a signing secret. A value that is easily confused with one would match no signature, without an explanation.
 ///
 /// # Errors
-/// What the text is instead.
+/// If the text is another kind of value.
 pub fn signing_secret(text: &str) -> Result<SecretString, Problem> {
     let text = value(text)?;
     if begins_with(text, &STRIPE_API_KEYS) {
@@ -63,7 +63,7 @@ pub fn signing_secret(text: &str) -> Result<SecretString, Problem> {
     Ok(text.into())
 }
 
-/// Likewise, an API key of Amplitude.
+/// Checks an API key of Amplitude.
 pub(super) fn amplitude_key(text: &str) -> Result<SecretString, Problem> {
     let text = value(text)?;
     let is_of_stripe = [&STRIPE_API_KEYS[..], &STRIPE_ENDPOINT_IDS, &[STRIPE_SIGNING_SECRET]];
@@ -73,10 +73,10 @@ pub(super) fn amplitude_key(text: &str) -> Result<SecretString, Problem> {
     Ok(text.into())
 }
 
-/// Likewise, a key of Stripe's API, of live or of test mode.
+/// Checks a key of Stripe's API, of live or test mode.
 ///
 /// # Errors
-/// What the text is instead.
+/// If the text is another kind of value.
 pub fn stripe_key(text: &str, is_live: bool) -> Result<SecretString, Problem> {
     let text = value(text)?;
     if text.starts_with("pk_") {
@@ -97,14 +97,14 @@ fn is_amplitude_key(text: &str) -> bool {
     text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// The settings of a project, from the text of their parameter.
+/// Reads the settings of a project from the text of their parameter.
 ///
 /// # Errors
-/// Why it cannot be used.
+/// If they are invalid.
 pub fn parse_settings(text: &str) -> Result<Settings, Problem> {
     match trimmed(text) {
         "" => Err(Problem::Empty),
-        // Its last character tells nothing: it may be cut off.
+        // The last character is not checked: the text may be truncated.
         text if text.starts_with(QUOTATION_MARKS) => Err(Problem::Quoted),
         text => Settings::parse(text).map_err(Problem::Settings),
     }
@@ -114,13 +114,13 @@ pub fn parse_settings(text: &str) -> Result<Settings, Problem> {
 fn value(text: &str) -> Result<&str, Problem> {
     match trimmed(text) {
         "" => Err(Problem::Empty),
-        // One of them is enough: the other may have been lost on the way.
+        // One of them is enough: the other may have been lost.
         text if text.starts_with(QUOTATION_MARKS) || text.ends_with(QUOTATION_MARKS) => Err(Problem::Quoted),
         text => Ok(text),
     }
 }
 
-/// Without the white space around it, and without the byte order mark that some programs put before a text.
+/// Removes the surrounding white space, and the byte order mark that some programs write.
 fn trimmed(text: &str) -> &str {
     text.trim_matches(|character: char| character.is_whitespace() || character == '\u{feff}')
 }

@@ -17,7 +17,7 @@ use crate::stripe::source_label::SourceLabel;
 pub struct Project {
     /// In the order in which they are tried: the unlabelled one first, then by label.
     pub secrets: Vec<SigningSecret>,
-    /// The rest, kept apart: a problem with it is reported only to a caller whose signature matched.
+    /// Everything else, kept apart: a problem with it is reported only to callers whose signature matched.
     pub delivery: Result<AmplitudeConfig, ConfigurationError>,
     /// Parameters that this version does not know.
     unknown_parameters: Vec<String>,
@@ -77,7 +77,7 @@ impl Project {
         Self { secrets, delivery, unknown_parameters }
     }
 
-    /// The names of all parameters; those of Stripe's take a label behind them, after a slash.
+    /// The names of all parameters. Stripe's may have a label at the end, after a slash.
     pub const PARAMETERS: [&str; 7] = [
         parameter::SIGNING_SECRET,
         parameter::NEXT_SIGNING_SECRET,
@@ -88,7 +88,7 @@ impl Project {
         parameter::SETTINGS,
     ];
 
-    /// The full names of parameters that this version does not know, and passes over.
+    /// The full names of parameters that this version does not know and ignores.
     pub fn unknown_parameters(&self) -> &[String] {
         &self.unknown_parameters
     }
@@ -102,7 +102,7 @@ pub struct AmplitudeConfig {
     test: Option<Destination>,
     /// The parameter `settings`.
     pub settings: Settings,
-    /// Stripe's keys, by the names of their parameters. One that cannot be used concerns only the events that need it.
+    /// Stripe's keys, by parameter name. An invalid key affects only the events that need it.
     stripe_keys: BTreeMap<String, Result<SecretString, Problem>>,
     /// For messages.
     folder: String,
@@ -127,17 +127,17 @@ impl AmplitudeConfig {
         std::iter::once(&self.main).chain(&self.test)
     }
 
-    /// The name of the parameter with the key of Stripe that reads for an event: exactly the one with the label of the secret
-    /// that matched. There is no fallback, because another account's key would read other objects.
+    /// The name of the parameter with the Stripe key for an event: the one with the label of the matched secret. There
+    /// is no fallback, because another account's key would read other objects.
     pub fn stripe_key_parameter(livemode: Option<bool>, label: Option<&SourceLabel>) -> String {
         let name = if livemode == Some(false) { parameter::STRIPE_TEST_API_KEY } else { parameter::STRIPE_API_KEY };
         label.map_or_else(|| name.to_owned(), |label| format!("{name}/{label}"))
     }
 
-    /// The key in a parameter, where there is one.
+    /// The key in a parameter, if it exists.
     ///
     /// # Errors
-    /// Where the parameter holds something else.
+    /// If the parameter holds another kind of value.
     pub fn stripe_key(&self, parameter: &str) -> Result<Option<&SecretString>, ConfigurationError> {
         let key = self.stripe_keys.get(parameter).map(Result::as_ref).transpose();
         key.map_err(|problem| ConfigurationError {
@@ -147,7 +147,7 @@ impl AmplitudeConfig {
         })
     }
 
-    /// The names of the parameters that hold a key of Stripe.
+    /// The names of the parameters with Stripe keys.
     pub fn stripe_key_parameters(&self) -> impl Iterator<Item = &str> {
         self.stripe_keys.keys().map(String::as_str)
     }
@@ -157,7 +157,7 @@ impl AmplitudeConfig {
         &self.folder
     }
 
-    /// The key of Stripe in a parameter cannot be used for an event.
+    /// The Stripe key in this parameter cannot be used for an event.
     pub fn with_unusable_key(&self, parameter: &str, problem: StripeKeyProblem) -> ConfigurationError {
         ConfigurationError {
             folder: self.folder.clone(),
@@ -176,12 +176,12 @@ impl AmplitudeConfig {
     }
 }
 
-/// The label of a signing secret, if it has one, by the name of its parameter. `None` where it is another parameter.
+/// The label of a signing secret, if it has one, from the name of its parameter. `None` for other parameters.
 fn label(name: &str) -> Option<Option<SourceLabel>> {
     labelled(name, parameter::NEXT_SIGNING_SECRET).or_else(|| labelled(name, parameter::SIGNING_SECRET))
 }
 
-/// The label in the name of a parameter that begins so, if it has one. `None` where it is another parameter.
+/// The label in a parameter name that starts with `begin`, if it has one. `None` for other parameters.
 fn labelled(name: &str, begin: &str) -> Option<Option<SourceLabel>> {
     let rest = name.strip_prefix(begin)?;
     match rest.strip_prefix('/') {
@@ -259,16 +259,16 @@ mod tests {
             (vec![("stripe-signing-secret", "pk_hidden"), COMPLETE[1]], "starts with whsec_"),
             (vec![("stripe-signing-secret", "we_hidden"), COMPLETE[1]], "the ID of a webhook endpoint"),
             (vec![("stripe-signing-secret/eu", "ed_hidden"), COMPLETE[0]], "eu holds the ID of a webhook endpoint"),
-            (vec![("stripe-signing-secret", &hexadecimal), COMPLETE[1]], "as Amplitude's keys are"),
+            (vec![("stripe-signing-secret", &hexadecimal), COMPLETE[1]], "like an Amplitude key"),
             (vec![("stripe-signing-secret", "\"whsec_hidden\""), COMPLETE[1]], "is in quotation marks"),
             (vec![("stripe-signing-secret", "'whsec_hidden'\n"), COMPLETE[1]], "is in quotation marks"),
             (vec![("stripe-signing-secret-next", "“whsec_hidden”"), COMPLETE[0]], "next is in quotation marks"),
             (vec![("stripe-signing-secret", "whsec_hidden\""), COMPLETE[1]], "is in quotation marks"),
             (vec![("stripe-signing-secret", "\"sk_hidden\""), COMPLETE[1]], "is in quotation marks"),
             (vec![COMPLETE[0], ("amplitude-api-key", "\"hidden\"")], "amplitude-api-key is in quotation marks"),
-            (vec![COMPLETE[0], ("amplitude-api-key", "whsec_hidden")], "takes the API key of the Amplitude project"),
-            (vec![COMPLETE[0], ("amplitude-api-key", "rk_hidden")], "takes the API key of the Amplitude project"),
-            (vec![COMPLETE[0], ("amplitude-api-key", "we_hidden")], "takes the API key of the Amplitude project"),
+            (vec![COMPLETE[0], ("amplitude-api-key", "whsec_hidden")], "expected the API key of the Amplitude project"),
+            (vec![COMPLETE[0], ("amplitude-api-key", "rk_hidden")], "expected the API key of the Amplitude project"),
+            (vec![COMPLETE[0], ("amplitude-api-key", "we_hidden")], "expected the API key of the Amplitude project"),
             (vec![COMPLETE[0], COMPLETE[1], ("amplitude-test-api-key", "sk_hidden")], "amplitude-test-api-key holds"),
             (vec![COMPLETE[0], COMPLETE[1], ("settings", "'{\"hidden\": 1}'")], "settings is in quotation marks"),
             (vec![COMPLETE[0], COMPLETE[1], ("settings", r#""{\"hidden\": 1}""#)], "settings is in quotation marks"),

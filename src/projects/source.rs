@@ -1,15 +1,15 @@
-//! Where projects come from.
+//! The source of projects.
 
 use super::name::ProjectName;
 use super::parameters::Parameter;
 use crate::aws::AwsError;
 
-/// Where projects come from. The network edge of the cache; Parameter Store is the real one.
+/// A source of projects. The network edge of the cache; Parameter Store is the real one.
 pub trait ProjectSource: Send + Sync {
     /// The folder of the project's parameters, for messages: `/stripe-amplitude/demo`.
     fn folder(&self, project: &ProjectName) -> String;
 
-    /// Why there is no such project, and what to do: goes on after `no such project: `.
+    /// Why the project does not exist, and what to do: follows `no such project: `.
     fn absence(&self, project: &ProjectName) -> String {
         let folder = self.folder(project);
         format!(
@@ -17,6 +17,6 @@ pub trait ProjectSource: Send + Sync {
         )
     }
 
-    /// All parameters of a project; none where there is no such project.
+    /// All parameters of a project; none if the project does not exist.
     fn load(&self, project: &ProjectName) -> impl Future<Output = Result<Vec<Parameter>, AwsError>> + Send;
 }

@@ -16,27 +16,27 @@ use crate::aws::{self, Access, AwsError};
 
 const NEEDS: &str = "the function's role needs sqs:SendMessage on the queue, and redelivery sqs:ChangeMessageVisibility and sqs:DeleteMessage";
 
-/// SQS takes so many entries in one call.
+/// The most entries that SQS accepts in one call.
 const LARGEST_BATCH: usize = 10;
 
-/// What a message takes besides its body, at the most: attributes, their names and types.
+/// The most bytes of a message besides its body: attributes, their names and types.
 const LARGEST_ATTRIBUTES: usize = 4096;
 
-/// More of a reason says no more.
+/// A longer reason is of no more use.
 const LONGEST_REASON: usize = 500;
 
 /// A queue, by its URL.
 #[derive(Debug)]
 pub struct Sqs {
     configuration: SdkConfig,
-    /// Made when it is first needed, which in most processes is never: it takes a quarter of a start, because the SDK reads
-    /// its list of AWS's Regions (`benches/RESULTS.md`).
+    /// Created on first use, which most processes never need: it takes a quarter of a start, because the SDK reads its
+    /// list of AWS Regions (`benches/RESULTS.md`).
     client: OnceLock<Client>,
     url: String,
 }
 
 impl Sqs {
-    /// The queue of this URL.
+    /// The queue with this URL.
     pub fn new(access: &Access, http: reqwest::Client, url: String) -> Self {
         let configuration = access.configuration(http, access.sqs_url.as_deref());
         Self { configuration, client: OnceLock::new(), url }
@@ -53,7 +53,7 @@ impl EventQueue for Sqs {
         if body.len() + LARGEST_ATTRIBUTES > LARGEST_MESSAGE {
             return Err(QueueError::TooLarge);
         }
-        // A body that was parsed is JSON, and JSON is UTF-8; SQS checks which characters it takes.
+        // A parsed body is JSON, and JSON is UTF-8. SQS checks which characters it accepts.
         let reason: String = cause.reason.chars().take(LONGEST_REASON).collect();
         let request = self
             .client()
@@ -80,7 +80,7 @@ impl EventQueue for Sqs {
 
     async fn delay(&self, receipts: Vec<(String, Duration)>) -> Result<(), QueueError> {
         let mut result = Ok(());
-        // What fails for some shall not keep the others from their delay.
+        // A failure for some must not keep the others from their delay.
         for receipts in receipts.chunks(LARGEST_BATCH) {
             result = self.delay_batch(receipts).await.and(result);
         }
@@ -107,7 +107,7 @@ impl Sqs {
             request = request.entries(entry.build().map_err(|_| unusable())?);
         }
         let answer = request.send().await.map_err(|error| map_sdk_error(&error))?;
-        all(&answer.failed, "some messages are not delayed")
+        all(&answer.failed, "some messages were not delayed")
     }
 
     async fn delete_batch(&self, receipts: &[String]) -> Result<(), QueueError> {
@@ -117,11 +117,11 @@ impl Sqs {
             request = request.entries(entry.build().map_err(|_| unusable())?);
         }
         let answer = request.send().await.map_err(|error| map_sdk_error(&error))?;
-        all(&answer.failed, "some messages are not deleted")
+        all(&answer.failed, "some messages were not deleted")
     }
 }
 
-/// The answer to a batch is a success even where every entry of it failed.
+/// The response to a batch is a success even if every entry failed.
 fn all(failed: &[BatchResultErrorEntry], explanation: &'static str) -> Result<(), QueueError> {
     match failed.first() {
         Some(failed) => Err(AwsError::Refused { code: failed.code.clone(), explanation }.into()),
@@ -137,7 +137,7 @@ fn value(data_type: &str, text: &str) -> Result<MessageAttributeValue, QueueErro
     MessageAttributeValue::builder().data_type(data_type).string_value(text).build().map_err(|_| unusable())
 }
 
-/// The SDK refuses to build a request that lacks something; ours lack nothing.
+/// The SDK refuses to build an incomplete request; ours are complete.
 fn unusable() -> QueueError {
     AwsError::Refused { code: "no code".to_owned(), explanation: "the request cannot be built" }.into()
 }

@@ -1,14 +1,14 @@
-//! The event types that are forwarded, in Stripe's spelling.
+//! The event types that are forwarded.
 
 use std::fmt;
 use std::str::FromStr;
 
 use thiserror::Error;
 
-/// The API version that the rules were written for. Other snapshot versions are translated too; the log line says so.
+/// The API version for which the rules were written. Other snapshot versions are translated as well, and logged.
 pub const API_VERSION: &str = "2024-06-20";
 
-/// The types that are forwarded by default, those of Amplitude's own Stripe source.
+/// The types that are forwarded by default: those of Amplitude's own Stripe source.
 ///
 /// Amplitude's page misspells the last two as `issusing_…`; Stripe never sends that spelling.
 pub const TYPES: [&str; 26] = [
@@ -40,8 +40,8 @@ pub const TYPES: [&str; 26] = [
     "issuing_transaction.created",
 ];
 
-/// The types that `"refunds": "negative_revenue"` needs in addition to those of [`TYPES`]: without them, money that came back, or
-/// that a dispute moved, would be missing.
+/// The types that `"refunds": "negative_revenue"` adds to [`TYPES`]. Without them, money that came back, or that a
+/// dispute moved, would be missing.
 pub const NEGATIVE_REVENUE_TYPES: [&str; 5] = [
     "charge.dispute.funds_reinstated",
     "charge.dispute.funds_withdrawn",
@@ -50,11 +50,10 @@ pub const NEGATIVE_REVENUE_TYPES: [&str; 5] = [
     "refund.updated",
 ];
 
-/// The types that a project wants: those of [`TYPES`], those that its other settings need, and `add`, without `remove`,
-/// which wins.
+/// The types that a project wants: [`TYPES`], those that other settings need, and `add`, without those in `remove`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EventTypes {
-    /// Further types.
+    /// Additional types.
     pub add: Vec<TypePattern>,
     /// Types that are ignored.
     pub remove: Vec<TypePattern>,
@@ -76,7 +75,7 @@ impl EventTypes {
 pub struct TypePattern(String);
 
 impl TypePattern {
-    /// Whether it is the type, or in the family, at any depth: `charge.*` has `charge.dispute.created`, too.
+    /// Whether it is this type or in this family, at any depth: `charge.*` includes `charge.dispute.created`.
     pub fn matches(&self, event_type: &str) -> bool {
         match self.0.strip_suffix('*') {
             Some(family) => event_type.strip_prefix(family).is_some_and(|rest| !rest.is_empty()),
@@ -114,21 +113,21 @@ impl FromStr for TypePattern {
     }
 }
 
-/// What is given cannot be an event type. The texts say what a type is.
+/// Why a text cannot be an event type. Each message says what is expected.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum InvalidType {
-    /// Not in the shape of one.
+    /// Not in the form of a type.
     #[error(
         "an event type, which is lower-case words joined by dots (customer.subscription.created), or a family of them (customer.subscription.*)"
     )]
     NotAType,
-    /// The spelling of Amplitude's page.
+    /// The misspelling on Amplitude's page.
     #[error("Stripe's spelling, which is {right}")]
     Misspelled {
-        /// Stripe's.
+        /// Stripe's spelling.
         right: String,
     },
-    /// Such an event does not carry the object that it is about.
+    /// Such an event does not carry its object.
     #[error("types of snapshot events; those of v1. and v2. are thin events, which carry no object")]
     Thin,
 }

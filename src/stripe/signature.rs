@@ -76,21 +76,21 @@ pub fn sign(secret: &SigningSecret, timestamp: u64, body: &[u8]) -> String {
     format!("t={timestamp},v1={}", hex::encode(signature))
 }
 
-/// What some programs put before a text in UTF-8.
+/// The byte order mark that some programs write at the start of a text in UTF-8.
 pub const BYTE_ORDER_MARK: &str = "\u{feff}";
 
-/// A body whose origin is certain, and the only kind of body that can be parsed. [`verify`] makes one of what Stripe signed,
-/// [`VerifiedBody::trusted`] of what somebody else vouches for.
+/// A body of certain origin, the only kind of body that can be parsed. [`verify`] returns one for a body that Stripe
+/// signed; [`VerifiedBody::trusted`] is for other trusted sources.
 #[derive(Clone)]
 pub struct VerifiedBody {
     bytes: Bytes,
-    /// What is parsed in the place of the bytes, where they hold what the parser refuses. An event borrows from it.
+    /// Parsed instead of the bytes, if the parser rejects them. An event borrows from it.
     repaired: OnceLock<Option<String>>,
 }
 
 impl VerifiedBody {
-    /// A body that nobody signed just now: from the redelivery queue, into which only our own functions put what they have
-    /// verified, or from an operator, who hands an event over on the command line.
+    /// A body that was not signed just now: from the redelivery queue, to which only our own functions send verified
+    /// bodies, or from an operator on the command line.
     pub fn trusted(body: Bytes) -> Self {
         Self { bytes: body, repaired: OnceLock::new() }
     }
@@ -100,13 +100,13 @@ impl VerifiedBody {
         &self.bytes
     }
 
-    /// The bytes as text, without the byte order mark that some programs put before it.
+    /// The bytes as text, without a byte order mark.
     pub(super) fn text(&self) -> Result<&str, Utf8Error> {
         str::from_utf8(&self.bytes).map(|text| text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text))
     }
 
-    /// The same with its lone surrogates and its numbers out of range replaced, if it has any. Only a body that the parser
-    /// has refused is searched for them, once.
+    /// The text with unpaired surrogates and numbers out of range replaced, if it has any. Only a body that the parser
+    /// has rejected is searched for them, once.
     pub(super) fn repaired(&self) -> Option<&str> {
         self.repaired.get_or_init(|| repair::repaired(self.text().ok()?)).as_deref()
     }
@@ -126,7 +126,7 @@ impl fmt::Debug for VerifiedBody {
     }
 }
 
-/// A signing secret of a webhook endpoint, and the label under which the project keeps it.
+/// A signing secret of a webhook endpoint, and its label in the project.
 ///
 /// The secret is wiped on drop and hidden from `Debug`.
 #[derive(Debug)]
@@ -136,12 +136,12 @@ pub struct SigningSecret {
 }
 
 impl SigningSecret {
-    /// The text of the secret, `whsec_` included, is the key as it stands.
+    /// The key is the text of the whole secret, `whsec_` included.
     pub fn new(secret: SecretString, label: Option<SourceLabel>) -> Self {
         Self { secret, label }
     }
 
-    /// Which Stripe account or endpoint the secret belongs to, where a project has several.
+    /// The Stripe account or endpoint of the secret, if the project has several.
     pub fn label(&self) -> Option<&SourceLabel> {
         self.label.as_ref()
     }
@@ -162,7 +162,7 @@ impl SigningSecret {
 #[derive(Clone, PartialEq, Eq)]
 pub struct SignatureHeader<'h> {
     timestamp: u64,
-    /// What was signed is the text, so it is kept as it came.
+    /// The signature covers the text of `t`, so it is kept unchanged.
     timestamp_text: &'h str,
     signatures: Vec<[u8; 32]>,
 }
@@ -219,15 +219,15 @@ impl<'h> SignatureHeader<'h> {
     }
 }
 
-/// Why a signature is refused. The texts are read by the operator in Stripe's dashboard.
+/// Why a signature is refused. The operator reads the texts in Stripe's dashboard.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum SignatureError {
     /// The request has no `Stripe-Signature` header.
     #[error(
-        "no signature header: the request has no Stripe-Signature, so it does not come from a Stripe webhook endpoint, or something on the way removed it"
+        "no signature header: the request has no Stripe-Signature, because it is not from a Stripe webhook endpoint, or a proxy removed the header"
     )]
     NoHeader,
-    /// The header is not of Stripe's form; the text says where.
+    /// The header is not in Stripe's form; the text explains where.
     #[error("malformed signature header: {0}; Stripe sends one header of the form t=1720000000,v1=…")]
     Malformed(&'static str),
     /// The header has no `v1`, only other schemes.
@@ -235,12 +235,12 @@ pub enum SignatureError {
     NoV1,
     /// No `v1` matches any secret of the project.
     #[error(
-        "signature does not match: either the project's stripe-signing-secret is another endpoint's (each endpoint, and each `stripe listen`, has its own whsec_…), or something on the way changed the body; it must arrive byte for byte"
+        "signature does not match: either the project's stripe-signing-secret is another endpoint's (each endpoint, and each `stripe listen`, has its own whsec_…), or a proxy changed the body, which must arrive byte for byte"
     )]
     Mismatch,
     /// The signature is right, but older than the tolerance.
     #[error(
-        "timestamp too old: signed {seconds} s ago, {tolerance} s are allowed; a stored request cannot be sent again as it is, resend the event from Stripe"
+        "timestamp too old: signed {seconds} s ago, {tolerance} s are allowed; a stored request cannot be replayed, so resend the event from Stripe"
     )]
     TooOld {
         /// The age, in seconds.
@@ -260,7 +260,7 @@ pub enum SignatureError {
     },
 }
 
-/// Decimal digits only, no sign, no leading zero, at most 12: what Stripe writes, and no second spelling of it.
+/// Decimal digits only, no sign, no leading zero, at most 12: as Stripe writes it, with no second spelling.
 fn parse_timestamp(text: &str) -> Option<u64> {
     let well_formed =
         (1..=12).contains(&text.len()) && !text.starts_with('0') && text.bytes().all(|byte| byte.is_ascii_digit());

@@ -5,8 +5,8 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
-/// Names the Stripe account or endpoint that an event comes from, in a project with several: `[A-Za-z0-9_.-]+`. It is the
-/// last part of the names of that account's parameters, and goes onto its events.
+/// The Stripe account or endpoint that an event comes from, in a project with several: `[A-Za-z0-9_.-]+`. It is the
+/// last part of the names of that account's parameters, and a property of its events.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SourceLabel(String);
 
@@ -36,7 +36,7 @@ impl fmt::Display for SourceLabel {
 
 /// The text is not a label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("a label has the characters A-Z, a-z, 0-9, _, . and -")]
+#[error("invalid label; expected the characters A-Z, a-z, 0-9, _, . and -")]
 pub struct InvalidSourceLabel;
 
 #[cfg(test)]

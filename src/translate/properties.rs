@@ -1,7 +1,7 @@
-//! The event properties: all fields of Stripe's object, less what never leaves, plus flat ones that charts can use.
+//! The event properties: all fields of Stripe's object that may leave, plus flat ones for charts.
 //!
-//! Amplitude charts scalars and arrays of strings; nested objects need a paid plan, and raw amounts are in minor units of
-//! whatever currency. So each amount stands a second time, in major units, under `normalized_…`.
+//! Amplitude charts scalars and arrays of strings; nested objects need a paid plan, and raw amounts are in minor units
+//! of various currencies. So each amount is repeated in major units, under `normalized_…`.
 
 use super::products::Products;
 use super::redaction::{Reason, Redaction};
@@ -34,11 +34,11 @@ const AMOUNTS: [&str; 16] = [
     "application_fee_amount",
 ];
 
-/// The properties of an event. `source` is the label of the signing secret that matched, `user_id_from` the path that gave
-/// the user ID, `products` what was read of them; `removed` is told what never leaves, and why.
+/// The properties of an event. `source` is the label of the signing secret that matched, `user_id_from` the path of the
+/// user ID, `products` the ones that were read; `removed` is called with each removed field and the reason.
 ///
 /// # Errors
-/// Where the project wants amounts converted and has no rate for these.
+/// If the project converts amounts and has no rate for the currency of this event.
 pub fn properties<'b>(
     event: Event<'b>,
     source: Option<&SourceLabel>,
@@ -54,7 +54,7 @@ pub fn properties<'b>(
     normalize(&event.object, "merchant_", &["merchant_amount"], preferred, &mut flat)?;
     let mut object = event.object;
     redaction.redact(&mut object, removed);
-    // Of what is left: a description that the project drops shall not leave as the name of a product.
+    // After redaction: a description that the project drops must not leave as the name of a product.
     let Products { mut names, ids, are_incomplete } = products.unwrap_or_else(|| Products::of_object(&object));
     if names.is_empty() {
         let description =
@@ -92,8 +92,7 @@ pub fn properties<'b>(
     Ok(properties)
 }
 
-/// Whether the description of a line may give the name of a product: one that the project drops shall not leave in this
-/// way.
+/// Whether a line's description may give the name of a product: one that the project drops must not leave this way.
 pub(super) fn names_by_description(settings: &Settings) -> bool {
     let (lines, redaction) = (Path::key(None, "lines"), Redaction::new(settings));
     let data = Path::key(Some(&lines), "data");
@@ -117,9 +116,9 @@ fn normalize(
     let code = |currency: Currency| Property::Json(currency.code().to_owned().into());
     let conversion = match Conversion::of(currency, preferred) {
         Ok(conversion) => conversion,
-        // A subscription, for example, has a currency and no number that could be wrong.
+        // A subscription, for example, has a currency but no amount that could be wrong.
         Err(_) if amounts.is_empty() => return Ok(()),
-        // Nothing is nothing in every currency.
+        // Zero is zero in every currency.
         Err(missing) if amounts.iter().all(|(_, minor_units)| *minor_units == 0) => {
             add(&format!("{prefix}currency"), code(missing.to));
             add(&format!("{prefix}original_currency"), code(currency));
@@ -141,8 +140,8 @@ fn normalize(
     Ok(())
 }
 
-/// An amount that later API versions have in another place. From 2025-03-31 on, an invoice's `tax`, which was the sum of all
-/// of them, is listed by rate; where no tax is listed, there was null. Source:
+/// An amount that later API versions have in another place. From 2025-03-31 on, an invoice's `tax`, the sum of all
+/// taxes, is listed by rate; without taxes, it was null. Source:
 /// docs.stripe.com/changelog/basil/2025-03-31/invoice-tax-configurations.
 fn moved(object: &Object<'_>, name: &str) -> Option<i64> {
     let of_invoice = || object.get("object").and_then(Json::as_str) == Some("invoice");
@@ -202,7 +201,7 @@ mod tests {
             (json!({"currency": "usd", "amount": "2000", "tax": null, "total": 1.5}), json!({"currency": "USD"})),
             (json!({"currency": null, "amount": 2000}), json!({})),
             (json!({"amount": 2000}), json!({})),
-            // An invoice of 2024-06-20, and of 2025-03-31 on, where `tax` is `total_taxes`.
+            // An invoice of 2024-06-20, and of 2025-03-31 and later, where `total_taxes` replaces `tax`.
             (
                 json!({"object": "invoice", "currency": "eur", "total": 1190, "tax": 190, "amount_paid": 1190}),
                 json!({"currency": "EUR", "total": 11.9, "tax": 1.9, "amount_paid": 11.9}),
@@ -211,7 +210,7 @@ mod tests {
                 json!({"object": "invoice", "currency": "eur", "total": 1190, "total_taxes": [{"amount": 150}, {"amount": 40}], "amount_paid": 1190, "amount_overpaid": 0}),
                 json!({"currency": "EUR", "total": 11.9, "tax": 1.9, "amount_paid": 11.9}),
             ),
-            // 2026: what the buyer saw is another amount in another currency, and is not converted.
+            // 2026: the presentment amount is in another currency, and is not converted.
             (
                 json!({"object": "payment_intent", "currency": "usd", "amount": 1000, "presentment_details": {"presentment_amount": 900, "presentment_currency": "eur"}}),
                 json!({"currency": "USD", "amount": 10}),
@@ -234,15 +233,15 @@ mod tests {
             (json!({"total_taxes": [{"amount": 190}]}), json!(1.9)),
             (json!({"total_taxes": [{"amount": 190}, {"amount": -40}]}), json!(1.5)),
             (json!({"total_taxes": [{"amount": 0}]}), json!(0)),
-            // In 2024-06-20 it is null where there is none.
+            // In 2024-06-20 it is null without taxes.
             (json!({"total_taxes": []}), json!(null)),
             (json!({"total_taxes": null}), json!(null)),
             (json!({}), json!(null)),
-            // What cannot be added up.
+            // Values that cannot be added up.
             (json!({"total_taxes": [{"amount": 190}, {"amount": "40"}]}), json!(null)),
             (json!({"total_taxes": [{"amount": i64::MAX}, {"amount": 1}]}), json!(null)),
             (json!({"total_taxes": [null]}), json!(null)),
-            // The field itself comes first, and of a credit note there never was one.
+            // The field itself takes precedence, and a credit note never had one.
             (json!({"tax": 100, "total_taxes": [{"amount": 190}]}), json!(1)),
             (json!({"tax": null, "total_taxes": [{"amount": 190}]}), json!(null)),
             (json!({"object": "credit_note", "total_taxes": [{"amount": 190}]}), json!(null)),
@@ -274,11 +273,11 @@ mod tests {
             "normalized_merchant_original_currency": "JPY", "normalized_merchant_rate": 0.0067,
         });
         assert_eq!(properties, expected);
-        // In the preferred currency already: nothing is converted, and nothing says so.
+        // Already in the preferred currency: nothing is converted or marked.
         let same = of(json!({"currency": "usd", "amount": 1050})).unwrap();
         assert_eq!(same["normalized_amount"], 10.5);
         assert_eq!(same.get("normalized_rate"), None);
-        // Better none than a wrong one.
+        // No amount is better than a wrong one.
         assert!(of(json!({"currency": "gbp", "amount": 1050})).is_err());
         assert!(of(json!({"currency": "usd", "merchant_currency": "gbp", "merchant_amount": 1})).is_err());
         assert_eq!(of(json!({"currency": "gbp"})).unwrap().get("normalized_currency"), None);
@@ -298,7 +297,7 @@ mod tests {
         let line = &properties["lines"]["data"][0];
         assert_eq!((line.get("description"), line.get("period")), (None, None));
         assert_eq!(properties["normalized_amount_paid"], whole["normalized_amount_paid"]);
-        // A payment's description is the name of what was bought: dropped, it is not.
+        // A payment's description is the product name, unless it is dropped.
         let charge = properties_with(r#"{"drop_properties": ["description"]}"#, &sample("charge.refunded")).unwrap();
         assert_eq!((charge.get("description"), charge.get("product_names")), (None, None));
     }
@@ -340,7 +339,7 @@ mod tests {
     #[test]
     fn products_come_from_the_lines_of_every_api_version() {
         for (object, names, ids) in [
-            // 2024-06-20, twice the same product.
+            // 2024-06-20, with the same product twice.
             (
                 json!({"lines": {"data": [
                     {"description": "Pro", "price": {"product": "prod_1"}},
@@ -350,7 +349,7 @@ mod tests {
                 json!(["Pro", "Seat"]),
                 json!(["prod_1", "prod_2"]),
             ),
-            // 2025-03-31 and 2026 on.
+            // 2025-03-31 to 2026.
             (
                 json!({"lines": {"data": [{"description": "Pro", "pricing": {"price_details": {"product": "prod_1"}, "type": "price_details"}}]},
                        "parent": {"subscription_details": {"subscription": "sub_1"}}}),

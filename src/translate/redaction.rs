@@ -1,8 +1,8 @@
 //! What never leaves: credentials, links that let their holder see or pay, and personal data.
 //!
-//! Fields are removed by name and place, never by content, so that [`table`] says all of it. Nulls go, too: they would only
-//! use up Amplitude's property names. The content of `metadata` and `description` is the operator's and stays,
-//! unless the setting `drop_properties` names it.
+//! Fields are removed by name and place, never by content, so that [`table`] is the complete list. Nulls are removed as
+//! well, because they would only use up Amplitude's property names. The content of `metadata` and `description` is the
+//! operator's and stays, unless the setting `drop_properties` names it.
 
 pub mod table;
 
@@ -19,9 +19,9 @@ use crate::stripe::json::{Json, Object};
 /// Why a field is removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reason {
-    /// Whoever holds it can pay, read or act.
+    /// Its holder can pay, read or act.
     Credential,
-    /// It tells who somebody is, where they live or how to reach them: this kind of it.
+    /// It identifies a person, or says where they live or how to reach them: this kind of personal data.
     PersonalData(&'static str),
     /// The setting `drop_properties` names it.
     DropProperties,
@@ -40,12 +40,12 @@ impl fmt::Display for Reason {
     }
 }
 
-/// The kinds of personal data that are removed, in words.
+/// The kinds of personal data that are removed.
 pub fn kinds_of_personal_data() -> impl Iterator<Item = &'static str> {
     PERSONAL_DATA.iter().map(|(kind, _)| *kind)
 }
 
-/// What a project wants removed.
+/// The fields that a project wants removed.
 pub(super) struct Redaction<'s> {
     personal_data: PersonalData,
     drop_properties: &'s [FieldPattern],
@@ -56,7 +56,7 @@ impl<'s> Redaction<'s> {
         Self { personal_data: settings.personal_data, drop_properties: &settings.drop_properties }
     }
 
-    /// Takes out of `data.object` what never leaves. `removed` is told what goes, and why.
+    /// Removes everything from `data.object` that never leaves. `removed` is called with each field and the reason.
     pub(super) fn redact(&self, object: &mut Object<'_>, removed: &mut impl FnMut(&Path<'_>, Reason)) {
         self.object(object, "", None, Rules::Apply, removed);
     }
@@ -149,7 +149,7 @@ fn rules() -> impl Iterator<Item = (Rule, Reason)> {
     credentials().map(|rule| (rule, Reason::Credential)).chain(personal_data)
 }
 
-/// Whether the table applies, or, in the operator's own `metadata`, rests.
+/// Whether the table applies; in the operator's own `metadata`, it does not.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Rules {
     Apply,
@@ -208,7 +208,7 @@ mod tests {
         }
     }
 
-    /// What Stripe documents of a person, a card and an account, with a mark in every field that tells who somebody is.
+    /// Stripe's documented fields of a person, a card and an account, with a mark in every identifying field.
     fn planted() -> Value {
         let address = json!({"city": "PLANTED", "country": "DE", "line1": "PLANTED", "line2": "PLANTED", "postal_code": "PLANTED", "state": "BY"});
         let person = json!({"address": address, "email": "PLANTED@example.com", "name": "PLANTED", "phone": "PLANTED"});
@@ -258,7 +258,7 @@ mod tests {
         })
     }
 
-    /// Plants in every object of the event that is Stripe's, at every depth.
+    /// Plants fields in every Stripe object of the event, at every depth.
     fn plant(value: &mut Value, planted: &Value) {
         match value {
             Value::Object(object) => {
@@ -280,7 +280,7 @@ mod tests {
             let (mut object, event_type) = (event["data"]["object"].take(), &event["type"]);
             let kind = object["object"].clone();
             plant(&mut object, &planted());
-            // The link of a checkout session is one that lets its holder pay; the one of a list is an address of the API.
+            // The URL of a checkout session lets its holder pay; the URL of a list is an API path.
             if kind == "checkout.session" {
                 object["url"] = json!("https://checkout.stripe.com/PLANTED");
             }
@@ -288,7 +288,7 @@ mod tests {
             let around = left.find("PLANTED").map(|at| &left[at.saturating_sub(80)..at + 10]);
             assert_eq!(around, None, "{event_type}");
             assert!(left.contains("\"country\":\"DE\"") && left.contains("visa"), "{event_type}");
-            // Credentials never leave, whatever the settings say; the rest does on demand.
+            // Credentials never leave, whatever the settings; the rest can be kept.
             let kept = redacted_with(r#"{"personal_data": "keep"}"#, &object).to_string();
             assert!(kept.contains("PLANTED@example.com"));
             for credential in
@@ -372,7 +372,7 @@ mod tests {
         );
     }
 
-    /// Fields that API versions of 2025 and 2026 have, and 2024-06-20 has not.
+    /// Fields of API versions of 2025 and 2026 that 2024-06-20 does not have.
     #[test]
     fn later_api_versions_are_redacted() {
         for (object, left) in [
@@ -488,7 +488,7 @@ mod tests {
         }
     }
 
-    /// What tells who somebody is in objects that few projects see.
+    /// Identifying fields in objects that few projects use.
     #[test]
     fn rare_objects_are_redacted() {
         for (object, left) in [

@@ -149,7 +149,7 @@ async fn a_parameter_store_that_vanished_costs_half_a_second_where_old_values_ar
     let (answer, elapsed) = wired.freeze_and_deliver(&event, &[(&wired.store, Break::Mute)]).await;
     answer.expect_forwarded();
     assert!((Duration::from_millis(450)..Duration::from_millis(1500)).contains(&elapsed), "{elapsed:?}");
-    wired.stage.function.line_with("the old parameters are used").await;
+    wired.stage.function.line_with("using the old parameters").await;
     // After the pause, the next refresh has a new connection.
     sleep(Duration::from_millis(1100)).await;
     wired.stage.store.put(&format!("{SHOP}/amplitude-api-key"), "key-of-later").await;

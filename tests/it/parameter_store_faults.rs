@@ -121,7 +121,7 @@ async fn an_old_value_outlives(fault: Fault) {
     .await;
     let named = FAULTS.iter().find(|(listed, ..)| *listed == fault).unwrap().2;
     let line = stage.function.line_with(named).await;
-    assert!(line.contains("\"WARN\"") && line.contains("the old parameters are used"), "{line}");
+    assert!(line.contains("\"WARN\"") && line.contains("using the old parameters"), "{line}");
     // For a pause nothing is asked for.
     let calls = stage.store.calls();
     deliver().await;

@@ -256,7 +256,7 @@ async fn an_event_that_is_larger_than_a_message_waits_at_stripe() {
     stage.deliver(&fits).await.expect(202, "deferred");
     let answer = stage.deliver(&too_large).await;
     answer.expect_code(502, "failed", "amplitude_throttled");
-    answer.expect_named("larger than a message of SQS (1 MiB)");
+    answer.expect_named("larger than an SQS message (1 MiB)");
     stage.amplitude.recover();
     setup.drain().await;
     stage.amplitude.the(&fits);

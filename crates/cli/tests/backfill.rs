@@ -172,7 +172,7 @@ async fn a_dry_run_counts_and_sends_nothing() {
         "         5  events with 100.00 USD in all\n",
         "         5  distinct user IDs\n",
         "         5  events (event volume)\n",
-        "         3  it names no user and carries no revenue",
+        "         3  the event has no user and no revenue",
     ] {
         assert!(ended.out.contains(row), "{row}{}", ended.out);
     }
@@ -454,7 +454,7 @@ async fn what_amplitude_refuses_is_written_down_with_the_reason_and_the_rest_is_
     let found = lines(&rejected);
     let ids: Vec<_> = found.iter().map(|line| line["event"]["id"].as_str().unwrap()).collect();
     assert_eq!(ids, [&events[3].id, &events[50].id]);
-    assert!(found[0]["reason"].as_str().unwrap().starts_with("400: the event is not accepted"), "{found:?}");
+    assert!(found[0]["reason"].as_str().unwrap().starts_with("400: event rejected"), "{found:?}");
 
     // Now that the reason is fixed.
     let same = ["--from-file", "stripe-amplitude-shop.rejected.ndjson", "--yes"];
@@ -553,7 +553,10 @@ async fn a_wrong_key_of_amplitudes_ends_it_at_once_and_the_right_one_goes_on() {
     world.stripe.add(events.clone());
     let ended = world.backfill(3, &[]);
     assert_eq!(ended.code, Some(1));
-    assert!(ended.error.contains("API key is not known") && ended.error.contains("goes on from here"), "{ended:?}");
+    assert!(
+        ended.error.contains("does not know the API key") && ended.error.contains("goes on from here"),
+        "{ended:?}"
+    );
     assert_eq!(world.amplitude.requests().requests, 1);
     let projects = world.path("projects.toml");
     let text = std::fs::read_to_string(&projects).unwrap().replace("\"key\"", "\"right\"");

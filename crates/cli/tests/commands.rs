@@ -149,7 +149,7 @@ fn mistakes_are_told_on_standard_error_with_what_to_do() {
         (&["preview", EVENT, "--settings", "Cargo.toml"], 1, "Cargo.toml: malformed JSON at line 1"),
         (&["preview", "-", "--settings", "-"], 2, "cannot both be standard input"),
         (&["preview", EVENT, "--project", "a/b"], 2, "1 to 64"),
-        (&["preview", EVENT, "--source", "a/b"], 2, "a label has the characters"),
+        (&["preview", EVENT, "--source", "a/b"], 2, "invalid label"),
         (&["preview"], 2, "EVENT.json"),
         (&["settings", "check"], 2, "FILE"),
         (&["settings", "check", "no-such-file.json"], 1, "no-such-file.json"),
@@ -772,7 +772,7 @@ fn settings_that_are_not_valid_are_an_error_of_the_library() {
     let path = file("settings-invalid.json", r#"{"refunds": "negative"}"#);
     let (code, out, err) = run(&["settings", "check", &path]);
     assert_eq!((code, &*out), (Some(1), ""));
-    let error = "`refunds` has a value that it does not take; it takes \"as_events\" or \"negative_revenue\"";
+    let error = "`refunds` has an invalid value; expected \"as_events\" or \"negative_revenue\"";
     assert_eq!(err, format!("error: {path}: {error}\n"));
     let (code, _, err) = run_with(&format!("{{}}{}", " ".repeat(8192)), &["settings", "check", "-"]);
     assert!(code == Some(1) && err.contains("standard input: it has 8194 bytes"), "{err}");

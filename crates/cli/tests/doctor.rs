@@ -331,12 +331,15 @@ async fn a_key_that_may_too_little_or_is_wrong_is_found() {
     world.projects(&format!("{PROJECTS}amplitude-test-api-key = \"wrong\"\n"));
     let ended = world.doctor(&[], &[("AMPLITUDE_TEST_SECRET_KEY", "test-secret")]);
     assert_eq!(lines(&ended, "problem").len(), 1, "{ended:?}");
-    assert!(lines(&ended, "problem")[0].contains("amplitude-test-api-key: 400: the API key is not known"), "{ended:?}");
+    assert!(
+        lines(&ended, "problem")[0].contains("amplitude-test-api-key: 400: Amplitude does not know the API key"),
+        "{ended:?}"
+    );
     world.projects(PROJECTS);
     // More than it tries.
     world.amplitude.order(Fault::answer(503), 9);
     let ended = world.doctor(&[], &[]);
-    assert!(lines(&ended, "problem")[0].contains("503: Amplitude is not available"), "{ended:?}");
+    assert!(lines(&ended, "problem")[0].contains("503: Amplitude is unavailable"), "{ended:?}");
 }
 
 #[tokio::test]

@@ -267,7 +267,7 @@ async fn keys_and_arguments_that_are_missing_or_wrong_are_told_before_anything_i
     world.setup(&["--stack", &"s".repeat(60)]).await.assert(2, "may have 59");
     world.setup(&["--rotate"]).await.assert(1, "nothing to rotate");
     world.setup(&["--finish"]).await.assert(2, "--rotate");
-    world.setup(&["--source", "a/b"]).await.assert(2, "a label has the characters");
+    world.setup(&["--source", "a/b"]).await.assert(2, "invalid label");
     world.moto.put(&format!("{FOLDER}/settings"), "String", r#"{"event": {}}"#).await;
     world.setup(&["--yes"]).await.assert(1, "the parameter /stripe-amplitude/shop/settings cannot be used");
     assert_eq!((world.mutations(), world.parameters().await.len()), (0, 1));
@@ -518,7 +518,7 @@ async fn an_amplitude_key_that_amplitude_does_not_know_is_not_written() {
     let mut command = world.command(&["--yes"]);
     command.env("AMPLITUDE_API_KEY", "hidden");
     let ended = ended(command, "").await;
-    ended.assert(1, "AMPLITUDE_API_KEY: 400: the API key is not known to Amplitude");
+    ended.assert(1, "AMPLITUDE_API_KEY: 400: Amplitude does not know the API key");
     assert!(!ended.says("hidden") && world.stripe.endpoints().is_empty() && world.parameters().await.is_empty());
     world.setup(&["--yes"]).await.assert(0, "Proven");
 }

@@ -202,7 +202,7 @@ fn ways_of_writing_and_refused_values_are_told() {
         &text,
         &[
             "2 IDs are written in more than one way, which differ only by case or by the space around them (`Hi…_1` and `hi…_1`)",
-            "payment_intent.metadata.user_id: values that are no user IDs are skipped: 1 an accident of the program that wrote it, 1 on Amplitude's list of refused IDs",
+            "payment_intent.metadata.user_id: values that are no user IDs are skipped: 1 a placeholder that a program wrote by accident, 1 on Amplitude's list of refused IDs",
             "with names that no path can lead to",
         ],
     );
