@@ -1,4 +1,4 @@
-//! Amplitude: our emulator, over TLS, on a thread of its own.
+//! Amplitude: our emulator, over TLS, on its own thread.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ pub const THREAD: &str = "amplitude";
 /// How often it forgets all events, so that its memory and its search for repeats stay small.
 const FORGETS_EVERY: Duration = Duration::from_millis(200);
 
-/// One that is so late with each answer.
+/// An emulator with this delay before each response.
 pub struct Amplitude {
     port: u16,
 }
@@ -48,7 +48,7 @@ impl Amplitude {
         format!("https://localhost:{}/batch", self.port)
     }
 
-    /// The local ports from which there are connections to it, whatever is done on them.
+    /// The local ports of all connections to it.
     pub fn connections(&self) -> Vec<String> {
         let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
         let its_end = format!(":{:04X}", self.port);

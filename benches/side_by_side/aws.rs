@@ -1,4 +1,4 @@
-//! AWS: moto's server, which is Parameter Store and SQS, and before it a proxy that speaks TLS as AWS does, and counts.
+//! AWS: moto's server for Parameter Store and SQS, behind a proxy that speaks TLS like AWS, and counts.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ pub struct Aws {
 }
 
 impl Aws {
-    /// With the parameters of the project.
+    /// Starts it with the parameters of the project.
     pub fn start(thread: Handle, tls: Arc<ServerConfig>) -> Self {
         let moto = Server::start("moto_server", scratch(), |port| {
             ["-H", "127.0.0.1", "-p", &port].map(str::to_owned).to_vec()
@@ -62,12 +62,12 @@ impl Aws {
         self.administer("AmazonSSM.PutParameter", &parameter);
     }
 
-    /// How many calls there were by the contestants.
+    /// How many calls the contestants made.
     pub fn calls(&self) -> usize {
         self.calls.load(Ordering::SeqCst)
     }
 
-    /// Makes an empty queue, and gives its URL.
+    /// Creates an empty queue, and returns its URL.
     pub fn queue(&self) -> String {
         static MADE: AtomicUsize = AtomicUsize::new(0);
         let name = format!("queue-{}", MADE.fetch_add(1, Ordering::Relaxed));
@@ -75,7 +75,7 @@ impl Aws {
         format!("https://sqs.{REGION}.amazonaws.com/123456789012/{name}")
     }
 
-    /// Deletes a queue, with all that moto would keep of it.
+    /// Deletes a queue, with everything that moto would keep of it.
     pub fn delete_queue(&self, url: &str) {
         self.administer("AmazonSQS.DeleteQueue", &json!({"QueueUrl": url}));
     }
@@ -84,7 +84,7 @@ impl Aws {
     fn administer(&self, target: &str, input: &Value) {
         let service = if target.starts_with("AmazonSQS") { "sqs" } else { "ssm" };
         let mut headers = HeaderMap::new();
-        // moto reads the Region off the signature and does not check it.
+        // moto reads the Region from the signature and does not check it.
         let authorization = format!(
             "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20240726/{REGION}/{service}/aws4_request, SignedHeaders=host, \
              Signature=0"
@@ -94,7 +94,7 @@ impl Aws {
         let version = if service == "sqs" { "application/x-amz-json-1.0" } else { "application/x-amz-json-1.1" };
         headers.insert("content-type", version.parse().unwrap());
         let deadline = Instant::now() + Duration::from_secs(30);
-        // moto loads a service at the first call to it, which takes its time.
+        // moto loads a service at the first call, which takes time.
         loop {
             let call = pass_on(&self.http, self.moto.address, headers.clone(), input.to_string().into());
             let status = self.thread.block_on(call).status();

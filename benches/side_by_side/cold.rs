@@ -1,4 +1,4 @@
-//! Cold starts: how long until the first request for work, and until the first delivery is answered.
+//! Cold starts: the time until the first request for work, and until the first delivery is answered.
 
 use std::time::Duration;
 
@@ -10,17 +10,17 @@ use crate::share::{MEMORY, Share};
 use crate::stage::{Running, Stage};
 use crate::statistics::{Sample, milliseconds};
 
-/// Between init and the first delivery, so that both are apart.
+/// The pause between init and the first delivery, which separates them.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// What happened at one start, and how often, for the median.
+/// The result of one start, and the number of starts, for the median.
 #[derive(Default)]
 struct Found {
     /// Milliseconds to the first request for work.
     start: Sample,
     /// CPU milliseconds until then.
     start_cpu: Sample,
-    /// Milliseconds from the start to the first answer, where work waited.
+    /// Milliseconds from the start to the first response, if work was waiting.
     to_first_answer: Sample,
     /// Milliseconds of the first delivery alone.
     first_delivery: Sample,
@@ -100,7 +100,7 @@ pub fn measure(stage: &Stage, effort: Effort, report: &mut Report) {
     report.table(&["", "calls to Parameter Store", "new connections to Amplitude"], &rows.collect::<Vec<_>>());
 }
 
-/// One contestant after the other, over and over: what else happens on the machine shall hit all of them.
+/// The contestants take turns, so that other load on the machine affects all of them.
 fn interleave(contestants: &[Contestant], runs: usize, mut run: impl FnMut(&Contestant, &mut Found)) -> Vec<Found> {
     let mut found: Vec<Found> = contestants.iter().map(|_| Found::default()).collect();
     for _ in 0..runs {
@@ -111,16 +111,16 @@ fn interleave(contestants: &[Contestant], runs: usize, mut run: impl FnMut(&Cont
     found
 }
 
-/// Everything at the same share, with work that waits.
+/// The whole start at the same share, with work waiting.
 fn whole(stage: &Stage, contestant: &Contestant, megabytes: Option<u64>, found: &mut Found) {
     let share = megabytes.map(|megabytes| Share::of(megabytes).unwrap());
     let Running { process, api } = stage.start(contestant, &stage.prompt, Size::Kb6, share.as_ref());
-    // Not earlier, so that the CPU time can be looked at before there is more of it.
+    // Not earlier, so that the CPU time can be read before it grows.
     let asked = api.first_asked();
     found.start_cpu.add(milliseconds(process.cpu()));
     found.start.add(milliseconds(asked - process.started));
     let answered = api.run(1)[0];
-    // Without the moment in which we looked.
+    // Without the moment of our own measurement.
     found.to_first_answer.add(milliseconds((asked - process.started) + answered.duration()));
 }
 

@@ -1,17 +1,17 @@
-//! Who is measured.
+//! The contestants.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::program::scratch;
 
-/// Someone who does the function's duties, or hello, who does nothing.
+/// A program with the function's duties, or hello, which does nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Contestant {
     pub name: &'static str,
     pub kind: Kind,
     pub command: Vec<String>,
-    /// Those that it has beyond what Lambda sets.
+    /// Its variables in addition to Lambda's.
     pub variables: Vec<(&'static str, String)>,
 }
 
@@ -41,20 +41,20 @@ impl Contestant {
         Self::new("redelivery", Kind::Redelivery, vec![built("redelivery")])
     }
 
-    /// With a further variable.
+    /// Adds a variable.
     pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.variables.push((name, value.into()));
         self
     }
 
-    /// By another name.
+    /// Changes the name.
     pub fn named(mut self, name: &'static str) -> Self {
         self.name = name;
         self
     }
 
     /// # Errors
-    /// Where something is missing; the text says what.
+    /// If a part is missing; the text says which.
     pub fn node() -> Result<Self, String> {
         let node = which("node").ok_or("Node.js is needed for its peer; skipped")?;
         let bundle = node_bundle();
@@ -69,7 +69,7 @@ impl Contestant {
     }
 
     /// # Errors
-    /// Where something is missing; the text says what.
+    /// If a part is missing; the text says which.
     pub fn python() -> Result<Self, String> {
         let python = python_environment().join("bin/python");
         if !python.exists() {
@@ -81,19 +81,19 @@ impl Contestant {
     }
 }
 
-/// What esbuild made of the peer in JavaScript.
+/// The peer in JavaScript, bundled by esbuild.
 pub fn node_bundle() -> PathBuf {
     target().join("bench/node/index.js")
 }
 
-/// Where the peer in Python has its packages.
+/// The packages of the peer in Python.
 pub fn python_environment() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv-bench")
 }
 
-/// What Cargo has built.
+/// The programs that Cargo has built.
 pub fn target() -> PathBuf {
-    // Cargo's directory for the files of tests is in it.
+    // They are next to Cargo's directory for test files.
     scratch().parent().unwrap().to_owned()
 }
 
@@ -109,7 +109,7 @@ pub fn which(program: &str) -> Option<String> {
     std::env::split_paths(&paths).map(|path| path.join(program)).find(|path| path.exists()).map(|path| text(&path))
 }
 
-/// The first line of what a command prints, such as its version.
+/// The first line of a command's output, such as its version.
 pub fn first_line(command: &mut Command) -> Option<String> {
     let output = command.output().ok()?;
     Some(String::from_utf8(output.stdout).ok()?.lines().next()?.trim().to_owned())

@@ -1,4 +1,4 @@
-//! The core alone, as `benches/core` measures it in time and `benches/instructions.rs` counts it.
+//! The core alone, measured in time by `benches/core` and counted in instructions by `benches/instructions.rs`.
 
 use std::process::{Command, Stdio};
 
@@ -10,11 +10,11 @@ use crate::report::Report;
 use crate::stage::Stage;
 use crate::statistics::{Sample, number};
 
-/// What criterion keeps of a benchmark.
+/// Criterion's file for a benchmark.
 #[derive(Deserialize)]
 struct Samples {
     iters: Vec<f64>,
-    /// Nanoseconds of so many iterations.
+    /// Nanoseconds for a number of iterations.
     times: Vec<f64>,
 }
 
@@ -53,7 +53,7 @@ pub fn measure(_: &Stage, effort: Effort, report: &mut Report) {
     report.say(&table.join("\n"));
 }
 
-/// Runs another benchmark of the package, and gives what it printed.
+/// Runs another benchmark of the package, and returns its output.
 fn bench(name: &str, arguments: &[&str]) -> String {
     let output = Command::new(env!("CARGO"))
         .args(["bench", "--locked", "--no-default-features", "--bench", name, "--"])

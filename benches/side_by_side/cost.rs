@@ -24,10 +24,10 @@ const HTTP_API_REQUESTS: f64 = 1.00;
 /// Per million, of up to 64 KB each, standard queue. Source: aws.amazon.com/sqs/pricing.
 const SQS_REQUESTS: f64 = 0.40;
 
-/// Lambda's poller takes up to ten messages with one request, and deletes as many with one.
+/// Lambda's poller receives up to ten messages with one request, and deletes as many with another.
 const MESSAGES_OF_A_REQUEST: f64 = 10.0;
 
-/// Messages of a batch that an invocation gets where the traffic is high: with `MaximumBatchingWindowInSeconds`.
+/// The messages per invocation under high traffic, with `MaximumBatchingWindowInSeconds`.
 const BATCH: usize = 100;
 
 pub fn measure(stage: &Stage, effort: Effort, report: &mut Report) {
@@ -45,7 +45,7 @@ pub fn measure(stage: &Stage, effort: Effort, report: &mut Report) {
             durations(stage, contestant, amplitude, what, megabytes, count)
         };
         let gigabytes = megabytes as f64 / 1024.0;
-        // Of a million invocations that are billed these milliseconds each.
+        // Of a million invocations with this billed duration in milliseconds.
         let dollars = |billed: f64| LAMBDA_REQUESTS + 1e6 * billed / 1e3 * gigabytes * GIGABYTE_SECOND;
 
         for contestant in [vec![Contestant::function()], stage.peers()].concat() {
@@ -95,7 +95,7 @@ pub fn measure(stage: &Stage, effort: Effort, report: &mut Report) {
     report.table(&head, &queue_rows);
 }
 
-/// What warm invocations are billed, in milliseconds.
+/// The billed duration of warm invocations, in milliseconds.
 fn durations(
     stage: &Stage,
     contestant: &Contestant,
@@ -108,11 +108,11 @@ fn durations(
     let running = stage.start_with(contestant, amplitude, what, None);
     running.api.run(20);
     share.hold(running.process.id());
-    // The first ones may still live on what was left of full CPU.
+    // The first ones may still profit from the rest of full CPU.
     running.api.run(3);
     let billed = (0..count).map(|_| {
         running.api.wait_until_idle();
-        // Deliveries do not come at the beginning of a period.
+        // Deliveries arrive at any time within a period.
         std::thread::sleep(Duration::from_millis(fastrand::u64(20..40)));
         milliseconds(running.api.run(1)[0].duration()).ceil()
     });

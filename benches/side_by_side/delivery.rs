@@ -1,5 +1,5 @@
-//! What is handed out: deliveries of Stripe's through an HTTP API, and batches of the redelivery queue. Each carries an
-//! event that has not happened before, signed at that moment.
+//! The invocations: Stripe's deliveries through an HTTP API, and batches of the redelivery queue. Each carries a new
+//! event, signed at that moment.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -14,7 +14,7 @@ use crate::runtime_api::Invocations;
 pub const PROJECT: &str = "shop";
 pub const SECRET: &str = "whsec_of_the_bench";
 
-/// As long as the IDs that take its place.
+/// As long as the IDs that replace it.
 const ID: &str = "evt_000000000000000000000000";
 const BODY: &str = "THE BODY";
 const SIGNATURE: &str = "THE SIGNATURE";
@@ -22,7 +22,7 @@ const SIGNATURE: &str = "THE SIGNATURE";
 /// The sizes of events, in KB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Size {
-    /// A payment without much of metadata.
+    /// A payment with little metadata.
     Kb2 = 2,
     /// An invoice with one line.
     Kb6 = 6,
@@ -33,7 +33,7 @@ pub enum Size {
 impl Size {
     pub const ALL: [Self; 3] = [Self::Kb2, Self::Kb6, Self::Kb100];
 
-    /// An event of this size, about, indented as Stripe does.
+    /// An event of about this size, indented like Stripe's.
     fn event(self) -> String {
         let mut event = match self {
             Self::Kb2 => sample("payment_intent.succeeded"),
@@ -72,9 +72,9 @@ impl Size {
 pub struct Deliveries {
     /// The event, before and after its ID.
     event: [String; 2],
-    /// The same as part of the invocation's JSON.
+    /// The event in the invocation's JSON.
     escaped: [String; 2],
-    /// The invocation, around the body and the signature, which stand in this order because serde_json sorts names.
+    /// The invocation, around the body and the signature, in this order because serde_json sorts names.
     before: String,
     between: String,
     after: String,
@@ -118,7 +118,7 @@ impl Invocations for Deliveries {
     }
 }
 
-/// The HTTP API around events of any kind.
+/// An HTTP API's invocation for any event.
 pub struct Envelope {
     invocation: Value,
     secret: SigningSecret,
@@ -192,9 +192,9 @@ impl Invocations for Batches {
 }
 
 fn is_forwarded(answer: &[u8]) -> bool {
-    // As compact as JavaScript writes it, or as Python does.
+    // Compact, as JavaScript writes it, or as Python does.
     let is_taken = [&b"\"statusCode\":20"[..], b"\"statusCode\": 20"].iter().any(|status| holds(answer, status));
-    // A delivery that is ignored costs next to nothing, and would be measured as a fast one.
+    // An ignored delivery costs almost nothing, and would be measured as a fast one.
     is_taken && !holds(answer, b"ignored")
 }
 
@@ -213,7 +213,7 @@ fn split(text: &str, at: &str) -> [String; 2] {
     [before.to_owned(), after.to_owned()]
 }
 
-/// As in a JSON string, without the quotation marks.
+/// Escaped for a JSON string, without the quotation marks.
 fn escape(text: &str) -> String {
     let quoted = serde_json::to_string(text).unwrap();
     quoted[1..quoted.len() - 1].to_owned()

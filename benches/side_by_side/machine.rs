@@ -1,4 +1,4 @@
-//! On what, and of what, was measured.
+//! The machine and the versions of the measured programs.
 
 use std::process::Command;
 
@@ -7,7 +7,7 @@ use crate::contestant::{first_line, python_environment};
 use crate::report::Report;
 use crate::stage::Stage;
 
-/// Says so.
+/// Describes them.
 pub fn describe(stage: &Stage, effort: Effort, report: &mut Report) {
     let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split(": ").nth(1));

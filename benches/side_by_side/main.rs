@@ -1,16 +1,16 @@
 //! The function beside what a user would write instead, in one run on one machine: `make bench`.
 //!
 //! The contestants are the function itself, a Lambda function in Rust that only says hello (the floor), and the same
-//! duties in JavaScript and in Python with the official packages; they are in `benches/peers`. Each runs as on Lambda: a
-//! process under the runtime API, with the variables that Lambda sets and no others, before the same Parameter Store
-//! (moto) and the same Amplitude (our emulator), both over TLS. [`stage::Stage`] puts this together, and is where to start
-//! reading.
+//! duties in JavaScript and in Python with the official packages; they are in `benches/peers`. Each runs as on Lambda:
+//! a process under the runtime API, with the variables that Lambda sets and no others, with the same Parameter Store
+//! (moto) and the same Amplitude (our emulator), both over TLS. Start reading at [`stage::Stage`], which assembles
+//! this.
 //!
-//! Arguments choose parts: `start`, `cold`, `warm`, `references`, `memory`, `size`, `throughput`, `core`, `cost`; without any, all are measured.
-//! `quick` measures less often, to see that it works. What is found goes to `benches/RESULTS.md`, each part between marks
-//! of its own; the prose around them survives.
+//! Arguments choose parts: `start`, `cold`, `warm`, `references`, `memory`, `size`, `throughput`, `core`, `cost`;
+//! without arguments, all are measured. `quick` measures less often, to check that it works. The results go to
+//! `benches/RESULTS.md`, each part between its own marks; the prose around them survives.
 
-// A measurement that cannot be made shall stop; and there is nothing here for others to use.
+// A measurement that fails must stop, and nothing here is a public API.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -59,7 +59,7 @@ pub enum Effort {
 }
 
 impl Effort {
-    /// The number for a full run, or the one for a quick run.
+    /// The number for a full run, or for a quick run.
     pub fn choose<T>(self, full: T, quick: T) -> T {
         match self {
             Self::Full => full,
@@ -68,7 +68,7 @@ impl Effort {
     }
 }
 
-/// Measures something, and says it in Markdown.
+/// Measures one part, and returns it in Markdown.
 type Part = fn(&Stage, Effort, &mut Report);
 
 const PARTS: [(&str, Part); 9] = [

@@ -1,4 +1,4 @@
-//! What a process has in memory, and how fast it grows.
+//! The memory of a process, and how fast it grows.
 
 use crate::Effort;
 use crate::delivery::Size;
@@ -7,7 +7,7 @@ use crate::stage::Stage;
 use crate::statistics::number;
 
 pub fn measure(stage: &Stage, effort: Effort, report: &mut Report) {
-    // By then the buffers, the connections and the cache of projects have the size that they keep.
+    // By then, the buffers, the connections and the cache of projects have reached their final size.
     let settled = effort.choose(1_000, 100);
     let more = effort.choose(20_000, 1_000);
     let mut rows = Vec::new();

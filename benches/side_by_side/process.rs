@@ -1,4 +1,4 @@
-//! A process under test, and what the system knows of it.
+//! A process under test, and the system's data about it.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -7,20 +7,20 @@ use std::time::{Duration, Instant};
 
 use crate::share::Share;
 
-/// A process. It ends with the value.
+/// A process. It ends when the value is dropped.
 pub struct Process {
     child: Child,
-    /// When it began to load its program.
+    /// When it started to load its program.
     pub started: Instant,
-    /// The CPU time that was used by then.
+    /// The CPU time that it had used by then.
     cpu_before: Duration,
 }
 
 impl Process {
-    /// Starts a command with these variables and no others, under a share where there is one. What it writes to standard
-    /// error goes to the file `log`.
+    /// Starts a command with these variables and no others, under a share if there is one. Its standard error goes to
+    /// the file `log`.
     pub fn start(command: &[String], variables: &[(String, String)], share: Option<&Share>, log: &Path) -> Self {
-        // The shell waits until the process is where it belongs; so neither its own start nor ours counts.
+        // The shell waits until the process is in its control group, so neither its own start nor ours counts.
         let mut child = Command::new("/bin/sh")
             .args(["-c", r#"read _; exec "$@" </dev/null"#, "sh"])
             .args(command)
@@ -48,17 +48,17 @@ impl Process {
         self.child.id()
     }
 
-    /// Until it has ended by itself.
+    /// Waits until it has ended.
     pub fn wait(&mut self) {
         self.child.wait().unwrap();
     }
 
-    /// The CPU time of all its threads since it began to load its program.
+    /// The CPU time of all its threads since it started to load its program.
     pub fn cpu(&self) -> Duration {
         cpu_of(&format!("/proc/{}/task", self.id()), None) - self.cpu_before
     }
 
-    /// A line of its status, in KB: `VmRSS` is what it has in memory, `VmHWM` the most that it ever had.
+    /// A line of its status, in KB: `VmRSS` is its current memory, `VmHWM` its maximum.
     pub fn memory(&self, line: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
         let value = status.lines().find_map(|text| text.strip_prefix(line)?.strip_prefix(':'));
@@ -73,22 +73,22 @@ impl Drop for Process {
     }
 }
 
-/// The CPU time of the threads of this process that have this name.
+/// The CPU time of this process's threads with this name.
 pub fn cpu_of_thread(name: &str) -> Duration {
     cpu_of("/proc/self/task", Some(name))
 }
 
-/// For how long the machine's cores, all together, were busy and idle since it started.
+/// How long all of the machine's cores together were busy and idle since it started.
 pub fn cpu_of_machine() -> [Duration; 2] {
     let statistics = std::fs::read_to_string("/proc/stat").unwrap();
     let fields = statistics.lines().next().unwrap().split_whitespace().skip(1).take(8);
     let ticks: Vec<u64> = fields.map(|ticks| ticks.parse().unwrap()).collect();
-    // The fourth and fifth are idleness and waiting for disks. A tick is 10 ms, on all processors that Lambda has.
+    // The fourth and fifth are idle time and waiting for disks. A tick is 10 ms on all processors of Lambda.
     let idle = ticks[3] + ticks[4];
     [ticks.iter().sum::<u64>() - idle, idle].map(|ticks| Duration::from_millis(10 * ticks))
 }
 
-/// Threads that have ended are not in it; none of ours and, as far as is known, of the contestants' do.
+/// Threads that have ended are not included. Ours do not end, and as far as is known, the contestants' do not either.
 fn cpu_of(tasks: &str, name: Option<&str>) -> Duration {
     let tasks = std::fs::read_dir(tasks).unwrap().filter_map(|task| Some(task.ok()?.path()));
     let tasks = tasks.filter(|task| {

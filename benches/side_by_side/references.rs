@@ -1,4 +1,5 @@
-//! What it costs to follow references: reads of each event, and the time that they add, Stripe answering after 100 ms.
+//! The cost of following references: the reads for each event, and the time that they add if Stripe responds after 100
+//! ms.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,11 +20,11 @@ use crate::statistics::{Sample, microseconds, milliseconds, number};
 /// The key of the local Stripe.
 const KEY: &str = "rk_live_of_the_bench";
 
-/// How late Stripe answers.
+/// Stripe's delay.
 const DELAY: Duration = Duration::from_millis(100);
 
-/// Where the app has put its ID, the settings that find it, and whether what is read for one event is still known for the
-/// next.
+/// Where the app has put its ID, the settings that find it, and whether the objects of one event are still cached for
+/// the next.
 struct SetUp {
     name: &'static str,
     project: &'static str,
@@ -69,7 +70,7 @@ pub fn measure(stage: &Stage, effort: Effort, report: &mut Report) {
             let payments = Arc::new(Payments::new(&stripe, project, is_cached));
             let contestant = Contestant::function().with("STRIPE_API_URL", stripe.url());
             let running = stage.start_with(&contestant, &stage.prompt, payments, None);
-            // What is cached is so after the first of them.
+            // The cache is filled by the first of them.
             running.api.run(10);
             running.api.wait_until_idle();
             stripe.set_outage(Some(Fault::Hang(DELAY)));
@@ -114,7 +115,7 @@ impl Payments {
         Self { envelope, stripe, project, is_cached, made: AtomicUsize::new(0) }
     }
 
-    /// Puts all objects of a subscription into Stripe, and gives its payment.
+    /// Adds all objects of a subscription to Stripe, and returns its payment.
     fn payment(&self, number: usize, account: &str) -> Value {
         self.stripe.connect(account);
         let id = |prefix: &str| format!("{prefix}_{}{number}", self.project.replace('-', ""));

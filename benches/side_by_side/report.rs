@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::Effort;
 
-/// What one part of the measurements found.
+/// The results of one part.
 #[derive(Default)]
 pub struct Report(String);
 
@@ -29,7 +29,7 @@ impl Report {
         self.0.push('\n');
     }
 
-    /// Prints it, and puts it between the marks of its part. A quick run is only printed: it is not for keeping.
+    /// Prints it, and writes it between the marks of its part. A quick run is only printed.
     pub fn write(&self, part: &str, effort: Effort) {
         println!("{}", self.0);
         if effort == Effort::Quick {

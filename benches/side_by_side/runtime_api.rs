@@ -1,4 +1,4 @@
-//! Lambda's runtime API for one process: it hands out invocations as long as there are some, and notes the times.
+//! Lambda's runtime API for one process: it hands out invocations while there are some, and records the times.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -17,21 +17,21 @@ use crate::server::{self, Answer, answer};
 /// How long a process may take for anything before it counts as stuck.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Of the contestants, in Cargo's directory for the files of tests.
+/// The contestants' logs, in Cargo's directory for test files.
 const LOGS: &str = "target/tmp/side-by-side-….log";
 
-/// As template.yaml has it.
+/// As in template.yaml.
 const TIMEOUT: Duration = Duration::from_secs(6);
 
-/// What is handed out, and what has to come back.
+/// The invocations, and the expected responses.
 pub trait Invocations: Send + Sync + 'static {
     /// The payload of a new invocation.
     fn payload(&self) -> Bytes;
-    /// Whether this answer says that all went well.
+    /// Whether this response is a success.
     fn is_success(&self, answer: &[u8]) -> bool;
 }
 
-/// The interface of one process. Ends with the value.
+/// The interface of one process. It ends when the value is dropped.
 pub struct RuntimeApi {
     pub address: SocketAddr,
     shared: Arc<Shared>,
@@ -53,9 +53,9 @@ impl Answered {
 
 struct Shared {
     state: Mutex<State>,
-    /// There may be work.
+    /// Signals that there may be work.
     supplied: Notify,
-    /// Something was asked for, or answered.
+    /// Signals a request or a response.
     changed: Condvar,
     invocations: Arc<dyn Invocations>,
 }
@@ -63,9 +63,9 @@ struct Shared {
 #[derive(Default)]
 struct State {
     first_asked: Option<Instant>,
-    /// How many requests for work wait.
+    /// How many requests for work are waiting.
     waiting: usize,
-    /// How many invocations there are yet to hand out.
+    /// How many invocations are left to hand out.
     left: usize,
     running: HashMap<u64, Instant>,
     answered: Vec<Answered>,
@@ -86,20 +86,20 @@ impl RuntimeApi {
         Self { address, shared, server }
     }
 
-    /// Lets this many more invocations be handed out.
+    /// Allows this many more invocations.
     pub fn supply(&self, invocations: usize) {
         self.shared.state().left += invocations;
         self.shared.supplied.notify_waiters();
     }
 
-    /// Hands nothing more out, waits for what is running, and takes the answers since the last time.
+    /// Stops handing out, waits for running invocations, and returns the responses since the last time.
     pub fn drain(&self) -> Vec<Answered> {
         self.shared.state().left = 0;
         let mut state = self.wait("the last answers", |state| state.running.is_empty());
         std::mem::take(&mut state.answered)
     }
 
-    /// Supplies this many invocations, and takes their answers.
+    /// Hands out this many invocations, and returns their responses.
     pub fn run(&self, invocations: usize) -> Vec<Answered> {
         self.supply(invocations);
         let mut state = self.wait("answers", |state| state.left == 0 && state.running.is_empty());
@@ -111,7 +111,7 @@ impl RuntimeApi {
         self.wait("a request for work", |state| state.first_asked.is_some()).first_asked.unwrap()
     }
 
-    /// Waits until the process has answered all and asks for more, that is, until it does nothing.
+    /// Waits until the process has answered everything and asks for more, and so is idle.
     pub fn wait_until_idle(&self) {
         drop(self.wait("a further request for work", |state| state.waiting > 0 && state.running.is_empty()));
     }
@@ -171,7 +171,7 @@ impl Shared {
         self.changed.notify_all();
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         loop {
-            // Before looking, so that no supply goes unseen.
+            // Before the check, so that no supply is missed.
             let supplied = self.supplied.notified();
             {
                 let mut state = self.state();
@@ -192,7 +192,7 @@ impl Shared {
             .header("Lambda-Runtime-Aws-Request-Id", id(number))
             .header("Lambda-Runtime-Deadline-Ms", deadline.as_millis().to_string())
             .header("Lambda-Runtime-Invoked-Function-Arn", "arn:aws:lambda:eu-central-1:123456789012:function:bench")
-            // A new one for each invocation, as on AWS: what sets it anew in the environment shall have to.
+            // A new one for each invocation, as on AWS, for programs that set it in the environment.
             .header(
                 "Lambda-Runtime-Trace-Id",
                 format!("Root=1-{:08x}-{number:024x};Parent={number:016x};Sampled=0", deadline.as_secs()),
@@ -213,7 +213,7 @@ impl Shared {
         if !is_success {
             state.failure = Some(format!("{what}: {}", String::from_utf8_lossy(body)));
         }
-        // Whoever waits for many answers shall not be woken at each.
+        // A caller that waits for many responses must not wake up at each.
         if !is_success || state.running.is_empty() && state.left == 0 {
             self.changed.notify_all();
         }

@@ -1,5 +1,5 @@
-//! What the servers around the function have in common: a thread of their own each, and HTTP/1.1 that never waits for a
-//! delayed acknowledgement.
+//! What the servers around the function share: their own threads, and HTTP/1.1 that never waits for a delayed
+//! acknowledgement.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -15,8 +15,8 @@ use tokio_rustls::TlsAcceptor;
 
 pub type Answer = Response<Full<Bytes>>;
 
-/// A thread that runs what is spawned on the handle, as long as this process lives. By its name, [`crate::process`] finds
-/// out how busy it was.
+/// A thread that runs the tasks spawned on the handle while this process lives. [`crate::process`] finds its load by
+/// its name.
 pub fn thread(name: &'static str) -> Handle {
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     let handle = runtime.handle().clone();
@@ -25,7 +25,7 @@ pub fn thread(name: &'static str) -> Handle {
     handle
 }
 
-/// A listener on a port of its own.
+/// A listener on its own port.
 pub fn listen() -> (std::net::TcpListener, SocketAddr) {
     let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     listener.set_nonblocking(true).unwrap();
@@ -55,7 +55,7 @@ async fn serve_connection<F: Future<Output = Answer> + Send>(
     match tls {
         None => serve_stream(stream, answer).await,
         Some(tls) => {
-            // One who does not trust us goes away, and says so itself.
+            // A client that does not trust us disconnects, and reports that itself.
             if let Ok(stream) = tls.accept(stream).await {
                 serve_stream(stream, answer).await;
             }
@@ -75,11 +75,11 @@ async fn serve_stream<F: Future<Output = Answer> + Send>(
             Ok::<_, hyper::Error>(answer(Request::from_parts(head, body)).await)
         }
     });
-    // An error is a process that was ended, and its connections with it.
+    // An error means that the process was ended, and its connections with it.
     let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 
-/// An answer with this status and body.
+/// A response with this status and body.
 pub fn answer(status: u16, body: impl Into<Bytes>) -> Answer {
     Response::builder().status(status).body(Full::new(body.into())).unwrap()
 }

@@ -1,4 +1,4 @@
-//! Shares of a core, as Lambda gives them: in proportion to memory, one core at 1769 MB.
+//! Shares of a core, like Lambda's: in proportion to memory, one core at 1769 MB.
 //! Source: "Configure Lambda function memory" in the AWS Lambda developer guide.
 
 use std::path::{Path, PathBuf};
@@ -6,16 +6,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 const MEGABYTES_OF_A_CORE: u64 = 1769;
 
-/// A process gets its share anew in every period. Lambda's own is 20 ms.
+/// A process gets its share again in every period. Lambda's is 20 ms.
 const PERIOD_MICROSECONDS: u64 = 20_000;
 
-/// The memory sizes that are measured.
+/// The measured memory sizes.
 pub const MEMORY: [u64; 3] = [128, 256, 512];
 
-/// A control group that holds a process to the share of a memory size. It goes with the value, which must outlive the
-/// process.
+/// A control group that limits a process to the share of a memory size. It is removed with the value, which must
+/// outlive the process.
 ///
-/// Each process needs its own: whoever used more than its share leaves a debt in the group, which the next one would pay.
+/// Each process needs its own: one that used more than its share leaves a debt in the group, which the next would pay.
 pub struct Share {
     directory: PathBuf,
 }
@@ -24,7 +24,7 @@ impl Share {
     /// The share of this memory size.
     ///
     /// # Errors
-    /// Where no control group can be made; the text says why.
+    /// If no control group can be created; the text says why.
     pub fn of(megabytes: u64) -> Result<Self, String> {
         let quota = PERIOD_MICROSECONDS * megabytes / MEGABYTES_OF_A_CORE;
         static MADE: AtomicUsize = AtomicUsize::new(0);

@@ -1,4 +1,4 @@
-//! What is uploaded.
+//! The size of the uploads.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,8 +10,8 @@ use crate::report::Report;
 use crate::stage::Stage;
 use crate::statistics::number;
 
-/// Python's zipfile at its best, which is zlib's level 9. What Lambda's runtime for Python has anyway is left out, and so
-/// is what only installs.
+/// Python's zipfile at zlib's level 9. Packages that Lambda's Python runtime includes are omitted, and so are those
+/// that only install.
 const ZIP: &str = r#"
 import io, pathlib, sys, zipfile
 runtime = ("awslambdaric", "boto3", "botocore", "dateutil", "jmespath", "python_dateutil", "s3transfer", "simplejson",
@@ -28,7 +28,7 @@ print(plain, len(zipped.getvalue()))
 
 pub fn measure(_: &Stage, _: Effort, report: &mut Report) {
     let release = target().join("release");
-    // cargo-lambda's own choice, and what `make artefact` makes.
+    // cargo-lambda's own choice, and that of `make artefact`.
     let lambda = [target(), Path::new(env!("CARGO_MANIFEST_DIR")).join("target")];
     let lambda: Vec<_> = lambda.into_iter().map(|target| target.join("lambda/stripe-amplitude/bootstrap")).collect();
     let site_packages = first_line(
@@ -65,7 +65,7 @@ fn zip(path: &Path) -> [f64; 2] {
     [sizes.next().unwrap(), sizes.next().unwrap()]
 }
 
-/// How many crates a package is made of, itself included.
+/// How many crates a package consists of, itself included.
 fn crates(package: &str) -> usize {
     let tree = Command::new("cargo")
         .args(["tree", "--locked", "--offline", "--edges", "normal", "--prefix", "none", "--no-dedupe"])

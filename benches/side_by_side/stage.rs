@@ -1,4 +1,4 @@
-//! Everything around a contestant, and a contestant on it.
+//! Everything around a contestant, and a contestant in it.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -17,45 +17,46 @@ use crate::runtime_api::{Invocations, RuntimeApi};
 use crate::server;
 use crate::share::Share;
 
-/// The name of the thread of all runtime APIs, which also makes and signs what they hand out.
+/// The name of the thread of all runtime APIs, which also creates and signs the invocations.
 const THREAD: &str = "runtime-api";
 
-/// How late Amplitude answers where it is not at once.
+/// The delay of the slow Amplitude.
 pub const DELAY: Duration = Duration::from_millis(100);
 
 pub struct Stage {
-    /// Answers at once.
+    /// Responds at once.
     pub prompt: Amplitude,
-    /// Answers after [`DELAY`].
+    /// Responds after [`DELAY`].
     pub late: Amplitude,
     pub aws: Aws,
-    /// Those who are not there, and why.
+    /// The missing contestants, and why.
     pub missing: Vec<String>,
     node: Option<Contestant>,
     python: Option<Contestant>,
     runtime_api: Handle,
-    /// The file of the certificate to trust.
+    /// The file of the trusted certificate.
     authority: PathBuf,
-    /// The same behind all that Python trusts anyway, because there it takes their place, and reading them takes time.
+    /// The same after the certificates that Python trusts by default, because the file replaces them, and reading them
+    /// takes time.
     bundle: PathBuf,
 }
 
-/// A contestant that runs.
+/// A running contestant.
 pub struct Running {
     pub process: Process,
     pub api: RuntimeApi,
 }
 
-/// What share of a core each one takes, together with the contestant.
+/// The share of a core that each thread uses, and the contestant.
 #[derive(Clone, Copy, Debug)]
 pub struct Busy {
     pub contestant: f64,
     pub runtime_api: f64,
     pub amplitude: f64,
     pub aws: f64,
-    /// Everybody else on the machine, moto among them.
+    /// All other processes on the machine, including moto.
     pub others: f64,
-    /// What was left over.
+    /// The idle share.
     pub idle: f64,
 }
 
@@ -81,12 +82,12 @@ impl Stage {
         }
     }
 
-    /// The peers that are there.
+    /// The available peers.
     pub fn peers(&self) -> Vec<Contestant> {
         [&self.node, &self.python].into_iter().flatten().cloned().collect()
     }
 
-    /// Hello, the function, and the peers that are there.
+    /// Hello, the function, and the available peers.
     pub fn all(&self) -> Vec<Contestant> {
         [vec![Contestant::hello(), Contestant::function()], self.peers()].concat()
     }
@@ -105,7 +106,7 @@ impl Stage {
     ) -> Running {
         let api = RuntimeApi::start(&self.runtime_api, invocations);
         let url = if contestant.kind == Kind::Redelivery { amplitude.batch_url() } else { amplitude.url() };
-        // What Lambda sets, as its documentation of the runtime's environment variables has it; and the wiring.
+        // Lambda's variables, as documented, and the wiring.
         let variables = [
             ("_HANDLER", "handler.handler"),
             ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"),
@@ -128,7 +129,7 @@ impl Stage {
             ("AMPLITUDE_URL", &url),
             ("AWS_ENDPOINT_URL_SQS", &self.aws.url),
             ("AWS_ENDPOINT_URL_SSM", &self.aws.url),
-            // How they are told to trust it: ours and the peer in JavaScript; requests and botocore.
+            // The variables that make them trust it: for ours and the peer in JavaScript; for requests and botocore.
             ("EXTRA_CA_FILE", self.authority.to_str().unwrap()),
             ("REQUESTS_CA_BUNDLE", self.bundle.to_str().unwrap()),
         ];
@@ -139,8 +140,8 @@ impl Stage {
         Running { process: Process::start(&contestant.command, &variables, share, &log), api }
     }
 
-    /// Supplies as much as is taken for so long, after a while to warm up. Gives the answers per second, and who was how
-    /// busy.
+    /// Hands out as many invocations as are taken within this time, after a warm-up. Returns the responses per second,
+    /// and the load.
     pub fn press(&self, running: &Running, warm_up: Duration, time: Duration) -> (f64, Busy) {
         running.api.supply(usize::MAX / 2);
         std::thread::sleep(warm_up);

@@ -1,5 +1,5 @@
-//! What a start does, up to the first request for work: its instructions as callgrind counts them, and what strace sees it
-//! ask the system for. Both are the same in every run.
+//! The work of a start, up to the first request for work: its instructions as counted by callgrind, and its system
+//! calls as seen by strace. Both are the same in every run.
 
 use std::path::Path;
 use std::process::Command;
@@ -11,7 +11,7 @@ use crate::program::scratch;
 use crate::report::Report;
 use crate::stage::Stage;
 
-/// Of these, all are noted.
+/// All calls of these are recorded.
 const CALLS: &str = "trace=openat,getrandom,connect,clone,clone3";
 
 pub fn measure(stage: &Stage, _: Effort, report: &mut Report) {
@@ -34,7 +34,7 @@ pub fn measure(stage: &Stage, _: Effort, report: &mut Report) {
         });
         let summary = counted.lines().find_map(|line| line.strip_prefix("summary: ")).expect("callgrind sums up");
         let traced = under(stage, contestant, "strace", |file| {
-            // -I 2: it shall end when it is asked to.
+            // -I 2: strace must end on request.
             [&*strace, "-f", "-I", "2", "-e", CALLS, "-o", file].map(str::to_owned).to_vec()
         });
         let calls = Calls::read(&traced);
@@ -58,7 +58,7 @@ pub fn measure(stage: &Stage, _: Effort, report: &mut Report) {
     report.say(&files.iter().map(|files| format!("- {files}")).collect::<Vec<_>>().join("\n"));
 }
 
-/// Starts it under a tool, lets the tool end when it asks for work, and gives what the tool wrote.
+/// Starts it under a tool, ends the tool when the process asks for work, and returns the tool's output.
 fn under(stage: &Stage, contestant: &Contestant, tool: &str, command: impl Fn(&str) -> Vec<String>) -> String {
     let file = scratch().join(format!("side-by-side-{tool}.out"));
     let _ = std::fs::remove_file(&file);
@@ -66,14 +66,14 @@ fn under(stage: &Stage, contestant: &Contestant, tool: &str, command: impl Fn(&s
     contestant.command = [command(&file.to_string_lossy()), contestant.command].concat();
     let mut running = stage.start(&contestant, &stage.prompt, Size::Kb6, None);
     running.api.first_asked();
-    // Not as the value ends, by force: it has to write down what it found.
+    // Not by force when the value is dropped: the tool has to write its results first.
     let ended = Command::new("kill").arg(running.process.id().to_string()).status();
     assert!(ended.is_ok_and(|status| status.success()), "{tool} has ended by itself");
     running.process.wait();
     std::fs::read_to_string(&file).expect("the tool has written")
 }
 
-/// What strace noted.
+/// The results of strace.
 #[derive(Default)]
 struct Calls {
     files: Vec<String>,
@@ -83,7 +83,7 @@ struct Calls {
 }
 
 impl Calls {
-    /// Of lines such as `4242 openat(AT_FDCWD, "/proc/self/maps", O_RDONLY|O_CLOEXEC) = 3`.
+    /// From lines such as `4242 openat(AT_FDCWD, "/proc/self/maps", O_RDONLY|O_CLOEXEC) = 3`.
     fn read(text: &str) -> Self {
         let mut calls = Self::default();
         for line in text.lines() {
@@ -104,7 +104,7 @@ impl Calls {
     }
 }
 
-/// The only file that a contestant has of ours is the certificate to trust.
+/// The only file of ours that a contestant reads is the trusted certificate.
 fn name_of(path: &str) -> String {
     if Path::new(path).starts_with(scratch()) { "the file of EXTRA_CA_FILE".to_owned() } else { path.to_owned() }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Measurements of the same thing.
+/// Measurements of one quantity.
 #[derive(Clone, Debug, Default)]
 pub struct Sample(Vec<f64>);
 
@@ -27,7 +27,7 @@ impl Sample {
         self.percentile(50.0)
     }
 
-    /// The smallest value that is at least as large as this part of all; none of nothing.
+    /// The smallest value that is at least as large as this part of all; none for no values.
     pub fn percentile(&self, percent: f64) -> f64 {
         let mut sorted = self.0.clone();
         sorted.sort_by(f64::total_cmp);
@@ -35,7 +35,7 @@ impl Sample {
         sorted.get(rank.clamp(1, sorted.len().max(1)) - 1).copied().unwrap_or(f64::NAN)
     }
 
-    /// The median, and between which values the middle eight tenths are.
+    /// The median, and the range of the middle eight tenths.
     pub fn text(&self) -> String {
         if self.is_empty() {
             return "–".to_owned();
@@ -59,7 +59,7 @@ pub fn microseconds(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e6
 }
 
-/// With three digits that count.
+/// With three significant digits.
 pub fn number(value: f64) -> String {
     match value.abs() {
         size if size.is_nan() => "–".to_owned(),

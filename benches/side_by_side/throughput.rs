@@ -1,4 +1,4 @@
-//! How much one process can do, with several invocations at once as on Managed Instances.
+//! The throughput of one process, with several invocations at once as on Managed Instances.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,20 +14,19 @@ use crate::statistics::number;
 
 const SLOTS: [usize; 3] = [1, 8, 64];
 
-/// Of a core. Above, a thread of ours is as good as busy all the time, and the figure beside it is its, not the
-/// contestant's.
+/// Of a core. Above this, a thread of ours is practically always busy, and limits the result.
 const SATURATED: f64 = 0.9;
 
-/// Of all cores together. Where less is left, more cores would do more.
+/// Of all cores together. With less left, more cores would do more.
 const SPARE: f64 = 0.2;
 
 /// Of a core.
 const DISTURBING: f64 = 0.3;
 
-/// Of what is possible.
+/// Of the possible.
 const AS_GOOD_AS: f64 = 0.9;
 
-/// The name of an Amplitude that answers after [`stage::DELAY`].
+/// The name of an Amplitude that responds after [`stage::DELAY`].
 const LATE: &str = "100 ms";
 
 const HEAD: [&str; 10] =
@@ -47,7 +46,7 @@ pub fn measure(stage: &Stage, effort: Effort, report: &mut Report) {
 
     let (mut rows, mut ceilings) = (Vec::new(), String::new());
     for contestant in stage.all() {
-        // The peers do one at a time, as their runtimes do; more is more processes.
+        // The peers process one at a time, like their runtimes; more means more processes.
         let slots = if matches!(contestant.kind, Kind::Node | Kind::Python) { &SLOTS[..1] } else { &SLOTS };
         for &slots in slots {
             for (delay, amplitude) in amplitudes {
@@ -98,7 +97,7 @@ pub fn measure(stage: &Stage, effort: Effort, report: &mut Report) {
     report.table(&HEAD, &rows);
 }
 
-/// What those around the contestant could do with a core of their own, from what they needed for this much.
+/// What the servers around the contestant could do with their own core, from what they used for this much.
 fn ceilings_of((per_second, busy): (f64, Busy)) -> String {
     let [contestant, runtime_api, amplitude] =
         [busy.contestant, busy.runtime_api, busy.amplitude].map(|share| number(share / per_second * 1e6));

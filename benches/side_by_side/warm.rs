@@ -25,12 +25,12 @@ pub fn measure(stage: &Stage, effort: Effort, report: &mut Report) {
         let running: Vec<_> =
             contestants.iter().map(|contestant| stage.start(contestant, &stage.prompt, size, None)).collect();
         for running in &running {
-            // JavaScript is compiled while it runs; so it gets time for that.
+            // JavaScript is compiled while it runs, so it gets time for that.
             running.api.run(effort.choose(1000, 100));
         }
         let mut cpu: Vec<_> = contestants.iter().map(|_| Sample::default()).collect();
         let mut wall = cpu.clone();
-        // In turns: what else happens on the machine shall hit all of them.
+        // In turns, so that other load on the machine affects all of them.
         for _ in 0..ROUNDS {
             for (number, running) in running.iter().enumerate() {
                 running.api.wait_until_idle();
