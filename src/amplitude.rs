@@ -1,4 +1,4 @@
-//! What this project knows of Amplitude.
+//! Amplitude: its events, limits and APIs.
 
 pub mod batch;
 pub mod breaker;

@@ -1,4 +1,4 @@
-//! What this project knows of AWS.
+//! AWS: access to its services, and their errors.
 
 #[cfg(feature = "aws")]
 mod access;

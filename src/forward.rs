@@ -189,7 +189,7 @@ mod tests {
         let context =
             Context { project: &project, source: None, settings: &parsed, has_test_key: false, objects: None };
         let alone = select(&event(&envelope), &context, NOW);
-        assert_eq!(alone, ignored(settings, &envelope), "the queue takes what is forwarded");
+        assert_eq!(alone, ignored(settings, &envelope), "the queue accepts exactly the forwarded events");
         alone
     }
 

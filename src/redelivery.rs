@@ -44,7 +44,7 @@ const LAMBDA_RESERVE: Duration = Duration::from_secs(5);
 const QUEUE_LIMIT: Duration = Duration::from_secs(2);
 
 /// The time for a batch if Lambda does not set a deadline.
-const WITHOUT_DEADLINE: Duration = Duration::from_secs(25);
+const DEFAULT_TIME: Duration = Duration::from_secs(25);
 
 /// The delay of a message after its first failure. Amplitude asks clients to wait 15 to 30 s.
 const FIRST_DELAY: Duration = Duration::from_secs(30);
@@ -57,7 +57,7 @@ const LONGEST_DELAY: Duration = Duration::from_secs(60 * 60);
 
 /// The longest delay if the rate limit for reads was reached. The queue drops a message after 100 receives, which must
 /// take about a day.
-const LONGEST_DELAY_FOR_A_TURN: Duration = Duration::from_secs(15 * 60);
+const LONGEST_RATE_DELAY: Duration = Duration::from_secs(15 * 60);
 
 /// How long reads for a batch may start. Events without a turn by then are deferred, and the rest is sent: a busy
 /// account must not delay others.
@@ -107,7 +107,7 @@ struct MessageAttribute {
 /// The messages that failed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct BatchAnswer {
+pub struct BatchResponse {
     batch_item_failures: Vec<Failed>,
 }
 
@@ -217,19 +217,18 @@ impl<S: ProjectSource, A: BatchSink, O: ObjectSource, Q: EventQueue> Redelivery<
     }
 
     /// Delivers a batch, and writes a log line for each message. After a panic, its whole wave has failed.
-    pub async fn handle(&self, batch: Batch, invocation: Invocation<'_>) -> BatchAnswer {
+    pub async fn handle(&self, batch: Batch, invocation: Invocation<'_>) -> BatchResponse {
         let all: Vec<String> = batch.records.iter().map(|record| record.message_id.clone()).collect();
         let done = self.process(batch, invocation).await;
         // Computed from the whole batch, so that a message without a result counts as failed and is not deleted.
         let failed = all.into_iter().filter(|message_id| !done.contains(message_id));
-        BatchAnswer { batch_item_failures: failed.map(|item_identifier| Failed { item_identifier }).collect() }
+        BatchResponse { batch_item_failures: failed.map(|item_identifier| Failed { item_identifier }).collect() }
     }
 
     /// Returns the IDs of the messages that can be deleted.
     async fn process(&self, batch: Batch, invocation: Invocation<'_>) -> HashSet<String> {
         let start = Instant::now();
-        let deadline =
-            start + invocation.time_left.map_or(WITHOUT_DEADLINE, |left| left.saturating_sub(LAMBDA_RESERVE));
+        let deadline = start + invocation.time_left.map_or(DEFAULT_TIME, |left| left.saturating_sub(LAMBDA_RESERVE));
         let projects = self.projects_of(&batch, deadline).await;
         let waves = waves(batch.records);
         let last = waves.len().saturating_sub(1);
@@ -469,7 +468,7 @@ fn waves(records: Vec<QueuedMessage>) -> Vec<Vec<QueuedMessage>> {
 /// The delay of a message after this many receives, shortened at random. A message that had no turn to read from
 /// Stripe's API waits less, because nothing is wrong with it.
 fn delay(code: Option<Code>, receive_count: u32) -> Duration {
-    let longest = if code == Some(Code::StripeRate) { LONGEST_DELAY_FOR_A_TURN } else { LONGEST_DELAY };
+    let longest = if code == Some(Code::StripeRate) { LONGEST_RATE_DELAY } else { LONGEST_DELAY };
     let delay = BackOff { first: FIRST_DELAY, longest }.pause(receive_count);
     shortened(delay, RANDOM_PART, fastrand::f64())
 }
@@ -634,7 +633,7 @@ mod tests {
         let redelivery = Redelivery::new(projects, amplitude, references(), None::<Arc<FakeQueue>>, None);
         let messages: Vec<_> = (1..4).map(|number| message("a", "shop", 1, &event(&format!("evt_{number}")))).collect();
         let batch: Batch = serde_json::from_value(json!({ "Records": messages })).unwrap();
-        let deadline = Instant::now() + WITHOUT_DEADLINE;
+        let deadline = Instant::now() + DEFAULT_TIME;
         let projects = redelivery.projects_of(&batch, deadline).await;
         let mut group: Option<Group> = None;
         for queued in batch.records {
@@ -690,8 +689,8 @@ mod tests {
     fn a_hundred_receives_take_most_of_a_day() {
         let whole: Duration = (1..=100).map(|count| delay(Some(Code::StripeRate), count)).sum();
         assert!(whole > Duration::from_secs(17 * 60 * 60) && whole < Duration::from_secs(25 * 60 * 60), "{whole:?}");
-        assert!(delay(Some(Code::StripeRate), 50) <= LONGEST_DELAY_FOR_A_TURN);
-        assert!(delay(Some(Code::StripeUnavailable), 50) > LONGEST_DELAY_FOR_A_TURN);
+        assert!(delay(Some(Code::StripeRate), 50) <= LONGEST_RATE_DELAY);
+        assert!(delay(Some(Code::StripeUnavailable), 50) > LONGEST_RATE_DELAY);
     }
 
     /// Events complete their reads one after the other, instead of all having some.

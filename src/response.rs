@@ -125,12 +125,12 @@ mod tests {
 
     #[test]
     fn only_projects_that_are_not_warm_are_marked() {
-        for (is_warm, told) in [(None, None), (Some(true), None), (Some(false), Some(&json!(false)))] {
+        for (is_warm, expected) in [(None, None), (Some(true), None), (Some(false), Some(&json!(false)))] {
             let mut record = Record::new(None, None, false);
             record.is_warm = is_warm;
             let answer = respond(Ok(Success::Forwarded), &record);
             let body: Value = serde_json::from_str(answer.body()).unwrap();
-            assert_eq!(body.get("in_warm_projects"), told);
+            assert_eq!(body.get("in_warm_projects"), expected);
         }
     }
 

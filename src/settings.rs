@@ -211,7 +211,7 @@ impl Settings {
                 "user_id_paths" => {
                     parsed.user_id_paths = list(key, value)?;
                     if parsed.user_id_paths.is_empty() {
-                        return Err(takes(key, "a list of one path or more"));
+                        return Err(expected(key, "a list of one path or more"));
                     }
                 }
                 "references" => {
@@ -246,8 +246,8 @@ impl Settings {
                 "max_age_days" => {
                     let days = value.as_u64().filter(|days| *days <= MOST_DAYS);
                     let days: Option<u32> = days.and_then(|days| days.try_into().ok());
-                    let takes = || takes(key, format!("a whole number of days, 0 (no limit) to {MOST_DAYS}"));
-                    parsed.max_age_days = Some(days.ok_or_else(takes)?).filter(|days| *days > 0);
+                    let expected = || expected(key, format!("a whole number of days, 0 (no limit) to {MOST_DAYS}"));
+                    parsed.max_age_days = Some(days.ok_or_else(expected)?).filter(|days| *days > 0);
                 }
                 "test_events" => {
                     let choices = [
@@ -357,48 +357,48 @@ fn preferred_currency(key: &str, value: &Value) -> Result<PreferredCurrency, Set
     for (inner, value) in object(key, value, TAKES)? {
         let path = format!("{key}.{inner}");
         match inner.as_str() {
-            "code" => code = Some(value.as_str().and_then(Currency::parse).ok_or_else(|| takes(&path, CODE))?),
+            "code" => code = Some(value.as_str().and_then(Currency::parse).ok_or_else(|| expected(&path, CODE))?),
             "rates" => {
                 for (from, rate) in object(&path, value, "an object: {\"EUR\": \"1.08\"}")? {
                     let from = Currency::parse(from)
-                        .ok_or_else(|| takes(&path, "currencies' codes of three letters as keys"))?;
+                        .ok_or_else(|| expected(&path, "currencies' codes of three letters as keys"))?;
                     let rate: Rate = text(&format!("{path}.{from}"), rate)?;
                     if rates.insert(from, rate).is_some() {
-                        return Err(takes(&path, "each currency once"));
+                        return Err(expected(&path, "each currency once"));
                     }
                 }
             }
             _ => return Err(unknown(path, &["preferred_currency.code", "preferred_currency.rates"])),
         }
     }
-    let code = code.ok_or_else(|| takes(&format!("{key}.code"), CODE))?;
+    let code = code.ok_or_else(|| expected(&format!("{key}.code"), CODE))?;
     if rates.contains_key(&code) {
-        return Err(takes(&format!("{key}.rates"), "rates of other currencies; the preferred one needs none"));
+        return Err(expected(&format!("{key}.rates"), "rates of other currencies; the preferred one needs none"));
     }
     Ok(PreferredCurrency { code, rates })
 }
 
 fn choice<T: Copy, const N: usize>(key: &str, value: &Value, choices: [(&str, T); N]) -> Result<T, SettingsError> {
     let chosen = choices.iter().find(|(name, _)| value.as_str() == Some(name)).map(|(_, chosen)| *chosen);
-    chosen.ok_or_else(|| takes(key, choices.map(|(name, _)| format!("{name:?}")).join(" or ")))
+    chosen.ok_or_else(|| expected(key, choices.map(|(name, _)| format!("{name:?}")).join(" or ")))
 }
 
 fn object<'v>(key: &str, value: &'v Value, what: &str) -> Result<&'v Map<String, Value>, SettingsError> {
-    value.as_object().ok_or_else(|| takes(key, what))
+    value.as_object().ok_or_else(|| expected(key, what))
 }
 
 fn list<T: FromStr<Err: Display>>(key: &str, value: &Value) -> Result<Vec<T>, SettingsError> {
-    let items = value.as_array().ok_or_else(|| takes(key, "a list of texts: [\"…\", \"…\"]"))?;
+    let items = value.as_array().ok_or_else(|| expected(key, "a list of texts: [\"…\", \"…\"]"))?;
     items.iter().enumerate().map(|(index, item)| text(&format!("{key}[{index}]"), item)).collect()
 }
 
 fn text<T: FromStr<Err: Display>>(key: &str, value: &Value) -> Result<T, SettingsError> {
-    let text = value.as_str().ok_or_else(|| takes(key, "text in quotation marks"))?;
-    text.parse().map_err(|error: T::Err| takes(key, error.to_string()))
+    let text = value.as_str().ok_or_else(|| expected(key, "text in quotation marks"))?;
+    text.parse().map_err(|error: T::Err| expected(key, error.to_string()))
 }
 
-fn takes(key: &str, what: impl Into<String>) -> SettingsError {
-    SettingsError::Value { key: key.to_owned(), takes: what.into() }
+fn expected(key: &str, what: impl Into<String>) -> SettingsError {
+    SettingsError::Value { key: key.to_owned(), expected: what.into() }
 }
 
 fn unknown(key: String, known: &[&'static str]) -> SettingsError {
@@ -446,12 +446,12 @@ pub enum SettingsError {
         known: String,
     },
     /// A key with an invalid value.
-    #[error("`{key}` has an invalid value; expected {takes}")]
+    #[error("`{key}` has an invalid value; expected {expected}")]
     Value {
         /// The key, with the keys that lead to it.
         key: String,
         /// The expected values.
-        takes: String,
+        expected: String,
     },
 }
 

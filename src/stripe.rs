@@ -1,4 +1,4 @@
-//! What this project knows of Stripe.
+//! Stripe: its signatures, events, objects and API.
 
 pub mod api_versions;
 pub mod credentials;

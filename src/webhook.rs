@@ -12,7 +12,7 @@ use http::{HeaderMap, Method, Response};
 use tokio::time::{Instant, timeout};
 
 use crate::amplitude::Region;
-use crate::amplitude::breaker::{Breaker, Way};
+use crate::amplitude::breaker::{Breaker, Route};
 use crate::amplitude::client::{DeliveryError, EventSink, SendReport};
 use crate::clock::{Clock, unix_seconds};
 use crate::code::Code;
@@ -33,7 +33,7 @@ use crate::stripe::signature::{self, SignatureError, SignatureHeader, VerifiedBo
 use crate::stripe::source_label::SourceLabel;
 
 /// The latest response: Stripe holds an invoice back, and a buyer waits, until then.
-const ANSWER_WITHIN: Duration = Duration::from_millis(4500);
+const RESPONSE_LIMIT: Duration = Duration::from_millis(4500);
 
 /// The part of Lambda's own time that is left when we respond.
 const LAMBDA_RESERVE: Duration = Duration::from_millis(500);
@@ -54,7 +54,7 @@ const PROBE_LIMIT: Duration = Duration::from_secs(2);
 const QUEUE_FIRST_LIMIT: Duration = Duration::from_millis(1500);
 
 /// The time limit of the warm-up.
-const WARM_UP_WITHIN: Duration = Duration::from_millis(1500);
+const WARM_UP_LIMIT: Duration = Duration::from_millis(1500);
 
 /// How long the warm-up waits for Amplitude. After that, Amplitude counts as unavailable.
 const CONNECT_LIMIT: Duration = AMPLITUDE_RESERVE;
@@ -129,7 +129,7 @@ impl<S: ProjectSource, A: EventSink, O: ObjectSource, Q: EventQueue> Webhook<S, 
     /// retries.
     pub async fn handle(&self, request: Request<'_>) -> Response<String> {
         let time =
-            request.time_left.map_or(ANSWER_WITHIN, |left| left.saturating_sub(LAMBDA_RESERVE).min(ANSWER_WITHIN));
+            request.time_left.map_or(RESPONSE_LIMIT, |left| left.saturating_sub(LAMBDA_RESERVE).min(RESPONSE_LIMIT));
         let deadline = Instant::now() + time;
         let mut record = Record::new(request.function, request.request_id, self.cold_start.take());
         let result = AssertUnwindSafe(self.process(&request, deadline, &mut record)).catch_unwind().await;
@@ -191,7 +191,7 @@ impl<S: ProjectSource, A: EventSink, O: ObjectSource, Q: EventQueue> Webhook<S, 
         if self.queue.is_some() && Instant::now() + AMPLITUDE_RESERVE > deadline {
             return Err(Failure::Deadline);
         }
-        let is_probe = pass.as_ref().is_some_and(|pass| pass.way == Way::Probe);
+        let is_probe = pass.as_ref().is_some_and(|pass| pass.way == Route::Probe);
         let deadline = if is_probe { deadline.min(Instant::now() + PROBE_LIMIT) } else { deadline };
         let delivery = self.amplitude.send(&translation.event, destination, deadline);
         let SendReport { attempts, result } = record.amplitude.time(delivery).await;
@@ -204,17 +204,17 @@ impl<S: ProjectSource, A: EventSink, O: ObjectSource, Q: EventQueue> Webhook<S, 
 
     /// Puts the event into the queue without a request to Amplitude, if all events take this path or Amplitude is
     /// unavailable. `None` if the event must be delivered directly, for example because the queue did not accept it.
-    async fn bypass(&self, queue: &Q, message: &Message, way: Way, deadline: Instant) -> Option<Success> {
+    async fn bypass(&self, queue: &Q, message: &Message, way: Route, deadline: Instant) -> Option<Success> {
         let (success, code, reason) = match way {
             _ if self.queue_first => (Success::Queued, Code::DeliveryQueue, "every event goes to the queue first"),
-            Way::Queue => {
+            Route::Queue => {
                 let (code, reason) = (
                     Code::BreakerOpen,
                     "Amplitude was recently unavailable, so events go to the queue for up to a minute",
                 );
                 (Success::Deferred { code, reason: reason.to_owned() }, code, reason)
             }
-            Way::Direct | Way::Probe => return None,
+            Route::Direct | Route::Probe => return None,
         };
         let cause = Cause { code: Some(code.as_str()), reason };
         let limit = deadline.min(Instant::now() + QUEUE_FIRST_LIMIT);
@@ -291,7 +291,7 @@ impl<S: ProjectSource, A: EventSink, O: ObjectSource, Q: EventQueue> Webhook<S, 
     /// Loads the warm projects and connects to Amplitude before the first delivery. Failures are logged, and retried
     /// when needed.
     pub async fn warm_up(&self) {
-        let deadline = Instant::now() + WARM_UP_WITHIN;
+        let deadline = Instant::now() + WARM_UP_LIMIT;
         let mut regions: Vec<Region> = Vec::new();
         for (name, project) in self.projects.warm_up(deadline).await {
             let failed =
@@ -901,7 +901,7 @@ mod tests {
         (expected[0], expected[4]) = ("amplitude_timeout", "amplitude_timeout");
         assert_eq!(put, expected);
         let times = outage.amplitude.times.lock().unwrap();
-        let whole = ANSWER_WITHIN - QUEUE_RESERVE;
+        let whole = RESPONSE_LIMIT - QUEUE_RESERVE;
         assert_eq!(*times, [whole, whole, PROBE_LIMIT, PROBE_LIMIT, whole], "a probe has the time of one attempt");
     }
 
@@ -939,7 +939,7 @@ mod tests {
         let webhook = Webhook::new(projects, Arc::<FakeAmplitude>::default(), references, Duration::from_secs(300));
         let start = Instant::now();
         webhook.warm_up().await;
-        assert_eq!(start.elapsed(), WARM_UP_WITHIN);
+        assert_eq!(start.elapsed(), WARM_UP_LIMIT);
     }
 
     #[tokio::test(start_paused = true)]
@@ -1106,7 +1106,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_parameter_store_that_fails_is_answered_503() {
+    async fn parameter_store_errors_are_503() {
         let setup = Setup::new(&COMPLETE, FakeAmplitude::default());
         setup.source.set(Err(AwsError::Connection));
         let (status, answer) = setup.deliver("{}", "whsec_a").await;
@@ -1115,7 +1115,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_amplitude_does_not_take_is_answered_502() {
+    async fn amplitude_errors_are_502() {
         let amplitude = FakeAmplitude::that_fails(DeliveryError::InvalidApiKey);
         let setup = Setup::new(&COMPLETE, amplitude);
         let (status, answer) = setup.deliver(&body("charge.succeeded"), "whsec_a").await;
@@ -1125,7 +1125,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_panic_is_answered_500_without_its_message() {
+    async fn a_panic_is_500_without_its_message() {
         let setup = Setup::new(&COMPLETE, FakeAmplitude { panics: true, ..FakeAmplitude::default() });
         let (status, answer) = setup.deliver(&body("charge.succeeded"), "whsec_a").await;
         assert_eq!((status, &answer["outcome"]), (500, &json!("failed")));

@@ -72,7 +72,7 @@ impl BatchSink for Client {
         let mut waiting = requests(events);
         while let Some(indexes) = waiting.pop() {
             let answer = if requests_left == 0 {
-                Answer { result: Err(DeliveryError::Postponed), named: BTreeMap::new() }
+                Response { result: Err(DeliveryError::Postponed), named: BTreeMap::new() }
             } else {
                 let events: Vec<_> = indexes.iter().filter_map(|index| Some(&**events.get(*index)?)).collect();
                 self.send_as_one(&events, destination, deadline, &mut requests_left).await
@@ -94,7 +94,7 @@ impl BatchSink for Client {
 }
 
 /// What Amplitude says about a request, and about the events that it names, by their position in the request.
-struct Answer {
+struct Response {
     result: Result<Accepted, DeliveryError>,
     named: BTreeMap<usize, DeliveryError>,
 }
@@ -106,10 +106,10 @@ impl Client {
         destination: &Destination,
         deadline: Instant,
         requests_left: &mut u32,
-    ) -> Answer {
+    ) -> Response {
         let url = self.batch_url(destination.region);
         let Ok(body) = serde_json::to_vec(&Request::new(events, destination.api_key.expose_secret())) else {
-            return Answer { result: Err(DeliveryError::Unserializable), named: BTreeMap::new() };
+            return Response { result: Err(DeliveryError::Unserializable), named: BTreeMap::new() };
         };
         let body = Bytes::from(body);
         let attempt_limit = ATTEMPT_LIMIT + Duration::from_millis((body.len() / BYTES_PER_MILLISECOND) as u64);
@@ -126,7 +126,7 @@ impl Client {
             let pause = shortened(BACK_OFF.pause(attempts), 1.0, fastrand::f64());
             let again = matches!(&result, Err(error) if error.is_transient());
             if !again || attempts == ATTEMPTS || *requests_left == 0 || Instant::now() + pause >= deadline {
-                return Answer { result, named };
+                return Response { result, named };
             }
             sleep(pause).await;
         }
@@ -183,8 +183,8 @@ struct Parts {
     last: Vec<Vec<usize>>,
 }
 
-fn split_rejected(indexes: Vec<usize>, answer: Answer) -> Parts {
-    let Answer { result, mut named } = answer;
+fn split_rejected(indexes: Vec<usize>, answer: Response) -> Parts {
+    let Response { result, mut named } = answer;
     let settle = |indexes: Vec<usize>, result: Result<(), DeliveryError>| Parts {
         settled: indexes.into_iter().map(|index| (index, result.clone())).collect(),
         ..Parts::default()

@@ -38,7 +38,7 @@ struct Pause {
 
 /// Where an event goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
+pub enum Route {
     /// To Amplitude.
     Direct,
     /// To Amplitude, to see whether it answers again.
@@ -51,7 +51,7 @@ pub enum Way {
 #[derive(Debug)]
 pub struct Pass {
     /// Where it goes.
-    pub way: Way,
+    pub way: Route,
     at: SystemTime,
     answers: u64,
 }
@@ -60,12 +60,12 @@ impl Breaker {
     /// Where the next event goes.
     pub fn pass(&mut self, now: SystemTime) -> Pass {
         let way = match &mut self.pause {
-            None => Way::Direct,
-            Some(pause) if pause.lasts(now) => Way::Queue,
+            None => Route::Direct,
+            Some(pause) if pause.lasts(now) => Route::Queue,
             Some(pause) => {
                 // The other events wait for another pause. If this probe never reports back, another one follows.
                 pause.since = now;
-                Way::Probe
+                Route::Probe
             }
         };
         Pass { way, at: now, answers: self.answers }
@@ -91,7 +91,7 @@ impl Breaker {
         let (since, failures) = match &self.pause {
             None => (now, 1),
             // The pause after a probe began with the probe.
-            Some(pause) if pass.way == Way::Probe && pass.at == pause.since => {
+            Some(pause) if pass.way == Route::Probe && pass.at == pause.since => {
                 (pause.since, pause.failures.saturating_add(1))
             }
             // This delivery was under way when the first one failed, or is an old probe.
@@ -125,7 +125,7 @@ mod tests {
     fn open(seconds: f64) -> Breaker {
         let mut breaker = Breaker::default();
         let pass = breaker.pass(at(seconds));
-        assert_eq!(pass.way, Way::Direct);
+        assert_eq!(pass.way, Route::Direct);
         breaker.record(&pass, &DOWN, at(seconds), 0.0);
         breaker
     }
@@ -135,12 +135,12 @@ mod tests {
         let mut breaker = open(0.0);
         let mut now = 0.0;
         for pause in [5.0, 10.0, 20.0, 40.0, 60.0, 60.0] {
-            assert_eq!(breaker.pass(at(now)).way, Way::Queue);
-            assert_eq!(breaker.pass(at(now + pause - 0.1)).way, Way::Queue);
+            assert_eq!(breaker.pass(at(now)).way, Route::Queue);
+            assert_eq!(breaker.pass(at(now + pause - 0.1)).way, Route::Queue);
             now += pause;
             let probe = breaker.pass(at(now));
-            assert_eq!(probe.way, Way::Probe, "after {pause} s");
-            assert_eq!(breaker.pass(at(now)).way, Way::Queue, "one event is enough");
+            assert_eq!(probe.way, Route::Probe, "after {pause} s");
+            assert_eq!(breaker.pass(at(now)).way, Route::Queue, "one event is enough");
             breaker.record(&probe, &DOWN, at(now + 1.0), 0.0);
         }
     }
@@ -150,11 +150,11 @@ mod tests {
         let mut breaker = open(0.0);
         let probe = breaker.pass(at(5.0));
         breaker.record(&probe, &Ok(()), at(5.1), 0.0);
-        assert_eq!(breaker.pass(at(5.1)).way, Way::Direct);
+        assert_eq!(breaker.pass(at(5.1)).way, Route::Direct);
         // The next outage starts with the first pause again.
         let pass = breaker.pass(at(6.0));
         breaker.record(&pass, &DOWN, at(6.0), 0.0);
-        assert_eq!(breaker.pass(at(11.0)).way, Way::Probe);
+        assert_eq!(breaker.pass(at(11.0)).way, Route::Probe);
     }
 
     #[test]
@@ -179,7 +179,7 @@ mod tests {
             let mut breaker = Breaker::default();
             let pass = breaker.pass(at(0.0));
             breaker.record(&pass, &Err::<(), _>(error.clone()), at(0.0), 0.0);
-            assert_eq!(breaker.pass(at(0.0)).way == Way::Queue, opens, "{error:?}");
+            assert_eq!(breaker.pass(at(0.0)).way == Route::Queue, opens, "{error:?}");
         }
     }
 
@@ -190,8 +190,8 @@ mod tests {
         for pass in &passes {
             breaker.record(pass, &DOWN, at(3.5), 0.0);
         }
-        assert_eq!(breaker.pass(at(8.4)).way, Way::Queue);
-        assert_eq!(breaker.pass(at(8.5)).way, Way::Probe, "the first pause, not the last");
+        assert_eq!(breaker.pass(at(8.4)).way, Route::Queue);
+        assert_eq!(breaker.pass(at(8.5)).way, Route::Probe, "the first pause, not the last");
     }
 
     #[test]
@@ -200,24 +200,24 @@ mod tests {
         let [failing, slow, good] = [0.0; 3].map(|seconds| breaker.pass(at(seconds)));
         breaker.record(&failing, &DOWN, at(3.5), 0.0);
         breaker.record(&good, &Ok(()), at(3.6), 0.0);
-        assert_eq!(breaker.pass(at(3.6)).way, Way::Direct);
+        assert_eq!(breaker.pass(at(3.6)).way, Route::Direct);
         breaker.record(&slow, &DOWN, at(3.7), 0.0);
-        assert_eq!(breaker.pass(at(3.7)).way, Way::Direct);
+        assert_eq!(breaker.pass(at(3.7)).way, Route::Direct);
     }
 
     #[test]
     fn a_lost_probe_is_followed_by_another() {
         let mut breaker = open(0.0);
-        assert_eq!(breaker.pass(at(5.0)).way, Way::Probe);
-        assert_eq!(breaker.pass(at(9.9)).way, Way::Queue);
-        assert_eq!(breaker.pass(at(10.0)).way, Way::Probe);
+        assert_eq!(breaker.pass(at(5.0)).way, Route::Probe);
+        assert_eq!(breaker.pass(at(9.9)).way, Route::Queue);
+        assert_eq!(breaker.pass(at(10.0)).way, Route::Probe);
     }
 
     #[test]
     fn setting_the_clock_back_ends_a_pause() {
         let mut breaker = open(0.0);
-        assert_eq!(breaker.pass(at(-3600.0)).way, Way::Probe);
-        assert_eq!(breaker.pass(at(-3599.0)).way, Way::Queue);
+        assert_eq!(breaker.pass(at(-3600.0)).way, Route::Probe);
+        assert_eq!(breaker.pass(at(-3599.0)).way, Route::Queue);
     }
 
     #[test]
@@ -228,7 +228,7 @@ mod tests {
             let mut breaker = Breaker::default();
             let pass = breaker.pass(at(0.0));
             breaker.record(&pass, &DOWN, at(0.0), f64::from(process) / 1000.0);
-            let tenth = (0..60).find(|tenth| breaker.pass(at(f64::from(*tenth) / 10.0)).way == Way::Probe);
+            let tenth = (0..60).find(|tenth| breaker.pass(at(f64::from(*tenth) / 10.0)).way == Route::Probe);
             probes[usize::try_from(tenth.unwrap()).unwrap()] += 1;
         }
         assert!(probes.iter().all(|probes| *probes <= 100), "{probes:?}");
@@ -238,7 +238,7 @@ mod tests {
         /// In every sequence: no event goes to Amplitude during a pause, each pause has one probe and lasts a minute at
         /// most, and after a response all events go direct.
         #[test]
-        fn it_leaves_amplitude_alone_and_never_for_ever(
+        fn pauses_are_bounded(
             steps in prop::collection::vec((0.0..20.0_f64, 0..3_u8, 0.0..=1.0_f64), 1..200),
         ) {
             let mut breaker = Breaker::default();
@@ -250,16 +250,16 @@ mod tests {
                 now += pause;
                 let pass = breaker.pass(at(now));
                 match pass.way {
-                    Way::Queue => {
+                    Route::Queue => {
                         let since = *to_the_queue_since.get_or_insert(now);
                         prop_assert!(now - since < BACK_OFF.longest.as_secs_f64(), "{since} {now}");
                         continue;
                     }
-                    Way::Probe => {
+                    Route::Probe => {
                         prop_assert!(last_probe.is_none_or(|last| now - last >= 3.75), "{last_probe:?} {now}");
                         last_probe = Some(now);
                     }
-                    Way::Direct => last_probe = None,
+                    Route::Direct => last_probe = None,
                 }
                 to_the_queue_since = None;
                 under_way.push(pass);
@@ -272,7 +272,7 @@ mod tests {
                     _ => {
                         let pass = under_way.swap_remove(0);
                         breaker.record(&pass, &Ok(()), at(now), chance);
-                        prop_assert_eq!(breaker.pass(at(now)).way, Way::Direct);
+                        prop_assert_eq!(breaker.pass(at(now)).way, Route::Direct);
                     }
                 }
             }

@@ -28,7 +28,7 @@ const EARLY: Duration = Duration::from_secs(1);
 const BACK_OFF: BackOff = BackOff { first: Duration::from_millis(200), longest: Duration::from_millis(400) };
 
 /// How much of a response is read. Amplitude's are far shorter, but a batch's may name each event and user.
-const LONGEST_ANSWER: usize = 1024 * 1024;
+const LARGEST_RESPONSE: usize = 1024 * 1024;
 
 /// A sink for events. The network edge of the handler; [`Client`] is the real one.
 pub trait EventSink: Send + Sync {
@@ -178,7 +178,7 @@ struct Options {
 /// IDs.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Answer {
+struct ResponseBody {
     code: Value,
     events_ingested: Value,
     error: Value,
@@ -195,7 +195,7 @@ async fn read(mut answer: reqwest::Response) -> Result<Vec<u8>, DeliveryError> {
     let mut body = Vec::new();
     while let Some(chunk) = answer.chunk().await? {
         body.extend_from_slice(&chunk);
-        if body.len() > LONGEST_ANSWER {
+        if body.len() > LARGEST_RESPONSE {
             break;
         }
     }
@@ -204,14 +204,14 @@ async fn read(mut answer: reqwest::Response) -> Result<Vec<u8>, DeliveryError> {
 
 /// Source: Amplitude's HTTP V2 documentation, "Response format".
 pub(super) fn classify_response(status: StatusCode, body: &[u8]) -> Result<Accepted, DeliveryError> {
-    let answer: Option<Answer> = serde_json::from_slice(body).ok();
+    let answer: Option<ResponseBody> = serde_json::from_slice(body).ok();
     match (status.as_u16(), answer) {
-        (200, Some(Answer { code, events_ingested, .. })) if code == 200 => {
+        (200, Some(ResponseBody { code, events_ingested, .. })) if code == 200 => {
             Ok(Accepted { events_ingested: events_ingested.as_u64() })
         }
         (200..=299, _) => Err(DeliveryError::NotAmplitude { status: status.as_u16() }),
         (300..=399, _) => Err(DeliveryError::Redirect { status: status.as_u16() }),
-        (400, Some(Answer { error: Value::String(error), .. })) if error.starts_with("Invalid API key") => {
+        (400, Some(ResponseBody { error: Value::String(error), .. })) if error.starts_with("Invalid API key") => {
             Err(DeliveryError::InvalidApiKey)
         }
         (400, Some(answer)) if answer.code == 400 => Err(answer.refusal()),
@@ -227,7 +227,7 @@ pub(super) fn classify_response(status: StatusCode, body: &[u8]) -> Result<Accep
 /// The events that a response names, by their position in the request, with the error of each. One response can have
 /// several lists of different kinds. Empty if the response is not Amplitude's.
 pub(super) fn named_events(status: StatusCode, body: &[u8]) -> BTreeMap<usize, DeliveryError> {
-    let answer: Answer = serde_json::from_slice(body).unwrap_or_default();
+    let answer: ResponseBody = serde_json::from_slice(body).unwrap_or_default();
     if answer.code != status.as_u16() {
         return BTreeMap::new();
     }
@@ -245,17 +245,17 @@ pub(super) fn named_events(status: StatusCode, body: &[u8]) -> BTreeMap<usize, D
 }
 
 /// The positions in a list, or in the lists of each field.
-fn positions(list: &Value, tell: &mut impl FnMut(usize)) {
+fn positions(list: &Value, visit: &mut impl FnMut(usize)) {
     match list {
         Value::Array(items) => {
-            items.iter().filter_map(|item| usize::try_from(item.as_u64()?).ok()).for_each(tell);
+            items.iter().filter_map(|item| usize::try_from(item.as_u64()?).ok()).for_each(visit);
         }
-        Value::Object(fields) => fields.values().filter(|list| list.is_array()).for_each(|list| positions(list, tell)),
+        Value::Object(fields) => fields.values().filter(|list| list.is_array()).for_each(|list| positions(list, visit)),
         _ => {}
     }
 }
 
-impl Answer {
+impl ResponseBody {
     /// The lists of events that will never be accepted.
     fn rejected_lists(&self) -> [(&Value, RejectionReason); 6] {
         [
@@ -303,7 +303,7 @@ pub enum RejectionReason {
 }
 
 impl RejectionReason {
-    fn words(self) -> &'static str {
+    fn description(self) -> &'static str {
         match self {
             Self::IdLength => "the length of the user ID or device ID",
             Self::MissingField => "a missing field",
@@ -323,7 +323,7 @@ pub enum DeliveryError {
     )]
     InvalidApiKey,
     /// 400: something else.
-    #[error("400: event rejected ({})", .0.words())]
+    #[error("400: event rejected ({})", .0.description())]
     InvalidRequest(RejectionReason),
     /// 403.
     #[error("403: Amplitude's firewall refused the request")]
@@ -616,8 +616,8 @@ mod tests {
             let result = classify_response(StatusCode::from_u16(status).unwrap(), body.as_bytes());
             assert_eq!(result, expected, "{status} {body}");
             if let Err(error) = result {
-                let words = error.to_string();
-                assert!(words.starts_with(&status.to_string()) && !words.contains("hidden"), "{words}");
+                let message = error.to_string();
+                assert!(message.starts_with(&status.to_string()) && !message.contains("hidden"), "{message}");
                 assert_eq!(error.code(), Some(status));
             }
         }

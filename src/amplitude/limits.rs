@@ -327,7 +327,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_fits_is_left_as_it_is(text in ".{0,1024}", number: i64) {
+        fn events_within_the_limits_are_unchanged(text in ".{0,1024}", number: i64) {
             let properties = json!({"text": text, "list": [{"number": number}], "none": []});
             prop_assert_eq!(fitted(properties.clone()), (properties, 0));
         }

@@ -72,10 +72,12 @@ fn classify(code: &str, needs: &'static str) -> AwsError {
     AwsError::Refused { code: code.to_owned(), explanation }
 }
 
-#[cfg(all(test, feature = "aws"))]
+#[cfg(test)]
 mod tests {
+    #[cfg(feature = "aws")]
     use super::*;
 
+    #[cfg(feature = "aws")]
     #[test]
     fn errors_are_classified_by_code() {
         let throttled = |code: &str| AwsError::Throttled { code: code.to_owned() };

@@ -366,7 +366,7 @@ mod tests {
         assert!(Arc::ptr_eq(&first.gate, &second.gate));
         assert!(!cache.is_settled(&name("p"), &first));
         cache.record(&name("p"), Err(AwsError::Connection), at(0.2));
-        assert!(cache.is_settled(&name("p"), &second), "also a failure is shared");
+        assert!(cache.is_settled(&name("p"), &second), "a failure is shared as well");
         let Lookup::Load(third) = cache.lookup(&name("p"), false, at(0.3)) else { panic!("it failed") };
         assert!(!cache.is_settled(&name("p"), &third));
     }
@@ -430,7 +430,7 @@ mod tests {
         let is_known = |lookup: Lookup| matches!(lookup, Lookup::Known(_));
         while !is_known(cache.lookup(&stranger(), false, at(0.0))) {}
         for _ in 0..50 {
-            assert!(!is_known(cache.lookup(&warm, true, at(0.0))), "each load that failed is tried again");
+            assert!(!is_known(cache.lookup(&warm, true, at(0.0))), "failed loads are retried");
             cache.record(&warm, Err(AwsError::Timeout), at(0.0));
         }
         // Nor does it use up the tokens of others.

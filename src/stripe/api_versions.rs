@@ -188,7 +188,7 @@ mod tests {
             "From API version 2025-03-31 on, `subscription` of `invoice` is `parent.subscription_details.subscription`: \
              charts need the new path, and the paths in `user_id_paths` and `drop_properties` mean both.",
         ] {
-            assert!(sentences.iter().any(|told| told == sentence), "{sentence}");
+            assert!(sentences.iter().any(|removed| removed == sentence), "{sentence}");
         }
         for sentence in sentences {
             assert!(!sentence.contains("..") && !sentence.contains(":."), "{sentence}");
@@ -223,10 +223,10 @@ mod tests {
         for later in later_samples() {
             let (event_type, version) = (later["type"].as_str().unwrap(), later["api_version"].as_str().unwrap());
             let object = &sample(event_type)["data"]["object"];
-            let told = fields(object["object"].as_str().unwrap(), version);
+            let removed = fields(object["object"].as_str().unwrap(), version);
             for name in object.as_object().unwrap().keys() {
                 let is_there = later["data"]["object"].get(name).is_some();
-                assert_eq!(is_there, !told.contains(&name.as_str()), "{event_type} {version} {name}");
+                assert_eq!(is_there, !removed.contains(&name.as_str()), "{event_type} {version} {name}");
             }
         }
     }

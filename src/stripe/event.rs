@@ -445,7 +445,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn utf_16_is_named_and_a_byte_order_mark_of_utf_8_is_skipped() {
+    fn utf_16_is_recognized_and_byte_order_marks_are_skipped() {
         let text = sample("charge.succeeded").to_string();
         let parsed = |body: &[u8]| Event::parse(&verified(body)).map(|event| event.id.into_owned());
         assert_eq!(parsed(format!("\u{feff}{text}").as_bytes()), parsed(text.as_bytes()));

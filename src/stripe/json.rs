@@ -381,7 +381,7 @@ pub(crate) mod tests {
 
     proptest! {
         #[test]
-        fn what_is_read_is_written(value in any_json()) {
+        fn values_round_trip(value in any_json()) {
             for text in [value.to_string(), serde_json::to_string_pretty(&value).unwrap()] {
                 let json: Json<'_> = serde_json::from_str(&text).unwrap();
                 prop_assert_eq!(serde_json::to_value(&json).unwrap(), serde_json::from_str::<Value>(&text).unwrap());
@@ -389,7 +389,7 @@ pub(crate) mod tests {
         }
 
         #[test]
-        fn a_text_has_no_more_values_than_are_counted_without_reading_it(value in any_json()) {
+        fn the_value_count_is_an_upper_bound(value in any_json()) {
             fn count(value: &Value) -> u32 {
                 1 + match value {
                     Value::Array(items) => items.iter().map(count).sum(),
@@ -402,7 +402,7 @@ pub(crate) mod tests {
 
         /// Like `serde_json::Value`, in objects of few fields and of many.
         #[test]
-        fn of_a_name_that_stands_twice_the_last_value_counts(names in prop::collection::vec(0..120_u8, 0..200)) {
+        fn the_last_duplicate_name_counts(names in prop::collection::vec(0..120_u8, 0..200)) {
             let fields: Vec<_> =
                 names.iter().enumerate().map(|(number, name)| format!(r#""field_{name}": {number}"#)).collect();
             let text = format!("{{{}}}", fields.join(", "));

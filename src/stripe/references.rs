@@ -394,7 +394,7 @@ pub(crate) mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn after_a_429_nothing_is_read_for_two_to_four_seconds() {
+    async fn a_429_pauses_reads() {
         let key = "rk_live_1".into();
         let references = references(FakeStripe::default(), ReadRate::WEBHOOK);
         references.source.answer(&customer("cus_1"), Err(ReferenceError::TooManyRequests));

@@ -425,7 +425,7 @@ mod tests {
         }
 
         #[test]
-        fn a_signature_made_by_us_verifies_and_any_flipped_bit_does_not(
+        fn flipped_bits_do_not_verify(
             body in prop::collection::vec(any::<u8>(), 1..200),
             key in "whsec_[A-Za-z0-9]{1,40}",
             bit in any::<prop::sample::Index>(),

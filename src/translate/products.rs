@@ -162,7 +162,7 @@ mod tests {
     proptest! {
         /// For any quantity, price and dates.
         #[test]
-        fn a_name_does_not_depend_on_what_is_around_it(
+        fn names_do_not_depend_on_the_wording(
             name in "[A-Z][a-z]{1,8}( [A-Z][a-z]{1,8})?", quantity in 0..9999_u32, cents in 0..99999_u32, day in 1..28_u8,
         ) {
             let price = format!("${}.{:02}", cents / 100, cents % 100);

@@ -307,10 +307,10 @@ mod tests {
         });
         let settings =
             Settings::parse(r#"{"drop_properties": ["metadata.note", "lines.data.*.description"]}"#).unwrap();
-        let mut told = Vec::new();
+        let mut removed = Vec::new();
         let mut object = json::tests::object(&object);
-        Redaction::new(&settings).redact(&mut object, &mut |path, reason| told.push((path.to_string(), reason)));
-        told.sort();
+        Redaction::new(&settings).redact(&mut object, &mut |path, reason| removed.push((path.to_string(), reason)));
+        removed.sort();
         let personal = Reason::PersonalData;
         let expected = [
             ("billing_details.address.line1", personal("a part of an address")),
@@ -322,7 +322,7 @@ mod tests {
             ("metadata.note", Reason::DropProperties),
             ("receipt_email", personal("an e-mail address")),
         ];
-        assert_eq!(told, expected.map(|(path, reason)| (path.to_owned(), reason)));
+        assert_eq!(removed, expected.map(|(path, reason)| (path.to_owned(), reason)));
         let left_expected = json!({
             "billing_details": {"address": {"country": "DE"}}, "lines": {"data": [{"amount": 1}]}, "metadata": {"email": "e"},
         });

@@ -446,7 +446,7 @@ mod tests {
     }
 
     /// `Some` minor units, or the reason for none.
-    fn told(revenue: Revenue) -> Result<i64, &'static str> {
+    fn amount_or_reason(revenue: Revenue) -> Result<i64, &'static str> {
         match revenue {
             Revenue::Counted { minor_units, .. } => Ok(minor_units),
             Revenue::Unknown => Err("unknown"),
@@ -469,14 +469,14 @@ mod tests {
         let mut charge =
             json!({"object": "charge", "amount": amount, "amount_captured": captured, "amount_refunded": refunded});
         charge.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        told(revenue(&about("charge.refunded", charge, previous), &negative()))
+        amount_or_reason(revenue(&about("charge.refunded", charge, previous), &negative()))
     }
 
     #[test]
     fn only_payment_intent_succeeded_carries_revenue() {
         for event_type in event_types::TYPES {
             let revenue = revenue(&event(&sample(event_type)), &Settings::default());
-            assert_eq!(told(revenue).is_ok(), event_type == "payment_intent.succeeded", "{event_type}");
+            assert_eq!(amount_or_reason(revenue).is_ok(), event_type == "payment_intent.succeeded", "{event_type}");
         }
     }
 
@@ -497,7 +497,7 @@ mod tests {
             object["amount"] = json!(amount);
             object["amount_received"] = received;
             object["currency"] = currency;
-            assert_eq!(told(revenue(&event(&envelope), &Settings::default())), expected);
+            assert_eq!(amount_or_reason(revenue(&event(&envelope), &Settings::default())), expected);
         }
     }
 
@@ -547,8 +547,8 @@ mod tests {
             // Stripe's previous value takes precedence.
             (json!({"amount_refunded": 700}), list(json!([{"amount": 300, "created": 2}])), Ok(-100)),
         ] {
-            let told = refund_of_charge([2000, 2000, 800], previous.clone(), more.clone());
-            assert_eq!(told, expected, "{previous} {more}");
+            let result = refund_of_charge([2000, 2000, 800], previous.clone(), more.clone());
+            assert_eq!(result, expected, "{previous} {more}");
         }
         // No captured amount is refunded, so none was before.
         assert_eq!(refund_of_charge([2000, 0, 2000], json!(null), json!({})), Err("zero"));
@@ -564,11 +564,11 @@ mod tests {
             ("amount_refunded", json!(1.5)),
             ("currency", json!(null)),
         ] {
-            let told = refund_of_charge([2000, 2000, 500], json!({"amount_refunded": 0}), json!({name: value}));
-            assert_eq!(told, Err("unknown"), "{name}");
+            let result = refund_of_charge([2000, 2000, 500], json!({"amount_refunded": 0}), json!({name: value}));
+            assert_eq!(result, Err("unknown"), "{name}");
         }
-        let told = refund_of_charge([i64::MAX, i64::MIN, i64::MAX], json!({"amount_refunded": i64::MIN}), json!({}));
-        assert_eq!(told, Err("unknown"));
+        let result = refund_of_charge([i64::MAX, i64::MIN, i64::MAX], json!({"amount_refunded": i64::MIN}), json!({}));
+        assert_eq!(result, Err("unknown"));
     }
 
     #[test]
@@ -579,7 +579,7 @@ mod tests {
             (json!({"id": "ch_1"}), Err("charge.refunded")),
         ] {
             let refund = json!({"object": "refund", "amount": 700, "charge": charge, "status": "succeeded"});
-            assert_eq!(told(revenue(&about("refund.created", refund, json!(null)), &negative())), expected);
+            assert_eq!(amount_or_reason(revenue(&about("refund.created", refund, json!(null)), &negative())), expected);
         }
     }
 
@@ -619,7 +619,11 @@ mod tests {
                 let refund = json!({"object": "refund", "amount": 700, "charge": charge, "status": status});
                 let mut event = about(event_type, refund, previous.clone());
                 event.api_version = version.map(Into::into);
-                assert_eq!(told(revenue(&event, &settings)), expected, "{event_type} {charge} {status} {previous}");
+                assert_eq!(
+                    amount_or_reason(revenue(&event, &settings)),
+                    expected,
+                    "{event_type} {charge} {status} {previous}"
+                );
             }
         }
     }
@@ -657,12 +661,12 @@ mod tests {
             ("charge.dispute.funds_reinstated", json!([]), Err("unknown")),
         ] {
             let event = about(event_type, dispute(movements.clone()), json!(null));
-            assert_eq!(told(revenue(&event, &negative())), expected, "{event_type} {movements}");
+            assert_eq!(amount_or_reason(revenue(&event, &negative())), expected, "{event_type} {movements}");
         }
         let event = about("charge.dispute.funds_reinstated", dispute(json!([out, back])), json!(null));
         let won_only =
             settings(r#"{"refunds": "negative_revenue", "events": {"remove": ["charge.dispute.funds_withdrawn"]}}"#);
-        assert_eq!(told(revenue(&event, &won_only)), Err("charge.dispute.funds_withdrawn"));
+        assert_eq!(amount_or_reason(revenue(&event, &won_only)), Err("charge.dispute.funds_withdrawn"));
     }
 
     #[test]
@@ -673,7 +677,7 @@ mod tests {
             dispute(json!(rows)),
             json!({"balance_transactions": [rows[0], rows[1]]}),
         );
-        assert_eq!(told(revenue(&event, &negative())), Ok(-1500));
+        assert_eq!(amount_or_reason(revenue(&event, &negative())), Ok(-1500));
     }
 
     fn charge(changes: Value) -> Value {
@@ -708,7 +712,7 @@ mod tests {
             ("charge.refunded", intents, json!({"amount_refunded": 500}), Err("payment not counted")),
         ] {
             let event = about(event_type, charge(changes.clone()), json!({"amount_refunded": 0}));
-            assert_eq!(told(revenue(&event, &settings)), expected, "{event_type} {changes}");
+            assert_eq!(amount_or_reason(revenue(&event, &settings)), expected, "{event_type} {changes}");
         }
     }
 
@@ -735,13 +739,13 @@ mod tests {
             ),
         ] {
             let event = about(event_type, object.clone(), previous);
-            assert_eq!(told(revenue(&event, settings)), expected, "{event_type} {object}");
+            assert_eq!(amount_or_reason(revenue(&event, settings)), expected, "{event_type} {object}");
         }
         let as_events = settings(r#"{"revenue_from": "application_fees"}"#);
         let event = about("application_fee.refunded", fee(200), json!({"amount_refunded": 0}));
-        assert_eq!(told(revenue(&event, &as_events)), Err("as events"));
+        assert_eq!(amount_or_reason(revenue(&event, &as_events)), Err("as events"));
         let payment = crate::stripe::event::tests::event(&sample("payment_intent.succeeded"));
-        assert_eq!(told(revenue(&payment, &fees)), Err("other source"));
+        assert_eq!(amount_or_reason(revenue(&payment, &fees)), Err("other source"));
     }
 
     #[test]
@@ -750,7 +754,7 @@ mod tests {
             let object = json!({"amount": 2000, "amount_captured": 2000, "amount_refunded": 500, "status": "failed",
                 "charge": null, "payment_intent": null});
             let event = about(event_type, object, json!({"amount_refunded": 0}));
-            assert_eq!(told(revenue(&event, &negative())), Err("payment not counted"), "{event_type}");
+            assert_eq!(amount_or_reason(revenue(&event, &negative())), Err("payment not counted"), "{event_type}");
         }
     }
 
@@ -760,7 +764,7 @@ mod tests {
         for event_type in [CHARGE_REFUNDED, REFUND_CREATED, FUNDS_WITHDRAWN] {
             let object = json!({"amount": 2000, "amount_captured": 2000, "amount_refunded": 500});
             let event = about(event_type, object, json!(null));
-            assert_eq!(told(revenue(&event, &settings(events))), Err("as events"), "{event_type}");
+            assert_eq!(amount_or_reason(revenue(&event, &settings(events))), Err("as events"), "{event_type}");
         }
     }
 
@@ -775,8 +779,8 @@ mod tests {
             for step in steps {
                 let previously = refunded;
                 refunded = (refunded + step).min(amount);
-                let told = refund_of_charge([amount, captured, refunded], json!({"amount_refunded": previously}), json!({}));
-                subtracted += told.unwrap_or(0);
+                let result = refund_of_charge([amount, captured, refunded], json!({"amount_refunded": previously}), json!({}));
+                subtracted += result.unwrap_or(0);
             }
             prop_assert_eq!(-subtracted, (refunded - released).max(0));
         }

@@ -248,7 +248,7 @@ async fn unusable_parameters_are_named_to_who_has_the_secret_and_to_nobody_else(
         (
             settings(r#"{"amplitude_regoin": "hidden"}"#),
             "settings_invalid",
-            "/settings cannot be used: the key \"amplitude_regoin\"",
+            "/settings cannot be used: unknown setting \"amplitude_regoin\"",
             "hidden",
         ),
         (

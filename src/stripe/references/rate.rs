@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_rate_is_one_read_in_a_longer_time() {
+    fn slow_rates_space_reads() {
         let (now, mut rate) = (Instant::now(), Rate::new(1, Duration::from_secs(50)));
         let far = now + Duration::from_secs(1000);
         assert_eq!(rate.turn(now, far), Some(now));
