@@ -712,7 +712,7 @@ Forwarded
   Amplitude project.
 
 User ID: user_42
-    metadata.amplitude_id  not there
+    metadata.amplitude_id  missing
   → metadata.user_id       user_42
 
 Device ID: stripe-pi_3PgafuB7WZ01zgkW1kJo3Sjx
@@ -739,7 +739,7 @@ Removed: 24 fields
         let guest = told("{}", &envelope);
         for words in [
             "User ID: none",
-            "metadata.amplitude_id not there",
+            "metadata.amplitude_id missing",
             "metadata.user_id on Amplitude's list of refused IDs",
             "receipt_email null",
             "names no user, so it is attributed to the last user of its device",

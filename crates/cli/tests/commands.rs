@@ -557,7 +557,7 @@ fn a_preview_that_follows_reads_with_the_key_in_the_environment() {
         let (code, _, err) = run(&event, key);
         assert!(code == Some(1) && err.contains(words) && !err.contains(key), "{words}: {err}");
     };
-    fails("rk_test_1", "STRIPE_RESTRICTED_KEY holds a key of test mode");
+    fails("rk_test_1", "STRIPE_RESTRICTED_KEY holds a test-mode key");
     stripe.allow("rk_live_51Weak", &[Permission::PaymentIntentRead]);
     fails("rk_live_51Weak", "rak_customer_read");
     stripe.fail(1, Fault::Unavailable);

@@ -441,7 +441,7 @@ async fn the_key_that_references_are_followed_with_is_asked_for_each_permission(
     assert_eq!(lines(&ended, "problem").len(), 2, "{ended:?}");
     assert!(lines(&ended, "problem")[0].contains("Stripe does not know the key in stripe-api-key"), "{ended:?}");
     let ended = follow("stripe-api-key = 'rk_test_x'\n");
-    assert!(lines(&ended, "problem")[0].contains("stripe-api-key holds a key of test mode"), "{ended:?}");
+    assert!(lines(&ended, "problem")[0].contains("stripe-api-key holds a test-mode key"), "{ended:?}");
 }
 
 impl World {
