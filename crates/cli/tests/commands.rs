@@ -512,7 +512,7 @@ fn a_preview_says_what_would_be_read_and_reads_nothing() {
     assert_eq!(code, Some(0));
     for words in [
         "not known without a read",
-        "metadata.id  not there",
+        "metadata.id  missing",
         "GET /v1/customers/cus_1\n",
         "for the path customer.metadata.id",
         "stripe-api-key",
