@@ -598,7 +598,7 @@ mod tests {
         let mut named = payment();
         named["data"]["object"]["metadata"]["user_id"] = json!("u");
         assert_eq!(setup.deliver(&named.to_string(), "whsec_a").await.0, 200);
-        // One of another label or mode, and one that nobody needs.
+        // One of another label or mode, and one that no event needs.
         for unused in ["stripe-api-key/eu", "stripe-test-api-key"] {
             let setup = Setup::new(&[FOLLOWING[0], FOLLOWING[1], (unused, "pk_live_1")], FakeAmplitude::default());
             assert_eq!(setup.deliver(&payment().to_string(), "whsec_a").await.0, 200);

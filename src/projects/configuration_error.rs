@@ -81,7 +81,7 @@ pub enum Problem {
 /// Why a Stripe key cannot be used for an event whose references are followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum StripeKeyProblem {
-    /// There is none.
+    /// It is missing.
     #[error(
         "is missing; references are followed, so create it as a SecureString with a restricted key of the Stripe account that this event comes from"
     )]

@@ -239,7 +239,7 @@ impl<'p> Purchase<'p> {
         let here = link(self.seen_from, name);
         match (name, here) {
             (_, Link::Object(_) | Link::Id(_)) => Ok(here),
-            // The session of a subscription has no invoice, but the subscription does.
+            // The session of a subscription has no payment, but its invoice has one.
             (Name::PaymentIntent, _) => self.along(Name::Invoice, name),
             (Name::CheckoutSession, _) => self.session(),
             (_, Link::Nothing) => Ok(here),

@@ -186,7 +186,7 @@ pub const PERSONAL_DATA: &[(&str, &[Rule])] = &[
         &[
             anywhere("dob"),
             anywhere("gender"),
-            // The city of birth on a passport.
+            // The country of a passport.
             anywhere("issuing_country"),
             // The owners of a business: women, minorities.
             anywhere("minority_owned_business_designation"),
