@@ -1,11 +1,11 @@
-//! The core in instructions, which no other load on the machine changes, beside its floor: as `core`, but counted by
-//! callgrind. `cargo bench --no-default-features --bench instructions` prints them; with `-- --check`, it fails where the
-//! core takes over 5 % more or less than `benches/instructions.json` says, and with `-- --write`, it writes that file.
+//! The core in instructions, which no other load on the machine changes, beside its floor: like `core`, but counted by
+//! callgrind. `cargo bench --no-default-features --bench instructions` prints them. With `-- --check`, it fails if the
+//! core takes over 5 % more or less than in `benches/instructions.json`; with `-- --write`, it writes that file.
 //!
-//! Where none are committed for the processor's family, nothing is compared. callgrind knows no instructions for SHA-256,
-//! so that the share of the signature is larger here than in life.
+//! If the file has no counts for the processor's family, nothing is compared. callgrind does not know the instructions
+//! for SHA-256, so the share of the signature is larger here than in practice.
 
-// A measurement that cannot be made shall stop; and there is nothing here for others to use.
+// A measurement that fails must stop, and nothing here is a public API.
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
 
 #[path = "core/work.rs"]
@@ -19,10 +19,10 @@ use crate::work::{SIZES, Work};
 
 const COMMITTED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/instructions.json");
 
-/// How far the core may be from what is committed.
+/// How far the core may be from the committed count.
 const TOLERANCE: f64 = 0.05;
 
-/// The first counts what is done once; the second, what is measured, besides.
+/// The first run counts the work that is done once; the second also counts the measured work.
 const ROUNDS: [u64; 2] = [2, 12];
 
 /// Instructions by the size of the body. They depend on the processor's family.
@@ -43,7 +43,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// What runs under callgrind.
+/// The code that runs under callgrind.
 fn work(part: &str, size: usize, rounds: u64) {
     let work = Work::new(size);
     for _ in 0..rounds {
@@ -97,7 +97,7 @@ fn report(options: &[&str]) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Instructions of one round.
+/// The instructions of one round.
 fn count(part: &str, size: usize) -> u64 {
     let [few, many] = ROUNDS.map(|rounds| under_callgrind(&["work", part, &size.to_string(), &rounds.to_string()]));
     let [few_rounds, many_rounds] = ROUNDS;

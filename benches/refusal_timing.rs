@@ -1,4 +1,4 @@
-//! Whether the time of a refusal tells how much of a forged signature is right: if it did, a stranger could guess the
+//! Whether the time of a refusal reveals how much of a forged signature is right. If it did, a stranger could guess the
 //! signature of a body byte by byte.
 //!
 //! `cargo bench --no-default-features --bench refusal_timing` measures `signature::verify` with signatures that share 0,
@@ -6,9 +6,9 @@
 //! t-test. The control, a comparison that stops at the first byte that differs, shows that the method would notice.
 //! Method: Reparaz, Balasch and Verbauwhede, "Dude, is my code constant time?", 2017.
 //!
-//! It is no part of CI: a busy machine is no place for it. It exits with 1 only where the difference is beyond doubt.
+//! It is not part of CI, because a busy machine disturbs it. It exits with 1 only if the difference is beyond doubt.
 
-// A measurement that cannot be made shall stop; and there is nothing here for others to use.
+// A measurement that fails must stop, and nothing here is a public API.
 #![allow(clippy::expect_used, clippy::indexing_slicing, missing_docs)]
 
 use std::hint::black_box;
@@ -27,16 +27,16 @@ const BODY: &[u8] = br#"{"id":"evt_1","object":"event","type":"charge.succeeded"
 /// How many leading bytes of the signature are right.
 const CLASSES: [usize; 4] = [0, 1, 16, 31];
 
-/// Forged signatures of each class: what is not right is random, so that no class is one pattern of bytes.
+/// Forged signatures of each class. Their other bytes are random, so that no class is a single pattern.
 const FORGERIES: usize = 256;
 
 /// Measurements of each class.
 const SAMPLES: usize = 1_000_000;
 
-/// With fewer there is no verdict.
+/// Fewer measurements give no verdict.
 const ENOUGH_SAMPLES: usize = 100_000;
 
-/// Measurements above this share of all were interrupted by something else, and are left out.
+/// Measurements above this quantile were interrupted by other work, and are ignored.
 const KEPT: f64 = 0.90;
 
 /// Beyond doubt. Values above 4.5 are worth a second run.
@@ -84,7 +84,7 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// A signature of which exactly so many leading bytes are right.
+/// A signature with exactly this many right leading bytes.
 fn forge(right: &[u8], class: usize) -> Vec<u8> {
     let (kept, wrong) = right.split_at(class);
     let mut forged = kept.to_vec();
@@ -101,7 +101,7 @@ fn measure<T: Clone>(forgeries: &[Vec<T>; CLASSES.len()], mut refuse: impl FnMut
     // The first few thousand warm the caches.
     for round in 0..SAMPLES * CLASSES.len() + 10_000 {
         let class = fastrand::usize(..CLASSES.len());
-        // A copy, which is where the one before was: where something is in memory has a time of its own.
+        // A copy in the place of the previous one, because the place in memory affects the time.
         let forged = black_box(forgeries[class][fastrand::usize(..FORGERIES)].clone());
         let start = Instant::now();
         refuse(&forged);
@@ -116,7 +116,7 @@ fn measure<T: Clone>(forgeries: &[Vec<T>; CLASSES.len()], mut refuse: impl FnMut
     times.map(|class| class.into_iter().filter(|time| *time <= limit).collect())
 }
 
-/// Prints the classes, and gives the largest |t|.
+/// Prints the classes, and returns the largest |t|.
 fn report(name: &str, times: &[Vec<f64>; CLASSES.len()]) -> f64 {
     println!("{name}");
     let first = Summary::of(&times[0]);

@@ -1,4 +1,4 @@
-//! What this project knows of Amplitude.
+//! Amplitude: its events, limits and APIs.
 
 pub mod batch;
 pub mod breaker;
@@ -52,14 +52,14 @@ pub struct Destination {
     pub region: Region,
     /// Its API key, hidden from `Debug`.
     pub api_key: SecretString,
-    /// Which of the project's keys that is, to name it where Amplitude refuses it.
+    /// Which of the project's keys that is, to name it if Amplitude rejects it.
     pub key: AmplitudeKey,
 }
 
 /// Which of a project's two Amplitude keys an event goes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum AmplitudeKey {
-    /// For live events, and for test-mode events where the project has no test key.
+    /// For live events, and for test-mode events if the project has no test key.
     Main,
     /// For test-mode events.
     Test,

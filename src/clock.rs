@@ -2,15 +2,15 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// What tells the time: `SystemTime::now`, or in a simulation its own clock.
+/// A source of the time: `SystemTime::now`, or the clock of a simulation.
 pub(crate) type Clock = fn() -> SystemTime;
 
-/// Unix seconds.
+/// The current time, in Unix seconds.
 pub(crate) fn now() -> u64 {
     unix_seconds(SystemTime::now())
 }
 
-/// The same of any clock.
+/// A time in Unix seconds.
 pub(crate) fn unix_seconds(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }

@@ -1,7 +1,7 @@
-//! The stable codes of answers, log lines and queue messages.
+//! The stable codes of responses, log lines and queue messages.
 //!
-//! A code says why an event is where it is, for programs: dashboards, alarms, `redrive --code`. The sentence beside it, the
-//! reason, is for people and may change; a code may not. `docs/codes.md` lists them all with the remedy of each.
+//! A code explains an outcome to programs: dashboards, alarms, `redrive --code`. The reason beside it is a sentence for
+//! people and may change; a code may not. `docs/codes.md` lists all codes with their remedies.
 
 use std::fmt;
 
@@ -19,7 +19,7 @@ macro_rules! codes {
             /// All codes, in the order of `docs/codes.md`.
             pub const ALL: &[Self] = &[$(Self::$name,)*];
 
-            /// The code as it stands in answers, log lines and messages.
+            /// The code as text.
             pub const fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$name => $text,)*
@@ -30,12 +30,12 @@ macro_rules! codes {
 }
 
 codes! {
-    // Refused: the request is not an event of Stripe's for a project of ours.
+    // Refused: the request is not a Stripe event for one of our projects.
     /// The path does not end in `/stripe/{project}`.
     UnknownRoute = "unknown_route",
-    /// Another method than `POST`.
+    /// Any method except `POST`.
     MethodNotAllowed = "method_not_allowed",
-    /// The payload of the invocation comes from no gateway that the function serves.
+    /// The payload is not from a gateway that the function supports.
     UnreadableRequest = "unreadable_request",
     /// The body is over 4 MiB.
     BodyTooLarge = "body_too_large",
@@ -43,7 +43,7 @@ codes! {
     TooManyValues = "too_many_values",
     /// No `Stripe-Signature` header.
     SignatureMissing = "signature_missing",
-    /// A `Stripe-Signature` header of another form than Stripe's.
+    /// A `Stripe-Signature` header in another form than Stripe's.
     SignatureMalformed = "signature_malformed",
     /// No `v1` in the header.
     SignatureWithoutV1 = "signature_without_v1",
@@ -51,7 +51,7 @@ codes! {
     SignatureMismatch = "signature_mismatch",
     /// The signature matches, but is older than the tolerance.
     TimestampTooOld = "timestamp_too_old",
-    /// The signature matches, but its time is ahead of ours by more than the tolerance.
+    /// The signature matches, but its time is too far ahead of our clock.
     TimestampInFuture = "timestamp_in_future",
     /// There are no parameters for the project.
     UnknownProject = "unknown_project",
@@ -61,16 +61,16 @@ codes! {
     NotAnEvent = "not_an_event",
     /// A thin event, which carries no object.
     ThinEvent = "thin_event",
-    /// An event as Amazon EventBridge delivers it.
+    /// An event in the form of Amazon EventBridge.
     EventbridgeEvent = "eventbridge_event",
     /// Several events at once.
     EventList = "event_list",
-    /// An object of Stripe's without the event around it.
+    /// A Stripe object without the event around it.
     BareObject = "bare_object",
     /// The body is UTF-16.
     Utf16Body = "utf16_body",
 
-    // Ignored: the project's settings say so.
+    // Ignored: by the project's settings.
     /// The type is not on the project's list.
     TypeNotSelected = "type_not_selected",
     /// A test-mode event.
@@ -93,11 +93,11 @@ codes! {
     ParameterMissing = "parameter_missing",
     /// A parameter is empty.
     ParameterEmpty = "parameter_empty",
-    /// A parameter holds something else than it takes, such as an API key in place of a signing secret, or quotation marks.
+    /// A parameter holds the wrong kind of value, such as an API key instead of a signing secret, or quotation marks.
     ParameterMixedUp = "parameter_mixed_up",
     /// The parameter `settings` cannot be used.
     SettingsInvalid = "settings_invalid",
-    /// `preferred_currency.rates` lacks the rate that this event needs.
+    /// `preferred_currency.rates` lacks the rate for this event.
     MissingRate = "missing_rate",
 
     // Failed: Parameter Store.
@@ -105,9 +105,9 @@ codes! {
     ParameterStoreThrottled = "parameter_store_throttled",
     /// The function's role may not read the parameters.
     ParameterStoreDenied = "parameter_store_denied",
-    /// Parameter Store cannot be reached, or answers with another error.
+    /// Parameter Store is unreachable, or returns another error.
     ParameterStoreUnavailable = "parameter_store_unavailable",
-    /// This process is asked for too many projects that it has not loaded yet.
+    /// Too many projects are requested that this process has not loaded yet.
     TooManyNewProjects = "too_many_new_projects",
 
     // Failed or deferred: Amplitude.
@@ -119,29 +119,29 @@ codes! {
     AmplitudeSilenced = "amplitude_silenced",
     /// Amplitude's firewall refuses the request.
     AmplitudeForbidden = "amplitude_forbidden",
-    /// The event is larger than Amplitude takes.
+    /// The event is larger than Amplitude's limit.
     AmplitudeTooLarge = "amplitude_too_large",
     /// Too many events for a user, a device or the plan.
     AmplitudeThrottled = "amplitude_throttled",
-    /// Amplitude answers 500, 502, 503 or 504.
+    /// Amplitude returns 500, 502, 503 or 504.
     AmplitudeUnavailable = "amplitude_unavailable",
-    /// Amplitude does not answer in time.
+    /// Amplitude times out.
     AmplitudeTimeout = "amplitude_timeout",
     /// There is no connection to Amplitude.
     AmplitudeUnreachable = "amplitude_unreachable",
     /// The connection to Amplitude broke.
     AmplitudeConnectionBroken = "amplitude_connection_broken",
-    /// The certificate of whoever answers is not trusted.
+    /// The certificate of the server is not trusted.
     AmplitudeUntrusted = "amplitude_untrusted",
     /// A status that Amplitude does not document.
     AmplitudeUnexpected = "amplitude_unexpected",
-    /// Something else than Amplitude answers.
+    /// A server other than Amplitude answers.
     NotAmplitude = "not_amplitude",
-    /// Amplitude has not answered of late, and is left alone for a while.
+    /// Amplitude has failed recently, so no request is sent to it for a while.
     BreakerOpen = "breaker_open",
     /// No time was left to send the event.
     Deadline = "deadline",
-    /// Older than `max_age_days`, and waiting to be looked up in Amplitude.
+    /// Older than `max_age_days`, and waiting for a look-up in Amplitude.
     NeedsLookup = "needs_lookup",
     /// The event cannot be written as JSON.
     Unserializable = "unserializable",
@@ -149,19 +149,19 @@ codes! {
     // Failed or deferred: Stripe's API.
     /// An object that the event refers to cannot be read from Stripe's API now.
     StripeUnavailable = "stripe_unavailable",
-    /// The reads of this second are used up.
+    /// The rate limit for reads is reached.
     StripeRate = "stripe_rate",
-    /// References are followed, and there is no key of Stripe for this event.
+    /// References are followed, and there is no Stripe key for this event.
     StripeKeyMissing = "stripe_key_missing",
     /// Stripe does not accept the key, or not for the connected account.
     StripeKeyRefused = "stripe_key_refused",
     /// The key lacks a permission.
     StripePermissionMissing = "stripe_permission_missing",
-    /// Stripe does not know an object that the event names.
+    /// Stripe does not know an object that the event refers to.
     StripeObjectNotFound = "stripe_object_not_found",
 
     // Failed: the redelivery queue and the function itself.
-    /// A message of the queue that names no project: somebody else put it there.
+    /// A message in the queue that names no project: another program sent it.
     ForeignMessage = "foreign_message",
     /// A bug.
     InternalError = "internal_error",
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn the_documented_codes_are_the_ones_in_use() {
+    fn the_documented_codes_are_in_use() {
         let documented: Vec<_> = include_str!("../docs/codes.md")
             .lines()
             .filter_map(|line| line.strip_prefix("| `")?.split_once('`'))

@@ -1,4 +1,5 @@
-//! The variables of the function. An empty one counts as unset, so that a template can declare them all.
+//! The environment variables of the function. An empty variable counts as unset, so that a template can declare them
+//! all.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -12,10 +13,10 @@ use crate::aws::Access;
 use crate::http_client::{secured_url, url};
 use crate::projects::name::ProjectName;
 
-/// What the variables say.
+/// The configuration in the variables.
 #[derive(Clone, Debug)]
 pub struct Environment {
-    /// `PARAMETER_PREFIX`: the folder of the projects, without a slash at its end.
+    /// `PARAMETER_PREFIX`: the folder of the projects, without a trailing slash.
     pub parameter_prefix: String,
     /// `PARAMETER_TTL_SECONDS`: how long a project's parameters are used before they are read again.
     pub parameter_ttl: Duration,
@@ -23,29 +24,29 @@ pub struct Environment {
     pub warm_projects: Vec<ProjectName>,
     /// `SIGNATURE_TOLERANCE_SECONDS`: the allowed clock difference, in both directions.
     pub signature_tolerance: Duration,
-    /// `AMPLITUDE_URL`: the full URL of the ingestion endpoint, instead of the one of the project's region.
+    /// `AMPLITUDE_URL`: the full URL of the ingestion endpoint, instead of the region's.
     pub amplitude_url: Option<String>,
     /// `STRIPE_API_URL`: another address of Stripe's API.
     pub stripe_api_url: Option<String>,
-    /// `BATCHES_AT_ONCE`, of `redelivery`: how many of it run at the same time, which share the rate of reads.
+    /// `BATCHES_AT_ONCE`, of `redelivery`: how many instances run at the same time and share the rate limit for reads.
     pub batches_at_once: u32,
-    /// `EXTRA_CA_FILE`: a PEM file of further root certificates.
+    /// `EXTRA_CA_FILE`: a PEM file of additional root certificates.
     pub extra_ca_file: Option<PathBuf>,
     /// `REDELIVERY_QUEUE_URL`: the queue for events that could not be delivered.
     pub redelivery_queue_url: Option<String>,
     /// `DELIVERY=queue`: every event goes to the queue first.
     pub queue_first: bool,
-    /// `DEAD_LETTER_QUEUE_URL`: the queue for events that cannot be delivered at all.
+    /// `DEAD_LETTER_QUEUE_URL`: the queue for events that can never be delivered.
     pub dead_letter_queue_url: Option<String>,
     /// AWS's own variables.
     pub access: Access,
 }
 
 impl Environment {
-    /// Reads the variables; `variable` gives the value of one.
+    /// Reads the variables; `variable` returns the value of one.
     ///
     /// # Errors
-    /// Where a value cannot be used.
+    /// If a value is invalid.
     pub fn read(variable: impl Fn(&str) -> Option<OsString>) -> Result<Self, EnvironmentError> {
         let variables = Variables(variable);
         let redelivery_queue_url = variables.parse("REDELIVERY_QUEUE_URL", "the URL of an SQS queue", url)?;
@@ -108,34 +109,34 @@ const SECURED_URL: &str = "an https URL, or an http URL of this machine or its c
 /// The log level: `RUST_LOG`, or Lambda's own `AWS_LAMBDA_LOG_LEVEL`, or `info`.
 ///
 /// # Errors
-/// Where the value is no level.
+/// If the value is not a level.
 pub fn log_level(variable: impl Fn(&str) -> Option<OsString>) -> Result<LevelFilter, EnvironmentError> {
     let variables = Variables(variable);
-    let takes = "one of off, error, warn, info, debug, trace";
+    let expected = "one of off, error, warn, info, debug, trace";
     let level = |text: &str| match text.to_ascii_lowercase().as_str() {
-        // Lambda's highest level; we have no higher one than error.
+        // Lambda's highest level; ours is error.
         "fatal" => Some(LevelFilter::ERROR),
         text => text.parse().ok(),
     };
-    let level = match variables.parse("RUST_LOG", takes, level)? {
-        None => variables.parse("AWS_LAMBDA_LOG_LEVEL", takes, level)?,
+    let level = match variables.parse("RUST_LOG", expected, level)? {
+        None => variables.parse("AWS_LAMBDA_LOG_LEVEL", expected, level)?,
         rust_log => rust_log,
     };
     Ok(level.unwrap_or(LevelFilter::INFO))
 }
 
-/// A variable holds what cannot be used.
+/// A variable has an invalid value.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("the environment variable {variable} is {holds}; it takes {takes}")]
+#[error("the environment variable {variable} is {holds}; expected {expected}")]
 pub struct EnvironmentError {
     variable: &'static str,
     holds: String,
-    takes: &'static str,
+    expected: &'static str,
 }
 
 impl EnvironmentError {
-    fn new(variable: &'static str, holds: &str, takes: &'static str) -> Self {
-        Self { variable, holds: holds.to_owned(), takes }
+    fn new(variable: &'static str, holds: &str, expected: &'static str) -> Self {
+        Self { variable, holds: holds.to_owned(), expected }
     }
 }
 
@@ -152,11 +153,11 @@ impl<V: Fn(&str) -> Option<OsString>> Variables<V> {
     fn parse<T>(
         &self,
         name: &'static str,
-        takes: &'static str,
+        expected: &'static str,
         parse: impl Fn(&str) -> Option<T>,
     ) -> Result<Option<T>, EnvironmentError> {
         let Some(text) = self.text(name)? else { return Ok(None) };
-        parse(&text).map(Some).ok_or_else(|| EnvironmentError::new(name, &format!("{text:?}"), takes))
+        parse(&text).map(Some).ok_or_else(|| EnvironmentError::new(name, &format!("{text:?}"), expected))
     }
 
     fn seconds(&self, name: &'static str) -> Result<Option<Duration>, EnvironmentError> {
@@ -165,7 +166,7 @@ impl<V: Fn(&str) -> Option<OsString>> Variables<V> {
         })
     }
 
-    /// A service's own endpoint, or else the one of all services.
+    /// A service's own endpoint, or else the common one.
     fn endpoint(&self, name: &'static str) -> Result<Option<String>, EnvironmentError> {
         match self.parse(name, "an http or https URL", url)? {
             None => self.parse("AWS_ENDPOINT_URL", "an http or https URL", url),
@@ -204,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_of_stripe_does_not_travel_in_the_clear() {
+    fn stripe_keys_require_https() {
         for (url, is_taken) in [
             ("https://api.stripe.com", true),
             ("https://proxy.example:8443/stripe", true),
@@ -224,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn every_variable_of_ours_has_a_default_and_empty_counts_as_unset() {
+    fn empty_variables_have_their_defaults() {
         let empty: Vec<_> = [
             "PARAMETER_PREFIX",
             "PARAMETER_TTL_SECONDS",
@@ -278,10 +279,10 @@ mod tests {
     }
 
     #[test]
-    fn an_error_names_the_variable_what_it_holds_and_what_it_takes() {
+    fn errors_name_the_variable_and_the_expected_value() {
         assert_eq!(
             error("SIGNATURE_TOLERANCE_SECONDS", "0"),
-            "the environment variable SIGNATURE_TOLERANCE_SECONDS is \"0\"; it takes a whole number of seconds, 1 or more"
+            "the environment variable SIGNATURE_TOLERANCE_SECONDS is \"0\"; expected a whole number of seconds, 1 or more"
         );
         for (name, value) in [
             ("PARAMETER_TTL_SECONDS", "5m"),
@@ -299,7 +300,7 @@ mod tests {
             ("DEAD_LETTER_QUEUE_URL", "arn:aws:sqs:eu-central-1:123456789012:dead"),
         ] {
             let error = error(name, value);
-            assert!(error.contains(name) && error.contains(value) && error.contains("it takes"), "{error}");
+            assert!(error.contains(name) && error.contains(value) && error.contains("expected"), "{error}");
         }
         assert!(error("DELIVERY", "queue").contains("REDELIVERY_QUEUE_URL"));
     }
@@ -320,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn the_log_level_is_rusts_or_lambdas() {
+    fn the_log_level_comes_from_rust_log_or_lambda() {
         let level = |rust: &'static str, lambda: &'static str| {
             log_level(move |name| match name {
                 "RUST_LOG" => Some(rust.into()),

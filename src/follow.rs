@@ -1,13 +1,15 @@
-//! Decides what to do with an event, and reads from Stripe's API what it takes to know that.
+//! Decides what to do with an event, and reads the objects for that decision from Stripe's API.
 //!
-//! [`forward`] is pure and says which object it needs. The webhook, redelivery, `backfill` and `preview` all read here.
+//! [`forward`] is pure and names the object that it needs. The webhook, redelivery, `backfill` and `preview` all read
+//! here.
 
 use tokio::time::Instant;
 
 use crate::forward::{Decision, IgnoreReason, forward, unaudited};
 use crate::outcome::Failure;
+use crate::projects::configuration_error::StripeKeyProblem;
 use crate::projects::name::ProjectName;
-use crate::projects::parameters::{AmplitudeConfig, StripeKeyProblem};
+use crate::projects::project::AmplitudeConfig;
 use crate::queue::Message;
 use crate::record::Reads;
 use crate::stripe::event::Event;
@@ -15,22 +17,23 @@ use crate::stripe::purchase::Objects;
 use crate::stripe::reference::Reference;
 use crate::stripe::references::source::{Access, ObjectSource, ReferenceError};
 use crate::stripe::references::{Read, References, Turn};
+use crate::stripe::source_label::SourceLabel;
 use crate::translate::{Context, Translation, Unread};
 
-/// What is known of an event beside its body.
+/// The context of an event, besides its body.
 #[derive(Clone, Copy, Debug)]
 pub struct Received<'r> {
     /// Whose event it is.
     pub project: &'r ProjectName,
     /// The label of the signing secret that matched.
-    pub source: Option<&'r str>,
+    pub source: Option<&'r SourceLabel>,
     /// When it arrived, in Unix seconds.
     pub at: u64,
-    /// Whether somebody made sure that Amplitude does not have it: then its age does not count.
+    /// Whether an operator verified that Amplitude does not have it. Then its age does not count.
     pub is_looked_up: bool,
 }
 
-/// What to do with an event, now that all is read that it takes to know.
+/// What to do with an event, after all reads.
 pub enum Decided<'b> {
     /// It is deliberately not forwarded. The translation is there if it was needed to decide.
     Ignore(IgnoreReason, Option<Box<Translation<'b>>>),
@@ -38,10 +41,10 @@ pub enum Decided<'b> {
     Send(Box<Translation<'b>>),
 }
 
-/// Decides what to do with an event of a project, and reads what it takes to know that, until the deadline.
+/// Decides what to do with an event of a project, and reads the objects for that decision until the deadline.
 ///
 /// # Errors
-/// Where an object that tells the user cannot be read, or the project's parameters cannot be used for this event.
+/// If an object that names the user cannot be read, or a parameter of the project cannot be used for this event.
 pub async fn decide<'b, O: ObjectSource>(
     mut event: Event<'b>,
     received: Received<'_>,
@@ -53,7 +56,7 @@ pub async fn decide<'b, O: ObjectSource>(
     let parameter = AmplitudeConfig::stripe_key_parameter(event.livemode, received.source);
     let follows = delivery.settings.follow();
     let is_live = event.livemode != Some(false);
-    // A key that cannot be used concerns only the events that need it.
+    // A key that cannot be used affects only the events that need it.
     let key = delivery.stripe_key(&parameter);
     if follows && !is_live && matches!(key, Ok(None)) {
         reads.missing_test_key = Some(parameter.clone());
@@ -99,7 +102,7 @@ pub async fn decide<'b, O: ObjectSource>(
         };
         let mut stopwatch = reads.time;
         let read = stopwatch.time(async {
-            // It is held until the event is decided: of many that wait, one after the other gets all of its reads.
+            // It is held until the event is decided: of many events that wait, one after the other completes its reads.
             if place.is_none() {
                 place = Some(references.place(access, deadline).await?);
             }
@@ -112,7 +115,7 @@ pub async fn decide<'b, O: ObjectSource>(
         reads.time = stopwatch;
         match result {
             Ok(found) => objects.insert(reference, found),
-            // Nothing is wrong with the key, nor with Stripe.
+            // Neither the key nor Stripe is at fault.
             Err(ReferenceError::Rate) if is_for_products => objects.give_up_lines(),
             Err(error) => {
                 let unread = failure(error, &reference, &parameter, delivery);
@@ -123,7 +126,7 @@ pub async fn decide<'b, O: ObjectSource>(
 }
 
 impl Reads {
-    /// An event fails for an object that tells its user, and not for the names of its products.
+    /// An event fails for an object that names its user, but not for the names of its products.
     fn give_up(&mut self, objects: &mut Objects, is_for_products: bool, unread: Failure) -> Result<(), Failure> {
         self.failed += 1;
         if !is_for_products {
@@ -142,7 +145,7 @@ fn failure(error: ReferenceError, reference: &Reference, parameter: &str, delive
     }
 }
 
-/// What is wrong with the key, where an object could not be read because of it.
+/// The problem of the key, if an object could not be read because of it.
 pub fn key_problem(error: ReferenceError) -> Option<StripeKeyProblem> {
     match error {
         ReferenceError::KeyRefused => Some(StripeKeyProblem::Refused),
@@ -162,7 +165,7 @@ impl<'r> From<&'r Message> for Received<'r> {
     fn from(message: &'r Message) -> Self {
         Self {
             project: &message.project,
-            source: message.source.as_deref(),
+            source: message.source.as_ref(),
             at: message.received,
             is_looked_up: message.looked_up.is_some(),
         }
@@ -170,7 +173,7 @@ impl<'r> From<&'r Message> for Received<'r> {
 }
 
 impl<'r> Received<'r> {
-    /// What the pure pipeline needs to know. Without `objects`, nothing can be read.
+    /// The context of the pure pipeline. Without `objects`, nothing can be read.
     pub fn context(self, delivery: &'r AmplitudeConfig, objects: Option<&'r Objects>) -> Context<'r> {
         Context {
             project: self.project,

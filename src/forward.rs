@@ -1,7 +1,7 @@
-//! The pipeline: from a Stripe event to what is to be done with it. Pure: no I/O, no clock.
+//! The pipeline: from a Stripe event to a decision. Pure: no I/O, no clock.
 //!
-//! The webhook, redelivery, `backfill` and `preview` all decide here, so that an event is the same event in Amplitude
-//! however it got there.
+//! The webhook, redelivery, `backfill` and `preview` all decide here, so that an event is the same in Amplitude however
+//! it arrived.
 
 use thiserror::Error;
 
@@ -19,48 +19,72 @@ const SECONDS_PER_DAY: u64 = 24 * 60 * 60;
 pub enum Decision<'b> {
     /// It is deliberately not forwarded. The translation is there if it was needed to decide.
     Ignore(IgnoreReason, Option<Box<Translation<'b>>>),
-    /// Read this object from Stripe, add it to the context's, and ask again with the event.
+    /// Read this object from Stripe, add it to the context's objects, and call [`forward`] again with the event.
     Read(Box<Event<'b>>, Unread),
     /// Send it to Amplitude.
     Send(Box<Translation<'b>>),
 }
 
-/// Why an event is ignored: the settings that say so. The operator reads it in Stripe's dashboard.
+/// Why an event is ignored: the setting responsible. The operator reads it in Stripe's dashboard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum IgnoreReason {
     /// The type is not forwarded by default, and `events` does not add it; or `events` removes it.
-    #[error("events of this type are not on the list of those to forward; the setting `events` changes the list")]
+    #[error("events of this type are not forwarded; the setting `events` changes the list of types")]
     EventType,
     /// `test_events`.
     #[error("a test-mode event; the setting `test_events` ignores them")]
     TestEvent,
     /// `test_events: "forward"`, for a project without a test key.
     #[error(
-        "a test-mode event of a connected account, which live Connect endpoints receive, too; write the key of an Amplitude project for tests into amplitude-test-api-key, or set `test_events` to \"forward_all\" in a sandbox"
+        "a test-mode event of a connected account, which live Connect endpoints also receive; store the key of an Amplitude project for tests in amplitude-test-api-key, or set `test_events` to \"forward_all\" in a sandbox"
     )]
     ConnectedTestEvent,
     /// `max_age_days`.
     #[error(
-        "it happened more than {days} days before it came, and Amplitude might count it twice; `backfill` looks it up first, and the setting `max_age_days` changes the limit"
+        "the event happened more than {days} days before its receipt, and Amplitude might count it twice; run `backfill`, which looks it up first, or change the limit with the setting `max_age_days`"
     )]
     TooOld {
         /// As set.
         days: u32,
     },
     /// `without_user: "ignore"`.
-    #[error("it names no user; the setting `without_user` ignores such events")]
+    #[error("the event has no user; the setting `without_user` ignores such events")]
     NoUser,
     /// `without_user: "revenue_only"`.
-    #[error("it names no user and carries no revenue; the setting `without_user` ignores such events")]
+    #[error("the event has no user and no revenue; the setting `without_user` ignores such events")]
     NoUserNoRevenue,
 }
 
-/// Decides what to do with an event of a project. `received` is when it arrived, in Unix seconds: the age of an event
-/// counts up to then, so that waiting in the queue makes nothing too old. `audit` is told each field that is removed, and
-/// why; [`unaudited`] ignores it.
+/// Decides what to do with an event of a project. `received` is the time of its receipt, in Unix seconds: the age of an
+/// event counts up to then, so waiting in the queue makes no event too old. `audit` is called with each removed field
+/// and the reason; [`unaudited`] does nothing.
+///
+/// ```
+/// # use stripe_amplitude::forward::{Decision, IgnoreReason, forward, unaudited};
+/// # use stripe_amplitude::settings::Settings;
+/// # use stripe_amplitude::stripe::event::Event;
+/// # use stripe_amplitude::stripe::signature::VerifiedBody;
+/// # use stripe_amplitude::translate::Context;
+/// let json = r#"{"id": "evt_1", "object": "event", "type": "charge.succeeded", "created": 1720000000,
+///     "livemode": true, "data": {"object": {"id": "ch_1", "object": "charge", "metadata": {"user_id": "user_1"}}}}"#;
+/// let body = VerifiedBody::trusted(json.into());
+/// let (project, settings) = ("shop".parse()?, Settings::default());
+/// let context = Context { project: &project, source: None, settings: &settings, has_test_key: false, objects: None };
+///
+/// match forward(Event::parse(&body)?, &context, 1_720_000_001, &mut unaudited)? {
+///     Decision::Send(translation) => assert_eq!(translation.event.user_id.as_deref(), Some("user_1")),
+///     Decision::Read(..) | Decision::Ignore(..) => unreachable!(),
+/// }
+/// // Ten days later, Amplitude might count it twice.
+/// match forward(Event::parse(&body)?, &context, 1_720_864_000, &mut unaudited)? {
+///     Decision::Ignore(reason, _) => assert_eq!(reason, IgnoreReason::TooOld { days: 7 }),
+///     Decision::Read(..) | Decision::Send(_) => unreachable!(),
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Errors
-/// Where the project wants amounts converted and has no rate for these.
+/// If the project converts amounts and has no rate for the currency of this event.
 pub fn forward<'b>(
     event: Event<'b>,
     context: &Context<'_>,
@@ -84,8 +108,8 @@ pub fn forward<'b>(
 /// An audit for callers that do not need one.
 pub fn unaudited(_: &Path<'_>, _: Reason) {}
 
-/// Whether the project wants this event, as far as the event alone tells. [`forward`] asks it first; whoever puts events
-/// into the queue before they are translated asks it alone. `received` is in Unix seconds.
+/// Whether the project wants this event, judging by the event alone. [`forward`] calls it first. Callers that queue
+/// untranslated events call it on its own. `received` is in Unix seconds.
 ///
 /// # Errors
 /// Why the project does not want it.
@@ -113,14 +137,14 @@ pub fn select(event: &Event<'_>, context: &Context<'_>, received: u64) -> Result
     Ok(())
 }
 
-/// Whether the project wants this event, now that its user and its revenue are known. Each guest counts towards
-/// Amplitude's billing.
+/// Whether the project wants this event, once its user and its revenue are known. Each guest counts towards Amplitude's
+/// billing.
 fn select_translated(translation: &Translation<'_>, settings: &Settings) -> Result<(), IgnoreReason> {
     match settings.without_user {
         _ if translation.event.user_id.is_some() => Ok(()),
         WithoutUser::Forward => Ok(()),
         WithoutUser::RevenueOnly if translation.event.revenue.is_some() => Ok(()),
-        // It moved money, and is marked: nobody would see that it is missing.
+        // It moved money and is marked. Without it, the gap would go unnoticed.
         WithoutUser::RevenueOnly if translation.revenue == Revenue::Unknown => Ok(()),
         WithoutUser::RevenueOnly => Err(IgnoreReason::NoUserNoRevenue),
         WithoutUser::Ignore => Err(IgnoreReason::NoUser),
@@ -165,12 +189,12 @@ mod tests {
         let context =
             Context { project: &project, source: None, settings: &parsed, has_test_key: false, objects: None };
         let alone = select(&event(&envelope), &context, NOW);
-        assert_eq!(alone, ignored(settings, &envelope), "the queue takes what is forwarded");
+        assert_eq!(alone, ignored(settings, &envelope), "the queue accepts exactly the forwarded events");
         alone
     }
 
     #[test]
-    fn types_are_those_of_the_settings() {
+    fn settings_select_the_types() {
         let other = json!({"type": "customer.created"});
         assert_eq!(selected("{}", json!({})), Ok(()));
         assert_eq!(selected("{}", other.clone()), Err(IgnoreReason::EventType));
@@ -179,13 +203,13 @@ mod tests {
     }
 
     #[test]
-    fn test_events_are_ignored_where_the_settings_say_so() {
+    fn settings_ignore_test_events() {
         let drop = r#"{"test_events": "drop"}"#;
         for (settings, livemode, expected) in [
             ("{}", json!(false), Ok(())),
             (drop, json!(false), Err(IgnoreReason::TestEvent)),
             (drop, json!(true), Ok(())),
-            // Who does not say is not taken for a test.
+            // An event without the field is not treated as a test.
             (drop, json!(null), Ok(())),
         ] {
             assert_eq!(selected(settings, json!({"livemode": livemode})), expected, "{settings} {livemode}");
@@ -193,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn old_events_are_ignored_to_the_second() {
+    fn the_age_limit_is_exact() {
         let day = 24 * 60 * 60;
         let (default, three, none) = ("{}", r#"{"max_age_days": 3}"#, r#"{"max_age_days": 0}"#);
         for (settings, created, expected) in [
@@ -209,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn test_events_of_connected_accounts_need_a_test_key_or_a_setting() {
+    fn connected_test_events_need_a_test_key_or_a_setting() {
         let connected = json!({"livemode": false, "account": "acct_1"});
         for (settings, changes, expected) in [
             ("{}", connected.clone(), Err(IgnoreReason::ConnectedTestEvent)),
@@ -229,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn guests_are_forwarded_for_their_revenue_or_ignored() {
+    fn settings_decide_about_guests() {
         let (none, revenue_only, ignore) =
             ("{}", r#"{"without_user": "revenue_only"}"#, r#"{"without_user": "ignore"}"#);
         for (settings, event_type, user, expected) in [
@@ -247,14 +271,14 @@ mod tests {
             object["metadata"] = json!({ "user_id": user });
             (object["customer"], object["receipt_email"]) = (json!(null), json!(null));
             assert_eq!(ignored(settings, &envelope), expected, "{event_type} {user:?}");
-            // Whoever shows why an event is ignored shows whom it does not name, too.
+            // Callers that explain why an event is ignored also show its user.
             let without_user = matches!(decided(settings, &envelope), Decision::Ignore(_, Some(_)));
             assert_eq!(without_user, expected.is_err());
         }
     }
 
     #[test]
-    fn guests_of_unknown_revenue_are_forwarded_for_it() {
+    fn guests_with_unknown_revenue_are_forwarded() {
         let mut envelope = sample("payment_intent.succeeded");
         let object = envelope["data"]["object"].as_object_mut().unwrap();
         for field in ["amount_received", "metadata", "customer", "receipt_email"] {
@@ -265,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_removed_is_audited() {
+    fn removed_fields_are_audited() {
         let (project, settings) = ("demo".parse().unwrap(), Settings::default());
         let context =
             Context { project: &project, source: None, settings: &settings, has_test_key: false, objects: None };

@@ -11,13 +11,13 @@ use thiserror::Error;
 
 use crate::amplitude::event::LIBRARY;
 
-/// Builds the client. `extra_ca_file` is a PEM file of root certificates that are trusted besides the compiled-in ones.
+/// Builds the client. `extra_ca_file` is a PEM file of root certificates, trusted in addition to the compiled-in ones.
 ///
-/// Redirects are not followed: neither API answers with any, so one means that something else answers. Variables like
-/// `HTTPS_PROXY` are not read: a proxy is named by `AMPLITUDE_URL` and AWS's endpoint variables, or by nothing.
+/// Redirects are not followed: neither API sends any, so a redirect means that another server answers. Variables like
+/// `HTTPS_PROXY` are not read: proxies are configured with `AMPLITUDE_URL` and AWS's endpoint variables.
 ///
 /// # Errors
-/// Where the file cannot be read or holds no certificate.
+/// If the file cannot be read or holds no certificate.
 pub fn build(extra_ca_file: Option<&Path>) -> Result<reqwest::Client, HttpClientError> {
     let mut roots: RootCertStore = webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect();
     if let Some(path) = extra_ca_file {
@@ -43,11 +43,11 @@ pub fn build(extra_ca_file: Option<&Path>) -> Result<reqwest::Client, HttpClient
     Ok(client)
 }
 
-/// Why there is no client.
+/// Why the client cannot be built.
 #[derive(Debug, Error)]
 pub enum HttpClientError {
-    /// The further roots cannot be used.
-    #[error("EXTRA_CA_FILE is {}, which cannot be used: {reason}; it takes the path of a PEM file of root certificates", file.display())]
+    /// The additional root certificates cannot be used.
+    #[error("EXTRA_CA_FILE is {}, which cannot be used: {reason}; expected the path of a PEM file of root certificates", file.display())]
     ExtraCa {
         /// The file.
         file: PathBuf,
@@ -62,14 +62,14 @@ pub enum HttpClientError {
     Http(#[from] reqwest::Error),
 }
 
-/// How containers name the machine that they run on.
+/// The names by which containers reach their host.
 const CONTAINER_HOSTS: [&str; 4] =
     ["localhost", "host.docker.internal", "host.containers.internal", "gateway.docker.internal"];
 
-/// That machine's address in Docker's own network.
+/// The host's address in Docker's own network.
 const DOCKER_HOST: Ipv4Addr = Ipv4Addr::new(172, 17, 0, 1);
 
-/// A URL that carries a key: not in the clear, except to this machine and to the host of its containers.
+/// A URL for requests with a key: HTTPS, or HTTP to this machine or the host of its containers.
 pub fn secured_url(text: &str) -> Option<String> {
     let parsed = reqwest::Url::parse(text).ok()?;
     let host = parsed.host_str()?.trim_matches(['[', ']']);
@@ -81,7 +81,7 @@ pub fn secured_url(text: &str) -> Option<String> {
     url(text).filter(|_| parsed.scheme() == "https" || is_here)
 }
 
-/// A URL of HTTP, as it is written.
+/// An HTTP or HTTPS URL, unchanged.
 pub(crate) fn url(text: &str) -> Option<String> {
     let url = reqwest::Url::parse(text).ok()?;
     (matches!(url.scheme(), "http" | "https") && url.has_host()).then(|| text.to_owned())
@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_without_a_certificate_is_refused_by_name() {
+    fn a_file_without_certificates_is_an_error() {
         assert!(build(None).is_ok());
         for path in ["Cargo.toml", "there-is-no-such-file.pem"] {
             let error = build(Some(Path::new(path))).unwrap_err().to_string();

@@ -1,7 +1,7 @@
-//! Lambda: what both functions do around their work, and the payloads that they are invoked with.
+//! Lambda: what both functions do around their work, and their payloads.
 //!
-//! lambda_http and lambda_runtime, AWS's crates, do the rest: they ask Lambda for invocations, call the handler, and
-//! report what it answers.
+//! AWS's crates lambda_http and lambda_runtime do the rest: they poll Lambda for invocations, call the handler, and
+//! return its response.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -13,8 +13,8 @@ pub mod queue;
 #[cfg(feature = "lambda")]
 pub use self::process::run;
 
-/// What is left until Lambda's deadline, in Unix milliseconds, as the context of an invocation has it. `None` for a
-/// deadline in the past: an emulator does not always set one, and Lambda would have stopped us.
+/// The time until Lambda's deadline, in Unix milliseconds, from the context of an invocation. `None` for a deadline in
+/// the past: some emulators do not set one, and Lambda would have ended the process.
 pub fn time_left(deadline: u64) -> Option<Duration> {
     let deadline = UNIX_EPOCH.checked_add(Duration::from_millis(deadline))?;
     deadline.duration_since(SystemTime::now()).ok()
@@ -25,7 +25,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_left_ends_at_the_deadline() {
+    fn the_time_left_ends_at_the_deadline() {
         let now = u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap();
         let left = time_left(now + 60_000).unwrap();
         assert!(left <= Duration::from_secs(60) && left > Duration::from_secs(30), "{left:?}");

@@ -1,35 +1,38 @@
 //! An AWS Lambda function that turns Stripe webhooks into Amplitude events.
 //!
-//! A guided tour, in the direction in which data flows:
+//! Data flows one way, and [`webhook`] reads like this line, one call per step:
 //!
 //! ```text
-//! request → project → verify → parse → plan → deliver → answer
+//! request → project → verify → parse → plan → deliver → respond
 //! ```
 //!
-//! - `lambda` is what both functions do around their work, with the features `lambda` and `gateway`; lambda_http reads the
-//!   request that an API Gateway or a Function URL hands over. [`webhook`] is the handler: that line, one call per step.
-//! - [`projects`] finds the project that the path names: its [signing secrets, Amplitude keys](projects::parameters) and
-//!   [`settings`], from a [`projects::source::ProjectSource`], through a cache.
-//! - [`stripe`] knows Stripe: [`stripe::signature`] verifies, [`stripe::event`] parses into [`stripe::json`],
-//!   [`stripe::event_types`] lists the types, [`stripe::field_path`] leads to a field, [`stripe::api_versions`] knows which
-//!   fields later API versions lack, [`stripe::purchase`] finds the other objects of a purchase.
-//! - [`forward`] decides: ignore the event, read this object first, or send this. [`follow`] reads the objects that it asks
-//!   for, through [`stripe::references`]. Webhook, redelivery, backfill and preview share both. [`permissions`] says what a
-//!   key needs for that.
-//! - [`translate`] makes the Amplitude event: who ([`translate::user`], [`translate::device`]), how much
-//!   ([`translate::revenue`]), and everything else ([`translate::properties`]) that may leave ([`translate::redaction`]).
-//! - [`money`] counts exactly, and converts.
-//! - [`amplitude`] knows Amplitude: the shape of an event, its limits, and the clients that deliver it.
-//! - [`outcome`] says what became of a delivery and why, with a stable [`code`]; [`response`] answers Stripe, [`record`]
-//!   writes the log line with its metrics.
-//! - [`queue`] holds events that could not be delivered; [`redelivery`] is its handler.
+//! A guided tour:
 //!
-//! `forward` and all that it uses is pure: no I/O, no clock (`now` is an argument). The rest is a thin shell that knows no
-//! rule.
+//! - **The request.** `lambda` (with the features `lambda` and `gateway`) starts the process and reads the payloads of API
+//!   Gateway, Function URLs and SQS. `environment` reads the variables.
+//! - **The project.** [`projects`] finds the [signing secrets, keys and settings](projects::project) of the project in the
+//!   path. They come from a [`projects::source::ProjectSource`], through a cache.
+//! - **Verify.** [`stripe::signature::verify`] checks the raw body. Only a
+//!   [`VerifiedBody`](stripe::signature::VerifiedBody) can be parsed.
+//! - **Parse.** [`stripe::event::Event::parse`] reads the event into [`stripe::json`], which borrows from the body.
+//! - **Plan.** [`forward::forward`] decides: ignore the event, read this object from Stripe first, or send this.
+//!   [`follow::decide`] reads the objects that the plan asks for, through [`stripe::references`]. The webhook, redelivery,
+//!   backfill and preview share both.
+//!   - [`translate`] makes the Amplitude event: [`translate::user`] and [`translate::device`] find the user,
+//!     [`translate::revenue`] the revenue, and [`translate::properties`] copies what [`translate::redaction`] keeps.
+//!   - [`money`] is exact: an [`Amount`](money::amount::Amount) is never a float.
+//!   - [`settings`] are the project's choices.
+//! - **Deliver.** [`amplitude`] has the shape of an event, Amplitude's limits, and the clients. [`queue`] holds events that
+//!   could not be delivered, and [`redelivery`] is its handler.
+//! - **Respond.** [`outcome`] gives every result a stable [`code`] and a reason. [`response`] answers Stripe, and [`record`]
+//!   writes the log line with its `metrics`.
+//!
+//! `forward` and everything it uses is pure: no I/O, and no clock (`now` is an argument). The rest is a thin shell without
+//! rules of its own.
 
 pub mod amplitude;
-#[cfg(feature = "aws")]
 pub mod aws;
+mod back_off;
 mod clock;
 pub mod code;
 #[cfg(feature = "aws")]
@@ -40,10 +43,10 @@ pub mod http_client;
 #[cfg(feature = "gateway")]
 pub mod lambda;
 #[cfg(feature = "log")]
-pub mod log;
+pub mod logging;
+mod metrics;
 pub mod money;
 pub mod outcome;
-pub mod permissions;
 pub mod projects;
 pub mod queue;
 pub mod record;

@@ -1,24 +1,24 @@
-//! What becomes of a delivery: its outcome, the code and the reason.
+//! The result of a delivery: its outcome, code and reason.
 //!
-//! The one place that gives every error its code.
+//! This is the one place that gives every error its code.
 
 use serde::Deserialize;
 use thiserror::Error;
 
 use crate::amplitude::AmplitudeKey;
 use crate::amplitude::client::{DeliveryError, RejectionReason};
+use crate::aws::AwsError;
 use crate::code::Code;
 use crate::forward::IgnoreReason;
 use crate::projects::Unavailable;
-use crate::projects::parameters::{ConfigurationError, Problem, StripeKeyProblem};
-use crate::projects::source::LoadError;
+use crate::projects::configuration_error::{ConfigurationError, Problem, StripeKeyProblem};
 use crate::queue::QueueError;
 use crate::stripe::event::EventError;
 use crate::stripe::reference::ReferenceKind;
 use crate::stripe::references::source::ReferenceError;
 use crate::stripe::signature::SignatureError;
 
-/// What became of a delivery, or of a message of the redelivery queue.
+/// The outcome of a delivery, or of a message of the redelivery queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
@@ -30,11 +30,11 @@ pub enum Outcome {
     Deferred,
     /// The event is deliberately not forwarded.
     Ignored,
-    /// The request is not a delivery of Stripe's.
+    /// The request is not a Stripe delivery.
     Refused,
-    /// The event is not safe: it will be delivered again.
+    /// The event is not stored anywhere: it will be delivered again.
     Failed,
-    /// The event is among the dead letters.
+    /// The event is a dead letter.
     Dead,
 }
 
@@ -43,7 +43,7 @@ impl Outcome {
     pub const ALL: [Self; 7] =
         [Self::Forwarded, Self::Queued, Self::Deferred, Self::Ignored, Self::Refused, Self::Failed, Self::Dead];
 
-    /// The outcome as it stands in the answer and the log line; also the name of its metric.
+    /// The outcome as text; also the name of its metric.
     pub fn name(self) -> &'static str {
         match self {
             Self::Forwarded => "forwarded",
@@ -57,10 +57,10 @@ impl Outcome {
     }
 }
 
-/// The outcome of a delivery and why, for the answer and the log line.
+/// The outcome of a delivery and why, for the response and the log line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
-    /// What became of it.
+    /// The outcome.
     pub outcome: Outcome,
     /// Why, for programs. A forwarded event has none.
     pub code: Option<Code>,
@@ -80,7 +80,7 @@ impl Report {
     }
 }
 
-/// The event is safe or deliberately ignored. Only these are answered 2xx.
+/// The event is safe or deliberately ignored. Only these get a 2xx.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Success {
     /// Amplitude accepted the event.
@@ -94,7 +94,7 @@ pub enum Success {
         /// Why not.
         reason: String,
     },
-    /// The event is not meant to be forwarded.
+    /// The event is deliberately not forwarded.
     Ignored(IgnoreReason),
 }
 
@@ -116,18 +116,18 @@ impl From<Success> for Report {
 pub enum Failure {
     /// Another path.
     #[error(
-        "no such route: the webhook's path ends with /stripe/ and the name of a project (1 to 64 of A-Z a-z 0-9 _ -)"
+        "no such route: expected a path that ends with /stripe/ and the name of a project (1 to 64 of A-Z a-z 0-9 _ -)"
     )]
     Route,
-    /// A path that would be the webhook's without the slash at its end.
+    /// The webhook's path with a trailing slash.
     #[error(
         "no such route: the path ends with a slash; remove it from the URL of the webhook endpoint, so that the path ends with /stripe/ and the name of the project"
     )]
     TrailingSlash,
     /// Another method.
-    #[error("no such method: Stripe's webhooks are sent with POST")]
+    #[error("method not allowed: Stripe sends webhooks with POST")]
     Method,
-    /// The payload of the invocation comes from no gateway that the function serves.
+    /// The payload is not from a gateway that the function supports.
     #[error("not a request of an HTTP API, a REST API or a Function URL")]
     Unreadable,
     /// A body that is larger than any event.
@@ -139,7 +139,7 @@ pub enum Failure {
     /// The signed body is not an event.
     #[error(transparent)]
     Event(#[from] EventError),
-    /// There is no such project, or it cannot be read.
+    /// The project does not exist, or cannot be read.
     #[error(transparent)]
     Project(#[from] Unavailable),
     /// A parameter of the project cannot be used.
@@ -153,7 +153,7 @@ pub enum Failure {
         /// The key that was used.
         key: AmplitudeKey,
     },
-    /// An object that the event refers to could not be read, and whose event it is is not known.
+    /// An object that the event refers to could not be read, so the user is unknown.
     #[error("the {kind} that the event refers to could not be read from Stripe's API: {error}")]
     Reference {
         /// Which object.
@@ -161,15 +161,15 @@ pub enum Failure {
         /// Why.
         error: ReferenceError,
     },
-    /// It is too old to be sent before somebody has made sure that Amplitude does not have it.
+    /// The event is too old to be sent before a look-up in Amplitude.
     #[error(
-        "it happened more than {days} days before it came, and Amplitude might count it twice; it becomes a dead letter, and `redrive` looks it up before it sends it"
+        "the event happened more than {days} days before its receipt, and Amplitude might count it twice; it becomes a dead letter, and `redrive` looks it up before sending it"
     )]
     NeedsLookup {
         /// `max_age_days`.
         days: u32,
     },
-    /// There was no time left to ask Amplitude.
+    /// No time was left to send the event to Amplitude.
     #[error("no time was left to send the event to Amplitude")]
     Deadline,
     /// The redelivery queue could not take the event either.
@@ -181,7 +181,7 @@ pub enum Failure {
         error: QueueError,
     },
     /// A bug.
-    #[error("an unexpected error in the function; its log has the place, please report it")]
+    #[error("an unexpected error in the function; please report it with the place in its log")]
     Panic,
 }
 
@@ -208,7 +208,7 @@ impl Failure {
         }
     }
 
-    /// A refusal is the sender's fault, everything else is ours or Amplitude's.
+    /// A refusal is the sender's fault; everything else is ours or Amplitude's.
     pub fn outcome(&self) -> Outcome {
         match self {
             Self::Route
@@ -228,6 +228,12 @@ impl Failure {
             | Self::Panic => Outcome::Failed,
             Self::NotDeferred { failure, .. } => failure.outcome(),
         }
+    }
+}
+
+impl From<Result<Success, Failure>> for Report {
+    fn from(result: Result<Success, Failure>) -> Self {
+        result.map_or_else(|failure| Self::from(&failure), Self::from)
     }
 }
 
@@ -282,9 +288,9 @@ impl From<&Unavailable> for Code {
     fn from(unavailable: &Unavailable) -> Self {
         match unavailable {
             Unavailable::Unknown { .. } => Self::UnknownProject,
-            Unavailable::Unreadable(LoadError::Throttled { .. }) => Self::ParameterStoreThrottled,
-            Unavailable::Unreadable(LoadError::AccessDenied { .. }) => Self::ParameterStoreDenied,
-            Unavailable::Unreadable(LoadError::Timeout | LoadError::Connection | LoadError::Refused { .. }) => {
+            Unavailable::Unreadable(AwsError::Throttled { .. }) => Self::ParameterStoreThrottled,
+            Unavailable::Unreadable(AwsError::AccessDenied { .. }) => Self::ParameterStoreDenied,
+            Unavailable::Unreadable(AwsError::Timeout | AwsError::Connection | AwsError::Refused { .. }) => {
                 Self::ParameterStoreUnavailable
             }
             Unavailable::Exhausted => Self::TooManyNewProjects,

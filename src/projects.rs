@@ -1,10 +1,12 @@
 //! The projects that the function serves: their signing secrets, Amplitude keys and settings.
 
 mod cache;
+pub mod configuration_error;
 pub mod name;
 #[cfg(feature = "aws")]
 pub mod parameter_store;
 pub mod parameters;
+pub mod project;
 pub mod source;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,41 +18,44 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use self::cache::{Cache, EarlyRefresh, Lookup};
 use self::name::ProjectName;
-use self::parameters::Project;
-use self::source::{LoadError, ProjectSource};
+use self::project::Project;
+use self::source::ProjectSource;
+use crate::aws::AwsError;
+use crate::back_off::shortened;
 use crate::clock::Clock;
 
-/// The longest time to wait for parameters where none are at hand.
+/// The longest wait for parameters if none are cached.
 const FIRST_LOAD_LIMIT: Duration = Duration::from_millis(1500);
 
-/// The longest time to wait for parameters where old ones are at hand.
+/// The longest wait for parameters if old ones are cached.
 const REFRESH_LIMIT: Duration = Duration::from_millis(500);
 
-/// The longest pause before a first load that Parameter Store throttled is tried again. Where many processes start at once,
-/// they get their turn one after the other.
+/// The longest pause before a throttled first load is retried. If many processes start at once, they get their turns
+/// one after the other.
 const THROTTLED_PAUSE: Duration = Duration::from_millis(600);
 
-/// So much of the time to live is left to chance: processes that were started together must not read again together.
+/// The part of the time to live that is random: processes that started together must not refresh together.
 const RANDOM_PART: f64 = 0.2;
 
-/// Why there is no project to a name.
+/// Why a project is not available.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Unavailable {
     /// There are no parameters.
     #[error("no such project: {why}")]
     Unknown {
-        /// Where they would be, and what to do.
+        /// Where they were expected, and what to do.
         why: String,
     },
-    /// They could not be read, and no old ones are at hand.
+    /// The parameters could not be read, and no old ones are cached.
     #[error("Parameter Store could not be read: {0}")]
-    Unreadable(LoadError),
-    /// Too many projects are asked for that this process does not know yet.
-    #[error("too many projects are asked for at once that are not loaded yet")]
+    Unreadable(AwsError),
+    /// Too many projects are requested that this process does not know yet.
+    #[error("too many projects were requested at once that are not loaded yet")]
     Exhausted,
 }
 
-/// The projects, through a cache: fresh for a time, loaded once for all who wait, and kept when Parameter Store fails.
+/// The projects, through a cache: fresh for a time, loaded once for all waiting requests, and kept if Parameter Store
+/// fails.
 #[derive(Debug)]
 pub struct Projects<S> {
     source: S,
@@ -69,35 +74,34 @@ pub struct Found {
 }
 
 impl<S: ProjectSource> Projects<S> {
-    /// `ttl` is how long a project is used before it is read again, at the most: up to a fifth less by chance.
+    /// `ttl` is the longest time for which a project is used before it is read again. A random part of up to a fifth is
+    /// subtracted.
     pub fn new(source: S, ttl: Duration) -> Self {
-        let cache = Mutex::new(Cache::new(shortened(ttl, fastrand::f64())));
+        let cache = Mutex::new(Cache::new(shortened(ttl, RANDOM_PART, fastrand::f64())));
         Self { source, warm: None, clock: SystemTime::now, cache }
     }
 
-    /// With the projects that are loaded before anybody asks for them, and that strangers cannot keep out of a process that
-    /// has just started.
+    /// Sets the projects that are loaded before any request, and that strangers cannot lock out of a new process.
     #[must_use]
     pub fn with_warm(self, names: Vec<ProjectName>) -> Self {
         Self { warm: Some(names), ..self }
     }
 
-    /// With another clock than the system's, for simulations.
+    /// Replaces the system's clock, for simulations.
     #[must_use]
     pub fn with_clock(self, clock: fn() -> SystemTime) -> Self {
         Self { clock, ..self }
     }
 
-    /// Whether the project is one of those of [`Self::with_warm`]. `None` where there is no such list, because nothing here
-    /// is started again and again.
+    /// Whether the project is one of those of [`Self::with_warm`]. `None` without such a list.
     pub fn is_warm(&self, name: &ProjectName) -> Option<bool> {
         self.warm.as_ref().map(|warm| warm.contains(name))
     }
 
-    /// The project of this name.
+    /// The project with this name.
     ///
     /// # Errors
-    /// Where there is none, or where that cannot be found out now.
+    /// If it does not exist, or cannot be read now.
     pub async fn get(&self, name: &ProjectName, deadline: Instant) -> Result<Found, Unavailable> {
         let is_warm = self.is_warm(name).unwrap_or_default();
         let lookup = self.cache().lookup(name, is_warm, self.now());
@@ -113,7 +117,7 @@ impl<S: ProjectSource> Projects<S> {
     }
 
     /// Reads the project again, because a signature matches none of the secrets of `seen`: a new secret works at once.
-    /// `None` where that brings nothing new.
+    /// `None` if there is nothing new.
     pub async fn refresh(&self, name: &ProjectName, seen: &Arc<Project>, deadline: Instant) -> Option<Arc<Project>> {
         let limit = deadline.min(Instant::now() + REFRESH_LIMIT);
         let refresh = self.cache().early_refresh(name, seen, self.now());
@@ -121,14 +125,14 @@ impl<S: ProjectSource> Projects<S> {
             EarlyRefresh::Newer(project) => return Some(project),
             EarlyRefresh::Load(ticket) => self.load(name, &ticket, limit).await,
             EarlyRefresh::Join(gate) => {
-                // Somebody may be loading at this moment; what they find serves us, too.
+                // Another request may be loading at this moment; its result serves this one as well.
                 let _ = timeout_at(limit, gate.lock()).await;
             }
         }
         self.cache().newer(name, seen, self.now())
     }
 
-    /// Loads the projects of [`Self::with_warm`] at the same time, and gives what came of each.
+    /// Loads the projects of [`Self::with_warm`] concurrently, and returns each result.
     pub async fn warm_up(&self, deadline: Instant) -> Vec<(ProjectName, Result<Arc<Project>, Unavailable>)> {
         join_all(self.warm.iter().flatten().map(|name| async move {
             let found = self.get(name, deadline).await;
@@ -137,19 +141,19 @@ impl<S: ProjectSource> Projects<S> {
         .await
     }
 
-    /// Loads the project and records what came of it, unless somebody else did while we waited for our turn.
+    /// Loads the project and records the result, unless another request did while this one waited for its turn.
     async fn load(&self, name: &ProjectName, ticket: &cache::Ticket, limit: Instant) {
         let load = async {
             let _turn = ticket.gate.lock().await;
             if self.cache().is_settled(name, ticket) {
                 return;
             }
-            let load = async || timeout_at(limit, self.source.load(name)).await.unwrap_or(Err(LoadError::Timeout));
+            let load = async || timeout_at(limit, self.source.load(name)).await.unwrap_or(Err(AwsError::Timeout));
             let mut result = load().await;
             let pause = THROTTLED_PAUSE.mul_f64(fastrand::f64());
             // A load that the limit ends during the pause would not be recorded, and the next one would take no token.
             let has_time = Instant::now() + pause < limit;
-            if !ticket.has_old_value && has_time && matches!(result, Err(LoadError::Throttled { .. })) {
+            if !ticket.has_old_value && has_time && matches!(result, Err(AwsError::Throttled { .. })) {
                 sleep(pause).await;
                 result = load().await;
             }
@@ -158,7 +162,7 @@ impl<S: ProjectSource> Projects<S> {
                 Ok(parameters) => {
                     let project = Project::from_parameters(parameters, &self.source.folder(name));
                     for parameter in project.unknown_parameters() {
-                        tracing::warn!(project = name.as_str(), parameter, "an unknown parameter is passed over");
+                        tracing::warn!(project = name.as_str(), parameter, "unknown parameter ignored");
                     }
                     Ok(Some(Arc::new(project)))
                 }
@@ -167,14 +171,14 @@ impl<S: ProjectSource> Projects<S> {
             let error = loaded.as_ref().err().cloned();
             let now = self.now();
             self.cache().record(name, loaded, now);
-            // Where there is no old value, the answer says what is wrong.
+            // Without an old value, the response has the reason.
             if let Some(error) = error
                 && self.cache().result(name, now).is_ok()
             {
-                tracing::warn!(project = name.as_str(), %error, "Parameter Store could not be read; the old parameters are used");
+                tracing::warn!(project = name.as_str(), %error, "Parameter Store could not be read; using the old parameters");
             }
         };
-        // Waiting for the turn is limited, too; whoever has it records the result.
+        // Waiting for the turn is limited as well; the request that holds it records the result.
         let _ = timeout_at(limit, load).await;
     }
 
@@ -195,14 +199,9 @@ impl<S: ProjectSource> Projects<S> {
     }
 
     fn cache(&self) -> MutexGuard<'_, Cache> {
-        // The cache holds nothing that a panic could leave half done.
+        // A panic leaves nothing in the cache half done.
         self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// A time to live, less the part that is left to chance: a number from 0 to 1.
-fn shortened(ttl: Duration, chance: f64) -> Duration {
-    ttl.mul_f64(1.0 - RANDOM_PART * chance)
 }
 
 #[cfg(test)]
@@ -213,9 +212,9 @@ pub(crate) mod tests {
     use super::parameters::tests::{COMPLETE, parameters};
     use super::*;
 
-    /// Takes a moment to load, and answers with what it holds.
+    /// A source that takes some time to load, and returns these parameters.
     pub(crate) struct Fake {
-        pub(crate) answer: Mutex<Result<Vec<Parameter>, LoadError>>,
+        pub(crate) answer: Mutex<Result<Vec<Parameter>, AwsError>>,
         pub(crate) loads: AtomicUsize,
         pub(crate) takes: Duration,
     }
@@ -225,7 +224,7 @@ pub(crate) mod tests {
             Self { answer: Mutex::new(Ok(parameters(answer))), loads: AtomicUsize::new(0), takes: Duration::ZERO }
         }
 
-        pub(crate) fn set(&self, answer: Result<&[(&str, &str)], LoadError>) {
+        pub(crate) fn set(&self, answer: Result<&[(&str, &str)], AwsError>) {
             *self.answer.lock().unwrap() = answer.map(parameters);
         }
 
@@ -239,7 +238,7 @@ pub(crate) mod tests {
             format!("/stripe-amplitude/{project}")
         }
 
-        async fn load(&self, _: &ProjectName) -> Result<Vec<Parameter>, LoadError> {
+        async fn load(&self, _: &ProjectName) -> Result<Vec<Parameter>, AwsError> {
             self.loads.fetch_add(1, Ordering::Relaxed);
             tokio::time::sleep(self.takes).await;
             self.answer.lock().unwrap().clone()
@@ -255,7 +254,7 @@ pub(crate) mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn those_who_come_at_once_share_one_load() {
+    async fn concurrent_requests_share_one_load() {
         let source = Arc::new(Fake { takes: Duration::from_millis(100), ..Fake::new(&COMPLETE) });
         let projects = Projects::new(Arc::clone(&source), Duration::from_secs(300));
         let name = name();
@@ -267,36 +266,36 @@ pub(crate) mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_first_load_ends_after_a_second_and_a_half_and_its_failure_is_shared() {
+    async fn a_first_load_times_out_for_all() {
         let source = Arc::new(Fake { takes: Duration::from_secs(60), ..Fake::new(&COMPLETE) });
         let projects = Projects::new(Arc::clone(&source), Duration::from_secs(300));
         let (start, name) = (Instant::now(), name());
         for result in join_all((0..4).map(|_| projects.get(&name, soon()))).await {
-            assert_eq!(result.unwrap_err(), Unavailable::Unreadable(LoadError::Timeout));
+            assert_eq!(result.unwrap_err(), Unavailable::Unreadable(AwsError::Timeout));
         }
         assert_eq!((start.elapsed(), source.loads()), (FIRST_LOAD_LIMIT, 1));
     }
 
     #[tokio::test]
-    async fn a_project_that_is_not_there_is_unknown() {
+    async fn a_project_without_parameters_is_unknown() {
         let projects = Projects::new(Arc::new(Fake::new(&[])), Duration::from_secs(300));
         let error = projects.get(&name(), soon()).await.unwrap_err();
         assert!(error.to_string().contains("/stripe-amplitude/demo/"), "{error}");
     }
 
     #[tokio::test]
-    async fn an_old_value_is_used_when_a_refresh_fails() {
+    async fn a_failed_refresh_keeps_the_old_value() {
         let source = Arc::new(Fake::new(&COMPLETE));
         let projects = Projects::new(Arc::clone(&source), Duration::ZERO);
         projects.get(&name(), soon()).await.unwrap();
-        source.set(Err(LoadError::Connection));
+        source.set(Err(AwsError::Connection));
         assert!(projects.get(&name(), soon()).await.is_ok());
         assert_eq!(source.loads(), 2);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn only_a_first_load_that_is_throttled_is_tried_once_more() {
-        let throttled = || LoadError::Throttled { code: "ThrottlingException".to_owned() };
+    async fn only_a_throttled_first_load_is_retried() {
+        let throttled = || AwsError::Throttled { code: "ThrottlingException".to_owned() };
         let source = Arc::new(Fake::new(&COMPLETE));
         let projects = Projects::new(Arc::clone(&source), Duration::ZERO);
         source.set(Err(throttled()));
@@ -304,21 +303,21 @@ pub(crate) mod tests {
         assert_eq!(projects.get(&name(), soon()).await.unwrap_err(), Unavailable::Unreadable(throttled()));
         assert!(start.elapsed() <= THROTTLED_PAUSE);
         assert_eq!(source.loads(), 2);
-        source.set(Err(LoadError::Connection));
+        source.set(Err(AwsError::Connection));
         projects.get(&name(), soon()).await.unwrap_err();
         assert_eq!(source.loads(), 3);
         source.set(Ok(&COMPLETE));
         projects.get(&name(), soon()).await.unwrap();
         source.set(Err(throttled()));
         projects.get(&name(), soon()).await.unwrap();
-        assert_eq!(source.loads(), 5, "whoever has an old value needs no patience");
+        assert_eq!(source.loads(), 5, "with an old value, no retry is needed");
     }
 
     /// The time may end during the pause before the second attempt. What came of the first is remembered all the same, and the
     /// next load takes a token again.
     #[tokio::test(start_paused = true)]
     async fn a_throttled_load_without_time_for_another_one_has_failed() {
-        let throttled = || LoadError::Throttled { code: "ThrottlingException".to_owned() };
+        let throttled = || AwsError::Throttled { code: "ThrottlingException".to_owned() };
         let source = Arc::new(Fake { takes: FIRST_LOAD_LIMIT - Duration::from_millis(1), ..Fake::new(&COMPLETE) });
         source.set(Err(throttled()));
         fastrand::seed(7);
@@ -331,7 +330,7 @@ pub(crate) mod tests {
     }
 
     #[tokio::test]
-    async fn a_refresh_brings_a_new_project_and_only_then() {
+    async fn a_refresh_returns_only_new_projects() {
         let source = Arc::new(Fake::new(&COMPLETE));
         let projects = Projects::new(Arc::clone(&source), Duration::from_secs(300));
         let seen = projects.get(&name(), soon()).await.unwrap().project;
@@ -343,12 +342,12 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn processes_that_were_started_together_do_not_read_again_together() {
+    fn refreshes_of_processes_are_spread() {
         let ttl = Duration::from_secs(300);
         let mut reads = std::collections::BTreeMap::<u64, u32>::new();
         for process in 0..1000 {
-            let time = shortened(ttl, f64::from(process) / 1000.0);
-            assert!(time <= ttl, "never longer than it is said to be");
+            let time = shortened(ttl, RANDOM_PART, f64::from(process) / 1000.0);
+            assert!(time <= ttl, "never longer than configured");
             *reads.entry(time.as_secs()).or_default() += 1;
         }
         assert!(reads.values().all(|reads| *reads <= 20), "of a thousand, in one second: {reads:?}");
@@ -356,7 +355,7 @@ pub(crate) mod tests {
 
     /// Half a minute before the end of the time, about half of the processes have read again.
     #[tokio::test(start_paused = true)]
-    async fn each_process_has_a_time_to_live_of_its_own() {
+    async fn each_process_has_its_own_time_to_live() {
         thread_local! { static TIME: std::cell::Cell<u64> = const { std::cell::Cell::new(0) } }
         let clock = || SystemTime::UNIX_EPOCH + Duration::from_secs(1_720_000_000 + TIME.get());
         fastrand::seed(7);

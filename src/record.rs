@@ -1,13 +1,12 @@
-//! What is found out about a delivery on its way, and the one JSON line of the log that tells it.
+//! What is known of a request, and its one JSON log line.
 //!
-//! The line is flat, its names carry their units, and it holds no secret and no personal datum. It is CloudWatch's
-//! embedded metric format, too.
+//! The line is flat, its names carry their units, and it holds no secret and no personal data. It is also in
+//! CloudWatch's embedded metric format.
 
-use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use serde::Serialize;
 use tokio::time::Instant;
@@ -16,48 +15,50 @@ use tracing::Level;
 use crate::amplitude::AmplitudeKey;
 use crate::amplitude::client::{Accepted, DeliveryError};
 use crate::code::Code;
+use crate::metrics::{Counts, Measures, Metrics};
 use crate::money::currency::Currency;
 use crate::outcome::{Failure, Outcome, Report};
 use crate::projects::name::ProjectName;
 use crate::stripe::event::Event;
 use crate::stripe::event_types::API_VERSION;
 use crate::stripe::field_path::FieldPath;
+use crate::stripe::source_label::SourceLabel;
 use crate::translate::Translation;
 use crate::translate::revenue::Revenue;
 
-/// What gives the place of each line, where that is not standard output.
+/// The output for each line, if it is not standard output.
 static OUTPUT: OnceLock<fn() -> Box<dyn Write>> = OnceLock::new();
 
-/// Writes the lines to come on what `output` gives for each. The first call in a process counts.
+/// Writes later lines to what `output` returns for each. Only the first call in a process counts.
 #[cfg(feature = "log")]
 pub(crate) fn write_on(output: fn() -> Box<dyn Write>) {
     let _ = OUTPUT.set(output);
 }
 
-/// What is found out about a delivery on its way.
+/// What is known of a request so far.
 #[derive(Debug)]
 pub struct Record {
-    /// The project that the path names.
+    /// The project in the path.
     pub project: Option<ProjectName>,
     /// Time spent in Parameter Store.
     pub parameter_store: Stopwatch,
-    /// What was read from Stripe's API.
+    /// The reads from Stripe's API.
     pub stripe: Reads,
     /// Time spent in Amplitude.
     pub amplitude: Stopwatch,
     /// Whether Stripe signs with several secrets.
     pub secret_rolling: bool,
-    /// Whether the project that signed is one of `WARM_PROJECTS`. Only the answer says it, and only to who can sign.
+    /// Whether the project that signed is in `WARM_PROJECTS`. Only the response has it, for a caller that can sign.
     pub is_warm: Option<bool>,
-    /// How often the queue has handed the message out.
+    /// How many times the queue has delivered the message.
     pub receive_count: Option<u32>,
-    /// How many events of the request Amplitude accepted and did not count. A request with many events has them in the
-    /// record of its first one.
+    /// How many events of the request Amplitude accepted but did not count. For a request with many events, the record
+    /// of the first one has the number.
     pub not_ingested: u64,
     function: Option<String>,
     cold_start: bool,
     request_id: Option<String>,
-    source: Option<String>,
+    source: Option<SourceLabel>,
     event: Option<String>,
     event_type: Option<String>,
     unusual_api_version: Option<String>,
@@ -78,7 +79,7 @@ struct Rules {
     /// The rule by which the event carries revenue.
     #[serde(skip_serializing_if = "Option::is_none")]
     revenue_rule: Option<&'static str>,
-    /// The event counts as revenue, or takes it back, and does not tell how much. A metric counts these.
+    /// The event counts as revenue or takes it back, but its amount is unknown. A metric counts these.
     #[serde(skip)]
     unknown_revenue: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -89,8 +90,8 @@ struct Rules {
 }
 
 impl Record {
-    /// An empty record of an invocation of the function with this name; `cold_start` says whether it is the first that the
-    /// process serves.
+    /// An empty record of an invocation. `function` is the function's name; `cold_start` is whether this is the first
+    /// request of the process.
     pub fn new(function: Option<&str>, request_id: Option<&str>, cold_start: bool) -> Self {
         Self {
             project: None,
@@ -118,9 +119,9 @@ impl Record {
         }
     }
 
-    /// Notes which event it is, the label of the secret that signed it, and its age at `now` (Unix seconds).
-    pub fn event(&mut self, event: &Event<'_>, source: Option<&str>, now: u64) {
-        self.source = source.map(str::to_owned);
+    /// Records the event, the label of the secret that signed it, and its age at `now` (Unix seconds).
+    pub fn event(&mut self, event: &Event<'_>, source: Option<&SourceLabel>, now: u64) {
+        self.source = source.cloned();
         self.livemode = event.livemode;
         self.event = Some(event.id.to_string());
         self.event_type = Some(event.event_type.to_string());
@@ -129,7 +130,7 @@ impl Record {
         self.seconds_behind_stripe = i64::try_from(now).ok().map(|now| now.saturating_sub(event.created));
     }
 
-    /// Notes which rules of the translation applied.
+    /// Records which rules of the translation applied.
     pub fn translation(&mut self, translation: &Translation) {
         self.rules = Rules {
             user_id_from: translation.user_id_from.clone(),
@@ -143,7 +144,7 @@ impl Record {
         };
     }
 
-    /// Notes how the delivery to Amplitude went, and with which key.
+    /// Records the result of the delivery to Amplitude, and the key.
     pub fn delivery(&mut self, key: AmplitudeKey, attempts: u32, result: &Result<Accepted, DeliveryError>) {
         self.amplitude_key = Some(key);
         self.attempts = Some(attempts);
@@ -155,7 +156,7 @@ impl Record {
         self.not_ingested = result.as_ref().map_or(0, |accepted| accepted.not_ingested(1));
     }
 
-    /// Notes what Amplitude said to the event in a request with others, and with which key.
+    /// Records the result for one event of a request with several, and the key.
     pub fn redelivery(&mut self, key: AmplitudeKey, result: &Result<(), DeliveryError>) {
         self.amplitude_key = Some(key);
         self.amplitude_code = match result {
@@ -179,11 +180,11 @@ impl Record {
         self.rules.user_id_from.as_ref()
     }
 
-    /// Writes the line, to standard output, where the log level admits it.
+    /// Writes the line to standard output, if the log level allows it.
     pub fn write(&self, report: &Report, status: Option<u16>) {
         let level = self.level(report.outcome);
-        // Not through tracing, whose formats wrap the fields: CloudWatch's embedded metric format wants the line as it
-        // is. The log level is tracing's all the same; where nothing listens, as in tests, nothing is written.
+        // Not through tracing, whose formats wrap the fields: CloudWatch's embedded metric format needs the line as it
+        // is. It follows tracing's level anyway; without a subscriber, as in tests, nothing is written.
         let enabled = match level {
             Level::ERROR => tracing::enabled!(Level::ERROR),
             Level::WARN => tracing::enabled!(Level::WARN),
@@ -194,7 +195,7 @@ impl Record {
         }
         if let Ok(mut line) = serde_json::to_vec(&self.line(level, report, status)) {
             line.push(b'\n');
-            // A log that cannot be written must not cost the event.
+            // A failure to write the log must not cost the event.
             let _ = match OUTPUT.get() {
                 Some(output) => output().write_all(&line),
                 None => std::io::stdout().lock().write_all(&line),
@@ -204,9 +205,9 @@ impl Record {
 
     fn level(&self, outcome: Outcome) -> Level {
         match outcome {
-            // Most often a repeat, or else a silent loss: Amplitude does not say which.
+            // Usually a repeat, or else a silent loss: Amplitude does not tell them apart.
             Outcome::Forwarded if self.not_ingested > 0 => Level::WARN,
-            // Revenue in Amplitude is wrong by it.
+            // Revenue in Amplitude is wrong by this amount.
             Outcome::Forwarded if self.rules.unknown_revenue => Level::WARN,
             Outcome::Forwarded | Outcome::Queued | Outcome::Ignored => Level::INFO,
             Outcome::Deferred | Outcome::Refused => Level::WARN,
@@ -234,7 +235,7 @@ impl Record {
             request_id: self.request_id.as_deref(),
             receive_count: self.receive_count,
             project: self.project.as_ref().map(ProjectName::as_str),
-            source: self.source.as_deref(),
+            source: self.source.as_ref().map(SourceLabel::as_str),
             event: self.event.as_deref(),
             event_type: self.event_type.as_deref(),
             unusual_api_version: self.unusual_api_version.as_deref(),
@@ -252,7 +253,7 @@ impl Record {
         }
     }
 
-    /// What this line counts. A project is no dimension of it: strangers could mint metrics by asking for projects.
+    /// The counts of this line. The project is not a dimension: strangers could create metrics by requesting projects.
     fn counts(&self, outcome: Outcome) -> Counts {
         let without_user = outcome == Outcome::Forwarded && self.rules.user_id_from.is_none();
         [
@@ -270,20 +271,20 @@ impl Record {
     }
 }
 
-/// What was read for an event.
+/// The reads for an event.
 #[derive(Debug, Default)]
 pub struct Reads {
     /// Requests to Stripe's API.
     pub made: u32,
-    /// Objects that were in the cache, or that somebody else was reading.
+    /// Objects from the cache, or from a read for another event.
     pub shared: u32,
     /// Reads that failed.
     pub failed: u32,
-    /// The time that all of them took.
+    /// The time of all reads.
     pub time: Stopwatch,
-    /// The parameter without which references are not followed: that of a test-mode event whose project has no test key.
+    /// The missing parameter because of which references are not followed: the test key of a test-mode event's project.
     pub missing_test_key: Option<String>,
-    /// Why what was bought is not known as a whole: no event fails for that.
+    /// Why the products are incomplete: no event fails for that.
     pub without_products: Option<Failure>,
 }
 
@@ -293,18 +294,18 @@ impl Reads {
     }
 }
 
-/// Whether a process has served a request: its first one waited for the start.
+/// Whether a process has served a request. The first one waits for the start.
 #[derive(Debug, Default)]
 pub(crate) struct ColdStart(AtomicBool);
 
 impl ColdStart {
-    /// True the first time, and false from then on.
+    /// True the first time, and false afterwards.
     pub(crate) fn take(&self) -> bool {
         !self.0.swap(true, Ordering::Relaxed)
     }
 }
 
-/// Adds up the time that one thing takes. Without a measurement there is none.
+/// Adds up durations. `None` until something is measured.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Stopwatch(Option<Duration>);
 
@@ -349,14 +350,14 @@ struct Line<'r> {
     event: Option<&'r str>,
     #[serde(skip_serializing_if = "Option::is_none", rename = "type")]
     event_type: Option<&'r str>,
-    /// Where it is not the one that the rules were written for.
+    /// If it is not the version for which the rules were written.
     #[serde(skip_serializing_if = "Option::is_none", rename = "api_version")]
     unusual_api_version: Option<&'r str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     livemode: Option<bool>,
     #[serde(flatten)]
     rules: &'r Rules,
-    /// The parameter that holds the key that Amplitude was sent.
+    /// The parameter with the Amplitude key that was used.
     #[serde(skip_serializing_if = "Option::is_none")]
     amplitude_key: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -368,82 +369,16 @@ struct Line<'r> {
     /// Requests to Stripe's API.
     #[serde(skip_serializing_if = "Option::is_none")]
     stripe_reads: Option<u32>,
-    /// Objects of Stripe's API that took no request.
+    /// Objects of Stripe's API that needed no request.
     #[serde(skip_serializing_if = "Option::is_none")]
     stripe_reads_shared: Option<u32>,
-    /// The parameter without which references of this test-mode event are not followed.
+    /// The missing parameter because of which references of this test-mode event are not followed.
     #[serde(skip_serializing_if = "Option::is_none")]
     references_need: Option<&'r str>,
     #[serde(flatten)]
     measures: Measures,
     #[serde(flatten)]
     counts: Counts,
-}
-
-/// What is counted: the names of metrics, and how many.
-type Counts = BTreeMap<&'static str, u64>;
-
-/// What is measured. The names are those of the metrics, and carry their units.
-#[derive(Serialize)]
-struct Measures {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    parameter_store_milliseconds: Option<u128>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    stripe_milliseconds: Option<u128>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    amplitude_milliseconds: Option<u128>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    seconds_behind_stripe: Option<i64>,
-}
-
-/// CloudWatch's embedded metric format: which members of the line are metrics. No agent and no call is needed. Source:
-/// Amazon CloudWatch's documentation, "Specification: Embedded metric format".
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Metrics {
-    timestamp: u64,
-    cloud_watch_metrics: [MetricDirective; 1],
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct MetricDirective {
-    namespace: &'static str,
-    /// The function alone: nothing that a stranger can set.
-    dimensions: [[&'static str; 1]; 1],
-    metrics: Vec<Metric>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Metric {
-    name: &'static str,
-    unit: &'static str,
-}
-
-impl Metrics {
-    fn new(counts: &Counts, measures: &Measures, outcome: Outcome) -> Self {
-        // An event that is ignored or refused may be of any age.
-        let has_lag = !matches!(outcome, Outcome::Ignored | Outcome::Refused);
-        let measured = [
-            ("parameter_store_milliseconds", "Milliseconds", measures.parameter_store_milliseconds.is_some()),
-            ("stripe_milliseconds", "Milliseconds", measures.stripe_milliseconds.is_some()),
-            ("amplitude_milliseconds", "Milliseconds", measures.amplitude_milliseconds.is_some()),
-            ("seconds_behind_stripe", "Seconds", has_lag && measures.seconds_behind_stripe.is_some()),
-        ];
-        let measured =
-            measured.into_iter().filter_map(|(name, unit, is_there)| is_there.then_some(Metric { name, unit }));
-        let counted = counts.keys().map(|name| Metric { name, unit: "Count" });
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self {
-            timestamp: u64::try_from(now.as_millis()).unwrap_or_default(),
-            cloud_watch_metrics: [MetricDirective {
-                namespace: "stripe-amplitude",
-                dimensions: [["function"]],
-                metrics: counted.chain(measured).collect(),
-            }],
-        }
-    }
 }
 
 #[cfg(test)]
@@ -461,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn every_metric_is_a_number_of_the_line_and_has_its_unit() {
+    fn every_metric_has_a_value_and_a_unit() {
         let mut record = with_everything();
         record.seconds_behind_stripe = Some(-1);
         for outcome in Outcome::ALL {
@@ -487,14 +422,14 @@ mod tests {
     }
 
     #[test]
-    fn where_lambda_gave_no_name_there_are_no_metrics() {
+    fn without_a_function_name_there_are_no_metrics() {
         let line = line(&Record::new(None, None, false), Outcome::Refused);
         assert_eq!(line.get("_aws"), None);
         assert_eq!(line["refused"], 1);
     }
 
     #[test]
-    fn an_event_that_amplitude_does_not_count_is_a_warning_and_an_unknown_count_is_not() {
+    fn uncounted_events_are_a_warning() {
         for (events_ingested, level, not_ingested) in
             [(Some(1), "INFO", None), (Some(0), "WARN", Some(1)), (None, "INFO", None)]
         {
@@ -505,7 +440,7 @@ mod tests {
             assert_eq!(line.get("not_ingested").and_then(Value::as_u64), not_ingested, "{line}");
             assert_eq!(line.get("events_ingested").and_then(Value::as_u64), events_ingested, "{line}");
         }
-        // Of a request with many events.
+        // In a request with many events.
         let mut record = Record::new(None, None, false);
         record.redelivery(AmplitudeKey::Main, &Ok(()));
         record.not_ingested = 12;
@@ -514,7 +449,7 @@ mod tests {
     }
 
     #[test]
-    fn a_user_is_missed_only_where_an_event_went_without_one() {
+    fn only_forwarded_events_count_as_without_user() {
         let record = Record::new(None, None, false);
         assert_eq!(line(&record, Outcome::Forwarded)["without_user"], 1);
         assert_eq!(line(&record, Outcome::Refused).get("without_user"), None);
@@ -530,10 +465,10 @@ mod tests {
         assert_eq!(stopwatch.milliseconds(), Some(40));
     }
 
-    /// Dashboards, alarms, queries and scripts rely on these names. A change here is one of the contract: tell it in
+    /// Dashboards, alarms, queries and scripts rely on these names. They are part of the contract: list a change in
     /// CHANGELOG.md.
     #[test]
-    fn the_names_that_others_rely_on() {
+    fn the_contract_names_are_stable() {
         let codes = [
             "unknown_route",
             "method_not_allowed",
@@ -601,7 +536,7 @@ mod tests {
         assert_eq!(Outcome::ALL.map(Outcome::name), outcomes);
         assert_eq!(attribute::ALL, ["project", "source", "received", "code", "reason", "looked_up"]);
 
-        // With all that a line can have. Each outcome counts another metric.
+        // With every field of a line. Each outcome counts another metric.
         let with_user = with_everything();
         let mut without_user = with_everything();
         without_user.rules.user_id_from = None;
@@ -691,7 +626,7 @@ mod tests {
         );
     }
 
-    /// Without `..`, so that a new field has to be set here.
+    /// Without `..`, so that a new field must be set here.
     fn with_everything() -> Record {
         Record {
             project: Some("demo".parse().unwrap()),
@@ -712,7 +647,7 @@ mod tests {
             function: Some("function".to_owned()),
             cold_start: true,
             request_id: Some("request".to_owned()),
-            source: Some("germany".to_owned()),
+            source: Some("germany".parse().unwrap()),
             event: Some("evt_1".to_owned()),
             event_type: Some("charge.succeeded".to_owned()),
             unusual_api_version: Some("2025-09-30.clover".to_owned()),

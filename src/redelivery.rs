@@ -1,8 +1,8 @@
 //! The handler of the redelivery queue: the same pipeline as for a webhook, for many events at once.
 //!
-//! Lambda hands over a batch of messages and takes back those that failed. A message that is not among them is deleted;
-//! the others become visible again, later each time, and end among the dead letters. Translation is with the settings of
-//! the moment, so that a wrong key or a missing rate is mended by mending it.
+//! Lambda passes a batch of messages, and gets back the failed ones. It deletes all others. A failed message becomes
+//! visible again, later each time, and finally becomes a dead letter. Events are translated with the current settings,
+//! so fixing a wrong key or a missing rate is enough.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
@@ -19,13 +19,14 @@ use tokio::time::Instant;
 use crate::amplitude::batch::{BatchDelivery, BatchSink};
 use crate::amplitude::client::DeliveryError;
 use crate::amplitude::{AmplitudeKey, Destination};
+use crate::back_off::{BackOff, shortened};
 use crate::clock::now;
 use crate::code::Code;
 use crate::follow::{Decided, decide};
 use crate::forward::IgnoreReason;
 use crate::outcome::{Failure, Outcome, Report, Success};
 use crate::projects::name::ProjectName;
-use crate::projects::parameters::Project;
+use crate::projects::project::Project;
 use crate::projects::source::ProjectSource;
 use crate::projects::{Projects, Unavailable};
 use crate::queue::{Cause, EventQueue, Message, attribute, in_time};
@@ -35,35 +36,37 @@ use crate::stripe::json::{MOST_VALUES, values_at_most};
 use crate::stripe::references::References;
 use crate::stripe::references::source::ObjectSource;
 
-/// What is left of Lambda's own time when we answer: enough to move dead letters and to delay the rest.
+/// The part of Lambda's time that is reserved for moving dead letters and delaying the rest.
 const LAMBDA_RESERVE: Duration = Duration::from_secs(5);
 
-/// The time for all dead letters, and the time for all delays, of what is kept: a queue that hangs shall not make Lambda
-/// end us, and all messages fail.
+/// The limit for all dead letters, and for all delays, within that reserve. If a queue hangs, Lambda must not end the
+/// process and fail all messages.
 const QUEUE_LIMIT: Duration = Duration::from_secs(2);
 
-/// The time for a batch where Lambda does not say.
-const WITHOUT_DEADLINE: Duration = Duration::from_secs(25);
+/// The time for a batch if Lambda does not set a deadline.
+const DEFAULT_TIME: Duration = Duration::from_secs(25);
 
-/// How long a message waits after its first failure. Amplitude asks for 15 to 30 s of patience.
+/// The delay of a message after its first failure. Amplitude asks clients to wait 15 to 30 s.
 const FIRST_DELAY: Duration = Duration::from_secs(30);
 
-/// How long it waits at the most, so that an outage is made good within an hour of its end.
+/// The part of a delay that is random, so that messages that failed together do not return together.
+const RANDOM_PART: f64 = 0.25;
+
+/// The longest delay. After an outage, all events are delivered within an hour.
 const LONGEST_DELAY: Duration = Duration::from_secs(60 * 60);
 
-/// How long it waits at the most where the reads from Stripe's API were used up. The queue gives a message up after 100
-/// times, and those shall take a day.
-const LONGEST_DELAY_FOR_A_TURN: Duration = Duration::from_secs(15 * 60);
+/// The longest delay if the rate limit for reads was reached. The queue drops a message after 100 receives, which must
+/// take about a day.
+const LONGEST_RATE_DELAY: Duration = Duration::from_secs(15 * 60);
 
-/// How long the events of a batch are read for. What has no turn until then is put off, and the rest is sent: a busy account
-/// shall not hold up others.
+/// How long reads for a batch may start. Events without a turn by then are deferred, and the rest is sent: a busy
+/// account must not delay others.
 const READS_LIMIT: Duration = Duration::from_secs(6);
 
-/// How many waves the messages make that were handed out before, at the most.
+/// The most waves of messages that were received before.
 const WAVES: usize = 8;
 
-/// A batch of the queue's messages, as Lambda hands it over. Source: AWS Lambda's documentation, "Using Lambda with
-/// Amazon SQS".
+/// A batch of messages, as Lambda passes it. Source: AWS Lambda's documentation, "Using Lambda with Amazon SQS".
 #[derive(Clone, Debug, Deserialize)]
 pub struct Batch {
     #[serde(rename = "Records")]
@@ -74,7 +77,7 @@ impl Batch {
     /// Reads the payload of an invocation.
     ///
     /// # Errors
-    /// A sentence, for whoever invokes the function by hand. It holds nothing of the payload.
+    /// A sentence for a person who invokes the function by hand. It quotes nothing of the payload.
     pub fn read(payload: &[u8]) -> Result<Self, String> {
         serde_json::from_slice(payload)
             .map_err(|error| format!("invalid SQS event at line {}, column {}", error.line(), error.column()))
@@ -104,7 +107,7 @@ struct MessageAttribute {
 /// The messages that failed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct BatchAnswer {
+pub struct BatchResponse {
     batch_item_failures: Vec<Failed>,
 }
 
@@ -114,14 +117,14 @@ struct Failed {
     item_identifier: String,
 }
 
-/// An invocation, for the log lines.
+/// An invocation, for the log line.
 #[derive(Clone, Copy, Debug)]
 pub struct Invocation<'i> {
     /// Lambda's ID of it.
     pub request_id: Option<&'i str>,
     /// Lambda's name of the function.
     pub function: Option<&'i str>,
-    /// How long Lambda will let us work, where it says.
+    /// The time that Lambda leaves us, if it sets a deadline.
     pub time_left: Option<Duration>,
 }
 
@@ -133,19 +136,20 @@ pub struct Redelivery<S, A, O, Q> {
     references: References<O>,
     queue: Option<Q>,
     dead_letters: Option<Q>,
-    /// For the JSON values of all events that are read and not yet translated. Until then an event takes many times its
-    /// length, and all that wait for Stripe's API wait at the same time. One event of usual size takes a thousandth.
+    /// Limits the JSON values of all events that are parsed and not yet translated. Until then, an event takes many
+    /// times its length, and all that wait for Stripe's API wait at the same time. One event of usual size takes a
+    /// thousandth.
     room: Semaphore,
     cold_start: ColdStart,
 }
 
-/// What becomes of a message.
+/// What to do with a message.
 enum Disposition {
     /// It is deleted: the event is in Amplitude, or deliberately ignored.
     Done(Report),
     /// It becomes visible again.
     Retry(Code, String),
-    /// It goes to the dead letters.
+    /// It becomes a dead letter.
     DeadLetter(Box<Message>, Code, String),
 }
 
@@ -156,42 +160,42 @@ impl Disposition {
     }
 }
 
-/// A message on its way, with what is found out about it.
+/// A message in progress, with its record.
 struct Item {
     queued: QueuedMessage,
     receive_count: u32,
     record: Record,
 }
 
-/// A translated event as JSON, and where it goes.
+/// A translated event as JSON, and its destination.
 struct Ready {
     message: Message,
     event: Box<RawValue>,
     destination: Destination,
 }
 
-/// What became of messages.
+/// The messages by result.
 #[derive(Default)]
 struct Settled {
     done: Vec<Done>,
-    /// The receipt handles of those that failed, and how long they wait.
+    /// The receipt handles of failed messages, and their delays.
     delays: Vec<(String, Duration)>,
 }
 
-/// A message that is done with.
+/// A message that can be deleted.
 struct Done {
     message_id: String,
     receipt_handle: String,
 }
 
-/// Until when a wave may work, and until when it may begin to read from Stripe's API.
+/// The deadline of a wave, and the time until which it may start reads from Stripe's API.
 #[derive(Clone, Copy)]
 struct Times {
     deadline: Instant,
     read_until: Instant,
 }
 
-/// The events that go to one destination.
+/// The events for one destination.
 struct Group {
     destination: Destination,
     items: Vec<(Item, Message)>,
@@ -199,8 +203,8 @@ struct Group {
 }
 
 impl<S: ProjectSource, A: BatchSink, O: ObjectSource, Q: EventQueue> Redelivery<S, A, O, Q> {
-    /// `queue` is where failed messages are delayed: without it, they become visible again when the queue's own time is
-    /// over. `dead_letters` is where goes at once what cannot be delivered: without it, the queue moves it there in time.
+    /// `queue` delays failed messages: without it, they become visible again after the queue's visibility timeout.
+    /// `dead_letters` takes undeliverable messages at once: without it, the queue moves them eventually.
     pub fn new(
         projects: Projects<S>,
         amplitude: A,
@@ -212,26 +216,25 @@ impl<S: ProjectSource, A: BatchSink, O: ObjectSource, Q: EventQueue> Redelivery<
         Self { projects, amplitude, references, queue, dead_letters, room, cold_start }
     }
 
-    /// Delivers a batch, and writes a log line for each message. After a panic, its wave has failed.
-    pub async fn handle(&self, batch: Batch, invocation: Invocation<'_>) -> BatchAnswer {
+    /// Delivers a batch, and writes a log line for each message. After a panic, its whole wave has failed.
+    pub async fn handle(&self, batch: Batch, invocation: Invocation<'_>) -> BatchResponse {
         let all: Vec<String> = batch.records.iter().map(|record| record.message_id.clone()).collect();
         let done = self.process(batch, invocation).await;
-        // From the whole, so that a message that somebody forgot about has failed and is not deleted.
+        // Computed from the whole batch, so that a message without a result counts as failed and is not deleted.
         let failed = all.into_iter().filter(|message_id| !done.contains(message_id));
-        BatchAnswer { batch_item_failures: failed.map(|item_identifier| Failed { item_identifier }).collect() }
+        BatchResponse { batch_item_failures: failed.map(|item_identifier| Failed { item_identifier }).collect() }
     }
 
-    /// Gives the IDs of the messages that are done with.
+    /// Returns the IDs of the messages that can be deleted.
     async fn process(&self, batch: Batch, invocation: Invocation<'_>) -> HashSet<String> {
         let start = Instant::now();
-        let deadline =
-            start + invocation.time_left.map_or(WITHOUT_DEADLINE, |left| left.saturating_sub(LAMBDA_RESERVE));
+        let deadline = start + invocation.time_left.map_or(DEFAULT_TIME, |left| left.saturating_sub(LAMBDA_RESERVE));
         let projects = self.projects_of(&batch, deadline).await;
         let waves = waves(batch.records);
         let last = waves.len().saturating_sub(1);
         let mut all = Settled::default();
         for (number, wave) in waves.into_iter().enumerate() {
-            // Those that come later get turns to read, too.
+            // Later waves get turns to read as well.
             let reads_limit = if number == 0 && last > 0 { READS_LIMIT / 2 } else { READS_LIMIT };
             let times = Times { deadline, read_until: deadline.min(start + reads_limit) };
             let delivered = AssertUnwindSafe(self.deliver_wave(wave, &projects, invocation, times)).catch_unwind();
@@ -245,7 +248,7 @@ impl<S: ProjectSource, A: BatchSink, O: ObjectSource, Q: EventQueue> Redelivery<
         if let Some(queue) = self.queue.as_ref().filter(|_| !all.delays.is_empty())
             && let Err(error) = in_time(Instant::now() + QUEUE_LIMIT, queue.delay(all.delays)).await
         {
-            tracing::warn!(%error, "failed messages could not be delayed; they become visible when the queue's own time is over");
+            tracing::warn!(%error, "failed messages could not be delayed; they become visible after the queue's visibility timeout");
         }
         all.done.into_iter().map(|done| done.message_id).collect()
     }
@@ -257,7 +260,7 @@ impl<S: ProjectSource, A: BatchSink, O: ObjectSource, Q: EventQueue> Redelivery<
         invocation: Invocation<'_>,
         Times { deadline, read_until }: Times,
     ) -> Settled {
-        // At the same time, so that those that wait for Stripe's API do not hold up others.
+        // Concurrently, so that events that wait for Stripe's API do not delay others.
         let prepared = wave.into_iter().map(|queued| async {
             let mut item = self.item(queued, invocation);
             let ready = self.prepare(&mut item, projects, read_until).await;
@@ -284,7 +287,7 @@ impl<S: ProjectSource, A: BatchSink, O: ObjectSource, Q: EventQueue> Redelivery<
         self.settle(settled, deadline).await
     }
 
-    /// Deletes what is done with, before a wave that may end the process and the answer to Lambda with it.
+    /// Deletes delivered messages before another wave, which may end the process before Lambda gets the response.
     async fn delete(&self, done: &[Done], deadline: Instant) {
         let Some(queue) = self.queue.as_ref().filter(|_| !done.is_empty()) else { return };
         let receipts = done.iter().map(|done| done.receipt_handle.clone()).collect();
@@ -309,13 +312,13 @@ impl<S: ProjectSource, A: BatchSink, O: ObjectSource, Q: EventQueue> Redelivery<
         read_until: Instant,
     ) -> Result<Ready, Disposition> {
         let foreign = || {
-            let reason = "not a message of stripe-amplitude's: it names no project";
+            let reason = "not a message of stripe-amplitude: it names no project";
             Disposition::Retry(Code::ForeignMessage, reason.to_owned())
         };
         let body = std::mem::take(&mut item.queued.body);
         let message = Message::read(|name| item.queued.attribute(name), body, now()).ok_or_else(foreign)?;
         item.record.project = Some(message.project.clone());
-        // It is never closed. Who has room waits until `read_until` at the most, so nobody waits for longer.
+        // It is never closed. An event that holds a permit waits until `read_until` at most, so no other waits longer.
         let _room = self.room.acquire_many(values_at_most(message.body.as_bytes())).await;
         let event = match Event::parse(&message.body) {
             Ok(event) => event,
@@ -324,7 +327,7 @@ impl<S: ProjectSource, A: BatchSink, O: ObjectSource, Q: EventQueue> Redelivery<
                 return Err(Disposition::DeadLetter(Box::new(message), code, error.to_string()));
             }
         };
-        item.record.event(&event, message.source.as_deref(), now());
+        item.record.event(&event, message.source.as_ref(), now());
 
         let project = projects.get(message.project.as_str()).ok_or_else(foreign)?;
         let project = project.as_ref().map_err(|error| Disposition::retry(error.clone()))?;
@@ -355,7 +358,7 @@ impl<S: ProjectSource, A: BatchSink, O: ObjectSource, Q: EventQueue> Redelivery<
         }
     }
 
-    /// The projects that the messages name, loaded at the same time.
+    /// The projects of the messages, loaded concurrently.
     async fn projects_of(
         &self,
         batch: &Batch,
@@ -372,14 +375,14 @@ impl<S: ProjectSource, A: BatchSink, O: ObjectSource, Q: EventQueue> Redelivery<
         join_all(names.into_iter().map(load)).await.into_iter().collect()
     }
 
-    /// Delivers the events that go to one destination.
+    /// Delivers the events for one destination.
     async fn deliver(&self, group: Group, deadline: Instant) -> Vec<(Item, Disposition)> {
         let Group { destination, mut items, events } = group;
         let sending = self.amplitude.send_batch(&events, &destination, deadline);
         let mut stopwatch = Stopwatch::default();
         let BatchDelivery { results, not_ingested } = stopwatch.time(sending).await;
-        // The time of the request counts once, and so do the events that Amplitude did not count, of which it does not say
-        // which ones they are: both are in the line of the first event.
+        // The time of the request counts once, and so do the events that Amplitude did not count, because it does not
+        // name them: both are in the line of the first event.
         if let Some((item, _)) = items.first_mut() {
             item.record.amplitude = stopwatch;
             item.record.not_ingested = not_ingested;
@@ -388,8 +391,8 @@ impl<S: ProjectSource, A: BatchSink, O: ObjectSource, Q: EventQueue> Redelivery<
             item.record.redelivery(destination.key, &result);
             let disposition = match result {
                 Ok(()) => Disposition::Done(Report::forwarded()),
-                // Once is enough: a dead letter can be sent again.
-                Err(error) if error.is_refusal() => {
+                // One rejection is enough: a dead letter can be sent again.
+                Err(error) if error.is_rejection() => {
                     Disposition::DeadLetter(Box::new(message), (&error).into(), error.to_string())
                 }
                 Err(error) => Disposition::retry(Failure::Delivery { error, key: destination.key }),
@@ -399,7 +402,7 @@ impl<S: ProjectSource, A: BatchSink, O: ObjectSource, Q: EventQueue> Redelivery<
         items.into_iter().zip(results).map(settle).collect()
     }
 
-    /// Moves dead letters and writes the lines.
+    /// Moves dead letters and writes the log lines.
     async fn settle(&self, dispositions: Vec<(Item, Disposition)>, deadline: Instant) -> Settled {
         let limit = (deadline + QUEUE_LIMIT).min(Instant::now() + QUEUE_LIMIT);
         let mut settled = Settled::default();
@@ -407,7 +410,9 @@ impl<S: ProjectSource, A: BatchSink, O: ObjectSource, Q: EventQueue> Redelivery<
             let report = match disposition {
                 Disposition::Done(report) => report,
                 Disposition::Retry(code, reason) => Report::new(Outcome::Failed, code, reason),
-                Disposition::DeadLetter(message, code, reason) => self.bury(&message, code, reason, limit).await,
+                Disposition::DeadLetter(message, code, reason) => {
+                    self.move_to_dead_letters(&message, code, reason, limit).await
+                }
             };
             item.record.write(&report, None);
             let QueuedMessage { message_id, receipt_handle, .. } = item.queued;
@@ -420,15 +425,14 @@ impl<S: ProjectSource, A: BatchSink, O: ObjectSource, Q: EventQueue> Redelivery<
         settled
     }
 
-    /// Puts a message among the dead letters. Where that fails, or there is no dead-letter queue, the message stays in the
-    /// queue.
-    async fn bury(&self, message: &Message, code: Code, reason: String, limit: Instant) -> Report {
+    /// Makes a message a dead letter. If that fails, or there is no dead-letter queue, the message stays in the queue.
+    async fn move_to_dead_letters(&self, message: &Message, code: Code, reason: String, limit: Instant) -> Report {
         let Some(dead_letters) = &self.dead_letters else { return Report::new(Outcome::Failed, code, reason) };
         let cause = Cause { code: Some(code.as_str()), reason: &reason };
         match in_time(limit, dead_letters.put(message, cause)).await {
             Ok(()) => Report::new(Outcome::Dead, code, reason),
             Err(error) => {
-                let reason = format!("{reason}; and the dead-letter queue could not take it: {error}");
+                let reason = format!("{reason}; and it could not be moved to the dead-letter queue: {error}");
                 Report::new(Outcome::Failed, code, reason)
             }
         }
@@ -445,10 +449,10 @@ impl QueuedMessage {
     }
 }
 
-/// The messages of a batch in the order of their delivery, so that no message can keep others from theirs for long.
+/// The messages of a batch in the order of their delivery, so that no message delays others for long.
 ///
-/// A message that ended the process once (SQS does not say which one did) was handed out before. So the new ones come first.
-/// The others follow a few at a time, or one by one where there are few, in an order that is another one the next time.
+/// A message that once ended the process was received before; SQS does not tell which. So new messages come first. The
+/// others follow a few at a time, or one by one if there are few, in a random order.
 fn waves(records: Vec<QueuedMessage>) -> Vec<Vec<QueuedMessage>> {
     let (mut old, new): (Vec<_>, Vec<_>) = records.into_iter().partition(|record| record.receive_count() > 1);
     fastrand::shuffle(&mut old);
@@ -461,13 +465,12 @@ fn waves(records: Vec<QueuedMessage>) -> Vec<Vec<QueuedMessage>> {
     waves
 }
 
-/// How long a message waits that was handed out so often, a little less at random, so that what failed together does not
-/// come back together. One that had no turn to read from Stripe's API has done nothing wrong, and waits less.
+/// The delay of a message after this many receives, shortened at random. A message that had no turn to read from
+/// Stripe's API waits less, because nothing is wrong with it.
 fn delay(code: Option<Code>, receive_count: u32) -> Duration {
-    let longest = if code == Some(Code::StripeRate) { LONGEST_DELAY_FOR_A_TURN } else { LONGEST_DELAY };
-    let doublings = receive_count.saturating_sub(1).min(16);
-    let delay = FIRST_DELAY.saturating_mul(1 << doublings).min(longest);
-    delay.mul_f64(0.75 + 0.25 * fastrand::f64())
+    let longest = if code == Some(Code::StripeRate) { LONGEST_RATE_DELAY } else { LONGEST_DELAY };
+    let delay = BackOff { first: FIRST_DELAY, longest }.pause(receive_count);
+    shortened(delay, RANDOM_PART, fastrand::f64())
 }
 
 #[cfg(test)]
@@ -478,8 +481,8 @@ mod tests {
 
     use super::*;
     use crate::amplitude::Destination;
+    use crate::aws::AwsError;
     use crate::projects::parameters::tests::COMPLETE;
-    use crate::projects::source::LoadError;
     use crate::projects::tests::Fake;
     use crate::queue::QueueError;
     use crate::stripe::event::tests::sample;
@@ -488,7 +491,7 @@ mod tests {
     use crate::stripe::references::source::ReferenceError;
     use crate::stripe::references::tests::{FakeStripe, customer, found};
 
-    /// Remembers the insert IDs of each request, and fails for those that are named.
+    /// Records the insert IDs of each request, and fails those with a configured error.
     #[derive(Default)]
     struct FakeAmplitude {
         requests: Mutex<Vec<Vec<String>>>,
@@ -525,7 +528,7 @@ mod tests {
     impl EventQueue for Arc<FakeQueue> {
         async fn put(&self, _: &Message, cause: Cause<'_>) -> Result<(), QueueError> {
             if self.is_down {
-                return Err(QueueError::Connection);
+                return Err(AwsError::Connection.into());
             }
             if self.hangs {
                 std::future::pending().await
@@ -608,7 +611,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_events_of_a_project_go_in_one_request_and_nothing_failed() {
+    async fn a_project_needs_one_request() {
         let setup = Setup::new(&COMPLETE, FakeAmplitude::default());
         let failed = setup
             .handle(vec![
@@ -624,13 +627,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_amplitude_does_not_count_is_in_the_record_of_the_first_event() {
+    async fn the_first_record_has_the_uncounted_events() {
         let amplitude = Arc::new(FakeAmplitude { not_ingested: 2, ..FakeAmplitude::default() });
         let projects = Projects::new(Arc::new(Fake::new(&COMPLETE)), Duration::from_secs(300));
         let redelivery = Redelivery::new(projects, amplitude, references(), None::<Arc<FakeQueue>>, None);
         let messages: Vec<_> = (1..4).map(|number| message("a", "shop", 1, &event(&format!("evt_{number}")))).collect();
         let batch: Batch = serde_json::from_value(json!({ "Records": messages })).unwrap();
-        let deadline = Instant::now() + WITHOUT_DEADLINE;
+        let deadline = Instant::now() + DEFAULT_TIME;
         let projects = redelivery.projects_of(&batch, deadline).await;
         let mut group: Option<Group> = None;
         for queued in batch.records {
@@ -646,7 +649,7 @@ mod tests {
         assert_eq!(not_ingested, [2, 0, 0]);
     }
 
-    /// With a key of Stripe, and references followed.
+    /// With a Stripe key, and references followed.
     const FOLLOWING: [(&str, &str); 4] = [
         COMPLETE[0],
         COMPLETE[1],
@@ -655,7 +658,7 @@ mod tests {
     ];
 
     #[tokio::test(start_paused = true)]
-    async fn what_could_be_resolved_is_sent_and_the_rest_waits() {
+    async fn resolved_events_are_sent_and_the_rest_waits() {
         let setup = Setup::new(&FOLLOWING, FakeAmplitude::default());
         let of_customer = |id: &str, customer: &str| {
             let mut event = event(id);
@@ -683,16 +686,16 @@ mod tests {
     }
 
     #[test]
-    fn what_had_no_turn_to_read_waits_less_and_a_hundred_times_take_most_of_a_day() {
+    fn a_hundred_receives_take_most_of_a_day() {
         let whole: Duration = (1..=100).map(|count| delay(Some(Code::StripeRate), count)).sum();
         assert!(whole > Duration::from_secs(17 * 60 * 60) && whole < Duration::from_secs(25 * 60 * 60), "{whole:?}");
-        assert!(delay(Some(Code::StripeRate), 50) <= LONGEST_DELAY_FOR_A_TURN);
-        assert!(delay(Some(Code::StripeUnavailable), 50) > LONGEST_DELAY_FOR_A_TURN);
+        assert!(delay(Some(Code::StripeRate), 50) <= LONGEST_RATE_DELAY);
+        assert!(delay(Some(Code::StripeUnavailable), 50) > LONGEST_RATE_DELAY);
     }
 
-    /// Each in its turn gets all of its reads, instead of all of them some.
+    /// Events complete their reads one after the other, instead of all having some.
     #[tokio::test(start_paused = true)]
-    async fn a_batch_delivers_what_its_reads_suffice_for_and_holds_nobody_up() {
+    async fn a_batch_sends_the_events_that_had_their_reads() {
         let paths = r#"["subscription.metadata.id", "customer.metadata.id", "invoice.metadata.id", "checkout_session.metadata.id", "customer"]"#;
         let settings = format!(r#"{{"references": "follow", "user_id_paths": {paths}, "max_age_days": 0}}"#);
         let parameters = [COMPLETE[0], COMPLETE[1], ("stripe-api-key", "rk_live_1"), ("settings", &*settings)];
@@ -730,7 +733,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_failed_is_told_and_delayed_longer_each_time() {
+    async fn failed_messages_are_delayed_longer_each_time() {
         let unavailable = DeliveryError::Unavailable { status: 503 };
         let fails = [("evt_1", unavailable.clone()), ("evt_2", unavailable)];
         let fails = fails.map(|(id, error)| (id.to_owned(), error)).into();
@@ -750,7 +753,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_refused_event_is_a_dead_letter_at_once_and_an_outage_or_a_page_kills_nothing() {
+    async fn only_rejected_events_become_dead_letters() {
         use crate::amplitude::client::RejectionReason;
         let fails = [
             ("evt_1", DeliveryError::InvalidRequest(RejectionReason::InvalidField)),
@@ -776,7 +779,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_no_event_is_a_dead_letter_at_once_and_waits_where_there_is_none() {
+    async fn bodies_that_are_not_events_become_dead_letters() {
         let mut setup = Setup::new(&COMPLETE, FakeAmplitude::default());
         let message = message("a", "shop", 1, &json!({"object": "charge"}));
         assert_eq!(setup.handle(vec![message.clone()]).await, [""; 0]);
@@ -786,7 +789,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn queues_that_hang_keep_no_message_that_is_done_with() {
+    async fn hung_queues_do_not_block_acks() {
         let mut setup = Setup::new(&COMPLETE, FakeAmplitude::default());
         let hangs = || Arc::new(FakeQueue { hangs: true, ..FakeQueue::default() });
         (setup.queue, setup.dead_letters) = (hangs(), hangs());
@@ -797,21 +800,21 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whatever_is_wrong_with_a_project_its_events_wait_and_others_go() {
+    async fn a_broken_project_does_not_block_others() {
         let unusable = [COMPLETE[0], COMPLETE[1], ("settings", r#"{"preferred_currency": {"code": "EUR"}}"#)];
         for parameters in [&[][..], &[COMPLETE[0]], &unusable] {
             let setup = Setup::new(parameters, FakeAmplitude::default());
             assert_eq!(setup.handle(vec![message("a", "shop", 1, &event("evt_1"))]).await, ["a"]);
         }
         let setup = Setup::new(&COMPLETE, FakeAmplitude::default());
-        setup.source.set(Err(LoadError::Timeout));
+        setup.source.set(Err(AwsError::Timeout));
         assert_eq!(setup.handle(vec![message("a", "shop", 1, &event("evt_1"))]).await, ["a"]);
         let foreign = json!({"messageId": "b", "receiptHandle": "r", "body": "{}"});
         assert_eq!(setup.handle(vec![foreign]).await, ["b"]);
     }
 
     #[tokio::test]
-    async fn what_the_settings_leave_out_is_gone_but_an_event_that_waited_is_not_too_old() {
+    async fn waiting_does_not_make_an_event_too_old() {
         let settings = r#"{"max_age_days": 1, "events": {"remove": ["charge.*"]}}"#;
         let setup = Setup::new(&[COMPLETE[0], COMPLETE[1], ("settings", settings)], FakeAmplitude::default());
         let messages = vec![
@@ -824,14 +827,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn after_a_panic_all_have_failed() {
+    async fn after_a_panic_all_messages_have_failed() {
         let setup = Setup::new(&COMPLETE, FakeAmplitude { panics: true, ..FakeAmplitude::default() });
         let messages = vec![message("a", "shop", 1, &event("evt_1")), message("b", "shop", 1, &event("evt_2"))];
         assert_eq!(setup.handle(messages).await, ["a", "b"]);
     }
 
     #[tokio::test]
-    async fn an_event_that_was_too_old_when_it_came_is_a_dead_letter_until_it_is_looked_up() {
+    async fn old_events_need_a_lookup() {
         let setup = Setup::new(&COMPLETE, FakeAmplitude::default());
         let mut late = message("a", "shop", 1, &event("evt_1"));
         late["messageAttributes"]["received"]["stringValue"] = json!("1722899101");
@@ -843,9 +846,9 @@ mod tests {
         assert_eq!(*setup.amplitude.requests.lock().unwrap(), [["evt_1"]]);
     }
 
-    /// A panic ends a wave as an abort ends the process; but for that, Lambda would get no answer at all.
+    /// A panic ends a wave like an abort ends the process, except that Lambda still gets a response.
     #[tokio::test]
-    async fn a_message_that_ends_the_process_holds_up_no_other() {
+    async fn a_crashing_message_does_not_block_others() {
         let numbers = 0..12;
         let (mut delivered, mut received) = (HashSet::new(), 1);
         while delivered.len() < 11 {
@@ -866,7 +869,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_delivered_is_deleted_before_the_next_wave() {
+    async fn delivered_messages_are_deleted_before_the_next_wave() {
         let setup = Setup::new(&COMPLETE, FakeAmplitude { panics_for: Some("evt_2"), ..FakeAmplitude::default() });
         let messages = vec![message("b", "shop", 2, &event("evt_2")), message("a", "shop", 1, &event("evt_1"))];
         assert_eq!(setup.handle(messages).await, ["b"]);
@@ -874,7 +877,7 @@ mod tests {
     }
 
     #[test]
-    fn new_messages_come_first_and_old_ones_in_a_few_waves() {
+    fn new_messages_come_first() {
         let batch = |counts: &[u32]| {
             let messages = counts.iter().map(|count| message("a", "shop", *count, &json!({})));
             messages.map(|message| serde_json::from_value(message).unwrap()).collect()

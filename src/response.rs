@@ -1,7 +1,7 @@
-//! The answer to a delivery: status and JSON body.
+//! The response to a delivery: status and JSON body.
 //!
-//! The body is what the operator sees in Stripe's dashboard beside the delivery: it names the code, the reason and the
-//! remedy. It holds no secret and no personal datum.
+//! The operator sees the body in Stripe's dashboard beside the delivery: it has the code, the reason and the remedy. It
+//! holds no secret and no personal data.
 
 use http::{HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
@@ -13,16 +13,8 @@ use crate::record::Record;
 use crate::stripe::event::EventError;
 use crate::stripe::field_path::FieldPath;
 
-/// Writes the log line of a delivery, and gives its answer.
-pub fn respond(result: Result<Success, Failure>, record: &Record) -> Response<String> {
-    let status = status(&result);
-    let report = result.map_or_else(|failure| Report::from(&failure), Report::from);
-    record.write(&report, Some(status.as_u16()));
-    response(status, &report, record)
-}
-
-/// The statuses of `docs/codes.md`.
-fn status(result: &Result<Success, Failure>) -> StatusCode {
+/// The status of a response, as in `docs/codes.md`.
+pub fn status(result: &Result<Success, Failure>) -> StatusCode {
     match result {
         Ok(Success::Forwarded | Success::Ignored(_)) => StatusCode::OK,
         Ok(Success::Queued | Success::Deferred { .. }) => StatusCode::ACCEPTED,
@@ -47,7 +39,8 @@ fn status_of_failure(failure: &Failure) -> StatusCode {
     }
 }
 
-fn response(status: StatusCode, report: &Report, record: &Record) -> Response<String> {
+/// The response with this status. `record` has the event and its user.
+pub fn response(status: StatusCode, report: &Report, record: &Record) -> Response<String> {
     let body = Body {
         outcome: report.outcome.name(),
         code: report.code,
@@ -77,10 +70,10 @@ struct Body<'r> {
     event: Option<&'r str>,
     #[serde(skip_serializing_if = "Option::is_none", rename = "type")]
     event_type: Option<&'r str>,
-    /// For a forwarded event always there: `null` says that no path gave a user ID.
+    /// Always present for a forwarded event: `null` means that no path gave a user ID.
     #[serde(skip_serializing_if = "Option::is_none")]
     user_id_from: Option<Option<&'r FieldPath>>,
-    /// `false` where strangers can keep the project out of a process that has just started; `doctor` warns of it.
+    /// `false` if strangers can lock the project out of a new process; `doctor` warns about it.
     #[serde(skip_serializing_if = "Option::is_none")]
     in_warm_projects: Option<bool>,
 }
@@ -92,13 +85,16 @@ mod tests {
     use super::*;
     use crate::amplitude::AmplitudeKey;
     use crate::amplitude::client::{DeliveryError, RejectionReason};
+    use crate::aws::AwsError;
     use crate::forward::IgnoreReason;
-    use crate::projects::source::LoadError;
-    use crate::queue::QueueError;
     use crate::stripe::event::EventError;
     use crate::stripe::reference::ReferenceKind;
     use crate::stripe::references::source::ReferenceError;
     use crate::stripe::signature::SignatureError;
+
+    fn respond(result: Result<Success, Failure>, record: &Record) -> Response<String> {
+        response(status(&result), &result.into(), record)
+    }
 
     fn answered(result: Result<Success, Failure>) -> (u16, Value) {
         let answer = respond(result, &Record::new(None, None, false));
@@ -108,9 +104,9 @@ mod tests {
         (status.as_u16(), serde_json::from_str(answer.body()).unwrap())
     }
 
-    /// Scripts and `doctor` rely on these names. A change here is one of the contract: tell it in CHANGELOG.md.
+    /// Scripts and `doctor` rely on these names. They are part of the contract: list a change in CHANGELOG.md.
     #[test]
-    fn the_fields_that_others_rely_on() {
+    fn the_fields_are_stable() {
         let body = Body {
             outcome: "forwarded",
             code: Some(Code::Deadline),
@@ -128,18 +124,18 @@ mod tests {
     }
 
     #[test]
-    fn a_project_that_is_not_warm_is_told_and_one_that_is_needs_no_word() {
-        for (is_warm, told) in [(None, None), (Some(true), None), (Some(false), Some(&json!(false)))] {
+    fn only_projects_that_are_not_warm_are_marked() {
+        for (is_warm, expected) in [(None, None), (Some(true), None), (Some(false), Some(&json!(false)))] {
             let mut record = Record::new(None, None, false);
             record.is_warm = is_warm;
             let answer = respond(Ok(Success::Forwarded), &record);
             let body: Value = serde_json::from_str(answer.body()).unwrap();
-            assert_eq!(body.get("in_warm_projects"), told);
+            assert_eq!(body.get("in_warm_projects"), expected);
         }
     }
 
     #[test]
-    fn only_an_event_that_is_safe_or_ignored_is_answered_2xx() {
+    fn only_safe_or_ignored_events_get_2xx() {
         assert_eq!(answered(Ok(Success::Forwarded)), (200, json!({"outcome": "forwarded", "user_id_from": null})));
         for (success, status, outcome, code) in [
             (Success::Queued, 202, "queued", "delivery_queue"),
@@ -162,14 +158,16 @@ mod tests {
     }
 
     #[test]
-    fn every_failure_has_its_status_its_code_and_a_reason() {
+    fn every_failure_has_a_status_a_code_and_a_reason() {
         let reference = |error| Failure::Reference { kind: ReferenceKind::Customer, error };
         let delivery = |error| Failure::Delivery { error, key: AmplitudeKey::Main };
         let unreadable = |error| Failure::Project(Unavailable::Unreadable(error));
         let unknown = Unavailable::Unknown { why: "there are no parameters".to_owned() };
         let aws = || "Code".to_owned();
-        let not_deferred =
-            Failure::NotDeferred { failure: Box::new(delivery(DeliveryError::Timeout)), error: QueueError::Timeout };
+        let not_deferred = Failure::NotDeferred {
+            failure: Box::new(delivery(DeliveryError::Timeout)),
+            error: AwsError::Timeout.into(),
+        };
         for (failure, status, outcome, code) in [
             (Failure::Route, 404, "refused", "unknown_route"),
             (Failure::TrailingSlash, 404, "refused", "unknown_route"),
@@ -207,10 +205,15 @@ mod tests {
             (reference(ReferenceError::Rate), 502, "failed", "stripe_rate"),
             (Failure::Deadline, 502, "failed", "deadline"),
             (not_deferred, 502, "failed", "amplitude_timeout"),
-            (unreadable(LoadError::AccessDenied { code: aws() }), 503, "failed", "parameter_store_denied"),
-            (unreadable(LoadError::Throttled { code: aws() }), 503, "failed", "parameter_store_throttled"),
-            (unreadable(LoadError::Refused { code: aws(), words: "x" }), 503, "failed", "parameter_store_unavailable"),
-            (unreadable(LoadError::Timeout), 503, "failed", "parameter_store_unavailable"),
+            (unreadable(AwsError::AccessDenied { code: aws(), needs: "x" }), 503, "failed", "parameter_store_denied"),
+            (unreadable(AwsError::Throttled { code: aws() }), 503, "failed", "parameter_store_throttled"),
+            (
+                unreadable(AwsError::Refused { code: aws(), explanation: "x" }),
+                503,
+                "failed",
+                "parameter_store_unavailable",
+            ),
+            (unreadable(AwsError::Timeout), 503, "failed", "parameter_store_unavailable"),
             (Failure::Project(Unavailable::Exhausted), 503, "failed", "too_many_new_projects"),
         ] {
             let (answered_status, body) = answered(Err(failure));

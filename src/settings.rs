@@ -14,12 +14,12 @@ use crate::money::exchange_rate::{PreferredCurrency, Rate};
 use crate::stripe::event_types::{EventTypes, NEGATIVE_REVENUE_TYPES, TypePattern};
 use crate::stripe::field_path::{FieldPath, FieldPattern};
 
-/// Where a user ID is looked for inside `data.object` by default; the first acceptable value wins.
+/// The default paths to a user ID inside `data.object`; the first acceptable value wins.
 pub const USER_ID_PATHS: [&str; 6] =
     ["metadata.amplitude_id", "metadata.user_id", "customer_email", "customer.email", "receipt_email", "customer"];
 
-/// The same where references are followed: what the customer holds is the same for all events of a buyer, so it comes before
-/// the addresses that single objects hold.
+/// The default paths if references are followed. The customer's value is the same for all events of a buyer, so it
+/// comes before the e-mail addresses on single objects.
 pub const USER_ID_PATHS_FOLLOWED: [&str; 8] = [
     "metadata.amplitude_id",
     "metadata.user_id",
@@ -31,7 +31,7 @@ pub const USER_ID_PATHS_FOLLOWED: [&str; 8] = [
     "customer",
 ];
 
-/// How a project wants its events. Every key is optional.
+/// The settings of a project. Every key is optional.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// `amplitude_region`: `"us"` (default) or `"eu"`.
@@ -42,18 +42,18 @@ pub struct Settings {
     pub references: References,
     /// `products`: `"event"` (default) or `"follow"`.
     pub products: ProductsFrom,
-    /// `events`: what is added to the list of types and removed from it.
+    /// `events`: changes to the list of types.
     pub events: EventTypes,
     /// `revenue_from`: `"payments"` (default), `"payment_intents"` or `"application_fees"`.
     pub revenue_from: RevenueFrom,
     /// `refunds`: `"as_events"` (default) or `"negative_revenue"`.
     pub refunds: Refunds,
-    /// `preferred_currency`: what amounts are converted to. By default, they are not.
+    /// `preferred_currency`: the target currency of amounts. By default, they are not converted.
     pub preferred_currency: Option<PreferredCurrency>,
     /// `without_user`: `"forward"` (default), `"revenue_only"` or `"ignore"`.
     pub without_user: WithoutUser,
-    /// `max_age_days`: events created longer before their receipt are ignored, because Amplitude might count them twice.
-    /// 7 by default, for that is how long Amplitude remembers; 0 is `None`: no limit.
+    /// `max_age_days`: events that were created longer before their receipt are ignored, because Amplitude might count
+    /// them twice. The default is 7, because Amplitude remembers events for 7 days; 0 is `None`: no limit.
     pub max_age_days: Option<u32>,
     /// `test_events`: `"forward"` (default), `"forward_all"` or `"drop"`.
     pub test_events: TestEvents,
@@ -63,30 +63,30 @@ pub struct Settings {
     pub drop_properties: Vec<FieldPattern>,
 }
 
-/// Whether the paths of `user_id_paths` go on through Stripe's API.
+/// Whether `user_id_paths` continue through Stripe's API.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum References {
-    /// They end where the event's object ends.
+    /// They end within the event's object.
     #[default]
     Off,
-    /// They may begin with the name of another object of the purchase.
+    /// They may start with the name of another object of the purchase.
     Follow,
 }
 
-/// Where the names of products come from.
+/// The source of product names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ProductsFrom {
     /// The event's own object.
     #[default]
     Event,
-    /// Stripe's API, too: of payments, and of invoices.
+    /// Also Stripe's API, for payments and invoices.
     References,
 }
 
 /// Which events carry revenue.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RevenueFrom {
-    /// Every payment: PaymentIntents, and charges that have none (the old Charges API).
+    /// Every payment: PaymentIntents, and charges without one (the old Charges API).
     #[default]
     Payments,
     /// PaymentIntents only.
@@ -101,36 +101,36 @@ pub enum Refunds {
     /// They are events without revenue.
     #[default]
     AsEvents,
-    /// Each subtracts exactly what it newly took back.
+    /// Each subtracts exactly the amount that it newly took back.
     NegativeRevenue,
 }
 
-/// What becomes of events for which no path gave a user ID.
+/// What to do with events without a user ID.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WithoutUser {
     /// They are forwarded.
     #[default]
     Forward,
-    /// Those that carry revenue are, or that should and do not tell how much.
+    /// Only those with revenue are, or with revenue of an unknown amount.
     RevenueOnly,
     /// All of them are ignored.
     Ignore,
 }
 
-/// What becomes of test-mode events.
+/// What to do with test-mode events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TestEvents {
-    /// They are forwarded, but for those of connected accounts: live Connect endpoints receive them, and everybody who has a
-    /// connected account can make them.
+    /// They are forwarded, except those of connected accounts: live Connect endpoints receive them, and every connected
+    /// account can create them.
     #[default]
     Forward,
-    /// They are forwarded, those of connected accounts too.
+    /// They are forwarded, including those of connected accounts.
     ForwardAll,
     /// They are ignored.
     Drop,
 }
 
-/// What becomes of personal data. Credentials are removed in any case.
+/// What to do with personal data. Credentials are always removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PersonalData {
     /// It is removed.
@@ -140,10 +140,10 @@ pub enum PersonalData {
     Keep,
 }
 
-/// A century: whoever writes more means something else than days.
+/// A century. A larger number is certainly a mistake.
 const MOST_DAYS: u64 = 36_500;
 
-/// How long Amplitude remembers what it has seen. Source: Amplitude's HTTP V2 documentation, "Event deduplication".
+/// How long Amplitude remembers events. Source: Amplitude's HTTP V2 documentation, "Event deduplication".
 const DEDUPLICATION_DAYS: u32 = 7;
 
 const KEYS: [&str; 13] = [
@@ -195,7 +195,7 @@ impl Settings {
     /// Reads the text of the parameter.
     ///
     /// # Errors
-    /// Where it is no JSON object, or has an unknown key or a bad value. The error names the key, never the value.
+    /// If it is not a JSON object, or has an unknown key or an invalid value. The error names the key, never the value.
     pub fn parse(text: &str) -> Result<Self, SettingsError> {
         let UniqueKeys(settings) = serde_json::from_str(text).map_err(|error| {
             let (line, column) = (error.line(), error.column());
@@ -211,7 +211,7 @@ impl Settings {
                 "user_id_paths" => {
                     parsed.user_id_paths = list(key, value)?;
                     if parsed.user_id_paths.is_empty() {
-                        return Err(takes(key, "a list of one path or more"));
+                        return Err(expected(key, "a list of one path or more"));
                     }
                 }
                 "references" => {
@@ -246,8 +246,8 @@ impl Settings {
                 "max_age_days" => {
                     let days = value.as_u64().filter(|days| *days <= MOST_DAYS);
                     let days: Option<u32> = days.and_then(|days| days.try_into().ok());
-                    let takes = || takes(key, format!("a whole number of days, 0 (no limit) to {MOST_DAYS}"));
-                    parsed.max_age_days = Some(days.ok_or_else(takes)?).filter(|days| *days > 0);
+                    let expected = || expected(key, format!("a whole number of days, 0 (no limit) to {MOST_DAYS}"));
+                    parsed.max_age_days = Some(days.ok_or_else(expected)?).filter(|days| *days > 0);
                 }
                 "test_events" => {
                     let choices = [
@@ -275,8 +275,8 @@ impl Settings {
     }
 }
 
-/// JSON in which no key of an object stands twice. serde_json would take the last, and whoever wrote `refunds` twice would
-/// not know which of them counts.
+/// JSON without duplicate keys in an object. serde_json would take the last one, and a user with two `refunds` keys
+/// would not know which counts.
 struct UniqueKeys(Value);
 
 impl<'de> Deserialize<'de> for UniqueKeys {
@@ -330,7 +330,7 @@ impl<'de> Visitor<'de> for UniqueKeysVisitor {
         let mut object = Map::new();
         while let Some((key, UniqueKeys(value))) = entries.next_entry::<String, _>()? {
             if object.insert(key, value).is_some() {
-                return Err(A::Error::custom("a key stands twice"));
+                return Err(A::Error::custom("duplicate key"));
             }
         }
         Ok(object.into())
@@ -357,60 +357,60 @@ fn preferred_currency(key: &str, value: &Value) -> Result<PreferredCurrency, Set
     for (inner, value) in object(key, value, TAKES)? {
         let path = format!("{key}.{inner}");
         match inner.as_str() {
-            "code" => code = Some(value.as_str().and_then(Currency::parse).ok_or_else(|| takes(&path, CODE))?),
+            "code" => code = Some(value.as_str().and_then(Currency::parse).ok_or_else(|| expected(&path, CODE))?),
             "rates" => {
                 for (from, rate) in object(&path, value, "an object: {\"EUR\": \"1.08\"}")? {
                     let from = Currency::parse(from)
-                        .ok_or_else(|| takes(&path, "currencies' codes of three letters as keys"))?;
+                        .ok_or_else(|| expected(&path, "currencies' codes of three letters as keys"))?;
                     let rate: Rate = text(&format!("{path}.{from}"), rate)?;
                     if rates.insert(from, rate).is_some() {
-                        return Err(takes(&path, "each currency once"));
+                        return Err(expected(&path, "each currency once"));
                     }
                 }
             }
             _ => return Err(unknown(path, &["preferred_currency.code", "preferred_currency.rates"])),
         }
     }
-    let code = code.ok_or_else(|| takes(&format!("{key}.code"), CODE))?;
+    let code = code.ok_or_else(|| expected(&format!("{key}.code"), CODE))?;
     if rates.contains_key(&code) {
-        return Err(takes(&format!("{key}.rates"), "rates of other currencies; the preferred one needs none"));
+        return Err(expected(&format!("{key}.rates"), "rates of other currencies; the preferred one needs none"));
     }
     Ok(PreferredCurrency { code, rates })
 }
 
 fn choice<T: Copy, const N: usize>(key: &str, value: &Value, choices: [(&str, T); N]) -> Result<T, SettingsError> {
     let chosen = choices.iter().find(|(name, _)| value.as_str() == Some(name)).map(|(_, chosen)| *chosen);
-    chosen.ok_or_else(|| takes(key, choices.map(|(name, _)| format!("{name:?}")).join(" or ")))
+    chosen.ok_or_else(|| expected(key, choices.map(|(name, _)| format!("{name:?}")).join(" or ")))
 }
 
 fn object<'v>(key: &str, value: &'v Value, what: &str) -> Result<&'v Map<String, Value>, SettingsError> {
-    value.as_object().ok_or_else(|| takes(key, what))
+    value.as_object().ok_or_else(|| expected(key, what))
 }
 
 fn list<T: FromStr<Err: Display>>(key: &str, value: &Value) -> Result<Vec<T>, SettingsError> {
-    let items = value.as_array().ok_or_else(|| takes(key, "a list of texts: [\"…\", \"…\"]"))?;
+    let items = value.as_array().ok_or_else(|| expected(key, "a list of texts: [\"…\", \"…\"]"))?;
     items.iter().enumerate().map(|(index, item)| text(&format!("{key}[{index}]"), item)).collect()
 }
 
 fn text<T: FromStr<Err: Display>>(key: &str, value: &Value) -> Result<T, SettingsError> {
-    let text = value.as_str().ok_or_else(|| takes(key, "text in quotation marks"))?;
-    text.parse().map_err(|error: T::Err| takes(key, error.to_string()))
+    let text = value.as_str().ok_or_else(|| expected(key, "text in quotation marks"))?;
+    text.parse().map_err(|error: T::Err| expected(key, error.to_string()))
 }
 
-fn takes(key: &str, what: impl Into<String>) -> SettingsError {
-    SettingsError::Value { key: key.to_owned(), takes: what.into() }
+fn expected(key: &str, what: impl Into<String>) -> SettingsError {
+    SettingsError::Value { key: key.to_owned(), expected: what.into() }
 }
 
 fn unknown(key: String, known: &[&'static str]) -> SettingsError {
     let distance = |other: &str| strsim::levenshtein(&key.to_lowercase(), other);
-    // A few letters: whoever meant something else is not led astray.
+    // A few letters: a wrong suggestion would mislead.
     let nearest = known.iter().copied().min_by_key(|other| distance(other));
     let nearest = nearest.filter(|other| distance(other) <= other.len() / 3);
     SettingsError::UnknownKey { key, nearest, known: known.join(", ") }
 }
 
 fn suggestion(nearest: Option<&str>) -> String {
-    nearest.map(|nearest| format!("; perhaps it is {nearest:?}")).unwrap_or_default()
+    nearest.map(|nearest| format!(" (did you mean {nearest:?}?)")).unwrap_or_default()
 }
 
 /// What is wrong with the settings.
@@ -419,39 +419,39 @@ pub enum SettingsError {
     /// Not JSON.
     #[error("malformed JSON at line {line}, column {column}")]
     Json {
-        /// From 1.
+        /// Starts at 1.
         line: usize,
-        /// From 1.
+        /// Starts at 1.
         column: usize,
     },
-    /// A key stands twice in the same object.
-    #[error("a key stands twice in the same object, the second time before line {line}, column {column}")]
+    /// A duplicate key in an object.
+    #[error("duplicate key in an object, before line {line}, column {column}")]
     Twice {
-        /// From 1.
+        /// Starts at 1.
         line: usize,
-        /// From 1.
+        /// Starts at 1.
         column: usize,
     },
     /// JSON, but not an object.
     #[error("it is not a JSON object")]
     NotAnObject,
-    /// A key that is not one of ours.
-    #[error("the key {key:?} is not known{}; known: {known}", suggestion(*.nearest))]
+    /// An unknown key.
+    #[error("unknown setting {key:?}{}; known: {known}", suggestion(*.nearest))]
     UnknownKey {
-        /// As it stands there, after the keys that lead to it.
+        /// The key, with the keys that lead to it.
         key: String,
-        /// The known one that was most likely meant.
+        /// The most similar known key.
         nearest: Option<&'static str>,
-        /// Those that are.
+        /// The known keys.
         known: String,
     },
-    /// A key with a value that it does not take.
-    #[error("`{key}` has a value that it does not take; it takes {takes}")]
+    /// A key with an invalid value.
+    #[error("`{key}` has an invalid value; expected {expected}")]
     Value {
-        /// The key, after those that lead to it.
+        /// The key, with the keys that lead to it.
         key: String,
-        /// Its values.
-        takes: String,
+        /// The expected values.
+        expected: String,
     },
 }
 
@@ -463,7 +463,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_nearest_known_key_is_suggested_unless_none_is_near() {
+    fn a_similar_known_key_is_suggested() {
         for (settings, expected) in [
             (r#"{"user_id_path": []}"#, Some("user_id_paths")),
             (r#"{"user-id-paths": []}"#, Some("user_id_paths")),
@@ -491,7 +491,7 @@ mod tests {
     }
 
     #[test]
-    fn the_default_paths_are_others_where_references_are_followed() {
+    fn following_references_changes_the_default_paths() {
         let paths_of = |settings| {
             let settings = Settings::parse(settings).unwrap();
             settings.user_id_paths.iter().map(ToString::to_string).collect::<Vec<_>>()
@@ -506,7 +506,7 @@ mod tests {
     }
 
     #[test]
-    fn every_value_of_the_table_is_taken() {
+    fn every_documented_value_is_accepted() {
         let whole = json!({
             "amplitude_region": "eu",
             "user_id_paths": ["metadata.uid", "lines.data.0.metadata.user_id"],
@@ -578,63 +578,60 @@ mod tests {
     }
 
     #[test]
-    fn an_error_names_the_place_or_the_key_and_never_the_value() {
+    fn errors_name_the_key_but_never_the_value() {
         for (text, words) in [
             ("", "line 1, column 0"),
             ("{\n \"amplitude_region\": hidden}", "line 2, column 22"),
             (
                 r#"{"refunds": "hidden", "refunds": "as_events"}"#,
-                "a key stands twice in the same object, the second time before line 1, column 45",
+                "duplicate key in an object, before line 1, column 45",
             ),
-            (r#"{"preferred_currency": {"code": "USD", "rates": {"EUR": "1", "EUR": "2"}}}"#, "a key stands twice"),
+            (r#"{"preferred_currency": {"code": "USD", "rates": {"EUR": "1", "EUR": "2"}}}"#, "duplicate key"),
             ("[\"hidden\"]", "not a JSON object"),
             ("\"hidden\"", "not a JSON object"),
             (
                 r#"{"amplitude_regoin": "hidden"}"#,
-                "\"amplitude_regoin\" is not known; perhaps it is \"amplitude_region\"; known: amplitude_region, user_id_paths",
+                "unknown setting \"amplitude_regoin\" (did you mean \"amplitude_region\"?); known: amplitude_region, user_id_paths",
             ),
-            (r#"{"amplitude_region": "hidden"}"#, "`amplitude_region` has a value"),
-            (r#"{"amplitude_region": "EU"}"#, "it takes \"us\" or \"eu\""),
-            (r#"{"amplitude_region": null}"#, "it takes \"us\" or \"eu\""),
-            (r#"{"user_id_paths": "hidden"}"#, "`user_id_paths` has a value that it does not take; it takes a list"),
+            (r#"{"amplitude_region": "hidden"}"#, "`amplitude_region` has an invalid value"),
+            (r#"{"amplitude_region": "EU"}"#, "expected \"us\" or \"eu\""),
+            (r#"{"amplitude_region": null}"#, "expected \"us\" or \"eu\""),
+            (r#"{"user_id_paths": "hidden"}"#, "`user_id_paths` has an invalid value; expected a list"),
             (r#"{"user_id_paths": []}"#, "one path or more"),
-            (r#"{"user_id_paths": ["metadata.a", 7]}"#, "`user_id_paths[1]` has a value"),
+            (r#"{"user_id_paths": ["metadata.a", 7]}"#, "`user_id_paths[1]` has an invalid value"),
             (
                 r#"{"user_id_paths": ["data.object.hidden"]}"#,
-                "`user_id_paths[0]` has a value that it does not take; it takes a path inside",
+                "`user_id_paths[0]` has an invalid value; expected a path inside",
             ),
-            (r#"{"user_id_paths": ["hidden[0]"]}"#, "by its index"),
+            (r#"{"user_id_paths": ["hidden[0]"]}"#, "as its index"),
             (r#"{"user_id_paths": ["hidden.*"]}"#, "without *"),
-            (r#"{"events": ["hidden.x"]}"#, "`events` has a value that it does not take; it takes an object"),
+            (r#"{"events": ["hidden.x"]}"#, "`events` has an invalid value; expected an object"),
             (
                 r#"{"events": {"ad": []}}"#,
-                "\"events.ad\" is not known; perhaps it is \"events.add\"; known: events.add, events.remove",
+                "unknown setting \"events.ad\" (did you mean \"events.add\"?); known: events.add, events.remove",
             ),
             (
                 r#"{"events": {"add": ["charge.pending", "Hidden.x"]}}"#,
-                "`events.add[1]` has a value that it does not take; it takes an event type",
+                "`events.add[1]` has an invalid value; expected an event type",
             ),
             (r#"{"events": {"remove": ["hidden"]}}"#, "`events.remove[0]`"),
             (
                 r#"{"events": {"add": ["issusing_transaction.created"]}}"#,
                 "Stripe's spelling, which is issuing_transaction.created",
             ),
-            (r#"{"refunds": true}"#, "it takes \"as_events\" or \"negative_revenue\""),
-            (
-                r#"{"preferred_currency": "hidden"}"#,
-                "`preferred_currency` has a value that it does not take; it takes an object",
-            ),
+            (r#"{"refunds": true}"#, "expected \"as_events\" or \"negative_revenue\""),
+            (r#"{"preferred_currency": "hidden"}"#, "`preferred_currency` has an invalid value; expected an object"),
             (r#"{"preferred_currency": {"rates": {}}}"#, "`preferred_currency.code`"),
             (r#"{"preferred_currency": {"code": "hidden"}}"#, "`preferred_currency.code`"),
-            (r#"{"preferred_currency": {"code": "USD", "rate": {}}}"#, "\"preferred_currency.rate\" is not known"),
+            (r#"{"preferred_currency": {"code": "USD", "rate": {}}}"#, "unknown setting \"preferred_currency.rate\""),
             (r#"{"preferred_currency": {"code": "USD", "rates": {"hidden": "1"}}}"#, "`preferred_currency.rates`"),
             (
                 r#"{"preferred_currency": {"code": "USD", "rates": {"EUR": 1.08}}}"#,
-                "`preferred_currency.rates.EUR` has a value that it does not take; it takes text in quotation marks",
+                "`preferred_currency.rates.EUR` has an invalid value; expected text in quotation marks",
             ),
             (
                 r#"{"preferred_currency": {"code": "USD", "rates": {"EUR": "1,08"}}}"#,
-                "`preferred_currency.rates.EUR` has a value that it does not take; it takes a positive decimal number",
+                "`preferred_currency.rates.EUR` has an invalid value; expected a positive decimal number",
             ),
             (r#"{"preferred_currency": {"code": "USD", "rates": {"EUR": "1", "eur": "2"}}}"#, "each currency once"),
             (r#"{"preferred_currency": {"code": "USD", "rates": {"usd": "1"}}}"#, "rates of other currencies"),
@@ -646,8 +643,8 @@ mod tests {
             (r#"{"max_age_days": 36501}"#, "`max_age_days`"),
             (r#"{"test_events": "hidden"}"#, "\"forward\" or \"forward_all\" or \"drop\""),
             (r#"{"personal_data": "hidden"}"#, "\"drop\" or \"keep\""),
-            (r#"{"drop_properties": "hidden"}"#, "`drop_properties` has a value"),
-            (r#"{"drop_properties": ["hidden_*"]}"#, "one whole segment"),
+            (r#"{"drop_properties": "hidden"}"#, "`drop_properties` has an invalid value"),
+            (r#"{"drop_properties": ["hidden_*"]}"#, "a whole segment"),
         ] {
             let error = Settings::parse(text).unwrap_err().to_string();
             assert!(error.contains(words), "{error}");

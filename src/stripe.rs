@@ -1,4 +1,4 @@
-//! What this project knows of Stripe.
+//! Stripe: its signatures, events, objects and API.
 
 pub mod api_versions;
 pub mod credentials;
@@ -11,3 +11,4 @@ pub mod reference;
 pub mod references;
 mod repair;
 pub mod signature;
+pub mod source_label;

@@ -1,7 +1,7 @@
-//! From a Stripe event to an Amplitude event. Pure: no I/O, no clock.
+//! Translates a Stripe event into an Amplitude event. Pure: no I/O, no clock.
 //!
-//! Every delivery of the same Stripe event gives the same `insert_id` and the same `device_id`, so that Amplitude drops
-//! the repeats.
+//! Every delivery of the same Stripe event has the same `insert_id` and the same `device_id`, so that Amplitude drops
+//! repeats.
 
 pub mod device;
 pub mod products;
@@ -30,57 +30,59 @@ use crate::stripe::event::id_of;
 use crate::stripe::field_path::{FieldPath, Path};
 use crate::stripe::purchase::Objects;
 use crate::stripe::reference::Reference;
+use crate::stripe::source_label::SourceLabel;
 
-/// Whose event it is, and how they want it.
+/// The project of an event, and what it wants.
 #[derive(Clone, Copy, Debug)]
 pub struct Context<'c> {
     /// The project's name, the last anchor of a device ID.
     pub project: &'c ProjectName,
     /// The label of the signing secret that matched.
-    pub source: Option<&'c str>,
-    /// The project's.
+    pub source: Option<&'c SourceLabel>,
+    /// The project's settings.
     pub settings: &'c Settings,
     /// Whether test-mode events go to an Amplitude project of their own.
     pub has_test_key: bool,
-    /// What was read from Stripe's API for this event so far. `None` where nothing can be read, and references are not
-    /// followed, whatever the settings say.
+    /// The objects that were read from Stripe's API for this event so far. `None` if nothing can be read; then
+    /// references are not followed, whatever the settings.
     pub objects: Option<&'c Objects>,
 }
 
 impl<'c> Context<'c> {
-    /// The objects for user IDs, where they are followed.
+    /// The objects for user IDs, if references are followed.
     fn references(&self) -> Option<&'c Objects> {
         self.objects.filter(|_| self.settings.references == References::Follow)
     }
 
-    /// The objects for the names of products, where they are followed.
+    /// The objects for product names, if they are followed.
     fn lines(&self) -> Option<&'c Objects> {
         self.objects.filter(|_| self.settings.products == ProductsFrom::References)
     }
 }
 
-/// An object that has to be read first, and what for.
+/// An object that must be read first, and its purpose.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unread {
     /// The object.
     pub reference: Reference,
-    /// Whether the names of products need it, and nothing else: no event fails for those.
+    /// Whether only product names need it: no event fails for those.
     pub is_for_products: bool,
 }
 
-/// Whose an event is, and what was bought: what may take a read to know.
+/// The user and the products of an event, which may need reads.
 #[derive(Debug)]
 pub struct Resolved {
-    /// The user, where a path gives one.
+    /// The user, if a path gives one.
     pub user: Option<User>,
-    /// The products, where the event's own lines are not all that there is.
+    /// The products, if the event's own lines are not complete.
     pub products: Option<Products>,
 }
 
-/// Finds out whose an event is, and what was bought. `skipped` is told each path that gave no user ID, and why.
+/// Finds the user and the products of an event. `skipped` is called with each path that gave no user ID, and the
+/// reason.
 ///
 /// # Errors
-/// What has to be read first.
+/// The object that must be read first.
 pub fn resolve(
     event: &stripe::event::Event<'_>,
     context: &Context<'_>,
@@ -97,9 +99,9 @@ pub fn resolve(
     Ok(Resolved { user, products })
 }
 
-/// An event for Amplitude, and how it came about.
+/// An event for Amplitude, and how it was translated.
 pub struct Translation<'b> {
-    /// What is sent.
+    /// The event to send.
     pub event: Event<'b>,
     /// The path that gave the user ID, if one did.
     pub user_id_from: Option<FieldPath>,
@@ -113,10 +115,10 @@ pub struct Translation<'b> {
     pub truncated: usize,
 }
 
-/// Translates an event of a project, of which this is [`resolve`]d. `audit` is told each field that is removed, and why.
+/// Translates a [`resolve`]d event of a project. `audit` is called with each removed field and the reason.
 ///
 /// # Errors
-/// Where the project wants amounts converted and has no rate for these.
+/// If the project converts amounts and has no rate for the currency of this event.
 pub fn translate<'b>(
     event: stripe::event::Event<'b>,
     resolved: Resolved,
@@ -133,19 +135,19 @@ pub fn translate<'b>(
     let (amount, conversion) = match revenue {
         Revenue::Counted { minor_units, currency, .. } => {
             let conversion = Conversion::of(currency, settings.preferred_currency.as_ref())?;
-            // A little of one currency may be nothing of another.
+            // A small amount of one currency may be zero in another.
             let amount = Some(conversion.amount(minor_units)).filter(|amount| !amount.is_zero());
             (amount, Some(conversion))
         }
         Revenue::NotCounted(_) | Revenue::Unknown => (None, None),
     };
     let event_type = limits::short_id(&format!("[Stripe] {}", event.event_type)).into_owned();
-    // The parser has refused times that do not fit.
+    // The parser has rejected times out of range.
     let time = event.created.saturating_mul(1000);
     let event_id = event_id(&event.id);
     let insert_id = limits::short_id(&insert_id(&event, &revenue)).into_owned();
     let device_id = device::device_id(&event, project);
-    // What was read is not in the body.
+    // The objects that were read are not in the body.
     let body_length = event.body_length + products.as_ref().map_or(0, Products::length);
 
     let mut event_properties = properties::properties(event, source, user_id_from.as_ref(), products, settings, audit)?;
@@ -169,16 +171,16 @@ pub fn translate<'b>(
     Ok(Translation { event, user_id_from, user_id_through, revenue, converted_from, truncated })
 }
 
-/// The property that marks an event which counts as revenue, or takes it back, and does not tell how much.
+/// The property of an event that counts as revenue or takes it back, but has an unknown amount.
 const REVENUE_UNKNOWN: &str = "normalized_revenue_unknown";
 
-/// What Amplitude knows an event of these settings by.
+/// The insert ID of an event under these settings.
 pub fn insert_id_of(event: &stripe::event::Event<'_>, settings: &Settings) -> String {
     limits::short_id(&insert_id(event, &revenue::revenue(event, settings))).into_owned()
 }
 
-/// The event's ID; for an event that carries the revenue of a reversed refund back, the refund's. Several events, of
-/// different types and API versions, may tell of the one reversal, and Amplitude counts one.
+/// The event's ID, or for an event that adds back a reversed refund, the refund's ID. Several events, of different
+/// types and API versions, may report the same reversal, and Amplitude counts one.
 fn insert_id<'e>(event: &'e stripe::event::Event<'_>, revenue: &Revenue) -> Cow<'e, str> {
     match (revenue, id_of(event.object.get("id"))) {
         (Revenue::Counted { rule: Rule::RefundReversed, .. }, Some(refund)) => format!("{refund}:reversed").into(),
@@ -186,7 +188,7 @@ fn insert_id<'e>(event: &'e stripe::event::Event<'_>, revenue: &Revenue) -> Cow<
     }
 }
 
-/// 31 bits that differ from event to event and never change: Amplitude's second rule of deduplication drops events with
+/// 31 bits that differ between events and never change. Amplitude's second rule of deduplication drops events with
 /// equal `event_id`, `time` and `device_id`, and Stripe's one-second clock makes equal times common.
 fn event_id(id: &str) -> u32 {
     let [a, b, c, d, ..] = Sha256::digest(id).0;
@@ -203,9 +205,15 @@ mod tests {
     use crate::stripe::event_types;
 
     fn translated_with(settings: &str, envelope: &Value) -> Result<Translation<'static>, MissingRate> {
-        let (project, settings) = ("demo".parse().unwrap(), Settings::parse(settings).unwrap());
-        let context =
-            Context { project: &project, source: Some("eu"), settings: &settings, has_test_key: false, objects: None };
+        let (project, source) = ("demo".parse().unwrap(), "eu".parse().unwrap());
+        let settings = Settings::parse(settings).unwrap();
+        let context = Context {
+            project: &project,
+            source: Some(&source),
+            settings: &settings,
+            has_test_key: false,
+            objects: None,
+        };
         let event = event(envelope);
         let resolved = resolve(&event, &context, &mut user::no_audit).unwrap();
         translate(event, resolved, &context, &mut |_, _| {})
@@ -218,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_payment_becomes_an_event_with_user_device_and_revenue() {
+    fn a_payment_has_a_user_a_device_and_revenue() {
         let (event, user_id_from) = translated(&sample("payment_intent.succeeded"));
         assert_eq!(event["event_type"], "[Stripe] payment_intent.succeeded");
         assert_eq!(event["time"], 1_721_948_600_000_i64);
@@ -233,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refund_in_three_steps_takes_back_the_payment_in_any_currency() {
+    fn three_refunds_take_back_the_payment() {
         for (currency, rates, expected) in [
             ("usd", json!(null), ["-5 USD", "-3 USD", "-12 USD"]),
             ("jpy", json!(null), ["-500 JPY", "-300 JPY", "-1200 JPY"]),
@@ -262,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_refund_is_marked_and_carries_no_revenue() {
+    fn refunds_of_unknown_amount_are_marked() {
         let mut envelope = sample("charge.refunded");
         envelope["data"]["previous_attributes"] = json!(null);
         let translation = translated_with(r#"{"refunds": "negative_revenue"}"#, &envelope).unwrap();
@@ -275,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn revenue_is_in_the_preferred_currency_and_a_missing_rate_is_an_error() {
+    fn revenue_is_in_the_preferred_currency() {
         let mut envelope = sample("payment_intent.succeeded");
         envelope["data"]["object"]["currency"] = json!("jpy");
         let of = |rates: &str| {
@@ -286,7 +294,7 @@ mod tests {
         let event = serde_json::to_value(&translation.event).unwrap();
         assert_eq!((&event["revenue"], &event["currency"]), (&json!(13.4), &json!("USD")));
         assert!(of("{}").is_err());
-        // Too little to count.
+        // Too small to count.
         let event = of(r#"{"JPY": "0.000001"}"#).unwrap().event;
         assert_eq!((event.revenue, event.currency), (None, None));
     }
@@ -317,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_without_a_value_are_left_out() {
+    fn fields_without_a_value_are_omitted() {
         let (event, user_id_from) = translated(&sample("charge.failed"));
         let fields = event.as_object().unwrap();
         assert_eq!(user_id_from, None);
@@ -327,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn a_repeat_stays_the_same_event_on_the_same_device_when_its_user_changed() {
+    fn a_repeat_keeps_its_ids_if_the_user_changed() {
         for event_type in event_types::TYPES {
             let first = sample(event_type);
             let mut later = first.clone();
@@ -342,7 +350,7 @@ mod tests {
         }
     }
 
-    /// What no API version may change: all but Stripe's own properties.
+    /// Everything that no API version may change: all but Stripe's own properties.
     fn whatever_the_version(mut event: Value) -> Value {
         let is_ours = |name: &str| ["normalized_", "product_"].iter().any(|start| name.starts_with(start));
         event["event_properties"].as_object_mut().unwrap().retain(|name, _| is_ours(name));
@@ -350,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn the_shapes_of_2024_2025_and_2026_give_the_same_event() {
+    fn all_api_versions_give_the_same_event() {
         let by_subscription =
             r#"{"user_id_paths": ["subscription_details.metadata.user_id", "subscription", "customer"]}"#;
         let converted =
@@ -402,7 +410,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_object_of_any_type_translates_without_a_panic(
+        fn any_object_translates(
             object in any_json(),
             kind in prop::sample::select(vec!["payment_intent", "charge", "invoice", "balance", "issuing.card", "x"]),
         ) {

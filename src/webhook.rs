@@ -1,4 +1,4 @@
-//! The handler: one delivery of Stripe's, from the request to the answer.
+//! The handler of webhooks: one Stripe delivery, from the request to the response.
 
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
@@ -12,72 +12,72 @@ use http::{HeaderMap, Method, Response};
 use tokio::time::{Instant, timeout};
 
 use crate::amplitude::Region;
-use crate::amplitude::breaker::{Breaker, Way};
+use crate::amplitude::breaker::{Breaker, Route};
 use crate::amplitude::client::{DeliveryError, EventSink, SendReport};
 use crate::clock::{Clock, unix_seconds};
 use crate::code::Code;
 use crate::follow::{Decided, Received, decide};
 use crate::forward::{IgnoreReason, select};
-use crate::outcome::{Failure, Success};
+use crate::outcome::{Failure, Report, Success};
 use crate::projects::name::ProjectName;
-use crate::projects::parameters::Project;
+use crate::projects::project::Project;
 use crate::projects::source::ProjectSource;
 use crate::projects::{Found, Projects};
 use crate::queue::{Cause, EventQueue, Message, in_time};
 use crate::record::{ColdStart, Record};
-use crate::response::respond;
+use crate::response;
 use crate::stripe::event::Event;
 use crate::stripe::references::References;
 use crate::stripe::references::source::ObjectSource;
 use crate::stripe::signature::{self, SignatureError, SignatureHeader, VerifiedBody};
+use crate::stripe::source_label::SourceLabel;
 
-/// Stripe holds an invoice back, and a buyer waits, until we answer: so late is the answer at the latest.
-const ANSWER_WITHIN: Duration = Duration::from_millis(4500);
+/// The latest response: Stripe holds an invoice back, and a buyer waits, until then.
+const RESPONSE_LIMIT: Duration = Duration::from_millis(4500);
 
-/// What is left of Lambda's own time when we answer.
+/// The part of Lambda's own time that is left when we respond.
 const LAMBDA_RESERVE: Duration = Duration::from_millis(500);
 
-/// What is kept of the answer's time for the queue, where there is one.
+/// The part of that time that is reserved for the queue, if there is one.
 const QUEUE_RESERVE: Duration = Duration::from_secs(1);
 
-/// The time that reads from Stripe's API may take in all.
+/// The time limit for all reads from Stripe's API.
 const STRIPE_LIMIT: Duration = Duration::from_millis(1500);
 
-/// What has to be left for Amplitude, or it is not asked.
+/// The time that must be left for Amplitude; otherwise no request is sent.
 const AMPLITUDE_RESERVE: Duration = Duration::from_secs(1);
 
-/// The time that a probe of Amplitude may take: that of one attempt. While Amplitude does not answer, each probe holds a
-/// process.
+/// The time limit for a probe of Amplitude: one attempt. While Amplitude is unavailable, each probe holds a process.
 const PROBE_LIMIT: Duration = Duration::from_secs(2);
 
-/// How long the queue is waited for where Amplitude is not asked; then the event is delivered directly.
+/// The time limit for the queue if it comes first; then the event is delivered directly.
 const QUEUE_FIRST_LIMIT: Duration = Duration::from_millis(1500);
 
-/// The time that a warm-up may take in all.
-const WARM_UP_WITHIN: Duration = Duration::from_millis(1500);
+/// The time limit of the warm-up.
+const WARM_UP_LIMIT: Duration = Duration::from_millis(1500);
 
-/// How long a warm-up waits for Amplitude. Whoever does not answer within this is not waited for again at once.
+/// How long the warm-up waits for Amplitude. After that, Amplitude counts as unavailable.
 const CONNECT_LIMIT: Duration = AMPLITUDE_RESERVE;
 
-/// The largest body that is taken.
+/// The largest accepted body.
 pub const LARGEST_BODY: usize = 4 * 1024 * 1024;
 
-/// A request as any gateway hands it over.
+/// A request from any gateway.
 #[derive(Clone)]
 pub struct Request<'r> {
     /// `POST`, or it is refused.
     pub method: &'r Method,
-    /// The raw path; its end counts.
+    /// The raw path, of which the end counts.
     pub path: &'r str,
-    /// Names in any case.
+    /// Header names in any case.
     pub headers: &'r HeaderMap,
-    /// The bytes as Stripe sent them.
+    /// The bytes that Stripe sent.
     pub body: Bytes,
     /// Lambda's ID of the invocation, for the log line.
     pub request_id: Option<&'r str>,
-    /// Lambda's name of the function, for the metrics. Without one, the log line has none.
+    /// Lambda's name of the function, for the metrics. Without it, the log line has none.
     pub function: Option<&'r str>,
-    /// How long Lambda will let us work, where it says.
+    /// The time that Lambda leaves us, if it sets a deadline.
     pub time_left: Option<Duration>,
 }
 
@@ -111,13 +111,13 @@ impl<S: ProjectSource, A: EventSink, O: ObjectSource> Webhook<S, A, O, Infallibl
         }
     }
 
-    /// The same with a queue, for what cannot be delivered; or, with `queue_first`, for everything.
+    /// Adds a queue for events that cannot be delivered, or with `queue_first`, for all events.
     pub fn with_queue<Q: EventQueue>(self, queue: Option<Q>, queue_first: bool) -> Webhook<S, A, O, Q> {
         let Self { projects, amplitude, references, breaker, signature_tolerance, clock, cold_start, .. } = self;
         Webhook { projects, amplitude, references, queue, queue_first, breaker, signature_tolerance, clock, cold_start }
     }
 
-    /// With another clock than the system's, for simulations.
+    /// Replaces the system's clock, for simulations.
     #[must_use]
     pub fn with_clock(self, clock: fn() -> SystemTime) -> Self {
         Self { clock, ..self }
@@ -125,14 +125,15 @@ impl<S: ProjectSource, A: EventSink, O: ObjectSource> Webhook<S, A, O, Infallibl
 }
 
 impl<S: ProjectSource, A: EventSink, O: ObjectSource, Q: EventQueue> Webhook<S, A, O, Q> {
-    /// Answers one delivery, always, and writes the log line. A panic is answered 500, and Stripe delivers again.
+    /// Responds to one delivery in all cases, and writes the log line. After a panic, the status is 500, and Stripe
+    /// retries.
     pub async fn handle(&self, request: Request<'_>) -> Response<String> {
         let time =
-            request.time_left.map_or(ANSWER_WITHIN, |left| left.saturating_sub(LAMBDA_RESERVE).min(ANSWER_WITHIN));
+            request.time_left.map_or(RESPONSE_LIMIT, |left| left.saturating_sub(LAMBDA_RESERVE).min(RESPONSE_LIMIT));
         let deadline = Instant::now() + time;
         let mut record = Record::new(request.function, request.request_id, self.cold_start.take());
         let result = AssertUnwindSafe(self.process(&request, deadline, &mut record)).catch_unwind().await;
-        respond(result.unwrap_or(Err(Failure::Panic)), &record)
+        conclude(result.unwrap_or(Err(Failure::Panic)), &record)
     }
 
     async fn process(&self, request: &Request<'_>, deadline: Instant, record: &mut Record) -> Result<Success, Failure> {
@@ -145,7 +146,7 @@ impl<S: ProjectSource, A: EventSink, O: ObjectSource, Q: EventQueue> Webhook<S, 
         let received = unix_seconds(self.now());
         let message = Message { project: name, source, received, looked_up: None, body };
         let event = Event::parse(&message.body)?;
-        record.event(&event, message.source.as_deref(), message.received);
+        record.event(&event, message.source.as_ref(), message.received);
         match self.deliver(event, &message, &project, deadline, record).await {
             Err(failure) => self.defer(&message, failure, deadline).await,
             success => success,
@@ -186,11 +187,11 @@ impl<S: ProjectSource, A: EventSink, O: ObjectSource, Q: EventQueue> Webhook<S, 
             }
         };
         record.translation(&translation);
-        // Where there is no queue, a short attempt is better than none.
+        // Without a queue, a short attempt is better than none.
         if self.queue.is_some() && Instant::now() + AMPLITUDE_RESERVE > deadline {
             return Err(Failure::Deadline);
         }
-        let is_probe = pass.as_ref().is_some_and(|pass| pass.way == Way::Probe);
+        let is_probe = pass.as_ref().is_some_and(|pass| pass.way == Route::Probe);
         let deadline = if is_probe { deadline.min(Instant::now() + PROBE_LIMIT) } else { deadline };
         let delivery = self.amplitude.send(&translation.event, destination, deadline);
         let SendReport { attempts, result } = record.amplitude.time(delivery).await;
@@ -201,30 +202,32 @@ impl<S: ProjectSource, A: EventSink, O: ObjectSource, Q: EventQueue> Webhook<S, 
         result.map(|_| Success::Forwarded).map_err(|error| Failure::Delivery { error, key: destination.key })
     }
 
-    /// Puts the event into the queue without asking Amplitude, where all events go this way or Amplitude does not answer.
-    /// `None` where the event is to be delivered directly, also because the queue does not take it.
-    async fn bypass(&self, queue: &Q, message: &Message, way: Way, deadline: Instant) -> Option<Success> {
+    /// Puts the event into the queue without a request to Amplitude, if all events take this path or Amplitude is
+    /// unavailable. `None` if the event must be delivered directly, for example because the queue did not accept it.
+    async fn bypass(&self, queue: &Q, message: &Message, way: Route, deadline: Instant) -> Option<Success> {
         let (success, code, reason) = match way {
             _ if self.queue_first => (Success::Queued, Code::DeliveryQueue, "every event goes to the queue first"),
-            Way::Queue => {
-                let (code, reason) =
-                    (Code::BreakerOpen, "Amplitude has not answered of late, and is left alone for up to a minute");
+            Route::Queue => {
+                let (code, reason) = (
+                    Code::BreakerOpen,
+                    "Amplitude was recently unavailable, so events go to the queue for up to a minute",
+                );
                 (Success::Deferred { code, reason: reason.to_owned() }, code, reason)
             }
-            Way::Direct | Way::Probe => return None,
+            Route::Direct | Route::Probe => return None,
         };
         let cause = Cause { code: Some(code.as_str()), reason };
         let limit = deadline.min(Instant::now() + QUEUE_FIRST_LIMIT);
         match in_time(limit, queue.put(message, cause)).await {
             Ok(()) => Some(success),
             Err(error) => {
-                tracing::warn!(%error, "the queue could not take the event; it is delivered directly");
+                tracing::warn!(%error, "the queue did not accept the event; delivering it directly");
                 None
             }
         }
     }
 
-    /// Where there is a queue, an event that is too old goes there, and not to waste.
+    /// With a queue, an event that is too old is deferred instead of dropped.
     fn ignore(&self, reason: IgnoreReason) -> Result<Success, Failure> {
         match (reason, &self.queue) {
             (IgnoreReason::TooOld { days }, Some(_)) => Err(Failure::NeedsLookup { days }),
@@ -232,7 +235,7 @@ impl<S: ProjectSource, A: EventSink, O: ObjectSource, Q: EventQueue> Webhook<S, 
         }
     }
 
-    /// Puts what could not be delivered into the queue, if there is one.
+    /// Puts an undelivered event into the queue, if there is one.
     async fn defer(&self, message: &Message, failure: Failure, deadline: Instant) -> Result<Success, Failure> {
         let Some(queue) = &self.queue else { return Err(failure) };
         let (code, reason) = (failure.code(), failure.to_string());
@@ -243,8 +246,8 @@ impl<S: ProjectSource, A: EventSink, O: ObjectSource, Q: EventQueue> Webhook<S, 
         }
     }
 
-    /// Verifies against the project as it is known; where nothing matches, once more against the project as it is now,
-    /// so that a new secret works at once. The label of the secret that matched comes with the body.
+    /// Verifies against the cached project. If nothing matches, verifies once more against the current project, so that
+    /// a new secret works at once. Also returns the label of the matched secret.
     async fn verify(
         &self,
         name: &ProjectName,
@@ -253,9 +256,9 @@ impl<S: ProjectSource, A: EventSink, O: ObjectSource, Q: EventQueue> Webhook<S, 
         found: Found,
         deadline: Instant,
         record: &mut Record,
-    ) -> Result<(VerifiedBody, Arc<Project>, Option<String>), Failure> {
+    ) -> Result<(VerifiedBody, Arc<Project>, Option<SourceLabel>), Failure> {
         let verify = |project: Arc<Project>| {
-            // Without any secret, nobody can be told apart: the operator has to see which parameter is wrong.
+            // Without any secret, no caller can be authenticated: the operator must see which parameter is wrong.
             if project.secrets.is_empty()
                 && let Err(error) = &project.delivery
             {
@@ -269,7 +272,7 @@ impl<S: ProjectSource, A: EventSink, O: ObjectSource, Q: EventQueue> Webhook<S, 
                 self.signature_tolerance,
             );
             let (body, secret) = result?;
-            let label = secret.label().map(str::to_owned);
+            let label = secret.label().cloned();
             Ok((body, project, label))
         };
         let Found { project, just_loaded } = found;
@@ -285,10 +288,10 @@ impl<S: ProjectSource, A: EventSink, O: ObjectSource, Q: EventQueue> Webhook<S, 
         }
     }
 
-    /// Loads the warm projects and opens the connections to Amplitude before the first delivery. What fails is logged, and
-    /// done again when it is needed.
+    /// Loads the warm projects and connects to Amplitude before the first delivery. Failures are logged, and retried
+    /// when needed.
     pub async fn warm_up(&self) {
-        let deadline = Instant::now() + WARM_UP_WITHIN;
+        let deadline = Instant::now() + WARM_UP_LIMIT;
         let mut regions: Vec<Region> = Vec::new();
         for (name, project) in self.projects.warm_up(deadline).await {
             let failed =
@@ -311,8 +314,9 @@ impl<S: ProjectSource, A: EventSink, O: ObjectSource, Q: EventQueue> Webhook<S, 
                 Ok(Err(error)) => tracing::warn!(%error, "warm-up of the connection to Amplitude failed"),
                 Err(_) => {
                     tracing::warn!("warm-up of the connection to Amplitude took too long");
-                    // Most processes that start in an outage start because of it. The first delivery of each would be held
-                    // for seconds, and that many more would start. Where Parameter Store took the time, Amplitude may be well.
+                    // Most processes that start during an outage start because of it. The first delivery of each would
+                    // be held for seconds, and more would start. If Parameter Store took the time, Amplitude may be
+                    // available.
                     if limit == CONNECT_LIMIT {
                         let (mut breaker, now) = (self.breaker(), self.now());
                         let pass = breaker.pass(now);
@@ -325,7 +329,7 @@ impl<S: ProjectSource, A: EventSink, O: ObjectSource, Q: EventQueue> Webhook<S, 
     }
 
     fn breaker(&self) -> MutexGuard<'_, Breaker> {
-        // A panic leaves nothing half done in it.
+        // A panic leaves nothing in it half done.
         self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -334,11 +338,19 @@ impl<S: ProjectSource, A: EventSink, O: ObjectSource, Q: EventQueue> Webhook<S, 
     }
 }
 
+/// Writes the log line of a request, and returns its response.
+pub(crate) fn conclude(result: Result<Success, Failure>, record: &Record) -> Response<String> {
+    let status = response::status(&result);
+    let report = Report::from(result);
+    record.write(&report, Some(status.as_u16()));
+    response::response(status, &report, record)
+}
+
 fn before(deadline: Instant, reserve: Duration) -> Instant {
     deadline.checked_sub(reserve).unwrap_or(deadline)
 }
 
-/// What the request asks for, before anything is loaded: `POST …/stripe/{project}` with a body that is not too large.
+/// The project of the request, before anything is loaded: `POST …/stripe/{project}` with a body that is not too large.
 fn route(request: &Request<'_>, record: &mut Record) -> Result<ProjectName, Failure> {
     let name = project_at_the_end(request.path).ok_or_else(|| {
         let without_slash = request.path.trim_end_matches('/');
@@ -376,9 +388,9 @@ mod tests {
     use super::*;
     use crate::amplitude::Destination;
     use crate::amplitude::client::Accepted;
+    use crate::aws::AwsError;
     use crate::clock::now;
     use crate::projects::parameters::tests::COMPLETE;
-    use crate::projects::source::LoadError;
     use crate::projects::tests::Fake;
     use crate::queue::QueueError;
     use crate::stripe::reference::{Reference, ReferenceKind};
@@ -387,14 +399,14 @@ mod tests {
     use crate::stripe::references::tests::{FakeStripe, customer, found};
     use crate::stripe::signature::{SigningSecret, sign};
 
-    /// Remembers what was sent, with the key it was sent to.
+    /// Records the sent events, with their keys.
     #[derive(Default)]
     struct FakeAmplitude {
         sent: Mutex<Vec<(Value, String)>>,
-        /// How long each might have taken.
+        /// The time limit of each.
         times: Mutex<Vec<Duration>>,
         fails: Mutex<Option<DeliveryError>>,
-        /// Whether it never answers a connection.
+        /// Whether it never completes a connection.
         is_silent: bool,
         panics: bool,
     }
@@ -486,7 +498,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_signed_event_is_forwarded_and_the_answer_says_how() {
+    async fn a_signed_event_is_forwarded() {
         let setup = Setup::new(&COMPLETE, FakeAmplitude::default());
         let (status, answer) = setup.deliver(&body("payment_intent.succeeded"), "whsec_a").await;
         let expected = json!({
@@ -508,11 +520,11 @@ mod tests {
         assert_eq!(answer["code"], "type_not_selected");
     }
 
-    /// With a key of Stripe, and references followed.
+    /// With a Stripe key, and references followed.
     const FOLLOWING: [(&str, &str); 4] =
         [COMPLETE[0], COMPLETE[1], ("stripe-api-key", "rk_live_1"), ("settings", r#"{"references": "follow"}"#)];
 
-    /// A live payment of `cus_1` that names nobody else.
+    /// A live payment of `cus_1` without another user.
     fn payment() -> Value {
         let mut event = sample("payment_intent.succeeded");
         event["livemode"] = json!(true);
@@ -524,7 +536,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_event_is_of_the_user_that_its_customer_names() {
+    async fn the_customer_gives_the_user() {
         let setup = Setup::new(&FOLLOWING, FakeAmplitude::default());
         let known = found(&json!({"id": "cus_1", "object": "customer", "metadata": {"user_id": "user_7"}}));
         setup.stripe.answer(&customer("cus_1"), Ok(known));
@@ -539,7 +551,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_reference_that_cannot_be_read_is_never_replaced_by_a_lower_path() {
+    async fn unreadable_references_fail_the_delivery() {
         use ReferenceError::*;
         for (error, status, code) in [
             (Timeout, 502, "stripe_unavailable"),
@@ -564,7 +576,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_key_is_needed_only_where_something_has_to_be_read_and_there_is_no_fallback() {
+    async fn a_key_is_needed_only_for_reads() {
         let other = ("stripe-api-key/eu", "rk_live_2");
         let setup = Setup::new(&[COMPLETE[0], COMPLETE[1], other, FOLLOWING[3]], FakeAmplitude::default());
         let (status, answer) = setup.deliver(&payment().to_string(), "whsec_a").await;
@@ -577,7 +589,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_key_that_cannot_be_used_concerns_only_the_events_that_need_it() {
+    async fn an_invalid_key_fails_only_events_that_need_it() {
         let parameters = [FOLLOWING[0], FOLLOWING[1], ("stripe-api-key", "pk_live_1"), FOLLOWING[3]];
         let setup = Setup::new(&parameters, FakeAmplitude::default());
         let (status, answer) = setup.deliver(&payment().to_string(), "whsec_a").await;
@@ -586,7 +598,7 @@ mod tests {
         let mut named = payment();
         named["data"]["object"]["metadata"]["user_id"] = json!("u");
         assert_eq!(setup.deliver(&named.to_string(), "whsec_a").await.0, 200);
-        // One of another label or mode, and one that nobody needs.
+        // One of another label or mode, and one that no event needs.
         for unused in ["stripe-api-key/eu", "stripe-test-api-key"] {
             let setup = Setup::new(&[FOLLOWING[0], FOLLOWING[1], (unused, "pk_live_1")], FakeAmplitude::default());
             assert_eq!(setup.deliver(&payment().to_string(), "whsec_a").await.0, 200);
@@ -601,7 +613,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn test_mode_events_need_a_test_key_to_be_followed() {
+    async fn following_test_events_needs_a_test_key() {
         let mut event = payment();
         event["livemode"] = json!(false);
         let known = found(&json!({"id": "cus_1", "object": "customer", "metadata": {"user_id": "user_7"}}));
@@ -617,7 +629,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn no_event_fails_for_the_names_of_its_products() {
+    async fn no_event_fails_for_product_names() {
         let settings = ("settings", r#"{"products": "follow"}"#);
         let setup = Setup::new(&[COMPLETE[0], COMPLETE[1], FOLLOWING[2], settings], FakeAmplitude::default());
         let mut event = payment();
@@ -643,7 +655,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn stripe_has_a_second_and_a_half_in_all_and_amplitude_its_second() {
+    async fn reads_leave_time_for_amplitude() {
         let settings = r#"{"references": "follow", "user_id_paths": ["customer.metadata.x", "invoice.metadata.x"]}"#;
         let parameters = [COMPLETE[0], COMPLETE[1], FOLLOWING[2], ("settings", settings)];
         let (source, amplitude) = (Arc::new(Fake::new(&parameters)), Arc::new(FakeAmplitude::default()));
@@ -660,9 +672,9 @@ mod tests {
         assert_eq!(start.elapsed(), STRIPE_LIMIT);
     }
 
-    /// A charge of API version 2025, and the session that started its subscription: with all of these paths, six reads.
+    /// A charge of API version 2025, and the session that started its subscription: these paths need six reads.
     #[tokio::test(start_paused = true)]
-    async fn an_event_of_six_reads_is_delivered_directly() {
+    async fn an_event_with_six_reads_is_delivered_directly() {
         let settings = r#"{"references": "follow", "user_id_paths": ["metadata.user_id", "customer.metadata.user_id",
             "subscription.metadata.user_id", "checkout_session.client_reference_id", "customer"]}"#;
         let parameters = [COMPLETE[0], COMPLETE[1], FOLLOWING[2], ("settings", settings)];
@@ -696,7 +708,7 @@ mod tests {
         }
     }
 
-    /// Remembers what was put, with the code.
+    /// Records the queued messages, with their codes.
     #[derive(Default)]
     struct FakeQueue {
         put: Mutex<Vec<(Vec<u8>, String)>>,
@@ -722,7 +734,8 @@ mod tests {
         }
     }
 
-    /// One delivery through a handler with a queue: the answer, what was put, and how many events were sent directly.
+    /// One delivery through a handler with a queue: the response, the queued messages, and how many events were sent
+    /// directly.
     async fn deliver_with_queue(
         parameters: &[(&str, &str)],
         amplitude_fails: Option<DeliveryError>,
@@ -759,7 +772,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_cannot_be_delivered_is_deferred_and_where_that_fails_stripe_delivers_again() {
+    async fn undelivered_events_are_deferred() {
         let down = Some(DeliveryError::Unavailable { status: 503 });
         let (status, answer, put, sent) =
             deliver_with_queue(&COMPLETE, down.clone(), None, false, "charge.failed").await;
@@ -770,11 +783,11 @@ mod tests {
         let (status, answer, _, _) = deliver_with_queue(&COMPLETE, down, full, false, "charge.failed").await;
         assert_eq!((status, &answer["outcome"]), (502, &json!("failed")));
         assert_eq!(answer["code"], "amplitude_unavailable");
-        assert!(answer["reason"].as_str().unwrap().contains("larger than a message"));
+        assert!(answer["reason"].as_str().unwrap().contains("larger than an SQS message"));
     }
 
     #[tokio::test]
-    async fn unusable_parameters_defer_what_is_verified() {
+    async fn invalid_parameters_defer_verified_events() {
         let unusable = [COMPLETE[0], COMPLETE[1], ("settings", "[]")];
         let (status, answer, put, _) = deliver_with_queue(&unusable, None, None, false, "charge.failed").await;
         assert_eq!((status, put.len()), (202, 1));
@@ -783,7 +796,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn where_every_event_goes_by_the_queue_none_is_sent_unless_the_queue_fails() {
+    async fn queue_first_sends_only_if_the_queue_fails() {
         let (status, answer, put, sent) = deliver_with_queue(&COMPLETE, None, None, true, "charge.failed").await;
         assert_eq!((status, &answer["outcome"], put.len(), sent), (202, &json!("queued"), 1, 0));
         assert_eq!((&answer["code"], &*put[0].1), (&json!("delivery_queue"), "delivery_queue"));
@@ -795,7 +808,7 @@ mod tests {
     }
 
     thread_local! {
-        /// Seconds since the beginning of a test whose clock is its own.
+        /// Seconds since the start of a test with its own clock.
         static TIME: std::cell::Cell<f64> = const { std::cell::Cell::new(0.0) };
     }
 
@@ -803,7 +816,7 @@ mod tests {
         SystemTime::UNIX_EPOCH + Duration::from_secs_f64(1_720_000_000.0 + TIME.get())
     }
 
-    /// A handler whose Amplitude and queue can be told to fail, and whose clock is [`clock`].
+    /// A handler whose Amplitude and queue can fail on demand, and whose clock is [`clock`].
     struct Outage {
         amplitude: Arc<FakeAmplitude>,
         queue: Arc<FakeQueue>,
@@ -831,12 +844,12 @@ mod tests {
             Self { amplitude, queue, webhook, time_left: None }
         }
 
-        /// Amplitude fails like this from now on, or works.
+        /// Sets how Amplitude fails from now on, or that it works.
         fn amplitude(&self, fails: impl Into<Option<DeliveryError>>) {
             *self.amplitude.fails.lock().unwrap() = fails.into();
         }
 
-        /// Delivers an event so many seconds after the beginning: the status, the code, and whether Amplitude was asked.
+        /// Delivers an event this many seconds after the start: the status, the code, and whether Amplitude was called.
         async fn deliver_at(&self, seconds: f64, event_type: &str) -> (u16, String, bool) {
             TIME.set(seconds);
             let mut event = payment();
@@ -869,7 +882,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn after_a_delivery_that_failed_the_next_ones_go_straight_to_the_queue_and_one_probes() {
+    async fn an_outage_opens_the_breaker() {
         let outage = Outage::new(&COMPLETE, true);
         outage.expect_at(0.0, 200, "forwarded", true).await;
         outage.amplitude(DeliveryError::Timeout);
@@ -877,7 +890,7 @@ mod tests {
         for seconds in [1.0, 2.0, 4.7] {
             outage.expect_at(seconds, 202, "breaker_open", false).await;
         }
-        // What is ignored needs no probe.
+        // Ignored events need no probe.
         assert_eq!(outage.deliver_at(6.0, "customer.created").await, (200, "type_not_selected".to_owned(), false));
         outage.expect_at(6.0, 202, "amplitude_timeout", true).await;
         outage.expect_at(6.0, 202, "breaker_open", false).await;
@@ -890,12 +903,12 @@ mod tests {
         (expected[0], expected[4]) = ("amplitude_timeout", "amplitude_timeout");
         assert_eq!(put, expected);
         let times = outage.amplitude.times.lock().unwrap();
-        let whole = ANSWER_WITHIN - QUEUE_RESERVE;
+        let whole = RESPONSE_LIMIT - QUEUE_RESERVE;
         assert_eq!(*times, [whole, whole, PROBE_LIMIT, PROBE_LIMIT, whole], "a probe has the time of one attempt");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn where_there_is_a_queue_amplitude_is_asked_only_with_a_second_left_for_it() {
+    async fn with_a_queue_amplitude_is_called_only_with_a_second_left() {
         // Of the time, half a second is Lambda's, and a second is the queue's.
         for (milliseconds, has_queue, status, code, is_asked) in [
             (2_499, true, 202, "deadline", false),
@@ -909,7 +922,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_process_that_starts_while_amplitude_is_silent_puts_its_first_events_into_the_queue() {
+    async fn a_silent_amplitude_opens_the_breaker_at_the_start() {
         let silent = || FakeAmplitude { is_silent: true, ..FakeAmplitude::default() };
         let start = Instant::now();
         let outage = Outage::with(silent(), &COMPLETE, true);
@@ -917,7 +930,7 @@ mod tests {
         assert_eq!(start.elapsed(), CONNECT_LIMIT);
         outage.expect_at(0.0, 202, "breaker_open", false).await;
         outage.expect_at(5.0, 200, "forwarded", true).await;
-        // Without a queue there is nowhere else to go.
+        // Without a queue, there is no alternative.
         let outage = Outage::with(silent(), &COMPLETE, false);
         outage.webhook.warm_up().await;
         outage.expect_at(0.0, 200, "forwarded", true).await;
@@ -928,25 +941,25 @@ mod tests {
             Projects::new(slow, Duration::from_secs(300)).with_clock(clock).with_warm(vec!["demo".parse().unwrap()]);
         outage.webhook.warm_up().await;
         outage.expect_at(0.0, 200, "forwarded", true).await;
-        // What fails at once holds nothing.
+        // An immediate failure holds no process.
         let outage = Outage::with(FakeAmplitude::that_fails(DeliveryError::Connect), &COMPLETE, true);
         outage.webhook.warm_up().await;
         outage.expect_at(0.0, 202, "amplitude_unreachable", true).await;
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_warm_up_takes_a_second_and_a_half_at_the_most() {
+    async fn the_warm_up_has_a_time_limit() {
         let source = Arc::new(Fake { takes: Duration::from_secs(60), ..Fake::new(&COMPLETE) });
         let projects = Projects::new(source, Duration::from_secs(300)).with_warm(vec!["demo".parse().unwrap()]);
         let references = References::new(Arc::new(FakeStripe::default()), ReadRate::WEBHOOK);
         let webhook = Webhook::new(projects, Arc::<FakeAmplitude>::default(), references, Duration::from_secs(300));
         let start = Instant::now();
         webhook.warm_up().await;
-        assert_eq!(start.elapsed(), WARM_UP_WITHIN);
+        assert_eq!(start.elapsed(), WARM_UP_LIMIT);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_the_queue_does_not_take_is_tried_directly_also_when_amplitude_is_left_alone() {
+    async fn events_too_large_for_the_queue_are_sent_directly() {
         let outage = Outage::new(&COMPLETE, true);
         outage.amplitude(DeliveryError::Unavailable { status: 503 });
         outage.expect_at(0.0, 202, "amplitude_unavailable", true).await;
@@ -959,7 +972,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn without_a_queue_amplitude_is_always_asked() {
+    async fn without_a_queue_amplitude_is_always_called() {
         let outage = Outage::new(&COMPLETE, false);
         outage.amplitude(DeliveryError::Timeout);
         for _ in 0..3 {
@@ -968,7 +981,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_not_an_outage_of_amplitude_leaves_it_in_use() {
+    async fn other_errors_keep_the_breaker_closed() {
         for (error, code) in [
             (DeliveryError::Throttled, "amplitude_throttled"),
             (DeliveryError::InvalidApiKey, "amplitude_invalid_key"),
@@ -981,7 +994,7 @@ mod tests {
                 outage.expect_at(0.0, 202, code, true).await;
             }
         }
-        // Stripe's API cannot be read, or the parameters cannot be used: Amplitude is not asked.
+        // Stripe's API cannot be read, or a parameter is invalid: Amplitude is not called.
         for (parameters, code) in [
             (&FOLLOWING[..], "stripe_unavailable"),
             (&[COMPLETE[0], COMPLETE[1], ("settings", "[]")], "settings_invalid"),
@@ -1019,7 +1032,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_slash_behind_the_project_is_named() {
+    async fn a_trailing_slash_is_explained() {
         let setup = Setup::new(&COMPLETE, FakeAmplitude::default());
         for (path, is_named) in [
             ("/stripe/demo/", true),
@@ -1039,7 +1052,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nothing_is_loaded_for_a_request_that_cannot_be_signed() {
+    async fn malformed_requests_load_nothing() {
         let setup = Setup::new(&COMPLETE, FakeAmplitude::default());
         let signature = ("stripe-signature", "t=1,v1=a");
         let large = "x".repeat(LARGEST_BODY + 1);
@@ -1059,7 +1072,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_new_secret_works_at_once_and_wrong_ones_cause_one_load() {
+    async fn a_new_secret_works_at_once() {
         let setup = Setup::new(&COMPLETE, FakeAmplitude::default());
         let body = body("charge.succeeded");
         assert_eq!(setup.deliver(&body, "whsec_a").await.0, 200);
@@ -1072,14 +1085,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_project_that_was_loaded_for_this_request_is_not_loaded_twice() {
+    async fn a_project_is_loaded_once_per_request() {
         let setup = Setup::new(&COMPLETE, FakeAmplitude::default());
         assert_eq!(setup.deliver("{}", "whsec_b").await.0, 400);
         assert_eq!(setup.source.loads(), 1);
     }
 
     #[tokio::test]
-    async fn bad_parameters_are_told_only_to_a_caller_whose_signature_matched() {
+    async fn only_signed_callers_see_invalid_parameters() {
         let setup = Setup::new(&[COMPLETE[0]], FakeAmplitude::default());
         let (status, answer) = setup.deliver(&body("charge.succeeded"), "whsec_b").await;
         assert_eq!((status, &answer["outcome"]), (400, &json!("refused")));
@@ -1091,7 +1104,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn without_any_usable_secret_the_operator_sees_why_and_a_repair_works_at_once() {
+    async fn without_a_valid_secret_the_reason_is_shown() {
         let body = body("charge.succeeded");
         for secret in ["sk_hidden", "we_hidden", "\"whsec_hidden\"", "'whsec_hidden'"] {
             let setup = Setup::new(&[("stripe-signing-secret", secret), COMPLETE[1]], FakeAmplitude::default());
@@ -1109,16 +1122,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_parameter_store_that_fails_is_answered_503() {
+    async fn parameter_store_errors_are_503() {
         let setup = Setup::new(&COMPLETE, FakeAmplitude::default());
-        setup.source.set(Err(LoadError::Connection));
+        setup.source.set(Err(AwsError::Connection));
         let (status, answer) = setup.deliver("{}", "whsec_a").await;
         assert_eq!((status, &answer["outcome"]), (503, &json!("failed")));
         assert_eq!(answer["code"], "parameter_store_unavailable");
     }
 
     #[tokio::test]
-    async fn what_amplitude_does_not_take_is_answered_502() {
+    async fn amplitude_errors_are_502() {
         let amplitude = FakeAmplitude::that_fails(DeliveryError::InvalidApiKey);
         let setup = Setup::new(&COMPLETE, amplitude);
         let (status, answer) = setup.deliver(&body("charge.succeeded"), "whsec_a").await;
@@ -1128,7 +1141,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_panic_is_answered_500_without_its_message() {
+    async fn a_panic_is_500_without_its_message() {
         let setup = Setup::new(&COMPLETE, FakeAmplitude { panics: true, ..FakeAmplitude::default() });
         let (status, answer) = setup.deliver(&body("charge.succeeded"), "whsec_a").await;
         assert_eq!((status, &answer["outcome"]), (500, &json!("failed")));
@@ -1149,7 +1162,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_label_of_the_secret_is_put_on_the_event() {
+    async fn events_have_the_label_of_the_secret() {
         let setup =
             Setup::new(&[COMPLETE[0], COMPLETE[1], ("stripe-signing-secret/eu", "whsec_eu")], FakeAmplitude::default());
         assert_eq!(setup.deliver(&body("charge.succeeded"), "whsec_eu").await.0, 200);
@@ -1158,7 +1171,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn warm_projects_need_no_load_at_their_first_delivery() {
+    async fn warm_projects_are_loaded_at_the_start() {
         let mut setup = Setup::new(&COMPLETE, FakeAmplitude::default());
         setup.webhook.projects = setup.webhook.projects.with_warm(vec!["demo".parse().unwrap()]);
         setup.webhook.warm_up().await;

@@ -1,7 +1,7 @@
-//! The core alone, from the signature to the request for Amplitude, beside the floor that it stands on: one HMAC-SHA256
-//! over the body and one copy of it. `cargo bench --no-default-features --bench core` measures time.
+//! The core alone, from the signature to the request for Amplitude, beside its floor: one HMAC-SHA256 over the body and
+//! one copy of it. `cargo bench --no-default-features --bench core` measures time.
 
-// A measurement that cannot be made shall stop; and there is nothing here for others to use.
+// A measurement that fails must stop, and nothing here is a public API.
 #![allow(clippy::expect_used, clippy::indexing_slicing, missing_docs)]
 
 mod work;

@@ -1,4 +1,4 @@
-//! What is measured: the way of a body through the function without the network, and the floor that it stands on.
+//! The measured work: a body's way through the function without the network, and its floor.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -19,10 +19,10 @@ const SECRET: &str = "whsec_of_the_bench";
 const TIMESTAMP: u64 = 1_721_948_600;
 const TOLERANCE: Duration = Duration::from_secs(300);
 
-/// The sizes that are measured, in bytes, from the smallest of Stripe's events to beyond the largest.
+/// The measured sizes, in bytes, from the smallest of Stripe's events to beyond the largest.
 pub(crate) const SIZES: [usize; 6] = [1_000, 2_000, 6_000, 20_000, 100_000, 1_000_000];
 
-/// A signed delivery and the project that it is for.
+/// A signed delivery and its project.
 pub(crate) struct Work {
     project: ProjectName,
     settings: Settings,
@@ -32,7 +32,7 @@ pub(crate) struct Work {
 }
 
 impl Work {
-    /// With a body of about so many bytes.
+    /// A delivery with a body of about this many bytes.
     pub(crate) fn new(size: usize) -> Self {
         let secrets = [SigningSecret::new(SECRET.into(), None)];
         let body = Bytes::from(body(size));
@@ -41,12 +41,12 @@ impl Work {
         Self { project, settings: Settings::default(), secrets, header, body }
     }
 
-    /// Bytes of the body.
+    /// The size of the body in bytes.
     pub(crate) fn size(&self) -> usize {
         self.body.len()
     }
 
-    /// One HMAC-SHA256 over the body, and one copy of it: less cannot be done.
+    /// One HMAC-SHA256 over the body, and one copy of it: the least possible work.
     pub(crate) fn floor(&self) -> (Vec<u8>, bool) {
         let mut mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).expect("HMAC takes keys of any length");
         mac.update(black_box(&self.body));
@@ -78,8 +78,8 @@ impl Work {
     }
 }
 
-/// An event of about so many bytes, indented as Stripe's are. The large ones are what is large in life: invoices of many
-/// lines.
+/// An event of about this many bytes, indented like Stripe's. The large ones are of the kind that is large in practice:
+/// invoices with many lines.
 fn body(size: usize) -> Vec<u8> {
     let sample = |event_type: &str| -> Value {
         let path = format!("{}/events/stripe/{event_type}.json", env!("CARGO_MANIFEST_DIR"));
@@ -94,7 +94,7 @@ fn body(size: usize) -> Vec<u8> {
             let lines = invoice["data"]["object"]["lines"]["data"].as_array_mut().expect("it has lines");
             let line = lines[0].clone();
             let bytes = |value: &Value| serde_json::to_vec_pretty(value).expect("it can be serialised").len();
-            // A line stands ten spaces deep.
+            // A line is indented by ten spaces.
             let bytes_of_line = bytes(&json!([[[[[line]]]]]));
             for number in 1..size.saturating_sub(4_500) / bytes_of_line {
                 let mut line = line.clone();

@@ -1,9 +1,10 @@
-//! Bodies of any shape and of up to 4 MiB, signed, through the whole handler, and in batches through redelivery: the memory
-//! that they take stays below what the functions have, and the work grows with the length and no faster.
+//! Bodies of any shape and of up to 4 MiB, signed, through the whole handler, and in batches through redelivery: their
+//! memory stays below the functions' memory, and the work grows linearly with the length.
 //!
-//! The input is a shape (`src/shape.rs`). With the line `queue`, bodies of up to 1 MiB are a batch of the redelivery queue,
-//! as large as Lambda hands one over, of a project that follows references to a Stripe that does not answer, so that all
-//! events wait at the same time. `settings 1` to `settings 3` are those of the project. Every allocation is counted.
+//! The input is a shape (`src/shape.rs`). With the line `queue`, bodies of up to 1 MiB are a batch of the redelivery
+//! queue, as large as Lambda allows, of a project that follows references to a Stripe that does not respond, so that
+//! all events wait at the same time. `settings 1` to `settings 3` are the project's settings. Every allocation is
+//! counted.
 
 #![no_main]
 
@@ -23,13 +24,13 @@ use stripe_amplitude_fuzz::message::Message;
 use stripe_amplitude_fuzz::shape::{Shape, mutate};
 use stripe_amplitude_fuzz::stage::{SECRET, Stage};
 
-/// What is left to the function of 110 MB when its process has started, and has the body and the payload that it came in.
+/// What is left of the function's 110 MB after its process has started and has the body and its payload.
 const MEMORY: u64 = 80_000_000;
 
-/// What is left to redelivery of its 256 MB, in the same way.
+/// What is left of redelivery's 256 MB, in the same way.
 const MEMORY_OF_REDELIVERY: u64 = 200_000_000;
 
-/// What an allocation takes beyond its length, at the most: the allocator's own words, and what it rounds up.
+/// The largest overhead of an allocation: the allocator's own words, and its rounding.
 const ALLOCATION: u64 = 31;
 
 /// Lambda's own limit of an invocation is 6 MB.
@@ -38,7 +39,7 @@ const LARGEST_BATCH: usize = 6_000_000;
 /// SQS's own limit of a message is 1 MiB, attributes included.
 const LARGEST_MESSAGE: usize = 1024 * 1024 - 4096;
 
-/// Of the project, by the number in the line `settings`.
+/// The project's settings, by the number in the line `settings`.
 const SETTINGS: [&str; 4] = [
     r#"{"max_age_days": 0}"#,
     r#"{"max_age_days": 0, "refunds": "negative_revenue", "personal_data": "keep"}"#,
@@ -49,7 +50,7 @@ const SETTINGS: [&str; 4] = [
 const FOLLOWING: &str =
     r#"{"max_age_days": 0, "references": "follow", "user_id_paths": ["customer.metadata.user_id"]}"#;
 
-/// The most that the webhook and redelivery took until now, to be told.
+/// The maximum of the webhook and of redelivery so far, for the output.
 static MOST: [AtomicU64; 2] = [AtomicU64::new(0), AtomicU64::new(0)];
 
 fuzz_target!(|input: &[u8]| {
@@ -78,7 +79,7 @@ fuzz_target!(|input: &[u8]| {
         eprintln!("bounds: {peak} bytes of {limit} at the most for {input:?}");
     }
     assert!(peak < limit, "{peak} bytes: {counted:?}");
-    // What is there in any case is no part of the comparison.
+    // A constant part is not compared.
     let (of_half, time_of_half) = half;
     assert!(counted.bytes_total < of_half.bytes_total * 3 + 16_000_000, "{of_half:?} {counted:?}");
     assert!(counted.count_total < of_half.count_total * 3 + 100_000, "{of_half:?} {counted:?}");
@@ -127,7 +128,7 @@ fn deliver(body: Bytes, settings: &str) -> AllocationInfo {
     })
 }
 
-/// A batch of as many messages with this body as go into one.
+/// A batch of as many messages with this body as fit.
 fn redeliver(body: &str) -> AllocationInfo {
     let stage = stage(&format!(
         ":parameter settings={FOLLOWING}\n:parameter stripe-api-key=rk_live_of_the_fuzzer\n:parameter stripe-test-api-key=rk_test_of_the_fuzzer\n:stripe hangs\n"
@@ -151,7 +152,7 @@ fn redeliver(body: &str) -> AllocationInfo {
     })
 }
 
-/// One whose Amplitude does not look at what it gets: that would take memory, too.
+/// A stage whose Amplitude does not check its requests, which would need memory as well.
 fn stage(directives: &str) -> Stage {
     let stage = Stage::new();
     stage.direct(&Message::read(format!("{directives}:amplitude unseen\n").as_bytes()));

@@ -1,13 +1,13 @@
 //! Any requests, one after the other, to the whole handler with a Parameter Store, an Amplitude and a queue in memory:
-//! nothing panics, each is answered with a status of the contract and JSON that says the outcome, no answer holds a secret
-//! or an API key, nothing is sent to Amplitude or queued that was not signed, what is sent is an event (`src/event.rs`),
-//! and a delivery that is neither sent nor queued is not called so.
+//! nothing panics, each gets a status of the contract and JSON with an outcome, no response holds a secret or an API
+//! key, nothing unsigned is sent to Amplitude or queued, everything sent is an event (`src/event.rs`), and a delivery
+//! that is neither sent nor queued is not reported as such.
 //!
 //! The input is messages (`src/message.rs`), split by a line `====`: `POST /stripe/demo`, headers, an empty line, the
 //! body. `{a}` in a header is the signature by the project's first secret, whole or damaged, and `{now}` the time
-//! (`fill_in` in `src/reference.rs`). Directives tell what the others answer from now on (`direct` in `src/stage.rs`), and
-//! `:time-left 900` how many milliseconds Lambda leaves. With `:queue` or `:queue-first` in the first message, there is a
-//! redelivery queue.
+//! (`fill_in` in `src/reference.rs`). Directives set how the fakes respond from then on (`direct` in `src/stage.rs`),
+//! and `:time-left 900` sets the milliseconds that Lambda leaves. With `:queue` or `:queue-first` in the first message,
+//! there is a redelivery queue.
 
 #![no_main]
 
@@ -23,7 +23,7 @@ use stripe_amplitude_fuzz::message::Message;
 use stripe_amplitude_fuzz::reference::{fill_in, is_signed};
 use stripe_amplitude_fuzz::stage::{Queue, Sink, Source, Stage, Stripe, TOLERANCE, check};
 
-/// Larger than what is taken.
+/// Larger than the limit.
 const LARGEST: usize = LARGEST_BODY + 64 * 1024;
 
 const MOST_REQUESTS: usize = 8;
@@ -54,7 +54,7 @@ fn deliver(stage: &Stage, webhook: &Webhook<Source, Sink, Stripe, Queue>, messag
         let value = fill_in(value.trim_ascii_start().strip_prefix(b":").unwrap_or(value), message.body, &secrets, now);
         let name = HeaderName::from_bytes(name.trim_ascii());
         if let (Ok(name), Ok(value)) = (name, HeaderValue::from_bytes(value.trim_ascii())) {
-            // Past 32,768 headers there is no room; no gateway hands over so many.
+            // Past 32,768 headers there is no room; no gateway passes that many.
             let _ = map.try_append(name, value);
         }
     }
@@ -72,16 +72,16 @@ fn deliver(stage: &Stage, webhook: &Webhook<Source, Sink, Stripe, Queue>, messag
 
     let (sent, queued) = (stage.sent() - sent_before, stage.queued() - queued_before);
     assert!(sent <= 1 && queued <= 1);
-    assert_eq!(queued == 1, answer.status() == 202, "what is in the queue, and nothing else, is deferred");
+    assert_eq!(queued == 1, answer.status() == 202, "exactly queued events are deferred");
     if answer.body().contains(r#""outcome":"forwarded""#) {
-        assert_eq!(sent, 1, "what is not sent is not forwarded");
+        assert_eq!(sent, 1, "only sent events are forwarded");
     }
     if answer.status().is_success() || sent == 1 {
         let values: Vec<_> = map.get_all("stripe-signature").iter().map(|value| value.as_bytes().to_vec()).collect();
         let secrets = stage.secrets_ever();
-        // The clock may have gone on.
+        // The clock may have advanced.
         let signed = is_signed(&values, message.body, secrets.iter().map(String::as_str), now, TOLERANCE + 30);
-        assert!(signed, "nobody signed this");
+        assert!(signed, "the request was not signed");
         assert_eq!(method, Method::POST);
         assert!(message.body.len() <= LARGEST_BODY);
     }

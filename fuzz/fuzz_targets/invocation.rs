@@ -1,5 +1,5 @@
-//! Any JSON as an invocation by an HTTP API, a REST API or a Function URL: lambda_http makes a request of what is taken for
-//! one, without a panic; the whole handler answers it, and the answer is one that the gateway takes.
+//! Any JSON as an invocation by an HTTP API, a REST API or a Function URL: lambda_http makes a request of it without a
+//! panic, the whole handler answers it, and the gateway accepts the response.
 //!
 //! The input is the invocation's JSON. `{a}` in the header `Stripe-Signature` is the signature of the body, whole or
 //! damaged, and `{now}` the time (`fill_in` in `src/reference.rs`).
@@ -26,10 +26,10 @@ const LARGEST: usize = 6_000_000;
 
 fuzz_target!(|input: &[u8]| {
     let input = expand(input, LARGEST);
-    // Lambda hands over nothing but JSON.
+    // Lambda only passes JSON.
     let Ok(json) = serde_json::from_slice::<&RawValue>(&input) else { return };
     let Payload(request) = serde_json::from_str(json.get()).expect("any JSON deserializes");
-    // What is no gateway's is answered without the handler.
+    // A payload that is not from a gateway is answered without the handler.
     let Some(request) = request else { return };
     let origin = request.request_origin();
     let (mut parts, body) = Request::from(request).into_parts();

@@ -1,9 +1,9 @@
-//! Any JSON as a batch of the redelivery queue, to the whole handler of it with a Parameter Store, an Amplitude and queues in
-//! memory: nothing panics, what is sent is an event (`src/event.rs`), and a message that is neither sent, nor left out on
-//! purpose, nor among the dead letters has failed, so that it is not deleted.
+//! Any JSON as a batch of the redelivery queue, to its whole handler with a Parameter Store, an Amplitude and queues in
+//! memory: nothing panics, everything sent is an event (`src/event.rs`), and a message that is neither sent, nor
+//! deliberately ignored, nor a dead letter has failed, so that it is not deleted.
 //!
-//! The input is directives (`direct` in `src/stage.rs`), one to a line, an empty line, and the batch as Lambda hands it
-//! over.
+//! The input is directives (`direct` in `src/stage.rs`), one per line, an empty line, and the batch as Lambda passes
+//! it.
 
 #![no_main]
 
@@ -21,7 +21,7 @@ use stripe_amplitude_fuzz::stage::Stage;
 /// Lambda's own limit of an invocation is 6 MB.
 const LARGEST: usize = 6_000_000;
 
-/// What the handler answers.
+/// The response of the handler.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Answer {
@@ -37,7 +37,7 @@ struct Failed {
 fuzz_target!(|input: &[u8]| {
     let input = expand(input, LARGEST);
     let message = Message::read(&input);
-    // What is none is an error of the invocation: all of its messages have failed.
+    // An invalid batch is an error of the invocation: all of its messages have failed.
     let Ok(batch) = serde_json::from_slice::<Batch>(message.body) else { return };
     let stage = Stage::new();
     stage.direct(&message);
@@ -46,22 +46,22 @@ fuzz_target!(|input: &[u8]| {
 
     let answer: Answer = serde_json::from_value(serde_json::to_value(answer).expect("JSON")).expect("Lambda's form");
     let failed: HashSet<_> = answer.batch_item_failures.into_iter().map(|failed| failed.item_identifier).collect();
-    // A second reading, of batches in which every message is an object with an ID of its own. It reads strictly what the
-    // first passes over.
+    // A second reading, of batches in which every message is an object with a unique ID. It is strict about what the
+    // first ignores.
     let Ok(batch) = serde_json::from_slice::<Value>(message.body) else { return };
     let Some(records) = batch["Records"].as_array() else { return };
     let ids: HashSet<_> = records.iter().filter_map(|record| record["messageId"].as_str()).collect();
     if ids.len() < records.len() {
         return;
     }
-    assert!(failed.iter().all(|id| ids.contains(id.as_str())), "nothing fails that was not there");
+    assert!(failed.iter().all(|id| ids.contains(id.as_str())), "only messages of the batch can fail");
     if message.directive("amplitude") == Some("throttled") {
-        assert!(failed.len() >= stage.sent(), "what Amplitude did not take is deleted");
+        assert!(failed.len() >= stage.sent(), "an event that Amplitude did not accept is deleted");
     }
     for record in records {
         let names_a_project = !record["messageAttributes"]["project"].is_null();
         let has_failed = failed.contains(record["messageId"].as_str().unwrap_or_default());
-        assert!(names_a_project || has_failed, "a message of somebody else's is deleted");
+        assert!(names_a_project || has_failed, "a foreign message is deleted");
     }
 });
 

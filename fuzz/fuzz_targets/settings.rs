@@ -1,4 +1,4 @@
-//! Any text as the parameter `settings`: nothing panics, an error never repeats a value, and what is taken can be used for
+//! Any text as the parameter `settings`: nothing panics, an error never repeats a value, and accepted settings work in
 //! the selection and translation of events (`src/event.rs`).
 
 #![no_main]
@@ -15,10 +15,10 @@ use stripe_amplitude::translate::Context;
 use stripe_amplitude_fuzz::abbreviation::expand;
 use stripe_amplitude_fuzz::{event, mutation};
 
-/// Parameter Store takes 8 KB; a little more.
+/// Parameter Store accepts 8 KB; a little more.
 const LARGEST: usize = 64 * 1024;
 
-/// Events that make use of every setting: with a user, with revenue, a refund, a list. The events borrow from them.
+/// Events that use every setting: with a user, with revenue, a refund, a list. The events borrow from them.
 static BODIES: LazyLock<[VerifiedBody; 4]> = LazyLock::new(|| {
     [
         include_str!("../../events/stripe/payment_intent.succeeded.json"),

@@ -1,8 +1,8 @@
-//! Any event of Stripe's with any settings, translated: nothing panics, the result is an event that Amplitude takes and
-//! that holds nothing that must not leave (`src/event.rs`), and a second translation gives the same.
+//! Any Stripe event with any settings, translated: nothing panics, the result is an event that Amplitude accepts and
+//! that holds nothing that must not leave (`src/event.rs`), and a second translation is equal.
 //!
-//! The input is up to three JSON documents in as many lines: the settings, the event as Stripe sends it, and the object that
-//! Stripe's API has for every reference. Settings that cannot be used stand for the default ones.
+//! The input is up to three JSON documents, one per line: the settings, the event as Stripe sends it, and the object in
+//! Stripe's API for every reference. Invalid settings are replaced by the default ones.
 
 #![no_main]
 
@@ -20,10 +20,10 @@ use stripe_amplitude::translate::Context;
 use stripe_amplitude_fuzz::abbreviation::expand;
 use stripe_amplitude_fuzz::{event, mutation};
 
-/// Enough to be over Amplitude's limit.
+/// Enough to exceed Amplitude's limit.
 const LARGEST: usize = 3 * 1024 * 1024;
 
-/// A user ID takes six objects at the most, and the names of products as many.
+/// A user ID needs six objects at most, and product names as many.
 const MOST_READS: usize = 12;
 
 fuzz_target!(|input: &[u8]| {
@@ -38,7 +38,7 @@ fuzz_target!(|input: &[u8]| {
     };
     let body = VerifiedBody::trusted(Bytes::copy_from_slice(body));
     let Ok(event) = Event::parse(&body) else { return };
-    let project = "demo".parse().expect("a name");
+    let (project, source) = ("demo".parse().expect("a name"), "eu".parse().expect("a label"));
     let received = u64::try_from(event.created).unwrap_or_default();
     let decide = || {
         let (mut objects, mut reads) = (Objects::default(), 0);
@@ -46,7 +46,7 @@ fuzz_target!(|input: &[u8]| {
             let objects_so_far = Some(&objects);
             let context = Context {
                 project: &project,
-                source: Some("eu"),
+                source: Some(&source),
                 settings: &settings,
                 has_test_key: false,
                 objects: objects_so_far,

@@ -1,15 +1,14 @@
-//! `{3*ab*}` stands for `ababab`, so that a small input can be a long header or a deep body. `{3**ab*}` may be larger: it
-//! is spelled differently, so that few of the inputs that libFuzzer makes up are large, because those are slow.
+//! `{3*ab*}` stands for `ababab`, so that a small input can be a long header or a deep body. `{3**ab*}` may be larger.
+//! Its spelling differs, so that few of libFuzzer's own inputs are large, because those are slow.
 
 use std::borrow::Cow;
 
 use memchr::memmem;
 
-/// How long the input may become by simple abbreviations.
+/// The largest expansion by simple abbreviations.
 const LARGE: usize = 16 * 1024;
 
-/// Writes the abbreviations out. One that would make the input longer than it may be (`limit`, for those that may be
-/// larger) stays as it is.
+/// Expands the abbreviations. One that would exceed the limit (`limit`, for those that may be larger) stays unchanged.
 pub fn expand(input: &[u8], limit: usize) -> Cow<'_, [u8]> {
     let mut expanded = Vec::new();
     let mut rest = input;
@@ -62,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_abbreviation_is_written_out_and_everything_else_stays() {
+    fn only_abbreviations_are_expanded() {
         for (input, expanded) in [
             ("", ""),
             ("{}", "{}"),

@@ -1,4 +1,4 @@
-//! What holds for every event that is sent to Amplitude, whatever Stripe's event was.
+//! The rules for every event that is sent to Amplitude, whatever Stripe's event was.
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -6,14 +6,14 @@ use serde_json::{Map, Value};
 use stripe_amplitude::amplitude::client::Request;
 use stripe_amplitude::settings::{PersonalData, Settings};
 
-/// Amplitude takes less than this. Source: its HTTP V2 documentation, as everything here.
+/// Amplitude accepts less than this. Source: its HTTP V2 documentation, like everything here.
 const REQUEST_LIMIT: usize = 1_000_000;
 
 const LONGEST_STRING: usize = 1024;
 
 const MOST_LAYERS: usize = 40;
 
-/// Whoever holds one of these can pay, read or act. Some of the project's table; all of it would be its copy.
+/// The holder of one of these can pay, read or act. They are a part of the project's table; all of it would be a copy.
 const CREDENTIALS: [&str; 6] =
     ["client_secret", "cvc", "hosted_invoice_url", "invoice_pdf", "next_action", "receipt_url"];
 
@@ -26,7 +26,7 @@ struct Sent<'j> {
     events: [SentEvent<'j>; 1],
 }
 
-/// Numbers as they stand in the JSON, digit by digit.
+/// Numbers as in the JSON, digit by digit.
 #[derive(Deserialize)]
 struct SentEvent<'j> {
     event_type: String,
@@ -41,8 +41,8 @@ struct SentEvent<'j> {
     event_properties: Map<String, Value>,
 }
 
-/// Panics where an event for Amplitude, as it is sent, breaks a rule; gives the JSON that is sent. `settings` are the project's, where
-/// they are known.
+/// Panics if an event for Amplitude breaks a rule; returns the JSON that is sent. `settings` are the project's, if
+/// known.
 pub fn check(event: &impl Serialize, settings: Option<&Settings>) -> String {
     let json = serde_json::to_string(&Request::new(std::slice::from_ref(event), "0123456789abcdef0123456789abcdef"))
         .expect("it is JSON");
@@ -69,7 +69,7 @@ pub fn check(event: &impl Serialize, settings: Option<&Settings>) -> String {
     json
 }
 
-/// Digits, perhaps a point between them, perhaps a sign before them; and not zero.
+/// Digits, perhaps a point between them, perhaps a sign before them; not zero.
 fn is_decimal(text: &str) -> bool {
     let unsigned = text.strip_prefix('-').unwrap_or(text);
     let (whole, decimals) = unsigned.split_once('.').unwrap_or((unsigned, "1"));

@@ -1,5 +1,5 @@
-//! What the fuzz targets share. Their inputs are text that can be read and written by hand, so that the corpus can be
-//! reviewed, and a crash says what it is.
+//! What the fuzz targets share. Their inputs are text that people can read and write, so that the corpus can be
+//! reviewed, and a crash is readable.
 
 pub mod abbreviation;
 pub mod event;

@@ -1,12 +1,12 @@
-//! The form of the inputs that are requests: lines, an empty line, and a body. A line that starts with a colon is not part
-//! of the request; it tells the target something: `:now 1720000000`.
+//! The form of the inputs that are requests: lines, an empty line, and a body. A line that starts with a colon is not
+//! part of the request but a directive to the target: `:now 1720000000`.
 
-/// An input, taken apart.
+/// An input, split into its parts.
 pub struct Message<'i> {
     directives: Vec<(&'i str, &'i str)>,
     /// The other lines before the first empty one.
     pub lines: Vec<&'i [u8]>,
-    /// What comes after it, as it stands.
+    /// The text after it, unchanged.
     pub body: &'i [u8],
 }
 
@@ -32,12 +32,12 @@ impl<'i> Message<'i> {
         }
     }
 
-    /// What each directive of this name says.
+    /// The values of all directives with this name.
     pub fn directives(&self, name: &str) -> impl Iterator<Item = &'i str> {
         self.directives.iter().filter(move |(of, _)| *of == name).map(|(_, says)| *says)
     }
 
-    /// What the first directive of this name says.
+    /// The value of the first directive with this name.
     pub fn directive(&self, name: &str) -> Option<&'i str> {
         self.directives(name).next()
     }

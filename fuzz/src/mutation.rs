@@ -1,4 +1,4 @@
-//! Mutations that know JSON: libFuzzer's own change bytes, and what comes of that is seldom JSON that goes far.
+//! Mutations for JSON: libFuzzer's own change bytes, and the results are seldom valid JSON.
 
 use std::sync::LazyLock;
 
@@ -6,14 +6,14 @@ use fastrand::Rng;
 use memchr::memmem;
 use serde_json::{Map, Number, Value};
 
-/// The words of the dictionary that libFuzzer has, too: Stripe's names, and values that mean something.
+/// The words of libFuzzer's dictionary: Stripe's names, and meaningful values.
 static WORDS: LazyLock<Vec<Value>> = LazyLock::new(|| {
     let lines = include_str!("../words.dict").lines().filter(|line| line.starts_with('"'));
     lines.filter_map(|line| serde_json::from_str(line).ok()).collect()
 });
 
-/// Changes the JSON document that `data[..size]` holds, or, where there is the separator, what follows it, and seldom what
-/// stands before. Every other time, and where it is no JSON, libFuzzer changes bytes.
+/// Changes the JSON document in `data[..size]`, or after a separator if there is one, and seldom the part before it.
+/// Every other time, and if it is not JSON, libFuzzer changes bytes.
 pub fn json(data: &mut [u8], size: usize, max_size: usize, seed: u32, separator: &str) -> usize {
     let mut rng = Rng::with_seed(seed.into());
     if rng.bool() {
@@ -123,7 +123,7 @@ fn nodes(value: &Value) -> usize {
     }
 }
 
-/// The node of this number, the document itself being the first.
+/// The node with this number; the document itself is the first.
 fn nth(value: &mut Value, mut number: usize) -> Option<&mut Value> {
     if number == 0 {
         return Some(value);

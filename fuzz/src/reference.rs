@@ -1,4 +1,4 @@
-//! Stripe's signature a second time, to compare the project's with: written from Stripe's documentation, as text, without
+//! A second implementation of Stripe's signature, for comparison: written from Stripe's documentation, as text, without
 //! a line of the project's.
 
 use std::collections::HashMap;
@@ -15,7 +15,7 @@ pub fn signature(secret: &str, timestamp: &[u8], body: &[u8]) -> String {
     hex::encode(mac.finalize().into_bytes())
 }
 
-/// Whether these values of `Stripe-Signature` sign the body with one of the secrets, at a time that is near enough.
+/// Whether these values of `Stripe-Signature` sign the body with one of the secrets, at a time within the tolerance.
 pub fn is_signed<'s>(
     values: &[Vec<u8>],
     body: &[u8],
@@ -40,9 +40,9 @@ pub fn is_signed<'s>(
         && secrets.into_iter().any(|secret| v1.contains(&&*signature(secret, timestamp.as_bytes(), body)))
 }
 
-/// Fills in what an input cannot know: `{now}`, `{now+5}`, `{now-5}`; and `{a}`, the signature of the body by the first
-/// secret (`{b}`: by the second, and so on; past the last, by a stranger), which may be damaged: `{a~7}` with the bit of
-/// this number flipped, `{a<7}` only so many digits, `{a^}` in upper case.
+/// Fills in values that an input cannot contain: `{now}`, `{now+5}`, `{now-5}`; and `{a}`, the signature of the body by
+/// the first secret (`{b}`: by the second, and so on; past the last, by a stranger), which may be damaged: `{a~7}` with
+/// this bit flipped, `{a<7}` only this many digits, `{a^}` in upper case.
 pub fn fill_in(value: &[u8], body: &[u8], secrets: &[String], now: u64) -> Vec<u8> {
     let value = replace(value, |name| {
         let offset = name.strip_prefix("now")?;
@@ -50,7 +50,7 @@ pub fn fill_in(value: &[u8], body: &[u8], secrets: &[String], now: u64) -> Vec<u
     });
     let timestamp = value.split(|byte| *byte == b',').find_map(|element| element.strip_prefix(b"t="));
     let timestamp = timestamp.unwrap_or_default().to_vec();
-    // An input may ask for the same ten thousand times.
+    // An input may contain the same one ten thousand times.
     let mut signatures = HashMap::new();
     replace(&value, |name| {
         let index = usize::from(name.bytes().next().filter(u8::is_ascii_lowercase)? - b'a');
@@ -73,7 +73,7 @@ pub fn fill_in(value: &[u8], body: &[u8], secrets: &[String], now: u64) -> Vec<u
     })
 }
 
-/// Replaces `{name}` wherever there is something for it.
+/// Replaces each `{name}` that has a value.
 fn replace(text: &[u8], mut with: impl FnMut(&str) -> Option<String>) -> Vec<u8> {
     let mut replaced = Vec::with_capacity(text.len());
     let mut rest = text;
@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_filled_in_is_signed_unless_it_is_damaged() {
+    fn only_undamaged_signatures_match() {
         let secrets = ["whsec_a".to_owned(), "whsec_b".to_owned()];
         for (value, expected) in [
             ("t={now},v1={a}", true),

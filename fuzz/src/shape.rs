@@ -1,6 +1,6 @@
 //! Bodies by their dimensions: a few lines describe millions of values.
 //!
-//! Each line is a word and what it takes. Lines that mean nothing are passed over, so that every text is a shape.
+//! Each line is a word and its arguments. Meaningless lines are ignored, so that every text is a shape.
 //!
 //! ```text
 //! size 4194304          bytes of the body, at the most
@@ -23,10 +23,10 @@ use fastrand::Rng;
 /// Nothing is larger than what the function reads.
 const LARGEST: usize = 4 * 1024 * 1024;
 
-/// The parser goes to 128.
+/// The parser's limit is 128.
 const DEEPEST: usize = 120;
 
-/// What names and texts are made of.
+/// The parts of names and texts.
 const CHARACTERS: [&str; 10] =
     ["x", r"\n", r#"\""#, r"\u0001", r"\u00e9", "é", "👍", r"\ud800", r"\ud83d\ude00", r"\ufffd\n"];
 
@@ -49,7 +49,7 @@ const LEAVES: [&str; 16] = [
     r#"{"\n":"\n"}"#,
 ];
 
-/// Names that are looked for.
+/// Names that the function looks up.
 const NAMES: [&str; 8] = ["data", "description", "id", "lines", "metadata", "object", "price", "product"];
 
 const PLACES: [&str; 8] = ["hostile", "metadata", "object", "lines", "previous", "envelope", "body", "customer"];
@@ -58,9 +58,9 @@ const TYPES: [&str; 4] = ["charge.succeeded", "invoice.paid", "payment_intent.su
 
 /// A shape, from which bodies of any size are made.
 pub struct Shape {
-    /// Bytes of the body, at the most.
+    /// The most bytes of the body.
     pub size: usize,
-    /// JSON values of it, at the most.
+    /// The most JSON values of the body.
     pub values: usize,
     /// The type of the event.
     pub event_type: String,
@@ -69,14 +69,14 @@ pub struct Shape {
     unit: Unit,
 }
 
-/// A text of JSON with so many values.
+/// A JSON text with this many values.
 #[derive(Clone)]
 struct Unit {
     text: String,
     values: usize,
 }
 
-/// Objects and lists around what is inside.
+/// Objects and lists around the inner parts.
 enum Layer {
     List { count: usize },
     Object { names: Vec<String> },
@@ -84,7 +84,7 @@ enum Layer {
 }
 
 impl Shape {
-    /// Reads the lines. A unit that would be larger than a body has no further layers.
+    /// Reads the lines. A unit that would be larger than a body gets no more layers.
     pub fn read(input: &str) -> Self {
         let (mut size, mut values) = (LARGEST, 499_000);
         let (mut event_type, mut place, mut fill) = (TYPES[0].to_owned(), PLACES[0].to_owned(), "list".to_owned());
@@ -93,7 +93,7 @@ impl Shape {
             let words: Vec<&str> = line.split(' ').collect();
             let number = |index: usize| words.get(index).and_then(|word| word.parse::<usize>().ok()).unwrap_or(1);
             let text = |index: usize| words.get(index).copied().unwrap_or_default();
-            // The quotation mark and the control characters would end the text, and a backslash might.
+            // A quotation mark or a control character would end the text, and a backslash might.
             let is_text = |text: &str| serde_json::from_str::<serde::de::IgnoredAny>(&format!("\"{text}\"")).is_ok();
             let unit_of_text = |index: usize| if is_text(text(index)) { text(index) } else { r"\ud800" };
             let names = |index: usize, same: bool| -> Vec<String> {
@@ -140,7 +140,8 @@ impl Shape {
         Self { size, values, event_type, place, fill, unit }
     }
 
-    /// A body of this shape, of `sample` as the text of the event. `part` of the size and of the values: 2 is half of them.
+    /// A body of this shape, with `sample` as the text of the event. `part` divides the size and the values: 2 is half
+    /// of them.
     pub fn body(&self, sample: &str, part: usize) -> String {
         let (size, values) = (self.size / part, self.values / part);
         let room = size.saturating_sub(sample.len() + 200);
@@ -178,9 +179,9 @@ impl Shape {
     }
 }
 
-/// The last field of a name counts, but in an object of many it would not: it stands in front of all others.
+/// The last field with a name counts, but in an object with many it would not, so it comes before all others.
 fn with_field(sample: &str, name: &str, value: &str) -> String {
-    // The event's own field of this name would count in its place.
+    // The event's own field with this name would count instead.
     let sample = sample.replace(&format!("\"{name}\":"), "\"as_it_was\":");
     let object = format!("\"object\": {{\"{name}\":{value},");
     sample.replacen("\"object\": {", &object, 1)
@@ -220,7 +221,7 @@ impl Layer {
     }
 }
 
-/// Where the innermost are leaves, they take turns.
+/// Leaves take turns.
 fn turn<'u>(inner: &'u Unit, leaves: &'u [Unit], index: usize) -> &'u Unit {
     if inner.text == leaves[0].text { &leaves[index % leaves.len()] } else { inner }
 }
@@ -244,7 +245,7 @@ fn values_in(leaf: &str) -> usize {
     1 + usize::from(matches!(leaf, "[0]" | r#"{"":0}"# | r#"{"\n":"\n"}"#))
 }
 
-/// No text of a unit has brackets in it.
+/// No text of a unit contains brackets.
 fn deepest(text: &str) -> usize {
     let (mut depth, mut deepest) = (0_usize, 0);
     for byte in text.bytes() {
@@ -303,7 +304,7 @@ fn line(rng: &mut Rng) -> String {
     }
 }
 
-/// The same line with one of its numbers a little larger or smaller.
+/// The same line with one of its numbers slightly changed.
 fn near(line: &str, rng: &mut Rng) -> String {
     let mut words: Vec<String> = line.split(' ').map(str::to_owned).collect();
     let place = rng.usize(..words.len());
@@ -327,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_the_lines_say_a_body_is_json_and_not_too_large() {
+    fn every_shape_is_json_within_its_limits() {
         let mut rng = Rng::with_seed(1);
         let mut lines = String::new();
         for _ in 0..300 {
@@ -337,7 +338,7 @@ mod tests {
             for part in [2, 1] {
                 let body = shape.body(SAMPLE, part);
                 assert!(body.len() <= (shape.size / part).max(SAMPLE.len() + 500), "{lines}: {}", body.len());
-                // Half a surrogate pair is not what this parser takes, nor is a number out of range.
+                // This parser rejects half a surrogate pair and numbers out of range.
                 assert!(is_json(&body.replace(r"\ud800", r"\u0000").replace("1e999", "1")), "{lines}");
             }
         }

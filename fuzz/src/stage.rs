@@ -1,4 +1,4 @@
-//! The handlers between fakes of their network edges, which do what the input says.
+//! The handlers with fakes of their network edges, which follow the input.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -7,14 +7,15 @@ use http::Response;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use stripe_amplitude::amplitude::batch::{BatchDelivery, BatchSink};
-use stripe_amplitude::amplitude::client::{Accepted, RejectionReason, DeliveryError, EventSink, SendReport, Request};
+use stripe_amplitude::amplitude::client::{Accepted, DeliveryError, EventSink, RejectionReason, Request, SendReport};
 use stripe_amplitude::amplitude::event::Event;
 use stripe_amplitude::amplitude::{Destination, Region};
+use stripe_amplitude::aws::AwsError;
 use stripe_amplitude::code::Code;
 use stripe_amplitude::projects::Projects;
 use stripe_amplitude::projects::name::ProjectName;
 use stripe_amplitude::projects::parameters::Parameter;
-use stripe_amplitude::projects::source::{LoadError, ProjectSource};
+use stripe_amplitude::projects::source::ProjectSource;
 use stripe_amplitude::queue::{self, Cause, EventQueue, QueueError};
 use stripe_amplitude::redelivery::Redelivery;
 use stripe_amplitude::stripe::json::Json;
@@ -29,7 +30,7 @@ use tokio::time::Instant;
 use crate::event;
 use crate::message::Message;
 
-/// The first signing secret of every project, where the input does not say otherwise. The inputs cannot name it.
+/// The default first signing secret of every project. The inputs do not contain it.
 pub const SECRET: &str = "whsec_4kPq9ZrT2vXw";
 const API_KEY: &str = "7be1c0ffee5a4d1e";
 
@@ -39,37 +40,37 @@ pub const TOLERANCE: u64 = 300;
 /// The statuses of the contract with Stripe.
 const STATUSES: [u16; 9] = [200, 202, 400, 404, 405, 413, 500, 502, 503];
 
-/// The fakes, and a time that stands still until everybody waits for it, so that what never answers is given up at once.
+/// The fakes, and a paused clock that advances when all wait, so that a call that hangs times out at once.
 pub struct Stage {
     runtime: Runtime,
     script: Shared,
 }
 
-/// What the fakes do and did.
+/// The behaviour and the records of the fakes.
 #[derive(Clone)]
 struct Shared(Arc<Mutex<Script>>);
 
 struct Script {
-    /// Of every project.
+    /// The parameters of every project.
     parameters: Vec<(String, String)>,
-    /// These, and those that were replaced: the function may still know them.
+    /// These, and the replaced ones: the function may still have them cached.
     secrets_ever: Vec<String>,
     source: String,
     amplitude: String,
     stripe: String,
     queue: String,
-    /// Events that Amplitude was sent.
+    /// The events that Amplitude received.
     sent: usize,
-    /// Events that the queue has taken.
+    /// The events that the queue accepted.
     queued: usize,
 }
 
 impl Stage {
-    /// One of which every project has a secret and a key, and which fails nowhere.
+    /// A stage in which every project has a secret and a key, and nothing fails.
     pub fn new() -> Self {
         let mut builder = tokio::runtime::Builder::new_current_thread();
         let runtime = builder.enable_time().start_paused(true).build().expect("a runtime");
-        // Most inputs are made of samples, which are years old, and old events go no further.
+        // Most inputs are made of samples, which are years old, and old events are ignored.
         let settings = r#"{"max_age_days": 0}"#;
         let parameters = [("stripe-signing-secret", SECRET), ("amplitude-api-key", API_KEY), ("settings", settings)];
         let script = Script {
@@ -85,9 +86,9 @@ impl Stage {
         Self { runtime, script: Shared(Arc::new(Mutex::new(script))) }
     }
 
-    /// Does as the message says, from now on: `:parameter settings={}` and `:without amplitude-api-key` change the
-    /// parameters; `:source`, `:amplitude`, `:stripe` and `:queue` tell what Parameter Store, Amplitude,
-    /// Stripe's API and the queue answer.
+    /// Follows the directives of a message from now on: `:parameter settings={}` and `:without amplitude-api-key`
+    /// change the parameters; `:source`, `:amplitude`, `:stripe` and `:queue` set the responses of Parameter Store,
+    /// Amplitude, Stripe's API and the queue.
     pub fn direct(&self, message: &Message<'_>) {
         let mut script = self.script.get();
         for name in message.directives("without") {
@@ -111,7 +112,7 @@ impl Stage {
         answer("queue", &mut script.queue);
     }
 
-    /// The handler of webhooks; with the queue, or, with `queue_first`, by it.
+    /// The handler of webhooks; with the queue, or with `queue_first`, for all events.
     pub fn webhook(&self, with_queue: bool, queue_first: bool) -> Webhook<Source, Sink, Stripe, Queue> {
         let projects = Projects::new(Source(self.script.clone()), Duration::from_secs(300));
         let webhook =
@@ -119,7 +120,7 @@ impl Stage {
         webhook.with_queue(with_queue.then(|| Queue(self.script.clone())), queue_first)
     }
 
-    /// The handler of what waits in the queue.
+    /// The handler of the redelivery queue.
     pub fn redelivery(&self) -> Redelivery<Source, Sink, Stripe, Queue> {
         let projects = Projects::new(Source(self.script.clone()), Duration::from_secs(300));
         let queue = || Some(Queue(self.script.clone()));
@@ -135,22 +136,22 @@ impl Stage {
         self.runtime.block_on(future)
     }
 
-    /// The signing secrets of every project, in the order in which the input refers to them.
+    /// The signing secrets of every project, in the order in which inputs refer to them.
     pub fn secrets(&self) -> Vec<String> {
         self.script.get().secrets()
     }
 
-    /// Those, and those that were replaced: the function may still know them.
+    /// Those, and the replaced ones: the function may still have them cached.
     pub fn secrets_ever(&self) -> Vec<String> {
         self.script.get().secrets_ever.clone()
     }
 
-    /// How many events Amplitude was sent.
+    /// How many events Amplitude received.
     pub fn sent(&self) -> usize {
         self.script.get().sent
     }
 
-    /// How many events the queue has taken.
+    /// How many events the queue accepted.
     pub fn queued(&self) -> usize {
         self.script.get().queued
     }
@@ -175,7 +176,7 @@ impl Script {
     }
 }
 
-/// Panics where an answer to Stripe breaks a rule. `input` is what the answer may repeat.
+/// Panics if a response to Stripe breaks a rule. The response may repeat `input`.
 pub fn check(answer: &Response<String>, input: &[u8]) {
     #[derive(Deserialize)]
     struct Body {
@@ -197,7 +198,7 @@ pub fn check(answer: &Response<String>, input: &[u8]) {
     assert_eq!(body.code.is_none(), body.outcome == "forwarded", "{text}");
     let is_known = |code: String| Code::ALL.iter().any(|known| known.as_str() == code);
     assert!(body.code.is_none_or(is_known), "{text}");
-    // The fuzzer aborts at a panic, even at one that is caught. This is for the day it does not.
+    // The fuzzer aborts at a panic, even at one that is caught. This check is for a fuzzer that does not.
     assert!(!text.contains(Code::InternalError.as_str()), "{text}");
     assert_eq!(answer.headers()["content-type"], "application/json");
     assert_eq!(answer.headers().contains_key("allow"), status == 405);
@@ -215,7 +216,7 @@ impl ProjectSource for Source {
         format!("/stripe-amplitude/{project}")
     }
 
-    async fn load(&self, _: &ProjectName) -> Result<Vec<Parameter>, LoadError> {
+    async fn load(&self, _: &ProjectName) -> Result<Vec<Parameter>, AwsError> {
         let (answer, parameters) = {
             let script = self.0.get();
             (script.source.clone(), script.parameters.clone())
@@ -223,11 +224,11 @@ impl ProjectSource for Source {
         match &*answer {
             "hangs" => std::future::pending().await,
             "is slow" => tokio::time::sleep(Duration::from_millis(400)).await,
-            "timeout" => return Err(LoadError::Timeout),
-            "connection" => return Err(LoadError::Connection),
+            "timeout" => return Err(AwsError::Timeout),
+            "connection" => return Err(AwsError::Connection),
             "refused" => {
                 let code = "ThrottlingException".to_owned();
-                return Err(LoadError::Refused { code, words: "too many calls" });
+                return Err(AwsError::Refused { code, explanation: "too many calls" });
             }
             "unknown" => return Ok(Vec::new()),
             _ => {}
@@ -236,7 +237,7 @@ impl ProjectSource for Source {
     }
 }
 
-/// An Amplitude in memory, which looks at what it gets.
+/// An Amplitude in memory, which checks its requests.
 pub struct Sink(Shared);
 
 impl Sink {
@@ -247,7 +248,7 @@ impl Sink {
             script.amplitude.clone()
         };
         if answer == "unseen" {
-            // As the real client does, and no more.
+            // As much as the real client does.
             let request = serde_json::to_vec(&Request::new(std::slice::from_ref(event), API_KEY)).expect("it is JSON");
             return Ok(Accepted { events_ingested: Some(u64::from(!request.is_empty())) });
         }
@@ -339,8 +340,8 @@ impl EventQueue for Queue {
         let answer = self.0.get().queue.clone();
         match &*answer {
             "hangs" => std::future::pending().await,
-            "connection" => return Err(QueueError::Connection),
-            "refused" => return Err(QueueError::Refused { code: "AccessDenied".to_owned(), words: "no permission" }),
+            "connection" => return Err(AwsError::Connection.into()),
+            "refused" => return Err(AwsError::AccessDenied { code: "AccessDenied".to_owned(), needs: "x" }.into()),
             _ => {}
         }
         self.0.get().queued += 1;
@@ -348,12 +349,12 @@ impl EventQueue for Queue {
     }
 
     async fn delay(&self, receipts: Vec<(String, Duration)>) -> Result<(), QueueError> {
-        // What SQS takes: twelve hours at the most.
+        // SQS's limit: twelve hours.
         assert!(receipts.iter().all(|(_, delay)| *delay <= Duration::from_secs(12 * 60 * 60)));
-        if self.0.get().queue == "refused" { Err(QueueError::Connection) } else { Ok(()) }
+        if self.0.get().queue == "refused" { Err(AwsError::Connection.into()) } else { Ok(()) }
     }
 
     async fn delete(&self, _: Vec<String>) -> Result<(), QueueError> {
-        if self.0.get().queue == "refused" { Err(QueueError::Connection) } else { Ok(()) }
+        if self.0.get().queue == "refused" { Err(AwsError::Connection.into()) } else { Ok(()) }
     }
 }

@@ -1,8 +1,8 @@
-//! Delivers many events to Amplitude's Batch API, and takes requests apart that it refuses for some of them.
+//! Delivers many events to Amplitude's Batch API, and splits requests that Amplitude rejects because of some of them.
 //!
-//! Amplitude takes a request as a whole or not at all. A 400 names the events that it refuses, perhaps only the first. They
-//! are taken out, and the rest is sent again; where none is named, the request is halved. An event is refused only by the
-//! answer to a request in which it is alone. Source: Amplitude's Batch Event Upload documentation.
+//! Amplitude accepts or rejects a request as a whole. A 400 names rejected events, perhaps only the first. They are
+//! removed, and the rest is sent again; if none is named, the request is halved. An event counts as rejected only if it
+//! was alone in its request. Source: Amplitude's Batch Event Upload documentation.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,29 +14,30 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::Destination;
 use super::client::{Accepted, Client, DeliveryError, Request, classify_response, named_events};
+use crate::back_off::{BackOff, shortened};
 
-/// Events in one request, at the most.
+/// The most events in one request.
 const MOST_EVENTS: usize = 2000;
 
-/// Bytes of the events of one request. Amplitude takes 20 MB; the API key and the commas have the rest.
+/// The most bytes of events in one request. Amplitude accepts 20 MB; the rest is for the API key and the commas.
 const LARGEST_EVENTS: usize = 19_900_000;
 
-/// No attempt takes longer, but for the time that its bytes take on a slow line.
+/// The limit of an attempt, plus the time that its bytes take on a slow line.
 const ATTEMPT_LIMIT: Duration = Duration::from_secs(10);
 
-/// What the slowest line carries in a millisecond.
+/// The speed of the slowest line.
 const BYTES_PER_MILLISECOND: usize = 100;
 
-/// Attempts at the most to send the same events.
+/// The most attempts to send the same events.
 const ATTEMPTS: u32 = 3;
 
-/// The pause before the second attempt is at most this long, before the third twice as long; full jitter.
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
+/// The longest pauses before the second and the third attempt; full jitter.
+const BACK_OFF: BackOff = BackOff { first: Duration::from_millis(500), longest: Duration::from_secs(1) };
 
-/// Requests at the most for all events: a batch of which every event is refused shall not cost thousands.
+/// The most requests for one batch: rejecting every event of a batch must not cost thousands.
 const MOST_REQUESTS: u32 = 100;
 
-/// Where many events go at once. [`Client`] is the real one.
+/// A sink for batches of events. [`Client`] is the real one.
 pub trait BatchSink: Send + Sync {
     /// Delivers events, each as the JSON of [`super::event::Event`], and ends before the deadline.
     fn send_batch(
@@ -50,11 +51,11 @@ pub trait BatchSink: Send + Sync {
 /// How the delivery of many events went.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BatchDelivery {
-    /// What came of each event, in their order. A refusal ([`DeliveryError::is_refusal`]) is the answer to a request in which
-    /// the event was alone.
+    /// The result of each event, in their order. A rejection ([`DeliveryError::is_rejection`]) answers a request in
+    /// which the event was alone.
     pub results: Vec<Result<(), DeliveryError>>,
-    /// How many events Amplitude did not count, although it accepted the requests that they were in. Amplitude does not say
-    /// which ones. See [`Accepted::not_ingested`].
+    /// How many events Amplitude did not count, although it accepted their requests. Amplitude does not say which. See
+    /// [`Accepted::not_ingested`].
     pub not_ingested: u64,
 }
 
@@ -80,7 +81,7 @@ impl BatchSink for Client {
                 if others_first { (&mut waiting, &mut refused) } else { (&mut refused, &mut waiting) };
             let Some(indexes) = first.pop().or_else(|| second.pop()) else { break };
             let answer = if requests_left == 0 {
-                Answer { result: Err(DeliveryError::Postponed), named: BTreeMap::new() }
+                Response { result: Err(DeliveryError::Postponed), named: BTreeMap::new() }
             } else {
                 let events: Vec<_> = indexes.iter().filter_map(|index| Some(&**events.get(*index)?)).collect();
                 self.send_as_one(&events, destination, deadline, &mut requests_left).await
@@ -102,7 +103,7 @@ impl BatchSink for Client {
 }
 
 /// What Amplitude says about a request, and about the events that it names, by their position in the request.
-struct Answer {
+struct Response {
     result: Result<Accepted, DeliveryError>,
     named: BTreeMap<usize, DeliveryError>,
 }
@@ -114,10 +115,10 @@ impl Client {
         destination: &Destination,
         deadline: Instant,
         requests_left: &mut u32,
-    ) -> Answer {
+    ) -> Response {
         let url = self.batch_url(destination.region);
         let Ok(body) = serde_json::to_vec(&Request::new(events, destination.api_key.expose_secret())) else {
-            return Answer { result: Err(DeliveryError::Unserializable), named: BTreeMap::new() };
+            return Response { result: Err(DeliveryError::Unserializable), named: BTreeMap::new() };
         };
         let body = Bytes::from(body);
         let attempt_limit = ATTEMPT_LIMIT + Duration::from_millis((body.len() / BYTES_PER_MILLISECOND) as u64);
@@ -131,17 +132,17 @@ impl Client {
                 Ok((status, body)) => (classify_response(status, &body), named_events(status, &body)),
                 Err(error) => (Err(error), BTreeMap::new()),
             };
-            let pause = FIRST_PAUSE.mul_f64(f64::from(attempts) * fastrand::f64());
+            let pause = shortened(BACK_OFF.pause(attempts), 1.0, fastrand::f64());
             let again = matches!(&result, Err(error) if error.is_transient());
             if !again || attempts == ATTEMPTS || *requests_left == 0 || Instant::now() + pause >= deadline {
-                return Answer { result, named };
+                return Response { result, named };
             }
             sleep(pause).await;
         }
     }
 }
 
-/// What is in a request until it is full.
+/// The contents of a request while it is filled.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct BatchLimits {
     events: usize,
@@ -149,10 +150,10 @@ pub struct BatchLimits {
 }
 
 impl BatchLimits {
-    /// Whether an event of so many bytes goes into the same request; if so, it is in. What is too large for any request
-    /// stands alone.
+    /// Adds an event of this size if it fits into the request. An event that is too large for any request is sent
+    /// alone.
     pub fn try_add(&mut self, bytes: usize) -> bool {
-        // With the comma.
+        // Including the comma.
         let all = self.bytes + bytes + 1;
         if self.events > 0 && (self.events >= MOST_EVENTS || all > LARGEST_EVENTS) {
             return false;
@@ -162,7 +163,7 @@ impl BatchLimits {
     }
 }
 
-/// As few requests as fit.
+/// Splits events into as few requests as possible.
 fn requests(events: &[Box<RawValue>]) -> Vec<Vec<usize>> {
     let mut requests: Vec<Vec<usize>> = Vec::new();
     let mut limits = BatchLimits::default();
@@ -180,20 +181,19 @@ fn requests(events: &[Box<RawValue>]) -> Vec<Vec<usize>> {
     requests
 }
 
-/// What follows from the answer to a request.
+/// What to do after the response to a request.
 #[derive(Default)]
 struct Parts {
-    /// The events that the answer decides on.
+    /// The events whose results are final.
     settled: Vec<(usize, Result<(), DeliveryError>)>,
     /// The requests in which the others are sent next.
     next: Vec<Vec<usize>>,
-    /// The requests that are sent last: each has one of the events that the answer refuses. The events that Amplitude accepts
-    /// must not wait for them.
+    /// The requests to send last. Each holds one of the rejected events, so that the others do not wait for them.
     last: Vec<Vec<usize>>,
 }
 
-fn split_rejected(indexes: Vec<usize>, answer: Answer) -> Parts {
-    let Answer { result, mut named } = answer;
+fn split_rejected(indexes: Vec<usize>, answer: Response) -> Parts {
+    let Response { result, mut named } = answer;
     let settle = |indexes: Vec<usize>, result: Result<(), DeliveryError>| Parts {
         settled: indexes.into_iter().map(|index| (index, result.clone())).collect(),
         ..Parts::default()
@@ -202,14 +202,14 @@ fn split_rejected(indexes: Vec<usize>, answer: Answer) -> Parts {
         Ok(_) => return settle(indexes, Ok(())),
         Err(error) => error,
     };
-    let is_about_some = error.is_refusal() || error == DeliveryError::Throttled;
+    let is_about_some = error.is_rejection() || error == DeliveryError::Throttled;
     named.retain(|position, _| *position < indexes.len());
     if is_about_some && !named.is_empty() {
         let is_alone = indexes.len() == 1;
         let (mut parts, mut rest) = (Parts::default(), Vec::new());
         for (position, index) in indexes.into_iter().enumerate() {
             match named.remove(&position) {
-                Some(error) if is_alone || !error.is_refusal() => parts.settled.push((index, Err(error))),
+                Some(error) if is_alone || !error.is_rejection() => parts.settled.push((index, Err(error))),
                 Some(_) => parts.last.push(vec![index]),
                 None => rest.push(index),
             }
@@ -219,8 +219,8 @@ fn split_rejected(indexes: Vec<usize>, answer: Answer) -> Parts {
         }
         return parts;
     }
-    // A smaller request may pass even a proxy.
-    if (error.is_refusal() || matches!(error, DeliveryError::TooLarge { .. })) && indexes.len() > 1 {
+    // A smaller request may pass a proxy.
+    if (error.is_rejection() || matches!(error, DeliveryError::TooLarge { .. })) && indexes.len() > 1 {
         let (one, other) = indexes.split_at(indexes.len() / 2);
         return Parts { next: vec![one.to_vec(), other.to_vec()], ..Parts::default() };
     }
@@ -240,7 +240,7 @@ mod tests {
     use crate::amplitude::event::{Event, LIBRARY};
     use crate::amplitude::properties::Properties;
 
-    /// An event; Amplitude refuses the ID of a user `anonymous`.
+    /// An event. Amplitude rejects the user ID `anonymous`.
     fn event(number: usize, user: &str) -> Box<RawValue> {
         let event = Event {
             event_type: "[Stripe] charge.succeeded".to_owned(),
@@ -281,14 +281,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn all_go_in_one_request() {
+    async fn a_batch_is_one_request() {
         let (results, emulator) = deliver(&events(100, &[]), &[]).await;
         assert_eq!(results, vec![Ok(()); 100]);
         assert_eq!((emulator.requests().requests, emulator.events().len()), (1, 100));
     }
 
     #[tokio::test]
-    async fn what_amplitude_names_is_taken_out_and_the_rest_arrives() {
+    async fn named_events_are_removed_and_the_rest_is_sent() {
         let refused = [3, 50, 99];
         let (results, emulator) = deliver(&events(100, &refused), &[]).await;
         for (number, result) in results.iter().enumerate() {
@@ -299,15 +299,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_event_is_refused_only_by_the_answer_to_a_request_in_which_it_is_alone() {
+    async fn events_are_rejected_only_when_sent_alone() {
         let names_the_first = answer(400, json!({"code": 400, "events_with_invalid_fields": {"time": [0]}}));
         let (results, emulator) = deliver(&events(3, &[]), &[names_the_first]).await;
         assert_eq!((results, emulator.requests().requests), (vec![Ok(()); 3], 3));
     }
 
-    /// Each list of an answer says something of its own about the events that it names.
+    /// Each list of a response means something different for the events that it names.
     #[tokio::test]
-    async fn of_one_answer_some_events_are_refused_and_others_wait() {
+    async fn one_response_can_reject_and_throttle() {
         let silenced = DeliveryError::InvalidRequest(RejectionReason::Silenced);
         let lists = json!({
             "code": 400, "silenced_events": [0], "silenced_devices": ["a"],
@@ -321,12 +321,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_page_of_a_proxy_refuses_no_event() {
+    async fn proxy_pages_reject_no_event() {
         let page =
             |status| Fault::Answer(FaultyAnswer { status, text: Some("<html>".to_owned()), ..FaultyAnswer::default() });
         for status in [400, 403, 413] {
             let (results, _) = deliver(&events(2, &[]), &vec![page(status); 3]).await;
-            assert!(results.iter().all(|result| !result.as_ref().unwrap_err().is_refusal()), "{status}: {results:?}");
+            assert!(results.iter().all(|result| !result.as_ref().unwrap_err().is_rejection()), "{status}: {results:?}");
         }
         let lists = answer(403, json!({"code": 400, "silenced_events": [0]}));
         let (results, emulator) = deliver(&events(2, &[]), &[lists]).await;
@@ -341,8 +341,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_amplitude_does_not_count_is_counted_over_all_requests() {
-        // Three repeats, and one event that is taken out.
+    async fn uncounted_events_add_up_over_requests() {
+        // Three repeats, and one event that is removed.
         let mut batch = events(100, &[50]);
         for (repeat, of) in [(10, 1), (20, 2), (99, 3)] {
             batch[repeat] = batch[of].clone();
@@ -350,7 +350,7 @@ mod tests {
         let (delivery, emulator) = deliver_and_count(&batch, &[]).await;
         assert_eq!(delivery.results.iter().filter(|result| result.is_ok()).count(), 99);
         assert_eq!((delivery.not_ingested, emulator.events().len()), (3, 96));
-        // The count of one request is 3 of 4, that of the other is not there.
+        // One request counted 3 of 4; the other has no count.
         let refused = answer(400, json!({"code": 400, "error": "hidden"}));
         let short = answer(200, json!({"code": 200, "events_ingested": 3}));
         let silent = answer(200, json!({"code": 200}));
@@ -359,17 +359,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn where_none_is_named_the_request_is_halved() {
+    async fn a_request_is_halved_if_no_event_is_named() {
         let silent = answer(400, json!({"code": 400, "error": "hidden"}));
         let (results, emulator) =
             deliver(&events(8, &[]), &[silent.clone(), silent.clone(), silent.clone(), silent]).await;
-        // Eight, four, two, one: that one is refused alone, and the others arrive.
+        // Eight, four, two, one: that one is rejected alone, and the others arrive.
         assert_eq!(results.iter().filter(|result| result.is_err()).count(), 1);
         assert_eq!((emulator.requests().requests, emulator.events().len()), (7, 7));
     }
 
     #[tokio::test]
-    async fn too_large_is_halved_and_a_bad_key_is_not() {
+    async fn requests_that_are_too_large_are_halved() {
         let (results, emulator) = deliver(&events(4, &[]), &[answer(413, json!({"code": 413}))]).await;
         assert_eq!((results, emulator.requests().requests), (vec![Ok(()); 4], 3));
         let bad_key = answer(400, json!({"code": 400, "error": "Invalid API key: hidden"}));
@@ -378,7 +378,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn throttled_events_wait_and_the_rest_arrives() {
+    async fn throttled_events_wait_and_the_rest_is_sent() {
         let throttled = answer(429, json!({"code": 429, "throttled_events": [0, 2]}));
         let (results, _) = deliver(&events(4, &[]), &[throttled]).await;
         let wait = || Err(DeliveryError::Throttled);
@@ -389,7 +389,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_may_go_better_is_tried_three_times() {
+    async fn transient_errors_are_retried() {
         let (results, emulator) = deliver(&events(2, &[]), &[Fault::answer(503), Fault::Cut { ingest: true }]).await;
         assert_eq!((results, emulator.requests().requests), (vec![Ok(()); 2], 3));
         assert_eq!(emulator.events().len(), 2);
@@ -398,7 +398,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_batch_that_is_refused_in_every_part_ends() {
+    async fn a_fully_rejected_batch_ends() {
         let silent = answer(400, json!({"code": 400}));
         let (results, emulator) = deliver(&events(500, &[]), &vec![silent; 1000]).await;
         assert!(results.iter().all(Result::is_err));
@@ -436,7 +436,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_are_as_few_as_fit() {
+    fn events_fill_as_few_requests_as_possible() {
         let written: Vec<_> = (0..4500).map(|number| to_raw_value(&number).unwrap()).collect();
         let sizes: Vec<_> = requests(&written).iter().map(Vec::len).collect();
         assert_eq!(sizes, [2000, 2000, 500]);

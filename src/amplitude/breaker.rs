@@ -1,45 +1,44 @@
-//! When Amplitude is left alone because it does not answer: a circuit breaker. Pure: `now` is an argument.
+//! A circuit breaker for Amplitude. Pure: `now` is an argument.
 //!
-//! A delivery that Amplitude does not answer takes seconds. While many come, each would hold a process for that long, and
-//! Lambda would start a process for each. So after one delivery that failed with all its retries, or where the process was
-//! started while Amplitude was silent, the next events go straight to the queue, and at the end of each pause one of them
-//! probes.
+//! A delivery that times out takes seconds. If many arrive, each holds a process for that long, and Lambda starts a
+//! process for each. So after one delivery fails with all its retries, or if Amplitude does not answer while the
+//! process starts, the next events go straight to the queue. At the end of each pause, one of them probes.
 //!
-//! Time is that of the wall clock: a monotonic clock may stand still while the environment is frozen, and a pause of a
-//! minute would then last for thousands of deliveries.
+//! Time is the wall clock: a monotonic clock may stand still while the environment is frozen, and a pause of a minute
+//! would then last for thousands of deliveries.
 
 use std::time::{Duration, SystemTime};
 
 use super::client::DeliveryError;
+use crate::back_off::{BackOff, shortened};
 
-/// The first pause. It doubles with each probe that fails.
-const FIRST_PAUSE: Duration = Duration::from_secs(5);
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// The pauses, which double with each probe that fails.
+const BACK_OFF: BackOff = BackOff { first: Duration::from_secs(5), longest: Duration::from_secs(60) };
 
-/// So much of a pause is left to chance: processes whose deliveries failed at the same time must not probe at the same
-/// time, because each probe holds a process.
+/// The part of a pause that is random: processes whose deliveries failed together must not probe together, because each
+/// probe holds a process.
 const RANDOM_PART: f64 = 0.25;
 
-/// Decides where an event goes. One for each process.
+/// Decides where an event goes. There is one per process.
 #[derive(Debug, Default)]
 pub struct Breaker {
-    /// The present pause; `None` while all is well.
+    /// The current pause; `None` while Amplitude is available.
     pause: Option<Pause>,
-    /// How often Amplitude has answered.
+    /// How many responses Amplitude has sent.
     answers: u64,
 }
 
 #[derive(Debug)]
 struct Pause {
     since: SystemTime,
-    /// Before chance shortens it.
-    whole: Duration,
+    /// The delivery that opened the breaker, and the probes since.
+    failures: u32,
     length: Duration,
 }
 
 /// Where an event goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
+pub enum Route {
     /// To Amplitude.
     Direct,
     /// To Amplitude, to see whether it answers again.
@@ -52,7 +51,7 @@ pub enum Way {
 #[derive(Debug)]
 pub struct Pass {
     /// Where it goes.
-    pub way: Way,
+    pub way: Route,
     at: SystemTime,
     answers: u64,
 }
@@ -61,22 +60,22 @@ impl Breaker {
     /// Where the next event goes.
     pub fn pass(&mut self, now: SystemTime) -> Pass {
         let way = match &mut self.pause {
-            None => Way::Direct,
-            Some(pause) if pause.lasts(now) => Way::Queue,
+            None => Route::Direct,
+            Some(pause) if pause.lasts(now) => Route::Queue,
             Some(pause) => {
-                // The others wait for as long again. If nothing is ever heard of this probe, another one follows.
+                // The other events wait for another pause. If this probe never reports back, another one follows.
                 pause.since = now;
-                Way::Probe
+                Route::Probe
             }
         };
         Pass { way, at: now, answers: self.answers }
     }
 
-    /// Notes how the delivery of an event went that had this pass. `chance` is a random number from 0 to 1.
+    /// Records the result of the delivery with this pass. `chance` is a random number from 0 to 1.
     pub fn record<T>(&mut self, pass: &Pass, result: &Result<T, DeliveryError>, now: SystemTime, chance: f64) {
         match result {
             Err(error) if error.is_transient() => self.failed(pass, now, chance),
-            // Also an error is an answer, and did not take long: it says nothing of availability.
+            // An error is a response as well, and came quickly: it says nothing about availability.
             Ok(_) | Err(_) => {
                 self.pause = None;
                 self.answers += 1;
@@ -86,25 +85,25 @@ impl Breaker {
 
     fn failed(&mut self, pass: &Pass, now: SystemTime, chance: f64) {
         if pass.answers != self.answers {
-            // Amplitude has answered another event since this one was sent.
+            // Amplitude has responded to another event since this one was sent.
             return;
         }
-        let (since, whole) = match &self.pause {
-            None => (now, FIRST_PAUSE),
-            // The pause after a probe has begun with it.
-            Some(pause) if pass.way == Way::Probe && pass.at == pause.since => {
-                (pause.since, (pause.whole * 2).min(LONGEST_PAUSE))
+        let (since, failures) = match &self.pause {
+            None => (now, 1),
+            // The pause after a probe began with the probe.
+            Some(pause) if pass.way == Route::Probe && pass.at == pause.since => {
+                (pause.since, pause.failures.saturating_add(1))
             }
-            // One of those that were under way when the first one failed, or an old probe.
+            // This delivery was under way when the first one failed, or is an old probe.
             Some(_) => return,
         };
-        let length = whole.mul_f64(1.0 - RANDOM_PART * chance.clamp(0.0, 1.0));
-        self.pause = Some(Pause { since, whole, length });
+        let length = shortened(BACK_OFF.pause(failures), RANDOM_PART, chance);
+        self.pause = Some(Pause { since, failures, length });
     }
 }
 
 impl Pause {
-    /// A clock that was set back ends the pause; otherwise it might last for ever.
+    /// A clock that was set back ends the pause, which might otherwise last forever.
     fn lasts(&self, now: SystemTime) -> bool {
         now.duration_since(self.since).is_ok_and(|elapsed| elapsed < self.length)
     }
@@ -122,44 +121,44 @@ mod tests {
         SystemTime::UNIX_EPOCH + Duration::from_secs_f64(1_720_000_000.0 + seconds)
     }
 
-    /// After one delivery that failed at this time.
+    /// A breaker after one failed delivery at this time.
     fn open(seconds: f64) -> Breaker {
         let mut breaker = Breaker::default();
         let pass = breaker.pass(at(seconds));
-        assert_eq!(pass.way, Way::Direct);
+        assert_eq!(pass.way, Route::Direct);
         breaker.record(&pass, &DOWN, at(seconds), 0.0);
         breaker
     }
 
     #[test]
-    fn a_failure_sends_the_next_events_to_the_queue_with_growing_pauses_and_one_probe_after_each() {
+    fn an_outage_queues_events_and_probes_with_back_off() {
         let mut breaker = open(0.0);
         let mut now = 0.0;
         for pause in [5.0, 10.0, 20.0, 40.0, 60.0, 60.0] {
-            assert_eq!(breaker.pass(at(now)).way, Way::Queue);
-            assert_eq!(breaker.pass(at(now + pause - 0.1)).way, Way::Queue);
+            assert_eq!(breaker.pass(at(now)).way, Route::Queue);
+            assert_eq!(breaker.pass(at(now + pause - 0.1)).way, Route::Queue);
             now += pause;
             let probe = breaker.pass(at(now));
-            assert_eq!(probe.way, Way::Probe, "after {pause} s");
-            assert_eq!(breaker.pass(at(now)).way, Way::Queue, "one event is enough");
+            assert_eq!(probe.way, Route::Probe, "after {pause} s");
+            assert_eq!(breaker.pass(at(now)).way, Route::Queue, "one event is enough");
             breaker.record(&probe, &DOWN, at(now + 1.0), 0.0);
         }
     }
 
     #[test]
-    fn a_probe_that_is_answered_ends_it() {
+    fn an_answered_probe_closes_the_breaker() {
         let mut breaker = open(0.0);
         let probe = breaker.pass(at(5.0));
         breaker.record(&probe, &Ok(()), at(5.1), 0.0);
-        assert_eq!(breaker.pass(at(5.1)).way, Way::Direct);
-        // And the next outage begins with the first pause again.
+        assert_eq!(breaker.pass(at(5.1)).way, Route::Direct);
+        // The next outage starts with the first pause again.
         let pass = breaker.pass(at(6.0));
         breaker.record(&pass, &DOWN, at(6.0), 0.0);
-        assert_eq!(breaker.pass(at(11.0)).way, Way::Probe);
+        assert_eq!(breaker.pass(at(11.0)).way, Route::Probe);
     }
 
     #[test]
-    fn only_an_amplitude_that_is_not_available_opens_it() {
+    fn only_unavailability_opens_the_breaker() {
         use DeliveryError::*;
         for (error, opens) in [
             (Timeout, true),
@@ -180,66 +179,66 @@ mod tests {
             let mut breaker = Breaker::default();
             let pass = breaker.pass(at(0.0));
             breaker.record(&pass, &Err::<(), _>(error.clone()), at(0.0), 0.0);
-            assert_eq!(breaker.pass(at(0.0)).way == Way::Queue, opens, "{error:?}");
+            assert_eq!(breaker.pass(at(0.0)).way == Route::Queue, opens, "{error:?}");
         }
     }
 
     #[test]
-    fn many_at_once_that_fail_are_one_failure() {
+    fn concurrent_failures_count_once() {
         let mut breaker = Breaker::default();
         let passes: Vec<_> = (0..64).map(|_| breaker.pass(at(0.0))).collect();
         for pass in &passes {
             breaker.record(pass, &DOWN, at(3.5), 0.0);
         }
-        assert_eq!(breaker.pass(at(8.4)).way, Way::Queue);
-        assert_eq!(breaker.pass(at(8.5)).way, Way::Probe, "the first pause, not the last");
+        assert_eq!(breaker.pass(at(8.4)).way, Route::Queue);
+        assert_eq!(breaker.pass(at(8.5)).way, Route::Probe, "the first pause, not the last");
     }
 
     #[test]
-    fn an_answer_to_any_event_ends_it_and_what_was_sent_before_cannot_open_it_again() {
+    fn any_response_closes_the_breaker() {
         let mut breaker = Breaker::default();
         let [failing, slow, good] = [0.0; 3].map(|seconds| breaker.pass(at(seconds)));
         breaker.record(&failing, &DOWN, at(3.5), 0.0);
         breaker.record(&good, &Ok(()), at(3.6), 0.0);
-        assert_eq!(breaker.pass(at(3.6)).way, Way::Direct);
+        assert_eq!(breaker.pass(at(3.6)).way, Route::Direct);
         breaker.record(&slow, &DOWN, at(3.7), 0.0);
-        assert_eq!(breaker.pass(at(3.7)).way, Way::Direct);
+        assert_eq!(breaker.pass(at(3.7)).way, Route::Direct);
     }
 
     #[test]
-    fn a_probe_of_which_nothing_is_heard_is_followed_by_another_one() {
+    fn a_lost_probe_is_followed_by_another() {
         let mut breaker = open(0.0);
-        assert_eq!(breaker.pass(at(5.0)).way, Way::Probe);
-        assert_eq!(breaker.pass(at(9.9)).way, Way::Queue);
-        assert_eq!(breaker.pass(at(10.0)).way, Way::Probe);
+        assert_eq!(breaker.pass(at(5.0)).way, Route::Probe);
+        assert_eq!(breaker.pass(at(9.9)).way, Route::Queue);
+        assert_eq!(breaker.pass(at(10.0)).way, Route::Probe);
     }
 
     #[test]
-    fn a_clock_that_was_set_back_ends_a_pause() {
+    fn setting_the_clock_back_ends_a_pause() {
         let mut breaker = open(0.0);
-        assert_eq!(breaker.pass(at(-3600.0)).way, Way::Probe);
-        assert_eq!(breaker.pass(at(-3599.0)).way, Way::Queue);
+        assert_eq!(breaker.pass(at(-3600.0)).way, Route::Probe);
+        assert_eq!(breaker.pass(at(-3599.0)).way, Route::Queue);
     }
 
     #[test]
-    fn processes_that_failed_together_do_not_probe_together() {
-        // A thousand processes, which try ten times a second.
+    fn probes_are_spread_over_time() {
+        // A thousand processes that try ten times a second.
         let mut probes = [0; 60];
         for process in 0..1000 {
             let mut breaker = Breaker::default();
             let pass = breaker.pass(at(0.0));
             breaker.record(&pass, &DOWN, at(0.0), f64::from(process) / 1000.0);
-            let tenth = (0..60).find(|tenth| breaker.pass(at(f64::from(*tenth) / 10.0)).way == Way::Probe);
+            let tenth = (0..60).find(|tenth| breaker.pass(at(f64::from(*tenth) / 10.0)).way == Route::Probe);
             probes[usize::try_from(tenth.unwrap()).unwrap()] += 1;
         }
         assert!(probes.iter().all(|probes| *probes <= 100), "{probes:?}");
     }
 
     proptest! {
-        /// Whatever happens: no event goes to Amplitude within a pause, there is one probe for each pause and no pause is
-        /// longer than a minute, and after an answer all events are direct.
+        /// In every sequence: no event goes to Amplitude during a pause, each pause has one probe and lasts a minute at
+        /// most, and after a response all events go direct.
         #[test]
-        fn it_leaves_amplitude_alone_and_never_for_ever(
+        fn pauses_are_bounded(
             steps in prop::collection::vec((0.0..20.0_f64, 0..3_u8, 0.0..=1.0_f64), 1..200),
         ) {
             let mut breaker = Breaker::default();
@@ -251,16 +250,16 @@ mod tests {
                 now += pause;
                 let pass = breaker.pass(at(now));
                 match pass.way {
-                    Way::Queue => {
+                    Route::Queue => {
                         let since = *to_the_queue_since.get_or_insert(now);
-                        prop_assert!(now - since < LONGEST_PAUSE.as_secs_f64(), "{since} {now}");
+                        prop_assert!(now - since < BACK_OFF.longest.as_secs_f64(), "{since} {now}");
                         continue;
                     }
-                    Way::Probe => {
+                    Route::Probe => {
                         prop_assert!(last_probe.is_none_or(|last| now - last >= 3.75), "{last_probe:?} {now}");
                         last_probe = Some(now);
                     }
-                    Way::Direct => last_probe = None,
+                    Route::Direct => last_probe = None,
                 }
                 to_the_queue_since = None;
                 under_way.push(pass);
@@ -273,7 +272,7 @@ mod tests {
                     _ => {
                         let pass = under_way.swap_remove(0);
                         breaker.record(&pass, &Ok(()), at(now), chance);
-                        prop_assert_eq!(breaker.pass(at(now)).way, Way::Direct);
+                        prop_assert_eq!(breaker.pass(at(now)).way, Route::Direct);
                     }
                 }
             }

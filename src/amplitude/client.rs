@@ -13,23 +13,24 @@ use thiserror::Error;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{Destination, Region, event::Event};
+use crate::back_off::{BackOff, shortened};
 
-/// No attempt takes longer.
+/// The limit of one attempt.
 const ATTEMPT_LIMIT: Duration = Duration::from_secs(2);
 
-/// Attempts at the most, not counting the one that a broken connection costs.
+/// The most attempts, not counting the extra one after a broken connection.
 const ATTEMPTS: u32 = 3;
 
-/// A connection that breaks this early most often died while the environment was frozen.
+/// A connection that breaks this early has usually died while the environment was frozen.
 const EARLY: Duration = Duration::from_secs(1);
 
-/// The pause before the second attempt is at most this long, before the third twice as long; full jitter.
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
+/// The longest pauses before the second and the third attempt; full jitter.
+const BACK_OFF: BackOff = BackOff { first: Duration::from_millis(200), longest: Duration::from_millis(400) };
 
-/// What is read of an answer. Amplitude's are far shorter, but that to a batch may name each event and user of it.
-const LONGEST_ANSWER: usize = 1024 * 1024;
+/// How much of a response is read. Amplitude's are far shorter, but a batch's may name each event and user.
+const LARGEST_RESPONSE: usize = 1024 * 1024;
 
-/// Where events go. The network edge of the handler; [`Client`] is the real one.
+/// A sink for events. The network edge of the handler; [`Client`] is the real one.
 pub trait EventSink: Send + Sync {
     /// Delivers one event, and ends before the deadline.
     fn send(
@@ -39,10 +40,10 @@ pub trait EventSink: Send + Sync {
         deadline: Instant,
     ) -> impl Future<Output = SendReport> + Send;
 
-    /// Opens a connection and leaves it in the pool, so that the first delivery has no handshake in it.
+    /// Opens a connection and leaves it in the pool, so that the first delivery needs no handshake.
     ///
     /// # Errors
-    /// Where there is no answer. Any answer is good: it came over the connection.
+    /// If there is no response. Any response is good, because it came over the connection.
     fn connect(&self, region: Region) -> impl Future<Output = Result<(), DeliveryError>> + Send;
 }
 
@@ -51,21 +52,21 @@ pub trait EventSink: Send + Sync {
 pub struct SendReport {
     /// Requests that were sent.
     pub attempts: u32,
-    /// What came of the last.
+    /// The result of the last one.
     pub result: Result<Accepted, DeliveryError>,
 }
 
 /// Amplitude accepted the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Accepted {
-    /// Amplitude's own count of the events that it took, which is lower than what was sent where it dropped some, most
-    /// often as repeats. `None` where the answer has no usable count: it is unknown then, and nothing is guessed.
+    /// Amplitude's own count of the accepted events. It is lower than the number sent if some were dropped, usually as
+    /// repeats. `None` if the response has no usable count.
     pub events_ingested: Option<u64>,
 }
 
 impl Accepted {
-    /// How many of the events that were sent Amplitude did not count. Where its count is unknown, none: a number that
-    /// nobody gave must not ring an alarm.
+    /// How many of the sent events Amplitude did not count. If its count is unknown, 0, because an unknown number must
+    /// not raise an alarm.
     pub fn not_ingested(self, sent: usize) -> u64 {
         let sent = u64::try_from(sent).unwrap_or(u64::MAX);
         self.events_ingested.map_or(0, |ingested| sent.saturating_sub(ingested))
@@ -80,7 +81,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client that sends everything to `url`, or, where that is `None`, to the region of the project.
+    /// A client that sends everything to `url`, or if that is `None`, to the region of the project.
     pub fn new(http: reqwest::Client, url: Option<String>) -> Self {
         Self { http, url }
     }
@@ -122,7 +123,7 @@ impl EventSink for Client {
     }
 }
 
-/// Makes attempts until one is accepted, or another one is of no use or no longer in time.
+/// Retries until an attempt is accepted, fails permanently, or no time is left.
 pub async fn with_retries<F>(deadline: Instant, mut attempt: impl FnMut() -> F) -> SendReport
 where
     F: Future<Output = Result<Accepted, DeliveryError>>,
@@ -144,7 +145,7 @@ where
             continue;
         }
         counted += 1;
-        let pause = FIRST_PAUSE.mul_f64(f64::from(counted) * fastrand::f64());
+        let pause = shortened(BACK_OFF.pause(counted), 1.0, fastrand::f64());
         if !error.is_transient() || counted == ATTEMPTS || Instant::now() + pause >= deadline {
             return SendReport { attempts, result: Err(error) };
         }
@@ -152,7 +153,7 @@ where
     }
 }
 
-/// The body of a request: as JSON, it is what is sent.
+/// The JSON body of a request.
 #[derive(Serialize)]
 pub struct Request<'e, E> {
     api_key: &'e str,
@@ -161,23 +162,23 @@ pub struct Request<'e, E> {
 }
 
 impl<'e, E: Serialize> Request<'e, E> {
-    /// Delivers these events to the Amplitude project that this key belongs to.
+    /// Sends these events to the Amplitude project of this key.
     pub fn new(events: &'e [E], api_key: &'e str) -> Self {
         Self { api_key, events, options: Options { min_id_length: 1 } }
     }
 }
 
-/// Amplitude refuses IDs of less than five characters by default; an ID of Stripe's customer may have fewer.
+/// By default, Amplitude rejects IDs of less than five characters; Stripe's customer IDs may be shorter.
 #[derive(Serialize)]
 struct Options {
     min_id_length: u32,
 }
 
-/// An answer of Amplitude's, as far as it matters. Its texts never leave this file: they can hold the API key or user
+/// The parts of Amplitude's response that matter. Its texts never leave this file: they can hold the API key or user
 /// IDs.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Answer {
+struct ResponseBody {
     code: Value,
     events_ingested: Value,
     error: Value,
@@ -194,23 +195,23 @@ async fn read(mut answer: reqwest::Response) -> Result<Vec<u8>, DeliveryError> {
     let mut body = Vec::new();
     while let Some(chunk) = answer.chunk().await? {
         body.extend_from_slice(&chunk);
-        if body.len() > LONGEST_ANSWER {
+        if body.len() > LARGEST_RESPONSE {
             break;
         }
     }
     Ok(body)
 }
 
-/// Source of the codes: Amplitude's HTTP V2 documentation, "Response format".
+/// Source: Amplitude's HTTP V2 documentation, "Response format".
 pub(super) fn classify_response(status: StatusCode, body: &[u8]) -> Result<Accepted, DeliveryError> {
-    let answer: Option<Answer> = serde_json::from_slice(body).ok();
+    let answer: Option<ResponseBody> = serde_json::from_slice(body).ok();
     match (status.as_u16(), answer) {
-        (200, Some(Answer { code, events_ingested, .. })) if code == 200 => {
+        (200, Some(ResponseBody { code, events_ingested, .. })) if code == 200 => {
             Ok(Accepted { events_ingested: events_ingested.as_u64() })
         }
         (200..=299, _) => Err(DeliveryError::NotAmplitude { status: status.as_u16() }),
         (300..=399, _) => Err(DeliveryError::Redirect { status: status.as_u16() }),
-        (400, Some(Answer { error: Value::String(error), .. })) if error.starts_with("Invalid API key") => {
+        (400, Some(ResponseBody { error: Value::String(error), .. })) if error.starts_with("Invalid API key") => {
             Err(DeliveryError::InvalidApiKey)
         }
         (400, Some(answer)) if answer.code == 400 => Err(answer.refusal()),
@@ -223,18 +224,18 @@ pub(super) fn classify_response(status: StatusCode, body: &[u8]) -> Result<Accep
     }
 }
 
-/// The events of a request that an answer names, by their position, each with what the answer says about it: its lists are
-/// of different kinds, and one answer may have several. Empty where the answer is not Amplitude's.
+/// The events that a response names, by their position in the request, with the error of each. One response can have
+/// several lists of different kinds. Empty if the response is not Amplitude's.
 pub(super) fn named_events(status: StatusCode, body: &[u8]) -> BTreeMap<usize, DeliveryError> {
-    let answer: Answer = serde_json::from_slice(body).unwrap_or_default();
+    let answer: ResponseBody = serde_json::from_slice(body).unwrap_or_default();
     if answer.code != status.as_u16() {
         return BTreeMap::new();
     }
     let mut named = BTreeMap::new();
-    // Where an event is in several lists, the first says why: one that will never be accepted must not wait.
-    for (list, complaint) in answer.complaints() {
+    // If an event is in several lists, the first list wins: an event that will never be accepted must not wait.
+    for (list, reason) in answer.rejected_lists() {
         positions(list, &mut |position| {
-            named.entry(position).or_insert(DeliveryError::InvalidRequest(complaint));
+            named.entry(position).or_insert(DeliveryError::InvalidRequest(reason));
         });
     }
     positions(&answer.throttled_events, &mut |position| {
@@ -244,19 +245,19 @@ pub(super) fn named_events(status: StatusCode, body: &[u8]) -> BTreeMap<usize, D
 }
 
 /// The positions in a list, or in the lists of each field.
-fn positions(list: &Value, tell: &mut impl FnMut(usize)) {
+fn positions(list: &Value, visit: &mut impl FnMut(usize)) {
     match list {
         Value::Array(items) => {
-            items.iter().filter_map(|item| usize::try_from(item.as_u64()?).ok()).for_each(tell);
+            items.iter().filter_map(|item| usize::try_from(item.as_u64()?).ok()).for_each(visit);
         }
-        Value::Object(fields) => fields.values().filter(|list| list.is_array()).for_each(|list| positions(list, tell)),
+        Value::Object(fields) => fields.values().filter(|list| list.is_array()).for_each(|list| positions(list, visit)),
         _ => {}
     }
 }
 
-impl Answer {
-    /// The lists of what will never be accepted.
-    fn complaints(&self) -> [(&Value, RejectionReason); 6] {
+impl ResponseBody {
+    /// The lists of events that will never be accepted.
+    fn rejected_lists(&self) -> [(&Value, RejectionReason); 6] {
         [
             (&self.events_with_invalid_id_lengths, RejectionReason::IdLength),
             (&self.events_with_missing_fields, RejectionReason::MissingField),
@@ -267,13 +268,12 @@ impl Answer {
         ]
     }
 
-    /// What a 400 says about the request.
+    /// The error of a 400.
     fn refusal(&self) -> DeliveryError {
-        let complaint =
-            self.complaints().into_iter().find_map(|(list, complaint)| is_filled(list).then_some(complaint));
-        match complaint {
+        let reason = self.rejected_lists().into_iter().find_map(|(list, reason)| is_filled(list).then_some(reason));
+        match reason {
             None if is_filled(&self.throttled_events) => DeliveryError::Throttled,
-            complaint => DeliveryError::InvalidRequest(complaint.unwrap_or(RejectionReason::Unknown)),
+            reason => DeliveryError::InvalidRequest(reason.unwrap_or(RejectionReason::Unknown)),
         }
     }
 }
@@ -287,23 +287,23 @@ fn is_filled(list: &Value) -> bool {
     }
 }
 
-/// What Amplitude says is wrong with a request.
+/// Why Amplitude rejected a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RejectionReason {
     /// An ID is too short or too long.
     IdLength,
     /// A required field is missing.
     MissingField,
-    /// A field has a value that Amplitude does not take, for example a refused user ID.
+    /// A field has a value that Amplitude does not accept, for example a blocked user ID.
     InvalidField,
     /// The device or the event type is silenced in Amplitude.
     Silenced,
-    /// Amplitude does not say.
+    /// Amplitude gives no reason.
     Unknown,
 }
 
 impl RejectionReason {
-    fn words(self) -> &'static str {
+    fn description(self) -> &'static str {
         match self {
             Self::IdLength => "the length of the user ID or device ID",
             Self::MissingField => "a missing field",
@@ -319,77 +319,78 @@ impl RejectionReason {
 pub enum DeliveryError {
     /// 400: the key is not known in this region.
     #[error(
-        "400: the API key is not known to Amplitude; compare it with the key of the Amplitude project, and `amplitude_region` in `settings` with where the project is"
+        "400: Amplitude does not know the API key; compare it with the key of the Amplitude project, and `amplitude_region` in `settings` with the project's region"
     )]
     InvalidApiKey,
     /// 400: something else.
-    #[error("400: the event is not accepted ({})", .0.words())]
+    #[error("400: event rejected ({})", .0.description())]
     InvalidRequest(RejectionReason),
     /// 403.
     #[error("403: Amplitude's firewall refused the request")]
     Forbidden {
-        /// The answer is not Amplitude's JSON, but the page of a firewall or proxy. It says nothing about the event.
+        /// The response is the page of a firewall or proxy instead of Amplitude's JSON, so it says nothing about the
+        /// event.
         is_page: bool,
     },
     /// 413.
-    #[error("413: the event is larger than Amplitude takes (1 MB)")]
+    #[error("413: the event is larger than Amplitude's limit (1 MB)")]
     TooLarge {
         /// As above.
         is_page: bool,
     },
     /// 429.
-    #[error("429: too many events for this user, this device or this plan at the moment")]
+    #[error("429: too many events for this user, device or plan")]
     Throttled,
     /// 500, 502, 503 or 504.
-    #[error("{status}: Amplitude is not available at the moment")]
+    #[error("{status}: Amplitude is unavailable")]
     Unavailable {
         /// The code.
         status: u16,
     },
     /// Any other code.
-    #[error("{status}: an answer that Amplitude does not document")]
+    #[error("{status}: a status that Amplitude does not document")]
     Unexpected {
         /// The code.
         status: u16,
     },
-    /// A 2xx or a 400 that is not Amplitude's.
+    /// A 2xx or a 400 that is not from Amplitude.
     #[error(
-        "{status}, but not from Amplitude: something else answers at this address; look at AMPLITUDE_URL and at proxies"
+        "{status}, but not from Amplitude: another server answers at this address; check AMPLITUDE_URL and proxies"
     )]
     NotAmplitude {
         /// The code.
         status: u16,
     },
-    /// A 3xx, which Amplitude does not answer.
-    #[error("{status}: a redirect, which Amplitude does not answer; look at AMPLITUDE_URL and at proxies")]
+    /// A 3xx, which Amplitude never returns.
+    #[error("{status}: a redirect, which Amplitude never sends; check AMPLITUDE_URL and proxies")]
     Redirect {
         /// The code.
         status: u16,
     },
-    /// No answer in time.
-    #[error("no answer in time")]
+    /// No response in time.
+    #[error("timed out")]
     Timeout,
     /// No connection.
-    #[error("no connection: the address cannot be found or does not answer")]
+    #[error("no connection: the address was not found or does not respond")]
     Connect,
-    /// The connection broke before the whole answer was there.
+    /// The connection broke before the response was complete.
     #[error("the connection broke")]
     Broken,
-    /// No trust in the other side's certificate.
+    /// The server's certificate is not trusted.
     #[error(
-        "no TLS connection: the certificate is not trusted or does not fit; behind a proxy that inspects TLS, set EXTRA_CA_FILE"
+        "no TLS connection: the certificate is not trusted or does not match the address; behind a proxy that inspects TLS, set EXTRA_CA_FILE"
     )]
     Tls,
     /// The event could not be written as JSON.
     #[error("the event cannot be written as JSON")]
     Unserializable,
-    /// There was no time left to find out.
-    #[error("not sent in time: a request with other events was refused, and taken apart")]
+    /// No time was left to send it alone.
+    #[error("not sent in time: its request was rejected because of another event, and split")]
     Postponed,
 }
 
 impl DeliveryError {
-    /// Amplitude's HTTP status, where there was one.
+    /// Amplitude's HTTP status, if it returned one.
     pub fn code(&self) -> Option<u16> {
         match *self {
             Self::InvalidApiKey | Self::InvalidRequest(_) => Some(400),
@@ -408,13 +409,13 @@ impl DeliveryError {
         matches!(self, Self::Connect | Self::Broken)
     }
 
-    /// Whether Amplitude itself says that it will never accept an event of the request. Anything else is about the request,
-    /// and counts against no event.
-    pub fn is_refusal(&self) -> bool {
+    /// Whether Amplitude itself will never accept an event of the request. Any other error is about the request, and
+    /// counts against no event.
+    pub fn is_rejection(&self) -> bool {
         matches!(self, Self::InvalidRequest(_) | Self::Forbidden { is_page: false } | Self::TooLarge { is_page: false })
     }
 
-    /// Whether another attempt may go better. 429 is not: Amplitude asks for 30 s of patience.
+    /// Whether another attempt may succeed. 429 is not transient: Amplitude asks clients to wait 30 s.
     pub fn is_transient(&self) -> bool {
         self.is_broken_connection() || matches!(self, Self::Timeout | Self::Unavailable { .. })
     }
@@ -427,7 +428,7 @@ impl From<reqwest::Error> for DeliveryError {
             if let Some(rustls::Error::InvalidCertificate(_)) = current.downcast_ref() {
                 return Self::Tls;
             }
-            // An `io::Error` gives the source of what it wraps, not what it wraps; and the client wraps twice.
+            // An `io::Error` gives the source of what it wraps, not what it wraps, and the client wraps twice.
             let wrapped = current.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
             cause = match wrapped {
                 Some(wrapped) => Some(wrapped),
@@ -457,7 +458,7 @@ mod tests {
             time: 1_720_000_000_000,
             insert_id: "evt_1".to_owned(),
             event_id: 7,
-            // Shorter than what Amplitude takes by default.
+            // Shorter than what Amplitude accepts by default.
             user_id: Some("u".to_owned()),
             device_id: "stripe-pi_1".to_owned(),
             revenue: None,
@@ -483,7 +484,7 @@ mod tests {
     const WHOLE: Duration = Duration::from_millis(4500);
 
     #[tokio::test]
-    async fn an_event_with_a_short_user_id_is_accepted_at_the_first_attempt() {
+    async fn short_user_ids_are_accepted() {
         let (delivery, emulator) = deliver(&[], WHOLE).await;
         assert_eq!(delivery.result, Ok(Accepted { events_ingested: Some(1) }));
         assert_eq!(delivery.attempts, 1);
@@ -491,7 +492,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_may_go_better_is_tried_three_times_and_the_rest_once() {
+    async fn only_transient_errors_are_retried() {
         for (status, attempts) in
             [(500, 3), (502, 3), (503, 3), (504, 3), (429, 1), (400, 1), (403, 1), (413, 1), (418, 1)]
         {
@@ -502,7 +503,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_broken_connection_costs_one_request_more_and_is_no_attempt() {
+    async fn an_early_broken_connection_is_not_counted() {
         let cut = Fault::Cut { ingest: false };
         let (delivery, _) = deliver(&[cut.clone(), Fault::answer(503), Fault::answer(503)], WHOLE).await;
         assert_eq!((delivery.attempts, delivery.result.is_ok()), (4, true));
@@ -511,7 +512,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_that_was_cut_half_way_is_asked_for_again_and_the_event_counts_once() {
+    async fn a_truncated_response_is_retried() {
         let (delivery, emulator) = deliver(&[Fault::CutBody { ingest: true }], WHOLE).await;
         assert_eq!(delivery.result, Ok(Accepted { events_ingested: Some(0) }), "the repeat is dropped");
         assert_eq!(emulator.events().len(), 1);
@@ -527,7 +528,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_address_where_nobody_listens_is_no_connection() {
+    async fn an_unreachable_address_is_a_connection_error() {
         let client = Client::new(crate::http_client::build(None).unwrap(), Some("http://127.0.0.1:1/".to_owned()));
         let destination = Destination { region: Region::Us, api_key: "key".into(), key: AmplitudeKey::Main };
         let delivery = client.send(&event(), &destination, Instant::now() + WHOLE).await;
@@ -536,7 +537,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_certificate_that_is_not_trusted_is_told_apart_and_not_tried_again() {
+    async fn untrusted_certificates_are_not_retried() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("https://{}/2/httpapi", listener.local_addr().unwrap());
         let (_, tls) = amplitude_emulator::tls::self_signed(&[]).unwrap();
@@ -556,9 +557,9 @@ mod tests {
     }
 
     #[test]
-    fn every_answer_is_understood() {
+    fn every_response_is_classified() {
         use DeliveryError::*;
-        let complaint = |body| (400, body, Err(InvalidRequest(RejectionReason::Unknown)));
+        let reason = |body| (400, body, Err(InvalidRequest(RejectionReason::Unknown)));
         for (status, body, expected) in [
             (200, r#"{"code":200,"events_ingested":1}"#, Ok(Accepted { events_ingested: Some(1) })),
             (200, r#"{"code":200,"events_ingested":0}"#, Ok(Accepted { events_ingested: Some(0) })),
@@ -595,7 +596,7 @@ mod tests {
                 Err(InvalidRequest(RejectionReason::MissingField)),
             ),
             (400, r#"{"code":400,"silenced_devices":["hidden"]}"#, Err(InvalidRequest(RejectionReason::Silenced))),
-            complaint(r#"{"code":400,"error":"hidden"}"#),
+            reason(r#"{"code":400,"error":"hidden"}"#),
             (400, "<html>hidden", Err(NotAmplitude { status: 400 })),
             (400, "", Err(NotAmplitude { status: 400 })),
             (400, r#"{"message":"hidden"}"#, Err(NotAmplitude { status: 400 })),
@@ -615,18 +616,18 @@ mod tests {
             let result = classify_response(StatusCode::from_u16(status).unwrap(), body.as_bytes());
             assert_eq!(result, expected, "{status} {body}");
             if let Err(error) = result {
-                let words = error.to_string();
-                assert!(words.starts_with(&status.to_string()) && !words.contains("hidden"), "{words}");
+                let message = error.to_string();
+                assert!(message.starts_with(&status.to_string()) && !message.contains("hidden"), "{message}");
                 assert_eq!(error.code(), Some(status));
             }
         }
     }
 
     #[test]
-    fn each_list_says_something_of_its_own() {
+    fn each_list_has_its_own_reason() {
         let body =
             br#"{"code":400,"silenced_events":[1],"throttled_events":[0,1],"events_with_invalid_fields":{"time":[2]}}"#;
-        let invalid = |complaint| DeliveryError::InvalidRequest(complaint);
+        let invalid = |reason| DeliveryError::InvalidRequest(reason);
         let named = named_events(StatusCode::BAD_REQUEST, body);
         let (silenced, wrong) = (invalid(RejectionReason::Silenced), invalid(RejectionReason::InvalidField));
         assert_eq!(named, [(0, DeliveryError::Throttled), (1, silenced.clone()), (2, wrong)].into());
@@ -639,7 +640,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_counted_is_the_difference_and_an_unknown_count_is_none() {
+    fn an_unknown_count_means_nothing_is_missing() {
         for (events_ingested, sent, not_ingested) in
             [(Some(1), 1, 0), (Some(0), 1, 1), (Some(1998), 2000, 2), (Some(3), 2, 0), (None, 2000, 0)]
         {
@@ -648,7 +649,7 @@ mod tests {
     }
 
     #[test]
-    fn the_request_is_what_amplitude_documents() {
+    fn the_request_matches_the_documentation() {
         let event = event();
         let events = [&event];
         let request = Request::new(&events, "key");

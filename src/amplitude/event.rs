@@ -1,4 +1,4 @@
-//! The event as Amplitude's HTTP V2 and Batch APIs take it.
+//! An event in the form of Amplitude's HTTP V2 and Batch APIs.
 
 use serde::Serialize;
 
@@ -6,11 +6,11 @@ use super::properties::Properties;
 use crate::money::amount::Amount;
 use crate::money::currency::Currency;
 
-/// What Amplitude shows as the event's library.
+/// The event's library in Amplitude.
 pub const LIBRARY: &str = concat!("stripe-amplitude/", env!("CARGO_PKG_VERSION"));
 
-/// An event for Amplitude. Fields without a value are left out; so are `ip`, which would record our address, and the
-/// platform and place, of which each clears its siblings.
+/// An event for Amplitude. Fields without a value are omitted. So are `ip`, which would record our address, and the
+/// platform and place, each of which clears its siblings.
 #[derive(Clone, Serialize)]
 pub struct Event<'b> {
     /// `[Stripe] ` and Stripe's type.
@@ -19,12 +19,12 @@ pub struct Event<'b> {
     pub time: i64,
     /// Stripe's event ID: the first rule of deduplication, with `device_id`.
     pub insert_id: String,
-    /// 31 bits that differ from event to event: the second rule.
+    /// 31 bits that differ between events: the second rule.
     pub event_id: u32,
-    /// Wins over the device where both are there.
+    /// Takes precedence over the device.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user_id: Option<String>,
-    /// Always there, so that a repeat stays on its device.
+    /// Always set, so that a repeat stays on its device.
     pub device_id: String,
     /// In major units.
     #[serde(skip_serializing_if = "Option::is_none")]

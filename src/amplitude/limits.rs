@@ -1,8 +1,8 @@
-//! Amplitude's limits, kept before it sees the event: strings of 1024 characters, 40 layers of nesting, 1 MB a request.
-//! Source: Amplitude's HTTP V2 documentation.
+//! Amplitude's limits, applied before an event is sent: strings of 1024 characters, 40 layers of nesting, 1 MB per
+//! request. Source: Amplitude's HTTP V2 documentation.
 //!
-//! An event over a limit is not lost: what does not fit is cut or left out, the least useful first, and `stripe_truncated`
-//! lists what that was.
+//! An event over a limit is not lost: whatever exceeds it is cut or removed, the least useful first, and
+//! `stripe_truncated` lists it.
 
 use std::borrow::Cow;
 use std::io;
@@ -19,27 +19,27 @@ pub(crate) const LONGEST_STRING: usize = 1024;
 /// How deep objects and arrays may be nested, the event properties themselves included.
 const DEEPEST_LAYER: usize = 40;
 
-/// The largest event properties, in bytes of JSON. Amplitude takes requests below 1 MB; the API key, the IDs and the
-/// list of what was cut have the rest.
+/// The largest event properties, in bytes of JSON. Amplitude accepts requests below 1 MB; the rest is for the API key,
+/// the IDs and the list of what was cut.
 const LARGEST_PROPERTIES: usize = 940_000;
 
-/// Below this size of the whole body, what becomes of it cannot be larger than [`LARGEST_PROPERTIES`]: of its texts, the
-/// names of products alone can stand twice, and of its numbers, one like `1e15` grows to less than four times its length.
+/// Below this size of the whole body, the properties cannot be larger than [`LARGEST_PROPERTIES`]: of its texts, only
+/// the names of products can appear twice, and a number like `1e15` grows to less than four times its length.
 const SIZE_CHECK_THRESHOLD: usize = LARGEST_PROPERTIES / 4;
 
 /// The property that lists what was cut.
 const TRUNCATED: &str = "stripe_truncated";
 
-/// More entries say no more.
+/// Longer lists are of no more use.
 const LONGEST_LIST_OF_TRUNCATED: usize = 20;
 
-/// An ID, or the name of a type, of at most 1024 characters.
+/// An ID or the name of a type, of 1024 characters at most.
 pub(crate) fn short_id(id: &str) -> Cow<'_, str> {
     if id.len() <= LONGEST_STRING { id.into() } else { id.chars().take(LONGEST_STRING).collect::<String>().into() }
 }
 
-/// Cuts what is over a limit, and gives how many fields that were. `body_length` is the size of Stripe's body, and of what
-/// was read for it.
+/// Cuts whatever is over a limit, and returns the number of such fields. `body_length` is the size of Stripe's body and
+/// of the objects that were read for it.
 pub(crate) fn fit(properties: &mut Properties<'_>, body_length: usize) -> usize {
     let mut truncated = Truncated::default();
     properties.retain(|name, property| match property {
@@ -59,7 +59,7 @@ pub(crate) fn fit(properties: &mut Properties<'_>, body_length: usize) -> usize 
     truncated.count
 }
 
-/// Of the path of such an entry, in characters: the list shall not bring the event over the limit again.
+/// The longest path in that list, in characters: the list must not exceed the limit again.
 const LONGEST_PATH: usize = 250;
 
 #[derive(Default)]
@@ -77,7 +77,7 @@ impl Truncated {
     }
 }
 
-/// Cuts strings, and says whether the value itself may stay. `layer` is the one that it would be, if it nests.
+/// Cuts strings, and returns whether the value may stay. `layer` is its depth, if it nests.
 fn fit_value(value: &mut Json<'_>, path: &Path<'_>, layer: usize, truncated: &mut Truncated) -> bool {
     if value.nests() && layer > DEEPEST_LAYER {
         truncated.note(|| path.to_string());
@@ -107,8 +107,8 @@ fn fit_value(value: &mut Json<'_>, path: &Path<'_>, layer: usize, truncated: &mu
     true
 }
 
-/// Whether a field of this name may stay. Two names that are cut might be the same one, so a field goes whose name is too
-/// long; none of Stripe's is.
+/// Whether a field of this name may stay. Two names could become equal when cut, so a field whose name is too long is
+/// removed. None of Stripe's is.
 fn fit_name(name: &str, path: &Path<'_>, truncated: &mut Truncated) -> bool {
     let stays = !is_too_long(name);
     if !stays {
@@ -118,19 +118,19 @@ fn fit_name(name: &str, path: &Path<'_>, truncated: &mut Truncated) -> bool {
 }
 
 fn is_too_long(text: &str) -> bool {
-    // A character has a byte or more.
+    // A character has one byte or more.
     text.len() > LONGEST_STRING && text.chars().nth(LONGEST_STRING).is_some()
 }
 
-/// Cuts a string that is too long, between two characters, and marks it with an ellipsis.
+/// Cuts a string that is too long, between two characters, and marks the cut with an ellipsis.
 fn cut(text: &mut Cow<'_, str>) {
     *text = text.chars().take(LONGEST_STRING - 1).chain(['…']).collect::<String>().into();
 }
 
-/// Leaves out nested lists, the largest first, and then whatever is largest.
+/// Removes nested lists, the largest first, and then whatever is largest.
 ///
-/// What may go is known by its place in the walk, and not by its path: a path for each of hundreds of thousands of fields
-/// would take more memory than the event.
+/// Candidates are identified by their place in the walk instead of their path: paths for hundreds of thousands of
+/// fields would take more memory than the event.
 fn fit_size(properties: &mut Properties<'_>, truncated: &mut Truncated) {
     for walk in [retain_lists, retain_properties] {
         let mut size = json_size(&*properties);
@@ -165,7 +165,7 @@ fn fit_size(properties: &mut Properties<'_>, truncated: &mut Truncated) {
     }
 }
 
-/// Told each thing that may be left out, with its path and its bytes of JSON, and says whether it stays.
+/// Called with each candidate, its path and its bytes of JSON; returns whether it stays.
 type Keep<'k> = dyn FnMut(&Path<'_>, usize) -> bool + 'k;
 
 /// Walks over whole properties.
@@ -173,8 +173,8 @@ fn retain_properties(properties: &mut Properties<'_>, keep: &mut Keep<'_>) {
     properties.retain(|name, property| keep(&Path::key(None, name), json_size(&*property)));
 }
 
-/// Walks over the lists that are in no other list. Lists of texts at the top, such as the names of products, are what charts
-/// use: they stay as long as they can.
+/// Walks over the lists that are in no other list. Lists of texts at the top level, such as the names of products, are
+/// used in charts, so they stay as long as possible.
 fn retain_lists(properties: &mut Properties<'_>, keep: &mut Keep<'_>) {
     properties.retain(|name, property| match property {
         Property::Json(Json::List(items)) if !items.iter().any(Json::nests) => true,
@@ -194,7 +194,7 @@ fn retain_lists_in(value: &mut Json<'_>, path: &Path<'_>, keep: &mut Keep<'_>) -
     }
 }
 
-/// How many bytes of JSON it is.
+/// The size of the JSON in bytes.
 fn json_size(value: &impl Serialize) -> usize {
     struct Counter(usize);
     impl io::Write for Counter {
@@ -228,13 +228,13 @@ mod tests {
         (serde_json::to_value(&properties).unwrap(), count)
     }
 
-    /// So many layers, this value included.
+    /// A value of this many layers, itself included.
     fn nested(layers: usize) -> Value {
         (1..layers).fold(json!({}), |inner, _| json!({"inner": inner}))
     }
 
     #[test]
-    fn strings_are_cut_between_characters_and_marked() {
+    fn strings_are_cut_between_characters() {
         for (text, expected) in [
             ("é".repeat(1024), "é".repeat(1024)),
             ("é".repeat(1025), "é".repeat(1023) + "…"),
@@ -254,8 +254,8 @@ mod tests {
     }
 
     #[test]
-    fn nesting_ends_at_the_fortieth_layer() {
-        // The properties are the first.
+    fn nesting_is_limited_to_forty_layers() {
+        // The properties are the first layer.
         assert_eq!(fitted(json!({"a": nested(39)})), (json!({"a": nested(39)}), 0));
         let (properties, count) = fitted(json!({"a": nested(40)}));
         let path = format!("a{}", ".inner".repeat(39));
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn nested_lists_go_first_the_largest_before_the_others() {
+    fn the_largest_nested_lists_are_removed_first() {
         let lines: Vec<_> = (0..2000).map(|number| json!({"number": number, "text": "x".repeat(500)})).collect();
         let some: Vec<_> = (0..100).map(|number| json!({"number": number})).collect();
         let names: Vec<_> = (0..300).map(|number| format!("Product {number}")).collect();
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn then_goes_what_is_largest() {
+    fn then_the_largest_properties_are_removed() {
         let big: Map<_, _> = (0..2000).map(|number| (format!("key{number}"), json!("x".repeat(700)))).collect();
         let (properties, _) = fitted(json!({"big": big, "list": [[1, 2]], "total": 1}));
         assert_eq!(properties, json!({"total": 1, "stripe_truncated": ["list", "big"]}));
@@ -292,18 +292,18 @@ mod tests {
     }
 
     #[test]
-    fn the_list_of_what_was_cut_is_short() {
+    fn the_list_of_cut_fields_is_short() {
         let texts: Vec<_> = (0..1000).map(|_| "x".repeat(2000)).collect();
         let (properties, count) = fitted(json!({ "texts": { "inner": texts } }));
         assert_eq!(properties["stripe_truncated"].as_array().unwrap().len(), 20);
         assert!(count >= 1000);
-        // Also where the names are as long as the limit leaves them: found by fuzzing.
+        // Even if the names are as long as the limit allows. Found by fuzzing.
         let names: Map<_, _> = (0..900).map(|number| (format!("{number:0>1000}"), json!("x".repeat(2000)))).collect();
         fitted(Value::Object(names));
     }
 
     #[test]
-    fn a_field_whose_name_is_too_long_goes() {
+    fn fields_with_long_names_are_removed() {
         let (long, fits) = ("é".repeat(1025), "é".repeat(1024));
         let (properties, count) = fitted(json!({"a": {&long: 1, &fits: 2}, &long: 3, &fits: 4}));
         assert_eq!((&properties["a"], &properties[&fits]), (&json!({&fits: 2}), &json!(4)));
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn a_million_small_things_take_no_long_time() {
+    fn a_million_small_values_are_fast() {
         let many: Map<_, _> = (0..150_000).map(|number| (format!("key{number}"), json!([number]))).collect();
         let (_, count) = fitted(json!({ "many": many }));
         assert!(count > 0);
@@ -327,7 +327,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_fits_is_left_as_it_is(text in ".{0,1024}", number: i64) {
+        fn events_within_the_limits_are_unchanged(text in ".{0,1024}", number: i64) {
             let properties = json!({"text": text, "list": [{"number": number}], "none": []});
             prop_assert_eq!(fitted(properties.clone()), (properties, 0));
         }

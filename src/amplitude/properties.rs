@@ -29,17 +29,17 @@ pub enum Property<'b> {
 const ROOM: usize = 40;
 
 impl<'b> Properties<'b> {
-    /// The property of this name.
+    /// The property with this name.
     pub fn get(&self, name: &str) -> Option<&Property<'b>> {
         self.0.iter().find_map(|(known, property)| (known == name).then_some(property))
     }
 
-    /// All of them.
+    /// All properties.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Property<'b>)> {
         self.0.iter().map(|(name, property)| (&**name, property))
     }
 
-    /// Sets a property, in the place of one of the same name.
+    /// Sets a property, and replaces one with the same name.
     pub(crate) fn insert(&mut self, name: impl Into<Cow<'b, str>>, property: Property<'b>) {
         let name = name.into();
         match self.0.iter_mut().find(|(known, _)| *known == name) {
@@ -55,7 +55,7 @@ impl<'b> Properties<'b> {
         }
     }
 
-    /// Keeps the properties that `keep` says so of, which may change them.
+    /// Keeps the properties for which `keep` returns true. It may change them.
     pub(crate) fn retain(&mut self, mut keep: impl FnMut(&str, &mut Property<'b>) -> bool) {
         self.0.retain_mut(|(name, property)| keep(name, property));
     }

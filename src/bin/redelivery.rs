@@ -33,7 +33,7 @@ async fn run(environment: Environment) -> Result<(), Error> {
 
     lambda_runtime::run_concurrent(service_fn(move |event: LambdaEvent<Payload>| {
         let redelivery = Arc::clone(&redelivery);
-        // Boxed, or the compiler nests the type of this future in that of the runtime deeper than it allows itself.
+        // Boxed, because the nested type of this future would exceed the compiler's recursion limit.
         Box::pin(async move {
             let LambdaEvent { payload: Payload(batch), context } = event;
             let invocation = Invocation {

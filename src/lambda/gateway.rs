@@ -1,13 +1,12 @@
-//! The payloads of gateways: lambda_http's `run_concurrent`, for a function that anybody on the internet can call.
+//! The payloads of gateways: lambda_http's `run_concurrent`, for a function that is open to the internet.
 //!
-//! lambda_http takes what it is handed for well-formed. A header that is none makes the payload one that cannot be read,
-//! which is an error of the function; a `Host` or a query that no URL can have, and a body that is not the Base64 that it
-//! is said to be, make it panic. Real gateways let some of that through. So that no stranger can ring the alarm for errors
-//! of the function, [`Payload`] takes it away first. None of it is needed: the handler looks at the method, the raw path,
-//! the signature and the body.
+//! lambda_http trusts its payloads. An invalid header makes the payload unreadable, which is an error of the function.
+//! A `Host` or a query that is not valid in a URL, and a body that is declared as Base64 but is not, make it panic.
+//! Real gateways let some of that through. [`Payload`] removes it first, so that strangers cannot raise the alarm for
+//! errors of the function. None of it is needed: the handler uses the method, the raw path, the signature and the body.
 //!
-//! [`Payload`] reads any JSON, because lambda_runtime logs and reports serde's words where a payload cannot be read, and
-//! those can quote it. What comes from no gateway is answered 400.
+//! [`Payload`] reads any JSON, because lambda_runtime logs and reports serde's message about an unreadable payload,
+//! which can quote it. A payload that is not from a gateway gets the status 400.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -30,18 +29,17 @@ use serde_json::{Map, Value};
 use super::time_left;
 use crate::outcome::Failure;
 use crate::record::Record;
-use crate::response::respond;
-use crate::webhook;
+use crate::webhook::{self, conclude};
 
-/// The longest path that is looked at, in bytes. API Gateway takes 10,240 bytes for all of the request but its body, and
-/// an [`http::Uri`] holds 65,534, in which a byte of the path can become three.
+/// The longest path that is read, in bytes. API Gateway accepts 10,240 bytes for a request without its body, and an
+/// [`http::Uri`] holds 65,534, in which one byte of the path can become three.
 const LONGEST_PATH: usize = 8 * 1024;
 
 /// Serves the requests of gateways until Lambda ends the process, several at once on Managed Instances:
-/// [`lambda_http::run_concurrent`] behind [`Payload`].
+/// [`lambda_http::run_concurrent`] with [`Payload`].
 ///
 /// # Errors
-/// Where Lambda's runtime interface fails. Lambda then starts another process.
+/// If Lambda's runtime interface fails. Lambda then starts another process.
 pub async fn run_concurrent<R, S, E>(handler: S) -> Result<(), Error>
 where
     S: Service<Request, Response = R, Error = E> + Clone + Send + 'static,
@@ -81,7 +79,7 @@ pub fn webhook_request(parts: &Parts, body: Body) -> webhook::Request<'_> {
     }
 }
 
-/// A request that lambda_http's [`Adapter`] takes without a panic; `None` where the payload is no gateway's.
+/// A request that lambda_http's [`Adapter`] accepts without a panic; `None` if the payload is not from a gateway.
 ///
 /// Any JSON deserializes.
 pub struct Payload(pub Option<LambdaRequest>);
@@ -94,14 +92,14 @@ impl<'de> Deserialize<'de> for Payload {
     }
 }
 
-/// As lambda_http does, but for the copy that it makes of the payload, and with HTTP APIs and Function URLs first. No
-/// payload is of both kinds: theirs has `requestContext.http`, and a REST API's has not.
+/// Like lambda_http, but without its copy of the payload, and with HTTP APIs and Function URLs first. No payload is of
+/// both kinds: theirs have `requestContext.http`, and a REST API's do not.
 fn read(json: &str) -> Option<LambdaRequest> {
     let http_api = serde_json::from_str(json).map(LambdaRequest::ApiGatewayV2);
     http_api.or_else(|_| serde_json::from_str(json).map(LambdaRequest::ApiGatewayV1)).ok()
 }
 
-/// Without the headers that cannot be headers, such as one whose name is not ASCII.
+/// Reads the payload without invalid headers, such as one whose name is not ASCII.
 #[cold]
 fn read_without_impossible_headers(json: &str) -> Option<LambdaRequest> {
     let mut payload: Map<String, Value> = serde_json::from_str(json).ok()?;
@@ -122,7 +120,7 @@ fn is_header(name: &str, value: &Value) -> bool {
     is_value_or_list && HeaderName::from_bytes(name.as_bytes()).is_ok()
 }
 
-/// Without a host, lambda_http makes a URL of the path alone.
+/// Without a host, lambda_http builds the URL from the path alone.
 fn without_what_panics(mut request: LambdaRequest) -> LambdaRequest {
     match &mut request {
         LambdaRequest::ApiGatewayV2(request) => {
@@ -142,13 +140,13 @@ fn without_what_panics(mut request: LambdaRequest) -> LambdaRequest {
             replace_impossible_path(&mut request.path);
             request.is_base64_encoded &= is_base64(request.body.as_deref());
         }
-        // There are no others with the features that we have.
+        // The enabled features have no other kinds.
         _ => {}
     }
     request
 }
 
-/// Such a path is no route of ours, and neither is `/`.
+/// Such a path is not one of our routes, and neither is `/`.
 fn replace_impossible_path(path: &mut Option<String>) {
     if let Some(path) = path
         && (!path.starts_with('/') || path.len() > LONGEST_PATH)
@@ -157,25 +155,25 @@ fn replace_impossible_path(path: &mut Option<String>) {
     }
 }
 
-/// A body that is not is taken for text. Its signature does not match.
+/// An invalid body is treated as text. Its signature does not match.
 fn is_base64(body: Option<&str>) -> bool {
     body.is_some_and(|body| BASE64_STANDARD.decode(body).is_ok())
 }
 
-/// An answer in the form that gateways take.
+/// A response in the form that gateways accept.
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Answer<A> {
-    /// Of the handler, by lambda_http.
+    /// The handler's, by lambda_http.
     Handler(A),
-    /// To what is no gateway's payload.
+    /// The response to an unreadable payload.
     Unreadable(Box<ApiGatewayProxyResponse>),
 }
 
-/// Writes the log line, and gives the answer.
+/// Writes the log line, and returns the response.
 fn refuse_unreadable(context: &Context) -> ApiGatewayProxyResponse {
     let record = Record::new(Some(&context.env_config.function_name), Some(&context.request_id), false);
-    let (parts, body) = respond(Err(Failure::Unreadable), &record).into_parts();
+    let (parts, body) = conclude(Err(Failure::Unreadable), &record).into_parts();
     let mut response = ApiGatewayProxyResponse::default();
     response.status_code = i64::from(parts.status.as_u16());
     response.headers = parts.headers;
@@ -199,13 +197,13 @@ mod tests {
         serde_json::from_str::<Payload>(json).unwrap().0
     }
 
-    /// The parts and the body that the handler gets, after lambda_http has made a request of the payload.
+    /// The parts and the body that the handler gets, after lambda_http has read the payload.
     fn request(payload: &Value) -> (Parts, Body) {
         let request = super::tests::payload(&payload.to_string());
         Request::from(request.unwrap_or_else(|| panic!("{payload}"))).into_parts()
     }
 
-    /// An invocation of an HTTP API and one of a REST API, each changed in the same way.
+    /// An invocation of an HTTP API and one of a REST API, each with the same change.
     fn changed(change: impl Fn(&mut Value)) -> [Value; 2] {
         [HTTP_API, REST_API].map(|json| {
             let mut payload = serde_json::from_str(json).unwrap();
@@ -228,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn the_invocation_tells_its_id_and_the_time_that_is_left() {
+    fn the_invocation_has_its_id_and_time_left() {
         let mut context = lambda_http::Context::default();
         context.request_id = "id".to_owned();
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
@@ -240,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_the_url_would_be_made_of_the_request_is_the_same() {
+    fn the_url_does_not_change_the_request() {
         for host in ["[x", "", "a b", "localhost:99999999", "%", "shop.example.com"] {
             for proto in ["", "https", "no scheme", ":"] {
                 for payload in changed(|payload| {
@@ -267,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_that_no_url_has_is_none_of_ours() {
+    fn invalid_paths_are_unknown_routes() {
         let long = format!("/{}/stripe/demo", "\u{e4}".repeat(LONGEST_PATH));
         for (path, expected) in [
             (":99999999", "/"),
@@ -343,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_gateways_is_read_and_is_none() {
+    fn foreign_payloads_are_read_as_none() {
         for json in [
             "null",
             "7",
@@ -361,13 +359,13 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_answered_in_the_form_that_every_gateway_takes() {
+    fn unreadable_payloads_get_a_valid_response() {
         let answer =
             serde_json::to_value(Answer::<()>::Unreadable(Box::new(refuse_unreadable(&Context::default())))).unwrap();
         assert_eq!(answer["statusCode"], 400);
         assert_eq!(answer["headers"], json!({"content-type": "application/json"}));
         assert_eq!(answer["isBase64Encoded"], false);
-        // A REST API answers 502 to members that it does not know, such as `cookies`.
+        // A REST API returns 502 for members that it does not know, such as `cookies`.
         let mut members: Vec<_> = answer.as_object().unwrap().keys().map(String::as_str).collect();
         members.sort_unstable();
         assert_eq!(members, ["body", "headers", "isBase64Encoded", "multiValueHeaders", "statusCode"]);

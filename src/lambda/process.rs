@@ -7,23 +7,22 @@ use lambda_http::Error;
 use serde_json::json;
 
 use crate::environment::{self, Environment};
-use crate::log;
+use crate::logging;
 
-/// Starts the log, reads the environment, and runs the function until Lambda ends it. `name` is the binary's, for a
-/// message to whoever starts it outside Lambda.
+/// Starts the log, reads the environment, and runs the function until Lambda ends it. `name` is the binary's, for the
+/// message that is printed outside Lambda.
 pub fn run(name: &str, function: impl AsyncFnOnce(Environment) -> Result<(), Error>) -> ExitCode {
     if variable("AWS_LAMBDA_RUNTIME_API").is_none() {
         eprintln!(
-            "{name} is a Lambda function and runs under Lambda's runtime interface; to try stripe-amplitude on this machine: make run"
+            "{name} is a Lambda function and needs Lambda's runtime interface; to try stripe-amplitude on this machine, run: make run"
         );
         return ExitCode::FAILURE;
     }
     match start(function) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Not through the log, whose level may be what is wrong, or off; but in its form.
-            let line =
-                json!({"level": "ERROR", "message": "the function cannot start or go on", "error": error.to_string()});
+            // Printed directly, because the log level may be the problem, but in the form of the log.
+            let line = json!({"level": "ERROR", "message": "fatal error", "error": error.to_string()});
             eprintln!("{line}");
             ExitCode::FAILURE
         }
@@ -31,7 +30,7 @@ pub fn run(name: &str, function: impl AsyncFnOnce(Environment) -> Result<(), Err
 }
 
 fn start(function: impl AsyncFnOnce(Environment) -> Result<(), Error>) -> Result<(), Error> {
-    log::start(environment::log_level(variable)?);
+    logging::start(environment::log_level(variable)?);
     let environment = Environment::read(variable)?;
     runtime()?.block_on(function(environment))
 }

@@ -7,7 +7,7 @@ use crate::redelivery::Batch;
 
 /// A batch of messages, or why it cannot be read, in our own words.
 ///
-/// Any JSON deserializes. Where a payload does not, lambda_runtime logs and reports serde's words for it, which can quote
+/// Any JSON deserializes. If a payload did not, lambda_runtime would log and report serde's message, which can quote
 /// the payload.
 pub struct Payload(pub Result<Batch, String>);
 
@@ -23,7 +23,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn any_json_deserializes_and_nothing_of_it_is_told() {
+    fn unreadable_batches_are_never_quoted() {
         let read = |json| serde_json::from_str::<Payload>(json).unwrap().0;
         assert!(read(r#"{"Records": []}"#).is_ok());
         for json in

@@ -7,7 +7,16 @@ use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 /// An exact amount of money. It prints, and serializes to JSON, as a decimal number of major units without trailing
-/// zeros: 1999 minor units with two decimals are `19.99`.
+/// zeros.
+///
+/// ```
+/// # use stripe_amplitude::money::currency::Currency;
+/// let amount = |currency, minor_units| Currency::parse(currency).map(|currency| currency.amount(minor_units).to_string());
+/// assert_eq!(amount("usd", 1999).as_deref(), Some("19.99"));
+/// assert_eq!(amount("usd", 2000).as_deref(), Some("20"));
+/// assert_eq!(amount("jpy", 500).as_deref(), Some("500"));
+/// assert_eq!(amount("kwd", 5120).as_deref(), Some("5.12"));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Amount {
     /// Wider than Stripe's integers, because a conversion to another currency may need it.
@@ -16,18 +25,18 @@ pub struct Amount {
 }
 
 impl Amount {
-    /// An amount of so many minor units, of a currency with so many decimals.
+    /// An amount in minor units, of a currency with this many decimals.
     pub(super) fn new(minor_units: i128, decimals: u8) -> Self {
         Self { minor_units, decimals }
     }
 
-    /// The amount in thousandths of a major unit, which every currency of Stripe's can be counted in; `None` where it is too
+    /// The amount in thousandths of a major unit, which is exact for every currency of Stripe. `None` if it is too
     /// large.
     pub fn thousandths(self) -> Option<i128> {
         self.minor_units.checked_mul(10_i128.pow(3_u32.checked_sub(self.decimals.into())?))
     }
 
-    /// Whether nothing is left to count.
+    /// Whether the amount is zero.
     pub fn is_zero(self) -> bool {
         self.minor_units == 0
     }
@@ -48,7 +57,7 @@ impl fmt::Display for Amount {
 }
 
 impl Serialize for Amount {
-    /// Digit by digit: a float in between would round large amounts.
+    /// Digit by digit: a float would round large amounts.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         RawValue::from_string(self.to_string()).map_err(S::Error::custom)?.serialize(serializer)
     }

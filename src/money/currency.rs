@@ -1,7 +1,7 @@
 //! Stripe's currencies.
 //!
-//! Stripe counts in a currency's minor unit, and differs from ISO 4217: ISK and UGX have two decimals although nothing
-//! smaller than a whole unit exists, MGA has none. Source: docs.stripe.com/currencies.
+//! Stripe counts in a currency's minor unit, and differs from ISO 4217: ISK and UGX have two decimals although they
+//! have no minor unit, MGA has none. Source: docs.stripe.com/currencies.
 
 use std::fmt;
 
@@ -18,19 +18,19 @@ const THREE_DECIMALS: [&str; 5] = ["BHD", "JOD", "KWD", "OMR", "TND"];
 pub struct Currency([u8; 3]);
 
 impl Currency {
-    /// Reads Stripe's code, which is in lower case. Anything but three ASCII letters is no currency.
+    /// Reads Stripe's code, which is in lower case. Only three ASCII letters are a currency.
     pub fn parse(code: &str) -> Option<Self> {
         let letters: [u8; 3] = code.as_bytes().try_into().ok()?;
         letters.iter().all(u8::is_ascii_alphabetic).then(|| Self(letters.map(|letter| letter.to_ascii_uppercase())))
     }
 
-    /// The code in upper case, as Amplitude wants it.
+    /// The code in upper case, as Amplitude expects it.
     pub fn code(&self) -> &str {
-        // Three ASCII letters are UTF-8; the default is never seen.
+        // Three ASCII letters are UTF-8; the default is never used.
         str::from_utf8(&self.0).unwrap_or_default()
     }
 
-    /// How many decimals Stripe's integer amounts in this currency have.
+    /// The number of decimals in Stripe's integer amounts.
     pub fn decimals(self) -> u8 {
         match self.code() {
             code if NO_DECIMALS.contains(&code) => 0,
@@ -39,7 +39,7 @@ impl Currency {
         }
     }
 
-    /// An amount of Stripe's, in minor units of this currency.
+    /// An amount from Stripe, in minor units of this currency.
     pub fn amount(self, minor_units: impl Into<i128>) -> Amount {
         Amount::new(minor_units.into(), self.decimals())
     }

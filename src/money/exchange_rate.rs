@@ -1,4 +1,4 @@
-//! From one currency to another, in decimal arithmetic: no float, and rounded once.
+//! Currency conversion in decimal arithmetic: no float, and rounded once.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,12 +11,12 @@ use thiserror::Error;
 
 use crate::money::{amount::Amount, currency::Currency};
 
-/// The setting `preferred_currency`: what every amount is converted to, and at which rates.
+/// The setting `preferred_currency`: the target currency of all amounts, and the rates.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PreferredCurrency {
-    /// What it is converted to.
+    /// The target currency.
     pub code: Currency,
-    /// How many major units of `code` one major unit of another currency is.
+    /// How many major units of `code` equal one major unit of another currency.
     pub rates: BTreeMap<Currency, Rate>,
 }
 
@@ -25,15 +25,15 @@ pub struct PreferredCurrency {
 pub struct Conversion<'r> {
     /// The object's currency.
     pub from: Currency,
-    /// Where that is another one.
+    /// The target, if it is another one.
     to: Option<(Currency, &'r Rate)>,
 }
 
 impl<'r> Conversion<'r> {
-    /// What the project wants done with amounts in this currency. Without a preferred currency, nothing.
+    /// The conversion that the project wants for this currency. Without a preferred currency, none.
     ///
     /// # Errors
-    /// Where there is no rate for it: better no number than a wrong one.
+    /// If there is no rate for it: no number is better than a wrong one.
     pub fn of(from: Currency, preferred: Option<&'r PreferredCurrency>) -> Result<Self, MissingRate> {
         let to = match preferred {
             Some(preferred) if preferred.code != from => {
@@ -45,12 +45,12 @@ impl<'r> Conversion<'r> {
         Ok(Self { from, to })
     }
 
-    /// The currency of what [`Self::amount`] gives.
+    /// The currency of the results of [`Self::amount`].
     pub fn currency(&self) -> Currency {
         self.to.map_or(self.from, |(to, _)| to)
     }
 
-    /// The rate, where something is converted.
+    /// The rate, if amounts are converted.
     pub fn rate(&self) -> Option<&'r Rate> {
         self.to.map(|(_, rate)| rate)
     }
@@ -66,9 +66,7 @@ impl<'r> Conversion<'r> {
 
 /// The project's settings have no rate for the currency of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error(
-    "`preferred_currency.rates` has no rate from {from} to {to}; add it, and Stripe's next attempt will go through"
-)]
+#[error("`preferred_currency.rates` has no rate from {from} to {to}; add it, and Stripe's next attempt will succeed")]
 pub struct MissingRate {
     /// The currency of the event.
     pub from: Currency,
@@ -76,21 +74,21 @@ pub struct MissingRate {
     pub to: Currency,
 }
 
-/// A rate of exchange between major units: a positive decimal number of up to 16 digits.
+/// An exchange rate between major units: a positive decimal number of up to 16 digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
     /// The digits, without the point.
     digits: i128,
-    /// How many of them stand behind the point.
+    /// How many of them are behind the point.
     decimals: u32,
 }
 
-/// With more, an amount times a rate could exceed 128 bits: 19 digits of an amount, 16 of a rate, and 3 for the step
-/// from a currency without decimals to one with three are 38.
+/// With more digits, an amount times a rate could exceed 128 bits: 19 digits of an amount, 16 of a rate, and 3 for the
+/// step from a currency without decimals to one with three make 38.
 const MOST_DIGITS: usize = 16;
 
 impl Rate {
-    /// One multiplication and one division of integers, so that nothing is rounded but the result: half to even.
+    /// One multiplication and one division of integers, so that only the result is rounded: half to even.
     fn convert(self, minor_units: i64, from_decimals: u8, to_decimals: u8) -> i128 {
         let numerator = i128::from(minor_units) * self.digits * 10_i128.pow(to_decimals.into());
         let denominator = 10_i128.pow(u32::from(from_decimals) + self.decimals);
@@ -138,7 +136,7 @@ impl Serialize for Rate {
     }
 }
 
-/// The text is no rate.
+/// The text is not a rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("a positive decimal number of up to 16 digits, as text: \"1.08\"")]
 pub struct InvalidRate;
@@ -190,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn halves_go_to_the_even_neighbour_and_are_rounded_once() {
+    fn results_round_half_to_even_once() {
         for (minor_units, rate, expected) in [
             (1, "0.5", "0 USD"),
             (3, "0.5", "0.02 USD"),
@@ -199,8 +197,7 @@ mod tests {
             (-1, "0.5", "0 USD"),
             (-3, "0.5", "-0.02 USD"),
             (-5, "0.5", "-0.02 USD"),
-            // A little more than half goes up; rounding twice (0.015000001 to 0.015 to 0.02) would not be told apart, but
-            // 0.0249999 by way of 0.025 would become 0.02 and 0.03.
+            // A little more than half rounds up. Rounding 0.0249999 twice, by way of 0.025, would give 0.02 and 0.03.
             (1, "1.500000000000001", "0.02 USD"),
             (1, "2.499999999999999", "0.02 USD"),
             (1, "2.500000000000001", "0.03 USD"),
@@ -216,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn the_preferred_currency_itself_is_not_converted_and_another_needs_a_rate() {
+    fn other_currencies_need_a_rate() {
         let preferred = preferred("USD", &[("EUR", "1.08")]);
         let same = Conversion::of(currency("usd"), Some(&preferred)).unwrap();
         assert_eq!((same.amount(1999).to_string(), same.rate()), ("19.99".to_owned(), None));
@@ -259,7 +256,7 @@ mod tests {
     }
 
     proptest! {
-        /// Against the definition, in plain integers: no other amount of the target's minor units is nearer.
+        /// Compared with the definition, in plain integers: no other amount in minor units of the target is nearer.
         #[test]
         fn no_other_amount_is_nearer(minor_units: i64, digits in 1_i128..10_i128.pow(16), decimals in 0_u32..17,
                                      from in 0_u8..4, to in 0_u8..4) {
@@ -274,7 +271,7 @@ mod tests {
                 else if 2 * rest > denominator { quotient + 1 }
                 else { quotient + quotient.rem_euclid(2) };
             prop_assert_eq!(converted, nearest);
-            // What is subtracted is what was added.
+            // A refund subtracts exactly what the payment added.
             if minor_units != i64::MIN {
                 prop_assert_eq!(rate.convert(-minor_units, from, to), -converted);
             }

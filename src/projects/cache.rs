@@ -1,7 +1,7 @@
-//! The rules of the cache of projects. Pure: `now` is an argument, and nothing here waits or calls.
+//! The rules of the cache of projects. Pure: `now` is an argument, and nothing waits or does I/O.
 //!
-//! Time is that of the wall clock: a monotonic clock may stand still while the environment is frozen, and a removed
-//! secret would then be honoured for hours.
+//! Time is the wall clock: a monotonic clock may stand still while the environment is frozen, and a removed secret
+//! would then be accepted for hours.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,30 +10,30 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::Mutex;
 
 use super::name::ProjectName;
-use super::parameters::Project;
-use super::source::LoadError;
+use super::project::Project;
+use crate::aws::AwsError;
+use crate::back_off::BackOff;
 
-/// An old value outlives failed refreshes for this long.
+/// How long an old value outlives failed refreshes.
 const OLD_VALUE_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The pause after the first failed refresh; it doubles with each further one.
-const FIRST_BACK_OFF: Duration = Duration::from_secs(1);
-const LONGEST_BACK_OFF: Duration = Duration::from_secs(60);
+/// The pauses after failed refreshes.
+const BACK_OFF: BackOff = BackOff { first: Duration::from_secs(1), longest: Duration::from_secs(60) };
 
-/// A project that is not there is not looked for again for this long.
+/// How long an unknown project is remembered.
 const UNKNOWN_FOR: Duration = Duration::from_secs(60);
 
-/// A signature that does not match causes one early refresh in this time.
+/// A signature that does not match causes one early refresh in this period.
 const EARLY_REFRESH_EVERY: Duration = Duration::from_secs(10);
 
-/// First loads: this many at once, and then so many a second. Anybody can ask for a project that is not there.
+/// First loads: this many at once, and then this many a second. Anyone can ask for a project that does not exist.
 const FIRST_LOADS_AT_ONCE: f64 = 20.0;
 const FIRST_LOADS_PER_SECOND: f64 = 2.0;
 
-/// Names that are remembered at the most.
+/// The most names that are remembered.
 const MOST_ENTRIES: usize = 1024;
 
-/// What is known of each project.
+/// The state of each project.
 #[derive(Debug)]
 pub(super) struct Cache {
     ttl: Duration,
@@ -43,9 +43,9 @@ pub(super) struct Cache {
 
 #[derive(Debug, Default)]
 struct Entry {
-    /// Whoever holds it loads; the others wait and share what came of it.
+    /// The request that holds it loads; the others wait and share the result.
     gate: Arc<Mutex<()>>,
-    /// How often a load of this project has ended.
+    /// How many loads of this project have ended.
     loads: u64,
     last_early_refresh: Option<SystemTime>,
     state: State,
@@ -62,28 +62,28 @@ enum State {
         since: SystemTime,
     },
     /// The last load failed, and there is no old value.
-    Unreadable(LoadError),
+    Unreadable(AwsError),
 }
 
 #[derive(Debug)]
 struct Loaded {
     project: Arc<Project>,
     at: SystemTime,
-    /// How often a refresh failed since, and the last time.
+    /// How many refreshes have failed since, and the last of them.
     failures: u32,
-    last_failure: Option<(SystemTime, LoadError)>,
+    last_failure: Option<(SystemTime, AwsError)>,
 }
 
 /// What to do for a request.
 #[derive(Debug)]
 pub(super) enum Lookup {
-    /// Answer with this.
+    /// Respond with this.
     Known(Result<Arc<Project>, Absent>),
-    /// Load the project, or wait for somebody who does.
+    /// Load the project, or wait for the request that does.
     Load(Ticket),
 }
 
-/// The right to load a project when one's turn has come.
+/// The right to load a project in turn.
 #[derive(Debug)]
 pub(super) struct Ticket {
     pub(super) gate: Arc<Mutex<()>>,
@@ -95,17 +95,17 @@ pub(super) struct Ticket {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Absent {
     Unknown,
-    Unreadable(LoadError),
+    Unreadable(AwsError),
     Exhausted,
 }
 
 /// What to do for a signature that matches no secret.
 #[derive(Debug)]
 pub(super) enum EarlyRefresh {
-    /// Somebody has refreshed already.
+    /// Another request has refreshed it already.
     Newer(Arc<Project>),
     Load(Ticket),
-    /// It is too early for another one; wait for the one that may be under way.
+    /// It is too early for another refresh; wait for the one that may be under way.
     Join(Arc<Mutex<()>>),
 }
 
@@ -114,7 +114,7 @@ impl Cache {
         Self { ttl, entries: HashMap::new(), first_loads: TokenBucket::default() }
     }
 
-    /// `is_warm` says whether the project is one of `WARM_PROJECTS`: strangers cannot keep those out, however many other
+    /// `is_warm` is whether the project is one of `WARM_PROJECTS`: strangers cannot lock those out, however many other
     /// projects they ask for.
     pub(super) fn lookup(&mut self, name: &ProjectName, is_warm: bool, now: SystemTime) -> Lookup {
         match self.entries.get(name) {
@@ -138,7 +138,7 @@ impl Cache {
             }
         }
         if !is_warm && !self.first_loads.take(now) {
-            // Why this project's own last load failed says more.
+            // The failure of this project's own last load is more specific.
             let absent = match self.entries.get(name).map(|entry| &entry.state) {
                 Some(State::Unreadable(error)) => Absent::Unreadable(error.clone()),
                 _ => Absent::Exhausted,
@@ -160,16 +160,16 @@ impl Cache {
         EarlyRefresh::Load(entry.ticket(true))
     }
 
-    /// Whether somebody else's load has ended since the ticket was drawn.
+    /// Whether another load has ended since the ticket was drawn.
     pub(super) fn is_settled(&self, name: &ProjectName, ticket: &Ticket) -> bool {
         self.entries.get(name).is_some_and(|entry| entry.loads != ticket.loads)
     }
 
-    /// Records how a load ended: with a project, with nothing there, or with an error.
+    /// Records the result of a load: a project, no parameters, or an error.
     pub(super) fn record(
         &mut self,
         name: &ProjectName,
-        loaded: Result<Option<Arc<Project>>, LoadError>,
+        loaded: Result<Option<Arc<Project>>, AwsError>,
         now: SystemTime,
     ) {
         let entry = self.entries.entry(name.clone()).or_default();
@@ -189,26 +189,26 @@ impl Cache {
         }
     }
 
-    /// What the last load brought.
+    /// The result of the last load.
     pub(super) fn result(&self, name: &ProjectName, now: SystemTime) -> Result<Arc<Project>, Absent> {
         match self.entries.get(name).map(|entry| &entry.state) {
             Some(State::Loaded(loaded)) => loaded.value(now),
             Some(State::Unknown { .. }) => Err(Absent::Unknown),
             Some(State::Unreadable(error)) => Err(Absent::Unreadable(error.clone())),
-            Some(State::Loading) | None => Err(Absent::Unreadable(LoadError::Timeout)),
+            Some(State::Loading) | None => Err(Absent::Unreadable(AwsError::Timeout)),
         }
     }
 
-    /// The project, if it is another one than `seen`.
+    /// The project, if it differs from `seen`.
     pub(super) fn newer(&self, name: &ProjectName, seen: &Arc<Project>, now: SystemTime) -> Option<Arc<Project>> {
         self.result(name, now).ok().filter(|project| !Arc::ptr_eq(project, seen))
     }
 
-    /// Forgets what need not be remembered, when there is no room for another name.
+    /// Forgets entries that are no longer needed, if there is no room for another name.
     fn make_room(&mut self, now: SystemTime) {
         if self.entries.len() >= MOST_ENTRIES {
             self.entries.retain(|_, entry| match entry.state {
-                // Whoever loads holds the gate; where nobody does, the load was given up.
+                // A load in progress holds the gate; if nothing holds it, the load was abandoned.
                 State::Loading => Arc::strong_count(&entry.gate) > 1,
                 State::Loaded(_) => true,
                 State::Unknown { since } => within(since, UNKNOWN_FOR, now),
@@ -233,13 +233,12 @@ impl Loaded {
     }
 
     fn backs_off(&self, now: SystemTime) -> bool {
-        let doubled = 2_u32.saturating_pow(self.failures.saturating_sub(1));
-        let pause = FIRST_BACK_OFF.saturating_mul(doubled).min(LONGEST_BACK_OFF);
+        let pause = BACK_OFF.pause(self.failures);
         self.last_failure.as_ref().is_some_and(|(failed, _)| within(*failed, pause, now))
     }
 }
 
-/// Whether `now` is less than `period` after `start`. A clock that was set back makes a value old, not eternal.
+/// Whether `now` is less than `period` after `start`. A clock that was set back makes a value old instead of eternal.
 fn within(start: SystemTime, period: Duration, now: SystemTime) -> bool {
     now.duration_since(start).is_ok_and(|age| age < period)
 }
@@ -287,7 +286,7 @@ mod tests {
         Arc::new(Project::from_parameters(Vec::new(), "/f"))
     }
 
-    /// What a request at this time sees, without a load.
+    /// The value for a request at this time, without a load.
     fn known(cache: &mut Cache, now: SystemTime) -> Option<Result<Arc<Project>, Absent>> {
         match cache.lookup(&name("p"), false, now) {
             Lookup::Known(result) => Some(result),
@@ -304,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn a_project_is_used_for_its_time_and_then_read_again() {
+    fn a_project_is_refreshed_after_its_ttl() {
         let (mut cache, project) = loaded(at(0.0));
         assert!(Arc::ptr_eq(&known(&mut cache, at(299.9)).unwrap().unwrap(), &project));
         let Lookup::Load(ticket) = cache.lookup(&name("p"), false, at(300.0)) else { panic!("not read again") };
@@ -312,18 +311,18 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_was_set_back_makes_a_value_old() {
+    fn setting_the_clock_back_makes_a_value_old() {
         let (mut cache, _) = loaded(at(0.0));
         assert!(known(&mut cache, at(-1.0)).is_none());
     }
 
     #[test]
-    fn a_refresh_that_fails_keeps_the_old_value_and_is_tried_again_with_growing_pauses() {
+    fn failed_refreshes_back_off() {
         let (mut cache, project) = loaded(at(0.0));
         let mut now = 300.0;
         for pause in [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0] {
             assert!(known(&mut cache, at(now)).is_none(), "a refresh is due at {now}");
-            cache.record(&name("p"), Err(LoadError::Connection), at(now));
+            cache.record(&name("p"), Err(AwsError::Connection), at(now));
             assert!(Arc::ptr_eq(&cache.result(&name("p"), at(now)).unwrap(), &project));
             assert!(known(&mut cache, at(now + pause - 0.1)).unwrap().is_ok(), "no refresh is due in the pause");
             now += pause;
@@ -332,19 +331,19 @@ mod tests {
     }
 
     #[test]
-    fn an_old_value_ends_after_a_day() {
+    fn an_old_value_expires_after_a_day() {
         let (mut cache, _) = loaded(at(0.0));
-        cache.record(&name("p"), Err(LoadError::Connection), at(86_399.0));
+        cache.record(&name("p"), Err(AwsError::Connection), at(86_399.0));
         assert!(known(&mut cache, at(86_399.5)).unwrap().is_ok());
         assert!(known(&mut cache, at(86_400.0)).is_none(), "a load is due");
-        cache.record(&name("p"), Err(LoadError::Timeout), at(86_401.0));
-        assert_eq!(known(&mut cache, at(86_401.5)).unwrap().err(), Some(Absent::Unreadable(LoadError::Timeout)));
+        cache.record(&name("p"), Err(AwsError::Timeout), at(86_401.0));
+        assert_eq!(known(&mut cache, at(86_401.5)).unwrap().err(), Some(Absent::Unreadable(AwsError::Timeout)));
         cache.record(&name("p"), Ok(Some(project())), at(86_404.0));
         assert!(known(&mut cache, at(86_404.0)).unwrap().is_ok());
     }
 
     #[test]
-    fn a_refresh_that_succeeds_counts_also_when_nothing_is_there_any_more() {
+    fn a_deleted_project_becomes_unknown() {
         let (mut cache, _) = loaded(at(0.0));
         cache.record(&name("p"), Ok(None), at(300.0));
         assert_eq!(known(&mut cache, at(300.0)).unwrap().err(), Some(Absent::Unknown));
@@ -360,20 +359,20 @@ mod tests {
     }
 
     #[test]
-    fn those_who_wait_share_one_load_and_later_ones_load_again() {
+    fn waiting_requests_share_one_load() {
         let mut cache = Cache::new(TTL);
         let Lookup::Load(first) = cache.lookup(&name("p"), false, at(0.0)) else { panic!("nothing is known yet") };
         let Lookup::Load(second) = cache.lookup(&name("p"), false, at(0.1)) else { panic!("nothing is known yet") };
         assert!(Arc::ptr_eq(&first.gate, &second.gate));
         assert!(!cache.is_settled(&name("p"), &first));
-        cache.record(&name("p"), Err(LoadError::Connection), at(0.2));
-        assert!(cache.is_settled(&name("p"), &second), "also a failure is shared");
+        cache.record(&name("p"), Err(AwsError::Connection), at(0.2));
+        assert!(cache.is_settled(&name("p"), &second), "a failure is shared as well");
         let Lookup::Load(third) = cache.lookup(&name("p"), false, at(0.3)) else { panic!("it failed") };
         assert!(!cache.is_settled(&name("p"), &third));
     }
 
     #[test]
-    fn first_loads_have_a_token_bucket_that_known_projects_do_not_need() {
+    fn only_first_loads_take_tokens() {
         let (mut cache, _) = loaded(at(0.0));
         let loads = |cache: &mut Cache, now: SystemTime, names: std::ops::Range<u32>| {
             names
@@ -395,22 +394,22 @@ mod tests {
     }
 
     #[test]
-    fn a_load_that_failed_takes_a_token_to_be_tried_again() {
+    fn retrying_a_failed_load_takes_a_token() {
         let mut cache = Cache::new(TTL);
         for _ in 0..20 {
             assert!(known(&mut cache, at(0.0)).is_none());
-            cache.record(&name("p"), Err(LoadError::Connection), at(0.0));
+            cache.record(&name("p"), Err(AwsError::Connection), at(0.0));
         }
-        // No further load, and the reason is its own; a project of which nothing is known has to wait for a token, too.
+        // No further load, and the project's own error; an unknown project also has to wait for a token.
         let reason = known(&mut cache, at(0.0)).unwrap().err();
-        assert_eq!(reason, Some(Absent::Unreadable(LoadError::Connection)));
+        assert_eq!(reason, Some(Absent::Unreadable(AwsError::Connection)));
         let stranger = cache.lookup(&name("stranger"), false, at(0.0));
         assert!(matches!(stranger, Lookup::Known(Err(Absent::Exhausted))), "{stranger:?}");
         assert!(known(&mut cache, at(1.0)).is_none(), "a second later there is a token");
     }
 
     #[test]
-    fn the_set_of_names_is_bounded_and_real_projects_are_never_forgotten() {
+    fn names_are_bounded_but_projects_are_kept() {
         let (mut cache, _) = loaded(at(0.0));
         for number in 0..10_000 {
             let now = at(f64::from(number));
@@ -431,39 +430,39 @@ mod tests {
         let is_known = |lookup: Lookup| matches!(lookup, Lookup::Known(_));
         while !is_known(cache.lookup(&stranger(), false, at(0.0))) {}
         for _ in 0..50 {
-            assert!(!is_known(cache.lookup(&warm, true, at(0.0))), "each load that failed is tried again");
-            cache.record(&warm, Err(LoadError::Timeout), at(0.0));
+            assert!(!is_known(cache.lookup(&warm, true, at(0.0))), "failed loads are retried");
+            cache.record(&warm, Err(AwsError::Timeout), at(0.0));
         }
-        // Nor does it take the others' tokens.
+        // Nor does it use up the tokens of others.
         assert!(is_known(cache.lookup(&stranger(), false, at(0.4))));
         assert!(!is_known(cache.lookup(&stranger(), false, at(0.5))));
-        // A set of names that is full of loads under way.
+        // A set of names that is full of loads in progress.
         let mut cache = Cache::new(TTL);
         let tickets: Vec<_> =
             (0..MOST_ENTRIES).map(|number| cache.lookup(&stranger(), false, at(number as f64))).collect();
         let now = at(MOST_ENTRIES as f64);
         assert!(is_known(cache.lookup(&stranger(), false, now)), "{} are under way", tickets.len());
         assert!(!is_known(cache.lookup(&warm, true, now)));
-        // One that is not there is remembered as any other.
+        // If it does not exist, that is remembered as for any other.
         cache.record(&warm, Ok(None), now);
         assert!(is_known(cache.lookup(&warm, true, now)));
     }
 
     #[test]
-    fn a_full_set_of_names_locks_nobody_out_who_is_in_it() {
+    fn a_full_cache_still_serves_known_names() {
         let mut cache = Cache::new(TTL);
         for number in 0..MOST_ENTRIES {
             let now = at(number as f64);
             let stranger = name(&format!("x{number}"));
             assert!(matches!(cache.lookup(&stranger, false, now), Lookup::Load(_)));
-            cache.record(&stranger, Err(LoadError::Connection), now);
+            cache.record(&stranger, Err(AwsError::Connection), now);
         }
         assert_eq!(cache.entries.len(), MOST_ENTRIES);
         assert!(matches!(cache.lookup(&name("x7"), false, at(2_000.0)), Lookup::Load(_)));
     }
 
     #[test]
-    fn a_load_that_was_given_up_is_forgotten_when_there_is_no_room() {
+    fn abandoned_loads_are_forgotten() {
         let mut cache = Cache::new(TTL);
         for number in 0..2 * MOST_ENTRIES {
             let lookup = cache.lookup(&name(&format!("x{number}")), false, at(number as f64));
@@ -472,7 +471,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mismatch_refreshes_once_in_ten_seconds() {
+    fn a_mismatch_refreshes_every_ten_seconds_at_most() {
         let (mut cache, seen) = loaded(at(0.0));
         assert!(matches!(cache.early_refresh(&name("p"), &seen, at(1.0)), EarlyRefresh::Load(_)));
         assert!(matches!(cache.early_refresh(&name("p"), &seen, at(1.0)), EarlyRefresh::Join(_)));
@@ -481,7 +480,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mismatch_against_an_old_project_is_checked_against_the_new_one() {
+    fn a_mismatch_is_checked_against_a_newer_project() {
         let (mut cache, seen) = loaded(at(0.0));
         let new = project();
         cache.record(&name("p"), Ok(Some(Arc::clone(&new))), at(1.0));
@@ -491,10 +490,10 @@ mod tests {
     }
 
     #[test]
-    fn an_early_refresh_that_fails_keeps_the_project() {
+    fn a_failed_early_refresh_keeps_the_project() {
         let (mut cache, seen) = loaded(at(0.0));
         assert!(matches!(cache.early_refresh(&name("p"), &seen, at(1.0)), EarlyRefresh::Load(_)));
-        cache.record(&name("p"), Err(LoadError::Connection), at(1.1));
+        cache.record(&name("p"), Err(AwsError::Connection), at(1.1));
         assert!(cache.newer(&name("p"), &seen, at(1.1)).is_none());
         assert!(known(&mut cache, at(1.1)).unwrap().is_ok());
     }

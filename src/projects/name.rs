@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
-/// The name of a project, as in the path: `[A-Za-z0-9_-]{1,64}`.
+/// The name of a project in the path: `[A-Za-z0-9_-]{1,64}`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ProjectName(String);
 
@@ -32,9 +32,9 @@ impl fmt::Display for ProjectName {
     }
 }
 
-/// The text is no name of a project.
+/// The text is not the name of a project.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("a project's name has 1 to 64 of the characters A-Z, a-z, 0-9, _ and -")]
+#[error("invalid project name; expected 1 to 64 of the characters A-Z, a-z, 0-9, _ and -")]
 pub struct InvalidProjectName;
 
 #[cfg(test)]

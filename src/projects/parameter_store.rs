@@ -3,18 +3,18 @@
 use std::time::Duration;
 
 use aws_sdk_ssm::config::timeout::TimeoutConfig;
-use aws_sdk_ssm::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_ssm::operation::get_parameters_by_path::GetParametersByPathError;
 use aws_sdk_ssm::types::Parameter as SsmParameter;
 
 use super::name::ProjectName;
 use super::parameters::Parameter;
-use super::source::{LoadError, ProjectSource};
-use crate::aws::Access;
+use super::source::ProjectSource;
+use crate::aws::{Access, AwsError, map_sdk_error};
 
-/// No attempt takes longer, so that another one, on a new connection, still fits into the time of a first load: a
-/// connection may have died without a word while the environment was frozen.
+/// The limit of an attempt. A second one, on a new connection, still fits into the time of a first load: a connection
+/// may have died silently while the environment was frozen.
 const ATTEMPT_LIMIT: Duration = Duration::from_millis(900);
+
+const NEEDS: &str = "the function's role needs ssm:GetParametersByPath on the project's folder, and kms:Decrypt if your own KMS key encrypts the parameters";
 
 /// Reads projects with one `GetParametersByPath` each: recursive, decrypted, paged.
 #[derive(Clone, Debug)]
@@ -24,7 +24,7 @@ pub struct ParameterStore {
 }
 
 impl ParameterStore {
-    /// `prefix` is the folder of the projects, without a slash at its end.
+    /// `prefix` is the folder of the projects, without a trailing slash.
     pub fn new(access: &Access, http: reqwest::Client, prefix: String) -> Self {
         let configuration = access.configuration(http, access.parameter_store_url.as_deref());
         let limits = TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT_LIMIT).build();
@@ -32,7 +32,7 @@ impl ParameterStore {
         Self { client: aws_sdk_ssm::Client::from_conf(configuration), prefix }
     }
 
-    /// The same, with this limit for an attempt: the command line has more time than a delivery.
+    /// Sets the limit of an attempt: the command line has more time than a delivery.
     pub fn with_attempt_limit(self, limit: Duration) -> Self {
         let limits = TimeoutConfig::builder().operation_attempt_timeout(limit).build();
         let configuration = self.client.config().to_builder().timeout_config(limits).build();
@@ -45,7 +45,7 @@ impl ProjectSource for ParameterStore {
         format!("{}/{project}", self.prefix)
     }
 
-    async fn load(&self, project: &ProjectName) -> Result<Vec<Parameter>, LoadError> {
+    async fn load(&self, project: &ProjectName) -> Result<Vec<Parameter>, AwsError> {
         let folder = self.folder(project);
         let mut pages = self
             .client
@@ -57,7 +57,7 @@ impl ProjectSource for ParameterStore {
             .send();
         let mut parameters = Vec::new();
         while let Some(page) = pages.next().await {
-            let page = page.map_err(|error| map_sdk_error(&error))?;
+            let page = page.map_err(|error| map_sdk_error(&error, NEEDS))?;
             parameters.extend(page.parameters.unwrap_or_default().into_iter().filter_map(
                 |SsmParameter { name, value, .. }| {
                     let name = name?.strip_prefix(&folder)?.strip_prefix('/')?.to_owned();
@@ -67,28 +67,6 @@ impl ProjectSource for ParameterStore {
         }
         Ok(parameters)
     }
-}
-
-/// AWS's texts can hold ARNs and key IDs; only the code passes.
-fn map_sdk_error(error: &SdkError<GetParametersByPathError>) -> LoadError {
-    let code = match error {
-        SdkError::TimeoutError(_) => return LoadError::Timeout,
-        SdkError::DispatchFailure(_) | SdkError::ResponseError(_) => return LoadError::Connection,
-        error => error.code().unwrap_or("no code").to_owned(),
-    };
-    let words = match code.as_str() {
-        "ThrottlingException" | "Throttling" | "TooManyRequestsException" => return LoadError::Throttled { code },
-        "AccessDeniedException" => return LoadError::AccessDenied { code },
-        "InvalidKeyId" | "KMSInvalidStateException" => {
-            "a parameter cannot be decrypted: its KMS key is disabled, deleted or not open to the function's role"
-        }
-        "UnrecognizedClientException"
-        | "InvalidSignatureException"
-        | "ExpiredTokenException"
-        | "InvalidClientTokenId" => "the credentials are not valid",
-        _ => "it answered with an error",
-    };
-    LoadError::Refused { code, words }
 }
 
 #[cfg(test)]

@@ -1,33 +1,28 @@
-//! A project as its parameters describe it.
+//! The parameters of a project: their names, and what each value must look like.
 
-use std::collections::BTreeMap;
+use secrecy::SecretString;
 
-use secrecy::{ExposeSecret as _, SecretString};
-use thiserror::Error;
-
-use crate::amplitude::{AmplitudeKey, Destination};
-use crate::money::exchange_rate::MissingRate;
-use crate::settings::{Settings, SettingsError};
-use crate::stripe::reference::ReferenceKind;
-use crate::stripe::signature::SigningSecret;
+use super::configuration_error::Problem;
+use crate::settings::Settings;
 
 /// The names of the parameters below `{prefix}/{project}/`.
 pub mod parameter {
     use crate::amplitude::AmplitudeKey;
 
-    /// The signing secret of a webhook endpoint; further ones have a label behind it, after a slash.
+    /// The signing secret of a webhook endpoint. Others have a label at the end, after a slash.
     pub const SIGNING_SECRET: &str = "stripe-signing-secret";
-    /// The secret that is about to take its place, in a rotation; with the same label, so that events of both are alike.
+    /// The successor of a signing secret during a rotation. It has the same label, so that events are the same under
+    /// both.
     pub const NEXT_SIGNING_SECRET: &str = "stripe-signing-secret-next";
-    /// A restricted key of Stripe, with which references are followed; with the label of the account's signing secret.
+    /// A restricted Stripe key to follow references with. It has the label of the account's signing secret.
     pub const STRIPE_API_KEY: &str = "stripe-api-key";
     /// The same for test-mode events.
     pub const STRIPE_TEST_API_KEY: &str = "stripe-test-api-key";
     /// The API key of the Amplitude project.
     pub const API_KEY: &str = AmplitudeKey::Main.parameter();
-    /// The API key of the Amplitude project for test-mode events, if they have one of their own.
+    /// The API key of the Amplitude project for test-mode events, if they go to another project.
     pub const TEST_API_KEY: &str = AmplitudeKey::Test.parameter();
-    /// How the project wants its events.
+    /// The project's settings.
     pub const SETTINGS: &str = "settings";
 }
 
@@ -40,305 +35,20 @@ pub struct Parameter {
     pub value: SecretString,
 }
 
-/// A project as its parameters describe it.
-#[derive(Debug)]
-pub struct Project {
-    /// In the order in which they are tried: the unlabelled one first, then by label.
-    pub secrets: Vec<SigningSecret>,
-    /// The rest, kept apart: a problem with it is reported only to a caller whose signature matched.
-    pub delivery: Result<AmplitudeConfig, ConfigurationError>,
-    /// Parameters that this version does not know.
-    unknown_parameters: Vec<String>,
-}
-
-/// Where and how the events of a project are delivered.
-#[derive(Clone, Debug)]
-pub struct AmplitudeConfig {
-    main: Destination,
-    /// For test-mode events.
-    test: Option<Destination>,
-    /// The parameter `settings`.
-    pub settings: Settings,
-    /// Stripe's keys, by the names of their parameters. One that cannot be used concerns only the events that need it.
-    stripe_keys: BTreeMap<String, Result<SecretString, Problem>>,
-    /// For messages.
-    folder: String,
-}
-
-impl AmplitudeConfig {
-    /// Where an event goes: a test-mode event to the test key, if there is one.
-    pub fn destination(&self, livemode: Option<bool>) -> &Destination {
-        match &self.test {
-            Some(test) if livemode == Some(false) => test,
-            _ => &self.main,
-        }
-    }
-
-    /// Whether test-mode events go to an Amplitude project of their own.
-    pub fn has_test_key(&self) -> bool {
-        self.test.is_some()
-    }
-
-    /// All destinations: the main one, and the one of test-mode events if they have their own.
-    pub fn destinations(&self) -> impl Iterator<Item = &Destination> {
-        std::iter::once(&self.main).chain(&self.test)
-    }
-
-    /// The name of the parameter with the key of Stripe that reads for an event: exactly the one with the label of the secret
-    /// that matched. There is no fallback, because another account's key would read other objects.
-    pub fn stripe_key_parameter(livemode: Option<bool>, label: Option<&str>) -> String {
-        let name = if livemode == Some(false) { parameter::STRIPE_TEST_API_KEY } else { parameter::STRIPE_API_KEY };
-        label.map_or_else(|| name.to_owned(), |label| format!("{name}/{label}"))
-    }
-
-    /// The key in a parameter, where there is one.
-    ///
-    /// # Errors
-    /// Where the parameter holds something else.
-    pub fn stripe_key(&self, parameter: &str) -> Result<Option<&SecretString>, ConfigurationError> {
-        let key = self.stripe_keys.get(parameter).map(Result::as_ref).transpose();
-        key.map_err(|problem| ConfigurationError {
-            folder: self.folder.clone(),
-            name: parameter.to_owned(),
-            problem: problem.clone(),
-        })
-    }
-
-    /// The names of the parameters that hold a key of Stripe.
-    pub fn stripe_key_parameters(&self) -> impl Iterator<Item = &str> {
-        self.stripe_keys.keys().map(String::as_str)
-    }
-
-    /// The folder of the project's parameters, for messages.
-    pub fn folder(&self) -> &str {
-        &self.folder
-    }
-
-    /// The key of Stripe in a parameter cannot be used for an event.
-    pub fn with_unusable_key(&self, parameter: &str, problem: StripeKeyProblem) -> ConfigurationError {
-        ConfigurationError {
-            folder: self.folder.clone(),
-            name: parameter.to_owned(),
-            problem: Problem::StripeKey(problem),
-        }
-    }
-
-    /// The settings cannot be used for an event.
-    pub fn without_rate(&self, missing: MissingRate) -> ConfigurationError {
-        ConfigurationError {
-            folder: self.folder.clone(),
-            name: parameter::SETTINGS.to_owned(),
-            problem: Problem::MissingRate(missing),
-        }
-    }
-}
-
-/// A parameter of the project cannot be used. It names the parameter, never its value.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("the parameter {folder}/{name} {problem}")]
-pub struct ConfigurationError {
-    folder: String,
-    name: String,
-    problem: Problem,
-}
-
-impl ConfigurationError {
-    /// The name of the parameter, below the project's folder.
-    pub fn parameter(&self) -> &str {
-        &self.name
-    }
-
-    /// What is wrong with the parameter.
-    pub fn problem(&self) -> &Problem {
-        &self.problem
-    }
-}
-
-/// What is wrong with a parameter.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum Problem {
-    /// It is required and not there.
-    #[error("is missing; create it as a SecureString")]
-    Missing,
-    /// It holds nothing but white space.
-    #[error("is empty")]
-    Empty,
-    /// It should hold a signing secret.
-    #[error(
-        "holds an API key of Stripe; it takes the signing secret of the webhook endpoint, which starts with whsec_"
-    )]
-    StripeApiKey,
-    /// It should hold a signing secret.
-    #[error(
-        "holds the ID of a webhook endpoint; it takes the signing secret of that endpoint, which starts with whsec_"
-    )]
-    EndpointId,
-    /// It should hold a signing secret.
-    #[error(
-        "holds 32 hexadecimal digits, as Amplitude's keys are; it takes the signing secret of the webhook endpoint, which starts with whsec_"
-    )]
-    AmplitudeKey,
-    /// It should hold an API key of Amplitude.
-    #[error("holds a key, a secret or an ID of Stripe's; it takes the API key of the Amplitude project")]
-    OfStripe,
-    /// It should hold a secret or restricted key of Stripe.
-    #[error(
-        "holds a publishable key of Stripe, which can read nothing; it takes a restricted key, which starts with rk_"
-    )]
-    PublishableKey,
-    /// It should hold a secret or restricted key of Stripe.
-    #[error("holds something else than a key of Stripe's API; it takes a restricted key, which starts with rk_")]
-    NotAStripeKey,
-    /// It should hold a key of test mode.
-    #[error("holds a key of live mode; it takes one of test mode, which starts with rk_test_")]
-    LiveKey,
-    /// It should hold a key of live mode.
-    #[error("holds a key of test mode; it takes one of live mode, which starts with rk_live_")]
-    TestKey,
-    /// The key is what it should be, but an event needs more of it.
-    #[error(transparent)]
-    StripeKey(StripeKeyProblem),
-    /// The quotation marks would be part of the value.
-    #[error("is in quotation marks; write it without them")]
-    Quoted,
-    /// It is `settings`, and cannot be read.
-    #[error("cannot be used: {0}")]
-    Settings(SettingsError),
-    /// It is `settings`, and lacks a rate that an event needs.
-    #[error("cannot be used for this event: {0}")]
-    MissingRate(MissingRate),
-}
-
-/// Why a key of Stripe cannot be used for an event whose references are followed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub enum StripeKeyProblem {
-    /// There is none.
-    #[error(
-        "is missing; references are followed, so create it as a SecureString, with a restricted key of the Stripe account that this event comes from"
-    )]
-    Missing,
-    /// 401.
-    #[error(
-        "is not accepted by Stripe; it was revoked, has expired or is not whole: create a restricted key, and write it"
-    )]
-    Refused,
-    /// 403.
-    #[error("lacks a permission to read the {0}: in Stripe's dashboard, give the restricted key {permissions}", permissions = permissions(*.0))]
-    PermissionMissing(ReferenceKind),
-    /// 403, of a connected account.
-    #[error(
-        "has no access to the connected account that this event comes from; the account may have been disconnected"
-    )]
-    AccountRefused,
-    /// 404.
-    #[error("does not find the {0} of this event: it is the key of another account, or of another mode")]
-    NotFound(ReferenceKind),
-}
-
-fn permissions(kind: ReferenceKind) -> String {
-    kind.permissions().iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
-}
-
-impl Project {
-    /// Reads a project from its parameters. `folder` is for messages.
-    pub fn from_parameters(parameters: Vec<Parameter>, folder: &str) -> Self {
-        let mut secrets = Vec::new();
-        let mut api_key = None;
-        let mut test_api_key = None;
-        let mut settings = Settings::default();
-        let mut problem = None;
-        let mut unknown_parameters = Vec::new();
-        let mut stripe_keys = BTreeMap::new();
-        for Parameter { name, value } in parameters {
-            let text = value.expose_secret();
-            let result = match (name.as_str(), label(&name)) {
-                _ if labelled(&name, parameter::STRIPE_API_KEY).is_some() => {
-                    stripe_keys.insert(name.clone(), stripe_key(text, true));
-                    Ok(())
-                }
-                _ if labelled(&name, parameter::STRIPE_TEST_API_KEY).is_some() => {
-                    stripe_keys.insert(name.clone(), stripe_key(text, false));
-                    Ok(())
-                }
-                (_, Some(label)) => signing_secret(text).map(|secret| secrets.push((label.map(str::to_owned), secret))),
-                (parameter::API_KEY, _) => amplitude_key(text).map(|key| api_key = Some(key)),
-                (parameter::TEST_API_KEY, _) => amplitude_key(text).map(|key| test_api_key = Some(key)),
-                (parameter::SETTINGS, _) => parse_settings(text).map(|parsed| settings = parsed),
-                _ => {
-                    unknown_parameters.push(format!("{folder}/{name}"));
-                    Ok(())
-                }
-            };
-            if let Err(what) = result {
-                problem.get_or_insert((name, what));
-            }
-        }
-        if secrets.is_empty() {
-            problem.get_or_insert((parameter::SIGNING_SECRET.to_owned(), Problem::Missing));
-        }
-        secrets.sort_by(|(one, _), (other, _)| one.cmp(other));
-
-        let error = |(name, problem)| ConfigurationError { folder: folder.to_owned(), name, problem };
-        let delivery = match (problem, api_key) {
-            (Some(problem), _) => Err(error(problem)),
-            (None, None) => Err(error((parameter::API_KEY.to_owned(), Problem::Missing))),
-            (None, Some(api_key)) => {
-                let region = settings.amplitude_region;
-                let main = Destination { region, api_key, key: AmplitudeKey::Main };
-                let test = test_api_key.map(|api_key| Destination { region, api_key, key: AmplitudeKey::Test });
-                Ok(AmplitudeConfig { main, test, settings, stripe_keys, folder: folder.to_owned() })
-            }
-        };
-        let secrets = secrets.into_iter().map(|(label, secret)| SigningSecret::new(secret, label)).collect();
-        Self { secrets, delivery, unknown_parameters }
-    }
-
-    /// The names of all parameters; those of Stripe's take a label behind them, after a slash.
-    pub const PARAMETERS: [&str; 7] = [
-        parameter::SIGNING_SECRET,
-        parameter::NEXT_SIGNING_SECRET,
-        parameter::API_KEY,
-        parameter::TEST_API_KEY,
-        parameter::STRIPE_API_KEY,
-        parameter::STRIPE_TEST_API_KEY,
-        parameter::SETTINGS,
-    ];
-
-    /// The full names of parameters that this version does not know, and passes over.
-    pub fn unknown_parameters(&self) -> &[String] {
-        &self.unknown_parameters
-    }
-}
-
-/// The label of a signing secret, if it has one, by the name of its parameter. `None` where it is another parameter.
-fn label(name: &str) -> Option<Option<&str>> {
-    labelled(name, parameter::NEXT_SIGNING_SECRET).or_else(|| labelled(name, parameter::SIGNING_SECRET))
-}
-
-/// The label in the name of a parameter that begins so, if it has one. `None` where it is another parameter.
-fn labelled<'n>(name: &'n str, begin: &str) -> Option<Option<&'n str>> {
-    let rest = name.strip_prefix(begin)?;
-    match rest.strip_prefix('/') {
-        Some(label) => (!label.is_empty() && !label.contains('/')).then_some(Some(label)),
-        None => rest.is_empty().then_some(None),
-    }
-}
-
 const STRIPE_API_KEYS: [&str; 3] = ["sk_", "rk_", "pk_"];
 
-/// Of webhook endpoints, and of event destinations, which is what Stripe's dashboard calls them.
+/// The IDs of webhook endpoints, and of event destinations, their name in Stripe's dashboard.
 const STRIPE_ENDPOINT_IDS: [&str; 2] = ["we_", "ed_"];
 
 const STRIPE_SIGNING_SECRET: &str = "whsec_";
 
-/// Straight ones, and what word processors make of them.
+/// Straight ones, and those of word processors.
 const QUOTATION_MARKS: [char; 10] = ['"', '\'', '`', '“', '”', '„', '‘', '’', '«', '»'];
 
-/// A signing secret, unless the text is something else that is easily taken for it: that would match no signature, and
-/// nobody would know why.
+/// Checks a signing secret. A value that is easily confused with one would match no signature, without an explanation.
 ///
 /// # Errors
-/// What the text is instead.
+/// If the text is another kind of value.
 pub fn signing_secret(text: &str) -> Result<SecretString, Problem> {
     let text = value(text)?;
     if begins_with(text, &STRIPE_API_KEYS) {
@@ -353,7 +63,7 @@ pub fn signing_secret(text: &str) -> Result<SecretString, Problem> {
     Ok(text.into())
 }
 
-/// Likewise, a key of Amplitude.
+/// Checks an API key of Amplitude.
 ///
 /// # Errors
 /// What the text is instead.
@@ -366,10 +76,10 @@ pub fn amplitude_key(text: &str) -> Result<SecretString, Problem> {
     Ok(text.into())
 }
 
-/// Likewise, a key of Stripe's API, of live or of test mode.
+/// Checks a key of Stripe's API, of live or test mode.
 ///
 /// # Errors
-/// What the text is instead.
+/// If the text is another kind of value.
 pub fn stripe_key(text: &str, is_live: bool) -> Result<SecretString, Problem> {
     let text = value(text)?;
     if text.starts_with("pk_") {
@@ -392,14 +102,14 @@ fn is_amplitude_key(text: &str) -> bool {
     text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// The settings of a project, from the text of their parameter.
+/// Reads the settings of a project from the text of their parameter.
 ///
 /// # Errors
-/// Why it cannot be used.
+/// If they are invalid.
 pub fn parse_settings(text: &str) -> Result<Settings, Problem> {
     match trimmed(text) {
         "" => Err(Problem::Empty),
-        // Its last character tells nothing: it may be cut off.
+        // The last character is not checked: the text may be truncated.
         text if text.starts_with(QUOTATION_MARKS) => Err(Problem::Quoted),
         text => Settings::parse(text).map_err(Problem::Settings),
     }
@@ -409,13 +119,13 @@ pub fn parse_settings(text: &str) -> Result<Settings, Problem> {
 fn value(text: &str) -> Result<&str, Problem> {
     match trimmed(text) {
         "" => Err(Problem::Empty),
-        // One of them is enough: the other may have been lost on the way.
+        // One of them is enough: the other may have been lost.
         text if text.starts_with(QUOTATION_MARKS) || text.ends_with(QUOTATION_MARKS) => Err(Problem::Quoted),
         text => Ok(text),
     }
 }
 
-/// Without the white space around it, and without the byte order mark that some programs put before a text.
+/// Removes the surrounding white space, and the byte order mark that some programs write.
 fn trimmed(text: &str) -> &str {
     text.trim_matches(|character: char| character.is_whitespace() || character == '\u{feff}')
 }
@@ -427,7 +137,6 @@ fn begins_with(text: &str, prefixes: &[&str]) -> bool {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::amplitude::Region;
 
     pub(crate) fn parameters(parameters: &[(&str, &str)]) -> Vec<Parameter> {
         let parameter = |(name, value): &(&str, &str)| Parameter { name: (*name).to_owned(), value: (*value).into() };
@@ -435,153 +144,4 @@ pub(crate) mod tests {
     }
 
     pub(crate) const COMPLETE: [(&str, &str); 2] = [("stripe-signing-secret", "whsec_a"), ("amplitude-api-key", "key")];
-
-    fn project(parameters_of_it: &[(&str, &str)]) -> Project {
-        Project::from_parameters(parameters(parameters_of_it), "/stripe-amplitude/demo")
-    }
-
-    #[test]
-    fn a_project_is_read_from_its_parameters_trimmed() {
-        let project = project(&[
-            ("settings", r#"{"amplitude_region": "eu"}"#),
-            ("amplitude-test-api-key", " test-key\n"),
-            ("stripe-signing-secret/us", "whsec_us"),
-            ("amplitude-api-key", "\tkey "),
-            ("stripe-signing-secret", "\u{feff} whsec_main\n"),
-            ("stripe-signing-secret/eu", "whsec_eu"),
-        ]);
-        let labels: Vec<_> = project.secrets.iter().map(SigningSecret::label).collect();
-        assert_eq!(labels, [None, Some("eu"), Some("us")]);
-        let delivery = project.delivery.unwrap();
-        assert_eq!(delivery.settings.amplitude_region, Region::Eu);
-        for (livemode, key, parameter) in [
-            (Some(true), "key", "amplitude-api-key"),
-            (Some(false), "test-key", "amplitude-test-api-key"),
-            (None, "key", "amplitude-api-key"),
-        ] {
-            let destination = delivery.destination(livemode);
-            assert_eq!((destination.api_key.expose_secret(), destination.key.parameter()), (key, parameter));
-            assert_eq!(destination.region, Region::Eu);
-        }
-    }
-
-    #[test]
-    fn a_secret_that_is_about_to_take_the_place_of_another_has_its_label() {
-        let project = project(&[
-            COMPLETE[1],
-            ("stripe-signing-secret-next", "whsec_b"),
-            ("stripe-signing-secret-next/eu", "whsec_eu_b"),
-            ("stripe-signing-secret", "whsec_a"),
-            ("stripe-signing-secret/eu", "whsec_eu_a"),
-        ]);
-        let labels: Vec<_> = project.secrets.iter().map(SigningSecret::label).collect();
-        assert_eq!(labels, [None, None, Some("eu"), Some("eu")]);
-        assert!(project.delivery.is_ok() && project.unknown_parameters.is_empty());
-    }
-
-    #[test]
-    fn test_events_go_to_the_one_key_where_there_is_one() {
-        let delivery = project(&COMPLETE).delivery.unwrap();
-        assert_eq!(delivery.destination(Some(false)).api_key.expose_secret(), "key");
-    }
-
-    #[test]
-    fn what_cannot_be_used_is_named_and_its_value_is_not() {
-        let hexadecimal = "0123456789abcdef".repeat(2);
-        for (parameters, words) in [
-            (vec![COMPLETE[0]], "/stripe-amplitude/demo/amplitude-api-key is missing"),
-            (vec![COMPLETE[1]], "/stripe-amplitude/demo/stripe-signing-secret is missing"),
-            (vec![COMPLETE[0], ("amplitude-api-key", " \n")], "amplitude-api-key is empty"),
-            (vec![("stripe-signing-secret", " "), COMPLETE[1]], "stripe-signing-secret is empty"),
-            (vec![("stripe-signing-secret/eu", ""), COMPLETE[0], COMPLETE[1]], "stripe-signing-secret/eu is empty"),
-            (vec![("stripe-signing-secret", "sk_hidden"), COMPLETE[1]], "starts with whsec_"),
-            (vec![("stripe-signing-secret", "rk_hidden"), COMPLETE[1]], "starts with whsec_"),
-            (vec![("stripe-signing-secret", "pk_hidden"), COMPLETE[1]], "starts with whsec_"),
-            (vec![("stripe-signing-secret", "we_hidden"), COMPLETE[1]], "the ID of a webhook endpoint"),
-            (vec![("stripe-signing-secret/eu", "ed_hidden"), COMPLETE[0]], "eu holds the ID of a webhook endpoint"),
-            (vec![("stripe-signing-secret", &hexadecimal), COMPLETE[1]], "as Amplitude's keys are"),
-            (vec![("stripe-signing-secret", "\"whsec_hidden\""), COMPLETE[1]], "is in quotation marks"),
-            (vec![("stripe-signing-secret", "'whsec_hidden'\n"), COMPLETE[1]], "is in quotation marks"),
-            (vec![("stripe-signing-secret-next", "“whsec_hidden”"), COMPLETE[0]], "next is in quotation marks"),
-            (vec![("stripe-signing-secret", "whsec_hidden\""), COMPLETE[1]], "is in quotation marks"),
-            (vec![("stripe-signing-secret", "\"sk_hidden\""), COMPLETE[1]], "is in quotation marks"),
-            (vec![COMPLETE[0], ("amplitude-api-key", "\"hidden\"")], "amplitude-api-key is in quotation marks"),
-            (vec![COMPLETE[0], ("amplitude-api-key", "whsec_hidden")], "takes the API key of the Amplitude project"),
-            (vec![COMPLETE[0], ("amplitude-api-key", "rk_hidden")], "takes the API key of the Amplitude project"),
-            (vec![COMPLETE[0], ("amplitude-api-key", "we_hidden")], "takes the API key of the Amplitude project"),
-            (vec![COMPLETE[0], COMPLETE[1], ("amplitude-test-api-key", "sk_hidden")], "amplitude-test-api-key holds"),
-            (vec![COMPLETE[0], COMPLETE[1], ("settings", "'{\"hidden\": 1}'")], "settings is in quotation marks"),
-            (vec![COMPLETE[0], COMPLETE[1], ("settings", r#""{\"hidden\": 1}""#)], "settings is in quotation marks"),
-            (vec![COMPLETE[0], COMPLETE[1], ("amplitude-test-api-key", "")], "amplitude-test-api-key is empty"),
-            (vec![COMPLETE[0], COMPLETE[1], ("settings", "")], "settings is empty"),
-            (vec![COMPLETE[0], COMPLETE[1], ("settings", "{hidden}")], "settings cannot be used: malformed JSON"),
-        ] {
-            let error = project(&parameters).delivery.unwrap_err().to_string();
-            assert!(error.contains(words), "{error}");
-            assert!(!error.contains("hidden") && !error.contains(&hexadecimal), "{error}");
-        }
-    }
-
-    #[test]
-    fn what_is_no_key_of_stripes_is_named_and_concerns_only_the_events_that_need_it() {
-        let hexadecimal = "0123456789abcdef".repeat(2);
-        for (name, text, problem) in [
-            ("stripe-api-key", " rk_live_1\n", None),
-            ("stripe-api-key/eu", "sk_live_1", None),
-            ("stripe-test-api-key", "rk_test_1", None),
-            ("stripe-api-key", "rk_test_1", Some(Problem::TestKey)),
-            ("stripe-api-key/eu", "sk_test_1", Some(Problem::TestKey)),
-            ("stripe-test-api-key", "rk_live_1", Some(Problem::LiveKey)),
-            ("stripe-test-api-key/eu", "sk_live_1", Some(Problem::LiveKey)),
-            ("stripe-api-key", "pk_live_1", Some(Problem::PublishableKey)),
-            ("stripe-test-api-key", "pk_test_1", Some(Problem::PublishableKey)),
-            ("stripe-api-key", "whsec_1", Some(Problem::NotAStripeKey)),
-            ("stripe-api-key", "we_1", Some(Problem::NotAStripeKey)),
-            ("stripe-api-key", &hexadecimal, Some(Problem::NotAStripeKey)),
-            ("stripe-api-key", "\"rk_live_1\"", Some(Problem::Quoted)),
-            ("stripe-api-key", " ", Some(Problem::Empty)),
-            // Otherwise it would look as if Stripe could not be reached.
-            ("stripe-api-key", "rk_live_1\nrk_live_2", Some(Problem::NotAStripeKey)),
-            ("stripe-api-key", "rk_live_1 # of the shop", Some(Problem::NotAStripeKey)),
-            ("stripe-api-key", "rk_live_1\u{200b}", Some(Problem::NotAStripeKey)),
-            ("stripe-test-api-key", "rk_test_…", Some(Problem::NotAStripeKey)),
-        ] {
-            let delivery = project(&[COMPLETE[0], COMPLETE[1], (name, text)]).delivery.unwrap();
-            let key = delivery.stripe_key(name);
-            assert_eq!(key.as_ref().err().map(|error| error.problem().clone()), problem, "{name} {text:?}");
-            assert_eq!(key.ok().flatten().map(SecretString::expose_secret), problem.is_none().then(|| text.trim()));
-        }
-    }
-
-    #[test]
-    fn a_problem_leaves_the_secrets_usable_so_that_it_is_told_to_the_right_caller() {
-        let project = project(&[COMPLETE[0], ("stripe-signing-secret/eu", ""), ("settings", "[]")]);
-        assert_eq!(project.secrets.len(), 1);
-        assert!(project.delivery.is_err());
-    }
-
-    #[test]
-    fn unknown_parameters_are_named() {
-        let project = project(&[
-            COMPLETE[0],
-            COMPLETE[1],
-            ("amplitude-key", "x"),
-            ("stripe-signing-secret/", "x"),
-            ("stripe-signing-secret/eu/old", "x"),
-            ("stripe-signing-secrets", "x"),
-            ("stripe-signing-secret-next/", "x"),
-            ("stripe-signing-secret-nextish", "x"),
-        ]);
-        let folder = "/stripe-amplitude/demo";
-        let expected = [
-            "amplitude-key",
-            "stripe-signing-secret/",
-            "stripe-signing-secret/eu/old",
-            "stripe-signing-secrets",
-            "stripe-signing-secret-next/",
-            "stripe-signing-secret-nextish",
-        ];
-        assert_eq!(project.unknown_parameters, expected.map(|name| format!("{folder}/{name}")));
-        assert_eq!(project.secrets.len(), 1);
-    }
 }

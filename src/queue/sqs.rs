@@ -12,29 +12,31 @@ use aws_sdk_sqs::types::{
 use aws_types::SdkConfig;
 
 use super::{Cause, EventQueue, LARGEST_MESSAGE, Message, QueueError, attribute};
-use crate::aws::Access;
+use crate::aws::{self, Access, AwsError};
 
-/// SQS takes so many entries in one call.
+const NEEDS: &str = "the function's role needs sqs:SendMessage on the queue, and redelivery sqs:ChangeMessageVisibility and sqs:DeleteMessage";
+
+/// The most entries that SQS accepts in one call.
 const LARGEST_BATCH: usize = 10;
 
-/// What a message takes besides its body, at the most: attributes, their names and types.
+/// The most bytes of a message besides its body: attributes, their names and types.
 const LARGEST_ATTRIBUTES: usize = 4096;
 
-/// More of a reason says no more.
+/// A longer reason is of no more use.
 const LONGEST_REASON: usize = 500;
 
 /// A queue, by its URL.
 #[derive(Debug)]
 pub struct Sqs {
     configuration: SdkConfig,
-    /// Made when it is first needed, which in most processes is never: it takes a quarter of a start, because the SDK reads
-    /// its list of AWS's Regions (`benches/RESULTS.md`).
+    /// Created on first use, which most processes never need: it takes a quarter of a start, because the SDK reads its
+    /// list of AWS Regions (`benches/RESULTS.md`).
     client: OnceLock<Client>,
     url: String,
 }
 
 impl Sqs {
-    /// The queue of this URL.
+    /// The queue with this URL.
     pub fn new(access: &Access, http: reqwest::Client, url: String) -> Self {
         let configuration = access.configuration(http, access.sqs_url.as_deref());
         Self { configuration, client: OnceLock::new(), url }
@@ -51,7 +53,7 @@ impl EventQueue for Sqs {
         if body.len() + LARGEST_ATTRIBUTES > LARGEST_MESSAGE {
             return Err(QueueError::TooLarge);
         }
-        // A body that was parsed is JSON, and JSON is UTF-8; SQS checks which characters it takes.
+        // A parsed body is JSON, and JSON is UTF-8. SQS checks which characters it accepts.
         let reason: String = cause.reason.chars().take(LONGEST_REASON).collect();
         let request = self
             .client()
@@ -66,7 +68,7 @@ impl EventQueue for Sqs {
             None => request,
         };
         let request = match &message.source {
-            Some(source) => request.message_attributes(attribute::SOURCE, text(source)?),
+            Some(source) => request.message_attributes(attribute::SOURCE, text(source.as_str())?),
             None => request,
         };
         let request = match message.looked_up {
@@ -78,7 +80,7 @@ impl EventQueue for Sqs {
 
     async fn delay(&self, receipts: Vec<(String, Duration)>) -> Result<(), QueueError> {
         let mut result = Ok(());
-        // What fails for some shall not keep the others from their delay.
+        // A failure for some must not keep the others from their delay.
         for receipts in receipts.chunks(LARGEST_BATCH) {
             result = self.delay_batch(receipts).await.and(result);
         }
@@ -105,7 +107,7 @@ impl Sqs {
             request = request.entries(entry.build().map_err(|_| unusable())?);
         }
         let answer = request.send().await.map_err(|error| map_sdk_error(&error))?;
-        all(&answer.failed, "some messages are not delayed")
+        all(&answer.failed, "some messages were not delayed")
     }
 
     async fn delete_batch(&self, receipts: &[String]) -> Result<(), QueueError> {
@@ -115,14 +117,14 @@ impl Sqs {
             request = request.entries(entry.build().map_err(|_| unusable())?);
         }
         let answer = request.send().await.map_err(|error| map_sdk_error(&error))?;
-        all(&answer.failed, "some messages are not deleted")
+        all(&answer.failed, "some messages were not deleted")
     }
 }
 
-/// The answer to a batch is a success even where every entry of it failed.
-fn all(failed: &[BatchResultErrorEntry], words: &'static str) -> Result<(), QueueError> {
+/// The response to a batch is a success even if every entry failed.
+fn all(failed: &[BatchResultErrorEntry], explanation: &'static str) -> Result<(), QueueError> {
     match failed.first() {
-        Some(failed) => Err(QueueError::Refused { code: failed.code.clone(), words }),
+        Some(failed) => Err(AwsError::Refused { code: failed.code.clone(), explanation }.into()),
         None => Ok(()),
     }
 }
@@ -135,27 +137,12 @@ fn value(data_type: &str, text: &str) -> Result<MessageAttributeValue, QueueErro
     MessageAttributeValue::builder().data_type(data_type).string_value(text).build().map_err(|_| unusable())
 }
 
-/// The SDK refuses to build a request that lacks something; ours lack nothing.
+/// The SDK refuses to build an incomplete request; ours are complete.
 fn unusable() -> QueueError {
-    QueueError::Refused { code: "no code".to_owned(), words: "the request cannot be built" }
+    AwsError::Refused { code: "no code".to_owned(), explanation: "the request cannot be built" }.into()
 }
 
-/// What a call's error means. AWS's texts can hold ARNs; only the code passes.
+/// The error of a call to SQS.
 pub fn map_sdk_error<E: ProvideErrorMetadata>(error: &SdkError<E>) -> QueueError {
-    let code = match error {
-        SdkError::TimeoutError(_) => return QueueError::Timeout,
-        SdkError::DispatchFailure(_) | SdkError::ResponseError(_) => return QueueError::Connection,
-        error => error.code().unwrap_or("no code"),
-    };
-    let words = match code.trim_start_matches("AWS.SimpleQueueService.") {
-        "RequestThrottled" | "ThrottlingException" | "OverLimit" => "its rate limit is reached",
-        "AccessDenied" | "AccessDeniedException" => {
-            "access is denied: the function's role needs sqs:SendMessage on the queue, and redelivery sqs:ChangeMessageVisibility and sqs:DeleteMessage"
-        }
-        "QueueDoesNotExist" | "NonExistentQueue" => "there is no such queue; look at REDELIVERY_QUEUE_URL",
-        "InvalidMessageContents" => "the event has characters that SQS does not take",
-        code if code.starts_with("Kms") => "its KMS key is disabled, deleted or not open to the function's role",
-        _ => "it answered with an error",
-    };
-    QueueError::Refused { code: code.to_owned(), words }
+    aws::map_sdk_error(error, NEEDS).into()
 }

@@ -1,35 +1,35 @@
-//! What later API versions no longer have: fields of [`API_VERSION`](super::event_types::API_VERSION), for which the rules were
-//! written, and where their values are now.
+//! The fields of [`API_VERSION`](super::event_types::API_VERSION), for which the rules were written, that later API
+//! versions removed, and where their values are now.
 //!
-//! The table has what somebody would miss in a chart or in the settings, of the objects of all types that are forwarded by
-//! default, and of subscriptions, customers and discounts, whose types are often added; until 2026-10-28. Sources:
-//! docs.stripe.com/changelog, and the types in Stripe's official libraries for 2024-06-20, for the first version under each
-//! name since, and for the newest, compared field by field.
+//! The table has fields that a user would miss in a chart or in the settings, of the objects of all types that are
+//! forwarded by default, and of subscriptions, customers and discounts, whose types are often added. It covers versions
+//! until 2026-10-28. Sources: docs.stripe.com/changelog, and the types in Stripe's official libraries for 2024-06-20,
+//! for the first version under each name since, and for the newest, compared field by field.
 
 use std::fmt;
 
-/// A field that an object had in 2024-06-20, and has not in later API versions.
+/// A field of an object in 2024-06-20 that later API versions removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RemovedField {
     /// The kind of the object that had it, for example `invoice`.
     pub kind: &'static str,
-    /// Its path inside the object; `*` stands for the index of any element of a list.
+    /// Its path inside the object; `*` is the index of any element of a list.
     pub field: &'static str,
     /// The date of the first API version without it.
     pub since: &'static str,
-    /// The path at which its value stands now, if it does; each `*` is what it is in `field`.
+    /// The path of its value now, if there is one; each `*` is the same as in `field`.
     pub now: Option<&'static str>,
-    /// What that means for the data in Amplitude: the end of a sentence.
+    /// The effect on the data in Amplitude: the end of a sentence.
     pub meaning: &'static str,
 }
 
-/// Where nothing else is to be said of a field that moved.
+/// The effect if the field only moved.
 const MOVED: &str = "charts need the new path, and the paths in `user_id_paths` and `drop_properties` mean both";
 
 const ONE_OF_SEVERAL: &str = "the property is gone, because an invoice may now have several payments";
 const ONLY_IDS: &str = "only the IDs of the price and of its product are left, and `product_names` and `product_ids` are as before; charts need the new path";
 const PAYMENTS_ALIKE: &str =
-    "the property is gone, and with it what told the payments of invoices and subscriptions from others";
+    "the property is gone, and with it the distinction between payments of invoices and subscriptions and others";
 const DISCOUNTS: &str = "the property is gone; `discounts` lists the IDs";
 const PRESENTED: &str = "the property is gone; what the buyer saw is in `presentment_details`";
 const COUPON: &str = "only its ID is left; charts need the new path";
@@ -98,15 +98,15 @@ const fn moved(
     RemovedField { kind, field, since, now: Some(now), meaning }
 }
 
-/// What an object of this kind lacks, rendered in this API version. The date alone counts: what stands behind it
-/// (`.basil`) is a name. What is no date is taken for a version that lacks nothing.
+/// The fields that an object of this kind lacks in this API version. Only the date of the version counts; the rest
+/// (`.basil`) is a name. A version without a date is assumed to lack nothing.
 pub fn removed_fields(kind: &str, api_version: &str) -> impl Iterator<Item = &'static RemovedField> {
     let date = api_version.get(..10).filter(|date| date.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-'));
     REMOVED_FIELDS.iter().filter(move |field| field.kind == kind && date.is_some_and(|date| date >= field.since))
 }
 
-/// Where the value at a path stands in later API versions: the kind of the object, and the path in it. In the path that is
-/// given, `*` may stand for any one segment.
+/// Where the value at a path is in later API versions: the kind of the object, and the path in it. In the given path,
+/// `*` may stand for any one segment.
 pub(crate) fn later_places(path: &str) -> impl Iterator<Item = (&'static str, String)> {
     REMOVED_FIELDS.iter().filter_map(move |field| Some((field.kind, field.later_place(path)?)))
 }
@@ -130,7 +130,7 @@ impl RemovedField {
 }
 
 impl fmt::Display for RemovedField {
-    /// A sentence for who looks at the data in Amplitude.
+    /// A sentence for people who look at the data in Amplitude.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { kind, field, since, now, meaning } = self;
         match now {
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_object_lacks_depends_on_its_kind_and_on_the_date_of_the_version() {
+    fn removed_fields_depend_on_the_kind_and_the_date() {
         for (kind, api_version, lacks) in [
             ("charge", "2024-06-20", &[][..]),
             ("charge", "2020-08-27", &[]),
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn each_is_a_sentence_for_the_operator() {
+    fn each_removed_field_is_explained() {
         let sentences: Vec<_> = REMOVED_FIELDS.iter().map(ToString::to_string).collect();
         for sentence in [
             "From API version 2025-03-31 on, `invoice` has no `tax`: `normalized_tax` is the sum of `total_taxes`, which is \
@@ -188,7 +188,7 @@ mod tests {
             "From API version 2025-03-31 on, `subscription` of `invoice` is `parent.subscription_details.subscription`: \
              charts need the new path, and the paths in `user_id_paths` and `drop_properties` mean both.",
         ] {
-            assert!(sentences.iter().any(|told| told == sentence), "{sentence}");
+            assert!(sentences.iter().any(|removed| removed == sentence), "{sentence}");
         }
         for sentence in sentences {
             assert!(!sentence.contains("..") && !sentence.contains(":."), "{sentence}");
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_is_followed_to_where_its_value_stands_later() {
+    fn paths_lead_to_the_later_place() {
         for (path, kind, later) in [
             ("subscription", "invoice", "parent.subscription_details.subscription"),
             ("subscription_details.metadata.user_id", "invoice", "parent.subscription_details.metadata.user_id"),
@@ -209,7 +209,7 @@ mod tests {
         ] {
             assert!(later_places(path).any(|place| place == (kind, later.to_owned())), "{path}");
         }
-        // What is above does not move, and what is gone is nowhere.
+        // Parents do not move, and removed fields are nowhere.
         for path in
             ["metadata.user_id", "customer", "lines", "lines.data.*", "lines.data.0.description", "tax", "charge"]
         {
@@ -217,16 +217,16 @@ mod tests {
         }
     }
 
-    /// Of the fields at the top, which the samples have all of.
+    /// Of the top-level fields, all of which the samples have.
     #[test]
-    fn the_samples_of_later_versions_lack_what_is_told_and_nothing_else() {
+    fn later_samples_lack_exactly_the_listed_fields() {
         for later in later_samples() {
             let (event_type, version) = (later["type"].as_str().unwrap(), later["api_version"].as_str().unwrap());
             let object = &sample(event_type)["data"]["object"];
-            let told = fields(object["object"].as_str().unwrap(), version);
+            let removed = fields(object["object"].as_str().unwrap(), version);
             for name in object.as_object().unwrap().keys() {
                 let is_there = later["data"]["object"].get(name).is_some();
-                assert_eq!(is_there, !told.contains(&name.as_str()), "{event_type} {version} {name}");
+                assert_eq!(is_there, !removed.contains(&name.as_str()), "{event_type} {version} {name}");
             }
         }
     }

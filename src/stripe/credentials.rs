@@ -1,4 +1,4 @@
-//! Fields whose holder can pay, read or act, wherever in Stripe's objects they stand. They never leave, and no path of the
+//! Fields whose holder can pay, read or act, anywhere in Stripe's objects. They are never forwarded, and no path in the
 //! settings may lead to one.
 
 /// Their names.
@@ -32,7 +32,7 @@ pub const CREDENTIALS: [&str; 37] = [
     "hosted_voucher_url",
     "invoice_pdf",
     "mandate_url",
-    // Where the buyer of a source pays: a link, or what an app makes one of.
+    // Where the buyer of a source pays: a link, or the data for one in an app.
     "redirect_url",
     "pay_later_redirect_url",
     "pay_now_redirect_url",

@@ -1,4 +1,4 @@
-//! Stripe's event: an envelope around the object that it is about.
+//! Stripe's event: an envelope around the object that changed.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,11 +9,11 @@ use thiserror::Error;
 use super::json::{self, Json, Object, Unread};
 use super::signature::VerifiedBody;
 
-/// A snapshot event, of any API version, in the body that it came in. Unknown keys of the envelope are left out; of a key
-/// that stands twice, the last one counts, here and in all that is inside.
+/// A snapshot event of any API version, in its body. Unknown keys of the envelope are ignored. Of duplicate keys, the
+/// last one counts, here and in all nested objects.
 ///
-/// Half a surrogate pair in a text or a name is U+FFFD here, and a number that no float holds (`1e400`) is the text of its
-/// digits, so that it is no amount and no time.
+/// Half a surrogate pair in a text or a name becomes U+FFFD. A number beyond every float (`1e400`) becomes the text of
+/// its digits, so that it is not an amount or a time.
 #[derive(Clone, PartialEq)]
 pub struct Event<'b> {
     /// `evt_…`, the same for every delivery of the event.
@@ -22,26 +22,37 @@ pub struct Event<'b> {
     pub event_type: Cow<'b, str>,
     /// When it happened, in Unix seconds.
     pub created: i64,
-    /// Whether it is live, as opposed to test mode. Stripe always says; absent is not taken for either.
+    /// Whether it is live, as opposed to test mode. Stripe always sets it; a missing value counts as neither.
     pub livemode: Option<bool>,
     /// The API version that the object is rendered in.
     pub api_version: Option<Cow<'b, str>>,
     /// The connected account, on Connect events only.
     pub account: Option<Cow<'b, str>>,
-    /// `data.object`: what the event is about, as it was when the event happened.
+    /// `data.object`: the object that changed, as it was when the event happened.
     pub object: Object<'b>,
-    /// `data.previous_attributes`: the fields of the object that the event changed, as they were before. Stripe may leave
-    /// them out.
+    /// `data.previous_attributes`: the fields of the object that the event changed, as they were before. Stripe may
+    /// omit them.
     pub previous_attributes: Option<Object<'b>>,
-    /// Bytes of the whole body: an upper bound of everything that stands in it.
+    /// The size of the whole body in bytes: an upper bound for all its contents.
     pub body_length: usize,
 }
 
 impl<'b> Event<'b> {
     /// Reads an event from a body that Stripe signed.
     ///
+    /// ```
+    /// # use stripe_amplitude::stripe::event::{Event, EventError};
+    /// # use stripe_amplitude::stripe::signature::VerifiedBody;
+    /// let json = r#"{"id": "evt_1", "object": "event", "type": "charge.succeeded", "created": 1720000000,
+    ///     "livemode": true, "data": {"object": {"id": "ch_1", "object": "charge"}}}"#;
+    /// let body = VerifiedBody::trusted(json.into());
+    /// let event = Event::parse(&body)?;
+    /// assert_eq!((&*event.event_type, event.kind()), ("charge.succeeded", "charge"));
+    /// # Ok::<(), EventError>(())
+    /// ```
+    ///
     /// # Errors
-    /// Where the body is no JSON, or something else than a snapshot event.
+    /// If the body is not JSON, or not a snapshot event.
     pub fn parse(body: &'b VerifiedBody) -> Result<Self, EventError> {
         let mut envelope = match read(body)? {
             Json::Object(envelope) if envelope.get("object").and_then(Json::as_str) == Some("event") => envelope,
@@ -59,7 +70,7 @@ impl<'b> Event<'b> {
         let created = envelope
             .get("created")
             .and_then(Json::as_i64)
-            // Amplitude counts milliseconds; what has none is no time.
+            // Amplitude counts milliseconds; a time out of their range is not a time.
             .filter(|seconds| seconds.checked_mul(1000).is_some())
             .ok_or(EventError::NotAnEvent("`created` is not a number of Unix seconds"))?;
         let livemode = envelope.get("livemode").and_then(Json::as_bool);
@@ -85,7 +96,7 @@ impl<'b> Event<'b> {
 }
 
 impl fmt::Debug for Event<'_> {
-    /// Without the object, which is full of personal data.
+    /// Omits the object, which is full of personal data.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Event({} {})", self.event_type, self.id)
     }
@@ -100,10 +111,10 @@ pub fn id_of<'e>(field: Option<&'e Json<'_>>) -> Option<&'e str> {
     id.filter(|id| !id.is_empty())
 }
 
-/// Types of Stripe's API v2, whose events are thin in every endpoint.
+/// The prefix of the types of Stripe's API v2, whose events are thin at every endpoint.
 const API_V2: &str = "v2.";
 
-/// What a thin event says that it is.
+/// The `object` of a thin event.
 const THIN: &str = "v2.core.event";
 
 fn text_of<'j>(json: &'j Json<'_>, name: &str) -> Option<&'j str> {
@@ -111,9 +122,9 @@ fn text_of<'j>(json: &'j Json<'_>, name: &str) -> Option<&'j str> {
 }
 
 fn read(body: &VerifiedBody) -> Result<Json<'_>, EventError> {
-    // Checked as a whole, which takes less time than text by text.
+    // Checked as a whole, which is faster than text by text.
     let Ok(text) = body.text() else {
-        // The parser says where.
+        // The parser finds the place.
         let error = serde_json::from_slice::<Json<'_>>(body.as_bytes()).err();
         return Err(EventError::of_malformed(body.as_bytes(), error));
     };
@@ -125,49 +136,49 @@ fn read(body: &VerifiedBody) -> Result<Json<'_>, EventError> {
     let error = match body.repaired().map(json::read) {
         Some(Ok(json)) => return Ok(json),
         Some(Err(Unread::TooManyValues)) => return Err(EventError::TooManyValues),
-        // The repair moves a place by two columns for each number before it.
+        // The repair shifts a place by two columns for each number before it.
         Some(Err(Unread::Malformed(error))) => error,
         None => error,
     };
     Err(EventError::of_malformed(text.as_bytes(), Some(error)))
 }
 
-/// Why a signed body is not taken. The texts are read by the operator in Stripe's dashboard, and hold nothing of the
-/// body but the name of a kind of Stripe's objects.
+/// Why a signed body is refused. The operator reads the texts in Stripe's dashboard. They repeat nothing of the body
+/// but a known kind of Stripe object.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum EventError {
     /// The body is not JSON.
-    #[error("malformed JSON at line {line}, column {column}; a Stripe event was expected")]
+    #[error("malformed JSON at line {line}, column {column}; expected a Stripe event")]
     Json {
-        /// From 1.
+        /// Starts at 1.
         line: usize,
-        /// From 1.
+        /// Starts at 1.
         column: usize,
     },
-    /// More JSON values than any event of Stripe's has.
+    /// More JSON values than any Stripe event has.
     #[error("not a Stripe event: it has more than 500,000 JSON values")]
     TooManyValues,
-    /// The body is UTF-16, as some editors and shells on Windows write it.
-    #[error("not a Stripe event: the text is UTF-16, and JSON is UTF-8; convert it")]
+    /// The body is UTF-16, the default of some editors and shells on Windows.
+    #[error("not a Stripe event: the text is UTF-16; convert it to UTF-8")]
     Utf16,
-    /// Several JSON objects, one after the other.
+    /// Several JSON objects in a row.
     #[error("not a Stripe event but several JSON objects, one after the other; send one event at a time")]
     Several,
-    /// A list of events: of Stripe's API, or an array.
+    /// A list of events: from Stripe's API, or an array.
     #[error("not a Stripe event but a list of events; send one event at a time")]
     List,
-    /// An event as Amazon EventBridge delivers it.
+    /// An event in the form of Amazon EventBridge.
     #[error(
         "not a Stripe event but an EventBridge event, which has Stripe's event in `detail`; point a webhook endpoint in Stripe at the function's URL"
     )]
     EventBridge,
-    /// An object of Stripe's API that is not an event.
+    /// An object of Stripe's API without an event.
     #[error("not a Stripe event but {}, without the event around it", .kind.map_or_else(|| "a bare object".to_owned(), |kind| format!("a bare object of the kind `{kind}`")))]
     BareObject {
         /// Its `object`, if that is a known kind.
         kind: Option<&'static str>,
     },
-    /// JSON, but nothing that is known.
+    /// Any other JSON.
     #[error("not a Stripe event: {0}")]
     NotAnEvent(&'static str),
     /// An event without `data.object`, of a type that also has snapshots.
@@ -183,7 +194,7 @@ pub enum EventError {
 }
 
 impl EventError {
-    /// What the body holds, where that is known by its form: for whoever expected something else than an event.
+    /// A description of the body, if its form is known, for callers that expected something else.
     pub fn noun(&self) -> Option<&'static str> {
         match self {
             Self::Json { .. } | Self::NotAnEvent(_) | Self::TooManyValues => None,
@@ -196,7 +207,7 @@ impl EventError {
         }
     }
 
-    /// What a text is that is not JSON. `error` is the parser's.
+    /// Classifies a text that is not JSON. `error` is the parser's.
     fn of_malformed(text: &[u8], error: Option<serde_json::Error>) -> Self {
         if is_utf16(text) {
             return Self::Utf16;
@@ -208,7 +219,7 @@ impl EventError {
         Self::Json { line, column }
     }
 
-    /// What JSON is that is not an event.
+    /// Classifies JSON that is not an event.
     fn of(json: &Json<'_>) -> Self {
         let is_any_event = |json: &Json<'_>| matches!(text_of(json, "object"), Some("event" | THIN));
         let is_list = |items: Option<&[Json<'_>]>| items.and_then(<[_]>::first).is_some_and(is_any_event);
@@ -238,7 +249,7 @@ impl EventError {
     }
 }
 
-/// Kinds of Stripe's objects that people send without the event. Only these are repeated: any other text is the sender's.
+/// Kinds of Stripe objects that people send without the event. Only these are repeated: any other text is the sender's.
 const KINDS: [&str; 20] = [
     "application_fee",
     "balance",
@@ -262,7 +273,8 @@ const KINDS: [&str; 20] = [
     "subscription",
 ];
 
-/// Whether a text is UTF-16, by its byte order mark, or because its first character is ASCII in two bytes. JSON begins with
+/// Whether a text is UTF-16, judging by its byte order mark or by a first ASCII character in two bytes. JSON starts
+/// with such a character.
 /// such a character.
 pub fn is_utf16(text: &[u8]) -> bool {
     match text {
@@ -293,7 +305,7 @@ pub(crate) mod tests {
     use super::super::signature::{SignatureHeader, SigningSecret, sign, verify};
     use super::*;
 
-    /// Signs and verifies: tests take the only way to a verified body, too.
+    /// Signs and verifies: tests also take the only way to a verified body.
     pub(crate) fn verified(body: &[u8]) -> VerifiedBody {
         let secrets = [SigningSecret::new("whsec_test".into(), None)];
         let value = sign(&secrets[0], 1, body);
@@ -307,8 +319,8 @@ pub(crate) mod tests {
         serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
     }
 
-    /// Sample events in the shapes of later API versions: 2025-09-30.clover and 2026-10-28.endive. Each is the one that
-    /// [`sample`] gives for its type, of the same object.
+    /// Sample events in the shapes of later API versions: 2025-09-30.clover and 2026-10-28.endive. Each has the same
+    /// object as the [`sample`] of its type.
     pub(crate) fn later_samples() -> impl Iterator<Item = Value> {
         [2025, 2026].into_iter().flat_map(|year| {
             let directory = format!("{}/tests/data/stripe-events-{year}", env!("CARGO_MANIFEST_DIR"));
@@ -317,7 +329,7 @@ pub(crate) mod tests {
         })
     }
 
-    /// It is left in memory, so that it borrows from nobody.
+    /// The body is leaked, so that the event can be `'static`.
     pub(crate) fn event(envelope: &Value) -> Event<'static> {
         Event::parse(Box::leak(Box::new(verified(envelope.to_string().as_bytes())))).unwrap()
     }
@@ -327,7 +339,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn the_envelope_is_read_and_unknown_keys_are_not_refused() {
+    fn unknown_keys_of_the_envelope_are_ignored() {
         let mut envelope = sample("charge.refunded");
         envelope["account"] = json!("acct_1");
         envelope["context"] = json!({"new": true});
@@ -344,7 +356,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_is_no_event_is_refused_with_the_place() {
+    fn errors_have_the_place() {
         assert_eq!(refused("{\n  oops"), EventError::Json { line: 2, column: 3 });
         for body in [
             "",
@@ -383,7 +395,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_is_not_an_event_is_named_for_what_it_is() {
+    fn other_payloads_are_recognized() {
         let event = sample("charge.succeeded");
         let object = &event["data"]["object"];
         let thin = |event_type: &str| json!({"id": "evt_test_1", "object": "v2.core.event", "type": event_type, "created": "2024-09-26T17:46:22.134Z"});
@@ -433,7 +445,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn utf_16_is_named_and_a_byte_order_mark_of_utf_8_is_skipped() {
+    fn utf_16_is_recognized_and_byte_order_marks_are_skipped() {
         let text = sample("charge.succeeded").to_string();
         let parsed = |body: &[u8]| Event::parse(&verified(body)).map(|event| event.id.into_owned());
         assert_eq!(parsed(format!("\u{feff}{text}").as_bytes()), parsed(text.as_bytes()));
@@ -450,7 +462,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn errors_hold_nothing_of_the_body() {
+    fn errors_never_quote_the_body() {
         for body in [
             r#"{"object": "Hidden hidden"}"#,
             r#"{"object": "hidden1"}"#,
@@ -465,7 +477,7 @@ pub(crate) mod tests {
         }
     }
 
-    /// With what stands in the place of `"@"`.
+    /// With this text in place of `"@"`.
     fn with_field(place: &str, json: &str) -> String {
         let mut event = sample("payment_intent.succeeded");
         *event.pointer_mut(place).unwrap() = json!("@");
@@ -473,7 +485,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn half_a_surrogate_pair_is_the_replacement_character_wherever_it_stands() {
+    fn unpaired_surrogates_become_the_replacement_character() {
         for place in ["/id", "/type", "/api_version", "/data/object/id", "/data/object/metadata/user_id", "/request"] {
             for half in [r"\ud83d", r"\uDE00"] {
                 let body = verified(with_field(place, &format!("\"cut {half}\"")).as_bytes());
@@ -491,7 +503,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_number_that_no_float_holds_is_its_digits_and_no_number() {
+    fn huge_numbers_become_text() {
         let digits = "7".repeat(1000);
         for number in ["1e400", "-1e999", &digits] {
             let body = verified(with_field("/data/object/amount_received", number).as_bytes());
@@ -503,7 +515,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn nesting_without_end_is_an_error_and_no_crash() {
+    fn deep_nesting_is_an_error() {
         assert!(matches!(refused(&"[".repeat(100_000)), EventError::Json { .. }));
     }
 

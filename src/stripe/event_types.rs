@@ -1,14 +1,14 @@
-//! The event types that are forwarded, in Stripe's spelling.
+//! The event types that are forwarded.
 
 use std::fmt;
 use std::str::FromStr;
 
 use thiserror::Error;
 
-/// The API version that the rules were written for. Other snapshot versions are translated too; the log line says so.
+/// The API version for which the rules were written. Other snapshot versions are translated as well, and logged.
 pub const API_VERSION: &str = "2024-06-20";
 
-/// The types that are forwarded by default, those of Amplitude's own Stripe source.
+/// The types that are forwarded by default: those of Amplitude's own Stripe source.
 ///
 /// Amplitude's page misspells the last two as `issusing_…`; Stripe never sends that spelling.
 pub const TYPES: [&str; 26] = [
@@ -40,8 +40,8 @@ pub const TYPES: [&str; 26] = [
     "issuing_transaction.created",
 ];
 
-/// The types that `"refunds": "negative_revenue"` needs in addition to those of [`TYPES`]: without them, money that came back, or
-/// that a dispute moved, would be missing.
+/// The types that `"refunds": "negative_revenue"` adds to [`TYPES`]. Without them, money that came back, or that a
+/// dispute moved, would be missing.
 pub const NEGATIVE_REVENUE_TYPES: [&str; 5] = [
     "charge.dispute.funds_reinstated",
     "charge.dispute.funds_withdrawn",
@@ -50,11 +50,10 @@ pub const NEGATIVE_REVENUE_TYPES: [&str; 5] = [
     "refund.updated",
 ];
 
-/// The types that a project wants: those of [`TYPES`], those that its other settings need, and `add`, without `remove`,
-/// which wins.
+/// The types that a project wants: [`TYPES`], those that other settings need, and `add`, without those in `remove`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EventTypes {
-    /// Further types.
+    /// Additional types.
     pub add: Vec<TypePattern>,
     /// Types that are ignored.
     pub remove: Vec<TypePattern>,
@@ -76,7 +75,7 @@ impl EventTypes {
 pub struct TypePattern(String);
 
 impl TypePattern {
-    /// Whether it is the type, or in the family, at any depth: `charge.*` has `charge.dispute.created`, too.
+    /// Whether it is this type or in this family, at any depth: `charge.*` includes `charge.dispute.created`.
     pub fn matches(&self, event_type: &str) -> bool {
         match self.0.strip_suffix('*') {
             Some(family) => event_type.strip_prefix(family).is_some_and(|rest| !rest.is_empty()),
@@ -114,21 +113,21 @@ impl FromStr for TypePattern {
     }
 }
 
-/// What is given cannot be an event type. The texts say what a type is.
+/// Why a text cannot be an event type. Each message says what is expected.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum InvalidType {
-    /// Not in the shape of one.
+    /// Not in the form of a type.
     #[error(
         "an event type, which is lower-case words joined by dots (customer.subscription.created), or a family of them (customer.subscription.*)"
     )]
     NotAType,
-    /// The spelling of Amplitude's page.
+    /// The misspelling on Amplitude's page.
     #[error("Stripe's spelling, which is {right}")]
     Misspelled {
-        /// Stripe's.
+        /// Stripe's spelling.
         right: String,
     },
-    /// Such an event does not carry the object that it is about.
+    /// Such an event does not carry its object.
     #[error("types of snapshot events; those of v1. and v2. are thin events, which carry no object")]
     Thin,
 }
@@ -138,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn there_is_a_sample_event_of_every_type_and_no_other() {
+    fn every_type_has_a_sample_event() {
         let mut samples: Vec<String> = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/events/stripe"))
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -151,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn the_endpoint_of_the_readme_is_sent_every_type_and_no_other() {
+    fn the_documented_endpoint_has_every_type() {
         let readme = include_str!("../../README.md");
         let mut enabled: Vec<_> =
             readme.split("enabled_events[]=").skip(1).filter_map(|rest| rest.split('\'').next()).collect();
@@ -175,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn types_are_added_and_removed_by_name_and_by_family_and_removing_wins() {
+    fn removing_types_wins_over_adding() {
         for (add, remove, event_type, contained) in [
             (&["customer.subscription.created"][..], &[][..], "customer.subscription.created", true),
             (&["customer.subscription.created"], &[], "customer.subscription.updated", false),
@@ -198,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn types_that_other_settings_need_are_on_the_list_unless_they_are_removed() {
+    fn other_settings_add_types() {
         let types = EventTypes { needed: &NEGATIVE_REVENUE_TYPES, ..types(&[], &["refund.*"]) };
         assert!(types.contains("charge.refund.updated"));
         assert!(!types.contains("refund.failed"));
@@ -206,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_a_type_is_told() {
+    fn invalid_types_are_explained() {
         for (text, words) in [
             ("", "lower-case words joined by dots"),
             ("charge", "lower-case words joined by dots"),

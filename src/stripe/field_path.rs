@@ -1,4 +1,4 @@
-//! Paths into `data.object`: one that leads to a field, one that stands for many, and the one that a walk is on.
+//! Paths into `data.object`: a path to one field, a pattern for several, and the current path of a walk.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,24 +14,24 @@ use crate::stripe::json::{Json, Object};
 /// The path to one field: names joined by dots, elements of arrays by their index: `lines.data.0.metadata.user_id`.
 ///
 /// Everything after `metadata.` is one key, whatever it contains: Stripe's metadata is flat, and its keys are free text.
-/// Where a later API version has the field in another place, the path leads there, too. `customer` also means
-/// `customer_account`, which stands in for it where an account has Accounts v2.
+/// If a later API version has the field in another place, the path also leads there. `customer` also means
+/// `customer_account`, which replaces it on accounts with Accounts v2.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldPath(Arc<Written>);
 
 #[derive(Debug, PartialEq, Eq)]
 struct Written {
     text: String,
-    /// The kinds of objects that have it in another place later, and that place.
+    /// The kinds of objects in which it moved, and its new place.
     later: Vec<(&'static str, String)>,
-    /// The same path from `customer_account` on, where it begins with `customer`.
+    /// The same path from `customer_account` on, if it starts with `customer`.
     by_account: Option<String>,
-    /// What stands behind the first name.
+    /// The part after the first name.
     rest: Option<FieldPath>,
 }
 
 impl FieldPath {
-    /// The value there; `None` where something on the way is missing.
+    /// The value; `None` if a part of the path is missing.
     pub fn find<'o, 'b>(&self, object: &'o Object<'b>) -> Option<&'o Json<'b>> {
         let Written { text, later, by_account, .. } = &*self.0;
         let found = find(text, object).or_else(|| {
@@ -44,18 +44,18 @@ impl FieldPath {
         }
     }
 
-    /// The first name, and the path inside what it leads to.
+    /// The first name, and the path inside its value.
     pub fn split_first(&self) -> (&str, Option<&FieldPath>) {
         let Written { text, rest, .. } = &*self.0;
         (segments(text).next().unwrap_or_default(), rest.as_ref())
     }
 
-    /// As it is written in the settings.
+    /// As written in the settings.
     pub fn as_str(&self) -> &str {
         &self.0.text
     }
 
-    /// Of a text that was checked.
+    /// From a text that was checked.
     fn of_checked(text: &str) -> Self {
         let later = later_places(text).collect();
         let rest = text.split_once('.').filter(|(first, _)| *first != METADATA).map(|(_, rest)| Self::of_checked(rest));
@@ -104,8 +104,8 @@ impl Serialize for FieldPath {
 /// A path in which `*` stands for any one segment: `metadata.*`, `lines.data.*.description`. In a key of metadata, which is
 /// free text, it also stands for any part of it: `metadata.sku_*`, `metadata.*.email`.
 ///
-/// It stands for the places in which later API versions have those fields, too, in objects of all kinds: what a project
-/// does not want to leave shall not leave because Stripe moved it.
+/// It also covers the places in which later API versions have those fields, in objects of all kinds: a field that a
+/// project drops must not leave because Stripe moved it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldPattern {
     segments: Vec<String>,
@@ -113,7 +113,7 @@ pub struct FieldPattern {
 }
 
 impl FieldPattern {
-    /// Whether it stands for this path.
+    /// Whether it matches this path.
     pub fn matches(&self, path: &Path<'_>) -> bool {
         path.is(&self.segments) || self.later.iter().any(|segments| path.is(segments))
     }
@@ -157,7 +157,7 @@ fn segments(path: &str) -> impl Iterator<Item = &str> {
 
 const METADATA: &str = "metadata";
 
-/// The segments that are names of Stripe's, and no keys of metadata.
+/// The segments that are Stripe's names instead of metadata keys.
 fn names(path: &str) -> impl Iterator<Item = &str> {
     let mut is_key = false;
     segments(path).filter(move |segment| !std::mem::replace(&mut is_key, *segment == METADATA))
@@ -169,9 +169,9 @@ fn by_account(path: &str) -> Option<String> {
     Some(format!("customer_account{rest}"))
 }
 
-/// Whether a path can lead somewhere.
+/// Checks that a path can lead somewhere.
 fn check(text: &str) -> Result<(), InvalidPath> {
-    // A key of metadata may begin with a dot, but two dots are far more often a slip.
+    // A metadata key may start with a dot, but two dots are far more often a typo.
     let is_empty = |segment: &str| segment.trim().is_empty() || segment.starts_with('.');
     if segments(text).any(is_empty) || text.trim() != text {
         return Err(InvalidPath::Empty);
@@ -185,7 +185,7 @@ fn check(text: &str) -> Result<(), InvalidPath> {
         if name.contains(['[', ']']) {
             return Err(InvalidPath::Brackets);
         }
-        // A pattern is refused where it is not one.
+        // Patterns are refused where one field is expected.
         let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_' || byte == b'*';
         if !name.bytes().all(allowed) {
             return Err(InvalidPath::NotAName);
@@ -194,36 +194,36 @@ fn check(text: &str) -> Result<(), InvalidPath> {
     Ok(())
 }
 
-/// What is given is no path. The texts say what a path is.
+/// Why a text is not a path. Each message says what is expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum InvalidPath {
-    /// Nothing, or nothing between two dots.
-    #[error("a path: keys joined by dots, without spaces around")]
+    /// An empty path, or an empty part.
+    #[error("a path: keys joined by dots, without surrounding spaces")]
     Empty,
-    /// As in JSONPath or JavaScript.
-    #[error("a path without brackets; an element of an array is named by its index: lines.data.0.description")]
+    /// The brackets of JSONPath or JavaScript.
+    #[error("a path without brackets; an array element is written as its index: lines.data.0.description")]
     Brackets,
-    /// From further outside.
-    #[error("a path inside the event's object, so without `data.object.` or `$.` before it")]
+    /// A path from the envelope.
+    #[error("a path inside the event's object, without `data.object.` or `$.`")]
     NotInside,
-    /// No field of Stripe's has such a name.
+    /// Stripe's fields have no such names.
     #[error(
-        "a path of Stripe's own names, which have lower-case letters, digits and _; only behind `metadata.` anything goes"
+        "a path of Stripe's own names, which have lower-case letters, digits and _; only the part after `metadata.` is free text"
     )]
     NotAName,
-    /// Whoever holds its value can pay, read or act.
-    #[error("a path to an ID, and not to a credential")]
+    /// The holder of its value can pay, read or act.
+    #[error("a path to an ID instead of a credential")]
     Credential,
-    /// Many fields, where one is asked for.
-    #[error("the path of one field, so without *")]
+    /// Several fields, where one is expected.
+    #[error("the path of one field, without *")]
     NotOneField,
     /// A pattern inside a segment.
-    #[error("a path in which * stands for one whole segment; only behind `metadata.` it may stand for a part of one")]
+    #[error("a path in which * is a whole segment; it may be part of one only after `metadata.`")]
     PartOfASegment,
 }
 
-/// Where a walk through an object is: a segment, and what is above it. It lives on the stack of the walk, so that a path
-/// costs nothing until somebody asks for it.
+/// The position of a walk through an object: a segment and its parent. It lives on the stack of the walk, so that a
+/// path costs nothing until it is used.
 #[derive(Clone, Copy, Debug)]
 pub struct Path<'p> {
     above: Option<&'p Path<'p>>,
@@ -245,8 +245,8 @@ impl Segment<'_> {
     }
 }
 
-/// Whether a pattern, in which `*` stands for any text, stands for this one. Each part between two stars is taken where it
-/// comes first: later places would only leave less for the parts behind it.
+/// Whether a pattern, in which `*` matches any text, matches this one. Each part between two stars is matched at its
+/// first occurrence: later ones would only leave less for the parts after it.
 fn stands_for(pattern: &str, text: &str) -> bool {
     let mut parts = pattern.split('*');
     let Some(mut rest) = parts.next().and_then(|start| text.strip_prefix(start)) else { return false };
@@ -259,7 +259,7 @@ fn stands_for(pattern: &str, text: &str) -> bool {
 }
 
 impl<'p> Path<'p> {
-    /// The field of this name below `above`; without that, of the object itself.
+    /// The field with this name below `above`; without that, of the object itself.
     pub fn key(above: Option<&'p Path<'p>>, key: &'p str) -> Self {
         Self { above, segment: Segment::Key(key) }
     }
@@ -302,7 +302,7 @@ mod tests {
     use crate::stripe::json;
 
     #[test]
-    fn a_path_leads_through_objects_and_arrays_and_ends_where_something_is_missing() {
+    fn paths_lead_through_objects_and_arrays() {
         let object = json!({
             "metadata": {"user_id": "u", "7": "seven"},
             "lines": {"data": [{"id": "il_0"}, {"id": "il_1"}]},
@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_leads_to_where_a_later_api_version_has_the_field() {
+    fn paths_work_in_later_api_versions() {
         let metadata = json!({"user_id": "later"});
         let later = json!({"parent": {"subscription_details": {"metadata": metadata, "subscription": "sub_1"}},
             "lines": {"data": [{"pricing": {"price_details": {"price": "price_1", "product": "prod_1"}}}]}});
@@ -341,10 +341,10 @@ mod tests {
             ("subscription", "invoice", json!({}), Some(json!("sub_1"))),
             ("lines.data.0.price.product", "invoice", json!({}), Some(json!("prod_1"))),
             ("lines.data.1.price.product", "invoice", json!({}), None),
-            // The place that is written comes first, also where it holds nothing.
+            // The written place comes first, even if its value is null.
             ("subscription", "invoice", json!({"subscription": null}), Some(json!(null))),
             ("subscription", "invoice", json!({"subscription": "sub_0"}), Some(json!("sub_0"))),
-            // Of another kind of object, nothing moved.
+            // In other kinds of objects, nothing moved.
             ("subscription", "quote", json!({}), None),
             ("subscription", "invoice", json!({"parent": null}), None),
         ] {
@@ -359,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_path_is_told() {
+    fn invalid_paths_are_explained() {
         for (text, error) in [
             ("", InvalidPath::Empty),
             ("metadata.", InvalidPath::Empty),
@@ -405,7 +405,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_behind_metadata_is_one_key() {
+    fn metadata_keys_are_one_segment() {
         let keys = ["user.id", "User Id", "a.b.c", "ids[0]", "näme", "x.metadata.y", "0"];
         let metadata: serde_json::Map<_, _> = keys.iter().map(|key| ((*key).to_owned(), json!(key))).collect();
         let object = json!({"metadata": metadata, "lines": {"data": [{"metadata": metadata}]}});
@@ -423,7 +423,7 @@ mod tests {
     }
 
     #[test]
-    fn a_star_stands_for_any_part_of_a_key_of_metadata() {
+    fn stars_match_parts_of_metadata_keys() {
         let metadata = Path::key(None, "metadata");
         for (pattern, key, matches) in [
             ("metadata.*", "", true),
@@ -447,7 +447,7 @@ mod tests {
     }
 
     #[test]
-    fn an_account_stands_in_for_a_customer() {
+    fn accounts_replace_customers() {
         for (object, path, found) in [
             (json!({"customer": null, "customer_account": "acct_1"}), "customer", json!("acct_1")),
             (json!({"customer_account": "acct_1"}), "customer", json!("acct_1")),
@@ -470,7 +470,7 @@ mod tests {
     }
 
     #[test]
-    fn a_star_stands_for_one_segment() {
+    fn a_star_matches_one_segment() {
         let lines = Path::key(None, "lines");
         let data = Path::key(Some(&lines), "data");
         let second = Path::index(&data, 1);
@@ -494,7 +494,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_stands_for_the_places_in_later_api_versions_too() {
+    fn patterns_work_in_later_api_versions() {
         let parent = Path::key(None, "parent");
         let details = Path::key(Some(&parent), "subscription_details");
         let metadata = Path::key(Some(&details), "metadata");

@@ -1,7 +1,7 @@
-//! JSON as it stands in a body: a tree whose texts are borrowed from the bytes wherever these have no escapes.
+//! JSON in a body: a tree whose texts are borrowed from the bytes if they have no escapes.
 //!
-//! Most texts of an event are only looked at, or copied into the request for Amplitude. With a tree that owns them
-//! (`serde_json::Value`), the core took some four times as long; `benches/RESULTS.md` has the figures.
+//! Most texts of an event are only read, or copied into the request for Amplitude. With a tree that owns them
+//! (`serde_json::Value`), the core took about four times as long; see `benches/RESULTS.md`.
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -30,8 +30,7 @@ pub enum Json<'b> {
     Object(Object<'b>),
 }
 
-/// The fields of an object, each name once, in Stripe's order. They are few, so that looking one up is going through
-/// them.
+/// The fields of an object, each name once, in Stripe's order. They are few, so a look-up is a linear search.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Object<'b>(Vec<(Cow<'b, str>, Json<'b>)>);
 
@@ -44,7 +43,7 @@ impl<'b> Json<'b> {
         }
     }
 
-    /// The same, for longer than the value is there.
+    /// The text, for longer than the value lives.
     pub fn text(&self) -> Option<Cow<'b, str>> {
         match self {
             Self::Text(text) => Some(text.clone()),
@@ -84,7 +83,7 @@ impl<'b> Json<'b> {
         }
     }
 
-    /// The same, to change it.
+    /// The fields, mutably.
     pub fn as_object_mut(&mut self) -> Option<&mut Object<'b>> {
         match self {
             Self::Object(object) => Some(object),
@@ -92,12 +91,12 @@ impl<'b> Json<'b> {
         }
     }
 
-    /// The field of this name, if it is an object that has one.
+    /// The field with this name, if it is an object that has one.
     pub fn get(&self, name: &str) -> Option<&Json<'b>> {
         self.as_object()?.get(name)
     }
 
-    /// The same without the text that it was read from.
+    /// The same value, independent of the text that it was read from.
     pub fn into_owned(self) -> Json<'static> {
         match self {
             Self::Null => Json::Null,
@@ -125,12 +124,12 @@ impl<'b> Json<'b> {
 }
 
 impl<'b> Object<'b> {
-    /// The field of this name.
+    /// The field with this name.
     pub fn get(&self, name: &str) -> Option<&Json<'b>> {
         self.0.iter().find_map(|(key, value)| (key == name).then_some(value))
     }
 
-    /// Takes the field of this name out.
+    /// Removes the field with this name, and returns its value.
     pub fn remove(&mut self, name: &str) -> Option<Json<'b>> {
         let index = self.0.iter().position(|(key, _)| key == name)?;
         Some(self.0.remove(index).1)
@@ -141,19 +140,19 @@ impl<'b> Object<'b> {
         self.0.iter().map(|(name, value)| (&**name, value))
     }
 
-    /// Keeps the fields that `keep` says so of, which may change them.
+    /// Keeps the fields for which `keep` returns true. It may change them.
     pub fn retain(&mut self, mut keep: impl FnMut(&str, &mut Json<'b>) -> bool) {
         self.0.retain_mut(|(name, value)| keep(name, value));
     }
 
-    /// Of a name that stands twice, the last value counts, as in `JSON.parse` and in Stripe's libraries.
+    /// Of duplicate names, the last value counts, as in `JSON.parse` and in Stripe's libraries.
     fn of(mut fields: Vec<(Cow<'b, str>, Json<'b>)>) -> Self {
         if fields.len() > MANY {
             let mut stays = last_of_each_name(&fields).into_iter();
             fields.retain(|_| stays.next().unwrap_or(true));
             return Self(fields);
         }
-        // Backwards, so that the last one is met first. Most names are told from all others by their hash alone.
+        // Backwards, so that the last one is found first. Most names differ by their hash alone.
         let mut met: u128 = 0;
         for index in (0..fields.len()).rev() {
             let Some((name, later)) = fields.get(index..).and_then(<[_]>::split_first) else { break };
@@ -167,10 +166,11 @@ impl<'b> Object<'b> {
     }
 }
 
-/// More fields than this, which no object of Stripe's has, are not compared one by one.
+/// Objects with more fields than this, which Stripe does not send, are not compared one by one.
 const MANY: usize = 128;
 
-/// Whether each field is the last one of its name. Sorted are their places, which take less room than the fields.
+/// Whether each field is the last one with its name. The positions are sorted, because they are smaller than the
+/// fields.
 #[cold]
 fn last_of_each_name(fields: &[(Cow<'_, str>, Json<'_>)]) -> Vec<bool> {
     let name = |place: usize| fields.get(place).map(|(name, _)| name);
@@ -196,30 +196,30 @@ impl<'b> IntoIterator for Object<'b> {
     }
 }
 
-/// Values that a body may have, at the most. Stripe's own limits keep its events far below: a value takes up to 56 bytes of
-/// memory, and a body of 4 MiB can have two million.
+/// The most values in a body. Stripe's own limits keep its events far below: a value takes up to 56 bytes of memory,
+/// and a body of 4 MiB can have two million.
 pub const MOST_VALUES: usize = 500_000;
 
-/// Values that are read of a text, at the most, without reading it: before each one, but for the first, stands a comma or
-/// the bracket that it is the first one in.
+/// An upper bound for the values in a text, without parsing it: every value but the first follows a comma or an opening
+/// bracket.
 pub fn values_at_most(text: &[u8]) -> u32 {
     let before = text.iter().filter(|byte| matches!(byte, b',' | b'[' | b'{')).count();
     u32::try_from(MOST_VALUES.min(1 + before)).unwrap_or(u32::MAX)
 }
 
-/// Why a text is not read.
+/// Why a text cannot be read.
 #[derive(Debug)]
 pub enum Unread {
-    /// It is no JSON, or none that the parser holds.
+    /// It is not JSON, or not within the parser's limits.
     Malformed(serde_json::Error),
     /// It has more than 500,000 values.
     TooManyValues,
 }
 
-/// Reads a text of which nobody knows how many values it has.
+/// Reads a text with an unknown number of values.
 ///
 /// # Errors
-/// Where it is no JSON, or too much of it.
+/// If it is not JSON, or too large.
 pub fn read(text: &str) -> Result<Json<'_>, Unread> {
     let left = Cell::new(MOST_VALUES);
     let mut deserializer = serde_json::Deserializer::from_str(text);
@@ -233,7 +233,7 @@ impl<'de: 'b, 'b> Deserialize<'de> for Json<'b> {
     }
 }
 
-/// Counts down with each value, and reads none where nothing is left.
+/// Counts down with each value, and stops at zero.
 #[derive(Clone, Copy)]
 struct Counted<'c>(&'c Cell<usize>);
 
@@ -297,8 +297,8 @@ impl<'de> Visitor<'de> for Counted<'_> {
     }
 }
 
-/// All that `next` gives. One or two entries get no more room than they need: a vector that grows begins with room for
-/// four, and a body may have hundreds of thousands of small objects and lists.
+/// Collects all items of `next`. Vectors of one or two entries are exactly that large: a growing vector starts with
+/// room for four, and a body may have hundreds of thousands of small objects and lists.
 fn collect<T, E>(mut next: impl FnMut() -> Result<Option<T>, E>) -> Result<Vec<T>, E> {
     let Some(first) = next()? else { return Ok(Vec::new()) };
     let Some(second) = next()? else { return Ok(vec![first]) };
@@ -353,7 +353,7 @@ pub(crate) mod tests {
 
     use super::*;
 
-    /// An object, left in memory, so that it borrows from nobody.
+    /// A leaked object, so that it can be `'static`.
     pub(crate) fn object(value: &Value) -> Object<'static> {
         match serde_json::from_str(value.to_string().leak()).unwrap() {
             Json::Object(object) => object,
@@ -381,7 +381,7 @@ pub(crate) mod tests {
 
     proptest! {
         #[test]
-        fn what_is_read_is_written(value in any_json()) {
+        fn values_round_trip(value in any_json()) {
             for text in [value.to_string(), serde_json::to_string_pretty(&value).unwrap()] {
                 let json: Json<'_> = serde_json::from_str(&text).unwrap();
                 prop_assert_eq!(serde_json::to_value(&json).unwrap(), serde_json::from_str::<Value>(&text).unwrap());
@@ -389,7 +389,7 @@ pub(crate) mod tests {
         }
 
         #[test]
-        fn a_text_has_no_more_values_than_are_counted_without_reading_it(value in any_json()) {
+        fn the_value_count_is_an_upper_bound(value in any_json()) {
             fn count(value: &Value) -> u32 {
                 1 + match value {
                     Value::Array(items) => items.iter().map(count).sum(),
@@ -400,9 +400,9 @@ pub(crate) mod tests {
             prop_assert!(count(&value) <= values_at_most(value.to_string().as_bytes()));
         }
 
-        /// As `serde_json::Value` does it, in objects of few fields and of many.
+        /// Like `serde_json::Value`, in objects of few fields and of many.
         #[test]
-        fn of_a_name_that_stands_twice_the_last_value_counts(names in prop::collection::vec(0..120_u8, 0..200)) {
+        fn the_last_duplicate_name_counts(names in prop::collection::vec(0..120_u8, 0..200)) {
             let fields: Vec<_> =
                 names.iter().enumerate().map(|(number, name)| format!(r#""field_{name}": {number}"#)).collect();
             let text = format!("{{{}}}", fields.join(", "));
@@ -413,11 +413,11 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_text_of_too_many_values_is_not_read_to_its_end() {
+    fn reading_stops_at_too_many_values() {
         let list = |count: usize| format!("[{}]", vec!["0"; count].join(","));
         assert!(read(&list(MOST_VALUES - 1)).is_ok(), "the list is a value, too");
         for text in [list(MOST_VALUES), format!("{}{}", list(MOST_VALUES), "no JSON"), "[{},".repeat(MOST_VALUES)] {
-            // The last one is nested deeper than the parser goes.
+            // The last one is nested too deeply for the parser.
             let is_deep = text.starts_with("[{},[");
             assert_eq!(matches!(read(&text), Err(Unread::TooManyValues)), !is_deep);
         }
@@ -433,7 +433,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn twenty_thousand_fields_take_no_longer_each_than_a_few() {
+    fn large_objects_take_linear_time() {
         let fields: Vec<_> = (0..20_000).map(|number| format!(r#""{number}": 1, "0": 2"#)).collect();
         let text = format!("{{{}}}", fields.join(", "));
         let json: Json<'_> = serde_json::from_str(&text).unwrap();

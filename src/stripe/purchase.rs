@@ -1,10 +1,10 @@
 //! The objects of a purchase: the customer, the payment, the invoice, the subscription and the checkout session that
 //! belong to the object of an event.
 //!
-//! Stripe copies metadata to few objects, so the ID of a buyer is often on another one than the event's. Each name means
-//! the same object from every event and in every API version: what is expanded in the event, else what its ID there leads
-//! to, else what is found along payment → invoice → subscription. Pure: an object that has to be read first is the error
-//! of the look-up.
+//! Stripe copies metadata to few objects, so a buyer's ID is often on another object than the event's. Each name means
+//! the same object from every event and in every API version: the expanded object in the event, else the object of the
+//! ID there, else the one found along payment → invoice → subscription. Pure: a look-up fails with the object that must
+//! be read first.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,46 +14,46 @@ use super::field_path::FieldPath;
 use super::json::{Json, Object};
 use super::reference::{Reference, ReferenceKind};
 
-/// The objects that have been read for an event so far.
+/// The objects that were read for an event so far.
 #[derive(Clone, Debug, Default)]
 pub struct Objects {
     found: HashMap<Reference, Found>,
     lines_are_unreadable: bool,
 }
 
-/// What came of a read.
+/// The result of a read.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Found {
     /// The object, in [`API_VERSION`](super::event_types::API_VERSION).
     Object(Arc<Json<'static>>),
-    /// There is none, or it was deleted.
+    /// It does not exist, or was deleted.
     Nothing,
 }
 
-/// What is known of the list of what was bought.
+/// The list of products.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Lines {
     /// It was read.
     Read(Arc<Json<'static>>),
-    /// There is none.
+    /// It does not exist.
     None,
     /// It could not be read, and the event does not wait for it.
     Unreadable,
 }
 
 impl Objects {
-    /// Adds what came of a read.
+    /// Adds the result of a read.
     pub fn insert(&mut self, reference: Reference, found: Found) {
         self.found.insert(reference, found);
     }
 
-    /// Gives up reading what was bought: no event fails for the names of its products.
+    /// Gives up reading the products: no event fails for their names.
     pub fn give_up_lines(&mut self) {
         self.lines_are_unreadable = true;
     }
 }
 
-/// A part of a purchase that a path of `user_id_paths` may begin with.
+/// A part of a purchase with which a path in `user_id_paths` may start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Name {
     /// `customer`
@@ -71,7 +71,7 @@ pub enum Name {
 }
 
 impl Name {
-    /// All names, as paths begin with them.
+    /// All names.
     pub const ALL: [(&'static str, Self); 6] = [
         ("customer", Self::Customer),
         ("subscription", Self::Subscription),
@@ -81,14 +81,14 @@ impl Name {
         ("cardholder", Self::Cardholder),
     ];
 
-    /// The name that a path begins with, if it begins with one, and the path inside that object. Without a path inside,
-    /// the object's ID is meant.
+    /// The name with which a path starts, if any, and the path inside that object. Without a path inside, it means the
+    /// object's ID.
     pub fn of(path: &FieldPath) -> Option<(Self, Option<&FieldPath>)> {
         let (first, rest) = path.split_first();
         Self::ALL.iter().find(|(name, _)| *name == first).map(|(_, name)| (*name, rest))
     }
 
-    /// The kind of the object, as its field `object` says.
+    /// The kind of the object, as in its field `object`.
     fn object(self) -> &'static str {
         match self {
             Self::Customer => "customer",
@@ -100,7 +100,7 @@ impl Name {
         }
     }
 
-    /// How it is read by its own ID. A checkout session is searched by its payment or subscription.
+    /// The kind of read by its own ID. A checkout session is searched by its payment or subscription.
     fn kind(self) -> Option<ReferenceKind> {
         match self {
             Self::Customer => Some(ReferenceKind::Customer),
@@ -121,20 +121,20 @@ pub struct Purchase<'p> {
     used: Vec<Reference>,
 }
 
-/// Where an object leads.
+/// Where a link leads.
 #[derive(Clone, Copy)]
 enum Link<'p> {
-    /// To an object that is at hand.
+    /// To an object in memory.
     Object(&'p Object<'p>),
-    /// To the object of this ID.
+    /// To the object with this ID.
     Id(&'p str),
     /// Nowhere: the purchase has no such object.
     Nothing,
-    /// The object has no such field in its API version, or in none.
+    /// The object has no such field in its API version, or in any.
     Unknown,
 }
 
-/// What is found, or else what has to be read first.
+/// The result, or the object that must be read first.
 type Step<T> = Result<T, Reference>;
 
 impl<'p> Purchase<'p> {
@@ -143,10 +143,10 @@ impl<'p> Purchase<'p> {
         Self { seen_from: object, objects, used: Vec::new() }
     }
 
-    /// The payment of a refund or a dispute, which name nobody themselves. `None` for other objects.
+    /// The payment of a refund or a dispute, which have no user themselves. `None` for other objects.
     ///
     /// # Errors
-    /// What has to be read first.
+    /// The object that must be read first.
     pub fn payment(&mut self) -> Step<Option<&'p Object<'p>>> {
         if !matches!(kind(self.seen_from), "refund" | "dispute") {
             return Ok(None);
@@ -164,7 +164,7 @@ impl<'p> Purchase<'p> {
     /// The ID of an object of the purchase.
     ///
     /// # Errors
-    /// What has to be read first.
+    /// The object that must be read first.
     pub fn id(&mut self, name: Name) -> Step<Option<&'p str>> {
         Ok(match self.locate(name)? {
             Link::Object(object) => id_in(object),
@@ -176,7 +176,7 @@ impl<'p> Purchase<'p> {
     /// An object of the purchase.
     ///
     /// # Errors
-    /// What has to be read first.
+    /// The object that must be read first.
     pub fn object(&mut self, name: Name) -> Step<Option<&'p Object<'p>>> {
         match (self.locate(name)?, name.kind()) {
             (Link::Object(object), _) => Ok(Some(object)),
@@ -185,10 +185,10 @@ impl<'p> Purchase<'p> {
         }
     }
 
-    /// The metadata of the subscription that its invoice shows, as it was when the invoice was made.
+    /// The subscription's metadata on its invoice, as it was when the invoice was created.
     ///
     /// # Errors
-    /// What has to be read first. Nothing is read that [`Self::object`] would not read, too.
+    /// The object that must be read first. [`Self::object`] would read it as well.
     pub fn snapshot_of_subscription(&mut self) -> Step<Option<&'p Json<'p>>> {
         let invoice = match link(self.seen_from, Name::Subscription) {
             _ if kind(self.seen_from) == Name::Invoice.object() => Some(self.seen_from),
@@ -202,16 +202,16 @@ impl<'p> Purchase<'p> {
         Ok(invoice.and_then(details))
     }
 
-    /// The list of what was bought, with each product expanded: for a payment, the lines of its invoice, else of its
-    /// checkout session; for an invoice, its own.
+    /// The list of products, each expanded: for a payment, the lines of its invoice, else of its checkout session; for
+    /// an invoice, its own.
     ///
     /// # Errors
-    /// What has to be read first.
+    /// The object that must be read first.
     pub fn lines(&mut self) -> Step<Lines> {
         if self.objects.lines_are_unreadable {
             return Ok(Lines::Unreadable);
         }
-        // An invoice that is yet to be made has no ID, and is part of no other purchase.
+        // An upcoming invoice has no ID, and is not part of another purchase.
         if kind(self.seen_from) == Name::Invoice.object() && self.seen_from.get("id").is_none() {
             return Ok(Lines::None);
         }
@@ -230,7 +230,7 @@ impl<'p> Purchase<'p> {
         }
     }
 
-    /// The objects that were read, and used for what was asked.
+    /// The objects that were read and used for the result.
     pub fn used(&self) -> &[Reference] {
         &self.used
     }
@@ -239,7 +239,7 @@ impl<'p> Purchase<'p> {
         let here = link(self.seen_from, name);
         match (name, here) {
             (_, Link::Object(_) | Link::Id(_)) => Ok(here),
-            // Of a subscription, the session has none, but the invoice has.
+            // The session of a subscription has no payment, but its invoice has one.
             (Name::PaymentIntent, _) => self.along(Name::Invoice, name),
             (Name::CheckoutSession, _) => self.session(),
             (_, Link::Nothing) => Ok(here),
@@ -259,8 +259,8 @@ impl<'p> Purchase<'p> {
         }
     }
 
-    /// From the object of one name to that of another one. Where the first is at hand in an API version that does not
-    /// tell, it is read again in the version that does.
+    /// From the object with one name to the object with another. If the first is in memory in an API version without
+    /// the link, it is read again in the version that has it.
     fn along(&mut self, first: Name, name: Name) -> Step<Link<'p>> {
         let id = match link(self.seen_from, first) {
             Link::Id(id) => Some(id),
@@ -274,7 +274,7 @@ impl<'p> Purchase<'p> {
         Ok(self.read(kind, id)?.map_or(Link::Nothing, |object| link(object, name)))
     }
 
-    /// By the payment, then by the subscription. An object that names its subscription is asked for no payment: Stripe
+    /// By the payment, then by the subscription. An object with a subscription is not asked for its payment: Stripe
     /// does not find the session of a subscription by it.
     fn session(&mut self) -> Step<Link<'p>> {
         if !matches!(link(self.seen_from, Name::Subscription), Link::Object(_) | Link::Id(_))
@@ -300,7 +300,7 @@ impl<'p> Purchase<'p> {
     }
 }
 
-/// Where the fields of an object lead, by themselves.
+/// Where the fields of an object lead.
 fn link<'p>(object: &'p Object<'p>, name: Name) -> Link<'p> {
     if kind(object) == name.object() {
         return Link::Object(object);
@@ -341,7 +341,7 @@ fn id_in<'p>(object: &'p Object<'p>) -> Option<&'p str> {
     object.get("id").and_then(Json::as_str).filter(|id| is_id(id))
 }
 
-/// Whether it can be an ID of Stripe's, and so a part of a path.
+/// Whether it can be a Stripe ID, and so a part of a path.
 fn is_id(text: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
     !text.is_empty() && text.bytes().all(allowed)
@@ -398,7 +398,7 @@ mod tests {
         ]
     }
 
-    /// What the metadata of the object of this name says, and the kinds that were read for it, in their order.
+    /// The metadata of the object with this name, and the kinds that were read for it, in order.
     fn read(object: &Value, name: Name) -> (Option<String>, Vec<ReferenceKind>) {
         let (object, stripe) = (json::tests::object(object), stripe());
         let (mut objects, mut reads) = (Objects::default(), Vec::new());
@@ -420,7 +420,7 @@ mod tests {
 
     /// Every name, from every kind of event, in the shapes of 2024 and of 2025.
     #[test]
-    fn each_name_means_the_same_object_from_every_event() {
+    fn names_mean_the_same_object_in_every_event() {
         use ReferenceKind::*;
         let pi = json!({"object": "payment_intent", "id": "pi_sub", "customer": "cus_1", "invoice": "in_1", "metadata": {"from": "payment"}});
         let pi_2025 =
@@ -495,9 +495,9 @@ mod tests {
         }
     }
 
-    /// The contract refuses settings that need more than six reads for a user ID. There are none.
+    /// Settings that need more than six reads for a user ID are refused. There are none.
     #[test]
-    fn all_names_together_need_six_reads_at_the_most() {
+    fn all_names_together_need_six_reads() {
         for object in [
             json!({"object": "payment_intent", "id": "pi_sub", "customer": "cus_1"}),
             json!({"object": "charge", "id": "ch_1", "customer": "cus_1", "payment_intent": "pi_sub"}),
@@ -536,7 +536,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_id_of_stripes_leads_nowhere() {
+    fn invalid_ids_lead_nowhere() {
         for id in [".", "..", "../accounts", "cus 1", "cus_1?expand", ""] {
             let object = json!({"object": "charge", "id": "ch_1", "customer": id, "payment_intent": {"id": id}});
             for name in [Name::Customer, Name::Invoice, Name::CheckoutSession] {

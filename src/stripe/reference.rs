@@ -1,20 +1,20 @@
-//! A reference to an object of Stripe's API, and where that API has it.
+//! A reference to an object in Stripe's API, and its path there.
 
 use std::fmt;
 
-/// An object that has to be read from Stripe's API before the event can be translated.
+/// An object that must be read from Stripe's API before the event can be translated.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Reference {
-    /// What it is.
+    /// The kind of object.
     pub kind: ReferenceKind,
-    /// The ID by which Stripe finds it: its own, or that of the payment or subscription that it belongs to.
+    /// The ID by which Stripe finds it: its own, or that of its payment or subscription.
     pub id: String,
 }
 
-/// What can be read. Source of the paths: Stripe's API reference.
+/// The kinds of objects that can be read. Source of the paths: Stripe's API reference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ReferenceKind {
-    /// A customer, or an account of Accounts v2 that stands in for one.
+    /// A customer, or an Accounts v2 account in its place.
     Customer,
     /// A subscription.
     Subscription,
@@ -22,7 +22,7 @@ pub enum ReferenceKind {
     Invoice,
     /// A PaymentIntent.
     PaymentIntent,
-    /// A charge, where there is no PaymentIntent.
+    /// A charge, if there is no PaymentIntent.
     Charge,
     /// A cardholder of Stripe Issuing.
     Cardholder,
@@ -32,12 +32,12 @@ pub enum ReferenceKind {
     SessionOfSubscription,
     /// The lines of an invoice with their products, by the invoice's ID.
     InvoiceLines,
-    /// What was bought in a checkout session, with the products, by the session's ID.
+    /// The line items of a checkout session with the products, by the session's ID.
     SessionLines,
 }
 
 impl ReferenceKind {
-    /// All of them.
+    /// All kinds.
     pub const ALL: [Self; 10] = [
         Self::Customer,
         Self::Subscription,
@@ -51,7 +51,7 @@ impl ReferenceKind {
         Self::SessionLines,
     ];
 
-    /// The permissions that a restricted key needs for it, each as Stripe's dashboard and as Stripe's errors name it.
+    /// The permissions that a restricted key needs for it, as Stripe's dashboard and Stripe's errors name them.
     pub fn permissions(self) -> &'static [Permission] {
         use permission::*;
         match self {
@@ -67,14 +67,14 @@ impl ReferenceKind {
         }
     }
 
-    /// Whether an answer that there is no such object means that the key is of another account or mode: an event names such
-    /// an object only after it exists, and Stripe does not remove it. A search for a session is refused only where the
-    /// payment or subscription is unknown; otherwise its answer is an empty list.
+    /// Whether a 404 means that the key is of another account or mode: an event refers to such an object only after it
+    /// exists, and Stripe does not remove it. A search for a session returns 404 only if the payment or subscription is
+    /// unknown; otherwise it returns an empty list.
     pub fn must_exist(self) -> bool {
         self.is_search() || matches!(self, Self::Customer | Self::PaymentIntent | Self::Charge | Self::Subscription)
     }
 
-    /// What the answer is, as its field `object` says.
+    /// The `object` of the response.
     pub(crate) fn object(self) -> &'static str {
         match self {
             Self::Customer => "customer",
@@ -87,7 +87,7 @@ impl ReferenceKind {
         }
     }
 
-    /// Whether Stripe answers with a list of which the first element counts.
+    /// Whether Stripe returns a list, of which the first element counts.
     pub(crate) fn is_search(self) -> bool {
         matches!(self, Self::SessionOfPayment | Self::SessionOfSubscription)
     }
@@ -133,13 +133,13 @@ impl Reference {
     }
 }
 
-/// A hundred lines are the most that one page holds.
+/// A page holds a hundred lines at most.
 const WITH_PRODUCTS: &str = "limit=100&expand%5B%5D=data.price.product";
 
 /// A permission of a restricted key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Permission {
-    /// As in the dashboard, where each is set to "Read".
+    /// As in the dashboard, where each one is set to "Read".
     pub resource: &'static str,
     /// As in Stripe's errors.
     pub name: &'static str,
@@ -176,7 +176,7 @@ pub mod permission {
     pub const PRICES: Permission = Permission { resource: "Prices", name: "plan_read" };
 }
 
-/// Percent-encoded, except for what Stripe's IDs are made of.
+/// Percent-encodes everything except the characters of Stripe's IDs.
 struct Escaped<'i>(&'i str);
 
 impl fmt::Display for Escaped<'_> {
@@ -193,7 +193,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_cannot_leave_its_place_in_the_path() {
+    fn ids_are_escaped() {
         for (id, escaped) in [
             ("cus_A1-b", "cus_A1-b"),
             ("../accounts", "%2E%2E%2Faccounts"),
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_names_its_permissions() {
+    fn every_kind_has_permissions() {
         assert!(ReferenceKind::ALL.iter().all(|kind| !kind.permissions().is_empty()));
     }
 }

@@ -1,6 +1,8 @@
-//! Reads the objects that events refer to from Stripe's API: through a cache, within the rates, each once for all who wait.
+//! Reads the objects that events refer to from Stripe's API: through a cache, within the rate limits, and each once for
+//! all that wait.
 //!
-//! What is read serves for user IDs and the names of products. It is not forwarded, not logged, and kept for minutes.
+//! The objects are used only for user IDs and product names. They are not forwarded or logged, and are kept for
+//! minutes.
 
 pub mod api;
 mod cache;
@@ -20,31 +22,31 @@ use self::source::{Access, ObjectSource, ReferenceError};
 use super::purchase::Found;
 use super::reference::Reference;
 
-/// How long one read may take.
+/// The limit of one read.
 const READ_LIMIT: Duration = Duration::from_millis(1500);
 
-/// The most accounts whose rates are remembered. Where there are more, those that were not asked of late are forgotten.
+/// The most accounts whose rates are remembered. Beyond that, accounts that were not read recently are forgotten.
 const MOST_ACCOUNTS: usize = 1000;
 
 /// How fast objects are read.
 #[derive(Clone, Copy, Debug)]
 pub struct ReadRate {
-    /// Reads within a time, at the most, of each account. Stripe allows 25 a second for each operation.
+    /// The most reads of one account within the period. Stripe allows 25 a second for each operation.
     pub reads: usize,
-    /// The time.
+    /// The period.
     pub within: Duration,
     /// How long the first read of an event waits for its turn.
     pub longest_wait: Duration,
-    /// Events of an account that may be read for at the same time. Where many wait, each shall get all of its reads before
-    /// the next gets its first; otherwise none might be ready in the end.
+    /// The most events of an account that may read at the same time. Each must complete its reads before the next
+    /// starts; otherwise none might be ready in the end.
     pub events_at_once: Option<usize>,
 }
 
-/// More reads than this take no event. `permissions::needed` says why.
+/// No event needs more reads than this; a test checks it.
 const MOST_READS_OF_AN_EVENT: usize = 6;
 
 impl ReadRate {
-    /// Of the function that Stripe calls: an answer is waited for, so an event that would wait is put off.
+    /// For the function that Stripe calls: Stripe waits for the response, so an event that would wait is deferred.
     pub const WEBHOOK: Self = Self {
         reads: 5,
         within: Duration::from_secs(1),
@@ -52,14 +54,14 @@ impl ReadRate {
         events_at_once: None,
     };
 
-    /// So many reads a second, for whoever can wait.
+    /// This many reads a second, for callers that can wait.
     pub const fn unhurried(per_second: usize) -> Self {
         let within = Duration::from_secs(1);
         Self { reads: per_second, within, longest_wait: Duration::MAX, events_at_once: None }
     }
 
-    /// Of redelivery, of which so many run at the same time. Together they make 20 reads a second, and leave a fifth of what
-    /// Stripe allows to others. One event can be read for without a pause, however many they are.
+    /// For redelivery, with this many instances. Together they make 20 reads a second, and leave a fifth of Stripe's
+    /// limit to others. One event can be read for without a pause, regardless of their number.
     pub fn of_redelivery(batches_at_once: u32) -> Self {
         let batches = batches_at_once.max(1) as usize;
         let reads = (20 / batches).max(MOST_READS_OF_AN_EVENT);
@@ -73,18 +75,18 @@ impl ReadRate {
     }
 }
 
-/// When a read may be made.
+/// The urgency of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
-    /// The first of an event, which waits only for a while.
+    /// The first of an event, which waits for a limited time.
     First,
-    /// A later one of the same event, which has waited already.
+    /// A later one of the same event, which has already waited.
     Later,
-    /// One that the event can do without.
+    /// One that is optional for the event.
     Spare,
 }
 
-/// The objects of Stripe's API.
+/// The objects in Stripe's API.
 #[derive(Debug)]
 pub struct References<O> {
     source: O,
@@ -93,29 +95,29 @@ pub struct References<O> {
     accounts: Mutex<HashMap<String, Account>>,
 }
 
-/// Of a history: it takes no more than half, because the shop and the function ask at the same time.
+/// For a history: half the limit at most, because the shop and the function read at the same time.
 const HISTORY: ReadRate = ReadRate::unhurried(10);
 
-/// How often an account was asked of late.
+/// How often each account was read recently.
 #[derive(Debug)]
 struct Account {
     rate: Rate,
     places: Option<Arc<Semaphore>>,
 }
 
-/// The right to be read for. The next event has its turn when this is dropped.
+/// The permission to read for an event. Dropping it gives the next event its turn.
 #[derive(Debug)]
 pub struct Place {
     _permit: Option<OwnedSemaphorePermit>,
 }
 
-/// What came of a read.
+/// The result of a read.
 #[derive(Debug)]
 pub struct Read {
-    /// What was found.
+    /// The object, or why it could not be read.
     pub result: Result<Found, ReferenceError>,
-    /// The requests that were made for it: none where it was in the cache, where somebody else was reading it, or where it
-    /// had no turn.
+    /// The requests that it took: none if the object was in the cache, another event was already reading it, or it had
+    /// no turn.
     pub requests: u32,
 }
 
@@ -125,7 +127,7 @@ impl<O: ObjectSource> References<O> {
         Self::with_limits(source, rate, Limits::FUNCTION)
     }
 
-    /// For events of the past: slower, and each object is read once where possible.
+    /// For past events: slower, and each object is read once if possible.
     pub fn of_history(source: O) -> Self {
         Self::with_limits(source, HISTORY, Limits::HISTORY)
     }
@@ -134,10 +136,10 @@ impl<O: ObjectSource> References<O> {
         Self { source, rate, cache: Mutex::new(Cache::new(limits)), accounts: Mutex::default() }
     }
 
-    /// Waits until an event of this account may be read for.
+    /// Waits until reads for an event of this account may start.
     ///
     /// # Errors
-    /// [`ReferenceError::Rate`] where that would be too late.
+    /// [`ReferenceError::Rate`] if that would be too late.
     pub async fn place(&self, access: &Access<'_>, deadline: Instant) -> Result<Place, ReferenceError> {
         let places = self.with_account(access, |account| account.places.clone());
         let Some(places) = places else { return Ok(Place { _permit: None }) };
@@ -148,7 +150,7 @@ impl<O: ObjectSource> References<O> {
         }
     }
 
-    /// Reads an object, or takes it from the cache. Those who ask at the same time share one read, and a failure, too.
+    /// Reads an object, or returns it from the cache. Concurrent callers share one read, including its failure.
     pub async fn read(&self, access: &Access<'_>, reference: &Reference, turn: Turn, deadline: Instant) -> Read {
         let key = Key { scope: access.scope(), reference: reference.clone() };
         loop {
@@ -167,7 +169,7 @@ impl<O: ObjectSource> References<O> {
             if is_ours {
                 lock(&self.cache).settle(&key, &under_way, &result, SystemTime::now());
             } else if result == Err(ReferenceError::Timeout) && Instant::now() < deadline {
-                // It was somebody else's deadline.
+                // The deadline was another event's.
                 continue;
             }
             if requests == 0 {
@@ -177,8 +179,8 @@ impl<O: ObjectSource> References<O> {
         }
     }
 
-    /// Keeps objects for longer, because the user of an event was found through them. Others are soon read again: the app
-    /// may write its ID a few seconds late.
+    /// Keeps objects for longer, because they led to the user of an event. Others are soon read again: the app may
+    /// write its ID a few seconds later.
     pub fn keep(&self, access: &Access<'_>, references: &[Reference]) {
         for reference in references {
             lock(&self.cache).keep(&Key { scope: access.scope(), reference: reference.clone() });
@@ -204,7 +206,7 @@ impl<O: ObjectSource> References<O> {
             _ => account.rate.turn(now, latest),
         });
         sleep_until(begin.ok_or(ReferenceError::Rate)?).await;
-        // Somebody else may have been answered 429 in the meantime.
+        // Another read may have got a 429 in the meantime.
         while let Some(end) = self.with_account(access, |account| account.rate.pause(Instant::now())) {
             if end > latest {
                 return Err(ReferenceError::Rate);
@@ -215,7 +217,7 @@ impl<O: ObjectSource> References<O> {
         let read = async {
             *requests += 1;
             match self.source.read(access, reference).await {
-                // It most often died while the environment was frozen.
+                // The connection has usually died while the environment was frozen.
                 Err(ReferenceError::Connection) => {
                     *requests += 1;
                     self.source.read(access, reference).await
@@ -225,7 +227,7 @@ impl<O: ObjectSource> References<O> {
         };
         let result = timeout_at(limit, read).await.unwrap_or(Err(ReferenceError::Timeout));
         if result == Err(ReferenceError::TooManyRequests) {
-            // Between two and four seconds, so that processes do not come back together.
+            // Between two and four seconds, so that processes do not return together.
             let pause = Duration::from_secs(2).mul_f64(1.0 + fastrand::f64());
             self.with_account(access, |account| account.rate.pause_until(Instant::now() + pause));
         }
@@ -251,7 +253,7 @@ impl<O: ObjectSource> References<O> {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Neither the cache nor the rates hold anything that a panic could leave half done.
+    // A panic leaves nothing in the cache or the rates half done.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -266,7 +268,7 @@ pub(crate) mod tests {
     use crate::stripe::json::Json;
     use crate::stripe::reference::ReferenceKind;
 
-    /// Answers with what it holds, after a while.
+    /// Responds with its objects after some time.
     #[derive(Default)]
     pub(crate) struct FakeStripe {
         pub(crate) answers: Mutex<HashMap<String, Result<Found, ReferenceError>>>,
@@ -314,7 +316,7 @@ pub(crate) mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn those_who_ask_at_once_share_one_read_and_its_failure() {
+    async fn concurrent_reads_share_a_result() {
         let key = "rk_live_1".into();
         let references =
             references(FakeStripe { takes: Duration::from_millis(50), ..FakeStripe::default() }, ReadRate::WEBHOOK);
@@ -334,7 +336,7 @@ pub(crate) mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_was_read_for_an_account_or_with_a_key_is_not_given_to_another() {
+    async fn the_cache_keeps_accounts_and_keys_apart() {
         let key = "rk_live_1".into();
         let references = references(FakeStripe::default(), ReadRate::WEBHOOK);
         let of = |account: Option<&str>, parameter: &str| Access {
@@ -355,7 +357,7 @@ pub(crate) mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_connection_that_breaks_costs_a_second_read_and_nothing_else_does() {
+    async fn only_broken_connections_are_retried() {
         let key = "rk_live_1".into();
         for (error, reads) in [
             (ReferenceError::Connection, 2),
@@ -385,7 +387,7 @@ pub(crate) mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_webhook_puts_off_what_would_wait_and_redelivery_waits() {
+    async fn the_webhook_defers_and_redelivery_waits() {
         let key = "rk_live_1".into();
         let far = Instant::now() + Duration::from_secs(60);
         for (rate, read, put_off) in [(ReadRate::WEBHOOK, 5, 7), (ReadRate::of_redelivery(5), 12, 0)] {
@@ -401,7 +403,7 @@ pub(crate) mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_history_reads_ten_a_second_and_each_object_once() {
+    async fn a_history_reads_ten_objects_a_second() {
         let key = "rk_live_1".into();
         let references = References::of_history(Arc::new(FakeStripe::default()));
         let (start, far) = (Instant::now(), Instant::now() + Duration::from_secs(60));
@@ -413,7 +415,7 @@ pub(crate) mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn after_a_429_nothing_is_read_for_two_to_four_seconds() {
+    async fn a_429_pauses_reads() {
         let key = "rk_live_1".into();
         let references = references(FakeStripe::default(), ReadRate::WEBHOOK);
         references.source.answer(&customer("cus_1"), Err(ReferenceError::TooManyRequests));
@@ -450,7 +452,7 @@ pub(crate) mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_read_shares_its_answer_and_no_deadline() {
+    async fn a_shared_read_has_no_shared_deadline() {
         let key = "rk_live_1".into();
         let source = FakeStripe { takes: Duration::from_millis(500), ..FakeStripe::default() };
         let references = references(source, ReadRate::WEBHOOK);
@@ -461,21 +463,21 @@ pub(crate) mod tests {
             let (one, other) = tokio::join!(one, other);
             let (of_early, of_late) = if order[0] == early { (one, other) } else { (other, one) };
             let results = (of_early.result, of_late.result);
-            // The second time, the early deadline is over before anything is asked.
+            // The second time, the early deadline has passed before the read starts.
             assert_eq!(results, (Err(ReferenceError::Timeout), Ok(Found::Nothing)), "{number}");
             assert_eq!(references.read(&access, &customer, Turn::First, late).await.requests, 0, "it is in the cache");
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn no_time_left_is_not_the_rate() {
+    async fn a_timeout_is_not_a_rate_error() {
         let (key, references) = ("rk_live_1".into(), references(FakeStripe::default(), ReadRate::WEBHOOK));
         let read = references.read(&access(&key), &customer("cus_1"), Turn::First, Instant::now()).await;
         assert_eq!((read.result, read.requests), (Err(ReferenceError::Timeout), 0));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_account_is_asked_so_often_by_all_projects_together() {
+    async fn projects_share_the_rate_of_an_account() {
         let (key, references) = ("rk_live_1".into(), references(FakeStripe::default(), ReadRate::WEBHOOK));
         for account in [None, Some("acct_1".to_owned())] {
             let before = references.source.reads();

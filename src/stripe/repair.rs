@@ -1,14 +1,14 @@
-//! JSON that a parser may not hold, although its grammar allows it: half a surrogate pair in a text (a program cut the
-//! text in the middle of an emoji), and a number beyond every float. Neither is a reason to lose a payment.
+//! Repairs JSON that a parser may reject although its grammar allows it: half a surrogate pair in a text, where a
+//! program cut an emoji in two, and a number beyond every float. Neither is a reason to lose a payment.
 
 use serde::de::IgnoredAny;
 use serde_json::Number;
 
-/// The same JSON with U+FFFD in the place of each unpaired surrogate, and a text of its digits in the place of each number
-/// that no float holds. `None` where there is nothing to replace.
+/// The same JSON with each unpaired surrogate replaced by U+FFFD, and each number beyond every float replaced by the
+/// text of its digits. `None` if there is nothing to replace.
 ///
-/// It is for JSON that the parser has refused. Other errors stay as they are, so that the parser refuses them again. One
-/// pass, and one copy.
+/// Only for JSON that the parser has rejected. Other errors stay, so that the parser rejects them again. It takes one
+/// pass and one copy.
 pub(crate) fn repaired(json: &str) -> Option<String> {
     let mut repaired = String::new();
     let (mut copied, mut place, mut in_text) = (0, 0, false);
@@ -38,7 +38,7 @@ pub(crate) fn repaired(json: &str) -> Option<String> {
     (copied > 0).then(|| repaired + json.get(copied..).unwrap_or_default())
 }
 
-/// The length of the escape, or of the pair of escapes, that a text goes on with, and what to replace it by.
+/// The length of the escape, or pair of escapes, at the start of the text, and its replacement.
 fn escape(text: &str) -> (usize, Option<String>) {
     const LENGTH: usize = r"\u0000".len();
     let is_low = |unit| (0xdc00..=0xdfff).contains(&unit);
@@ -46,7 +46,7 @@ fn escape(text: &str) -> (usize, Option<String>) {
         Some(0xd800..=0xdbff) if text.get(LENGTH..).and_then(code_unit).is_some_and(is_low) => (2 * LENGTH, None),
         Some(0xd800..=0xdfff) => (LENGTH, Some(r"\ufffd".to_owned())),
         Some(_) => (LENGTH, None),
-        // Of the backslash and whatever it escapes, which may be another backslash or a quotation mark.
+        // The backslash and the escaped character, which may be another backslash or a quotation mark.
         None => (text.chars().take(2).map(char::len_utf8).sum(), None),
     }
 }
@@ -54,12 +54,12 @@ fn escape(text: &str) -> (usize, Option<String>) {
 /// The value of an escape with four hexadecimal digits.
 fn code_unit(text: &str) -> Option<u16> {
     let digits = text.strip_prefix(r"\u")?.get(..4)?;
-    // The standard library would also take a sign.
+    // The standard library would also accept a sign.
     let are_digits = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
     are_digits.then(|| u16::from_str_radix(digits, 16).ok()).flatten()
 }
 
-/// The length of a number, and what to replace it by.
+/// The length of a number, and its replacement.
 fn number(json: &str) -> (usize, Option<String>) {
     let goes_on = |byte: u8| byte.is_ascii_digit() || matches!(byte, b'+' | b'-' | b'.' | b'e' | b'E');
     let length = json.bytes().take_while(|byte| goes_on(*byte)).count();
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn half_a_surrogate_pair_is_replaced() {
+    fn unpaired_surrogates_are_replaced() {
         for (json, expected) in [
             (r#""\ud800""#, r#""\ufffd""#),
             (r#""\uD83D""#, r#""\ufffd""#),
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_that_no_float_holds_becomes_the_text_of_its_digits() {
+    fn huge_numbers_become_text() {
         let long = "9".repeat(400);
         let decimal = format!("-{long}.5E+7");
         for number in ["1e400", "-1e999", "1E400", "1.5e+309", "123456e999999999999", &long, &decimal] {
@@ -121,7 +121,7 @@ mod tests {
             r#""1e400 -1e400""#,
             r#""\\ud800 \\\\udc00""#,
             r#""\"1e400\"""#,
-            // Not JSON, with it or without it.
+            // Not JSON, with or without it.
             r"\ud800",
             r#""\ud8""#,
             r#""\ud8zz""#,
@@ -144,9 +144,9 @@ mod tests {
     }
 
     proptest! {
-        /// Any text, with anything cut out of it.
+        /// Any text with a part cut out.
         #[test]
-        fn what_is_repaired_is_read_if_only_surrogates_and_numbers_were_wrong(
+        fn repaired_texts_can_be_parsed(
             texts in prop::collection::vec("(\\\\u[dD][89abcdefABCDEF][0-9a-f]{2}|\\\\\\\\|\\\\\"|[a-z🦀é ]){0,12}", 1..6),
             exponents in prop::collection::vec(0..2000_u32, 0..6),
         ) {
@@ -157,11 +157,11 @@ mod tests {
         }
 
         #[test]
-        fn what_the_parser_takes_is_left_alone(json in "[\\[\\]{}:,\"\\\\ude0-9+.\\-a-f]{0,24}") {
+        fn accepted_texts_are_unchanged(json in "[\\[\\]{}:,\"\\\\ude0-9+.\\-a-f]{0,24}") {
             let is_json = serde_json::from_str::<Value>(&json).is_ok();
             let repaired = repaired(&json);
             prop_assert!(!is_json || repaired.is_none());
-            // What is repaired is what the grammar allows, so nothing else becomes valid.
+            // Only valid grammar is repaired, so nothing else becomes valid.
             if let Some(repaired) = repaired {
                 let (before, after) =
                     (serde_json::from_str::<IgnoredAny>(&json), serde_json::from_str::<IgnoredAny>(&repaired));
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn four_mebibytes_take_no_long_time() {
+    fn four_mebibytes_are_fast() {
         for unit in [r#""\ud800","#, "1e400,", "1,", "-", "\"", "\\", r#""\\","#, "1e400 \n\t"] {
             let json = unit.repeat(4 * 1024 * 1024 / unit.len());
             let start = std::time::Instant::now();

@@ -16,6 +16,7 @@ use sha2::Sha256;
 use thiserror::Error;
 
 use super::repair;
+use super::source_label::SourceLabel;
 
 /// The name of the header, in lower case.
 pub const HEADER: &str = "stripe-signature";
@@ -24,6 +25,22 @@ pub const HEADER: &str = "stripe-signature";
 ///
 /// `now` is in Unix seconds. The age is checked after the match, so that only Stripe learns about our clock. The
 /// second value is the secret that matched.
+///
+/// ```
+/// # use std::time::Duration;
+/// # use stripe_amplitude::stripe::signature::{SignatureError, SignatureHeader, SigningSecret, sign, verify};
+/// let secrets = [SigningSecret::new("whsec_EXAMPLE".into(), None)];
+/// let (now, tolerance) = (1_720_000_000, Duration::from_secs(300));
+/// // Stripe sends the header with the body.
+/// let header = sign(&secrets[0], now, b"{}");
+/// let header = SignatureHeader::parse(header.as_bytes())?;
+///
+/// let (body, _secret) = verify(&header, "{}".into(), &secrets, now, tolerance)?;
+/// assert_eq!(body.as_bytes(), b"{}");
+/// let changed = verify(&header, "{ }".into(), &secrets, now, tolerance);
+/// assert_eq!(changed.unwrap_err(), SignatureError::Mismatch);
+/// # Ok::<(), SignatureError>(())
+/// ```
 ///
 /// # Errors
 /// [`SignatureError::Mismatch`], [`SignatureError::TooOld`] or [`SignatureError::TooFarInTheFuture`].
@@ -59,21 +76,21 @@ pub fn sign(secret: &SigningSecret, timestamp: u64, body: &[u8]) -> String {
     format!("t={timestamp},v1={}", hex::encode(signature))
 }
 
-/// What some programs put before a text in UTF-8.
+/// The byte order mark that some programs write at the start of a text in UTF-8.
 pub const BYTE_ORDER_MARK: &str = "\u{feff}";
 
-/// A body whose origin is certain, and the only kind of body that can be parsed. [`verify`] makes one of what Stripe signed,
-/// [`VerifiedBody::trusted`] of what somebody else vouches for.
+/// A body of certain origin, the only kind of body that can be parsed. [`verify`] returns one for a body that Stripe
+/// signed; [`VerifiedBody::trusted`] is for other trusted sources.
 #[derive(Clone)]
 pub struct VerifiedBody {
     bytes: Bytes,
-    /// What is parsed in the place of the bytes, where they hold what the parser refuses. An event borrows from it.
+    /// Parsed instead of the bytes, if the parser rejects them. An event borrows from it.
     repaired: OnceLock<Option<String>>,
 }
 
 impl VerifiedBody {
-    /// A body that nobody signed just now: from the redelivery queue, into which only our own functions put what they have
-    /// verified, or from an operator, who hands an event over on the command line.
+    /// A body that was not signed just now: from the redelivery queue, to which only our own functions send verified
+    /// bodies, or from an operator on the command line.
     pub fn trusted(body: Bytes) -> Self {
         Self { bytes: body, repaired: OnceLock::new() }
     }
@@ -83,13 +100,13 @@ impl VerifiedBody {
         &self.bytes
     }
 
-    /// The bytes as text, without the byte order mark that some programs put before it.
+    /// The bytes as text, without a byte order mark.
     pub(super) fn text(&self) -> Result<&str, Utf8Error> {
         str::from_utf8(&self.bytes).map(|text| text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text))
     }
 
-    /// The same with its lone surrogates and its numbers out of range replaced, if it has any. Only a body that the parser
-    /// has refused is searched for them, once.
+    /// The text with unpaired surrogates and numbers out of range replaced, if it has any. Only a body that the parser
+    /// has rejected is searched for them, once.
     pub(super) fn repaired(&self) -> Option<&str> {
         self.repaired.get_or_init(|| repair::repaired(self.text().ok()?)).as_deref()
     }
@@ -109,24 +126,24 @@ impl fmt::Debug for VerifiedBody {
     }
 }
 
-/// A signing secret of a webhook endpoint, and the label under which the project keeps it.
+/// A signing secret of a webhook endpoint, and its label in the project.
 ///
 /// The secret is wiped on drop and hidden from `Debug`.
 #[derive(Debug)]
 pub struct SigningSecret {
     secret: SecretString,
-    label: Option<String>,
+    label: Option<SourceLabel>,
 }
 
 impl SigningSecret {
-    /// The text of the secret, `whsec_` included, is the key as it stands.
-    pub fn new(secret: SecretString, label: Option<String>) -> Self {
+    /// The key is the text of the whole secret, `whsec_` included.
+    pub fn new(secret: SecretString, label: Option<SourceLabel>) -> Self {
         Self { secret, label }
     }
 
-    /// Which Stripe account or endpoint the secret belongs to, where a project has several.
-    pub fn label(&self) -> Option<&str> {
-        self.label.as_deref()
+    /// The Stripe account or endpoint of the secret, if the project has several.
+    pub fn label(&self) -> Option<&SourceLabel> {
+        self.label.as_ref()
     }
 
     fn mac(&self, timestamp: &str, body: &[u8]) -> Hmac<Sha256> {
@@ -145,7 +162,7 @@ impl SigningSecret {
 #[derive(Clone, PartialEq, Eq)]
 pub struct SignatureHeader<'h> {
     timestamp: u64,
-    /// What was signed is the text, so it is kept as it came.
+    /// The signature covers the text of `t`, so it is kept unchanged.
     timestamp_text: &'h str,
     signatures: Vec<[u8; 32]>,
 }
@@ -202,15 +219,15 @@ impl<'h> SignatureHeader<'h> {
     }
 }
 
-/// Why a signature is refused. The texts are read by the operator in Stripe's dashboard.
+/// Why a signature is refused. The operator reads the texts in Stripe's dashboard.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum SignatureError {
     /// The request has no `Stripe-Signature` header.
     #[error(
-        "no signature header: the request has no Stripe-Signature, so it does not come from a Stripe webhook endpoint, or something on the way removed it"
+        "no signature header: the request has no Stripe-Signature, because it is not from a Stripe webhook endpoint, or a proxy removed the header"
     )]
     NoHeader,
-    /// The header is not of Stripe's form; the text says where.
+    /// The header is not in Stripe's form; the text explains where.
     #[error("malformed signature header: {0}; Stripe sends one header of the form t=1720000000,v1=…")]
     Malformed(&'static str),
     /// The header has no `v1`, only other schemes.
@@ -218,12 +235,12 @@ pub enum SignatureError {
     NoV1,
     /// No `v1` matches any secret of the project.
     #[error(
-        "signature does not match: either the project's stripe-signing-secret is another endpoint's (each endpoint, and each `stripe listen`, has its own whsec_…), or something on the way changed the body; it must arrive byte for byte"
+        "signature does not match: either the project's stripe-signing-secret is another endpoint's (each endpoint, and each `stripe listen`, has its own whsec_…), or a proxy changed the body, which must arrive byte for byte"
     )]
     Mismatch,
     /// The signature is right, but older than the tolerance.
     #[error(
-        "timestamp too old: signed {seconds} s ago, {tolerance} s are allowed; a stored request cannot be sent again as it is, resend the event from Stripe"
+        "timestamp too old: signed {seconds} s ago, {tolerance} s are allowed; a stored request cannot be replayed, so resend the event from Stripe"
     )]
     TooOld {
         /// The age, in seconds.
@@ -243,7 +260,7 @@ pub enum SignatureError {
     },
 }
 
-/// Decimal digits only, no sign, no leading zero, at most 12: what Stripe writes, and no second spelling of it.
+/// Decimal digits only, no sign, no leading zero, at most 12: as Stripe writes it, with no second spelling.
 fn parse_timestamp(text: &str) -> Option<u64> {
     let well_formed =
         (1..=12).contains(&text.len()) && !text.starts_with('0') && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -279,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn every_vector_of_the_official_libraries_is_answered_as_recommended() {
+    fn the_official_vectors_verify_as_recommended() {
         let file: Value = serde_json::from_str(include_str!("../../tests/data/signature-vectors.json")).unwrap();
         let vectors = file["vectors"].as_array().unwrap();
         assert_eq!(vectors.len() as u64, file["count"].as_u64().unwrap());
@@ -322,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn two_timestamps_spaces_and_bare_words_are_malformed() {
+    fn malformed_headers_are_refused() {
         let v1 = "a".repeat(64);
         for header in [
             format!("t=1,t=1,v1={v1}"),
@@ -352,11 +369,11 @@ mod tests {
     }
 
     #[test]
-    fn any_secret_of_the_project_may_match_and_is_named() {
+    fn any_secret_may_match() {
         let secrets = [
             secret("whsec_a"),
-            SigningSecret::new("whsec_ab".into(), Some("eu".to_owned())),
-            SigningSecret::new("whsec_c".into(), Some("us".to_owned())),
+            SigningSecret::new("whsec_ab".into(), Some("eu".parse().unwrap())),
+            SigningSecret::new("whsec_c".into(), Some("us".parse().unwrap())),
         ];
         for expected in &secrets {
             let value = sign(expected, NOW, b"body");
@@ -371,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn the_tolerance_holds_in_both_directions_and_includes_its_end() {
+    fn the_tolerance_applies_in_both_directions() {
         let secrets = [secret("whsec_a")];
         let header = sign(&secrets[0], NOW, b"{}");
         assert_eq!(check(&header, b"{}", &secrets, NOW + 300), Ok(()));
@@ -383,13 +400,13 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_signature_is_not_told_about_the_clock() {
+    fn a_wrong_signature_learns_nothing_about_the_clock() {
         let header = sign(&secret("whsec_b"), NOW, b"{}");
         assert_eq!(check(&header, b"{}", &[secret("whsec_a")], NOW + 9_000), Err(SignatureError::Mismatch));
     }
 
     #[test]
-    fn nothing_secret_is_shown_by_debug() {
+    fn debug_shows_no_secrets() {
         let shown = format!("{:?} {:?}", secret("whsec_hidden"), VerifiedBody::trusted(Bytes::from_static(b"hidden")));
         assert!(!shown.contains("hidden"), "{shown}");
     }
@@ -408,7 +425,7 @@ mod tests {
         }
 
         #[test]
-        fn a_signature_made_by_us_verifies_and_any_flipped_bit_does_not(
+        fn flipped_bits_do_not_verify(
             body in prop::collection::vec(any::<u8>(), 1..200),
             key in "whsec_[A-Za-z0-9]{1,40}",
             bit in any::<prop::sample::Index>(),
@@ -432,7 +449,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_body_that_the_parser_refuses_is_searched_for_what_can_be_repaired() {
+    fn only_rejected_bodies_are_repaired() {
         for (number, is_searched) in [("1", false), ("1e400", true)] {
             let event = format!(
                 r#"{{"id": "evt_1", "object": "event", "type": "x", "created": 1, "data": {{"object": {{"a": {number}}}}}}}"#

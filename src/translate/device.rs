@@ -4,24 +4,24 @@ use crate::amplitude::limits::short_id;
 use crate::projects::name::ProjectName;
 use crate::stripe::event::{Event, id_of};
 
-/// A device ID that is the same for every delivery of an event, whatever its user resolves to, and the same for the
-/// events of one payment, so that a refund that names no user is attributed to the payer: Amplitude gives an event that has only
-/// a device to the last user of that device.
+/// A device ID that is the same for every delivery of an event, whatever its user, and for all events of one payment. A
+/// refund without a user is then attributed to the payer: Amplitude attributes an event that has only a device to the
+/// device's latest user.
 pub fn device_id(event: &Event<'_>, project: &ProjectName) -> String {
     let Anchor { id, .. } = anchor(event, project);
     short_id(&format!("stripe-{id}")).into_owned()
 }
 
-/// What an event is pinned to.
+/// The anchor of a device ID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Anchor<'e> {
-    /// The field that names it.
+    /// The field with the ID.
     pub from: &'static str,
-    /// Its ID.
+    /// The ID.
     pub id: &'e str,
 }
 
-/// Depends on nothing but the kind of object, in every API version.
+/// Depends only on the kind of object, in every API version.
 pub fn anchor<'e>(event: &'e Event<'_>, project: &'e ProjectName) -> Anchor<'e> {
     let named = |name: &'static str| Some(Anchor { from: name, id: id_of(event.object.get(name))? });
     let first = |names: &[&'static str]| {
@@ -50,7 +50,7 @@ mod tests {
     use crate::stripe::event::tests::{event, sample};
 
     #[test]
-    fn the_anchor_of_a_device_depends_on_the_kind_of_object() {
+    fn the_anchor_depends_on_the_kind_of_object() {
         let event_type = "x.y";
         for (object, anchor) in [
             (json!({"object": "payment_intent", "id": "pi_1", "customer": "cus_1"}), "pi_1"),
@@ -67,7 +67,7 @@ mod tests {
             ),
             (json!({"object": "checkout.session", "id": "cs_1", "customer": {"id": "cus_1"}}), "cus_1"),
             (json!({"object": "checkout.session", "id": "cs_1"}), "cs_1"),
-            // 2024-06-20, and 2025 on, where an invoice has neither charge nor payment_intent.
+            // 2024-06-20, and 2025 and later, where an invoice has neither charge nor payment_intent.
             (json!({"object": "invoice", "id": "in_1", "customer": "cus_1", "payment_intent": "pi_1"}), "cus_1"),
             (json!({"object": "invoice", "id": "in_1", "customer": "cus_1"}), "cus_1"),
             (json!({"object": "invoice", "id": "in_1", "customer": null}), "in_1"),

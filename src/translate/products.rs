@@ -1,8 +1,8 @@
-//! What was bought, in names that stay the same from purchase to purchase.
+//! The products of a purchase, under stable names.
 //!
-//! A line's description changes with the quantity, the price, the currency and the dates of a proration, and a chart by
-//! such names has a bar for each. So the product's own name comes first, and of a description only what is not Stripe's
-//! wording around it.
+//! A line's description changes with the quantity, the price, the currency and the dates of a proration, so a chart by
+//! description has a bar for each. The product's own name comes first. From a description, only the part without
+//! Stripe's generated wording is used.
 
 use std::collections::HashSet;
 
@@ -11,28 +11,28 @@ use crate::stripe::json::{Json, Object};
 use crate::stripe::purchase::{Lines, Objects, Purchase};
 use crate::stripe::reference::Reference;
 
-/// What was bought, as far as it is known.
+/// The known products.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Products {
-    /// Each name once.
+    /// The names, without repeats.
     pub names: Vec<String>,
-    /// Each ID once.
+    /// The IDs, without repeats.
     pub ids: Vec<String>,
-    /// There are lines that are not known.
+    /// Some lines are unknown.
     pub are_incomplete: bool,
 }
 
 impl Products {
-    /// The products on the lines that stand in an object: an event holds ten lines of an invoice at most.
+    /// The products on the lines in an object: an event holds ten lines of an invoice at most.
     pub fn of_object(object: &Object<'_>) -> Self {
         object.get("lines").map(|lines| Self::of_list(lines, true)).unwrap_or_default()
     }
 
-    /// The products of a payment or an invoice, where it takes a read to know them. `describes` says whether a line's
-    /// description may give a name. `None` where the event's own lines are all that there is.
+    /// The products of a payment or an invoice, if they need a read. `describes` is whether a line's description may
+    /// give a name. `None` if the event's own lines are complete.
     ///
     /// # Errors
-    /// What has to be read first.
+    /// The object that must be read first.
     pub fn followed(event: &Event<'_>, objects: &Objects, describes: bool) -> Result<Option<Self>, Reference> {
         if !matches!(event.kind(), "payment_intent" | "charge" | "invoice") {
             return Ok(None);
@@ -44,12 +44,12 @@ impl Products {
         })
     }
 
-    /// Bytes of all names and IDs.
+    /// The size of all names and IDs, in bytes.
     pub fn length(&self) -> usize {
         self.names.iter().chain(&self.ids).map(String::len).sum()
     }
 
-    /// The products on the lines of one of Stripe's lists.
+    /// The products on the lines of a Stripe list.
     fn of_list(list: &Json<'_>, describes: bool) -> Self {
         let lines = list.get("data").and_then(Json::as_list).unwrap_or_default();
         let name = |line| product_name(line).or_else(|| plain_description(line).filter(|_| describes));
@@ -61,8 +61,8 @@ impl Products {
     }
 }
 
-/// `price` and `plan` are on the lines of API versions before 2025, `pricing` on the later ones. A line of a checkout
-/// session has `price` in all of them.
+/// Lines have `price` and `plan` in API versions before 2025, and `pricing` in later ones. A line of a checkout session
+/// has `price` in all of them.
 fn product<'l>(line: &'l Json<'l>) -> Option<&'l Json<'l>> {
     let of = |name: &str| line.get(name)?.get("product").filter(|product| !product.is_null());
     of("price").or_else(|| of("plan")).or_else(|| line.get("pricing")?.get("price_details")?.get("product"))
@@ -80,13 +80,13 @@ fn plain_description<'l>(line: &'l Json<'l>) -> Option<&'l str> {
     Some(plain(description, is_proration != Some(false)))
 }
 
-/// A description without the wording that Stripe generates around the name of a product. Source: the descriptions in
+/// A description without the wording that Stripe generates around the product name. Source: the descriptions in
 /// Stripe's documentation of subscriptions, prorations and trials.
 fn plain(description: &str, may_be_proration: bool) -> &str {
     let without_dates = || {
         let rest =
             ["Unused time on ", "Remaining time on ", "Time on "].iter().find_map(|s| description.strip_prefix(s))?;
-        // The name may hold the word, too, so the last one counts.
+        // The name may contain the word, so the last one counts.
         let (name, date) = rest.rsplit_once(" after ").or_else(|| rest.rsplit_once(" from "))?;
         date.starts_with(|first: char| first.is_ascii_digit()).then_some(name)
     };
@@ -96,7 +96,7 @@ fn plain(description: &str, may_be_proration: bool) -> &str {
     without_price(without_quantity(name))
 }
 
-/// `2 × Plan`, and where the price has a label for its unit, `2 seats × Plan`.
+/// `2 × Plan`, or `2 seats × Plan` if the price has a unit label.
 fn without_quantity(text: &str) -> &str {
     match text.split_once(" × ") {
         Some((quantity, name)) if quantity.starts_with(|first: char| first.is_ascii_digit()) => name,
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_what_stripes_wording_is_around() {
+    fn stripes_wording_is_removed_from_names() {
         for (description, name) in [
             ("1 × Pro (at $25.00 / month)", "Pro"),
             ("12 × Pro Plus (at €1,290.00 / every 3 months)", "Pro Plus"),
@@ -160,9 +160,9 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the quantity, the price and the dates are.
+        /// For any quantity, price and dates.
         #[test]
-        fn a_name_does_not_depend_on_what_is_around_it(
+        fn names_do_not_depend_on_the_wording(
             name in "[A-Z][a-z]{1,8}( [A-Z][a-z]{1,8})?", quantity in 0..9999_u32, cents in 0..99999_u32, day in 1..28_u8,
         ) {
             let price = format!("${}.{:02}", cents / 100, cents % 100);
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn the_products_own_name_comes_first_and_each_stands_once() {
+    fn product_names_come_first() {
         let products = of_lines(json!({"data": [
             {"description": "1 × Pro (at $25.00 / month)", "price": {"product": {"id": "prod_pro", "name": "Pro!"}}},
             {"description": "2 × Pro (at $20.00 / month)", "price": {"product": {"id": "prod_pro", "name": "Pro!"}}},
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_are_not_there_are_told() {
+    fn missing_lines_are_marked() {
         assert!(of_lines(json!({"data": [{"description": "Item"}], "has_more": true})).are_incomplete);
         assert_eq!(of_lines(json!(null)), Products::default());
         assert_eq!(Products::of_object(&Object::default()), Products::default());
@@ -205,7 +205,7 @@ mod tests {
 
     /// It has no ID, and its lines are on the event.
     #[test]
-    fn an_upcoming_invoice_has_its_own_lines() {
+    fn upcoming_invoices_use_their_own_lines() {
         let mut envelope = sample("invoice.created");
         envelope["data"]["object"] = json!({"object": "invoice", "subscription": "sub_1", "customer": "cus_1",
             "lines": {"object": "list", "has_more": false, "data": [{"description": "1 × Pro (at $9.00 / month)"}]}});

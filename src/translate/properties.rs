@@ -1,7 +1,7 @@
-//! The event properties: all fields of Stripe's object, less what never leaves, plus flat ones that charts can use.
+//! The event properties: all fields of Stripe's object that may leave, plus flat ones for charts.
 //!
-//! Amplitude charts scalars and arrays of strings; nested objects need a paid plan, and raw amounts are in minor units of
-//! whatever currency. So each amount stands a second time, in major units, under `normalized_…`.
+//! Amplitude charts scalars and arrays of strings; nested objects need a paid plan, and raw amounts are in minor units
+//! of various currencies. So each amount is repeated in major units, under `normalized_…`.
 
 use super::products::Products;
 use super::redaction::{Reason, Redaction};
@@ -12,6 +12,7 @@ use crate::settings::Settings;
 use crate::stripe::event::Event;
 use crate::stripe::field_path::{FieldPath, Path};
 use crate::stripe::json::{Json, Object};
+use crate::stripe::source_label::SourceLabel;
 
 /// The fields that are amounts in minor units of the object's `currency`.
 const AMOUNTS: [&str; 16] = [
@@ -33,14 +34,14 @@ const AMOUNTS: [&str; 16] = [
     "application_fee_amount",
 ];
 
-/// The properties of an event. `source` is the label of the signing secret that matched, `user_id_from` the path that gave
-/// the user ID, `products` what was read of them; `removed` is told what never leaves, and why.
+/// The properties of an event. `source` is the label of the signing secret that matched, `user_id_from` the path of the
+/// user ID, `products` the ones that were read; `removed` is called with each removed field and the reason.
 ///
 /// # Errors
-/// Where the project wants amounts converted and has no rate for these.
+/// If the project converts amounts and has no rate for the currency of this event.
 pub fn properties<'b>(
     event: Event<'b>,
-    source: Option<&str>,
+    source: Option<&SourceLabel>,
     user_id_from: Option<&FieldPath>,
     products: Option<Products>,
     settings: &Settings,
@@ -53,7 +54,7 @@ pub fn properties<'b>(
     normalize(&event.object, "merchant_", &["merchant_amount"], preferred, &mut flat)?;
     let mut object = event.object;
     redaction.redact(&mut object, removed);
-    // Of what is left: a description that the project drops shall not leave as the name of a product.
+    // After redaction: a description that the project drops must not leave as the name of a product.
     let Products { mut names, ids, are_incomplete } = products.unwrap_or_else(|| Products::of_object(&object));
     if names.is_empty() {
         let description =
@@ -75,7 +76,7 @@ pub fn properties<'b>(
     add("stripe_livemode", event.livemode.map(Json::from));
     add("stripe_api_version", event.api_version.map(Json::from));
     add("stripe_account", event.account.map(Json::from));
-    add("stripe_source", source.map(|source| source.to_owned().into()));
+    add("stripe_source", source.map(|source| source.as_str().to_owned().into()));
     add("stripe_user_id_from", user_id_from.map(|path| path.as_str().to_owned().into()));
     flat.retain(|name, _| {
         let path = Path::key(None, name);
@@ -91,8 +92,7 @@ pub fn properties<'b>(
     Ok(properties)
 }
 
-/// Whether the description of a line may give the name of a product: one that the project drops shall not leave in this
-/// way.
+/// Whether a line's description may give the name of a product: one that the project drops must not leave this way.
 pub(super) fn names_by_description(settings: &Settings) -> bool {
     let (lines, redaction) = (Path::key(None, "lines"), Redaction::new(settings));
     let data = Path::key(Some(&lines), "data");
@@ -116,9 +116,9 @@ fn normalize(
     let code = |currency: Currency| Property::Json(currency.code().to_owned().into());
     let conversion = match Conversion::of(currency, preferred) {
         Ok(conversion) => conversion,
-        // A subscription, for example, has a currency and no number that could be wrong.
+        // A subscription, for example, has a currency but no amount that could be wrong.
         Err(_) if amounts.is_empty() => return Ok(()),
-        // Nothing is nothing in every currency.
+        // Zero is zero in every currency.
         Err(missing) if amounts.iter().all(|(_, minor_units)| *minor_units == 0) => {
             add(&format!("{prefix}currency"), code(missing.to));
             add(&format!("{prefix}original_currency"), code(currency));
@@ -140,8 +140,8 @@ fn normalize(
     Ok(())
 }
 
-/// An amount that later API versions have in another place. From 2025-03-31 on, an invoice's `tax`, which was the sum of all
-/// of them, is listed by rate; where no tax is listed, there was null. Source:
+/// An amount that later API versions have in another place. From 2025-03-31 on, an invoice's `tax`, the sum of all
+/// taxes, is listed by rate; without taxes, it was null. Source:
 /// docs.stripe.com/changelog/basil/2025-03-31/invoice-tax-configurations.
 fn moved(object: &Object<'_>, name: &str) -> Option<i64> {
     let of_invoice = || object.get("object").and_then(Json::as_str) == Some("invoice");
@@ -163,7 +163,8 @@ mod tests {
 
     fn properties_with(settings: &str, envelope: &Value) -> Result<Value, MissingRate> {
         let settings = Settings::parse(settings).unwrap();
-        let properties = properties(event(envelope), Some("eu"), None, None, &settings, &mut |_, _| {})?;
+        let properties =
+            properties(event(envelope), Some(&"eu".parse().unwrap()), None, None, &settings, &mut |_, _| {})?;
         Ok(serde_json::to_value(properties).unwrap())
     }
 
@@ -180,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn amounts_are_normalized_by_the_currency_of_the_object() {
+    fn amounts_are_in_major_units() {
         for (object, expected) in [
             (
                 json!({"currency": "usd", "amount": 2000, "amount_refunded": 505, "amount_captured": 0}),
@@ -200,7 +201,7 @@ mod tests {
             (json!({"currency": "usd", "amount": "2000", "tax": null, "total": 1.5}), json!({"currency": "USD"})),
             (json!({"currency": null, "amount": 2000}), json!({})),
             (json!({"amount": 2000}), json!({})),
-            // An invoice of 2024-06-20, and of 2025-03-31 on, where `tax` is `total_taxes`.
+            // An invoice of 2024-06-20, and of 2025-03-31 and later, where `total_taxes` replaces `tax`.
             (
                 json!({"object": "invoice", "currency": "eur", "total": 1190, "tax": 190, "amount_paid": 1190}),
                 json!({"currency": "EUR", "total": 11.9, "tax": 1.9, "amount_paid": 11.9}),
@@ -209,7 +210,7 @@ mod tests {
                 json!({"object": "invoice", "currency": "eur", "total": 1190, "total_taxes": [{"amount": 150}, {"amount": 40}], "amount_paid": 1190, "amount_overpaid": 0}),
                 json!({"currency": "EUR", "total": 11.9, "tax": 1.9, "amount_paid": 11.9}),
             ),
-            // 2026: what the buyer saw is another amount in another currency, and is not converted.
+            // 2026: the presentment amount is in another currency, and is not converted.
             (
                 json!({"object": "payment_intent", "currency": "usd", "amount": 1000, "presentment_details": {"presentment_amount": 900, "presentment_currency": "eur"}}),
                 json!({"currency": "USD", "amount": 10}),
@@ -227,20 +228,20 @@ mod tests {
     }
 
     #[test]
-    fn the_tax_of_a_later_invoice_is_the_sum_of_what_is_listed_and_never_a_guess() {
+    fn the_tax_of_later_invoices_is_summed() {
         for (object, tax) in [
             (json!({"total_taxes": [{"amount": 190}]}), json!(1.9)),
             (json!({"total_taxes": [{"amount": 190}, {"amount": -40}]}), json!(1.5)),
             (json!({"total_taxes": [{"amount": 0}]}), json!(0)),
-            // In 2024-06-20 it is null where there is none.
+            // In 2024-06-20 it is null without taxes.
             (json!({"total_taxes": []}), json!(null)),
             (json!({"total_taxes": null}), json!(null)),
             (json!({}), json!(null)),
-            // What cannot be added up.
+            // Values that cannot be added up.
             (json!({"total_taxes": [{"amount": 190}, {"amount": "40"}]}), json!(null)),
             (json!({"total_taxes": [{"amount": i64::MAX}, {"amount": 1}]}), json!(null)),
             (json!({"total_taxes": [null]}), json!(null)),
-            // The field itself comes first, and of a credit note there never was one.
+            // The field itself takes precedence, and a credit note never had one.
             (json!({"tax": 100, "total_taxes": [{"amount": 190}]}), json!(1)),
             (json!({"tax": null, "total_taxes": [{"amount": 190}]}), json!(null)),
             (json!({"object": "credit_note", "total_taxes": [{"amount": 190}]}), json!(null)),
@@ -252,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn all_normalized_amounts_are_in_the_preferred_currency() {
+    fn amounts_are_in_the_preferred_currency() {
         let settings = r#"{"preferred_currency": {"code": "USD", "rates": {"EUR": "1.08", "JPY": "0.0067"}}}"#;
         let of = |object: Value| {
             let envelope =
@@ -272,18 +273,18 @@ mod tests {
             "normalized_merchant_original_currency": "JPY", "normalized_merchant_rate": 0.0067,
         });
         assert_eq!(properties, expected);
-        // In the preferred currency already: nothing is converted, and nothing says so.
+        // Already in the preferred currency: nothing is converted or marked.
         let same = of(json!({"currency": "usd", "amount": 1050})).unwrap();
         assert_eq!(same["normalized_amount"], 10.5);
         assert_eq!(same.get("normalized_rate"), None);
-        // Better none than a wrong one.
+        // No amount is better than a wrong one.
         assert!(of(json!({"currency": "gbp", "amount": 1050})).is_err());
         assert!(of(json!({"currency": "usd", "merchant_currency": "gbp", "merchant_amount": 1})).is_err());
         assert_eq!(of(json!({"currency": "gbp"})).unwrap().get("normalized_currency"), None);
     }
 
     #[test]
-    fn dropped_properties_are_gone_the_flat_ones_and_what_is_made_of_them_included() {
+    fn dropped_properties_include_derived_ones() {
         let invoice = sample("invoice.paid");
         let settings = r#"{"drop_properties": ["metadata.*", "lines.data.*.description", "normalized_total",
             "stripe_source", "product_ids", "customer", "lines.data.0.period"]}"#;
@@ -296,13 +297,13 @@ mod tests {
         let line = &properties["lines"]["data"][0];
         assert_eq!((line.get("description"), line.get("period")), (None, None));
         assert_eq!(properties["normalized_amount_paid"], whole["normalized_amount_paid"]);
-        // A payment's description is the name of what was bought: dropped, it is not.
+        // A payment's description is the product name, unless it is dropped.
         let charge = properties_with(r#"{"drop_properties": ["description"]}"#, &sample("charge.refunded")).unwrap();
         assert_eq!((charge.get("description"), charge.get("product_names")), (None, None));
     }
 
     #[test]
-    fn what_moved_in_a_later_api_version_is_dropped_there_too() {
+    fn dropped_fields_are_dropped_in_later_versions() {
         let settings =
             r#"{"drop_properties": ["subscription_details.metadata", "lines.data.*.price", "shipping_details"]}"#;
         for later in later_samples() {
@@ -323,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn every_amount_of_the_table_is_normalized_and_its_raw_value_stays() {
+    fn every_amount_is_normalized() {
         let mut object = json!({"currency": "eur"});
         for name in AMOUNTS {
             object[name] = json!(1234);
@@ -338,7 +339,7 @@ mod tests {
     #[test]
     fn products_come_from_the_lines_of_every_api_version() {
         for (object, names, ids) in [
-            // 2024-06-20, twice the same product.
+            // 2024-06-20, with the same product twice.
             (
                 json!({"lines": {"data": [
                     {"description": "Pro", "price": {"product": "prod_1"}},
@@ -348,7 +349,7 @@ mod tests {
                 json!(["Pro", "Seat"]),
                 json!(["prod_1", "prod_2"]),
             ),
-            // 2025-03-31 and 2026 on.
+            // 2025-03-31 to 2026.
             (
                 json!({"lines": {"data": [{"description": "Pro", "pricing": {"price_details": {"product": "prod_1"}, "type": "price_details"}}]},
                        "parent": {"subscription_details": {"subscription": "sub_1"}}}),
@@ -370,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn the_envelope_leaves_its_mark() {
+    fn envelope_fields_become_properties() {
         let mut envelope = sample("charge.succeeded");
         envelope["account"] = json!("acct_9");
         let properties = properties_with("{}", &envelope).unwrap();
@@ -383,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn samples_keep_their_fields_lose_their_nulls_and_have_normalized_amounts() {
+    fn samples_lose_only_nulls() {
         for event_type in event_types::TYPES {
             let properties = properties_of(&sample(event_type));
             assert!(!properties.to_string().contains("null"), "{event_type}");
@@ -404,7 +405,7 @@ mod tests {
     }
 
     #[test]
-    fn metadata_and_description_stay_as_the_operator_wrote_them() {
+    fn metadata_and_description_are_unchanged() {
         let properties = properties_of(&sample("charge.refunded"));
         assert_eq!(properties["metadata"], json!({"order_id": "6735", "user_id": "user_42"}));
         assert_eq!(properties["description"], "Order 6735");

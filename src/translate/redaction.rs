@@ -1,8 +1,8 @@
 //! What never leaves: credentials, links that let their holder see or pay, and personal data.
 //!
-//! Fields are removed by name and place, never by content, so that [`table`] says all of it. Nulls go, too: they would only
-//! use up Amplitude's property names. The content of `metadata` and `description` is the operator's and stays,
-//! unless the setting `drop_properties` names it.
+//! Fields are removed by name and place, never by content, so that [`table`] is the complete list. Nulls are removed as
+//! well, because they would only use up Amplitude's property names. The content of `metadata` and `description` is the
+//! operator's and stays, unless the setting `drop_properties` names it.
 
 pub mod table;
 
@@ -19,9 +19,9 @@ use crate::stripe::json::{Json, Object};
 /// Why a field is removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reason {
-    /// Whoever holds it can pay, read or act.
+    /// Its holder can pay, read or act.
     Credential,
-    /// It tells who somebody is, where they live or how to reach them: this kind of it.
+    /// It identifies a person, or says where they live or how to reach them: this kind of personal data.
     PersonalData(&'static str),
     /// The setting `drop_properties` names it.
     DropProperties,
@@ -40,12 +40,12 @@ impl fmt::Display for Reason {
     }
 }
 
-/// The kinds of personal data that are removed, in words.
+/// The kinds of personal data that are removed.
 pub fn kinds_of_personal_data() -> impl Iterator<Item = &'static str> {
     PERSONAL_DATA.iter().map(|(kind, _)| *kind)
 }
 
-/// What a project wants removed.
+/// The fields that a project wants removed.
 pub(super) struct Redaction<'s> {
     personal_data: PersonalData,
     drop_properties: &'s [FieldPattern],
@@ -56,7 +56,7 @@ impl<'s> Redaction<'s> {
         Self { personal_data: settings.personal_data, drop_properties: &settings.drop_properties }
     }
 
-    /// Takes out of `data.object` what never leaves. `removed` is told what goes, and why.
+    /// Removes everything from `data.object` that never leaves. `removed` is called with each field and the reason.
     pub(super) fn redact(&self, object: &mut Object<'_>, removed: &mut impl FnMut(&Path<'_>, Reason)) {
         self.object(object, "", None, Rules::Apply, removed);
     }
@@ -149,7 +149,7 @@ fn rules() -> impl Iterator<Item = (Rule, Reason)> {
     credentials().map(|rule| (rule, Reason::Credential)).chain(personal_data)
 }
 
-/// Whether the table applies, or, in the operator's own `metadata`, rests.
+/// Whether the table applies; in the operator's own `metadata`, it does not.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Rules {
     Apply,
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_sensitive_of_any_sample_is_left() {
+    fn samples_keep_nothing_sensitive() {
         for event in event_types::TYPES.map(sample).into_iter().chain(later_samples()) {
             let event_type = &event["type"];
             let left = redacted(&event["data"]["object"]).to_string();
@@ -208,7 +208,7 @@ mod tests {
         }
     }
 
-    /// What Stripe documents of a person, a card and an account, with a mark in every field that tells who somebody is.
+    /// Stripe's documented fields of a person, a card and an account, with a mark in every identifying field.
     fn planted() -> Value {
         let address = json!({"city": "PLANTED", "country": "DE", "line1": "PLANTED", "line2": "PLANTED", "postal_code": "PLANTED", "state": "BY"});
         let person = json!({"address": address, "email": "PLANTED@example.com", "name": "PLANTED", "phone": "PLANTED"});
@@ -258,7 +258,7 @@ mod tests {
         })
     }
 
-    /// Plants in every object of the event that is Stripe's, at every depth.
+    /// Plants fields in every Stripe object of the event, at every depth.
     fn plant(value: &mut Value, planted: &Value) {
         match value {
             Value::Object(object) => {
@@ -275,12 +275,12 @@ mod tests {
     }
 
     #[test]
-    fn nothing_that_is_planted_anywhere_in_any_sample_leaves() {
+    fn planted_fields_are_removed() {
         for mut event in event_types::TYPES.map(sample).into_iter().chain(later_samples()) {
             let (mut object, event_type) = (event["data"]["object"].take(), &event["type"]);
             let kind = object["object"].clone();
             plant(&mut object, &planted());
-            // The link of a checkout session is one that lets its holder pay; the one of a list is an address of the API.
+            // The URL of a checkout session lets its holder pay; the URL of a list is an API path.
             if kind == "checkout.session" {
                 object["url"] = json!("https://checkout.stripe.com/PLANTED");
             }
@@ -288,7 +288,7 @@ mod tests {
             let around = left.find("PLANTED").map(|at| &left[at.saturating_sub(80)..at + 10]);
             assert_eq!(around, None, "{event_type}");
             assert!(left.contains("\"country\":\"DE\"") && left.contains("visa"), "{event_type}");
-            // Credentials never leave, whatever the settings say; the rest does on demand.
+            // Credentials never leave, whatever the settings; the rest can be kept.
             let kept = redacted_with(r#"{"personal_data": "keep"}"#, &object).to_string();
             assert!(kept.contains("PLANTED@example.com"));
             for credential in
@@ -300,17 +300,17 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_is_told_with_the_reason() {
+    fn removals_have_a_reason() {
         let object = json!({
             "client_secret": "s", "receipt_email": "e", "billing_details": {"name": "n", "phone": null, "address": {"line1": "l", "country": "DE"}},
             "lines": {"data": [{"description": "d", "amount": 1}, null]}, "metadata": {"note": "n", "email": "e"},
         });
         let settings =
             Settings::parse(r#"{"drop_properties": ["metadata.note", "lines.data.*.description"]}"#).unwrap();
-        let mut told = Vec::new();
+        let mut removed = Vec::new();
         let mut object = json::tests::object(&object);
-        Redaction::new(&settings).redact(&mut object, &mut |path, reason| told.push((path.to_string(), reason)));
-        told.sort();
+        Redaction::new(&settings).redact(&mut object, &mut |path, reason| removed.push((path.to_string(), reason)));
+        removed.sort();
         let personal = Reason::PersonalData;
         let expected = [
             ("billing_details.address.line1", personal("a part of an address")),
@@ -322,7 +322,7 @@ mod tests {
             ("metadata.note", Reason::DropProperties),
             ("receipt_email", personal("an e-mail address")),
         ];
-        assert_eq!(told, expected.map(|(path, reason)| (path.to_owned(), reason)));
+        assert_eq!(removed, expected.map(|(path, reason)| (path.to_owned(), reason)));
         let left_expected = json!({
             "billing_details": {"address": {"country": "DE"}}, "lines": {"data": [{"amount": 1}]}, "metadata": {"email": "e"},
         });
@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_personal_stays() {
+    fn other_fields_stay() {
         let authorization = redacted(&sample("issuing_authorization.created")["data"]["object"]);
         assert_eq!(authorization["merchant_data"]["name"], "Rocket Rides");
         assert_eq!(authorization["merchant_data"]["country"], "US");
@@ -345,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn names_and_links_are_told_apart_by_their_place() {
+    fn the_place_decides_about_names_and_links() {
         let object = json!({
             "object": "checkout.session",
             "url": "https://example.com/pay",
@@ -372,9 +372,9 @@ mod tests {
         );
     }
 
-    /// Fields that API versions of 2025 and 2026 have, and 2024-06-20 has not.
+    /// Fields of API versions of 2025 and 2026 that 2024-06-20 does not have.
     #[test]
-    fn the_shapes_of_later_api_versions_lose_theirs_too() {
+    fn later_api_versions_are_redacted() {
         for (object, left) in [
             (
                 json!({
@@ -488,9 +488,9 @@ mod tests {
         }
     }
 
-    /// What tells who somebody is in objects that few projects see.
+    /// Identifying fields in objects that few projects use.
     #[test]
-    fn rare_objects_lose_theirs_too() {
+    fn rare_objects_are_redacted() {
         for (object, left) in [
             (
                 json!({"object": "tax_id", "country": "DE", "type": "eu_vat", "value": "P", "verification": {
@@ -589,7 +589,7 @@ mod tests {
     }
 
     #[test]
-    fn every_rule_removes_at_any_depth_and_inside_arrays() {
+    fn rules_apply_at_any_depth() {
         for rule in all_rules() {
             let place = match rule.place {
                 Place::Any => "somewhere",
@@ -602,13 +602,13 @@ mod tests {
     }
 
     #[test]
-    fn metadata_is_the_operators() {
+    fn metadata_is_not_redacted() {
         let object = json!({"metadata": {"email": "a@example.com", "name": "P"}, "description": "for P"});
         assert_eq!(redacted(&object), object);
     }
 
     #[test]
-    fn nulls_are_left_out_and_empty_objects_stay() {
+    fn nulls_are_removed_and_empty_objects_stay() {
         assert_eq!(redacted(&json!({"a": null, "b": {"c": null}, "d": [null, 1]})), json!({"b": {}, "d": [1]}));
     }
 }

@@ -1,11 +1,11 @@
-//! Which events carry revenue, so that one payment is counted once, and a refund takes back what was counted and no more.
+//! Which events carry revenue. One payment is counted once, and a refund takes back exactly what was counted.
 //!
-//! One purchase fires several events (`payment_intent.succeeded`, `charge.succeeded`, with Billing also `invoice.paid`),
-//! and Amplitude cannot take back what it ingested: only one of them carries revenue, by the setting `revenue_from`. Refunds
-//! and disputes subtract where the setting `refunds` says so. Nothing is guessed: where an event does not tell its amount,
-//! it is marked and carries no revenue. No rule depends on the API version that an event is rendered in, because a webhook
-//! and a backfill may render the same event in different ones. Sources: docs.stripe.com/api/events/types,
-//! docs.stripe.com/refunds, docs.stripe.com/disputes.
+//! A purchase fires several events (`payment_intent.succeeded`, `charge.succeeded`, with Billing also `invoice.paid`),
+//! and Amplitude cannot take back what it ingested. So only one of them carries revenue, according to the setting
+//! `revenue_from`. Refunds and disputes subtract if the setting `refunds` says so. Nothing is guessed: an event without
+//! its amount is marked and carries no revenue. No rule depends on the API version in which an event is rendered,
+//! because a webhook and a backfill may render the same event in different ones. Sources:
+//! docs.stripe.com/api/events/types, docs.stripe.com/refunds, docs.stripe.com/disputes.
 
 use std::fmt;
 
@@ -23,47 +23,47 @@ pub enum Revenue {
         minor_units: i64,
         /// Of the minor units.
         currency: Currency,
-        /// Why so much.
+        /// The rule for this amount.
         rule: Rule,
     },
     /// It does not count.
     NotCounted(NotCounted),
-    /// It counts or takes back, and does not tell how much.
+    /// It counts or takes back an unknown amount.
     Unknown,
 }
 
 /// The rule by which an event carries revenue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rule {
-    /// What a succeeded PaymentIntent received.
+    /// The amount that a succeeded PaymentIntent received.
     Received,
-    /// What was captured of a charge without a PaymentIntent.
+    /// The captured amount of a charge without a PaymentIntent.
     Captured,
     /// An application fee.
     ApplicationFee,
-    /// What was newly refunded of what was captured.
+    /// The newly refunded part of a captured amount.
     NewlyRefunded {
-        /// `amount_refunded`: all refunds of the charge until now.
+        /// `amount_refunded`: all refunds of the charge so far.
         refunded: i64,
         /// The same before this event.
         previously: i64,
-        /// `amount` − `amount_captured`: released, not paid back, so never counted.
+        /// `amount` − `amount_captured`: released instead of paid back, so never counted.
         never_captured: i64,
     },
-    /// What was newly refunded of an application fee.
+    /// The newly refunded part of an application fee.
     FeeRefunded {
-        /// `amount_refunded`: all refunds of the fee until now.
+        /// `amount_refunded`: all refunds of the fee so far.
         refunded: i64,
         /// The same before this event.
         previously: i64,
     },
-    /// A refund of a payment that has no charge.
+    /// A refund of a payment without a charge.
     RefundWithoutCharge,
     /// A refund that failed or was canceled, so that the money is back.
     RefundReversed,
-    /// What a dispute withdrew.
+    /// The amount that a dispute withdrew.
     DisputeWithdrawn,
-    /// What came back when a dispute was won.
+    /// The amount that came back when a dispute was won.
     DisputeReinstated,
 }
 
@@ -116,21 +116,21 @@ pub enum NotCounted {
     Type,
     /// The setting `revenue_from` counts something else.
     OtherSource,
-    /// Refunds and disputes do not, by the settings.
+    /// The settings do not subtract refunds and disputes.
     AsEvents,
     /// The amount is 0.
     Zero,
-    /// The charge is authorized, and not captured yet.
+    /// The charge is authorized, but not captured yet.
     NotCaptured,
-    /// The charge is a transfer from the platform, and the payment counts there.
+    /// The charge is a transfer from the platform, where the payment counts.
     Transfer,
-    /// The payment that is refunded or disputed was never counted.
+    /// The refunded or disputed payment was never counted.
     PaymentNotCounted,
     /// Another event of the same refund counts.
     CountedBy(&'static str),
-    /// The refund has not failed or been canceled with this event.
+    /// The refund did not fail and was not canceled in this event.
     NotReversedNow,
-    /// The event that would have subtracted it is not on the project's list.
+    /// The event that would have subtracted it is not forwarded.
     NeverSubtracted(&'static str),
 }
 
@@ -140,7 +140,7 @@ impl fmt::Display for NotCounted {
             Self::Type => f.write_str(
                 "events of this type carry none: a purchase fires several events, and only one of them counts, payment_intent.succeeded by default",
             ),
-            Self::OtherSource => f.write_str("the setting `revenue_from` counts something else"),
+            Self::OtherSource => f.write_str("the setting `revenue_from` counts other events"),
             Self::AsEvents => f.write_str("the setting `refunds` is \"as_events\""),
             Self::Zero => f.write_str("the amount is 0"),
             Self::NotCaptured => f.write_str("the charge is only authorized: charge.captured counts"),
@@ -193,7 +193,7 @@ pub fn revenue(event: &Event<'_>, settings: &Settings) -> Revenue {
     }
 }
 
-/// An amount in minor units, where the event tells it, and the rule by which it counts.
+/// The amount in minor units, if the event has it, and the rule that counts it.
 type Amount = (Option<i64>, Rule);
 
 fn received(event: &Event<'_>, settings: &Settings) -> Result<Amount, NotCounted> {
@@ -207,8 +207,8 @@ fn received(event: &Event<'_>, settings: &Settings) -> Result<Amount, NotCounted
     }
 }
 
-/// A charge without a PaymentIntent, of the old Charges API, is a payment of its own. It counts when it is captured: at once
-/// with `charge.succeeded`, or later with `charge.captured`.
+/// A charge without a PaymentIntent, of the old Charges API, is a separate payment. It counts when it is captured: at
+/// once with `charge.succeeded`, or later with `charge.captured`.
 fn captured(event: &Event<'_>, settings: &Settings) -> Result<Amount, NotCounted> {
     let object = &event.object;
     if !has_no_payment_intent(object) {
@@ -225,7 +225,7 @@ fn captured(event: &Event<'_>, settings: &Settings) -> Result<Amount, NotCounted
         CHARGE_SUCCEEDED if object.get("captured").and_then(Json::as_bool) == Some(false) => {
             Err(NotCounted::NotCaptured)
         }
-        // API versions without `amount_captured` capture at once what they charge.
+        // API versions without `amount_captured` capture at once.
         CHARGE_SUCCEEDED => Ok((captured.or_else(|| integer(object, "amount")), Rule::Captured)),
         _ => Ok((captured, Rule::Captured)),
     }
@@ -256,12 +256,13 @@ fn taken_back(event: &Event<'_>, settings: &Settings) -> Result<Amount, NotCount
     }
 }
 
-/// Whether the payment that is refunded or disputed was counted. The object is a charge, a refund or a dispute.
+/// Whether the refunded or disputed payment was counted. The object is a charge, a refund or a dispute.
 fn was_counted(object: &Object<'_>, settings: &Settings) -> bool {
     if !has_no_payment_intent(object) {
         return true;
     }
-    // A refund of a transfer says so. One without a charge gives back a cash balance, which was no payment.
+    // A refund of a transfer has a field for it. A refund without a charge returns a cash balance, which was not a
+    // payment.
     let is_charge = object.get("object").and_then(Json::as_str) == Some("charge");
     settings.revenue_from == RevenueFrom::Payments
         && (is_charge || id_of(object.get("charge")).is_some())
@@ -269,7 +270,7 @@ fn was_counted(object: &Object<'_>, settings: &Settings) -> bool {
         && !is_set(object, "source_transfer_reversal")
 }
 
-/// Charges of the old API say so; an absent field says nothing.
+/// Charges of the old API have a null; a missing field means nothing.
 fn has_no_payment_intent(object: &Object<'_>) -> bool {
     object.get("payment_intent").is_some_and(Json::is_null)
 }
@@ -290,8 +291,8 @@ fn currency(object: &Object<'_>) -> Option<Currency> {
     Currency::parse(object.get("currency")?.as_str()?)
 }
 
-/// `charge.refunded` has the sum of all refunds of a charge, and is also sent when an authorization, or the rest of one
-/// after a partial capture, is released. That rest was never counted.
+/// `charge.refunded` has the sum of all refunds of a charge. It is also sent when an authorization is released, or the
+/// rest of one after a partial capture. That rest was never counted.
 fn newly_refunded(event: &Event<'_>) -> Amount {
     let mut rule = Rule::NewlyRefunded { refunded: 0, previously: 0, never_captured: 0 };
     let mut delta = || {
@@ -301,7 +302,7 @@ fn newly_refunded(event: &Event<'_>) -> Amount {
         let paid_back = |refunded: i64| Some(refunded.checked_sub(never_captured)?.max(0));
         let previously = match previously_refunded(event, refunded) {
             Some(previously) => previously,
-            // Refunds add up: where nothing that was captured is refunded now, nothing was before.
+            // Refunds add up: if no captured amount is refunded now, none was before.
             None if paid_back(refunded)? == 0 => 0,
             None => return None,
         };
@@ -320,14 +321,14 @@ fn fee_refunded(event: &Event<'_>) -> Amount {
     (negative(delta), Rule::FeeRefunded { refunded, previously })
 }
 
-/// What was refunded of the charge or fee before this event: what Stripe says changed; or else, where the object lists its
-/// refunds (charges before 2022-11-15, fees in every API version), what the newest of them leaves.
+/// The refunds of the charge or fee before this event: Stripe's previous value, or else, if the object lists its
+/// refunds (charges before 2022-11-15, fees in every API version), the sum without the newest.
 fn previously_refunded(event: &Event<'_>, refunded: i64) -> Option<i64> {
     let said = event.previous_attributes.as_ref().and_then(|previous| previous.get("amount_refunded")?.as_i64());
     let listed = || {
         let refunds = event.object.get("refunds")?.get("data")?.as_list()?;
         let created = |refund: &&Json<'_>| refund.get("created").and_then(Json::as_i64);
-        // Stripe lists the newest first; among those of one second, the first is the newest.
+        // Stripe lists the newest first, also within one second.
         let newest = refunds.iter().rev().max_by_key(created)?;
         let previously = refunded.checked_sub(newest.get("amount")?.as_i64()?)?;
         (0..=refunded).contains(&previously).then_some(previously)
@@ -335,12 +336,12 @@ fn previously_refunded(event: &Event<'_>, refunded: i64) -> Option<i64> {
     said.or_else(listed)
 }
 
-/// A refund that ends `failed` or `canceled` is added back. Which event tells it differs by payment method and API version,
-/// and several may: all of them add it back, under one `insert_id`, and Amplitude counts one.
+/// A refund that ends `failed` or `canceled` is added back. Which event reports it differs by payment method and API
+/// version, and several may: all of them add it back under one `insert_id`, and Amplitude counts one.
 fn reversed(event: &Event<'_>, settings: &Settings, has_charge: bool) -> Result<Amount, NotCounted> {
     let subtracted_by = if has_charge { CHARGE_REFUNDED } else { REFUND_CREATED };
     let status = event.object.get("status").and_then(Json::as_str);
-    // An update of something else leaves the status out, for example of the metadata of a refund that had failed before.
+    // Other updates omit the status, for example of the metadata of a refund that had failed before.
     let changed = event.previous_attributes.as_ref().is_none_or(|previous| previous.get("status").is_some());
     let is_reversed = matches!(status, Some("failed" | "canceled")) && (changed || event.event_type == REFUND_FAILED);
     if !is_reversed {
@@ -352,7 +353,7 @@ fn reversed(event: &Event<'_>, settings: &Settings, has_charge: bool) -> Result<
     }
 }
 
-/// A movement of money that a dispute lists, in the currency in which it was settled.
+/// A movement of money in a dispute, in the currency of its settlement.
 #[derive(Clone, Copy)]
 struct Movement<'e> {
     amount: i64,
@@ -371,7 +372,7 @@ impl Movements<'_> {
     }
 }
 
-/// The movements in the direction of `sign`. With `new_only`, those that `previous_attributes` lists are not among them.
+/// The movements in the direction of `sign`. With `new_only`, without those in `previous_attributes`.
 fn movements<'e>(event: &'e Event<'_>, sign: i64, new_only: bool) -> Movements<'e> {
     const FIELD: &str = "balance_transactions";
     let list = |object: &'e Object<'_>| object.get(FIELD).and_then(Json::as_list).unwrap_or_default();
@@ -391,14 +392,14 @@ fn movements<'e>(event: &'e Event<'_>, sign: i64, new_only: bool) -> Movements<'
     Movements { rows, is_in_currency }
 }
 
-/// A withdrawal takes what its movements say; in another currency than the dispute's, it takes the dispute's amount.
+/// A withdrawal takes the sum of its movements; if they are in another currency than the dispute, the dispute's amount.
 fn withdrawn(event: &Event<'_>) -> Option<i64> {
     let movements = movements(event, -1, true);
     if movements.is_in_currency { movements.sum() } else { negative(integer(&event.object, "amount")) }
 }
 
-/// Less may come back than was withdrawn. In another currency than the dispute's, the dispute's amount is what came back
-/// only if the movements cancel each other out exactly.
+/// Less may come back than was withdrawn. If the movements are in another currency than the dispute, the dispute's
+/// amount came back only if they cancel each other out exactly.
 fn reinstated(event: &Event<'_>) -> Option<i64> {
     let returned = movements(event, 1, true);
     if returned.is_in_currency {
@@ -444,8 +445,8 @@ mod tests {
         }))
     }
 
-    /// `Some` minor units, or the reason why there are none.
-    fn told(revenue: Revenue) -> Result<i64, &'static str> {
+    /// `Some` minor units, or the reason for none.
+    fn amount_or_reason(revenue: Revenue) -> Result<i64, &'static str> {
         match revenue {
             Revenue::Counted { minor_units, .. } => Ok(minor_units),
             Revenue::Unknown => Err("unknown"),
@@ -468,19 +469,19 @@ mod tests {
         let mut charge =
             json!({"object": "charge", "amount": amount, "amount_captured": captured, "amount_refunded": refunded});
         charge.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        told(revenue(&about("charge.refunded", charge, previous), &negative()))
+        amount_or_reason(revenue(&about("charge.refunded", charge, previous), &negative()))
     }
 
     #[test]
-    fn by_default_only_a_succeeded_payment_intent_carries_revenue() {
+    fn only_payment_intent_succeeded_carries_revenue() {
         for event_type in event_types::TYPES {
             let revenue = revenue(&event(&sample(event_type)), &Settings::default());
-            assert_eq!(told(revenue).is_ok(), event_type == "payment_intent.succeeded", "{event_type}");
+            assert_eq!(amount_or_reason(revenue).is_ok(), event_type == "payment_intent.succeeded", "{event_type}");
         }
     }
 
     #[test]
-    fn revenue_is_what_was_received() {
+    fn revenue_is_the_received_amount() {
         for (amount, received, currency, expected) in [
             (2000, json!(2000), json!("usd"), Ok(2000)),
             (2000, json!(1500), json!("usd"), Ok(1500)),
@@ -496,12 +497,12 @@ mod tests {
             object["amount"] = json!(amount);
             object["amount_received"] = received;
             object["currency"] = currency;
-            assert_eq!(told(revenue(&event(&envelope), &Settings::default())), expected);
+            assert_eq!(amount_or_reason(revenue(&event(&envelope), &Settings::default())), expected);
         }
     }
 
     #[test]
-    fn a_refund_in_three_steps_subtracts_each_step() {
+    fn each_partial_refund_subtracts_its_part() {
         for (refunded, previously, expected) in [(500, 0, -500), (800, 500, -300), (2000, 800, -1200)] {
             let previous = json!({"amount_refunded": previously});
             assert_eq!(refund_of_charge([2000, 2000, refunded], previous, json!({})), Ok(expected));
@@ -509,7 +510,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_never_captured_was_never_counted_and_is_not_subtracted() {
+    fn releases_are_not_refunds() {
         for (name, amounts, previously, expected) in [
             ("a cancelled authorization", [2000, 0, 2000], 0, Err("zero")),
             ("the rest of a partial capture is released", [2000, 1500, 500], 0, Err("zero")),
@@ -525,7 +526,7 @@ mod tests {
     }
 
     #[test]
-    fn without_previous_attributes_the_newest_refund_tells_or_nobody() {
+    fn the_newest_refund_replaces_previous_attributes() {
         let list = |refunds: Value| json!({"refunds": {"object": "list", "data": refunds}});
         for (previous, more, expected) in [
             (json!(null), json!({}), Err("unknown")),
@@ -539,23 +540,23 @@ mod tests {
             (json!(null), list(json!([{"amount": 900, "created": 2}])), Err("unknown")),
             (json!(null), list(json!([{"amount": -1, "created": 2}])), Err("unknown")),
             (json!(null), list(json!([{"amount": 300, "created": 2}, {"amount": 500, "created": 1}])), Ok(-300)),
-            // In whatever order.
+            // In any order.
             (json!(null), list(json!([{"amount": 500, "created": 1}, {"amount": 300, "created": 2}])), Ok(-300)),
-            // In the same second, Stripe's order counts.
+            // Within the same second, Stripe's order counts.
             (json!(null), list(json!([{"amount": 300, "created": 2}, {"amount": 500, "created": 2}])), Ok(-300)),
-            // What Stripe says changed comes first.
+            // Stripe's previous value takes precedence.
             (json!({"amount_refunded": 700}), list(json!([{"amount": 300, "created": 2}])), Ok(-100)),
         ] {
-            let told = refund_of_charge([2000, 2000, 800], previous.clone(), more.clone());
-            assert_eq!(told, expected, "{previous} {more}");
+            let result = refund_of_charge([2000, 2000, 800], previous.clone(), more.clone());
+            assert_eq!(result, expected, "{previous} {more}");
         }
-        // Nothing that was captured is refunded, so nothing was before, either.
+        // No captured amount is refunded, so none was before.
         assert_eq!(refund_of_charge([2000, 0, 2000], json!(null), json!({})), Err("zero"));
         assert_eq!(refund_of_charge([2000, 1500, 500], json!(null), json!({})), Err("zero"));
     }
 
     #[test]
-    fn amounts_that_make_no_sense_are_unknown_and_no_panic() {
+    fn invalid_amounts_are_unknown() {
         for (name, value) in [
             ("amount_captured", json!(null)),
             ("amount_captured", json!(i64::MIN)),
@@ -563,27 +564,27 @@ mod tests {
             ("amount_refunded", json!(1.5)),
             ("currency", json!(null)),
         ] {
-            let told = refund_of_charge([2000, 2000, 500], json!({"amount_refunded": 0}), json!({name: value}));
-            assert_eq!(told, Err("unknown"), "{name}");
+            let result = refund_of_charge([2000, 2000, 500], json!({"amount_refunded": 0}), json!({name: value}));
+            assert_eq!(result, Err("unknown"), "{name}");
         }
-        let told = refund_of_charge([i64::MAX, i64::MIN, i64::MAX], json!({"amount_refunded": i64::MIN}), json!({}));
-        assert_eq!(told, Err("unknown"));
+        let result = refund_of_charge([i64::MAX, i64::MIN, i64::MAX], json!({"amount_refunded": i64::MIN}), json!({}));
+        assert_eq!(result, Err("unknown"));
     }
 
     #[test]
-    fn a_refund_counts_with_its_charge_and_without_one_when_it_is_created() {
+    fn refunds_count_once() {
         for (charge, expected) in [
             (json!(null), Ok(-700)),
             (json!("ch_1"), Err("charge.refunded")),
             (json!({"id": "ch_1"}), Err("charge.refunded")),
         ] {
             let refund = json!({"object": "refund", "amount": 700, "charge": charge, "status": "succeeded"});
-            assert_eq!(told(revenue(&about("refund.created", refund, json!(null)), &negative())), expected);
+            assert_eq!(amount_or_reason(revenue(&about("refund.created", refund, json!(null)), &negative())), expected);
         }
     }
 
     #[test]
-    fn whatever_tells_that_a_refund_is_reversed_adds_it_back_in_every_version() {
+    fn reversed_refunds_are_added_back() {
         let without_refunded =
             settings(r#"{"refunds": "negative_revenue", "events": {"remove": ["charge.refunded"]}}"#);
         let without_created = settings(r#"{"refunds": "negative_revenue"}"#);
@@ -618,7 +619,11 @@ mod tests {
                 let refund = json!({"object": "refund", "amount": 700, "charge": charge, "status": status});
                 let mut event = about(event_type, refund, previous.clone());
                 event.api_version = version.map(Into::into);
-                assert_eq!(told(revenue(&event, &settings)), expected, "{event_type} {charge} {status} {previous}");
+                assert_eq!(
+                    amount_or_reason(revenue(&event, &settings)),
+                    expected,
+                    "{event_type} {charge} {status} {previous}"
+                );
             }
         }
     }
@@ -632,7 +637,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dispute_moves_what_its_movements_say() {
+    fn disputes_count_their_movements() {
         let (out, back) = (movement("txn_1", -1500, "eur"), movement("txn_2", 1500, "eur"));
         let part = movement("txn_2", 400, "eur");
         let (dollars_out, dollars_back) = (movement("txn_1", -1620, "usd"), movement("txn_2", 1620, "usd"));
@@ -648,7 +653,7 @@ mod tests {
             ("charge.dispute.funds_reinstated", json!([out, back]), Ok(1500)),
             ("charge.dispute.funds_reinstated", json!([out, part]), Ok(400)),
             ("charge.dispute.funds_reinstated", json!([out, part, movement("txn_3", 100, "eur")]), Ok(500)),
-            // In another currency, only what cancels out is known.
+            // In another currency, only movements that cancel each other out are known.
             ("charge.dispute.funds_reinstated", json!([dollars_out, dollars_back]), Ok(1500)),
             ("charge.dispute.funds_reinstated", json!([dollars_out, movement("txn_2", 1600, "usd")]), Err("unknown")),
             ("charge.dispute.funds_reinstated", json!([dollars_out, movement("txn_2", 1620, "gbp")]), Err("unknown")),
@@ -656,23 +661,23 @@ mod tests {
             ("charge.dispute.funds_reinstated", json!([]), Err("unknown")),
         ] {
             let event = about(event_type, dispute(movements.clone()), json!(null));
-            assert_eq!(told(revenue(&event, &negative())), expected, "{event_type} {movements}");
+            assert_eq!(amount_or_reason(revenue(&event, &negative())), expected, "{event_type} {movements}");
         }
         let event = about("charge.dispute.funds_reinstated", dispute(json!([out, back])), json!(null));
         let won_only =
             settings(r#"{"refunds": "negative_revenue", "events": {"remove": ["charge.dispute.funds_withdrawn"]}}"#);
-        assert_eq!(told(revenue(&event, &won_only)), Err("charge.dispute.funds_withdrawn"));
+        assert_eq!(amount_or_reason(revenue(&event, &won_only)), Err("charge.dispute.funds_withdrawn"));
     }
 
     #[test]
-    fn a_later_movement_of_a_dispute_does_not_count_the_earlier_ones_again() {
+    fn dispute_movements_count_once() {
         let rows = [movement("txn_1", -1500, "eur"), movement("txn_2", 1500, "eur"), movement("txn_3", -1500, "eur")];
         let event = about(
             "charge.dispute.funds_withdrawn",
             dispute(json!(rows)),
             json!({"balance_transactions": [rows[0], rows[1]]}),
         );
-        assert_eq!(told(revenue(&event, &negative())), Ok(-1500));
+        assert_eq!(amount_or_reason(revenue(&event, &negative())), Ok(-1500));
     }
 
     fn charge(changes: Value) -> Value {
@@ -683,7 +688,7 @@ mod tests {
     }
 
     #[test]
-    fn a_charge_without_a_payment_intent_is_a_payment_of_its_own() {
+    fn charges_without_a_payment_intent_count() {
         let intents = settings(r#"{"revenue_from": "payment_intents", "refunds": "negative_revenue"}"#);
         for (event_type, settings, changes, expected) in [
             ("charge.succeeded", negative(), json!({}), Ok(2000)),
@@ -707,12 +712,12 @@ mod tests {
             ("charge.refunded", intents, json!({"amount_refunded": 500}), Err("payment not counted")),
         ] {
             let event = about(event_type, charge(changes.clone()), json!({"amount_refunded": 0}));
-            assert_eq!(told(revenue(&event, &settings)), expected, "{event_type} {changes}");
+            assert_eq!(amount_or_reason(revenue(&event, &settings)), expected, "{event_type} {changes}");
         }
     }
 
     #[test]
-    fn a_platform_may_count_its_fees() {
+    fn platforms_can_count_fees() {
         let fees = settings(r#"{"revenue_from": "application_fees", "refunds": "negative_revenue"}"#);
         let fee = |refunded: i64| json!({"object": "application_fee", "id": "fee_1", "amount": 300, "amount_refunded": refunded});
         let listed = json!({"object": "application_fee", "amount": 300, "amount_refunded": 200,
@@ -734,22 +739,22 @@ mod tests {
             ),
         ] {
             let event = about(event_type, object.clone(), previous);
-            assert_eq!(told(revenue(&event, settings)), expected, "{event_type} {object}");
+            assert_eq!(amount_or_reason(revenue(&event, settings)), expected, "{event_type} {object}");
         }
         let as_events = settings(r#"{"revenue_from": "application_fees"}"#);
         let event = about("application_fee.refunded", fee(200), json!({"amount_refunded": 0}));
-        assert_eq!(told(revenue(&event, &as_events)), Err("as events"));
+        assert_eq!(amount_or_reason(revenue(&event, &as_events)), Err("as events"));
         let payment = crate::stripe::event::tests::event(&sample("payment_intent.succeeded"));
-        assert_eq!(told(revenue(&payment, &fees)), Err("other source"));
+        assert_eq!(amount_or_reason(revenue(&payment, &fees)), Err("other source"));
     }
 
     #[test]
-    fn what_was_paid_without_a_payment_intent_was_never_counted() {
+    fn uncounted_payments_are_not_subtracted() {
         for event_type in [CHARGE_REFUNDED, REFUND_CREATED, REFUND_FAILED, FUNDS_WITHDRAWN, FUNDS_REINSTATED] {
             let object = json!({"amount": 2000, "amount_captured": 2000, "amount_refunded": 500, "status": "failed",
                 "charge": null, "payment_intent": null});
             let event = about(event_type, object, json!({"amount_refunded": 0}));
-            assert_eq!(told(revenue(&event, &negative())), Err("payment not counted"), "{event_type}");
+            assert_eq!(amount_or_reason(revenue(&event, &negative())), Err("payment not counted"), "{event_type}");
         }
     }
 
@@ -759,12 +764,12 @@ mod tests {
         for event_type in [CHARGE_REFUNDED, REFUND_CREATED, FUNDS_WITHDRAWN] {
             let object = json!({"amount": 2000, "amount_captured": 2000, "amount_refunded": 500});
             let event = about(event_type, object, json!(null));
-            assert_eq!(told(revenue(&event, &settings(events))), Err("as events"), "{event_type}");
+            assert_eq!(amount_or_reason(revenue(&event, &settings(events))), Err("as events"), "{event_type}");
         }
     }
 
     proptest! {
-        /// Whatever is captured, and in however many steps it is refunded: the steps add up to what was paid back.
+        /// For any captured amount and any steps of refunds: the steps add up to the refunded amount.
         #[test]
         fn refunds_add_up_to_what_was_paid_back(
             captured in 0_i64..5000, released in 0_i64..5000, steps in prop::collection::vec(1_i64..2000, 1..8),
@@ -774,8 +779,8 @@ mod tests {
             for step in steps {
                 let previously = refunded;
                 refunded = (refunded + step).min(amount);
-                let told = refund_of_charge([amount, captured, refunded], json!({"amount_refunded": previously}), json!({}));
-                subtracted += told.unwrap_or(0);
+                let result = refund_of_charge([amount, captured, refunded], json!({"amount_refunded": previously}), json!({}));
+                subtracted += result.unwrap_or(0);
             }
             prop_assert_eq!(-subtracted, (refunded - released).max(0));
         }

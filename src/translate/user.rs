@@ -9,7 +9,7 @@ use crate::stripe::json::{Json, Object};
 use crate::stripe::purchase::{Name, Objects, Purchase};
 use crate::stripe::reference::Reference;
 
-/// IDs that Amplitude answers with 400, in any case. Source: Amplitude's HTTP V2 documentation.
+/// IDs that Amplitude rejects with 400, in any case. Source: Amplitude's HTTP V2 documentation.
 const REFUSED_IDS: [&str; 13] = [
     "anonymous",
     "nil",
@@ -26,37 +26,36 @@ const REFUSED_IDS: [&str; 13] = [
     "00000000-0000-0000-0000-000000000000",
 ];
 
-/// What programs write in place of an ID that they do not have, compared without regard to case.
+/// Texts that programs write if an ID is missing, compared without regard to case.
 const ACCIDENTS: [&str; 6] = ["nan", "true", "false", "infinity", "-infinity", "+infinity"];
 
-/// The beginnings and ends of what programs write in place of an ID: an object of JavaScript's, and a template of which
-/// nothing was rendered.
+/// Prefixes and suffixes of such texts: a JavaScript object, and an unrendered template.
 const ACCIDENTAL_WRAPPERS: [(&str, &str); 2] = [("[object ", "]"), ("{", "}")];
 
-/// The places in templates that nobody filled in, wherever in the text they are.
+/// Template placeholders that were not filled in, anywhere in the text.
 const PLACEHOLDERS: [(&str, &str); 6] =
     [("{{", "}}"), ("{%", "%}"), ("${", "}"), ("#{", "}"), ("%{", "}"), ("<%", "%>")];
 
-/// A user ID and the path that gave it.
+/// A user ID and its path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
-    /// What Amplitude knows the user by.
+    /// The user ID for Amplitude.
     pub id: String,
-    /// One of the project's.
+    /// One of the project's paths.
     pub path: FieldPath,
-    /// The objects of Stripe's API that will give this ID for a while: those that the path led through. An object is not
-    /// among them where an earlier path found no ID of the app in it yet.
+    /// The objects of Stripe's API that will give this ID for a while: those on the path. An object is not among them
+    /// if an earlier path expects the app to write an ID there.
     pub through: Vec<Reference>,
 }
 
-/// The user that an object names, if it names one: at the first path where an acceptable value stands. `skipped` is told
-/// each path before that one, and why it gave none; [`no_audit`] ignores it.
+/// The user of an object, from the first path with an acceptable value. `skipped` is called with each path before that
+/// one, and the reason; [`no_audit`] does nothing.
 ///
-/// With `objects`, paths go on through the purchase's other objects, and all of them are tried on the payment of a refund
-/// or dispute first. Paths are tried one by one, so nothing is read that an earlier path makes needless.
+/// With `objects`, paths continue through the purchase's other objects, and for a refund or dispute, all paths are
+/// tried on its payment first. Paths are tried one by one, so nothing is read that an earlier path makes unnecessary.
 ///
 /// # Errors
-/// What has to be read first.
+/// The object that must be read first.
 pub fn user(
     object: &Object<'_>,
     objects: Option<&Objects>,
@@ -76,7 +75,7 @@ pub fn user(
     user_of(object, objects, paths, skipped)
 }
 
-/// For callers that do not ask which paths gave no user.
+/// For callers that do not need the skipped paths.
 pub fn no_audit(_: &FieldPath, _: NotAnId) {}
 
 fn user_of(
@@ -115,13 +114,13 @@ fn first(
     Ok(None)
 }
 
-/// Whether an app writes there, and Stripe does not.
+/// Whether apps write there, and Stripe does not.
 fn is_of_the_app(path: &FieldPath) -> bool {
     let inside = Name::of(path).and_then(|(_, rest)| rest).unwrap_or(path).as_str();
     inside.starts_with("metadata.") || inside == "client_reference_id"
 }
 
-/// What stands at a path that may begin with the name of an object of the purchase.
+/// The value at a path that may start with the name of an object of the purchase.
 fn id_at(
     path: &FieldPath,
     object: &Object<'_>,
@@ -141,11 +140,11 @@ fn id_at(
     Ok(value(purchase.object(name)?.and_then(|object| rest.find(object))))
 }
 
-/// Why what stands at a path is no user ID.
+/// Why a value is not a user ID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum NotAnId {
-    /// Nothing is there.
-    #[error("not there")]
+    /// It is missing.
+    #[error("missing")]
     Missing,
     /// It is null.
     #[error("null")]
@@ -153,22 +152,22 @@ pub enum NotAnId {
     /// Neither text nor an integer, nor an object with an `id`.
     #[error("neither text nor an integer")]
     Kind,
-    /// Nothing but white space.
+    /// It is blank.
     #[error("empty")]
     Empty,
-    /// Amplitude would answer 400.
+    /// Amplitude would return 400.
     #[error("on Amplitude's list of refused IDs")]
     Refused,
-    /// A well-known accident of programs, such as `[object Object]`, or a template that nobody rendered.
-    #[error("an accident of the program that wrote it")]
+    /// A common accident of programs, such as `[object Object]`, or an unrendered template.
+    #[error("a placeholder that a program wrote by accident")]
     Accident,
     /// Over Amplitude's limit.
     #[error("over 1024 characters")]
     TooLong,
 }
 
-/// A value that can be a user ID: text or an integer, or an expanded object, which has an `id`. Amplitude takes only
-/// strings: a number would be answered 200 and vanish.
+/// A value that can be a user ID: text or an integer, or an expanded object with an `id`. Amplitude accepts only
+/// strings: it would return 200 for a number and drop it.
 fn value(value: Option<&Json<'_>>) -> Result<String, NotAnId> {
     match value.ok_or(NotAnId::Missing)? {
         Json::Null => Err(NotAnId::Null),
@@ -248,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn the_paths_hold_in_every_api_version() {
+    fn paths_work_in_every_api_version() {
         for (object, expected) in [
             // 2024-06-20.
             (
@@ -260,7 +259,7 @@ mod tests {
                 json!({"object": "invoice", "metadata": null, "parent": {"subscription_details": {"metadata": {"user_id": "s"}, "subscription": "sub_1"}, "type": "subscription_details"}, "customer_email": null, "customer": "cus_1"}),
                 ("cus_1", "customer"),
             ),
-            // 2026: accounts may stand in for customers.
+            // 2026: accounts may replace customers.
             (
                 json!({"object": "payment_intent", "metadata": {"user_id": "u"}, "customer": null, "customer_account": "acct_1"}),
                 ("u", "metadata.user_id"),
@@ -275,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn what_amplitude_refuses_is_passed_over() {
+    fn rejected_ids_are_skipped() {
         for refused in [
             json!("anonymous"),
             json!("Anonymous"),
@@ -328,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn what_amplitude_takes_is_taken() {
+    fn other_ids_are_accepted() {
         for (value, id) in [
             (json!("u"), "u"),
             (json!("  user 1 "), "user 1"),
@@ -349,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn a_customer_is_an_id_nothing_an_object_or_a_deleted_object() {
+    fn customers_have_four_forms() {
         for (customer, expected) in [
             (json!("cus_1"), Some(("cus_1", "customer"))),
             (json!(null), None),
@@ -366,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn a_project_may_look_elsewhere() {
+    fn projects_can_change_the_paths() {
         let session = &sample("checkout.session.completed")["data"]["object"];
         let invoice = &sample("invoice.paid")["data"]["object"];
         let charge = &sample("charge.succeeded")["data"]["object"];
@@ -395,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn each_path_that_gave_none_says_why() {
+    fn skipped_paths_have_a_reason() {
         let object =
             json!({"a": null, "b": true, "c": " ", "d": "NULL", "e": "x".repeat(1025), "f": {"id": 7}, "g": "u"});
         let paths: Vec<FieldPath> = "x a b c d e f g".split(' ').map(|path| path.parse().unwrap()).collect();
@@ -420,9 +419,9 @@ mod tests {
         }
     }
 
-    /// The customer has an e-mail address, and the app may yet write its ID there.
+    /// The customer has an e-mail address, and the app may still write its ID there.
     #[test]
-    fn an_object_is_kept_only_where_it_will_give_the_same_id() {
+    fn only_stable_results_are_kept() {
         let object = json::tests::object(&json!({"object": "charge", "id": "ch_1", "customer": "cus_1"}));
         let reference = Reference { kind: ReferenceKind::Customer, id: "cus_1".to_owned() };
         for (paths, customer, from, is_kept) in [

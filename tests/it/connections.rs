@@ -148,7 +148,7 @@ async fn silent_parameter_store_costs_half_a_second_with_old_values() {
     let (answer, elapsed) = proxied.freeze_and_deliver(&event, &[(&proxied.store, Disconnect::Silent)]).await;
     answer.expect_forwarded();
     assert!((Duration::from_millis(450)..Duration::from_millis(1500)).contains(&elapsed), "{elapsed:?}");
-    proxied.stage.function.line_with("the old parameters are used").await;
+    proxied.stage.function.line_with("using the old parameters").await;
     // After the pause, the next refresh uses a new connection.
     parameters_expire().await;
     proxied.stage.store.put(&format!("{SHOP}/amplitude-api-key"), "key-of-later").await;

@@ -12,8 +12,8 @@ use crate::harness::{SHOP, Stage, eventually, stripe};
 const FAULTS: [(Fault, &str, &str, usize); 5] = [
     (Fault::Throttled, "parameter_store_throttled", "ThrottlingException", 6),
     (Fault::Denied, "parameter_store_denied", "ssm:GetParametersByPath", 1),
-    (Fault::Undecryptable, "parameter_store_unavailable", "a parameter cannot be decrypted", 1),
-    (Fault::Hang, "parameter_store_unavailable", "no answer in time", 2),
+    (Fault::Undecryptable, "parameter_store_unavailable", "the KMS key is disabled", 1),
+    (Fault::Hang, "parameter_store_unavailable", "timed out", 2),
     (Fault::Down, "parameter_store_unavailable", "no connection", 3),
 ];
 
@@ -121,7 +121,7 @@ async fn old_values_survive(fault: Fault) {
     .await;
     let named = FAULTS.iter().find(|(listed, ..)| *listed == fault).unwrap().2;
     let line = stage.function.line_with(named).await;
-    assert!(line.contains("\"WARN\"") && line.contains("the old parameters are used"), "{line}");
+    assert!(line.contains("\"WARN\"") && line.contains("using the old parameters"), "{line}");
     // During the pause, the function does not call.
     let calls = stage.store.calls();
     deliver().await;

@@ -194,9 +194,9 @@ async fn failing_queue_leaves_the_retry_to_stripe() {
     for (fault, named) in [
         (AwsFault::Throttled, "RequestThrottled"),
         (AwsFault::Denied, "sqs:SendMessage"),
-        (AwsFault::Undecryptable, "its KMS key is disabled"),
+        (AwsFault::Undecryptable, "the KMS key is disabled"),
         (AwsFault::Down, "no connection"),
-        (AwsFault::Hang, "no answer in time"),
+        (AwsFault::Hang, "timed out"),
     ] {
         for (amplitude, code) in [
             (Fault::answer(503), "amplitude_unavailable"),
@@ -255,7 +255,7 @@ async fn oversized_event_is_left_to_stripes_retry() {
     stage.deliver(&fits).await.expect(202, "deferred");
     let answer = stage.deliver(&too_large).await;
     answer.expect_code(502, "failed", "amplitude_throttled");
-    answer.expect_reason_contains("larger than a message of SQS (1 MiB)");
+    answer.expect_reason_contains("larger than an SQS message (1 MiB)");
     stage.amplitude.recover();
     setup.drain().await;
     stage.amplitude.accepted(&fits);

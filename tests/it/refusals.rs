@@ -248,7 +248,7 @@ async fn only_signed_requests_learn_unusable_parameters() {
         (
             settings(r#"{"amplitude_regoin": "hidden"}"#),
             "settings_invalid",
-            "/settings cannot be used: the key \"amplitude_regoin\"",
+            "/settings cannot be used: unknown setting \"amplitude_regoin\"",
             "hidden",
         ),
         (

@@ -178,7 +178,7 @@ class Workbench(unittest.TestCase):
             ('[data-mistake="thin_event"]', "400", "a thin event"),
             ('[data-fault="429"]', "502", "429"),
             ('[data-fault="500"]', "502", "500"),
-            ('[data-fault="hang"]', "502", "no answer in time"),
+            ('[data-fault="hang"]', "502", "timed out"),
             ("#send-button", "200", "forwarded"),
         ]:
             with self.subTest(button):
@@ -295,7 +295,7 @@ class Workbench(unittest.TestCase):
         self.assertEqual(status, 200)
         sending.join()
         self.open("deliveries")
-        self.see('[data-outcome="failed"]', "no answer in time")
+        self.see('[data-outcome="failed"]', "timed out")
         self.act('[data-outcome="failed"] a', lambda row: row.click())
         self.see("#explanation-heading", "as soon as nothing fails")
         self.assertEqual(len(self.all("[data-attempt]")), len(self.all('[data-hop="answer"] .notice')))

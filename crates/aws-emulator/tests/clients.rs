@@ -83,7 +83,7 @@ async fn messages_are_sent_received_delayed_and_deleted() {
     let (queue, client) = (stage.sqs(&url), stage.client());
     let message = Message {
         project: "shop".parse().unwrap(),
-        source: Some("eu".to_owned()),
+        source: Some("eu".parse().unwrap()),
         received: 1_721_948_700,
         looked_up: None,
         body: VerifiedBody::trusted("{\"id\": \"evt_1\", \"name\": \"ü\"}".into()),
@@ -116,7 +116,7 @@ async fn missing_queue_is_an_error() {
     let stage = Stage::start().await;
     let url = stage.emulator.create_queue("queue", None);
     let error = stage.sqs(&format!("{url}-of-somebody")).delete(vec!["receipt".to_owned()]).await.unwrap_err();
-    assert!(error.to_string().contains("there is no such queue"), "{error}");
+    assert!(error.to_string().contains("NonExistentQueue"), "{error}");
 }
 
 #[tokio::test]

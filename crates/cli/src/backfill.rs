@@ -21,7 +21,8 @@ use reqwest::Client as Http;
 use secrecy::ExposeSecret as _;
 use stripe_amplitude::amplitude::AmplitudeKey;
 use stripe_amplitude::amplitude::batch::{BatchDelivery, BatchLimits};
-use stripe_amplitude::projects::parameters::AmplitudeConfig;
+use stripe_amplitude::projects::project::AmplitudeConfig;
+use stripe_amplitude::stripe::source_label::SourceLabel;
 
 use self::age::{Lookup, check_listed, check_lookup};
 use self::cursor::{Counts, Cursor, Job, Position};
@@ -76,7 +77,7 @@ pub(crate) struct Arguments {
     account: Option<String>,
     /// The label of the account's signing secret, if the project has several; events carry it as `stripe_source`
     #[arg(long, value_name = "LABEL")]
-    source: Option<String>,
+    source: Option<SourceLabel>,
     /// Only count events by type, user IDs, revenue, and the users that Amplitude will bill; send nothing
     #[arg(long, conflicts_with = "yes")]
     dry_run: bool,
@@ -114,7 +115,7 @@ const MAX_DOCUMENTS_WITHOUT_EVENT: usize = 100;
 pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
     let now = clock::now().cast_signed();
     let project = arguments.choice.project.clone();
-    let delivery = arguments.choice.delivery(arguments.source.as_deref()).await?;
+    let delivery = arguments.choice.delivery(arguments.source.as_ref()).await?;
     let file_of = |file: &Option<PathBuf>, kind: &str| {
         file.clone().unwrap_or_else(|| format!("stripe-amplitude-{project}.{kind}").into())
     };
@@ -237,7 +238,7 @@ impl Arguments {
             until: self.until,
             account: self.account.clone(),
             undelivered: self.undelivered,
-            source: self.source.clone(),
+            source: self.source.as_ref().map(ToString::to_string),
             to: to.to_owned(),
             keys: cursor::digest(keys),
         }

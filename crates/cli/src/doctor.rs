@@ -21,12 +21,12 @@ use axum::http::header::DATE;
 use reqwest::Client as Http;
 use stripe_amplitude::amplitude::Region;
 use stripe_amplitude::amplitude::client::{Client, DeliveryError};
-use stripe_amplitude::permissions;
 use stripe_amplitude::projects::name::ProjectName;
-use stripe_amplitude::projects::parameters::{AmplitudeConfig, Project};
+use stripe_amplitude::projects::project::{AmplitudeConfig, Project};
 use stripe_amplitude::projects::source::ProjectSource as _;
 use stripe_amplitude::settings::{ProductsFrom, References};
 use stripe_amplitude::stripe::signature::SigningSecret;
+use stripe_amplitude::stripe::source_label::SourceLabel;
 use tokio::time::Instant;
 
 use self::finding::{Finding, Grade};
@@ -42,6 +42,7 @@ use crate::endpoint::Endpoint;
 use crate::exit::{Exit, Usage};
 use crate::history::{HistoryOutcome, Translator};
 use crate::key::{self, Key};
+use crate::permissions;
 use crate::private_file;
 use crate::proof::{self, Attempt};
 use crate::property_names::PropertyNames;
@@ -132,7 +133,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
         Some(Project { secrets, delivery, .. }) => (secrets, delivery.ok()),
         None => (Vec::new(), None),
     };
-    let labels: Vec<_> = secrets.iter().map(|secret| secret.label().map(str::to_owned)).collect();
+    let labels: Vec<_> = secrets.iter().map(|secret| secret.label().cloned()).collect();
     let mut doctor = Doctor { arguments, name, url, http, labels, delivery, report };
     doctor.check_references().await?;
     doctor.check_stripe().await?;
@@ -208,7 +209,7 @@ struct Doctor {
     url: Option<String>,
     http: Http,
     /// The labels of the project's signing secrets.
-    labels: Vec<Option<String>>,
+    labels: Vec<Option<SourceLabel>>,
     /// `None` if the parameters are unusable.
     delivery: Option<AmplitudeConfig>,
     report: Report,

@@ -10,7 +10,8 @@ use stripe_amplitude::code::Code;
 use stripe_amplitude::forward::{Decision, IgnoreReason, forward, select};
 use stripe_amplitude::money::exchange_rate::{Conversion, MissingRate, Rate};
 use stripe_amplitude::money::{amount::Amount, currency::Currency};
-use stripe_amplitude::projects::parameters::{AmplitudeConfig, parameter};
+use stripe_amplitude::projects::parameters::parameter;
+use stripe_amplitude::projects::project::AmplitudeConfig;
 use stripe_amplitude::settings::References;
 use stripe_amplitude::stripe::event::Event;
 use stripe_amplitude::stripe::event_types::{API_VERSION, TYPES};
@@ -711,7 +712,7 @@ Forwarded
   Amplitude project.
 
 User ID: user_42
-    metadata.amplitude_id  not there
+    metadata.amplitude_id  missing
   → metadata.user_id       user_42
 
 Device ID: stripe-pi_3PgafuB7WZ01zgkW1kJo3Sjx
@@ -738,7 +739,7 @@ Removed: 24 fields
         let guest = told("{}", &envelope);
         for words in [
             "User ID: none",
-            "metadata.amplitude_id not there",
+            "metadata.amplitude_id missing",
             "metadata.user_id on Amplitude's list of refused IDs",
             "receipt_email null",
             "names no user, so it is attributed to the last user of its device",

@@ -12,14 +12,16 @@ use stripe_amplitude::amplitude::AmplitudeKey;
 use stripe_amplitude::follow::{self, Decided, Received};
 use stripe_amplitude::forward::IgnoreReason;
 use stripe_amplitude::outcome::Failure;
+use stripe_amplitude::projects::configuration_error::Problem;
 use stripe_amplitude::projects::name::ProjectName;
-use stripe_amplitude::projects::parameters::{AmplitudeConfig, Problem};
+use stripe_amplitude::projects::project::AmplitudeConfig;
 use stripe_amplitude::record::Reads;
 use stripe_amplitude::stripe::event::{Event, EventError};
 use stripe_amplitude::stripe::references::References;
 use stripe_amplitude::stripe::references::api::StripeApi;
 use stripe_amplitude::stripe::references::source::{ObjectSource, ReferenceError};
 use stripe_amplitude::stripe::signature::VerifiedBody;
+use stripe_amplitude::stripe::source_label::SourceLabel;
 use stripe_amplitude::stripe::{api_versions, event_types};
 use tokio::time::{Instant, sleep};
 
@@ -34,7 +36,7 @@ pub(crate) struct Translator<O = StripeApi> {
     pub(crate) project: ProjectName,
     pub(crate) delivery: AmplitudeConfig,
     /// The label of the signing secret that a webhook would have had.
-    pub(crate) source: Option<String>,
+    pub(crate) source: Option<SourceLabel>,
     references: References<O>,
     reads: AtomicU64,
     notes: Mutex<Notes>,
@@ -105,7 +107,12 @@ pub(crate) struct Translated {
 
 impl<O: ObjectSource> Translator<O> {
     /// `objects`: where to read references, if the project follows any.
-    pub(crate) fn new(project: ProjectName, delivery: AmplitudeConfig, source: Option<String>, objects: O) -> Self {
+    pub(crate) fn new(
+        project: ProjectName,
+        delivery: AmplitudeConfig,
+        source: Option<SourceLabel>,
+        objects: O,
+    ) -> Self {
         let references = References::of_history(objects);
         Self { project, delivery, source, references, reads: AtomicU64::new(0), notes: Mutex::default() }
     }
@@ -136,7 +143,7 @@ impl<O: ObjectSource> Translator<O> {
             let original = Original::of(&event);
             let received = Received {
                 project: &self.project,
-                source: self.source.as_deref(),
+                source: self.source.as_ref(),
                 at: u64::try_from(original.created).unwrap_or_default(),
                 is_looked_up: false,
             };
@@ -273,7 +280,8 @@ mod tests {
     use std::sync::atomic::AtomicUsize;
 
     use serde_json::{Value, json};
-    use stripe_amplitude::projects::parameters::{Parameter, Project};
+    use stripe_amplitude::projects::parameters::Parameter;
+    use stripe_amplitude::projects::project::Project;
     use stripe_amplitude::stripe::purchase::Found;
     use stripe_amplitude::stripe::reference::{Reference, ReferenceKind};
     use stripe_amplitude::stripe::references::source::Access;

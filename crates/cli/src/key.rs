@@ -5,7 +5,8 @@ use std::io::IsTerminal as _;
 
 use secrecy::{ExposeSecret as _, SecretString};
 use stripe_amplitude::amplitude::AmplitudeKey;
-use stripe_amplitude::projects::parameters::{self, Problem};
+use stripe_amplitude::projects::configuration_error::Problem;
+use stripe_amplitude::projects::parameters;
 use stripe_amplitude::stripe::signature::SigningSecret;
 
 use crate::terminal::{self, wrap};

@@ -23,6 +23,7 @@ mod interrupt;
 mod invocation;
 mod key;
 mod money;
+mod permissions;
 mod preview;
 mod private_file;
 mod projects;

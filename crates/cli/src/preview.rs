@@ -19,6 +19,7 @@ use stripe_amplitude::stripe::references::api::StripeApi;
 use stripe_amplitude::stripe::references::source::Access;
 use stripe_amplitude::stripe::references::{ReadRate, References, Turn};
 use stripe_amplitude::stripe::signature::VerifiedBody;
+use stripe_amplitude::stripe::source_label::SourceLabel;
 use stripe_amplitude::translate::{Context, Unread};
 use stripe_amplitude::webhook::LARGEST_BODY;
 use tokio::time::Instant;
@@ -58,8 +59,8 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "NAME", default_value = DEMO)]
     project: ProjectName,
     /// The label of the signing secret, where the project has several
-    #[arg(long, value_name = "LABEL", value_parser = label)]
-    source: Option<String>,
+    #[arg(long, value_name = "LABEL")]
+    source: Option<SourceLabel>,
     /// When the event happened
     #[arg(long, value_enum, default_value_t = Created::Keep)]
     created: Created,
@@ -70,13 +71,6 @@ pub(crate) struct Arguments {
     /// Print the body of the request only, as it is sent
     #[arg(long)]
     request: bool,
-}
-
-/// A label is the last part of a parameter's name.
-fn label(text: &str) -> Result<String, String> {
-    let secret = parameter::SIGNING_SECRET;
-    let valid = !text.is_empty() && !text.contains('/');
-    valid.then(|| text.to_owned()).ok_or_else(|| format!("it takes what stands behind {secret}/ in Parameter Store"))
 }
 
 pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
@@ -98,7 +92,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
         let event = Event::parse(&body).map_err(|error| refused(&file, 400, (&error).into(), &error))?;
         let context = Context {
             project: &arguments.project,
-            source: arguments.source.as_deref(),
+            source: arguments.source.as_ref(),
             settings: &settings,
             has_test_key: false,
             objects: Some(&objects),

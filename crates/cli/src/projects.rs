@@ -5,12 +5,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use secrecy::SecretString;
+use stripe_amplitude::aws::AwsError;
+use stripe_amplitude::projects::configuration_error::{ConfigurationError, Problem};
 use stripe_amplitude::projects::name::ProjectName;
+use stripe_amplitude::projects::parameters::Parameter;
 use stripe_amplitude::projects::parameters::parameter::{STRIPE_API_KEY, STRIPE_TEST_API_KEY};
-use stripe_amplitude::projects::parameters::{AmplitudeConfig, ConfigurationError, Parameter, Problem, Project};
-use stripe_amplitude::projects::source::{LoadError, ProjectSource};
+use stripe_amplitude::projects::project::{AmplitudeConfig, Project};
+use stripe_amplitude::projects::source::ProjectSource;
 use stripe_amplitude::settings::References;
 use stripe_amplitude::stripe::signature::SigningSecret;
+use stripe_amplitude::stripe::source_label::SourceLabel;
 use toml::{Table, Value};
 
 /// The name of the built-in project.
@@ -68,7 +72,7 @@ impl Choice {
     ///
     /// # Errors
     /// A sentence, if the project does not exist, is unusable, or has no such label.
-    pub(crate) async fn delivery(&self, label: Option<&str>) -> Result<AmplitudeConfig, String> {
+    pub(crate) async fn delivery(&self, label: Option<&SourceLabel>) -> Result<AmplitudeConfig, String> {
         let source = self.source()?;
         let project = source.project(&self.project).await?;
         match &source {
@@ -81,7 +85,7 @@ impl Choice {
         if labels.contains(&label) {
             return Ok(delivery);
         }
-        let mut labels: Vec<_> = labels.into_iter().flatten().collect();
+        let mut labels: Vec<_> = labels.into_iter().flatten().map(SourceLabel::as_str).collect();
         // During a rotation, two secrets have the same one.
         labels.dedup();
         Err(match label {
@@ -397,7 +401,7 @@ impl ProjectSource for Projects {
         }
     }
 
-    async fn load(&self, project: &ProjectName) -> Result<Vec<Parameter>, LoadError> {
+    async fn load(&self, project: &ProjectName) -> Result<Vec<Parameter>, AwsError> {
         match self {
             Self::Fixed(fixed) => Ok(fixed.projects.get(project).cloned().unwrap_or_default()),
             #[cfg(feature = "aws")]

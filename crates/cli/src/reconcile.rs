@@ -13,6 +13,7 @@ use indicatif::ProgressBar;
 use reqwest::Client as Http;
 use stripe_amplitude::amplitude::batch::{BatchDelivery, BatchLimits};
 use stripe_amplitude::amplitude::{AmplitudeKey, Destination};
+use stripe_amplitude::stripe::source_label::SourceLabel;
 
 use self::comparison::{Comparison, Scope};
 use self::day::{AmplitudeDay, Expected, StripeDay};
@@ -59,7 +60,7 @@ pub(crate) struct Arguments {
     account: Option<String>,
     /// The label of the account's signing secret, if the project has several; events carry it as `stripe_source`
     #[arg(long, value_name = "LABEL")]
-    source: Option<String>,
+    source: Option<SourceLabel>,
     /// Send missing events, after asking
     #[arg(long)]
     repair: bool,
@@ -83,7 +84,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
     }
     let created = span(arguments.day, now)?;
     let date = clock::in_utc(arguments.day, "%Y-%m-%d");
-    let delivery = arguments.choice.delivery(arguments.source.as_deref()).await?;
+    let delivery = arguments.choice.delivery(arguments.source.as_ref()).await?;
     let amplitude = import::place(delivery.settings.amplitude_region)?;
     let http = http::build()?;
     let project = arguments.choice.project.clone();
@@ -208,7 +209,7 @@ impl Reconciliation {
             types: &delivery.settings.events,
             livemode,
             account: self.api.account(),
-            source: self.translator.source.as_deref(),
+            source: self.translator.source.as_ref().map(SourceLabel::as_str),
         };
         Ok(Some(Comparison::of(&stripe, &amplitude, &scope, now)))
     }

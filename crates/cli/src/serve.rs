@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use stripe_amplitude::http_client::secured_url;
-use stripe_amplitude::log;
+use stripe_amplitude::logging;
 use tracing::level_filters::LevelFilter;
 
 use crate::exit::{Exit, Usage};
@@ -147,7 +147,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
     }
     say!("")?;
 
-    log::start_on(LevelFilter::INFO, || Box::new(Output));
+    logging::start_on(LevelFilter::INFO, || Box::new(Output));
     tokio::select! {
         ended = server::serve(listener, workbench) => ended?,
         closed = terminal::closed() => closed?,

@@ -9,7 +9,8 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use stripe_amplitude::projects::parameters::{Problem, parse_settings};
+use stripe_amplitude::projects::configuration_error::Problem;
+use stripe_amplitude::projects::parameters::parse_settings;
 use stripe_amplitude::settings::Settings;
 use stripe_amplitude::stripe::event::{Event, is_utf16};
 use stripe_amplitude::stripe::signature::VerifiedBody;

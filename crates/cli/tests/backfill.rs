@@ -168,7 +168,7 @@ async fn a_dry_run_counts_and_sends_nothing() {
         "         5  events, 100.00 USD in total\n",
         "         5  distinct user IDs\n",
         "         5  events (event volume)\n",
-        "         3  it names no user and carries no revenue",
+        "         3  the event has no user and no revenue",
     ] {
         assert!(ended.out.contains(row), "{row}{}", ended.out);
     }
@@ -451,7 +451,7 @@ async fn rejected_events_are_written_and_the_rest_is_sent() {
     let found = lines(&rejected);
     let ids: Vec<_> = found.iter().map(|line| line["event"]["id"].as_str().unwrap()).collect();
     assert_eq!(ids, [&events[3].id, &events[50].id]);
-    assert!(found[0]["reason"].as_str().unwrap().starts_with("400: the event is not accepted"), "{found:?}");
+    assert!(found[0]["reason"].as_str().unwrap().starts_with("400: event rejected"), "{found:?}");
 
     // The reason is fixed.
     let same = ["--from-file", "stripe-amplitude-shop.rejected.ndjson", "--yes"];
@@ -563,7 +563,7 @@ async fn wrong_amplitude_key_stops_and_right_one_continues() {
     let ended = world.backfill(3, &[]);
     assert_eq!(ended.code, Some(1));
     assert!(
-        ended.error.contains("API key is not known") && ended.error.contains("run the same command again"),
+        ended.error.contains("does not know the API key") && ended.error.contains("run the same command again"),
         "{ended:?}"
     );
     assert_eq!(world.amplitude.requests().requests, 1);

@@ -153,7 +153,7 @@ fn usage_errors_are_on_standard_error() {
         (&["preview", EVENT, "--settings", "Cargo.toml"], 1, "Cargo.toml: malformed JSON at line 1"),
         (&["preview", "-", "--settings", "-"], 2, "cannot both be standard input"),
         (&["preview", EVENT, "--project", "a/b"], 2, "1 to 64"),
-        (&["preview", EVENT, "--source", "a/b"], 2, "stripe-signing-secret/"),
+        (&["preview", EVENT, "--source", "a/b"], 2, "invalid label"),
         (&["preview"], 2, "EVENT.json"),
         (&["settings", "check"], 2, "FILE"),
         (&["settings", "check", "no-such-file.json"], 1, "no-such-file.json"),
@@ -516,7 +516,7 @@ fn preview_lists_reads() {
     assert_eq!(code, Some(0));
     for words in [
         "not known without a read",
-        "metadata.id  not there",
+        "metadata.id  missing",
         "GET /v1/customers/cus_1\n",
         "for the path customer.metadata.id",
         "stripe-api-key",
@@ -561,7 +561,7 @@ fn preview_can_follow_references() {
         let (code, _, err) = run(&event, key);
         assert!(code == Some(1) && err.contains(words) && !err.contains(key), "{words}: {err}");
     };
-    fails("rk_test_1", "STRIPE_RESTRICTED_KEY holds a key of test mode");
+    fails("rk_test_1", "STRIPE_RESTRICTED_KEY holds a test-mode key");
     stripe.allow("rk_live_51Weak", &[Permission::PaymentIntentRead]);
     fails("rk_live_51Weak", "rak_customer_read");
     stripe.fail(1, Fault::Unavailable);

@@ -22,10 +22,11 @@ use common::{Ended, HOUR, ended};
 use serde_json::{Value, json};
 use shop::{PROJECTS, Shop};
 use stripe_amplitude::amplitude::client::Client;
+use stripe_amplitude::aws::AwsError;
 use stripe_amplitude::projects::Projects;
 use stripe_amplitude::projects::name::ProjectName;
 use stripe_amplitude::projects::parameters::Parameter;
-use stripe_amplitude::projects::source::{LoadError, ProjectSource};
+use stripe_amplitude::projects::source::ProjectSource;
 use stripe_amplitude::stripe::event_types::TYPES;
 use stripe_amplitude::stripe::references::api::StripeApi;
 use stripe_amplitude::stripe::references::{ReadRate, References};
@@ -144,7 +145,7 @@ impl ProjectSource for Parameters {
         format!("/stripe-amplitude/{project}")
     }
 
-    async fn load(&self, _: &ProjectName) -> Result<Vec<Parameter>, LoadError> {
+    async fn load(&self, _: &ProjectName) -> Result<Vec<Parameter>, AwsError> {
         let parameters = [("stripe-signing-secret", "whsec_a"), ("amplitude-api-key", "key")];
         Ok(parameters.map(|(name, value)| Parameter { name: name.to_owned(), value: value.into() }).into())
     }
@@ -329,12 +330,15 @@ async fn weak_and_wrong_keys_are_found() {
     world.projects(&format!("{PROJECTS}amplitude-test-api-key = \"wrong\"\n"));
     let ended = world.doctor(&[], &[("AMPLITUDE_TEST_SECRET_KEY", "test-secret")]);
     assert_eq!(lines(&ended, "problem").len(), 1, "{ended:?}");
-    assert!(lines(&ended, "problem")[0].contains("amplitude-test-api-key: 400: the API key is not known"), "{ended:?}");
+    assert!(
+        lines(&ended, "problem")[0].contains("amplitude-test-api-key: 400: Amplitude does not know the API key"),
+        "{ended:?}"
+    );
     world.projects(PROJECTS);
     // More often than it retries.
     world.amplitude.inject(Fault::answer(503), 9);
     let ended = world.doctor(&[], &[]);
-    assert!(lines(&ended, "problem")[0].contains("503: Amplitude is not available"), "{ended:?}");
+    assert!(lines(&ended, "problem")[0].contains("503: Amplitude is unavailable"), "{ended:?}");
 }
 
 #[tokio::test]
@@ -439,7 +443,7 @@ async fn permissions_of_the_references_key_are_checked() {
     assert_eq!(lines(&ended, "problem").len(), 2, "{ended:?}");
     assert!(lines(&ended, "problem")[0].contains("Stripe rejects the key in stripe-api-key"), "{ended:?}");
     let ended = follow("stripe-api-key = 'rk_test_x'\n");
-    assert!(lines(&ended, "problem")[0].contains("stripe-api-key holds a key of test mode"), "{ended:?}");
+    assert!(lines(&ended, "problem")[0].contains("stripe-api-key holds a test-mode key"), "{ended:?}");
 }
 
 impl World {

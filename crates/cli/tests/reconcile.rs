@@ -190,7 +190,7 @@ async fn failed_repair_is_reported() {
     let ended = world.reconcile(&["--repair", "--yes"]);
     assert_eq!(ended.code, Some(1), "{ended:?}");
     assert!(ended.out.contains(&format!("0 of {} events sent", events.len())), "{ended:?}");
-    assert!(ended.out.contains("the API key is not known to Amplitude"), "{ended:?}");
+    assert!(ended.out.contains("Amplitude does not know the API key"), "{ended:?}");
     assert!(!ended.out.contains("Invalid API key: "), "{ended:?}");
 }
 

@@ -249,7 +249,7 @@ async fn unusable_arguments_are_rejected_first() {
     world.setup(&["--stack", &"s".repeat(60)]).await.assert(2, "at most 59");
     world.setup(&["--rotate"]).await.assert(1, "nothing to rotate");
     world.setup(&["--finish"]).await.assert(2, "--rotate");
-    world.setup(&["--source", "a/b"]).await.assert(2, "a label has the characters");
+    world.setup(&["--source", "a/b"]).await.assert(2, "invalid label");
     world.moto.put(&format!("{FOLDER}/settings"), "String", r#"{"event": {}}"#).await;
     world.setup(&["--yes"]).await.assert(1, "the parameter /stripe-amplitude/shop/settings is unusable");
     assert_eq!((world.mutations(), world.parameters().await.len()), (0, 1));
@@ -498,7 +498,7 @@ async fn invalid_amplitude_key_is_not_written() {
     let mut command = world.command(&["--yes"]);
     command.env("AMPLITUDE_API_KEY", "hidden");
     let ended = ended(command, "").await;
-    ended.assert(1, "AMPLITUDE_API_KEY: 400: the API key is not known to Amplitude");
+    ended.assert(1, "AMPLITUDE_API_KEY: 400: Amplitude does not know the API key");
     assert!(!ended.says("hidden") && world.stripe.endpoints().is_empty() && world.parameters().await.is_empty());
     world.setup(&["--yes"]).await.assert(0, "Verified");
 }
@@ -646,9 +646,9 @@ async fn new_project_follows_references_with_a_sufficient_key() {
     for (key, words) in [
         (&*weak, "need: Customers: Read (rak_customer_read). Edit"),
         ("rk_test_unknown", "Stripe rejects the key in STRIPE_RESTRICTED_KEY"),
-        ("rk_live_x", "STRIPE_RESTRICTED_KEY holds a key of live mode"),
+        ("rk_live_x", "STRIPE_RESTRICTED_KEY holds a live-mode key"),
         ("pk_test_x", "STRIPE_RESTRICTED_KEY holds a publishable key"),
-        ("whsec_x", "STRIPE_RESTRICTED_KEY holds something else than a key of Stripe's API"),
+        ("whsec_x", "STRIPE_RESTRICTED_KEY does not hold a Stripe API key"),
     ] {
         world.setup_with(key, "").await.assert(1, words);
     }

@@ -16,10 +16,10 @@ use crate::stripe::repair;
 /// Stripe's own address.
 pub const STRIPE_API_URL: &str = "https://api.stripe.com";
 
-/// What is read of an answer with one object. Stripe's are far below it.
+/// The most bytes that are read of a response with one object. Stripe's are far smaller.
 const LARGEST_OBJECT: usize = 1024 * 1024;
 
-/// What is read of an answer with a hundred lines and their products.
+/// The most bytes that are read of a response with a hundred lines and their products.
 const LARGEST_LIST: usize = 2 * 1024 * 1024;
 
 /// Reads objects from Stripe's API.
@@ -30,16 +30,16 @@ pub struct StripeApi {
 }
 
 impl StripeApi {
-    /// At another address than Stripe's own, for tests and proxies.
+    /// Uses another address than Stripe's, for tests and proxies.
     pub fn new(http: reqwest::Client, url: Option<String>) -> Self {
         let url = url.map_or_else(|| STRIPE_API_URL.to_owned(), |url| url.trim_end_matches('/').to_owned());
         Self { http, url }
     }
 
-    /// An answer as it came: its status and its body.
+    /// The raw response: its status and its body.
     ///
     /// # Errors
-    /// Where there is no connection, or it broke.
+    /// If there is no connection, or it broke.
     pub async fn get(
         &self,
         access: &Access<'_>,
@@ -47,7 +47,7 @@ impl StripeApi {
     ) -> Result<(StatusCode, Vec<u8>), reqwest::Error> {
         let url = format!("{}{}", self.url, reference.path());
         let mut request = self.http.get(url).bearer_auth(access.key.expose_secret());
-        // In later versions, a payment does not name its invoice.
+        // In later versions, a payment does not refer to its invoice.
         request = request.header("stripe-version", API_VERSION);
         if let Some(account) = &access.account {
             request = request.header("stripe-account", account);
@@ -72,11 +72,11 @@ impl ObjectSource for StripeApi {
     }
 }
 
-/// What an answer means. Source of the answers: Stripe's API reference, "Errors", and its documentation of restricted keys and of deleted
-/// customers.
+/// Classifies a response. Sources: Stripe's API reference, "Errors", and its documentation of restricted keys and of
+/// deleted customers.
 ///
 /// # Errors
-/// Where the object could not be read.
+/// If the object could not be read.
 pub fn classify_response(
     status: u16,
     body: &[u8],
@@ -107,8 +107,8 @@ pub fn classify_response(
     }
 }
 
-/// What Stripe answers 200. It has to be the object that was asked for: whatever answers everything alike would put all
-/// events on one user.
+/// Reads a 200 from Stripe. It must hold the requested object: a server with the same response for all requests would
+/// put all events on one user.
 fn found(body: &[u8], reference: &Reference) -> Option<Found> {
     let text = std::str::from_utf8(body).ok()?;
     let repaired;
@@ -132,7 +132,7 @@ fn found(body: &[u8], reference: &Reference) -> Option<Found> {
             None => Some(Found::Nothing),
         };
     }
-    // An account of Accounts v2 may be answered as the customer that it stands in for.
+    // An Accounts v2 account may be returned as the customer that it replaces.
     let is_account = reference.id.starts_with("acct_");
     if reference.kind.object() != "list" && !is_account && !is(&object, "id", &reference.id) {
         return None;
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn every_answer_is_understood() {
+    fn every_response_is_classified() {
         use ReferenceError::*;
         let customer = json!({"id": "cus_1", "object": "customer", "metadata": {"user_id": "u"}});
         let session = json!({"id": "cs_1", "object": "checkout.session"});
@@ -200,7 +200,7 @@ mod tests {
                 Ok(Found::Nothing),
             ),
             (ReferenceKind::SessionOfPayment, true, 200, session.to_string(), Err(NotStripe(200))),
-            // Not what was asked for.
+            // Not the requested object.
             (ReferenceKind::Invoice, true, 200, customer.to_string(), Err(NotStripe(200))),
             (
                 ReferenceKind::Customer,

@@ -1,4 +1,4 @@
-//! The objects that were read of late. Pure: the time is an argument.
+//! The objects that were read recently. Pure: the time is an argument.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -11,22 +11,22 @@ use crate::stripe::json::Json;
 use crate::stripe::purchase::Found;
 use crate::stripe::reference::Reference;
 
-/// How much is kept, and for how long.
+/// The limits of the cache.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
-    /// An object that gave the user of an event.
+    /// How long an object is kept that led to a user.
     pub(super) long: Duration,
-    /// Any other answer.
+    /// How long any other result is kept.
     pub(super) short: Duration,
-    /// Objects, at the most.
+    /// The most objects.
     pub(super) objects: usize,
-    /// What they may hold together, in bytes of memory.
+    /// The most bytes of memory for all of them.
     pub(super) bytes: usize,
 }
 
 impl Limits {
-    /// Of the function: the events of one purchase come within seconds, and the bytes are an eighth of the least memory that
-    /// a function has.
+    /// For the function: the events of one purchase arrive within seconds. The bytes are an eighth of the function's
+    /// smallest memory.
     pub(super) const FUNCTION: Self = Self {
         long: Duration::from_secs(15 * 60),
         short: Duration::from_secs(10),
@@ -34,7 +34,7 @@ impl Limits {
         bytes: 16 * 1024 * 1024,
     };
 
-    /// Of a history: its purchases are over, and the events of one customer lie far apart in it.
+    /// For a history: the purchases are over, and the events of one customer are far apart.
     pub(super) const HISTORY: Self = Self {
         long: Duration::from_secs(60 * 60),
         short: Duration::from_secs(60 * 60),
@@ -43,10 +43,10 @@ impl Limits {
     };
 }
 
-/// An object of an account, as a project's key sees it.
+/// An object of an account, as read with a project's key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Key {
-    /// The parameter that holds the key, whose path names the project; and the account.
+    /// The parameter with the key, whose path includes the project; and the account.
     pub(super) scope: String,
     pub(super) reference: Reference,
 }
@@ -58,7 +58,7 @@ pub(super) type UnderWay = Arc<OnceCell<Result<Found, ReferenceError>>>;
 pub(super) struct Cache {
     limits: Limits,
     entries: HashMap<Key, Entry>,
-    /// The keys of the entries with their numbers, the oldest first. An entry that was read again has a later number, too.
+    /// The keys of the entries with their numbers, the oldest first. A refreshed entry also has a later number.
     order: VecDeque<(Key, u64)>,
     inserted: u64,
     bytes: usize,
@@ -70,7 +70,8 @@ struct Entry {
     found: Found,
     bytes: usize,
     expires: SystemTime,
-    /// It gave a user, and stays for longer: once, so that an object that is used all the time is read again, too.
+    /// It led to a user, and stays for longer. That is granted once, so that an object in constant use is also read
+    /// again.
     is_kept: bool,
     number: u64,
 }
@@ -98,7 +99,7 @@ impl Cache {
         Arc::clone(self.under_way.entry(key.clone()).or_default())
     }
 
-    /// Notes what came of a read.
+    /// Records the result of a read.
     pub(super) fn settle(
         &mut self,
         key: &Key,
@@ -139,7 +140,7 @@ impl Cache {
         self.make_room(now);
     }
 
-    /// Removes the oldest, while there is no room or they are over.
+    /// Removes the oldest entries while there is no room or they have expired.
     fn make_room(&mut self, now: SystemTime) {
         while let Some((key, number)) = self.order.front() {
             let entry = self.entries.get(key).filter(|entry| entry.number == *number);
@@ -151,7 +152,7 @@ impl Cache {
                 }
                 // It is in use.
                 Some(_) => return,
-                // It was read again, and stands further behind.
+                // It was refreshed, and is further back.
                 None => {}
             }
             self.order.pop_front();
@@ -159,7 +160,7 @@ impl Cache {
     }
 }
 
-/// What an object takes of the memory, in bytes.
+/// The memory of an object, in bytes.
 fn size(found: &Found) -> usize {
     match found {
         Found::Object(json) => size_of_json(json),
@@ -168,7 +169,7 @@ fn size(found: &Found) -> usize {
 }
 
 fn size_of_json(json: &Json<'_>) -> usize {
-    /// What an allocation costs beyond its length.
+    /// The overhead of an allocation.
     const ALLOCATION: usize = 16;
     let inside = match json {
         Json::Null | Json::Bool(_) | Json::Number(_) => 0,
@@ -200,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn an_object_is_kept_for_ten_seconds_and_for_fifteen_minutes_where_it_gave_a_user() {
+    fn objects_that_led_to_a_user_are_kept_longer() {
         let mut cache = Cache::new(Limits::FUNCTION);
         for id in ["cus_1", "cus_2"] {
             cache.insert(key(id), Found::Nothing, START);
@@ -211,7 +212,7 @@ mod tests {
         assert_eq!(is_there(&cache, 9), [true, true]);
         assert_eq!(is_there(&cache, 10), [false, true]);
         assert_eq!(is_there(&cache, 899), [false, true]);
-        // What is used all the time is read again, too.
+        // An object in constant use is also read again.
         cache.keep(&key("cus_2"));
         assert_eq!(is_there(&cache, 900), [false, false]);
         cache.keep(&key("cus_2"));
@@ -219,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn the_number_and_the_bytes_are_bounded_and_the_oldest_go_first() {
+    fn the_oldest_entries_are_removed_first() {
         let mut cache = Cache::new(Limits::FUNCTION);
         for number in 0..3 * Limits::FUNCTION.objects {
             cache.insert(key(&format!("cus_{number}")), Found::Nothing, START);
@@ -239,7 +240,7 @@ mod tests {
         assert_eq!(cache.bytes, cache.entries.values().map(|entry| entry.bytes).sum::<usize>());
         cache.insert(key("too large"), found(&json!({"text": "x".repeat(Limits::FUNCTION.bytes)})), START);
         assert_eq!(cache.get(&key("too large"), START), None);
-        // What is over does not stay until the room is needed.
+        // Expired entries do not stay until the room is needed.
         cache.insert(key("later"), Found::Nothing, after(11));
         assert_eq!((cache.entries.len(), cache.order.len()), (1, 1));
     }

@@ -1,17 +1,17 @@
-//! How often an account is asked.
+//! The rate limit of an account.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Of any window, this many turns are for reads that an event waits for.
+/// The part of each window that is reserved for required reads.
 const KEPT: usize = 4;
 
-/// Gives out turns: at most so many within any window, and none during a pause.
+/// Gives out turns: a limited number within any window, and none during a pause.
 #[derive(Debug)]
 pub(super) struct Rate {
-    /// The turns that were given out within the last window, which may lie ahead.
+    /// The turns of the last window, which may be in the future.
     turns: VecDeque<Instant>,
     most: usize,
     window: Duration,
@@ -23,7 +23,7 @@ impl Rate {
         Self { turns: VecDeque::new(), most: most.max(1), window, paused_until: None }
     }
 
-    /// When the next read may go. `None` where that would be later than `latest`, and then it has no turn.
+    /// The time of the next turn. `None` if that is later than `latest`; then no turn is used.
     pub(super) fn turn(&mut self, now: Instant, latest: Instant) -> Option<Instant> {
         let after_others = match self.turns.front() {
             Some(oldest) if self.turns.len() >= self.most => *oldest + self.window,
@@ -40,13 +40,13 @@ impl Rate {
         Some(turn)
     }
 
-    /// A turn at once, where enough are left for others.
+    /// A turn now, if enough are left for others.
     pub(super) fn spare_turn(&mut self, now: Instant) -> Option<Instant> {
         let used = self.turns.iter().filter(|turn| **turn + self.window > now).count();
         if used + KEPT <= self.most { self.turn(now, now) } else { None }
     }
 
-    /// The end of the pause, where there is one.
+    /// The end of the current pause.
     pub(super) fn pause(&self, now: Instant) -> Option<Instant> {
         self.paused_until.filter(|end| *end > now)
     }
@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     proptest! {
-        /// Whenever reads are asked for.
+        /// For any sequence of reads.
         #[test]
         fn no_window_has_more_than_the_rate(pauses in prop::collection::vec(0..400_u64, 1..60), rate in 1..30_usize) {
             let (start, mut rate_of_it) = (Instant::now(), Rate::new(rate, Duration::from_secs(1)));
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_be_done_without_leaves_turns_to_others() {
+    fn optional_reads_leave_turns_for_others() {
         let (now, mut rate) = (Instant::now(), Rate::new(5, Duration::from_secs(1)));
         assert_eq!(rate.turn(now, now), Some(now));
         assert_eq!(rate.spare_turn(now), Some(now));
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_rate_is_one_read_in_a_longer_time() {
+    fn slow_rates_space_reads() {
         let (now, mut rate) = (Instant::now(), Rate::new(1, Duration::from_secs(50)));
         let far = now + Duration::from_secs(1000);
         assert_eq!(rate.turn(now, far), Some(now));

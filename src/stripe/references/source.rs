@@ -1,4 +1,4 @@
-//! Where Stripe's objects come from.
+//! The source of Stripe's objects.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use thiserror::Error;
 use crate::stripe::purchase::Found;
 use crate::stripe::reference::{Reference, ReferenceKind};
 
-/// Where Stripe's objects are read. A network edge;
+/// A source of Stripe's objects. A network edge;
 /// [`StripeApi`](super::api::StripeApi) is the real one.
 pub trait ObjectSource: Send + Sync {
     /// Reads an object once. The caller limits the time.
@@ -20,45 +20,45 @@ pub trait ObjectSource: Send + Sync {
         reference: &Reference,
     ) -> impl Future<Output = Result<Found, ReferenceError>> + Send;
 
-    /// Told of what was answered without a read of its own: from the cache, or by a read that somebody else began. For whoever
-    /// shows what an event took.
+    /// Called for results without a read of their own: from the cache, or from another event's read. For callers that
+    /// show the reads of an event.
     fn shared(&self, _: &Reference, _: &Result<Found, ReferenceError>) {}
 }
 
-/// Whose objects are read, and with what.
+/// The account of the objects, and the key.
 #[derive(Clone, Debug)]
 pub struct Access<'a> {
     /// The key, hidden from `Debug`.
     pub key: &'a SecretString,
-    /// The whole name of the parameter that holds it.
+    /// The full name of its parameter.
     pub parameter: String,
     /// The connected account that the objects belong to.
     pub account: Option<String>,
-    /// Whether an object that must exist, and does not, is an error of the configuration. In test mode, it may have been
-    /// deleted with all other test data.
+    /// Whether a missing object that must exist is a configuration error. In test mode, it may have been deleted with
+    /// all other test data.
     pub is_live: bool,
 }
 
 /// Why an object could not be read. The texts are ours: Stripe's can hold keys and IDs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum ReferenceError {
-    /// No answer in time.
-    #[error("no answer in time")]
+    /// No response in time.
+    #[error("timed out")]
     Timeout,
     /// No connection, or one that broke.
     #[error("no connection")]
     Connection,
     /// 429.
-    #[error("429: too many requests at the moment")]
+    #[error("429: too many requests")]
     TooManyRequests,
-    /// Another status than a read is answered with.
-    #[error("{0}: it is not available at the moment")]
+    /// An unexpected status.
+    #[error("{0}: Stripe is unavailable")]
     Status(u16),
-    /// Something else answers.
-    #[error("{0}, but not from Stripe: something else answers at this address; look at STRIPE_API_URL and at proxies")]
+    /// The response is not from Stripe.
+    #[error("{0}, but not from Stripe: another server answers at this address; check STRIPE_API_URL and proxies")]
     NotStripe(u16),
-    /// Our own rate is used up.
-    #[error("the reads of this second are used up")]
+    /// Our own rate limit is reached.
+    #[error("the rate limit for reads is reached")]
     Rate,
     /// 401.
     #[error("the key is not accepted")]
@@ -75,7 +75,7 @@ pub enum ReferenceError {
 }
 
 impl Access<'_> {
-    /// Whose rate a read counts against: the connected account's, or that of the key's own.
+    /// The account whose rate a read counts against: the connected one, or the key's own.
     pub(super) fn account_asked(&self) -> String {
         let of_the_key = || Sha256::digest(self.key.expose_secret()).iter().map(|byte| format!("{byte:02x}")).collect();
         self.account.clone().unwrap_or_else(of_the_key)
@@ -86,7 +86,7 @@ impl Access<'_> {
     }
 }
 
-/// Nothing can be read where there is no key.
+/// Without a key, nothing can be read.
 impl ObjectSource for Infallible {
     async fn read(&self, _: &Access<'_>, _: &Reference) -> Result<Found, ReferenceError> {
         match *self {}

@@ -1,17 +1,17 @@
-//! The table of what never leaves, by name and place. [`CREDENTIALS`] has the credentials that are such in every place.
+//! The table of fields that never leave, by name and place. [`CREDENTIALS`] are credentials in every place.
 //!
-//! `tests/it/privacy` holds it against all fields of Stripe's objects: each text is in this table or in its list of what
-//! stays. `docs/privacy.md` is written from both.
+//! `tests/it/privacy` compares it with all fields of Stripe's objects: each text is either in this table or in the list
+//! of fields that stay. `docs/privacy.md` is generated from both.
 
 use crate::stripe::credentials::CREDENTIALS;
 
-/// A field, by its name and the place that it stands in. A place is the `object` kind of the JSON object that holds the field
-/// (`checkout.session`), or, where that has no kind, the name that leads to it (`billing_details`).
+/// A field, by its name and place. A place is the `object` kind of the JSON object that holds the field
+/// (`checkout.session`), or, if it has no kind, the name of its own field (`billing_details`).
 #[derive(Clone, Copy, Debug)]
 pub struct Rule {
     /// The name of the field.
     pub name: &'static str,
-    /// Where it stands.
+    /// The place.
     pub place: Place,
 }
 
@@ -26,23 +26,23 @@ pub enum Place {
     AnyBut(&'static [&'static str]),
 }
 
-/// What applies to a field of this name in every place.
+/// Applies to fields with this name in every place.
 pub const fn anywhere(name: &'static str) -> Rule {
     Rule { name, place: Place::Any }
 }
 
-/// What applies to a field of this name in these places.
+/// Applies to fields with this name in these places.
 pub const fn only_in(name: &'static str, places: &'static [&'static str]) -> Rule {
     Rule { name, place: Place::Only(places) }
 }
 
-/// What applies to a field of this name in all places but these.
+/// Applies to fields with this name in all places but these.
 pub const fn anywhere_but_in(name: &'static str, places: &'static [&'static str]) -> Rule {
     Rule { name, place: Place::AnyBut(places) }
 }
 
 impl Rule {
-    /// Whether it applies to a field of its name in this place.
+    /// Whether it applies to a field with its name in this place.
     pub fn applies_in(&self, place: &str) -> bool {
         match self.place {
             Place::Any => true,
@@ -57,12 +57,12 @@ pub fn credentials() -> impl Iterator<Item = Rule> {
     CREDENTIALS.into_iter().map(anywhere).chain(CREDENTIALS_BY_PLACE.iter().copied())
 }
 
-/// Credentials that are such only in some places.
+/// Fields that are credentials only in some places.
 const CREDENTIALS_BY_PLACE: &[Rule] = &[
     only_in("number", &["card", "issuing.card"]),
     only_in("pin", &["issuing.card"]),
     only_in("pdf", &["credit_note", "quote"]),
-    // Where a source was paid in bitcoin.
+    // The bitcoin address that a source was paid to.
     only_in("uri", &["bitcoin"]),
     // An app's stored secret, and the body and headers of a request that carried a card.
     only_in("payload", &["apps.secret"]),
@@ -91,8 +91,8 @@ const CREDENTIALS_BY_PLACE: &[Rule] = &[
     only_in("username", &["enterprise_eap_peap", "in_development"]),
 ];
 
-/// What tells who somebody is, where they live or how to reach them, by kind. Countries, states, brands and statuses stay,
-/// and so does the bank of an account; its branch and its number go.
+/// Fields that identify a person or say where they live or how to reach them, by kind. Countries, states, brands and
+/// statuses stay, and so does the bank of an account; its branch and its number are removed.
 pub const PERSONAL_DATA: &[(&str, &[Rule])] = &[
     (
         "an e-mail address",
@@ -110,9 +110,9 @@ pub const PERSONAL_DATA: &[(&str, &[Rule])] = &[
         ],
     ),
     (
-        "a telephone number or what stands for one",
+        "a phone number or a substitute for one",
         &[
-            // Konbini's confirmation number is most often the buyer's telephone number.
+            // Konbini's confirmation number is usually the buyer's phone number.
             only_in("confirmation_number", &["konbini"]),
             anywhere("customer_phone"),
             anywhere("phone"),
@@ -126,7 +126,7 @@ pub const PERSONAL_DATA: &[(&str, &[Rule])] = &[
     (
         "the name of a person",
         &[
-            // A plain `name` is one, except where it is a thing's.
+            // A plain `name` is personal, except for things.
             anywhere_but_in(
                 "name",
                 &[
@@ -147,12 +147,13 @@ pub const PERSONAL_DATA: &[(&str, &[Rule])] = &[
             anywhere("account_holder_name"),
             anywhere("business_name"),
             anywhere("cardholder_name"),
-            // Who put something on one of Radar's lists.
+            // The user who put an item on a Radar list.
             only_in("created_by", &["radar.value_list", "radar.value_list_item"]),
-            // What a bank says of the sender of a transfer.
+            // A bank's data about the sender of a transfer.
             anywhere("customer_data"),
             anywhere("customer_name"),
-            // The name of a connected account, which may be its owner's; the name that a bank's customer gave an account.
+            // The name of a connected account, which may be its owner's; the name that a bank's customer gave an
+            // account.
             only_in("display_name", &["account", "dashboard", "financial_connections.account"]),
             anywhere("evidence_customer_signature"),
             anywhere("first_name"),
@@ -172,7 +173,7 @@ pub const PERSONAL_DATA: &[(&str, &[Rule])] = &[
             anywhere("public_name"),
             anywhere("refund_account_holder_name"),
             anywhere("registered_name"),
-            // What is printed on a card below the name of its holder.
+            // The second line on a card, below the name of its holder.
             only_in("second_line", &["issuing.card"]),
             anywhere("sender_name"),
             anywhere("shipping_first_name"),
@@ -185,9 +186,9 @@ pub const PERSONAL_DATA: &[(&str, &[Rule])] = &[
         &[
             anywhere("dob"),
             anywhere("gender"),
-            // That of a passport.
+            // The country of a passport.
             anywhere("issuing_country"),
-            // Who owns a business: women, minorities.
+            // The owners of a business: women, minorities.
             anywhere("minority_owned_business_designation"),
             anywhere("nationality"),
             anywhere("percent_ownership"),
@@ -205,16 +206,16 @@ pub const PERSONAL_DATA: &[(&str, &[Rule])] = &[
         &[
             // The reason for a cancellation in the customer's own words.
             anywhere("comment"),
-            // A checkout's own fields; what is typed, said and signed at a reader.
+            // A checkout's custom fields; input, speech and signatures at a reader.
             only_in("text", &["custom_fields", "inputs"]),
             only_in("numeric", &["custom_fields", "inputs"]),
             only_in("signature", &["inputs"]),
-            // What a driver types at a pump.
+            // A driver's input at a fuel pump.
             only_in("alphanumeric_id", &["cardholder_prompt_data"]),
             only_in("unspecified_id", &["cardholder_prompt_data"]),
             only_in("user_id", &["cardholder_prompt_data"]),
             only_in("vehicle_number", &["cardholder_prompt_data"]),
-            // What the sender of a bank transfer writes on it.
+            // The text of a bank transfer from its sender.
             only_in(
                 "reference",
                 &["bank_transfer", "chf_credit_transfer", "gbp_credit_transfer", "sepa_credit_transfer"],
@@ -277,7 +278,7 @@ pub const PERSONAL_DATA: &[(&str, &[Rule])] = &[
         ],
     ),
     (
-        "where somebody or their parcel is",
+        "where a person or their parcel is",
         &[
             anywhere("latitude"),
             anywhere("longitude"),
@@ -294,7 +295,7 @@ pub const PERSONAL_DATA: &[(&str, &[Rule])] = &[
             anywhere("customer_tax_ids"),
             anywhere("driver_id"),
             anywhere("eori_number"),
-            // A document's number, and its dates, which many banks ask for with it.
+            // A document's number and dates, which many banks ask for.
             only_in("expiration_date", &["document"]),
             anywhere("export_license_id"),
             anywhere("id_number"),
@@ -311,7 +312,7 @@ pub const PERSONAL_DATA: &[(&str, &[Rule])] = &[
         ],
     ),
     (
-        "an address on the network, or a device",
+        "an IP address, or a device",
         &[
             anywhere("browser"),
             anywhere("client_ip"),
@@ -347,7 +348,7 @@ pub const PERSONAL_DATA: &[(&str, &[Rule])] = &[
         &[
             anywhere("account_number"),
             anywhere("account_number_last4"),
-            // The account, or the wallet for bitcoin, that a source is paid into; below, of receivers of bitcoin.
+            // The account or bitcoin wallet that a source is paid into; below, of bitcoin receivers.
             only_in("address", &["bitcoin", "receiver"]),
             anywhere("branch_code"),
             anywhere("branch_name"),
@@ -363,7 +364,7 @@ pub const PERSONAL_DATA: &[(&str, &[Rule])] = &[
             anywhere("inbound_address"),
             anywhere("last4"),
             anywhere("primary_account_identifier"),
-            // A refund's transaction on a blockchain, as `transaction_hash`.
+            // A refund's blockchain transaction, like `transaction_hash`.
             only_in("reference", &["crypto"]),
             anywhere("refund_iban"),
             anywhere("refund_routing_number"),
@@ -376,10 +377,10 @@ pub const PERSONAL_DATA: &[(&str, &[Rule])] = &[
             // The last digits of an account in New Zealand.
             only_in("suffix", &["nz_bank_account"]),
             anywhere("token_reference_id"),
-            // With it, anybody finds the buyer's wallet.
+            // It leads to the buyer's wallet.
             anywhere("transaction_hash"),
             anywhere("transit_number"),
-            // What one of Radar's lists holds: cards, e-mail addresses, addresses on the network.
+            // The items of a Radar list: cards, e-mail addresses, IP addresses.
             only_in("value", &["radar.value_list_item"]),
         ],
     ),

@@ -8,9 +8,10 @@ use std::time::Duration;
 use stripe_amplitude::amplitude::client::{Accepted, DeliveryError, EventSink, SendReport, with_retries};
 use stripe_amplitude::amplitude::event::Event;
 use stripe_amplitude::amplitude::{Destination, Region};
+use stripe_amplitude::aws::AwsError;
 use stripe_amplitude::projects::name::ProjectName;
 use stripe_amplitude::projects::parameters::Parameter;
-use stripe_amplitude::projects::source::{LoadError, ProjectSource};
+use stripe_amplitude::projects::source::ProjectSource;
 use stripe_amplitude::queue::{Cause, EventQueue, Message, QueueError};
 use stripe_amplitude::stripe::purchase::Found;
 use stripe_amplitude::stripe::reference::Reference;
@@ -91,7 +92,7 @@ impl ProjectSource for Edges {
         format!("/stripe-amplitude/{project}")
     }
 
-    async fn load(&self, _: &ProjectName) -> Result<Vec<Parameter>, LoadError> {
+    async fn load(&self, _: &ProjectName) -> Result<Vec<Parameter>, AwsError> {
         let mut pause = FIRST_PAUSE;
         for attempt in 1..=ATTEMPTS {
             sleep(PARAMETER_STORE).await;
@@ -106,7 +107,7 @@ impl ProjectSource for Edges {
                 pause *= 2;
             }
         }
-        Err(LoadError::Throttled { code: "ThrottlingException".to_owned() })
+        Err(AwsError::Throttled { code: "ThrottlingException".to_owned() })
     }
 }
 

@@ -4,18 +4,20 @@ use std::time::Duration;
 
 use aws_sdk_ssm::Client;
 use aws_sdk_ssm::config::timeout::TimeoutConfig;
+use aws_sdk_ssm::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_ssm::types::ParameterType;
 use reqwest::Client as Http;
 use secrecy::{ExposeSecret as _, SecretString};
-use stripe_amplitude::aws::Access;
+use stripe_amplitude::aws::{Access, AwsError, map_sdk_error};
 use stripe_amplitude::projects::name::ProjectName;
 use stripe_amplitude::projects::parameter_store::ParameterStore;
 use stripe_amplitude::projects::source::ProjectSource as _;
 
-use super::error::AwsError;
-
 /// Longer than the function's, because no delivery is waiting.
 const ATTEMPT_LIMIT: Duration = Duration::from_secs(5);
+
+const NEEDS_PUT: &str = "your credentials need ssm:PutParameter on the project's parameters, and kms:Encrypt if a policy denies you the key aws/ssm";
+const NEEDS_DELETE: &str = "your credentials need ssm:DeleteParameter on the project's parameters";
 
 #[derive(Clone, Debug)]
 pub(crate) struct WritableStore {
@@ -62,7 +64,7 @@ impl WritableStore {
     async fn write(&self, project: &ProjectName, name: &str, kind: ParameterType, value: &str) -> Result<(), AwsError> {
         let name = format!("{}/{name}", self.store.folder(project));
         let request = self.client.put_parameter().name(name).r#type(kind).overwrite(true).value(value);
-        request.send().await.map(drop).map_err(|error| AwsError::of(&error, |code| explain(code, "ssm:PutParameter")))
+        request.send().await.map(drop).map_err(|error| map_change_error(&error, NEEDS_PUT))
     }
 
     /// Deletes a parameter. Succeeds if it does not exist.
@@ -72,21 +74,27 @@ impl WritableStore {
     pub(crate) async fn delete(&self, project: &ProjectName, name: &str) -> Result<(), AwsError> {
         let name = format!("{}/{name}", self.store.folder(project));
         let request = self.client.delete_parameter().name(name);
-        match request.send().await.map_err(|error| AwsError::of(&error, |code| explain(code, "ssm:DeleteParameter"))) {
+        match request.send().await.map_err(|error| map_change_error(&error, NEEDS_DELETE)) {
             Err(AwsError::Refused { code, .. }) if code == "ParameterNotFound" => Ok(()),
             result => result.map(drop),
         }
     }
 }
 
-fn explain(code: &str, action: &str) -> String {
-    let words = match code {
-        "AccessDeniedException" => {
-            return format!(
-                "access denied: your credentials need {action} on the project's parameters, and kms:Encrypt if a policy denies you the key aws/ssm"
-            );
+/// AWS's codes for changes are more than those that the function meets.
+fn map_change_error<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>, needs: &'static str) -> AwsError {
+    match map_sdk_error(error, needs) {
+        AwsError::Refused { code, explanation } => {
+            let explanation = explain(&code).unwrap_or(explanation);
+            AwsError::Refused { code, explanation }
         }
-        "ThrottlingException" | "Throttling" | "TooManyUpdates" | "TooManyRequestsException" => "throttled; try again",
+        error => error,
+    }
+}
+
+fn explain(code: &str) -> Option<&'static str> {
+    Some(match code {
+        "TooManyUpdates" => "throttled; try again",
         "ParameterLimitExceeded" => "the account has reached the limit of parameters",
         "ParameterMaxVersionLimitExceeded" => {
             "the parameter has reached the limit of versions, and its oldest version has a label: remove the label"
@@ -94,23 +102,30 @@ fn explain(code: &str, action: &str) -> String {
         "HierarchyTypeMismatch" | "UnsupportedParameterType" => {
             "the parameter exists with another type: delete it first"
         }
-        "InvalidKeyId" | "KMSInvalidStateException" => "the KMS key is disabled, deleted or not accessible to you",
-        "UnrecognizedClientException"
-        | "InvalidSignatureException"
-        | "ExpiredTokenException"
-        | "InvalidClientTokenId" => "the credentials are invalid",
-        _ => "Parameter Store returned an error",
-    };
-    words.to_owned()
+        _ => return None,
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use aws_sdk_ssm::error::ErrorMetadata;
+    use aws_sdk_ssm::operation::put_parameter::PutParameterError;
+
     use super::*;
 
     #[test]
-    fn denied_change_names_the_missing_permission() {
-        assert!(explain("AccessDeniedException", "ssm:DeleteParameter").contains("need ssm:DeleteParameter on"));
-        assert_eq!(explain("InternalServerError", "ssm:PutParameter"), "Parameter Store returned an error");
+    fn errors_of_changes_are_explained_by_code() {
+        for (code, words) in [
+            (
+                "AccessDeniedException",
+                "access denied: your credentials need ssm:PutParameter on the project's parameters",
+            ),
+            ("ParameterLimitExceeded", "the account has reached the limit of parameters (ParameterLimitExceeded)"),
+            ("InternalServerError", "AWS returned an error (InternalServerError)"),
+        ] {
+            let error = PutParameterError::generic(ErrorMetadata::builder().code(code).message("arn:hidden").build());
+            let told = map_change_error(&SdkError::<_, ()>::service_error(error, ()), NEEDS_PUT).to_string();
+            assert!(told.starts_with(words) && !told.contains("hidden"), "{told}");
+        }
     }
 }

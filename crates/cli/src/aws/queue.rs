@@ -8,9 +8,7 @@ use reqwest::Client as Http;
 use serde::Deserialize;
 use stripe_amplitude::aws::Access;
 use stripe_amplitude::queue::sqs::{Sqs, map_sdk_error};
-use stripe_amplitude::queue::{Cause, EventQueue as _, Message, attribute};
-
-use super::error::AwsError;
+use stripe_amplitude::queue::{Cause, EventQueue as _, Message, QueueError, attribute};
 
 /// A queue, by its URL.
 pub(crate) struct Queue {
@@ -30,7 +28,7 @@ impl Queue {
     ///
     /// # Errors
     /// If SQS fails.
-    pub(crate) async fn count(&self) -> Result<u64, AwsError> {
+    pub(crate) async fn count(&self) -> Result<u64, QueueError> {
         let name = QueueAttributeName::ApproximateNumberOfMessages;
         let request = self.client.get_queue_attributes().queue_url(&self.url).attribute_names(name.clone());
         let answer = request.send().await.map_err(|error| map_sdk_error(&error))?;
@@ -42,7 +40,7 @@ impl Queue {
     ///
     /// # Errors
     /// If SQS fails.
-    pub(crate) async fn policy(&self) -> Result<Option<String>, AwsError> {
+    pub(crate) async fn policy(&self) -> Result<Option<String>, QueueError> {
         let request = self.client.get_queue_attributes().queue_url(&self.url);
         let answer = request.attribute_names(QueueAttributeName::Policy).send().await;
         let attributes = answer.map_err(|error| map_sdk_error(&error))?.attributes;
@@ -53,7 +51,7 @@ impl Queue {
     ///
     /// # Errors
     /// If SQS fails.
-    pub(crate) async fn place(&self) -> Result<Place, AwsError> {
+    pub(crate) async fn place(&self) -> Result<Place, QueueError> {
         let names = [QueueAttributeName::QueueArn, QueueAttributeName::RedrivePolicy];
         let request = self.client.get_queue_attributes().queue_url(&self.url);
         let answer = request.set_attribute_names(Some(names.to_vec())).send().await;
@@ -67,7 +65,7 @@ impl Queue {
     ///
     /// # Errors
     /// If SQS fails.
-    pub(crate) async fn receive(&self, hidden_for: Duration) -> Result<Vec<ReceivedMessage>, AwsError> {
+    pub(crate) async fn receive(&self, hidden_for: Duration) -> Result<Vec<ReceivedMessage>, QueueError> {
         let request = self
             .client
             .receive_message()
@@ -85,24 +83,24 @@ impl Queue {
     ///
     /// # Errors
     /// If SQS does not accept it.
-    pub(crate) async fn put(&self, message: &Message, cause: Cause<'_>) -> Result<(), AwsError> {
-        Ok(self.sqs.put(message, cause).await?)
+    pub(crate) async fn put(&self, message: &Message, cause: Cause<'_>) -> Result<(), QueueError> {
+        self.sqs.put(message, cause).await
     }
 
     /// Makes messages visible again.
     ///
     /// # Errors
     /// If that fails for one.
-    pub(crate) async fn show(&self, receipts: Vec<String>) -> Result<(), AwsError> {
-        Ok(self.sqs.delay(receipts.into_iter().map(|receipt| (receipt, Duration::ZERO)).collect()).await?)
+    pub(crate) async fn show(&self, receipts: Vec<String>) -> Result<(), QueueError> {
+        self.sqs.delay(receipts.into_iter().map(|receipt| (receipt, Duration::ZERO)).collect()).await
     }
 
     /// Deletes a message.
     ///
     /// # Errors
     /// If it was not deleted.
-    pub(crate) async fn delete(&self, receipt: &str) -> Result<(), AwsError> {
-        Ok(self.sqs.delete(vec![receipt.to_owned()]).await?)
+    pub(crate) async fn delete(&self, receipt: &str) -> Result<(), QueueError> {
+        self.sqs.delete(vec![receipt.to_owned()]).await
     }
 }
 

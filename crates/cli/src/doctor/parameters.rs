@@ -1,7 +1,8 @@
 //! Checks a project's parameters. Pure.
 
 use secrecy::ExposeSecret as _;
-use stripe_amplitude::projects::parameters::{Parameter, Project, parameter};
+use stripe_amplitude::projects::parameters::{Parameter, parameter};
+use stripe_amplitude::projects::project::Project;
 
 use super::finding::Finding;
 use crate::settings;

@@ -2,29 +2,31 @@
 
 use std::collections::BTreeSet;
 
-use stripe_amplitude::projects::parameters::{AmplitudeConfig, parameter};
+use stripe_amplitude::projects::parameters::parameter;
+use stripe_amplitude::projects::project::AmplitudeConfig;
 use stripe_amplitude::settings::{References, TestEvents};
 use stripe_amplitude::stripe::reference::Permission;
+use stripe_amplitude::stripe::source_label::SourceLabel;
 
 use super::finding::Finding;
 use crate::stripe::api::ApiError;
 use crate::stripe::restricted_key;
 
 /// The parameters of existing keys that events use, according to the labels of the signing secrets.
-pub(super) fn used(delivery: &AmplitudeConfig, labels: &[Option<String>]) -> Vec<String> {
+pub(super) fn used(delivery: &AmplitudeConfig, labels: &[Option<SourceLabel>]) -> Vec<String> {
     if !delivery.settings.follow() {
         return Vec::new();
     }
     let used: BTreeSet<_> = [Some(true), Some(false)]
         .into_iter()
-        .flat_map(|livemode| labels.iter().map(move |label| (livemode, label.as_deref())))
+        .flat_map(|livemode| labels.iter().map(move |label| (livemode, label.as_ref())))
         .map(|(livemode, label)| AmplitudeConfig::stripe_key_parameter(livemode, label))
         .collect();
     used.into_iter().filter(|name| matches!(delivery.stripe_key(name), Ok(Some(_)))).collect()
 }
 
 /// Finds missing and unused keys.
-pub(super) fn check(delivery: &AmplitudeConfig, labels: &[Option<String>]) -> Vec<Finding> {
+pub(super) fn check(delivery: &AmplitudeConfig, labels: &[Option<SourceLabel>]) -> Vec<Finding> {
     let (folder, settings) = (delivery.folder(), &delivery.settings);
     let unusable = delivery.stripe_key_parameters().filter_map(|name| delivery.stripe_key(name).err());
     let unusable = unusable.map(|error| Finding::problem(error.to_string()));
@@ -38,7 +40,7 @@ pub(super) fn check(delivery: &AmplitudeConfig, labels: &[Option<String>]) -> Ve
     }
     let mut findings: Vec<_> = unusable.collect();
     // In a rotation, two secrets have the same label.
-    let labels: BTreeSet<_> = labels.iter().map(Option::as_deref).collect();
+    let labels: BTreeSet<_> = labels.iter().map(Option::as_ref).collect();
     for label in &labels {
         let [live, test] = [true, false].map(|is_live| AmplitudeConfig::stripe_key_parameter(Some(is_live), *label));
         // Unusable keys were reported above.
@@ -66,7 +68,7 @@ pub(super) fn check(delivery: &AmplitudeConfig, labels: &[Option<String>]) -> Ve
     }
     for name in delivery.stripe_key_parameters() {
         let label = name.split_once('/').map(|(_, label)| label);
-        if !labels.contains(&label) {
+        if !labels.iter().any(|known| known.map(SourceLabel::as_str) == label) {
             let secret = parameter::SIGNING_SECRET;
             findings.push(Finding::warning(format!(
                 "{folder}/{name} is unused, because no signing secret has its label ({folder}/{secret}{})",
@@ -102,7 +104,8 @@ pub(super) fn of_permissions(
 
 #[cfg(test)]
 mod tests {
-    use stripe_amplitude::projects::parameters::{Parameter, Project};
+    use stripe_amplitude::projects::parameters::Parameter;
+    use stripe_amplitude::projects::project::Project;
     use stripe_amplitude::stripe::reference::permission::{CHARGES, CUSTOMERS};
 
     use super::*;
@@ -110,12 +113,12 @@ mod tests {
     use crate::stripe::api::Problem;
 
     /// A project that follows, with further parameters and settings; and the labels of its secrets.
-    fn project(settings: &str, further: &[(&str, &str)]) -> (AmplitudeConfig, Vec<Option<String>>) {
+    fn project(settings: &str, further: &[(&str, &str)]) -> (AmplitudeConfig, Vec<Option<SourceLabel>>) {
         let complete = [("stripe-signing-secret", "hidden"), ("amplitude-api-key", "hidden"), ("settings", settings)];
         let parameter = |(name, value): &(&str, &str)| Parameter { name: (*name).to_owned(), value: (*value).into() };
         let parameters = complete.iter().chain(further).map(parameter).collect();
         let project = Project::from_parameters(parameters, "/x/shop");
-        let labels = project.secrets.iter().map(|secret| secret.label().map(str::to_owned)).collect();
+        let labels = project.secrets.iter().map(|secret| secret.label().cloned()).collect();
         (project.delivery.unwrap(), labels)
     }
 

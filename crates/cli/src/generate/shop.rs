@@ -138,7 +138,7 @@ mod tests {
     use serde_json::json;
     use stripe_amplitude::follow::{Decided, Received, decide};
     use stripe_amplitude::projects::name::ProjectName;
-    use stripe_amplitude::projects::parameters::AmplitudeConfig;
+    use stripe_amplitude::projects::project::AmplitudeConfig;
     use stripe_amplitude::record::Reads;
     use stripe_amplitude::stripe;
     use stripe_amplitude::stripe::references::api::StripeApi;

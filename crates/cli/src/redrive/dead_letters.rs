@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::error::Error;
 use std::time::Duration;
 
+use stripe_amplitude::queue::QueueError;
+
 use super::queues::of_dead_letters;
-use crate::aws::error::AwsError;
 use crate::aws::queue::{Queue, ReceivedMessage};
 
 /// How long a dead letter is hidden from other consumers.
@@ -17,21 +18,21 @@ const MAX_PAGES_SEEN_BEFORE: usize = 10;
 
 /// A source of letters, which are hidden once received. [`Queue`] is the real one.
 trait Letters {
-    async fn page(&self) -> Result<Vec<ReceivedMessage>, AwsError>;
-    async fn delete(&self, receipt: &str) -> Result<(), AwsError>;
-    async fn show(&self, receipts: Vec<String>) -> Result<(), AwsError>;
+    async fn page(&self) -> Result<Vec<ReceivedMessage>, QueueError>;
+    async fn delete(&self, receipt: &str) -> Result<(), QueueError>;
+    async fn show(&self, receipts: Vec<String>) -> Result<(), QueueError>;
 }
 
 impl Letters for Queue {
-    async fn page(&self) -> Result<Vec<ReceivedMessage>, AwsError> {
+    async fn page(&self) -> Result<Vec<ReceivedMessage>, QueueError> {
         self.receive(HIDDEN_FOR).await
     }
 
-    async fn delete(&self, receipt: &str) -> Result<(), AwsError> {
+    async fn delete(&self, receipt: &str) -> Result<(), QueueError> {
         Queue::delete(self, receipt).await
     }
 
-    async fn show(&self, receipts: Vec<String>) -> Result<(), AwsError> {
+    async fn show(&self, receipts: Vec<String>) -> Result<(), QueueError> {
         Queue::show(self, receipts).await
     }
 }
@@ -114,7 +115,7 @@ mod tests {
     }
 
     impl Letters for Fake {
-        async fn page(&self) -> Result<Vec<ReceivedMessage>, AwsError> {
+        async fn page(&self) -> Result<Vec<ReceivedMessage>, QueueError> {
             let (mut letters, mut pages) = (self.letters.borrow_mut(), self.pages.borrow_mut());
             *pages += 1;
             assert!(*pages < 1_000, "there is no end");
@@ -129,12 +130,12 @@ mod tests {
             Ok(page)
         }
 
-        async fn delete(&self, receipt: &str) -> Result<(), AwsError> {
+        async fn delete(&self, receipt: &str) -> Result<(), QueueError> {
             self.letters.borrow_mut().retain(|(_, letter)| letter.receipt != receipt);
             Ok(())
         }
 
-        async fn show(&self, receipts: Vec<String>) -> Result<(), AwsError> {
+        async fn show(&self, receipts: Vec<String>) -> Result<(), QueueError> {
             *self.shown.borrow_mut() = receipts;
             Ok(())
         }

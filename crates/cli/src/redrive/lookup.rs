@@ -7,7 +7,7 @@ use reqwest::Client as Http;
 use stripe_amplitude::amplitude::AmplitudeKey;
 use stripe_amplitude::code::Code;
 use stripe_amplitude::projects::name::ProjectName;
-use stripe_amplitude::projects::parameters::AmplitudeConfig;
+use stripe_amplitude::projects::project::AmplitudeConfig;
 use stripe_amplitude::stripe::event::Event;
 use stripe_amplitude::translate::insert_id_of;
 

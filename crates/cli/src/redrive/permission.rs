@@ -6,11 +6,11 @@ use aws_sdk_sts::Client;
 use reqwest::Client as Http;
 use serde::Deserialize;
 use serde_json::Value;
-use stripe_amplitude::aws::Access;
+use stripe_amplitude::aws::{Access, AwsError, map_sdk_error};
+use stripe_amplitude::queue::QueueError;
 use wildmatch::WildMatch;
 
 use super::queues;
-use crate::aws::error::AwsError;
 use crate::aws::queue::Queue;
 use crate::terminal::say;
 
@@ -35,8 +35,8 @@ pub(super) async fn check(queue: &Queue, access: &Access, http: Http) -> Result<
 }
 
 /// Explains why the queue rejected a message.
-pub(super) fn explained(error: AwsError) -> String {
-    if error.is_access_denied() {
+pub(super) fn explained(error: QueueError) -> String {
+    if matches!(error, QueueError::Aws(AwsError::AccessDenied { .. })) {
         return format!("{error}; {}. Nothing is lost: the dead letter remains in its queue", refusal("your role"));
     }
     queues::of_to(&error)
@@ -54,7 +54,7 @@ async fn caller(access: &Access, http: Http) -> Result<String, String> {
     let url = ["AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL"].into_iter().find_map(|name| std::env::var(name).ok());
     let client = Client::new(&access.configuration(http, url.as_deref().filter(|url| !url.is_empty())));
     let answer = client.get_caller_identity().send().await;
-    let answer = answer.map_err(|error| AwsError::of(&error, |_| "STS returned an error".to_owned()).to_string())?;
+    let answer = answer.map_err(|error| map_sdk_error(&error, "your role needs sts:GetCallerIdentity").to_string())?;
     answer.arn.ok_or_else(|| "the response has no ARN".to_owned())
 }
 

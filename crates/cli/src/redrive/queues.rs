@@ -1,8 +1,9 @@
 //! Checks that the arguments name the right queues, before a dead letter is received.
 
 use reqwest::Url;
+use stripe_amplitude::aws::AwsError;
+use stripe_amplitude::queue::QueueError;
 
-use crate::aws::error::AwsError;
 use crate::aws::queue::{Place, Queue};
 use crate::exit::Usage;
 
@@ -68,7 +69,7 @@ fn mistake(dead_letters: &Place, to: Option<&Place>) -> Option<String> {
 }
 
 /// Explains an error of the dead-letter queue.
-pub(super) fn of_dead_letters(error: &AwsError) -> String {
+pub(super) fn of_dead_letters(error: &QueueError) -> String {
     in_words(
         DEAD_LETTERS,
         "sqs:GetQueueAttributes, sqs:ReceiveMessage, sqs:DeleteMessage and sqs:ChangeMessageVisibility",
@@ -77,17 +78,19 @@ pub(super) fn of_dead_letters(error: &AwsError) -> String {
 }
 
 /// Explains an error of the redelivery queue.
-pub(super) fn of_to(error: &AwsError) -> String {
+pub(super) fn of_to(error: &QueueError) -> String {
     in_words(TO, "sqs:GetQueueAttributes and sqs:SendMessage", error)
 }
 
 /// Names the argument. The error's own explanation is for the function.
-fn in_words(argument: &str, permissions: &str, error: &AwsError) -> String {
+fn in_words(argument: &str, permissions: &str, error: &QueueError) -> String {
     match error {
-        AwsError::Refused { code, .. } if code.ends_with("QueueDoesNotExist") || code.ends_with("NonExistentQueue") => {
+        QueueError::Aws(AwsError::Refused { code, .. })
+            if code.ends_with("QueueDoesNotExist") || code.ends_with("NonExistentQueue") =>
+        {
             format!("{argument}: the queue does not exist; {BOTH}, and AWS_REGION must be its Region")
         }
-        error if error.is_access_denied() => {
+        QueueError::Aws(AwsError::AccessDenied { .. }) => {
             format!("{argument}: access denied; your role needs {permissions} on the queue")
         }
         error => format!("{argument}: {error}"),

@@ -5,7 +5,6 @@ use std::fmt;
 use stripe_amplitude::amplitude::Region;
 use stripe_amplitude::money::currency::Currency;
 use stripe_amplitude::money::exchange_rate::{Conversion, PreferredCurrency};
-use stripe_amplitude::permissions;
 use stripe_amplitude::projects::parameters::parameter;
 use stripe_amplitude::settings::{
     PersonalData, ProductsFrom, References, Refunds, RevenueFrom, Settings, TestEvents, WithoutUser,
@@ -20,6 +19,7 @@ use super::types::{
     REFUND_TYPES, covers,
 };
 use crate::money::shown;
+use crate::permissions;
 use crate::property_names::LIMIT;
 use crate::terminal::{count, wrap};
 

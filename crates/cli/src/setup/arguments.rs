@@ -1,6 +1,7 @@
 //! The arguments of `setup`, and its help.
 
 use stripe_amplitude::projects::name::ProjectName;
+use stripe_amplitude::stripe::source_label::SourceLabel;
 
 use super::stack;
 use crate::stripe::api;
@@ -44,7 +45,7 @@ pub(crate) struct Arguments {
     pub(super) url: String,
     /// The label of the signing secret, if several Stripe accounts feed the project; events carry it as `stripe_source`
     #[arg(long, value_name = "LABEL", value_parser = label)]
-    pub(super) source: Option<String>,
+    pub(super) source: Option<SourceLabel>,
     /// The endpoint receives the events of connected accounts
     #[arg(long)]
     pub(super) connect: bool,

@@ -31,7 +31,7 @@ impl Context {
         let target = Target {
             url,
             folder: projects.folder(project),
-            names: ParameterNames::new(arguments.source.as_deref()),
+            names: ParameterNames::new(arguments.source.as_ref()),
             rotate: *rotate,
             connect: *connect,
             own_account: *own_account,

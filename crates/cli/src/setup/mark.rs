@@ -2,6 +2,7 @@
 
 use stripe_amplitude::projects::name::ProjectName;
 use stripe_amplitude::projects::parameters::parameter;
+use stripe_amplitude::stripe::source_label::SourceLabel;
 
 use crate::stripe::endpoints::WebhookEndpoint;
 
@@ -20,7 +21,7 @@ pub(super) struct ParameterNames {
 }
 
 impl ParameterNames {
-    pub(super) fn new(label: Option<&str>) -> Self {
+    pub(super) fn new(label: Option<&SourceLabel>) -> Self {
         let name = |secret: &str| label.map_or_else(|| secret.to_owned(), |label| format!("{secret}/{label}"));
         Self { current: name(parameter::SIGNING_SECRET), next: name(parameter::NEXT_SIGNING_SECRET) }
     }

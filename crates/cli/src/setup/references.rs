@@ -4,14 +4,15 @@ use std::error::Error;
 
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
-use stripe_amplitude::permissions;
-use stripe_amplitude::projects::parameters::{AmplitudeConfig, Parameter, parameter, stripe_key};
+use stripe_amplitude::projects::parameters::{Parameter, parameter, stripe_key};
+use stripe_amplitude::projects::project::AmplitudeConfig;
 use stripe_amplitude::settings::{References, Settings};
 
 use super::context::Context;
 use super::parameters::value;
 use crate::http;
 use crate::key::{self, Key};
+use crate::permissions;
 use crate::stripe::api::{self, Api};
 use crate::stripe::restricted_key;
 use crate::terminal::{self, say, wrap};
@@ -60,7 +61,7 @@ const QUEUE: &str = "following references needs the redelivery queue, which the 
 impl Context {
     /// The name of the parameter with the key, in the mode of STRIPE_SECRET_KEY and with the label.
     pub(super) fn key_name(&self) -> String {
-        AmplitudeConfig::stripe_key_parameter(Some(!self.api.is_test()), self.arguments.source.as_deref())
+        AmplitudeConfig::stripe_key_parameter(Some(!self.api.is_test()), self.arguments.source.as_ref())
     }
 
     /// Plans what to write. Prompts for the key if needed, and checks its permissions.

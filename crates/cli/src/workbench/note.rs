@@ -183,7 +183,7 @@ mod tests {
     fn a_payment_says_whose_it_is_what_it_counts_and_what_stays() {
         let notes = notes_on(include_str!("../../../../events/stripe/payment_intent.succeeded.json"), "{}");
         let of = |hop, path, kind, words| assert_note(&notes, hop, path, kind, words);
-        of(Hop::Stripe, "data.object.metadata.amplitude_id", Kind::PassedOver, "not there");
+        of(Hop::Stripe, "data.object.metadata.amplitude_id", Kind::PassedOver, "missing");
         of(Hop::Stripe, "data.object.metadata.user_id", Kind::UserId, "user_42");
         of(Hop::Stripe, "data.object.id", Kind::DeviceId, "stripe-pi_");
         of(Hop::Stripe, "data.object.amount_received", Kind::Revenue, "Counts as revenue, 20.00 USD");

@@ -8,8 +8,8 @@ use axum::body::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use stripe_amplitude::amplitude::properties::Property;
-use stripe_amplitude::projects::parameters::AmplitudeConfig;
 use stripe_amplitude::projects::parameters::parameter::STRIPE_TEST_API_KEY;
+use stripe_amplitude::projects::project::AmplitudeConfig;
 use stripe_amplitude::stripe::event::Event;
 use stripe_amplitude::stripe::field_path::FieldPath;
 use stripe_amplitude::stripe::json::Json;
@@ -353,7 +353,8 @@ impl Replay {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use stripe_amplitude::projects::parameters::{Parameter, Project};
+    use stripe_amplitude::projects::parameters::Parameter;
+    use stripe_amplitude::projects::project::Project;
     use stripe_amplitude::stripe::signature::VerifiedBody;
 
     use super::*;

@@ -3,7 +3,6 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
 
-use stripe_amplitude::permissions;
 use stripe_amplitude::settings::{References, Settings};
 use stripe_amplitude::stripe::field_path::FieldPath;
 use stripe_amplitude::stripe::json::Object;
@@ -14,6 +13,7 @@ use stripe_amplitude::translate::user;
 use super::place::Place;
 use super::sighting::{Candidate, Payment, Sighting, ids};
 use crate::doctor::users::is_trustworthy;
+use crate::permissions;
 use crate::stripe::restricted_key;
 
 /// Recommended settings.

@@ -9,13 +9,13 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::record;
 
-/// Starts to log, once in a process: our own lines from this level on, those of libraries only from warnings on, because
-/// below they log what they send and receive.
+/// Starts the log, once per process: our own lines from this level on, those of libraries only from warnings on,
+/// because below that they log what they send and receive.
 pub fn start(level: LevelFilter) {
     layer(level, io::stdout);
 }
 
-/// The same, on what `output` gives for each line; so for the lines of deliveries.
+/// The same, with `output` for each line, including the log lines of deliveries.
 pub fn start_on(level: LevelFilter, output: fn() -> Box<dyn Write>) {
     record::write_on(output);
     layer(level, output);
@@ -27,7 +27,7 @@ fn layer<W: Write + 'static>(level: LevelFilter, output: fn() -> W) {
         tracing_subscriber::fmt::layer().json().flatten_event(true).with_current_span(false).with_span_list(false);
     let lines = lines.with_writer(output);
     tracing_subscriber::registry().with(targets).with(lines).init();
-    // The message of a panic may hold anything; its place may not.
+    // The message of a panic may hold anything; its location does not.
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string);
         tracing::error!(place, "a panic: this is a bug");

@@ -8,27 +8,27 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use crate::projects::name::ProjectName;
-use crate::settings::Settings;
-use crate::stripe::event::Event;
-use crate::stripe::event_types::TypePattern;
-use crate::stripe::json::Json;
-use crate::stripe::purchase::{Found, Objects};
-use crate::stripe::reference::{Permission, Reference, ReferenceKind};
-use crate::stripe::signature::VerifiedBody;
-use crate::translate::{Context, resolve, user};
+use stripe_amplitude::projects::name::ProjectName;
+use stripe_amplitude::settings::Settings;
+use stripe_amplitude::stripe::event::Event;
+use stripe_amplitude::stripe::event_types::TypePattern;
+use stripe_amplitude::stripe::json::Json;
+use stripe_amplitude::stripe::purchase::{Found, Objects};
+use stripe_amplitude::stripe::reference::{Permission, Reference, ReferenceKind};
+use stripe_amplitude::stripe::signature::VerifiedBody;
+use stripe_amplitude::translate::{Context, resolve, user};
 
 /// What it takes to follow references.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Needed {
+pub(crate) struct Needed {
     /// The permissions that the key needs, over all types of events. Empty where nothing is read.
-    pub permissions: BTreeSet<Permission>,
+    pub(crate) permissions: BTreeSet<Permission>,
     /// The reads that one event may take at the most.
-    pub most_reads: usize,
+    pub(crate) most_reads: usize,
 }
 
 /// What the settings of a project need.
-pub fn needed(settings: &Settings) -> Needed {
+pub(crate) fn needed(settings: &Settings) -> Needed {
     let mut needed = Needed::default();
     if !settings.follow() {
         return needed;
@@ -217,7 +217,7 @@ impl Purchase {
 #[cfg(test)]
 mod tests {
     use super::{EVENT_OBJECTS, Needed, Permission, Settings, needed};
-    use crate::stripe::reference::permission::*;
+    use stripe_amplitude::stripe::reference::permission::*;
 
     fn of(settings: &str) -> (Vec<Permission>, usize) {
         let Needed { permissions, most_reads } = needed(&Settings::parse(settings).unwrap());
@@ -270,8 +270,11 @@ mod tests {
     #[test]
     fn no_type_is_forgotten() {
         let without_references = ["application_fee.", "balance."];
-        let added =
-            [&crate::stripe::event_types::TYPES[..], &crate::stripe::event_types::NEGATIVE_REVENUE_TYPES].concat();
+        let added = [
+            &stripe_amplitude::stripe::event_types::TYPES[..],
+            &stripe_amplitude::stripe::event_types::NEGATIVE_REVENUE_TYPES,
+        ]
+        .concat();
         for event_type in added {
             let known = EVENT_OBJECTS.iter().any(|(.., types)| types.contains(&event_type));
             assert!(known || without_references.iter().any(|begin| event_type.starts_with(begin)), "{event_type}");
