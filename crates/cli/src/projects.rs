@@ -439,7 +439,7 @@ mod tests {
         for (text, words) in [
             ("[shop]\nstripe-signing-secret = whsec_a", "line 2"),
             ("stripe-signing-secret = \"whsec_a\"", "write [stripe-signing-secret]"),
-            ("[\"a b\"]", "[a b]: a project's name"),
+            ("[\"a b\"]", "[a b]: invalid project name"),
             ("[shop]\namplitude-api-key = 7", "`amplitude-api-key` of [shop]"),
             ("[shop]\nreferences = true", "[shop] has `references`, which is no parameter; the parameters are"),
             ("", "names no project"),
@@ -460,7 +460,7 @@ mod tests {
             ("references = \"follow\"", Some("all else stands in `settings`")),
             (
                 "amplitude-api-key = \"key\"\nstripe-api-key = \"pk_live_x\"",
-                Some("`stripe-api-key` of [shop] holds a publishable key"),
+                Some("`stripe-api-key` of [shop] holds a publishable Stripe key"),
             ),
             (
                 "amplitude-api-key = \"key\"\nsettings = { references = \"follow\" }",
