@@ -116,7 +116,7 @@ async fn missing_queue_is_an_error() {
     let stage = Stage::start().await;
     let url = stage.emulator.create_queue("queue", None);
     let error = stage.sqs(&format!("{url}-of-somebody")).delete(vec!["receipt".to_owned()]).await.unwrap_err();
-    assert!(error.to_string().contains("NonExistentQueue"), "{error}");
+    assert!(error.to_string().contains("QueueDoesNotExist"), "{error}");
 }
 
 #[tokio::test]

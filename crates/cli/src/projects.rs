@@ -447,7 +447,7 @@ mod tests {
             ("[shop]\nstripe-signing-secret = \"whsec_hidden", "line 2, column "),
             ("[shop]\n\"hidden\" = 1\nhidden = 2", "line 3, column 1: "),
             ("stripe-signing-secret = \"whsec_a\"", "write [stripe-signing-secret]"),
-            ("[\"a b\"]", "[a b]: a project's name"),
+            ("[\"a b\"]", "[a b]: invalid project name"),
             ("[shop]\namplitude-api-key = 7", "`amplitude-api-key` of [shop]"),
             ("[shop]\nreferences = true", "[shop] has `references`, which is not a parameter; the parameters are"),
             ("", "has no project"),
@@ -468,7 +468,7 @@ mod tests {
             ("references = \"follow\"", Some("everything else is in `settings`")),
             (
                 "amplitude-api-key = \"key\"\nstripe-api-key = \"pk_live_x\"",
-                Some("`stripe-api-key` of [shop] holds a publishable key"),
+                Some("`stripe-api-key` of [shop] holds a publishable Stripe key"),
             ),
             (
                 "amplitude-api-key = \"key\"\nsettings = { references = \"follow\" }",

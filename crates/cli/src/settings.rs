@@ -132,7 +132,7 @@ mod tests {
             (br#"{"id": "evt_1", "object": "v2.core.event", "type": "v2.x"}"#.to_vec(), "a thin event"),
             (b"{}\n{}".to_vec(), "several JSON objects"),
             (utf_16, "UTF-16"),
-            (br#"{"object": 7}"#.to_vec(), "the key \"object\""),
+            (br#"{"object": 7}"#.to_vec(), "unknown setting \"object\""),
             (b"'{}'\n".to_vec(), "it is in quotation marks"),
             (b" \n".to_vec(), "it is empty"),
         ] {

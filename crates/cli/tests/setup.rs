@@ -647,7 +647,7 @@ async fn new_project_follows_references_with_a_sufficient_key() {
         (&*weak, "need: Customers: Read (rak_customer_read). Edit"),
         ("rk_test_unknown", "Stripe rejects the key in STRIPE_RESTRICTED_KEY"),
         ("rk_live_x", "STRIPE_RESTRICTED_KEY holds a live-mode key"),
-        ("pk_test_x", "STRIPE_RESTRICTED_KEY holds a publishable key"),
+        ("pk_test_x", "STRIPE_RESTRICTED_KEY holds a publishable Stripe key"),
         ("whsec_x", "STRIPE_RESTRICTED_KEY does not hold a Stripe API key"),
     ] {
         world.setup_with(key, "").await.assert(1, words);
