@@ -7,10 +7,10 @@ use serde_json::{Map, Value, json};
 use stripe_amplitude::projects::name::ProjectName;
 use stripe_amplitude::stripe::signature::{self, SigningSecret};
 
+use crate::endpoint::{HEADERS, USER_AGENT};
 use crate::event_file::{self, Created};
 use crate::exit::Exit;
 use crate::projects::{DEMO, DEMO_SECRET};
-use crate::stripe::{HEADERS, USER_AGENT};
 use crate::terminal::say;
 use crate::{clock, input, key};
 

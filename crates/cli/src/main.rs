@@ -8,23 +8,18 @@ mod amplitude;
 #[cfg(feature = "aws")]
 mod aws;
 mod backfill;
-mod clock;
 mod demo;
 mod doctor;
-mod endpoint;
 mod event_file;
 mod exit;
 mod explanation;
 mod generate;
 mod history;
-mod http;
 mod input;
 mod interrupt;
 mod invocation;
 mod key;
-mod money;
 mod preview;
-mod private_file;
 mod projects;
 mod proof;
 mod property_names;
@@ -46,6 +41,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
+use stripe_amplitude_common::{clock, endpoint, http, money, private_file};
 
 use self::exit::Exit;
 

@@ -11,33 +11,10 @@ use stripe_amplitude::projects::parameters::{AmplitudeConfig, ConfigurationError
 use stripe_amplitude::projects::source::{LoadError, ProjectSource};
 use stripe_amplitude::settings::References;
 use stripe_amplitude::stripe::signature::SigningSecret;
+use stripe_amplitude_common::demo;
 use toml::{Table, Value};
 
-/// The name of the built-in project.
-pub(crate) const DEMO: &str = "demo";
-
-/// The signing secret of the built-in project. It protects nothing.
-pub(crate) const DEMO_SECRET: &str = "whsec_demo";
-
-const DEMO_SETTINGS: &str = r#"{
-    "max_age_days": 0,
-    "references": "follow",
-    "products": "follow",
-    "user_id_paths": [
-        "metadata.amplitude_id",
-        "metadata.user_id",
-        "customer.metadata.amplitude_id",
-        "customer.metadata.user_id",
-        "subscription.metadata.user_id",
-        "invoice.metadata.user_id",
-        "checkout_session.client_reference_id",
-        "checkout_session.metadata.user_id",
-        "customer.email",
-        "customer_email",
-        "receipt_email",
-        "customer"
-    ]
-}"#;
+pub(crate) use stripe_amplitude_common::demo::{DEMO, DEMO_SECRET};
 
 const READ_ONLY: &str = "the projects of a file are written by hand";
 
@@ -184,17 +161,7 @@ impl Projects {
     /// The project `demo`, whose events go to an Amplitude that takes any key, and whose references are read from a
     /// Stripe that does, too. What an app wrote for its user comes before an address, on whichever object it is.
     pub(crate) fn built_in() -> Self {
-        let parameter = |name: &str, value: &str| Parameter { name: name.to_owned(), value: value.into() };
-        let parameters = vec![
-            parameter("stripe-signing-secret", DEMO_SECRET),
-            parameter("amplitude-api-key", "demo"),
-            parameter("stripe-api-key", "rk_live_demo"),
-            parameter("stripe-test-api-key", "rk_test_demo"),
-            // Samples and the made-up shop tell of the past, and the Amplitude here has no window of seven days to be
-            // over.
-            parameter("settings", DEMO_SETTINGS),
-        ];
-        let projects: HashMap<_, _> = DEMO.parse().into_iter().map(|name| (name, parameters.clone())).collect();
+        let projects: HashMap<_, _> = DEMO.parse().into_iter().map(|name| (name, demo::parameters())).collect();
         Self::Fixed(Arc::new(Fixed { file: None, projects }))
     }
 

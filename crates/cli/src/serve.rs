@@ -9,11 +9,11 @@ use stripe_amplitude::log;
 use tracing::level_filters::LevelFilter;
 
 use crate::exit::{Exit, Usage};
-use crate::http::SECURED;
+use crate::http::{SECURED, without_user};
 use crate::projects::{DEMO_SECRET, Projects};
 use crate::server;
 use crate::terminal::{self, Output, say};
-use crate::workbench::{Amplitude, Stripe, Workbench, without_user};
+use crate::workbench::{Amplitude, Stripe, Workbench};
 
 const KNOWS_LITTLE: &str =
     "The local Stripe knows only what its events told it; --objects FILE adds objects, --stripe real asks your account";

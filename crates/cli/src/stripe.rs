@@ -5,25 +5,3 @@ pub(crate) mod endpoints;
 pub(crate) mod event_types;
 pub(crate) mod events;
 pub(crate) mod restricted_key;
-
-use axum::http::{HeaderMap, HeaderName, HeaderValue};
-use stripe_amplitude::stripe::signature;
-
-/// What Stripe calls itself.
-pub(crate) const USER_AGENT: &str = "Stripe/1.0 (+https://stripe.com/docs/webhooks)";
-
-/// The headers of every delivery besides the signature, with names as Stripe writes them.
-pub(crate) const HEADERS: [(&str, &str); 3] = [
-    ("Accept", "*/*; q=0.5, application/xml"),
-    ("Content-Type", "application/json; charset=utf-8"),
-    ("User-Agent", USER_AGENT),
-];
-
-/// The same with the signature, for a request.
-pub(crate) fn headers(signature: &str) -> HeaderMap {
-    let headers = HEADERS.into_iter().chain([(signature::HEADER, signature)]);
-    let headers = headers.filter_map(|(name, value)| {
-        Some((HeaderName::from_bytes(name.as_bytes()).ok()?, HeaderValue::from_str(value).ok()?))
-    });
-    headers.collect()
-}

@@ -60,7 +60,6 @@ use crate::projects::Projects;
 use crate::server::listen_anywhere;
 
 pub(crate) use self::api::router;
-pub(crate) use self::exchange::without_user;
 
 /// The function's own defaults.
 const DEFAULT: Duration = Duration::from_secs(300);

@@ -11,8 +11,8 @@ use stripe_amplitude::amplitude::{Destination, Region};
 use tokio::time::Instant;
 
 use crate::http;
+use crate::http::without_user;
 use crate::interrupt::Interrupt;
-use crate::workbench::without_user;
 
 /// The full URL of the Batch endpoint, in the place of that of the project's region.
 pub(crate) const URL_VARIABLE: &str = "AMPLITUDE_URL";

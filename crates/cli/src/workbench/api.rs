@@ -23,12 +23,13 @@ use tokio::time::timeout;
 
 use super::charts::{Charts, Choice, Window};
 use super::credential::hide;
-use super::exchange::{Upstream, without_user};
+use super::exchange::Upstream;
 use super::guard::guard;
 use super::log::{Entry, Filter};
 use super::signed::Mistake;
 use super::{Delivered, REFUSED, Workbench, page};
 use crate::clock;
+use crate::http::without_user;
 use crate::samples::SAMPLES;
 
 /// What API Gateway takes. The handler's own limit is lower.

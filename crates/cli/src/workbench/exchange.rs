@@ -21,6 +21,7 @@ use stripe_amplitude::amplitude::client::{Client, DeliveryError, EventSink, Send
 use stripe_amplitude::amplitude::event::Event;
 
 use super::credential::length_of_text;
+use crate::http::without_user;
 use crate::server::listen_anywhere;
 
 /// The request that began with this holds the key next. It is what the function's client sends.
@@ -249,16 +250,6 @@ fn without_key(request: &str) -> (String, String) {
     }
 }
 
-/// The URL without a user and a password, which some endpoints want.
-pub(crate) fn without_user(url: &str) -> String {
-    let Ok(mut parsed) = url.parse::<reqwest::Url>() else { return url.to_owned() };
-    if parsed.username().is_empty() && parsed.password().is_none() {
-        return url.to_owned();
-    }
-    let _ = parsed.set_username("").and_then(|()| parsed.set_password(None));
-    parsed.to_string()
-}
-
 /// What stands for a key in the workbench.
 pub(crate) fn digest(key: &str) -> String {
     let mut digest = "hidden-".to_owned();
@@ -285,11 +276,5 @@ mod tests {
         }
         assert_ne!(digest("a"), digest("b"));
         assert_eq!(without_key(r#"{"events":[],"api_key":"key-of-a-test"}"#).0, "{}");
-    }
-
-    #[test]
-    fn a_user_and_a_password_are_not_shown() {
-        assert_eq!(without_user("https://user:hidden@example.com/2/httpapi"), "https://example.com/2/httpapi");
-        assert_eq!(without_user("http://127.0.0.1:1/x"), "http://127.0.0.1:1/x");
     }
 }

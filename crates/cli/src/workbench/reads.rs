@@ -20,8 +20,9 @@ use stripe_amplitude::stripe::references::source::{Access, ObjectSource, Referen
 use stripe_amplitude::translate::{Context, resolve};
 use stripe_emulator::Emulator;
 
-use super::exchange::{DELIVERY, milliseconds, without_user};
+use super::exchange::{DELIVERY, milliseconds};
 use crate::explanation::{Explanation, PreviewOutcome, Translated};
+use crate::http::without_user;
 
 const KNOWS_NO_MORE: &str = "the local Stripe does not know more of it";
 

@@ -8,8 +8,8 @@ use stripe_amplitude::projects::name::ProjectName;
 use stripe_amplitude::projects::source::ProjectSource as _;
 use stripe_amplitude::stripe::signature::{self, SigningSecret};
 
+use crate::endpoint;
 use crate::projects::Projects;
-use crate::stripe;
 
 /// Seconds; longer than a signature is good for.
 const LONG_AGO: u64 = 600;
@@ -46,7 +46,7 @@ impl Signed {
         if mistake == Some(Mistake::ChangedBody) {
             body.push(b' ');
         }
-        Self { headers: stripe::headers(&header), body: body.into() }
+        Self { headers: endpoint::headers(&header), body: body.into() }
     }
 }
 

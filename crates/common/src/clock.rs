@@ -7,18 +7,20 @@ use jiff::civil::Date;
 use jiff::fmt::rfc2822;
 use jiff::tz::TimeZone;
 
-/// Seconds of an hour, a day, and a week.
-pub(crate) const HOUR: i64 = 60 * 60;
-pub(crate) const DAY: i64 = 24 * HOUR;
-pub(crate) const WEEK: i64 = 7 * DAY;
+/// Seconds of an hour.
+pub const HOUR: i64 = 60 * 60;
+/// Seconds of a day.
+pub const DAY: i64 = 24 * HOUR;
+/// Seconds of a week.
+pub const WEEK: i64 = 7 * DAY;
 
 /// Unix seconds.
-pub(crate) fn now() -> u64 {
+pub fn now() -> u64 {
     since_1970().as_secs()
 }
 
 /// Unix milliseconds.
-pub(crate) fn now_milliseconds() -> u64 {
+pub fn now_milliseconds() -> u64 {
     u64::try_from(since_1970().as_millis()).unwrap_or(u64::MAX)
 }
 
@@ -31,7 +33,7 @@ fn since_1970() -> Duration {
 ///
 /// # Errors
 /// A sentence that says what it takes.
-pub(crate) fn parse_time(text: &str) -> Result<i64, String> {
+pub fn parse_time(text: &str) -> Result<i64, String> {
     let seconds = text.parse().ok().filter(|_| text.len() >= 9);
     let day = || parse_day(text).ok();
     let time = || text.parse::<Timestamp>().ok().map(Timestamp::as_second);
@@ -43,7 +45,7 @@ pub(crate) fn parse_time(text: &str) -> Result<i64, String> {
 ///
 /// # Errors
 /// A sentence that says what it takes.
-pub(crate) fn parse_day(text: &str) -> Result<i64, String> {
+pub fn parse_day(text: &str) -> Result<i64, String> {
     // A day's parser would take a time, too, and forget it.
     let day = (text.len() == "2026-11-20".len()).then(|| text.parse().ok()).flatten();
     day.and_then(start_of_day).ok_or_else(|| "it takes a day, in UTC: 2026-11-20".to_owned())
@@ -54,22 +56,22 @@ fn start_of_day(day: Date) -> Option<i64> {
 }
 
 /// Unix seconds of the header `Date` of an answer.
-pub(crate) fn parse_http_date(text: &str) -> Option<i64> {
+pub fn parse_http_date(text: &str) -> Option<i64> {
     rfc2822::parse(text).ok().map(|time| time.timestamp().as_second())
 }
 
 /// Unix seconds as a user reads them: `2026-11-01 12:00:00`.
-pub(crate) fn show(seconds: i64) -> String {
+pub fn show(seconds: i64) -> String {
     in_utc(seconds, "%Y-%m-%d %H:%M:%S")
 }
 
 /// The day of Unix seconds as Stripe writes it into a description: `12 Oct 2026`.
-pub(crate) fn show_day(seconds: i64) -> String {
+pub fn show_day(seconds: i64) -> String {
     in_utc(seconds, "%-d %b %Y")
 }
 
 /// Unix seconds by `strftime`'s format.
-pub(crate) fn in_utc(seconds: i64, format: &str) -> String {
+pub fn in_utc(seconds: i64, format: &str) -> String {
     let time = Timestamp::from_second(seconds).unwrap_or(if seconds < 0 { Timestamp::MIN } else { Timestamp::MAX });
     time.strftime(format).to_string()
 }

@@ -2,14 +2,15 @@
 
 use std::error::Error as _;
 
+use ::http::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Response};
 use stripe_amplitude::http_client::HttpClientError;
 use stripe_amplitude::stripe::signature::{self, SigningSecret};
 
-use crate::{clock, http, stripe};
+use crate::{clock, http as client};
 
 /// A webhook's URL, and the secret that its deliveries are signed with.
-pub(crate) struct Endpoint {
+pub struct Endpoint {
     http: Client,
     url: String,
     secret: SigningSecret,
@@ -20,7 +21,7 @@ impl Endpoint {
     ///
     /// # Errors
     /// Where there is no HTTP client to be had.
-    pub(crate) fn new(url: String, secret: String) -> Result<Self, HttpClientError> {
+    pub fn new(url: String, secret: String) -> Result<Self, HttpClientError> {
         Self::with_secret(url, SigningSecret::new(secret.into(), None))
     }
 
@@ -28,22 +29,22 @@ impl Endpoint {
     ///
     /// # Errors
     /// As for [`Endpoint::new`].
-    pub(crate) fn with_secret(url: String, secret: SigningSecret) -> Result<Self, HttpClientError> {
-        Ok(Self { http: http::build()?, url, secret })
+    pub fn with_secret(url: String, secret: SigningSecret) -> Result<Self, HttpClientError> {
+        Ok(Self { http: client::build()?, url, secret })
     }
 
     /// One attempt to deliver an event, with the signature of this moment.
     ///
     /// # Errors
     /// Where nobody answers; [`Endpoint::explain`] says why.
-    pub(crate) async fn deliver(&self, body: Vec<u8>) -> Result<Response, reqwest::Error> {
+    pub async fn deliver(&self, body: Vec<u8>) -> Result<Response, reqwest::Error> {
         let signature = signature::sign(&self.secret, clock::now(), &body);
         let request = self.http.post(&self.url).header("cache-control", "no-cache");
-        request.headers(stripe::headers(&signature)).body(body).send().await
+        request.headers(headers(&signature)).body(body).send().await
     }
 
     /// In a sentence, why nobody answered, and where somebody would on this machine.
-    pub(crate) fn explain(&self, error: &reqwest::Error) -> String {
+    pub fn explain(&self, error: &reqwest::Error) -> String {
         let why = self.unreachable(error);
         if error.is_builder() {
             return why;
@@ -52,7 +53,7 @@ impl Endpoint {
     }
 
     /// The same without the latter.
-    pub(crate) fn unreachable(&self, error: &reqwest::Error) -> String {
+    pub fn unreachable(&self, error: &reqwest::Error) -> String {
         let url = &self.url;
         if error.is_builder() {
             return format!("{url} is not a URL");
@@ -61,4 +62,23 @@ impl Endpoint {
         let cause = cause.map(ToString::to_string).unwrap_or_else(|| error.to_string());
         format!("{url} cannot be reached: {cause}")
     }
+}
+
+/// What Stripe calls itself.
+pub const USER_AGENT: &str = "Stripe/1.0 (+https://stripe.com/docs/webhooks)";
+
+/// The headers of every delivery besides the signature, with names as Stripe writes them.
+pub const HEADERS: [(&str, &str); 3] = [
+    ("Accept", "*/*; q=0.5, application/xml"),
+    ("Content-Type", "application/json; charset=utf-8"),
+    ("User-Agent", USER_AGENT),
+];
+
+/// The same with the signature, for a request.
+pub fn headers(signature: &str) -> HeaderMap {
+    let headers = HEADERS.into_iter().chain([(signature::HEADER, signature)]);
+    let headers = headers.filter_map(|(name, value)| {
+        Some((HeaderName::from_bytes(name.as_bytes()).ok()?, HeaderValue::from_str(value).ok()?))
+    });
+    headers.collect()
 }

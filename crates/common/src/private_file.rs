@@ -8,7 +8,7 @@ use std::path::Path;
 ///
 /// # Errors
 /// Where it cannot be opened, or is another user's and open to others.
-pub(crate) fn append(path: &Path) -> io::Result<File> {
+pub fn append(path: &Path) -> io::Result<File> {
     let file = for_its_owner(OpenOptions::new().append(true).create(true)).open(path)?;
     restrict(&file)?;
     Ok(file)
@@ -18,7 +18,7 @@ pub(crate) fn append(path: &Path) -> io::Result<File> {
 ///
 /// # Errors
 /// As for [`append`].
-pub(crate) fn replace(path: &Path) -> io::Result<File> {
+pub fn replace(path: &Path) -> io::Result<File> {
     // Nobody shall read what is written before the others are shut out.
     let file = for_its_owner(OpenOptions::new().write(true).create(true).truncate(false)).open(path)?;
     restrict(&file)?;
@@ -30,7 +30,7 @@ pub(crate) fn replace(path: &Path) -> io::Result<File> {
 ///
 /// # Errors
 /// Where it cannot be made.
-pub(crate) fn make(path: &Path) -> io::Result<File> {
+pub fn make(path: &Path) -> io::Result<File> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -42,7 +42,7 @@ pub(crate) fn make(path: &Path) -> io::Result<File> {
 ///
 /// # Errors
 /// Where it is another user's and open to others.
-pub(crate) fn restrict(file: &File) -> io::Result<()> {
+pub fn restrict(file: &File) -> io::Result<()> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt as _;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+#[cfg(feature = "rusqlite")]
 use rusqlite::types::{FromSql, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use serde::{Serialize, Serializer};
 use serde_json::Value;
@@ -11,7 +12,7 @@ use stripe_amplitude::money::currency::Currency;
 /// Thousandths of a currency's major unit: none of Stripe's currencies has more than three decimals. As integers, so
 /// that sums are exact.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Money(i64);
+pub struct Money(i64);
 
 const THOUSANDTHS: i64 = 1000;
 
@@ -20,7 +21,8 @@ const THOUSANDTHS: i64 = 1000;
 const MOST: i64 = 100_000_000_000 * THOUSANDTHS;
 
 impl Money {
-    pub(crate) const fn whole(major_units: i64) -> Self {
+    /// A number of major units.
+    pub const fn whole(major_units: i64) -> Self {
         Self(major_units * THOUSANDTHS)
     }
 
@@ -28,7 +30,7 @@ impl Money {
     ///
     /// JSON with decimals is read as a float, which is the nearest to what was written; its thousandths, rounded, are
     /// exactly what was written.
-    pub(crate) fn of(number: &Value) -> Option<Self> {
+    pub fn of(number: &Value) -> Option<Self> {
         let thousandths = match number.as_i64() {
             Some(whole) => whole.checked_mul(THOUSANDTHS)?,
             None => (number.as_f64()? * THOUSANDTHS as f64).round() as i64,
@@ -37,17 +39,18 @@ impl Money {
     }
 
     /// An amount of ours, digit by digit; `None` where it is more than anybody pays.
-    pub(crate) fn exact(amount: Amount) -> Option<Self> {
+    pub fn exact(amount: Amount) -> Option<Self> {
         let thousandths = i64::try_from(amount.thousandths()?).ok()?;
         (-MOST..=MOST).contains(&thousandths).then_some(Self(thousandths))
     }
 
-    pub(crate) fn is_negative(self) -> bool {
+    /// Below zero.
+    pub fn is_negative(self) -> bool {
         self.0 < 0
     }
 
     /// The sum of many. Where it is more than an integer holds, it stays at the most.
-    pub(crate) fn sum(amounts: impl IntoIterator<Item = Self>) -> Self {
+    pub fn sum(amounts: impl IntoIterator<Item = Self>) -> Self {
         Self(amounts.into_iter().fold(0, |sum, Self(amount)| sum.saturating_add(amount)))
     }
 }
@@ -67,13 +70,13 @@ impl fmt::Display for Money {
 }
 
 /// An amount as people read it, with the decimals of its currency: `20.00 USD`, `2000 JPY`.
-pub(crate) fn shown(amount: impl fmt::Display, currency: &str) -> String {
+pub fn shown(amount: impl fmt::Display, currency: &str) -> String {
     format!("{} {currency}", figure(amount, Some(currency)))
 }
 
 /// The same without the currency, which stands elsewhere. An amount whose currency is unknown has the decimals that it
 /// needs, and no amount loses any.
-pub(crate) fn figure(amount: impl fmt::Display, currency: Option<&str>) -> String {
+pub fn figure(amount: impl fmt::Display, currency: Option<&str>) -> String {
     let amount = amount.to_string();
     let decimals = currency.and_then(Currency::parse).map_or(0, |currency| usize::from(currency.decimals()));
     let (whole, rest) = amount.split_once('.').unwrap_or((&amount, ""));
@@ -91,12 +94,14 @@ impl Serialize for Money {
     }
 }
 
+#[cfg(feature = "rusqlite")]
 impl ToSql for Money {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
         Ok(self.0.into())
     }
 }
 
+#[cfg(feature = "rusqlite")]
 impl FromSql for Money {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
         i64::column_result(value).map(Self)
