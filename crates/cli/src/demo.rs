@@ -6,16 +6,17 @@ use std::io;
 
 use amplitude_emulator::{AcceptedEvent, Emulator};
 use serde_json::Value;
+use stripe_amplitude_workbench::generate::Subscriber;
+use stripe_amplitude_workbench::samples::{SAMPLES, Sample};
+use stripe_amplitude_workbench::{Amplitude, Stripe, Workbench, listener, server};
 
 use crate::endpoint::Endpoint;
 use crate::exit::Exit;
-use crate::generate::{self, Subscriber};
+use crate::generate;
 use crate::money::shown;
 use crate::projects::{DEMO, DEMO_SECRET, Projects};
-use crate::samples::{SAMPLES, Sample};
 use crate::terminal::say;
-use crate::workbench::{Amplitude, Stripe, Workbench};
-use crate::{clock, event_file, server};
+use crate::{clock, event_file};
 
 /// Send one signed event of every type through the function's handler into a local Amplitude, and show what landed
 ///
@@ -34,8 +35,9 @@ pub(crate) struct Arguments {
 
 /// Succeeds only if every event landed as expected.
 pub(crate) async fn run(arguments: &Arguments) -> Result<Exit, Box<dyn Error>> {
-    let listener = server::listen(arguments.port).await?;
-    let workbench = Workbench::new(Projects::built_in(), Amplitude::Emulator, Stripe::Local, None).await?;
+    let listener = listener::listen(arguments.port).await?;
+    let workbench =
+        Workbench::new(Projects::built_in().for_workbench(), Amplitude::Emulator, Stripe::Local, None).await?;
     let (emulator, amplitude_url) = workbench.emulator().ok_or("there is no local Amplitude")?;
     let address = listener.local_addr()?;
     let url = format!("http://{address}/stripe/{DEMO}");

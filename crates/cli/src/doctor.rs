@@ -15,8 +15,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use axum::http::header::DATE;
 use reqwest::Client as Http;
+use reqwest::header::DATE;
 use stripe_amplitude::amplitude::Region;
 use stripe_amplitude::amplitude::client::{Client, DeliveryError};
 use stripe_amplitude::permissions;

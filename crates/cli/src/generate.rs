@@ -1,17 +1,5 @@
 //! `generate`: a shop that never was, sent to an endpoint as Stripe would have sent it.
 
-mod buyer;
-mod delivery;
-mod event;
-mod life;
-mod market;
-mod objects;
-mod product;
-mod purchase;
-mod seed;
-mod shop;
-mod summary;
-
 use std::error::Error;
 use std::fmt;
 use std::fs::File;
@@ -21,12 +9,8 @@ use std::path::{Path, PathBuf};
 use clap::value_parser;
 use indicatif::{HumanDuration, ProgressBar, ProgressState, ProgressStyle};
 use serde_json::Value;
+use stripe_amplitude_workbench::generate::{Shop, Size, Subscriber, Tally, Templates, deliver, hand_over};
 
-use self::delivery::Tally;
-use self::event::Templates;
-use self::shop::{Shop, Size};
-
-pub(crate) use self::shop::Subscriber;
 use crate::endpoint::Endpoint;
 use crate::exit::Exit;
 use crate::projects::DEMO_SECRET;
@@ -93,12 +77,12 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
     if let Some(file) = objects {
         write_objects(&file, shop.objects(&templates)).map_err(|error| format!("{}: {error}", file.display()))?;
     }
-    delivery::hand_over(&to, shop.objects(&templates)).await?;
+    hand_over(&to, shop.objects(&templates)).await?;
     let endpoint = Endpoint::with_secret(to, key::signing_secret(&secret)?)?;
     let progress = progress_bar(events.len() as u64)?;
     let tally = Tally::default();
     let interrupted = tokio::select! {
-        () = delivery::deliver(&endpoint, &events, &templates, &tally, &progress) => false,
+        () = deliver(&endpoint, &events, &templates, &tally, || progress.inc(1)) => false,
         interrupted = tokio::signal::ctrl_c() => { interrupted?; true },
     };
     progress.finish_and_clear();

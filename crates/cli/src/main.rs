@@ -3,38 +3,40 @@
 
 // They panic where nobody reads, and pass on what steers a terminal; `terminal` does neither.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
+// Only the commands of the workbench use some helpers.
+#![cfg_attr(not(feature = "workbench"), allow(dead_code))]
 
 mod amplitude;
 #[cfg(feature = "aws")]
 mod aws;
 mod backfill;
+#[cfg(feature = "workbench")]
 mod demo;
 mod doctor;
 mod event_file;
 mod exit;
-mod explanation;
+#[cfg(feature = "workbench")]
 mod generate;
 mod history;
 mod input;
 mod interrupt;
 mod invocation;
 mod key;
+#[cfg(feature = "workbench")]
 mod preview;
 mod projects;
 mod proof;
 mod property_names;
 mod reconcile;
 mod redrive;
-mod samples;
 mod send;
+#[cfg(feature = "workbench")]
 mod serve;
-mod server;
 mod settings;
 mod setup;
 mod stripe;
 mod terminal;
 mod webhook_url;
-mod workbench;
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -65,10 +67,14 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    #[cfg(feature = "workbench")]
     Demo(demo::Arguments),
+    #[cfg(feature = "workbench")]
     Serve(serve::Arguments),
     Send(send::Arguments),
+    #[cfg(feature = "workbench")]
     Generate(generate::Arguments),
+    #[cfg(feature = "workbench")]
     Preview(preview::Arguments),
     Settings(settings::Arguments),
     Setup(setup::Arguments),
@@ -102,10 +108,14 @@ fn main() -> ExitCode {
 
 async fn run(command: Command) -> Result<Exit, Box<dyn Error>> {
     match command {
+        #[cfg(feature = "workbench")]
         Command::Demo(arguments) => demo::run(&arguments).await,
+        #[cfg(feature = "workbench")]
         Command::Serve(arguments) => serve::run(arguments).await,
         Command::Send(arguments) => send::run(arguments).await,
+        #[cfg(feature = "workbench")]
         Command::Generate(arguments) => generate::run(arguments).await,
+        #[cfg(feature = "workbench")]
         Command::Preview(arguments) => preview::run(arguments).await,
         Command::Settings(arguments) => settings::run(arguments),
         Command::Setup(arguments) => setup::run(arguments).await,

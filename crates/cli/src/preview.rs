@@ -21,11 +21,11 @@ use stripe_amplitude::stripe::references::{ReadRate, References, Turn};
 use stripe_amplitude::stripe::signature::VerifiedBody;
 use stripe_amplitude::translate::{Context, Unread};
 use stripe_amplitude::webhook::LARGEST_BODY;
+use stripe_amplitude_workbench::explanation::{Explanation, PreviewOutcome, ReadMade, Reading};
 use tokio::time::Instant;
 
 use crate::event_file::{self, Created};
 use crate::exit::{Exit, Usage};
-use crate::explanation::{Explanation, PreviewOutcome, ReadMade, Reading};
 use crate::projects::DEMO;
 use crate::stripe::api;
 use crate::{clock, http, input, key, settings, terminal};

@@ -303,6 +303,13 @@ impl Projects {
         }
     }
 
+    /// The same for the workbench.
+    #[cfg(feature = "workbench")]
+    pub(crate) fn for_workbench(self) -> stripe_amplitude_workbench::Projects {
+        let names = self.names().into_iter().map(str::to_owned).collect();
+        stripe_amplitude_workbench::Projects::new(self, names)
+    }
+
     /// The names, where they are known.
     pub(crate) fn names(&self) -> Vec<&str> {
         match self {

@@ -2,18 +2,15 @@
 
 use std::error::Error;
 use std::path::PathBuf;
-use std::str::FromStr;
 
-use stripe_amplitude::http_client::secured_url;
 use stripe_amplitude::log;
+use stripe_amplitude_workbench::{Amplitude, Stripe, Workbench, listener, server};
 use tracing::level_filters::LevelFilter;
 
 use crate::exit::{Exit, Usage};
-use crate::http::{SECURED, without_user};
+use crate::http::without_user;
 use crate::projects::{DEMO_SECRET, Projects};
-use crate::server;
 use crate::terminal::{self, Output, say};
-use crate::workbench::{Amplitude, Stripe, Workbench};
 
 const KNOWS_LITTLE: &str =
     "The local Stripe knows only what its events told it; --objects FILE adds objects, --stripe real asks your account";
@@ -58,34 +55,6 @@ pub(crate) struct Arguments {
     data: Option<PathBuf>,
 }
 
-impl FromStr for Amplitude {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "emulator" => Ok(Self::Emulator),
-            "real" => Ok(Self::Real),
-            url => secured_url(url)
-                .map(Self::Url)
-                .ok_or_else(|| format!("it takes `emulator`, `real` or a URL: {SECURED}")),
-        }
-    }
-}
-
-impl FromStr for Stripe {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "local" => Ok(Self::Local),
-            "real" => Ok(Self::Real),
-            url => {
-                secured_url(url).map(Self::Url).ok_or_else(|| format!("it takes `local`, `real` or a URL: {SECURED}"))
-            }
-        }
-    }
-}
-
 pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
     let projects = match &arguments.projects {
         Some(file) => Projects::from_file(file)?,
@@ -96,13 +65,14 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
     if !arguments.objects.is_empty() && arguments.stripe != Stripe::Local {
         return Err(Usage("--objects is for the local Stripe, --stripe local".to_owned()).into());
     }
-    let listener = server::listen(arguments.port).await?;
+    let listener = listener::listen(arguments.port).await?;
     let address = format!("http://{}", listener.local_addr()?);
     let url = format!("{address}/stripe/");
     let names: Vec<String> = projects.names().into_iter().map(str::to_owned).collect();
     let follows = projects.any_follows();
     let Arguments { amplitude, stripe, data, .. } = &arguments;
-    let workbench = Workbench::new(projects, amplitude.clone(), stripe.clone(), data.as_deref()).await?;
+    let workbench =
+        Workbench::new(projects.for_workbench(), amplitude.clone(), stripe.clone(), data.as_deref()).await?;
     if let Some(local) = workbench.stripe() {
         arguments.objects.iter().try_for_each(|file| local.load(file))?;
     }

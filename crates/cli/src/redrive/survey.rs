@@ -5,9 +5,9 @@ use std::fmt;
 
 use crate::aws::queue::ReceivedMessage;
 use stripe_amplitude::stripe::event::Event;
+use stripe_amplitude_common::text::printable;
 
 use crate::clock::{DAY, HOUR};
-use crate::terminal::printable;
 
 /// The code of a letter that has none.
 const UNKNOWN: &str = "unknown";

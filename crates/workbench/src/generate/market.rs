@@ -3,7 +3,7 @@
 use fastrand::Rng;
 use stripe_amplitude::money::currency::Currency;
 
-use crate::money::shown;
+use stripe_amplitude_common::money::shown;
 
 /// A currency that the shop sells in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -9,8 +9,8 @@ use axum::http::{HeaderMap, HeaderName, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{AppendHeaders, IntoResponse, Response};
 
-use super::api::Problem;
-use super::page::HEADERS;
+use crate::page::HEADERS;
+use crate::problem::Problem;
 
 /// The names that this machine has for itself.
 const NAMES: [&str; 3] = ["127.0.0.1", "localhost", "[::1]"];

@@ -1,7 +1,7 @@
 //! What the shop sells.
 
 use super::market::Market;
-use crate::clock::{DAY, WEEK};
+use stripe_amplitude_common::clock::{DAY, WEEK};
 
 /// A product and its price in every market.
 #[derive(Debug)]

@@ -1,31 +1,9 @@
-//! The workbench: what lands in Amplitude, and why, in the browser.
-//!
-//! Every request passes [`Workbench::answer`], which hands it to the function's own handler and notes what went in and
-//! out. The modules, in the order of a delivery:
-//!
-//! - `signed`: events that the workbench sends itself.
-//! - `exchange`: what goes between the handler and Amplitude.
-//! - `reads`: what the handler reads from Stripe's API.
-//! - `log`: all deliveries.
-//! - `note`: what the explanation of an event says of single fields.
-//! - `credential`: what of an event nobody shall see.
-//! - `charts`: what Amplitude would chart.
-//! - `guard`, `api`, `page`: who may look, what can be asked, and what is shown.
-
-mod api;
-mod charts;
-mod credential;
-mod exchange;
-mod guard;
-mod log;
-mod note;
-mod page;
-mod reads;
-mod signed;
+//! The handler with a record of all that it does.
 
 use std::convert::Infallible;
 use std::error::Error;
 use std::path::Path;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -36,7 +14,7 @@ use axum::http::{HeaderMap, Method, Response, StatusCode};
 use secrecy::ExposeSecret as _;
 use serde::Serialize;
 use serde_json::Value;
-use stripe_amplitude::http_client;
+use stripe_amplitude::http_client::{self, secured_url};
 use stripe_amplitude::projects;
 use stripe_amplitude::projects::name::ProjectName;
 use stripe_amplitude::stripe::event::Event;
@@ -48,18 +26,18 @@ use stripe_amplitude::webhook::{Request, Webhook};
 use tokio::sync::broadcast;
 use tokio::task::JoinSet;
 
-use self::exchange::{Exchange, RecordingProxy, Upstream};
-use self::log::{Entry, Log, Sent, Summary};
-use self::note::Note;
-use self::reads::{Reader, Replay};
-use self::signed::{Mistake, Signed, secret_of};
-use crate::clock;
+use crate::exchange::{self, Exchange, RecordingProxy, Upstream};
 use crate::explanation::Explanation;
-use crate::money::shown;
+use crate::guard;
+use crate::listener::listen_anywhere;
+use crate::log::{Entry, Log, Sent, Summary};
+use crate::note::{self, Note};
 use crate::projects::Projects;
-use crate::server::listen_anywhere;
-
-pub(crate) use self::api::router;
+use crate::reads::{self, Reader, Replay};
+use crate::signed::{Mistake, Signed, secret_of};
+use stripe_amplitude_common::clock;
+use stripe_amplitude_common::http::SECURED;
+use stripe_amplitude_common::money::shown;
 
 /// The function's own defaults.
 const DEFAULT: Duration = Duration::from_secs(300);
@@ -71,11 +49,11 @@ const WAITING: usize = 256;
 const HTTP_V2: &str = "/2/httpapi";
 
 /// The outcome of what nobody has signed, or what is no event.
-const REFUSED: &str = "refused";
+pub(crate) const REFUSED: &str = "refused";
 
 /// Where the events go.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Amplitude {
+pub enum Amplitude {
     /// A local one.
     Emulator,
     /// Amplitude itself.
@@ -86,7 +64,7 @@ pub(crate) enum Amplitude {
 
 /// Where the objects are read that events refer to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Stripe {
+pub enum Stripe {
     /// In a local Stripe, which learns them from the events.
     Local,
     /// At Stripe itself.
@@ -95,24 +73,52 @@ pub(crate) enum Stripe {
     Url(String),
 }
 
+impl FromStr for Amplitude {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "emulator" => Ok(Self::Emulator),
+            "real" => Ok(Self::Real),
+            url => secured_url(url)
+                .map(Self::Url)
+                .ok_or_else(|| format!("it takes `emulator`, `real` or a URL: {SECURED}")),
+        }
+    }
+}
+
+impl FromStr for Stripe {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "local" => Ok(Self::Local),
+            "real" => Ok(Self::Real),
+            url => {
+                secured_url(url).map(Self::Url).ok_or_else(|| format!("it takes `local`, `real` or a URL: {SECURED}"))
+            }
+        }
+    }
+}
+
 /// The local Stripe is nobody else's: nothing has to wait for its turn.
 const UNHURRIED: ReadRate = ReadRate::unhurried(100_000);
 
 /// The handler and all that it has done. Its clones are the same one.
 #[derive(Clone)]
-pub(crate) struct Workbench(Arc<Inner>);
+pub struct Workbench(pub(crate) Arc<Inner>);
 
-struct Inner {
+pub(crate) struct Inner {
     webhook: Webhook<Projects, RecordingProxy, Reader, Infallible>,
-    projects: Projects,
+    pub(crate) projects: Projects,
     /// The local Amplitude, and its address.
     emulator: Option<(Emulator, String)>,
-    proxy: RecordingProxy,
-    reader: Reader,
-    log: Log,
-    kept_in: Option<String>,
+    pub(crate) proxy: RecordingProxy,
+    pub(crate) reader: Reader,
+    pub(crate) log: Log,
+    pub(crate) kept_in: Option<String>,
     last: AtomicU64,
-    live: broadcast::Sender<Summary>,
+    pub(crate) live: broadcast::Sender<Summary>,
 }
 
 /// A delivery on its way in.
@@ -163,7 +169,7 @@ impl Workbench {
     ///
     /// # Errors
     /// Where the file cannot be used, or there is no port or no HTTP client to be had.
-    pub(crate) async fn new(
+    pub async fn new(
         projects: Projects,
         amplitude: Amplitude,
         stripe: Stripe,
@@ -201,12 +207,12 @@ impl Workbench {
     }
 
     /// The local Amplitude, and its address, where there is one.
-    pub(crate) fn emulator(&self) -> Option<(&Emulator, &str)> {
+    pub fn emulator(&self) -> Option<(&Emulator, &str)> {
         self.0.emulator.as_ref().map(|(emulator, address)| (emulator, &**address))
     }
 
     /// The local Stripe, where there is one.
-    pub(crate) fn stripe(&self) -> Option<&stripe_emulator::Emulator> {
+    pub fn stripe(&self) -> Option<&stripe_emulator::Emulator> {
         self.0.reader.local()
     }
 
@@ -274,7 +280,7 @@ impl Workbench {
     /// # Errors
     /// A sentence, where the project has no signing secret, there is no local Amplitude, or the delivery cannot be
     /// kept.
-    async fn send(
+    pub(crate) async fn send(
         &self,
         project: &ProjectName,
         event: Vec<u8>,
@@ -303,7 +309,7 @@ impl Workbench {
 
     /// What becomes of an event, and why, with the settings as they are now and the objects that were read then. None
     /// where there is nothing to say: what was refused has its reason in the answer.
-    async fn explain(&self, entry: &Entry) -> Option<Explained> {
+    pub(crate) async fn explain(&self, entry: &Entry) -> Option<Explained> {
         if entry.summary.outcome == REFUSED {
             return None;
         }
@@ -330,7 +336,7 @@ impl Workbench {
     ///
     /// # Errors
     /// A sentence, where the project cannot be used.
-    async fn accepted(&self, name: &ProjectName) -> Result<Vec<AcceptedEvent>, String> {
+    pub(crate) async fn accepted(&self, name: &ProjectName) -> Result<Vec<AcceptedEvent>, String> {
         let Some((emulator, _)) = self.emulator() else { return Ok(Vec::new()) };
         let project = self.0.projects.project(name).await?;
         let delivery = project.delivery.map_err(|error| error.to_string())?;

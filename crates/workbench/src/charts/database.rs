@@ -5,7 +5,7 @@ use rusqlite::{Connection, Row, Statement, ToSql, named_params};
 use serde_json::Value;
 
 use super::ChartsError;
-use crate::money::Money;
+use stripe_amplitude_common::money::Money;
 
 /// The events of one project, in memory.
 pub(super) struct Database {

@@ -7,10 +7,10 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, Row, named_params};
 use serde::{Deserialize, Serialize};
 
-use super::credential::hide;
-use super::exchange::Exchange;
-use super::reads::Read;
-use crate::private_file;
+use crate::credential::hide;
+use crate::exchange::Exchange;
+use crate::reads::Read;
+use stripe_amplitude_common::private_file;
 
 /// So many stand on a page of the list.
 pub(crate) const PAGE: usize = 100;

@@ -24,33 +24,33 @@ use stripe_amplitude::translate::revenue::{NotCounted, Revenue, Rule};
 use stripe_amplitude::translate::user::{self, NotAnId};
 use stripe_amplitude::translate::{Context, Translation, Unread};
 
-use crate::money::shown;
-use crate::terminal::{count, wrap};
+use stripe_amplitude_common::money::shown;
+use stripe_amplitude_common::text::{count, wrap};
 
 /// What the function makes of an event.
-pub(crate) struct Explanation<'b> {
+pub struct Explanation<'b> {
     /// Stripe's ID of it.
-    pub(crate) id: String,
+    pub id: String,
     /// Stripe's type.
-    pub(crate) event_type: String,
+    pub event_type: String,
     /// How long ago it happened, in seconds; negative for the future.
-    pub(crate) seconds_ago: i64,
+    pub seconds_ago: i64,
     /// Live, as opposed to test mode, where Stripe says.
-    pub(crate) livemode: Option<bool>,
+    pub livemode: Option<bool>,
     /// The version that the object is rendered in, where Stripe says.
-    pub(crate) api_version: Option<String>,
+    pub api_version: Option<String>,
     /// Whether it would be ignored for its age if it arrived only now.
-    pub(crate) is_too_old_now: bool,
+    pub is_too_old_now: bool,
     /// Where the project's events go.
-    pub(crate) region: Region,
+    pub region: Region,
     /// What was read from Stripe's API for it.
-    pub(crate) reads: Vec<ReadMade>,
+    pub reads: Vec<ReadMade>,
     /// What becomes of it.
-    pub(crate) outcome: PreviewOutcome<'b>,
+    pub outcome: PreviewOutcome<'b>,
 }
 
 /// What becomes of an event.
-pub(crate) enum PreviewOutcome<'b> {
+pub enum PreviewOutcome<'b> {
     /// It is ignored for what it is, and never translated.
     NotSelected(IgnoreReason),
     /// It is ignored because it names no user.
@@ -62,29 +62,29 @@ pub(crate) enum PreviewOutcome<'b> {
 }
 
 /// An event for Amplitude, and how it came about.
-pub(crate) struct Translated<'b> {
+pub struct Translated<'b> {
     /// What is sent.
-    pub(crate) event: amplitude::event::Event<'b>,
+    pub event: amplitude::event::Event<'b>,
     /// Whose it is.
-    pub(crate) user: UserId,
+    pub user: UserId,
     /// What it is pinned to.
-    pub(crate) anchor: Anchor,
+    pub anchor: Anchor,
     /// What it adds to revenue.
-    pub(crate) money: Money,
+    pub money: Money,
     /// The paths of what never leaves, in the order of the object, by reason.
-    pub(crate) removed: BTreeMap<Reason, Vec<String>>,
+    pub removed: BTreeMap<Reason, Vec<String>>,
     /// Paths of `drop_properties` that matched nothing in this event.
-    pub(crate) unmatched: Vec<String>,
+    pub unmatched: Vec<String>,
     /// How many fields were over one of Amplitude's limits.
-    pub(crate) truncated: usize,
+    pub truncated: usize,
 }
 
 /// An object that has to be read first.
-pub(crate) struct Reading {
+pub struct Reading {
     /// Which, and whether only the names of products need it.
-    pub(crate) unread: Unread,
+    pub unread: Unread,
     /// What it is read for.
-    pub(crate) purpose: Purpose,
+    pub purpose: Purpose,
     /// As far as it is known.
     user: UserId,
     is_live: bool,
@@ -94,7 +94,7 @@ pub(crate) struct Reading {
 
 /// What an object is read for.
 #[derive(Clone, PartialEq)]
-pub(crate) enum Purpose {
+pub enum Purpose {
     /// All paths are tried on the payment of a refund or dispute first.
     Payment,
     /// A path of `user_id_paths`.
@@ -104,35 +104,37 @@ pub(crate) enum Purpose {
 }
 
 /// An object that was read.
-pub(crate) struct ReadMade {
-    pub(crate) reference: Reference,
-    pub(crate) purpose: Purpose,
+pub struct ReadMade {
+    /// Which object.
+    pub reference: Reference,
+    /// Why it was read.
+    pub purpose: Purpose,
     /// Whether there is one; or why that is not known.
-    pub(crate) result: Result<bool, String>,
+    pub result: Result<bool, String>,
 }
 
 /// Where the user ID was looked for, and what was there.
-pub(crate) struct UserId {
+pub struct UserId {
     /// How many of the paths that were tried were tried on the payment of a refund or dispute.
     of_payment: usize,
     /// Paths that gave none, in order, and why.
-    pub(crate) passed_over: Vec<(FieldPath, NotAnId)>,
+    pub passed_over: Vec<(FieldPath, NotAnId)>,
     /// The path that gave one, and the ID.
-    pub(crate) found: Option<(FieldPath, String)>,
+    pub found: Option<(FieldPath, String)>,
 }
 
 /// What the device ID is made of.
-pub(crate) struct Anchor {
+pub struct Anchor {
     /// The field of the object, or what else the ID was taken from.
-    pub(crate) from: &'static str,
+    pub from: &'static str,
     /// The ID that was there.
-    pub(crate) id: String,
+    pub id: String,
     /// The kind of the object.
-    pub(crate) kind: String,
+    pub kind: String,
 }
 
 /// What an event adds to revenue.
-pub(crate) enum Money {
+pub enum Money {
     /// It counts.
     Counted {
         /// As Stripe has it, in major units.
@@ -151,13 +153,13 @@ pub(crate) enum Money {
 }
 
 /// An amount in the project's preferred currency.
-pub(crate) struct Converted {
+pub struct Converted {
     /// In major units.
-    pub(crate) amount: Amount,
+    pub amount: Amount,
     /// The preferred one.
-    pub(crate) currency: Currency,
+    pub currency: Currency,
     /// How many major units of it one of the original currency is.
-    pub(crate) rate: Rate,
+    pub rate: Rate,
 }
 
 impl<'b> Explanation<'b> {
@@ -166,7 +168,7 @@ impl<'b> Explanation<'b> {
     ///
     /// # Errors
     /// Where the project wants amounts converted and has no rate for these: the function would answer 500.
-    pub(crate) fn of(event: Event<'b>, context: &Context<'_>, received: u64, now: u64) -> Result<Self, MissingRate> {
+    pub fn of(event: Event<'b>, context: &Context<'_>, received: u64, now: u64) -> Result<Self, MissingRate> {
         Ok(Self {
             id: event.id.to_string(),
             event_type: event.event_type.to_string(),
@@ -181,7 +183,7 @@ impl<'b> Explanation<'b> {
     }
 
     /// The event that is sent, if one is.
-    pub(crate) fn sent(&self) -> Option<&amplitude::event::Event<'b>> {
+    pub fn sent(&self) -> Option<&amplitude::event::Event<'b>> {
         match &self.outcome {
             PreviewOutcome::Sent(translated) => Some(&translated.event),
             PreviewOutcome::NotSelected(_) | PreviewOutcome::WithoutUser(..) | PreviewOutcome::Unread(_) => None,

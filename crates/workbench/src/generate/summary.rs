@@ -6,15 +6,15 @@ use std::fmt;
 use super::buyer::Buyer;
 use super::market::Market;
 use super::purchase::Purchase;
-use crate::clock::WEEK;
-use crate::terminal::count;
+use stripe_amplitude_common::clock::WEEK;
+use stripe_amplitude_common::text::count;
 
 /// More than so much is big spending, in cents.
 const BIG_SPENDING: i64 = 100 * 100;
 
 /// Amounts are in minor units, each currency for itself.
 #[derive(Debug, Default, PartialEq)]
-pub(crate) struct Summary {
+pub struct Summary {
     pub(crate) events: usize,
     /// Those that were paid.
     pub(crate) purchases: usize,

@@ -7,7 +7,7 @@ use stripe_amplitude::translate::redaction::Reason;
 use stripe_amplitude::translate::revenue::Rule;
 
 use crate::explanation::{Explanation, Money, PreviewOutcome, Translated, capitalized};
-use crate::money::shown;
+use stripe_amplitude_common::money::shown;
 
 /// A word beside a field.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -181,7 +181,7 @@ mod tests {
 
     #[test]
     fn a_payment_says_whose_it_is_what_it_counts_and_what_stays() {
-        let notes = notes_on(include_str!("../../../../events/stripe/payment_intent.succeeded.json"), "{}");
+        let notes = notes_on(include_str!("../../../events/stripe/payment_intent.succeeded.json"), "{}");
         let of = |hop, path, kind, words| assert_note(&notes, hop, path, kind, words);
         of(Hop::Stripe, "data.object.metadata.amplitude_id", Kind::PassedOver, "not there");
         of(Hop::Stripe, "data.object.metadata.user_id", Kind::UserId, "user_42");
@@ -195,7 +195,7 @@ mod tests {
 
     #[test]
     fn what_adds_a_refund_back_is_named_by_the_refund() {
-        let event = include_str!("../../../../tests/data/cases/refund-canceled/event.json");
+        let event = include_str!("../../../tests/data/cases/refund-canceled/event.json");
         let id = |settings: &str, words: &str| {
             assert_note(&notes_on(event, settings), Hop::Amplitude, "events.0.insert_id", Kind::DeviceId, words);
         };
@@ -205,7 +205,7 @@ mod tests {
 
     #[test]
     fn where_there_is_no_revenue_the_type_says_why() {
-        let event = include_str!("../../../../events/stripe/charge.refunded.json");
+        let event = include_str!("../../../events/stripe/charge.refunded.json");
         assert_note(&notes_on(event, "{}"), Hop::Stripe, "type", Kind::Revenue, "No revenue");
         let notes = notes_on(event, r#"{"refunds": "negative_revenue"}"#);
         assert_note(&notes, Hop::Stripe, "data.object.amount_refunded", Kind::Revenue, "Counts as revenue, -");

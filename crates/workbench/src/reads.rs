@@ -20,9 +20,9 @@ use stripe_amplitude::stripe::references::source::{Access, ObjectSource, Referen
 use stripe_amplitude::translate::{Context, resolve};
 use stripe_emulator::Emulator;
 
-use super::exchange::{DELIVERY, milliseconds};
+use crate::exchange::{DELIVERY, milliseconds};
 use crate::explanation::{Explanation, PreviewOutcome, Translated};
-use crate::http::without_user;
+use stripe_amplitude_common::http::without_user;
 
 const KNOWS_NO_MORE: &str = "the local Stripe does not know more of it";
 
@@ -421,7 +421,7 @@ mod tests {
     #[test]
     fn the_local_stripe_learns_from_signed_events_only() {
         let local = Emulator::start().unwrap();
-        let reader = Reader::new(crate::http::build().unwrap(), Some(local.clone()), None);
+        let reader = Reader::new(stripe_amplitude_common::http::build().unwrap(), Some(local.clone()), None);
         let event = r#"{"data": {"object": {"id": "cus_1", "object": "customer"}}}"#;
         for (delivery, signed) in [(1, false), (2, true)] {
             reader.watch(delivery, Bytes::from(event));
@@ -439,7 +439,7 @@ mod tests {
         local.learn(&json!({"livemode": true, "data": {"object": {"id": "pi_1", "object": "payment_intent",
                                                                   "customer": "cus_1"}}}));
         local.put(json!({"id": "cus_2", "object": "customer", "metadata": {}})).unwrap();
-        let reader = Reader::new(crate::http::build().unwrap(), Some(local), None);
+        let reader = Reader::new(stripe_amplitude_common::http::build().unwrap(), Some(local), None);
         let key = "rk_live_1".into();
         let access = Access { key: &key, parameter: "/p/stripe-api-key".to_owned(), account: None, is_live: true };
         reader.watch(1, Bytes::new());
@@ -479,7 +479,7 @@ mod tests {
     async fn what_is_read_is_noted_with_its_delivery_and_without_the_key() {
         let local = Emulator::start().unwrap();
         local.put(json!({"id": "cus_1", "object": "customer", "metadata": {"user_id": "user_1"}})).unwrap();
-        let reader = Reader::new(crate::http::build().unwrap(), Some(local), None);
+        let reader = Reader::new(stripe_amplitude_common::http::build().unwrap(), Some(local), None);
         let key = "rk_test_hidden".into();
         let access =
             Access { key: &key, parameter: "/p/stripe-test-api-key".to_owned(), account: None, is_live: false };

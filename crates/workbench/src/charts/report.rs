@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::money::Money;
+use stripe_amplitude_common::money::Money;
 
 /// All charts of the events of a project.
 #[derive(Debug, Serialize)]

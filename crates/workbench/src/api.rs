@@ -21,16 +21,18 @@ use stripe_amplitude::projects::name::ProjectName;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::timeout;
 
-use super::charts::{Charts, Choice, Window};
-use super::credential::hide;
-use super::exchange::Upstream;
-use super::guard::guard;
-use super::log::{Entry, Filter};
-use super::signed::Mistake;
-use super::{Delivered, REFUSED, Workbench, page};
-use crate::clock;
-use crate::http::without_user;
+use crate::charts::{Charts, Choice, Window};
+use crate::credential::hide;
+use crate::exchange::Upstream;
+use crate::guard::guard;
+use crate::log::{Entry, Filter};
+use crate::page;
+use crate::problem::Problem;
 use crate::samples::SAMPLES;
+use crate::signed::Mistake;
+use crate::workbench::{Delivered, REFUSED, Workbench};
+use stripe_amplitude_common::clock;
+use stripe_amplitude_common::http::without_user;
 
 /// What API Gateway takes. The handler's own limit is lower.
 const GATEWAY_LIMIT: usize = 10 * 1024 * 1024;
@@ -42,22 +44,6 @@ const BODY_WITHIN: Duration = Duration::from_secs(30);
 const HANG: Duration = Duration::from_secs(10);
 
 type Answer<T> = Result<Json<T>, Problem>;
-
-/// Why the page does not get what it asked for: a status, and a sentence.
-#[derive(Debug)]
-pub(crate) struct Problem(pub(crate) StatusCode, pub(crate) String);
-
-impl IntoResponse for Problem {
-    fn into_response(self) -> axum::response::Response {
-        (self.0, Json(json!({"error": self.1}))).into_response()
-    }
-}
-
-impl From<rusqlite::Error> for Problem {
-    fn from(error: rusqlite::Error) -> Self {
-        Self(StatusCode::INTERNAL_SERVER_ERROR, format!("the database of the workbench failed: {error}"))
-    }
-}
 
 fn bad(why: impl ToString) -> Problem {
     Problem(StatusCode::BAD_REQUEST, why.to_string())

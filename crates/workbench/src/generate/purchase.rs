@@ -3,7 +3,7 @@
 use super::market::Market;
 use super::product::Product;
 use super::seed::Seed;
-use crate::clock;
+use stripe_amplitude_common::clock;
 
 /// What somebody buys, or tries to. Times are in Unix seconds, amounts in minor units of the buyer's currency.
 #[derive(Clone, Debug)]

@@ -8,8 +8,8 @@ use stripe_amplitude::projects::name::ProjectName;
 use stripe_amplitude::projects::source::ProjectSource as _;
 use stripe_amplitude::stripe::signature::{self, SigningSecret};
 
-use crate::endpoint;
 use crate::projects::Projects;
+use stripe_amplitude_common::endpoint;
 
 /// Seconds; longer than a signature is good for.
 const LONG_AGO: u64 = 600;

@@ -21,9 +21,9 @@ use self::specification::{
     AVERAGE_PURCHASES, BIG_SPENDERS, ORDERS_BY_PRODUCT, PURCHASE_FREQUENCY, RETENTION, REVENUE_BY_PRODUCT,
     TOTAL_REVENUE,
 };
-use crate::clock::DAY;
-use crate::money::{Money, shown};
-use crate::terminal::count;
+use stripe_amplitude_common::clock::DAY;
+use stripe_amplitude_common::money::{Money, shown};
+use stripe_amplitude_common::text::count;
 
 /// The charts of some events.
 pub(crate) struct Charts {

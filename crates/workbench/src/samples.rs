@@ -1,15 +1,17 @@
 //! The sample events, and what each of them is in Amplitude.
 
 /// A sample event and what it lands as.
-pub(crate) struct Sample {
-    pub(crate) event_type: &'static str,
-    pub(crate) json: &'static str,
+pub struct Sample {
+    /// Stripe's type.
+    pub event_type: &'static str,
+    /// The event as Stripe sends it.
+    pub json: &'static str,
     /// The user that it counts for, if anybody.
-    pub(crate) user: Option<&'static str>,
+    pub user: Option<&'static str>,
     /// The path that gave the user ID. Without one, the event is attributed to the last user of its device.
-    pub(crate) user_id_from: Option<&'static str>,
+    pub user_id_from: Option<&'static str>,
     /// In major units, with the currency.
-    pub(crate) revenue: Option<&'static str>,
+    pub revenue: Option<&'static str>,
 }
 
 macro_rules! samples {
@@ -28,7 +30,7 @@ const METADATA: Option<&str> = Some("metadata.user_id");
 
 /// In the order in which they are sent, which decides to whom the events fall that name no user: `charge.failed` and
 /// `payment_intent.canceled` to the user whom an event of the same payment has named before.
-pub(crate) const SAMPLES: [Sample; 26] = samples! {
+pub const SAMPLES: [Sample; 26] = samples! {
     "payment_intent.amount_capturable_updated": Some("user_42"), METADATA, None;
     "payment_intent.succeeded": Some("user_42"), METADATA, Some("20.00 USD");
     "payment_intent.payment_failed": Some("user_42"), METADATA, None;

@@ -6,15 +6,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use indicatif::ProgressBar;
 use reqwest::{StatusCode, Url};
 use serde_json::Value;
 use stripe_amplitude::http_client::HttpClientError;
 use tokio::time::sleep;
 
 use super::event::{Event, Templates};
-use crate::endpoint::Endpoint;
-use crate::http;
+use stripe_amplitude_common::endpoint::Endpoint;
+use stripe_amplitude_common::http;
 
 /// So many objects go in one request, of some five kilobytes each.
 const BATCH: usize = 500;
@@ -41,7 +40,7 @@ const LONGEST_REASON: usize = 500;
 
 /// What has become of the events until now.
 #[derive(Default)]
-pub(crate) struct Tally {
+pub struct Tally {
     delivered: Cell<usize>,
     undelivered: Cell<usize>,
     /// Nobody is there.
@@ -53,22 +52,22 @@ pub(crate) struct Tally {
 
 impl Tally {
     /// How many are safe.
-    pub(crate) fn delivered(&self) -> usize {
+    pub fn delivered(&self) -> usize {
         self.delivered.get()
     }
 
     /// Whether nobody answered any more.
-    pub(crate) fn is_unreachable(&self) -> bool {
+    pub fn is_unreachable(&self) -> bool {
         self.unreachable.get()
     }
 
     /// Why others are not; the first ones, each once.
-    pub(crate) fn reasons(&self) -> Vec<String> {
+    pub fn reasons(&self) -> Vec<String> {
         self.reasons.borrow().clone()
     }
 
     /// From where the user IDs are of those that are safe, the most frequent path first. Empty where no answer told.
-    pub(crate) fn paths(&self) -> Vec<(Option<String>, usize)> {
+    pub fn paths(&self) -> Vec<(Option<String>, usize)> {
         let mut paths: Vec<_> = self.paths.borrow().clone().into_iter().collect();
         paths.sort_by_key(|(_, number)| Reverse(*number));
         paths
@@ -101,7 +100,7 @@ impl Tally {
 ///
 /// # Errors
 /// Where there is no HTTP client to be had.
-pub(crate) async fn hand_over(webhook: &str, mut objects: impl Iterator<Item = Value>) -> Result<(), HttpClientError> {
+pub async fn hand_over(webhook: &str, mut objects: impl Iterator<Item = Value>) -> Result<(), HttpClientError> {
     let Ok(url) = webhook.parse::<Url>() else { return Ok(()) };
     let is_here = matches!(url.host_str(), Some("127.0.0.1" | "localhost" | "[::1]"));
     let Some(url) = url.join("/workbench/objects").ok().filter(|_| is_here) else { return Ok(()) };
@@ -121,12 +120,12 @@ pub(crate) async fn hand_over(webhook: &str, mut objects: impl Iterator<Item = V
 
 /// Sends the events, several at once, those that concern the same objects one after the other. What stays undelivered
 /// is told in the tally, which is right also when this is dropped half-way.
-pub(crate) async fn deliver(
+pub async fn deliver(
     endpoint: &Endpoint,
     events: &[Event<'_>],
     templates: &Templates,
     tally: &Tally,
-    progress: &ProgressBar,
+    advance: impl Fn(),
 ) {
     let lanes = (0..LANES).map(async |lane| {
         for event in events.iter().filter(|event| event.lane(LANES) == lane) {
@@ -137,7 +136,7 @@ pub(crate) async fn deliver(
                 Ok(()) => tally.delivered.set(tally.delivered.get() + 1),
                 Err(reason) => tally.add_undelivered(reason),
             }
-            progress.inc(1);
+            advance();
         }
     });
     join_all(lanes).await;

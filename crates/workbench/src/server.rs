@@ -10,28 +10,8 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
-use crate::workbench::{self, Workbench};
-
-/// Listens on a port of this machine only.
-///
-/// # Errors
-/// A sentence that says which port cannot be used, and what to do.
-pub(crate) async fn listen(port: u16) -> Result<TcpListener, String> {
-    let listener = TcpListener::bind(("127.0.0.1", port)).await;
-    listener.map_err(|error| {
-        format!("port {port} cannot be used ({error}); choose another one: --port 3001, or `make run PORT=3001`")
-    })
-}
-
-/// Listens on a free port of this machine only, and gives its address, `http://127.0.0.1:…`.
-///
-/// # Errors
-/// Where there is no port to be had.
-pub(crate) async fn listen_anywhere() -> std::io::Result<(TcpListener, String)> {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
-    let address = format!("http://{}", listener.local_addr()?);
-    Ok((listener, address))
-}
+use crate::api::router;
+use crate::workbench::Workbench;
 
 /// So long the head of a request may take, or the wait for the next request on a connection.
 const HEAD_WITHIN: Duration = Duration::from_secs(30);
@@ -43,9 +23,9 @@ const CONNECTIONS: usize = 128;
 ///
 /// # Errors
 /// Where the listener has no address.
-pub(crate) async fn serve(listener: TcpListener, workbench: Workbench) -> std::io::Result<()> {
+pub async fn serve(listener: TcpListener, workbench: Workbench) -> std::io::Result<()> {
     let port = listener.local_addr()?.port();
-    let service = TowerToHyperService::new(workbench::router(workbench, port));
+    let service = TowerToHyperService::new(router(workbench, port));
     let room = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let place = Arc::clone(&room).acquire_owned().await;
@@ -75,7 +55,8 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
-    use crate::projects::Projects;
+    use crate::listener::listen_anywhere;
+    use crate::projects::demo;
     use crate::workbench::{Amplitude, Stripe};
 
     /// Sends the beginning of a request, and gives what comes back until the end of the connection.
@@ -99,7 +80,7 @@ mod tests {
     async fn a_request_that_does_not_go_on_is_not_waited_for() {
         let (listener, _) = listen_anywhere().await.unwrap();
         let address = listener.local_addr().unwrap();
-        let workbench = Workbench::new(Projects::built_in(), Amplitude::Emulator, Stripe::Local, None).await.unwrap();
+        let workbench = Workbench::new(demo(), Amplitude::Emulator, Stripe::Local, None).await.unwrap();
         let serving = tokio::spawn(serve(listener, workbench));
         for (request, answer) in [
             ("POST /stripe/demo HTTP/1.1\r\nhost: 127.0.0.1\r\n", ""),

@@ -8,15 +8,15 @@ use super::buyer::{Buyer, Habit};
 use super::market::Market;
 use super::product::Product;
 use super::purchase::{Invoice, Line, Purchase, Step};
-use crate::clock::DAY;
 use crate::samples::SAMPLES;
+use stripe_amplitude_common::clock::DAY;
 
 /// When the shop made its prices, in Unix seconds: at the beginning of 2024.
 pub(crate) const PRICED: i64 = 1_704_067_200;
 
 /// Something that happened.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Event<'s> {
+pub struct Event<'s> {
     /// In Unix seconds.
     pub(crate) created: i64,
     buyer: &'s Buyer,
@@ -27,12 +27,12 @@ pub(crate) struct Event<'s> {
 }
 
 /// The sample events, by type.
-pub(crate) struct Templates(HashMap<&'static str, Value>);
+pub struct Templates(HashMap<&'static str, Value>);
 
 impl Templates {
     /// # Errors
     /// Where a sample is not JSON.
-    pub(crate) fn new() -> Result<Self, serde_json::Error> {
+    pub fn new() -> Result<Self, serde_json::Error> {
         let read = |event: &str| serde_json::from_str(event);
         SAMPLES.iter().map(|sample| Ok((sample.event_type, read(sample.json)?))).collect::<Result<_, _>>().map(Self)
     }

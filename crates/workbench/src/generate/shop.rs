@@ -12,21 +12,22 @@ use super::objects;
 use super::purchase::Purchase;
 use super::seed::Seed;
 use super::summary::Summary;
-use crate::clock::{DAY, WEEK};
+use stripe_amplitude_common::clock::{DAY, WEEK};
 
 /// How large a shop is, and which of all that are so large.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Size {
+pub struct Size {
     /// Customers. For every eight of them there is a guest.
-    pub(crate) users: u32,
+    pub users: u32,
     /// For so long it was open.
-    pub(crate) weeks: u32,
-    pub(crate) seed: u64,
+    pub weeks: u32,
+    /// Chooses one of all shops of this size.
+    pub seed: u64,
 }
 
 /// All that happened.
 #[derive(Debug)]
-pub(crate) struct Shop {
+pub struct Shop {
     buyers: Vec<(Buyer, Vec<Purchase>)>,
 }
 
@@ -34,7 +35,7 @@ impl Shop {
     /// The shop of these weeks, until the day of `now` (Unix seconds) began, in UTC: so it is the same all day, and
     /// nothing in it is still to come. A smaller number of users gives the first ones of a larger; the IDs are the same
     /// on every day.
-    pub(crate) fn new(size: Size, now: i64) -> Self {
+    pub fn new(size: Size, now: i64) -> Self {
         let end = now - now.rem_euclid(DAY);
         let season = end - i64::from(size.weeks) * WEEK..end;
         // Other weeks are another shop.
@@ -49,7 +50,7 @@ impl Shop {
     }
 
     /// Oldest first. The events of one buyer are in the order in which they were caused.
-    pub(crate) fn events(&self) -> Vec<Event<'_>> {
+    pub fn events(&self) -> Vec<Event<'_>> {
         let purchases = self.buyers.iter().flat_map(|(buyer, purchases)| purchases.iter().map(move |one| (buyer, one)));
         let mut events: Vec<_> = purchases.flat_map(|(buyer, purchase)| Event::all_of(buyer, purchase)).collect();
         // A stable order.
@@ -58,7 +59,7 @@ impl Shop {
     }
 
     /// All objects that the events are about and name, as they are in the end.
-    pub(crate) fn objects<'s>(&'s self, templates: &'s Templates) -> impl Iterator<Item = Value> + 's {
+    pub fn objects<'s>(&'s self, templates: &'s Templates) -> impl Iterator<Item = Value> + 's {
         let of_buyers = self.buyers.iter().flat_map(move |(buyer, purchases)| {
             let of_purchases = purchases.iter().flat_map(move |one| objects::of_purchase(buyer, one, templates));
             objects::of_buyer(buyer, purchases).into_iter().chain(of_purchases)
@@ -67,7 +68,7 @@ impl Shop {
     }
 
     /// A buyer who has subscribed by Checkout, so that their ID is on the checkout session alone.
-    pub(crate) fn subscriber(&self, templates: &Templates) -> Option<Subscriber> {
+    pub fn subscriber(&self, templates: &Templates) -> Option<Subscriber> {
         self.buyers.iter().find_map(|(buyer, purchases)| {
             let user_id = buyer.user_id_by(Habit::Checkout)?;
             let of_subscription: Vec<_> = purchases.iter().filter(|purchase| purchase.period().is_some()).collect();
@@ -86,7 +87,8 @@ impl Shop {
         })
     }
 
-    pub(crate) fn summary(&self) -> Summary {
+    /// What the shop sold.
+    pub fn summary(&self) -> Summary {
         let mut summary = Summary::default();
         for (buyer, purchases) in &self.buyers {
             summary.add(buyer, purchases);
@@ -96,13 +98,13 @@ impl Shop {
 }
 
 /// A buyer with a subscription.
-pub(crate) struct Subscriber {
+pub struct Subscriber {
     /// The app's own ID of them.
-    pub(crate) user_id: String,
+    pub user_id: String,
     /// Stripe's objects of them.
-    pub(crate) objects: Vec<Value>,
+    pub objects: Vec<Value>,
     /// The subscription's events, as Stripe would sign and send them.
-    pub(crate) events: Vec<Vec<u8>>,
+    pub events: Vec<Vec<u8>>,
 }
 
 fn visit(buyer: Buyer, season: &Range<i64>, life: fn(&Buyer, Range<i64>) -> Vec<Purchase>) -> (Buyer, Vec<Purchase>) {
@@ -138,17 +140,17 @@ mod tests {
     use serde_json::json;
     use stripe_amplitude::follow::{Decided, Received, decide};
     use stripe_amplitude::projects::name::ProjectName;
-    use stripe_amplitude::projects::parameters::AmplitudeConfig;
+    use stripe_amplitude::projects::parameters::{AmplitudeConfig, Project};
     use stripe_amplitude::record::Reads;
     use stripe_amplitude::stripe;
     use stripe_amplitude::stripe::references::api::StripeApi;
     use stripe_amplitude::stripe::references::{ReadRate, References};
     use stripe_amplitude::stripe::signature::VerifiedBody;
+    use stripe_amplitude_common::demo;
     use stripe_emulator::Emulator;
     use tokio::time::Instant;
 
     use super::*;
-    use crate::projects::{DEMO, Projects};
     use crate::samples::SAMPLES;
 
     /// A day at noon.
@@ -177,9 +179,9 @@ mod tests {
             let stripe = Emulator::start().unwrap();
             stripe.allow_any_key();
             shop.objects(&Templates::new().unwrap()).for_each(|object| stripe.put(object).unwrap());
-            let project: ProjectName = DEMO.parse().unwrap();
-            let delivery = Projects::built_in().project(&project).await.unwrap().delivery.unwrap();
-            let api = StripeApi::new(crate::http::build().unwrap(), Some(stripe.url().to_owned()));
+            let project: ProjectName = demo::DEMO.parse().unwrap();
+            let delivery = Project::from_parameters(demo::parameters(), "test").delivery.unwrap();
+            let api = StripeApi::new(stripe_amplitude_common::http::build().unwrap(), Some(stripe.url().to_owned()));
             let pace = ReadRate::unhurried(100_000);
             Self { project, delivery, references: References::new(api, pace), stripe }
         }

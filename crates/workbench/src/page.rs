@@ -7,7 +7,7 @@ use axum::http::header::{
 };
 use axum::response::{Html, IntoResponse};
 
-use super::api::Problem;
+use crate::problem::Problem;
 
 /// Nothing is loaded from elsewhere, and nobody frames the page. Chart.js sets styles on its elements.
 const POLICY: &str = "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'; \
@@ -61,7 +61,7 @@ const FILES: [(&str, &str, &[u8]); 26] = files! {
 /// A picture of docs/pictures, which `make pictures` takes.
 macro_rules! pictures {
     ($($name:literal)*) => {
-        [$((concat!("pictures/", $name), "image/png", include_bytes!(concat!("../../../../docs/pictures/", $name)) as &[u8])),*]
+        [$((concat!("pictures/", $name), "image/png", include_bytes!(concat!("../../../docs/pictures/", $name)) as &[u8])),*]
     };
 }
 
