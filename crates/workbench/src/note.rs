@@ -6,7 +6,8 @@ use stripe_amplitude::stripe::json::Json;
 use stripe_amplitude::translate::redaction::Reason;
 use stripe_amplitude::translate::revenue::Rule;
 
-use crate::explanation::{Explanation, Money, PreviewOutcome, Translated, capitalized};
+use crate::explanation::text::capitalized;
+use crate::explanation::{Explanation, Money, PreviewOutcome, Translated};
 use stripe_amplitude_common::money::shown;
 
 /// A word beside a field.
