@@ -2,20 +2,21 @@
 
 .PHONY: run test check lint instructions artefact pictures privacy soak fuzz bench supply-chain sbom parameters
 
-# KEEP_SERVING=1 keeps serving afterwards, PORT=n serves on another port than 3000.
+# KEEP_SERVING=1 keeps serving afterwards, PORT=n serves on a port other than 3000. Without the AWS SDK, which takes longer to
+# compile than everything else.
 run:
-	@cargo run --locked --package stripe-amplitude-cli -- demo $(if $(KEEP_SERVING),--keep-serving) $(if $(PORT),--port $(PORT))
+	@cargo run --locked --package stripe-amplitude-cli --no-default-features --features workbench -- demo $(if $(KEEP_SERVING),--keep-serving) $(if $(PORT),--port $(PORT))
 
 test: .venv/ready
 	@# hello is a peer of the benchmarks, and has no tests.
-	cargo test --locked --workspace --exclude hello --features $(all)
-	cargo build --locked --package stripe-amplitude-cli --features $(all)
+	cargo test --locked --workspace --exclude hello
+	cargo build --locked --package stripe-amplitude-cli
 	@# In a real browser; without one, they are skipped, and say so.
 	cd tests/workbench && ../../.venv/bin/python -m unittest --verbose test_workbench
 
 # What README and the page's own help show of the workbench: docs/pictures. It wants Chromium and ChromeDriver.
 pictures: .venv/ready
-	cargo build --locked --package stripe-amplitude-cli
+	cargo build --locked --package stripe-amplitude-cli --no-default-features --features workbench
 	.venv/bin/python tests/workbench/pictures.py
 
 # The fields of Stripe's objects, from Stripe's own library, and docs/privacy.md. It names the fields about which nobody
@@ -29,7 +30,10 @@ check: lint supply-chain instructions artefact
 
 lint: .venv-check/ready
 	cargo fmt --all --check
-	cargo clippy --locked --workspace --all-targets --features $(all) -- --deny warnings
+	cargo clippy --locked --workspace --all-targets -- --deny warnings
+	@# Each feature of the command line without the other one.
+	cargo clippy --locked --package stripe-amplitude-cli --no-default-features --features aws -- --deny warnings
+	cargo clippy --locked --package stripe-amplitude-cli --no-default-features --features workbench -- --deny warnings
 	RUSTDOCFLAGS="--deny warnings" cargo doc --locked --workspace --no-deps
 	tests/dependencies.sh
 	$(sam) validate --lint
@@ -94,9 +98,6 @@ target/tools/bin/cargo-fuzz target/tools/bin/cargo-deny target/tools/bin/cargo-c
 cargo-fuzz = 0.13.2
 cargo-deny = 0.20.2
 cargo-cyclonedx = 0.5.9
-
-# The function compiles the AWS SDK anyway; so the command line may have it, too.
-all = stripe-amplitude-cli/aws
 
 # No account is needed for anything here, but SAM wants to know a Region.
 sam = SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=eu-central-1 .venv-check/bin/sam

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Checks what the function's tree of crates promises: one HTTP stack, one TLS stack, no C library for TLS; and that the
-# command line does not compile the AWS SDK.
+# Checks what the function's tree of crates promises: one HTTP stack, one TLS stack, no C library for TLS; and that
+# `make run` does not compile the AWS SDK, nor the commands for AWS a database.
 set -euo pipefail
 most_crates=171
 
@@ -19,8 +19,10 @@ done
 for crate in aws-lc-rs aws-lc-sys native-tls openssl openssl-sys; do
   ! grep -q "^$crate " <<<"$function_tree" || fail "the function has $crate"
 done
-cli_tree=$(crates --package stripe-amplitude-cli)
-! grep -q '^aws-sdk' <<<"$cli_tree" || fail "the command line has the AWS SDK"
+tree_with_workbench=$(crates --package stripe-amplitude-cli --no-default-features --features workbench)
+! grep '^aws-sdk' <<<"$tree_with_workbench" || fail "the command line has these without its feature aws"
+tree_with_aws=$(crates --package stripe-amplitude-cli --no-default-features --features aws)
+! grep -E '^(amplitude-emulator|axum|rusqlite) ' <<<"$tree_with_aws" || fail "the command line has these without its feature workbench"
 # Each crate is something to trust, to compile and to start. One more may be worth it; then this number changes, too.
 [ "$(wc -l <<<"$function_tree")" -le "$most_crates" ] || fail "the function has $(wc -l <<<"$function_tree") crates, and not $most_crates"
 echo "dependencies: $(wc -l <<<"$function_tree") crates in the function, one HTTP and TLS stack"

@@ -223,7 +223,7 @@ impl Projects {
     /// Most do not need the AWS SDK, which takes longer to compile than all the rest.
     #[cfg(not(feature = "aws"))]
     pub(crate) fn parameter_store() -> Result<Self, String> {
-        Err("this build has no Parameter Store; use `cargo cli-aws` in the place of `cargo cli`, or a file of projects: --projects FILE".to_owned())
+        Err("this build cannot reach Parameter Store; build it with the feature `aws`, or name a file of projects: --projects FILE".to_owned())
     }
 
     /// A project as its parameters describe it now.

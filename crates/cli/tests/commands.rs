@@ -134,7 +134,7 @@ fn mistakes_are_told_on_standard_error_with_what_to_do() {
             "an https URL, or an http URL of this machine",
         ),
         (&["serve", "--stripe", "http://api.example.com"], 2, "an https URL, or an http URL of this machine"),
-        (&["serve", "--parameter-store"], 1, if cfg!(feature = "aws") { "AWS_REGION" } else { "cli-aws" }),
+        (&["serve", "--parameter-store"], 1, if cfg!(feature = "aws") { "AWS_REGION" } else { "the feature `aws`" }),
         (&["invocation", EVENT, "--project", "a/b"], 2, "1 to 64"),
         (&["invocation", EVENT, "--rest", "--function-url"], 2, "--function-url"),
         (&["preview", "no-such-file.json"], 1, "no-such-file.json"),
