@@ -1,4 +1,4 @@
-//! What the page asks the workbench for, under `/workbench/`. Everything else is the function's.
+//! The routes: the page's API under `/workbench/`; all other paths belong to the function.
 
 use std::convert::Infallible;
 use std::str::FromStr as _;
@@ -18,6 +18,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use stripe_amplitude::projects::name::ProjectName;
+use stripe_amplitude_common::clock;
+use stripe_amplitude_common::http::without_user;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::timeout;
 
@@ -31,16 +33,14 @@ use crate::problem::Problem;
 use crate::samples::SAMPLES;
 use crate::signed::Mistake;
 use crate::workbench::{Delivered, REFUSED, Workbench};
-use stripe_amplitude_common::clock;
-use stripe_amplitude_common::http::without_user;
 
-/// What API Gateway takes. The handler's own limit is lower.
+/// API Gateway's limit. The handler's own limit is lower.
 const GATEWAY_LIMIT: usize = 10 * 1024 * 1024;
 
-/// A body that comes more slowly than that is not waited for.
+/// The limit for receiving a body.
 const BODY_WITHIN: Duration = Duration::from_secs(30);
 
-/// Longer than the function waits.
+/// Longer than the function's timeout.
 const HANG: Duration = Duration::from_secs(10);
 
 type Answer<T> = Result<Json<T>, Problem>;
@@ -49,8 +49,8 @@ fn bad(why: impl ToString) -> Problem {
     Problem(StatusCode::BAD_REQUEST, why.to_string())
 }
 
-/// The function on all paths, and the workbench on its own, for this machine's port. Each request passes the guard, and
-/// its body is there, whole, before anybody looks at it.
+/// All routes, for the given port. The guard checks each request first. Then the whole body is received before the
+/// request is handled.
 pub(crate) fn router(workbench: Workbench, port: u16) -> Router {
     Router::new()
         .route("/", get(page::index))
@@ -66,20 +66,20 @@ pub(crate) fn router(workbench: Workbench, port: u16) -> Router {
         .route("/workbench/{*file}", get(page::file))
         .fallback(deliver)
         .layer(DefaultBodyLimit::max(GATEWAY_LIMIT))
-        .layer(middleware::from_fn(with_its_body))
+        .layer(middleware::from_fn(with_whole_body))
         .layer(middleware::from_fn_with_state(port, guard))
         .with_state(workbench)
 }
 
-async fn with_its_body(request: Request, next: Next) -> Response<Body> {
+async fn with_whole_body(request: Request, next: Next) -> Response<Body> {
     let (parts, body) = request.into_parts();
     match timeout(BODY_WITHIN, to_bytes(body, GATEWAY_LIMIT)).await {
         Ok(Ok(body)) => next.run(Request::from_parts(parts, body.into())).await,
         Ok(Err(_)) => {
-            let text = "the body is over 10 MiB, the limit of API Gateway\n";
+            let text = "the body exceeds 10 MiB, the limit of API Gateway\n";
             (StatusCode::PAYLOAD_TOO_LARGE, text).into_response()
         }
-        Err(_) => (StatusCode::REQUEST_TIMEOUT, "the body did not come in time\n").into_response(),
+        Err(_) => (StatusCode::REQUEST_TIMEOUT, "timed out waiting for the body\n").into_response(),
     }
 }
 
@@ -115,15 +115,15 @@ async fn deliveries(State(workbench): State<Workbench>, Query(filter): Query<Fil
 }
 
 fn find(workbench: &Workbench, number: u64) -> Result<Entry, Problem> {
-    let none = || Problem(StatusCode::NOT_FOUND, format!("there is no delivery {number}"));
-    workbench.0.log.find(number)?.ok_or_else(none)
+    let missing = || Problem(StatusCode::NOT_FOUND, format!("delivery {number} does not exist"));
+    workbench.0.log.find(number)?.ok_or_else(missing)
 }
 
 async fn delivery(State(workbench): State<Workbench>, Path(number): Path<u64>) -> Answer<Value> {
     let entry = find(&workbench, number)?;
     let body = match ProjectName::from_str(&entry.summary.project) {
         Ok(project) => hide(&entry.stripe.body, &project),
-        // It never was a delivery to a project.
+        // Not a delivery to a project.
         Err(_) => String::new(),
     };
     let explained = workbench.explain(&entry).await;
@@ -146,8 +146,8 @@ async fn delivery(State(workbench): State<Workbench>, Path(number): Path<u64>) -
 async fn again(State(workbench): State<Workbench>, Path(number): Path<u64>) -> Answer<Delivered> {
     let entry = find(&workbench, number)?;
     if entry.summary.outcome == REFUSED {
-        // It may be anybody's, and would get a true signature.
-        return Err(bad("what was refused is not signed again as it is; look at it, and use `Change it and send`"));
+        // It may be a stranger's, and would get a valid signature.
+        return Err(bad("a refused request is not signed again unchanged; use `Edit and send`"));
     }
     let project = ProjectName::from_str(&entry.summary.project).map_err(bad)?;
     Ok(Json(workbench.send(&project, entry.stripe.body, None, None).await.map_err(bad)?))
@@ -158,7 +158,7 @@ async fn live(State(workbench): State<Workbench>) -> Sse<impl Stream<Item = Resu
     let events = stream::unfold(deliveries, async |mut deliveries| {
         let event = match deliveries.recv().await {
             Ok(summary) => Event::default().event("delivery").json_data(summary).ok()?,
-            // It has missed some.
+            // The page missed some deliveries.
             Err(RecvError::Lagged(_)) => Event::default().event("reload").data("-"),
             Err(RecvError::Closed) => return None,
         };
@@ -171,7 +171,7 @@ async fn live(State(workbench): State<Workbench>) -> Sse<impl Stream<Item = Resu
 struct SampleOfAType {
     #[serde(rename = "type")]
     event_type: &'static str,
-    /// As it stands, with its fields in Stripe's order.
+    /// Unparsed, so that the fields keep Stripe's order.
     event: &'static RawValue,
 }
 
@@ -187,12 +187,12 @@ struct ToSend {
     project: String,
     event: String,
     mistake: Option<Mistake>,
-    fault: Option<OrderedFault>,
+    fault: Option<RequestedFault>,
 }
 
-/// What can be ordered to go wrong with the local Amplitude.
+/// A fault of the local Amplitude that the page can request.
 #[derive(Clone, Copy, Debug, Deserialize)]
-enum OrderedFault {
+enum RequestedFault {
     #[serde(rename = "429")]
     TooManyRequests,
     #[serde(rename = "500")]
@@ -201,7 +201,7 @@ enum OrderedFault {
     Hang,
 }
 
-impl OrderedFault {
+impl RequestedFault {
     fn fault(self) -> Fault {
         match self {
             Self::TooManyRequests => Fault::answer(429),
@@ -214,13 +214,13 @@ impl OrderedFault {
 async fn send(State(workbench): State<Workbench>, Json(to_send): Json<ToSend>) -> Answer<Delivered> {
     let ToSend { project, event, mistake, fault } = to_send;
     let project = ProjectName::from_str(&project).map_err(|error| bad(format!("{project}: {error}")))?;
-    let fault = fault.map(OrderedFault::fault);
+    let fault = fault.map(RequestedFault::fault);
     Ok(Json(workbench.send(&project, event.into_bytes(), mistake, fault).await.map_err(bad)?))
 }
 
-/// Objects for the local Stripe.
+/// Adds objects to the local Stripe.
 async fn objects(State(workbench): State<Workbench>, Json(objects): Json<Vec<Value>>) -> Answer<Value> {
-    let stripe = workbench.stripe().ok_or_else(|| bad("there is no local Stripe; start with --stripe local"))?;
+    let stripe = workbench.stripe().ok_or_else(|| bad("the local Stripe is off; start serve with --stripe local"))?;
     let put = objects.into_iter().try_for_each(|object| stripe.put(object));
     put.map_err(bad)?;
     Ok(Json(json!({})))
@@ -240,7 +240,7 @@ async fn charts(State(workbench): State<Workbench>, Query(which): Query<WhichCha
     let choice = Choice { currency: Some(which.currency).filter(|currency| !currency.is_empty()), cohort };
     let now = clock::now_milliseconds().cast_signed();
     let events = workbench.accepted(&project).await.map_err(bad)?;
-    // Deliveries go on meanwhile.
+    // In a separate thread, so that deliveries are not blocked.
     let report = tokio::task::spawn_blocking(move || Charts::of(&events)?.report(&choice, now)).await;
     let failed = |error: &dyn std::fmt::Display| {
         Problem(StatusCode::INTERNAL_SERVER_ERROR, format!("the charts could not be computed: {error}"))

@@ -14,6 +14,9 @@ use std::str::FromStr;
 
 use amplitude_emulator::AcceptedEvent;
 use rusqlite::named_params;
+use stripe_amplitude_common::clock::DAY;
+use stripe_amplitude_common::money::{Money, shown};
+use stripe_amplitude_common::text::count;
 
 use self::database::Database;
 use self::report::{Cell, Chart, Report};
@@ -21,9 +24,6 @@ use self::specification::{
     AVERAGE_PURCHASES, BIG_SPENDERS, ORDERS_BY_PRODUCT, PURCHASE_FREQUENCY, RETENTION, REVENUE_BY_PRODUCT,
     TOTAL_REVENUE,
 };
-use stripe_amplitude_common::clock::DAY;
-use stripe_amplitude_common::money::{Money, shown};
-use stripe_amplitude_common::text::count;
 
 /// The charts of some events.
 pub(crate) struct Charts {

@@ -19,10 +19,10 @@ use stripe_amplitude::amplitude::Destination;
 use stripe_amplitude::amplitude::Region;
 use stripe_amplitude::amplitude::client::{Client, DeliveryError, EventSink, SendReport};
 use stripe_amplitude::amplitude::event::Event;
+use stripe_amplitude_common::http::without_user;
 
 use crate::credential::length_of_text;
 use crate::listener::listen_anywhere;
-use stripe_amplitude_common::http::without_user;
 
 /// The request that began with this holds the key next. It is what the function's client sends.
 const KEY_BEGINS: &str = r#"{"api_key":""#;

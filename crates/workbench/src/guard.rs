@@ -1,8 +1,8 @@
-//! Who may use what this machine serves: the workbench pages of its own; the webhook whoever has a signature.
+//! Access: the workbench is only for its own page, the webhook for anyone with a signature.
 //!
-//! Any page in the user's browser can send requests to 127.0.0.1, and any name can be made to lead there. What comes with
-//! another host (DNS rebinding, a tunnel for webhooks) or from another page is refused. Only the webhook may have another
-//! host, because a tunnel leads to it.
+//! Any page in the user's browser can send requests to 127.0.0.1, and any host name can be made to resolve to it. So
+//! requests with another host (DNS rebinding, a tunnel for webhooks) or from another page are rejected. Only the webhook
+//! accepts other hosts, because a tunnel may lead to it.
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, Method, StatusCode, header};
@@ -12,53 +12,53 @@ use axum::response::{AppendHeaders, IntoResponse, Response};
 use crate::page::HEADERS;
 use crate::problem::Problem;
 
-/// The names that this machine has for itself.
+/// The names of this machine.
 const NAMES: [&str; 3] = ["127.0.0.1", "localhost", "[::1]"];
 
-/// Lets pass what comes from the page itself, and deliveries. The state is the port.
+/// Accepts requests of the workbench's own page, and deliveries. The state is the port.
 pub(crate) async fn guard(State(port): State<u16>, request: Request, next: Next) -> Response {
     let is_delivery = is_webhook(request.uri().path());
     let refusal = match is_delivery {
-        true => refusal_of_a_delivery(request.headers(), port),
+        true => delivery_refusal(request.headers(), port),
         false => refusal(request.method(), request.headers(), port),
     };
     let answer = match refusal {
         Some(why) => Problem(StatusCode::FORBIDDEN, why.to_owned()).into_response(),
-        // The function's answers are its own.
+        // Responses of the function stay unchanged.
         None if is_delivery => return next.run(request).await,
         None => next.run(request).await,
     };
     (AppendHeaders(HEADERS), answer).into_response()
 }
 
-/// Whether a path leads to the function, whatever stands before.
+/// Whether a path leads to the function, with any prefix.
 pub(crate) fn is_webhook(path: &str) -> bool {
     path.contains("/stripe/")
 }
 
-const OTHER_PAGE: &str = "the workbench takes nothing from other pages";
+const OTHER_PAGE: &str = "the workbench accepts no requests from other pages";
 
-/// Stripe is no page.
-fn refusal_of_a_delivery(headers: &HeaderMap, port: u16) -> Option<&'static str> {
-    is_of_another_page(headers, port).then_some(OTHER_PAGE)
+/// Stripe sends no `Origin`.
+fn delivery_refusal(headers: &HeaderMap, port: u16) -> Option<&'static str> {
+    is_cross_origin(headers, port).then_some(OTHER_PAGE)
 }
 
 fn refusal(method: &Method, headers: &HeaderMap, port: u16) -> Option<&'static str> {
     if !text(headers, header::HOST).is_some_and(|host| is_ours(host, port)) {
-        return Some("the workbench is only for this machine: open it as http://127.0.0.1 with its port");
+        return Some("the workbench is only for this machine: open http://127.0.0.1 with its port");
     }
-    if is_of_another_page(headers, port) {
+    if is_cross_origin(headers, port) {
         return Some(OTHER_PAGE);
     }
-    // Without it, another page's form could be sent here without a question to the browser.
+    // Otherwise another page could post a form here without a preflight request.
     let is_json = |content_type: &str| content_type.starts_with("application/json");
     if !method.is_safe() && !text(headers, header::CONTENT_TYPE).is_some_and(is_json) {
-        return Some("the workbench takes JSON: Content-Type: application/json");
+        return Some("the workbench expects JSON: Content-Type: application/json");
     }
     None
 }
 
-fn is_of_another_page(headers: &HeaderMap, port: u16) -> bool {
+fn is_cross_origin(headers: &HeaderMap, port: u16) -> bool {
     let is_foreign = |origin: &str| !origin.strip_prefix("http://").is_some_and(|host| is_ours(host, port));
     text(headers, header::ORIGIN).is_some_and(is_foreign)
 }
@@ -68,7 +68,7 @@ fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
 }
 
 fn is_ours(host: &str, port: u16) -> bool {
-    // A browser leaves out the port of HTTP where it is 80.
+    // Browsers omit port 80.
     NAMES.iter().any(|name| host == format!("{name}:{port}")) || port == 80 && NAMES.contains(&host)
 }
 
@@ -109,7 +109,7 @@ mod tests {
         assert!(refused(Method::POST, &[host, (header::CONTENT_TYPE, "text/plain")]));
     }
     #[test]
-    fn a_delivery_comes_from_any_host_and_from_no_other_page() {
+    fn deliveries_accept_any_host_but_no_other_page() {
         for path in ["/stripe/demo", "/prod/stripe/demo", "/stripe/demo/"] {
             assert!(is_webhook(path), "{path}");
         }
@@ -118,7 +118,7 @@ mod tests {
         }
         let refused = |name: HeaderName, value: &'static str| {
             let headers = HeaderMap::from_iter([(name, HeaderValue::from_static(value))]);
-            refusal_of_a_delivery(&headers, 3000).is_some()
+            delivery_refusal(&headers, 3000).is_some()
         };
         assert!(!refused(header::HOST, "tunnel.example.com"));
         assert!(!refused(header::ORIGIN, "http://127.0.0.1:3000"));

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, Row, named_params};
 use serde::{Deserialize, Serialize};
+use stripe_amplitude_common::private_file;
 
 use crate::credential::hide;
 use crate::exchange::Exchange;
 use crate::reads::Read;
-use stripe_amplitude_common::private_file;
 
 /// So many stand on a page of the list.
 pub(crate) const PAGE: usize = 100;

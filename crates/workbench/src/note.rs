@@ -5,10 +5,10 @@ use stripe_amplitude::amplitude::properties::Property;
 use stripe_amplitude::stripe::json::Json;
 use stripe_amplitude::translate::redaction::Reason;
 use stripe_amplitude::translate::revenue::Rule;
+use stripe_amplitude_common::money::shown;
 
 use crate::explanation::text::capitalized;
 use crate::explanation::{Explanation, Money, PreviewOutcome, Translated};
-use stripe_amplitude_common::money::shown;
 
 /// A word beside a field.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

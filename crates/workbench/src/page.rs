@@ -1,4 +1,4 @@
-//! The files of the page, which are part of the program.
+//! The files of the page, compiled into the program.
 
 use axum::extract::Path;
 use axum::http::StatusCode;
@@ -9,20 +9,20 @@ use axum::response::{Html, IntoResponse};
 
 use crate::problem::Problem;
 
-/// Nothing is loaded from elsewhere, and nobody frames the page. Chart.js sets styles on its elements.
+/// Nothing is loaded from elsewhere, and no site may frame the page. Chart.js sets inline styles.
 const POLICY: &str = "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'; \
                       form-action 'self'; base-uri 'none'";
 
-/// Of all that the workbench answers.
+/// Headers of every response of the workbench.
 pub(crate) const HEADERS: [(HeaderName, &str); 4] = [
     (CONTENT_SECURITY_POLICY, POLICY),
     (X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (REFERRER_POLICY, "no-referrer"),
-    // Customers' data; and another version of the program may be on the same port next time.
+    // Responses have customers' data, and another version of the program may use the same port later.
     (CACHE_CONTROL, "no-store"),
 ];
 
-/// A file by its name, with its type.
+/// Name, content type and bytes of each file.
 macro_rules! files {
     ($($name:literal: $content_type:literal;)*) => {
         [$(($name, $content_type, include_bytes!(concat!("page/", $name)) as &[u8])),*]
@@ -58,7 +58,7 @@ const FILES: [(&str, &str, &[u8]); 26] = files! {
     "words.js": "text/javascript";
 };
 
-/// A picture of docs/pictures, which `make pictures` takes.
+/// The screenshots in docs/pictures, from `make pictures`.
 macro_rules! pictures {
     ($($name:literal)*) => {
         [$((concat!("pictures/", $name), "image/png", include_bytes!(concat!("../../../docs/pictures/", $name)) as &[u8])),*]
@@ -72,8 +72,8 @@ pub(crate) async fn index() -> impl IntoResponse {
 }
 
 pub(crate) async fn file(Path(name): Path<String>) -> Result<impl IntoResponse, Problem> {
-    let none = || Problem(StatusCode::NOT_FOUND, format!("there is no /workbench/{name}"));
+    let missing = || Problem(StatusCode::NOT_FOUND, format!("/workbench/{name} does not exist"));
     let mut files = FILES.iter().chain(&PICTURES);
-    let (_, content_type, bytes) = files.find(|(known, ..)| *known == name).ok_or_else(none)?;
+    let (_, content_type, bytes) = files.find(|(known, ..)| *known == name).ok_or_else(missing)?;
     Ok(([(CONTENT_TYPE, *content_type)], *bytes))
 }

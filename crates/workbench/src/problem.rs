@@ -1,11 +1,11 @@
-//! Why the page does not get what it asked for.
+//! Errors for the page.
 
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use serde_json::json;
 
-/// Why the page does not get what it asked for: a status, and a sentence.
+/// An error for the page: a status and a sentence.
 #[derive(Debug)]
 pub(crate) struct Problem(pub(crate) StatusCode, pub(crate) String);
 
@@ -17,6 +17,6 @@ impl IntoResponse for Problem {
 
 impl From<rusqlite::Error> for Problem {
     fn from(error: rusqlite::Error) -> Self {
-        Self(StatusCode::INTERNAL_SERVER_ERROR, format!("the database of the workbench failed: {error}"))
+        Self(StatusCode::INTERNAL_SERVER_ERROR, format!("the workbench's database failed: {error}"))
     }
 }

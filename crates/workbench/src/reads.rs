@@ -18,11 +18,11 @@ use stripe_amplitude::stripe::reference::{Reference, ReferenceKind};
 use stripe_amplitude::stripe::references::api::{STRIPE_API_URL, StripeApi, classify_response};
 use stripe_amplitude::stripe::references::source::{Access, ObjectSource, ReferenceError};
 use stripe_amplitude::translate::{Context, resolve};
+use stripe_amplitude_common::http::without_user;
 use stripe_emulator::Emulator;
 
 use crate::exchange::{DELIVERY, milliseconds};
 use crate::explanation::{Explanation, PreviewOutcome, Translated};
-use stripe_amplitude_common::http::without_user;
 
 const KNOWS_NO_MORE: &str = "the local Stripe does not know more of it";
 

@@ -1,4 +1,4 @@
-//! The workbench behind a local HTTP server, which may be open to the world by a tunnel for webhooks.
+//! The workbench behind a local HTTP server. A tunnel for webhooks may expose it to the internet.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,36 +13,36 @@ use tokio::time::sleep;
 use crate::api::router;
 use crate::workbench::Workbench;
 
-/// So long the head of a request may take, or the wait for the next request on a connection.
+/// The limit for the head of a request, and for the wait for the next request on a connection.
 const HEAD_WITHIN: Duration = Duration::from_secs(30);
 
-/// Connections at once; further ones wait. Stripe has some twenty, and each page of the workbench has one to itself.
+/// Concurrent connections; further ones wait. Stripe uses some twenty, and each page of the workbench one.
 const CONNECTIONS: usize = 128;
 
-/// Serves until it is dropped.
+/// Serves until the future is dropped.
 ///
 /// # Errors
-/// Where the listener has no address.
+/// If the listener has no address.
 pub async fn serve(listener: TcpListener, workbench: Workbench) -> std::io::Result<()> {
     let port = listener.local_addr()?.port();
     let service = TowerToHyperService::new(router(workbench, port));
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    let connections = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
-        let place = Arc::clone(&room).acquire_owned().await;
+        let permit = Arc::clone(&connections).acquire_owned().await;
         let Ok((stream, _)) = listener.accept().await else {
-            // The client is gone already, or this process has too many files open.
+            // The client has disconnected, or this process has too many open files.
             sleep(Duration::from_millis(10)).await;
             continue;
         };
-        // Without it, answers could wait for the client's delayed acknowledgement.
+        // Otherwise responses could wait for the client's delayed acknowledgement.
         let _ = stream.set_nodelay(true);
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN);
         let connection = http.serve_connection(TokioIo::new(stream), service.clone());
         tokio::spawn(async move {
-            // An error here is a client that went away, or took too long.
+            // An error means that the client disconnected or was too slow.
             let _ = connection.await;
-            drop(place);
+            drop(permit);
         });
     }
 }
@@ -59,8 +59,8 @@ mod tests {
     use crate::projects::demo;
     use crate::workbench::{Amplitude, Stripe};
 
-    /// Sends the beginning of a request, and gives what comes back until the end of the connection.
-    async fn begun(address: std::net::SocketAddr, request: &str) -> String {
+    /// Sends the beginning of a request, and returns what comes back until the connection ends.
+    async fn send_partial(address: std::net::SocketAddr, request: &str) -> String {
         let connection = TcpStream::connect(address).await.unwrap();
         connection.writable().await.unwrap();
         assert_eq!(connection.try_write(request.as_bytes()).unwrap(), request.len());
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_request_that_does_not_go_on_is_not_waited_for() {
+    async fn stalled_requests_time_out() {
         let (listener, _) = listen_anywhere().await.unwrap();
         let address = listener.local_addr().unwrap();
         let workbench = Workbench::new(demo(), Amplitude::Emulator, Stripe::Local, None).await.unwrap();
@@ -87,7 +87,7 @@ mod tests {
             ("POST /stripe/demo HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 9\r\n\r\nhalf", "HTTP/1.1 408"),
         ] {
             let start = Instant::now();
-            let got = begun(address, request).await;
+            let got = send_partial(address, request).await;
             assert!(got.starts_with(answer), "{got}");
             assert!((30..=62).contains(&start.elapsed().as_secs()), "{request}: {:?}", start.elapsed());
         }

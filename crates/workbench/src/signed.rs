@@ -1,4 +1,4 @@
-//! Events that the workbench sends itself, signed as Stripe signs them, or with one of the usual mistakes.
+//! Signs the events that the workbench sends, like Stripe or with a typical mistake.
 
 use axum::body::Bytes;
 use axum::http::HeaderMap;
@@ -7,24 +7,24 @@ use serde_json::{Value, json};
 use stripe_amplitude::projects::name::ProjectName;
 use stripe_amplitude::projects::source::ProjectSource as _;
 use stripe_amplitude::stripe::signature::{self, SigningSecret};
-
-use crate::projects::Projects;
 use stripe_amplitude_common::endpoint;
 
-/// Seconds; longer than a signature is good for.
-const LONG_AGO: u64 = 600;
+use crate::projects::Projects;
 
-/// What goes wrong most often between Stripe and a webhook.
+/// Seconds; longer than a signature is valid.
+const EXPIRED_AGE: u64 = 600;
+
+/// Typical mistakes between Stripe and a webhook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Mistake {
     /// Signed with the secret of another endpoint.
     WrongSecret,
-    /// Signed ten minutes ago: a clock that is wrong, or a recorded request.
+    /// Signed ten minutes ago: a wrong clock, or a replayed request.
     OldTimestamp,
-    /// A proxy has changed a byte.
+    /// A proxy changed a byte.
     ChangedBody,
-    /// An endpoint that is set up for thin events.
+    /// The endpoint is configured for thin events.
     ThinEvent,
 }
 
@@ -41,7 +41,7 @@ impl Signed {
         let mut body = if mistake == Some(Mistake::ThinEvent) { thin(&event) } else { event };
         let wrong = SigningSecret::new("whsec_of_another_endpoint".into(), None);
         let secret = if mistake == Some(Mistake::WrongSecret) { &wrong } else { secret };
-        let time = if mistake == Some(Mistake::OldTimestamp) { now.saturating_sub(LONG_AGO) } else { now };
+        let time = if mistake == Some(Mistake::OldTimestamp) { now.saturating_sub(EXPIRED_AGE) } else { now };
         let header = signature::sign(secret, time, &body);
         if mistake == Some(Mistake::ChangedBody) {
             body.push(b' ');
@@ -50,16 +50,16 @@ impl Signed {
     }
 }
 
-/// The secret that Stripe would sign this project's events with: its first.
+/// The project's first signing secret.
 ///
 /// # Errors
-/// A sentence, where there is none.
+/// A sentence if the project has none.
 pub(crate) async fn secret_of(projects: &Projects, name: &ProjectName) -> Result<SigningSecret, String> {
     let first = projects.project(name).await?.secrets.into_iter().next();
     first.ok_or_else(|| format!("{} has no signing secret that can be used", projects.folder(name)))
 }
 
-/// The same event as Stripe's "thin" ones are, which hold no object.
+/// The event in Stripe's "thin" payload style, which has no object.
 fn thin(event: &[u8]) -> Vec<u8> {
     let event: Value = serde_json::from_slice(event).unwrap_or_default();
     let id = event.get("id").and_then(Value::as_str).unwrap_or("evt_1");

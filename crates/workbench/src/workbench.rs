@@ -1,4 +1,4 @@
-//! The handler with a record of all that it does.
+//! Calls the handler and records each delivery.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -23,6 +23,9 @@ use stripe_amplitude::stripe::signature;
 use stripe_amplitude::stripe::signature::VerifiedBody;
 use stripe_amplitude::translate::Context;
 use stripe_amplitude::webhook::{Request, Webhook};
+use stripe_amplitude_common::clock;
+use stripe_amplitude_common::http::SECURED;
+use stripe_amplitude_common::money::shown;
 use tokio::sync::broadcast;
 use tokio::task::JoinSet;
 
@@ -35,26 +38,23 @@ use crate::note::{self, Note};
 use crate::projects::Projects;
 use crate::reads::{self, Reader, Replay};
 use crate::signed::{Mistake, Signed, secret_of};
-use stripe_amplitude_common::clock;
-use stripe_amplitude_common::http::SECURED;
-use stripe_amplitude_common::money::shown;
 
-/// The function's own defaults.
+/// The function's default for `PARAMETER_TTL_SECONDS` and the tolerance of signatures.
 const DEFAULT: Duration = Duration::from_secs(300);
 
-/// So many deliveries wait for a page that is slow to take them; then it fetches the list again.
+/// Deliveries that wait for a slow page. If there are more, the page fetches the list again.
 const WAITING: usize = 256;
 
 /// The path of Amplitude's endpoint.
 const HTTP_V2: &str = "/2/httpapi";
 
-/// The outcome of what nobody has signed, or what is no event.
+/// The outcome of a request that is not signed or not an event.
 pub(crate) const REFUSED: &str = "refused";
 
-/// Where the events go.
+/// The destination of the events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Amplitude {
-    /// A local one.
+    /// A local Amplitude.
     Emulator,
     /// Amplitude itself.
     Real,
@@ -62,14 +62,14 @@ pub enum Amplitude {
     Url(String),
 }
 
-/// Where the objects are read that events refer to.
+/// The API from which referenced objects are read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stripe {
-    /// In a local Stripe, which learns them from the events.
+    /// A local Stripe, which learns objects from the events.
     Local,
-    /// At Stripe itself.
+    /// Stripe itself.
     Real,
-    /// At this URL.
+    /// This URL.
     Url(String),
 }
 
@@ -82,7 +82,7 @@ impl FromStr for Amplitude {
             "real" => Ok(Self::Real),
             url => secured_url(url)
                 .map(Self::Url)
-                .ok_or_else(|| format!("it takes `emulator`, `real` or a URL: {SECURED}")),
+                .ok_or_else(|| format!("invalid value; expected `emulator`, `real` or a URL: {SECURED}")),
         }
     }
 }
@@ -94,24 +94,24 @@ impl FromStr for Stripe {
         match text {
             "local" => Ok(Self::Local),
             "real" => Ok(Self::Real),
-            url => {
-                secured_url(url).map(Self::Url).ok_or_else(|| format!("it takes `local`, `real` or a URL: {SECURED}"))
-            }
+            url => secured_url(url)
+                .map(Self::Url)
+                .ok_or_else(|| format!("invalid value; expected `local`, `real` or a URL: {SECURED}")),
         }
     }
 }
 
-/// The local Stripe is nobody else's: nothing has to wait for its turn.
+/// Nobody else uses the local Stripe, so reads need not wait.
 const UNHURRIED: ReadRate = ReadRate::unhurried(100_000);
 
-/// The handler and all that it has done. Its clones are the same one.
+/// The handler and its deliveries. Clones share them.
 #[derive(Clone)]
 pub struct Workbench(pub(crate) Arc<Inner>);
 
 pub(crate) struct Inner {
     webhook: Webhook<Projects, RecordingProxy, Reader, Infallible>,
     pub(crate) projects: Projects,
-    /// The local Amplitude, and its address.
+    /// The local Amplitude and its address.
     emulator: Option<(Emulator, String)>,
     pub(crate) proxy: RecordingProxy,
     pub(crate) reader: Reader,
@@ -121,23 +121,23 @@ pub(crate) struct Inner {
     pub(crate) live: broadcast::Sender<Summary>,
 }
 
-/// A delivery on its way in.
+/// A delivery that was received.
 struct Posted {
     path: String,
     headers: HeaderMap,
     body: Bytes,
-    /// The Amplitude that it goes to, in the place of the usual.
+    /// Replaces the usual destination.
     instead: Option<Failing>,
 }
 
-/// A local Amplitude that fails on order. It ends with the value.
+/// A local Amplitude that fails on demand. It stops when the value is dropped.
 struct Failing {
     url: String,
     _serving: JoinSet<()>,
 }
 
-/// A delivery that is answered, and whether it could be kept.
-struct Noted {
+/// A delivery with its response, and whether it could be stored.
+struct Recorded {
     answer: Response<String>,
     number: u64,
     milliseconds: f64,
@@ -145,16 +145,16 @@ struct Noted {
 }
 
 /// What became of an event, and why.
-pub(crate) struct Explained {
-    /// In words.
+pub(crate) struct ExplainedDelivery {
+    /// As text.
     pub(crate) text: String,
-    /// The same at single fields.
+    /// Notes on single fields.
     pub(crate) notes: Vec<Note>,
-    /// What was read from Stripe's API, and what for.
+    /// The reads from Stripe's API, and what each was for.
     pub(crate) reads: Vec<Value>,
 }
 
-/// A delivery that the workbench made.
+/// A delivery that the workbench sent itself.
 #[derive(Serialize)]
 pub(crate) struct Delivered {
     pub(crate) number: u64,
@@ -164,11 +164,11 @@ pub(crate) struct Delivered {
 }
 
 impl Workbench {
-    /// A handler for these projects. Their keys of Stripe are all valid for a local one. Deliveries are kept in `file`,
-    /// if there is one, and so is what the local Amplitude has.
+    /// A handler for these projects. A local Stripe accepts any key. Deliveries, and with them the events of the local
+    /// Amplitude, are stored in `file` if it is given.
     ///
     /// # Errors
-    /// Where the file cannot be used, or there is no port or no HTTP client to be had.
+    /// If the file cannot be used, no port is free, or the HTTP client cannot be built.
     pub async fn new(
         projects: Projects,
         amplitude: Amplitude,
@@ -206,17 +206,17 @@ impl Workbench {
         })))
     }
 
-    /// The local Amplitude, and its address, where there is one.
+    /// The local Amplitude and its address, if the workbench has one.
     pub fn emulator(&self) -> Option<(&Emulator, &str)> {
         self.0.emulator.as_ref().map(|(emulator, address)| (emulator, &**address))
     }
 
-    /// The local Stripe, where there is one.
+    /// The local Stripe, if the workbench has one.
     pub fn stripe(&self) -> Option<&stripe_emulator::Emulator> {
         self.0.reader.local()
     }
 
-    /// Answers a request as the function would, and notes it if it is a delivery.
+    /// Handles a request like the function, and records it if it is a delivery.
     pub(crate) async fn answer(
         &self,
         method: &Method,
@@ -232,14 +232,14 @@ impl Workbench {
         self.0.webhook.handle(request).await
     }
 
-    /// To its end, though whoever posted it may be gone: Lambda does not stop half-way, either.
-    async fn deliver(&self, posted: Posted) -> Noted {
+    /// In a task of its own, so that it completes even if the client has disconnected, as on Lambda.
+    async fn deliver(&self, posted: Posted) -> Recorded {
         let this = self.clone();
-        let delivered = tokio::spawn(async move { this.note(posted).await }).await;
+        let delivered = tokio::spawn(async move { this.record(posted).await }).await;
         delivered.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
     }
 
-    async fn note(&self, Posted { path, headers, body, instead }: Posted) -> Noted {
+    async fn record(&self, Posted { path, headers, body, instead }: Posted) -> Recorded {
         let inner = &self.0;
         let number = inner.last.fetch_add(1, Ordering::Relaxed) + 1;
         let (received, start) = (clock::now_milliseconds(), Instant::now());
@@ -258,28 +258,28 @@ impl Workbench {
         let milliseconds = exchange::milliseconds(start);
         let exchanges = inner.proxy.take(number);
         let reads = inner.reader.take(number, is_signed(answer.status()));
-        // What nobody here knows, or is too large, may be anybody's, and would fill the disk.
+        // Requests for unknown projects and bodies that are too large may come from strangers, and would fill the disk.
         let is_kept = !matches!(answer.status(), StatusCode::NOT_FOUND | StatusCode::PAYLOAD_TOO_LARGE);
         let body = if is_kept { body.to_vec() } else { Vec::new() };
-        let stripe = Sent { path, headers: of_stripe(&headers), body };
+        let stripe = Sent { path, headers: stripe_headers(&headers), body };
         let mut entry = entry(number, received, milliseconds, stripe, &answer, exchanges);
         entry.reads = reads;
         entry.cut_if_strange();
         let kept = inner.log.add(&entry).map_err(|error| error.to_string());
         match &kept {
-            // Nobody looks, if it cannot be sent.
+            // If it cannot be sent, no page is open.
             Ok(()) => drop(inner.live.send(entry.summary)),
-            Err(error) => tracing::error!(error, "the workbench could not keep a delivery; it was made all the same"),
+            Err(error) => {
+                tracing::error!(error, "the workbench could not store a delivery; the handler processed it anyway")
+            }
         }
-        Noted { answer, number, milliseconds, kept }
+        Recorded { answer, number, milliseconds, kept }
     }
 
-    /// Signs an event and delivers it, with one of the usual mistakes, or while the local Amplitude fails, if that is
-    /// wanted.
+    /// Signs an event and delivers it, optionally with a typical mistake or while the local Amplitude fails.
     ///
     /// # Errors
-    /// A sentence, where the project has no signing secret, there is no local Amplitude, or the delivery cannot be
-    /// kept.
+    /// A sentence if the project has no signing secret, the local Amplitude is missing, or the delivery cannot be stored.
     pub(crate) async fn send(
         &self,
         project: &ProjectName,
@@ -290,26 +290,30 @@ impl Workbench {
         let secret = secret_of(&self.0.projects, project).await?;
         let Signed { headers, body } = Signed::new(&secret, event, mistake, clock::now());
         let mut posted = Posted { path: format!("/stripe/{project}"), headers, body, instead: None };
-        let Noted { answer, number, milliseconds, kept } = match fault {
+        let Recorded { answer, number, milliseconds, kept } = match fault {
             None => self.deliver(posted).await,
             Some(_) if self.emulator().is_none() => {
-                return Err("only the local Amplitude fails on order; start with --amplitude emulator".to_owned());
+                return Err(
+                    "only the local Amplitude can fail on demand; start serve with --amplitude emulator".to_owned()
+                );
             }
             Some(fault) => {
                 let failing = Failing::start(fault).await;
                 posted.instead =
-                    Some(failing.map_err(|error| format!("there is no port for an Amplitude that fails: {error}"))?);
+                    Some(failing.map_err(|error| format!("no port is free for an Amplitude that fails: {error}"))?);
                 self.deliver(posted).await
             }
         };
         let status = answer.status().as_u16();
-        kept.map_err(|error| format!("it was delivered, and answered {status}, but cannot be kept here: {error}"))?;
+        kept.map_err(|error| {
+            format!("the event was delivered with status {status}, but the delivery cannot be stored: {error}")
+        })?;
         Ok(Delivered { number, status, body: answer.into_body(), milliseconds })
     }
 
-    /// What becomes of an event, and why, with the settings as they are now and the objects that were read then. None
-    /// where there is nothing to say: what was refused has its reason in the answer.
-    pub(crate) async fn explain(&self, entry: &Entry) -> Option<Explained> {
+    /// What becomes of an event, and why, with the current settings and the objects that were read at the time. `None` if
+    /// the request was refused, because the response has the reason.
+    pub(crate) async fn explain(&self, entry: &Entry) -> Option<ExplainedDelivery> {
         if entry.summary.outcome == REFUSED {
             return None;
         }
@@ -328,14 +332,14 @@ impl Workbench {
         let reads = replay.as_ref().map(|replay| replay.shown(&entry.reads, &explanation));
         let text = format!("{}{explanation}", reads::little_known(&entry.reads));
         let notes = note::notes(&explanation);
-        Some(Explained { text, notes, reads: reads.unwrap_or_default() })
+        Some(ExplainedDelivery { text, notes, reads: reads.unwrap_or_default() })
     }
 
-    /// What the local Amplitude has of a project. Where test events have a key of their own, they are another project
-    /// in Amplitude, with charts of its own: those are shown as long as there are no live events.
+    /// The local Amplitude's events of a project. If test events have their own key, they belong to another project in
+    /// Amplitude with its own charts. These are shown until live events arrive.
     ///
     /// # Errors
-    /// A sentence, where the project cannot be used.
+    /// A sentence if the project cannot be used.
     pub(crate) async fn accepted(&self, name: &ProjectName) -> Result<Vec<AcceptedEvent>, String> {
         let Some((emulator, _)) = self.emulator() else { return Ok(Vec::new()) };
         let project = self.0.projects.project(name).await?;
@@ -350,7 +354,7 @@ impl Workbench {
 }
 
 impl Failing {
-    /// One of its own, so that no other delivery meets the fault. Nothing would be ingested, anyway.
+    /// A separate one, so that the fault affects no other delivery. It would ingest nothing anyway.
     async fn start(fault: Fault) -> std::io::Result<Self> {
         let emulator = Emulator::new(Configuration::default());
         emulator.order(fault, u32::MAX);
@@ -361,7 +365,7 @@ impl Failing {
     }
 }
 
-/// The local Amplitude with what it had before, and its address.
+/// The local Amplitude with its stored events, and its address.
 async fn local_amplitude(log: &Log) -> Result<(Emulator, String), Box<dyn Error>> {
     let emulator = Emulator::new(Configuration::default());
     log.replay(|time, request| emulator.replay(Endpoint::HttpV2, request.as_bytes(), time.cast_signed()))?;
@@ -370,7 +374,7 @@ async fn local_amplitude(log: &Log) -> Result<(Emulator, String), Box<dyn Error>
     Ok((emulator, address))
 }
 
-/// The local Stripe, for which all keys are valid, with what is in the events of before.
+/// The local Stripe, which accepts any key, with the objects in the stored events.
 fn local_stripe(log: &Log) -> Result<stripe_emulator::Emulator, Box<dyn Error>> {
     let stripe = stripe_emulator::Emulator::start()?;
     stripe.allow_any_key();
@@ -382,24 +386,24 @@ fn local_stripe(log: &Log) -> Result<stripe_emulator::Emulator, Box<dyn Error>> 
     Ok(stripe)
 }
 
-/// Whether an answer tells that the event was signed. Of others, somebody may have made it up.
+/// Whether the status proves that the event was signed. Otherwise a stranger may have made it up.
 fn is_signed(status: StatusCode) -> bool {
     matches!(status, StatusCode::OK | StatusCode::BAD_GATEWAY)
 }
 
-/// The headers that are Stripe's. What a tunnel or a proxy adds is theirs, and may be secret.
-fn of_stripe(headers: &HeaderMap) -> Vec<(String, String)> {
+/// Stripe's own headers. Those that a tunnel or a proxy adds may be secret.
+fn stripe_headers(headers: &HeaderMap) -> Vec<(String, String)> {
     let names = ["accept", "content-type", "user-agent", signature::HEADER];
     let found = names.into_iter().flat_map(|name| headers.get_all(name).iter().map(move |value| (name, value)));
     let found = found.map(|(name, value)| {
         let value = String::from_utf8_lossy(value.as_bytes());
-        (name.to_owned(), if name == signature::HEADER { hidden(&value) } else { value.into_owned() })
+        (name.to_owned(), if name == signature::HEADER { masked(&value) } else { value.into_owned() })
     });
     found.collect()
 }
 
-/// The header of the signature, of each of which its first characters are left: enough to tell two apart.
-fn hidden(header: &str) -> String {
+/// The signature header with only the first characters of each signature, which is enough to tell two apart.
+fn masked(header: &str) -> String {
     let elements = header.split(',').map(|element| match element.split_once('=') {
         Some(("t", time)) => format!("t={time}"),
         Some((key, value)) => format!("{key}={}…", value.chars().take(6).collect::<String>()),
@@ -416,8 +420,8 @@ fn entry(
     answer: &Response<String>,
     exchanges: Vec<Exchange>,
 ) -> Entry {
-    let told: Value = serde_json::from_str(answer.body()).unwrap_or_default();
-    let text = |name: &str| told.get(name).and_then(Value::as_str).map(str::to_owned);
+    let response: Value = serde_json::from_str(answer.body()).unwrap_or_default();
+    let text = |name: &str| response.get(name).and_then(Value::as_str).map(str::to_owned);
     let last = exchanges.last();
     let request: Value = last.and_then(|last| serde_json::from_str(&last.request).ok()).unwrap_or_default();
     let sent = |name: &str| request.get("events").and_then(|events| events.get(0)).and_then(|event| event.get(name));
@@ -449,15 +453,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_signature_is_hidden_but_for_its_beginning() {
-        assert_eq!(hidden("t=1,v1=0123456789abcdef,v0=fedcba"), "t=1,v1=012345…,v0=fedcba…");
-        assert_eq!(hidden("nonsense"), "…");
+    fn signatures_are_masked() {
+        assert_eq!(masked("t=1,v1=0123456789abcdef,v0=fedcba"), "t=1,v1=012345…,v0=fedcba…");
+        assert_eq!(masked("nonsense"), "…");
         let mut headers = HeaderMap::new();
         for (name, value) in
             [("stripe-signature", "t=1,v1=0123456789"), ("cookie", "a=b"), ("authorization", "Basic x")]
         {
             headers.append(name, value.parse().unwrap());
         }
-        assert_eq!(of_stripe(&headers), [("stripe-signature".to_owned(), "t=1,v1=012345…".to_owned())]);
+        assert_eq!(stripe_headers(&headers), [("stripe-signature".to_owned(), "t=1,v1=012345…".to_owned())]);
     }
 }

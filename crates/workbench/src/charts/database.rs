@@ -3,9 +3,9 @@
 use amplitude_emulator::AcceptedEvent;
 use rusqlite::{Connection, Row, Statement, ToSql, named_params};
 use serde_json::Value;
+use stripe_amplitude_common::money::Money;
 
 use super::ChartsError;
-use stripe_amplitude_common::money::Money;
 
 /// The events of one project, in memory.
 pub(super) struct Database {

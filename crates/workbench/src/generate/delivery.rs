@@ -9,11 +9,11 @@ use futures_util::future::join_all;
 use reqwest::{StatusCode, Url};
 use serde_json::Value;
 use stripe_amplitude::http_client::HttpClientError;
+use stripe_amplitude_common::endpoint::Endpoint;
+use stripe_amplitude_common::http;
 use tokio::time::sleep;
 
 use super::event::{Event, Templates};
-use stripe_amplitude_common::endpoint::Endpoint;
-use stripe_amplitude_common::http;
 
 /// So many objects go in one request, of some five kilobytes each.
 const BATCH: usize = 500;

@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
+use stripe_amplitude_common::clock::DAY;
 
 use super::buyer::{Buyer, Habit};
 use super::market::Market;
 use super::product::Product;
 use super::purchase::{Invoice, Line, Purchase, Step};
 use crate::samples::SAMPLES;
-use stripe_amplitude_common::clock::DAY;
 
 /// When the shop made its prices, in Unix seconds: at the beginning of 2024.
 pub(crate) const PRICED: i64 = 1_704_067_200;

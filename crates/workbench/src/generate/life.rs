@@ -3,12 +3,12 @@
 use std::ops::Range;
 
 use fastrand::Rng;
+use stripe_amplitude_common::clock::{DAY, WEEK};
 
 use super::buyer::{Buyer, Habit};
 use super::product::{GLOVES, GOGGLES, HELMET, PILOT_PLAN, Product, RIDE, STICKERS, WEEK_PASS};
 use super::purchase::{Attempt, Invoice, Line, Period, Proration, Purchase, Refund};
 use super::seed::Seed;
-use stripe_amplitude_common::clock::{DAY, WEEK};
 
 const MINUTE: i64 = 60;
 const HOUR: i64 = 60 * MINUTE;

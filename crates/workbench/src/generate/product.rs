@@ -1,7 +1,8 @@
 //! What the shop sells.
 
-use super::market::Market;
 use stripe_amplitude_common::clock::{DAY, WEEK};
+
+use super::market::Market;
 
 /// A product and its price in every market.
 #[derive(Debug)]

@@ -1,9 +1,10 @@
 //! A purchase: what is bought, how the payment goes, and the events that Stripe fires for it.
 
+use stripe_amplitude_common::clock;
+
 use super::market::Market;
 use super::product::Product;
 use super::seed::Seed;
-use stripe_amplitude_common::clock;
 
 /// What somebody buys, or tries to. Times are in Unix seconds, amounts in minor units of the buyer's currency.
 #[derive(Clone, Debug)]

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use serde_json::Value;
+use stripe_amplitude_common::clock::{DAY, WEEK};
 
 use super::buyer::{Buyer, Habit, Identity};
 use super::event::{Event, Templates};
@@ -12,7 +13,6 @@ use super::objects;
 use super::purchase::Purchase;
 use super::seed::Seed;
 use super::summary::Summary;
-use stripe_amplitude_common::clock::{DAY, WEEK};
 
 /// How large a shop is, and which of all that are so large.
 #[derive(Clone, Copy, Debug)]

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use stripe_amplitude_common::clock::WEEK;
+use stripe_amplitude_common::text::count;
+
 use super::buyer::Buyer;
 use super::market::Market;
 use super::purchase::Purchase;
-use stripe_amplitude_common::clock::WEEK;
-use stripe_amplitude_common::text::count;
 
 /// More than so much is big spending, in cents.
 const BIG_SPENDING: i64 = 100 * 100;

@@ -1,22 +1,22 @@
-// What is served: the projects, and where their events go.
+// What `serve` serves: the projects, and where their events go.
 
 import { get } from "./api.js";
 import { byId, element } from "./dom.js";
 
-let asked = null;
+let requested = null;
 
-/** Asked for once. */
+/** Fetched once. */
 export function about() {
-  asked ??= get("about")
+  requested ??= get("about")
     .then((about) => {
       describe(about);
       return about;
     })
     .catch((error) => {
-      asked = null;
+      requested = null;
       throw error;
     });
-  return asked;
+  return requested;
 }
 
 /** Where events go, in words. */
@@ -25,7 +25,7 @@ export function destination(amplitude) {
   return amplitude === "real" ? "Amplitude itself" : amplitude;
 }
 
-/** A field for a project: a choice where they are known, text where they are all those of Parameter Store. */
+/** A field for a project: a list if the projects are known, or text if they are in Parameter Store. */
 export function projectField(about, id) {
   if (about.projects.length === 0)
     return element("input", { id, placeholder: "shop", autocomplete: "off", spellcheck: "false", required: true });
@@ -38,7 +38,7 @@ function describe({ projects, amplitude, stripe, kept_in, version }) {
   byId("amplitude").dataset.amplitude = amplitude === "emulator" ? "emulator" : "other";
   byId("kept").textContent = kept_in
     ? `Kept in ${kept_in}.`
-    : "Forgotten when serve ends; --data FILE keeps them.";
+    : "Lost when serve ends; --data FILE keeps them.";
   for (const place of document.querySelectorAll("[data-fill=listen]")) {
     place.textContent = `stripe listen --forward-to ${location.origin}/stripe/${projects[0] ?? "shop"}`;
   }

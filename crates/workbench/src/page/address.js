@@ -1,4 +1,4 @@
-// What the address says after its #: a view, a delivery's number, and choices: `#deliveries?user=user_0001`.
+// The address after its #: a view, a delivery's number, and choices, as in `#deliveries?user=user_0001`.
 
 const VIEWS = ["deliveries", "send", "charts", "help"];
 

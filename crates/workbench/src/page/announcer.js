@@ -1,10 +1,10 @@
-// What a screen reader says, politely.
+// Announcements for screen readers.
 
 import { byId } from "./dom.js";
 
 export function announce(sentence) {
   const announcer = byId("announcer");
-  // The same sentence a second time is news, too.
+  // Emptied first, so that a repeated sentence is announced again.
   announcer.textContent = "";
   requestAnimationFrame(() => {
     announcer.textContent = sentence;

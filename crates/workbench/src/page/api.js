@@ -1,6 +1,6 @@
-// The server's answers, as values; its errors, as sentences.
+// Requests to the server. Responses are values; errors are sentences.
 
-const UNREACHABLE = "The workbench does not answer. Is stripe-amplitude-cli serve still running?";
+const UNREACHABLE = "The workbench does not respond. Is stripe-amplitude-cli serve still running?";
 
 export function get(path, choices = {}, signal = undefined) {
   const query = new URLSearchParams(Object.entries(choices).filter(([, value]) => value));
@@ -8,7 +8,7 @@ export function get(path, choices = {}, signal = undefined) {
 }
 
 export function post(path, body = {}) {
-  // The type is what keeps pages of other sites from posting here: they would have to ask first.
+  // This type keeps pages of other sites from posting here: the browser would send a preflight request first.
   const headers = { "Content-Type": "application/json" };
   return answered(fetch(`/workbench/${path}`, { method: "POST", headers, body: JSON.stringify(body) }));
 }
@@ -25,6 +25,6 @@ async function answered(request) {
     if (error.name === "AbortError") throw error;
     return null;
   });
-  if (!response.ok) throw new Error(body?.error ?? `The workbench answered ${response.status}.`);
+  if (!response.ok) throw new Error(body?.error ?? `The workbench responded with ${response.status}.`);
   return body;
 }

@@ -1,4 +1,4 @@
-// One chart's card. It is made once and then filled again and again, so that what is open stays open.
+// A chart's card. It is created once and then refilled, so that open details stay open.
 
 import { copyButton, element, marked } from "./dom.js";
 import { currencyOf, figure as money } from "./money.js";
@@ -9,7 +9,7 @@ import { number } from "./words.js";
 const MOST_LABELS = 53;
 const MOST_BARS = 12;
 
-/** A card, and `fill`, which takes a chart of the server's, the chosen currency and all that there are. */
+/** A card. `fill` takes a chart from the server, the selected currency and all currencies. */
 export function card(name, extra) {
   const id = `chart-${name}`;
   const title = element("h2", { id: `${id}-title` });
@@ -31,7 +31,7 @@ export function card(name, extra) {
     "aria-labelledby": `${id}-title`,
   });
   const table = element("details", { class: "figures" }, element("summary", {}, "Data table"), figures);
-  const made = element(
+  const section = element(
     "section",
     { class: "card", id, "data-chart": name, "aria-labelledby": `${id}-title` },
     title,
@@ -44,7 +44,7 @@ export function card(name, extra) {
   const state = { drawing: null, touched: new Map(), last: null };
 
   function fill(chart, currency, currencies) {
-    // What has not changed is not drawn again.
+    // Redrawn only if it changed.
     const content = JSON.stringify([chart, currency, currencies]);
     if (state.last === content) return;
     state.last = content;
@@ -54,7 +54,7 @@ export function card(name, extra) {
     state.drawing?.destroy();
     state.drawing = null;
     const empty = chart.rows.length === 0;
-    made.dataset.empty = String(empty);
+    section.dataset.empty = String(empty);
     table.hidden = empty || chart.kind === "users";
     const rows = empty ? null : tableOf(chart);
     if (empty)
@@ -62,7 +62,7 @@ export function card(name, extra) {
         element(
           "div",
           { class: "empty" },
-          element("p", {}, ...marked(chart.empty ?? "There is nothing to chart yet.")),
+          element("p", {}, ...marked(chart.empty ?? "Nothing to chart yet.")),
         ),
       );
     else if (chart.kind === "users")
@@ -76,7 +76,7 @@ export function card(name, extra) {
   function draw(chart, currency, currencies) {
     const mostSeries = isByCurrency(chart) ? Infinity : MOST_SERIES;
     const drawn = seriesOf(chart, mostSeries, chart.kind === "bars" ? MOST_BARS : MOST_LABELS);
-    // The same currency has the same line, whichever is chosen.
+    // A currency keeps its line, whichever is selected.
     if (isByCurrency(chart)) drawn.series.sort((a, b) => currencies.indexOf(a.name) - currencies.indexOf(b.name));
     const hidden = hiddenOf(chart, drawn, currency, state.touched);
     const canvas = element("canvas", { role: "img", "aria-label": `${chart.title}. ${chart.summary}` });
@@ -95,7 +95,7 @@ export function card(name, extra) {
         }),
       );
     }
-    if (drawn.left > 0) parts.push(element("p", { class: "hint" }, `${number(drawn.left)} more in the figures below.`));
+    if (drawn.left > 0) parts.push(element("p", { class: "hint" }, `${number(drawn.left)} more in the data table below.`));
     figure.replaceChildren(...parts);
     state.drawing = plot(canvas, chart, drawn, hidden);
   }
@@ -106,7 +106,7 @@ export function card(name, extra) {
     fill(chart, currency, currencies);
   }
 
-  return { made, fill, redraw };
+  return { section, fill, redraw };
 }
 
 /**
@@ -131,7 +131,7 @@ function step(text) {
 
 function tableOf(chart) {
   const { title, kind, columns, rows } = chart;
-  // The figures of a column have the same decimals, so that they can be compared; money has those of its currency.
+  // All numbers of a column have the same decimals; amounts have those of their currency.
   const decimals = columns.map((_, place) => Math.max(...rows.map((row) => decimalsOf(row[place]))));
   const head = element("tr", {}, ...columns.map((column) => element("th", { scope: "col" }, column)));
   const figureIn = (row, place) => {
@@ -154,7 +154,7 @@ function cell(value, place, kind, figure) {
   const attributes = { class: typeof value === "number" ? "number" : null, "data-value": String(value) };
   const text = value === null ? "–" : typeof value === "number" ? figure(value) : String(value);
   if (place > 0) return element("td", attributes, text);
-  // An anonymous user has only a device, by which no delivery is found.
+  // An anonymous user has only a device ID, which the list cannot filter by.
   const known = kind === "users" && !text.startsWith("stripe-");
   const content = known ? element("a", { href: `#deliveries?user=${encodeURIComponent(value)}` }, text) : text;
   return element("th", { scope: "row", ...attributes }, content);

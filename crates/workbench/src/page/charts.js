@@ -9,7 +9,7 @@ import { byId, element, tell } from "./dom.js";
 import { listen } from "./live.js";
 import { count, moment } from "./words.js";
 
-/** Computing takes the server a moment; deliveries may come by the hundred. */
+/** Computing takes a moment, and hundreds of deliveries may arrive at once. */
 const PAUSE_MILLISECONDS = 4000;
 const COHORTS = [
   ["first_seven_days", "in their first seven days"],
@@ -20,8 +20,8 @@ const cards = new Map();
 let choices = { project: "", currency: "", cohort: "" };
 let visible = false;
 let prepared = null;
-let charted = false; // Whether there is a local Amplitude to chart.
-let asking = 0;
+let charted = false; // Whether a local Amplitude exists.
+let lastRequest = 0;
 let due = null;
 let report = null;
 
@@ -74,7 +74,7 @@ async function prepare() {
     byId("charts-real"),
     charted
       ? null
-      : `Events go to ${where}, and the charts are of a local Amplitude only: look into Amplitude for yours, or start serve without --amplitude.`,
+      : `Events go to ${where}. This page charts only a local Amplitude: see your charts in Amplitude, or start serve without --amplitude.`,
   );
 }
 
@@ -85,7 +85,7 @@ function choose(event) {
   compute(true);
 }
 
-/** Once for all that comes in a few seconds, and not while nobody looks. */
+/** Once for all deliveries within a few seconds, and only while the page is visible. */
 function later() {
   if (!visible || !charted || typeof due === "number") return;
   if (document.hidden) {
@@ -98,26 +98,26 @@ function later() {
   }, PAUSE_MILLISECONDS);
 }
 
-async function compute(asked) {
+async function compute(requested) {
   const project = byId("charts-project").value.trim();
   if (!project) {
-    tell(byId("charts-problem"), "Name a project: the last part of the webhook's path.");
+    tell(byId("charts-problem"), "Enter a project: the last part of the webhook's path.");
     return;
   }
-  asking += 1;
-  const mine = asking;
+  lastRequest += 1;
+  const request = lastRequest;
   byId("view-charts").setAttribute("aria-busy", "true");
   try {
     const computed = await get("charts", { ...choices, project, cohort: choices.cohort || COHORTS[0][0] });
-    if (mine !== asking) return;
+    if (request !== lastRequest) return;
     report = computed;
     tell(byId("charts-problem"), null);
     showReport();
     const words = `Computed at ${moment(Date.now())} from ${count(report.events, "event")}.`;
     byId("charts-computed").textContent = words;
-    if (asked) announce(words);
+    if (requested) announce(words);
   } catch (error) {
-    if (mine !== asking) return;
+    if (request !== lastRequest) return;
     tell(byId("charts-problem"), error.message);
   }
   byId("view-charts").removeAttribute("aria-busy");
@@ -127,9 +127,9 @@ function showReport() {
   showCurrencies();
   for (const chart of report.charts) {
     if (!cards.has(chart.name)) {
-      const made = card(chart.name, chart.kind === "users" ? cohortSwitch() : null);
-      cards.set(chart.name, made);
-      byId("charts").append(made.made);
+      const entry = card(chart.name, chart.kind === "users" ? cohortSwitch() : null);
+      cards.set(chart.name, entry);
+      byId("charts").append(entry.section);
     }
     cards.get(chart.name).fill(chart, report.currency, report.currencies);
   }
@@ -146,7 +146,7 @@ function redraw() {
 function showCurrencies() {
   const select = byId("charts-currency");
   const options = report.currencies.length > 0 ? report.currencies : [report.currency].filter((currency) => currency);
-  // A select that is open would close, if it were filled again for nothing.
+  // Filling it again would close it if it is open.
   if ([...select.options].map(({ value }) => value).join() !== options.join()) {
     select.replaceChildren(...options.map((currency) => element("option", {}, currency)));
   }

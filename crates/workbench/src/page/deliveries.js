@@ -1,4 +1,4 @@
-// The list of deliveries: fetched once, and then kept up by the server's events.
+// The list of deliveries: fetched once, then updated by the server's events.
 
 import { write } from "./address.js";
 import { announce } from "./announcer.js";
@@ -15,12 +15,12 @@ const ANNOUNCING_MILLISECONDS = 5000;
 
 let filters = { outcome: "", type: "", user: "" };
 let visible = false;
-let fetched = null; // The filters of what is in the table, as an address.
+let fetched = null; // The filters of the rows in the table, as an address.
 let fetching = null; // An AbortController.
-let rows = ROWS; // How many are kept; who asks for older ones gets more.
-let more = false; // Whether the server has older ones.
-let waiting = []; // Summaries that came and are not in the table yet.
-let missed = false; // Whether more came than can wait, so that the table would have a gap.
+let rows = ROWS; // How many rows are kept; "Show older" raises it.
+let more = false; // Whether the server has older deliveries.
+let waiting = []; // Summaries that arrived and are not in the table yet.
+let missed = false; // Whether more arrived than can wait, so the table would have a gap.
 let drawing = false;
 let paused = false;
 let unannounced = 0;
@@ -48,7 +48,7 @@ export function start() {
   byId("older").addEventListener("click", older);
   body().addEventListener("click", open);
   body().addEventListener("keydown", move);
-  listen("delivery", take);
+  listen("delivery", receive);
   listen("reload", () => {
     fetched = null;
     if (visible) load();
@@ -69,12 +69,12 @@ export function hide() {
   visible = false;
 }
 
-/** Where one goes on who comes back from a delivery: at its row, if it is still there. */
+/** The link that gets the focus when the user comes back from a delivery: its row, if it still exists. */
 export function returnTo(number) {
   return rowOf(number)?.querySelector("a");
 }
 
-/** The numbers of the deliveries beside one, as far as the list knows them. */
+/** The numbers of the next newer and older deliveries, if the list has them. */
 export function neighbours(number) {
   const row = rowOf(number);
   return { newer: row?.previousElementSibling?.dataset.delivery, older: row?.nextElementSibling?.dataset.delivery };
@@ -92,18 +92,18 @@ function filter() {
   const chosen = Object.fromEntries(new FormData(byId("filters")));
   const address = write("deliveries", chosen);
   if (address === write("deliveries", filters)) return;
-  // Not a step of its own in the history: going back leads out of the list, not through every letter.
+  // Replaced, so that going back leaves the list and does not step through each keystroke.
   history.replaceState(null, "", address);
   show(chosen);
 }
 
 async function load() {
   fetching?.abort();
-  const asking = new AbortController();
-  fetching = asking;
+  const request = new AbortController();
+  fetching = request;
   const address = write("deliveries", filters);
   try {
-    const page = await get("deliveries", filters, asking.signal);
+    const page = await get("deliveries", filters, request.signal);
     rows = ROWS;
     missed = false;
     more = page.more;
@@ -121,15 +121,15 @@ async function load() {
 async function older() {
   const last = body().lastElementChild;
   if (!last || fetching) return;
-  const asking = new AbortController();
-  fetching = asking;
+  const request = new AbortController();
+  fetching = request;
   try {
-    const page = await get("deliveries", { ...filters, before: last.dataset.delivery }, asking.signal);
+    const page = await get("deliveries", { ...filters, before: last.dataset.delivery }, request.signal);
     rows = Math.max(rows, body().children.length + PAGE);
     more = page.more;
     body().append(...page.deliveries.filter(({ number }) => !rowOf(number)).map(row));
     tell(byId("deliveries-problem"), null);
-    // The button may be gone now, and with it the focus.
+    // The button may be hidden now, which would lose the focus.
     last.nextElementSibling?.querySelector("a").focus();
   } catch (error) {
     if (error.name === "AbortError") return;
@@ -139,8 +139,8 @@ async function older() {
   draw();
 }
 
-function take(summary) {
-  // What is in the table already may have changed since.
+function receive(summary) {
+  // A row that is already in the table may have changed.
   if (!matches(summary) && !rowOf(summary.number)) return;
   waiting.push(summary);
   if (waiting.length > ROWS) {
@@ -150,14 +150,14 @@ function take(summary) {
   unannounced += 1;
   suggest(summary.type);
   if (paused) showPause();
-  // Hundreds may come in a second: they are put in together, with the next picture.
+  // Hundreds may arrive in a second: they are inserted together, with the next frame.
   if (visible && !paused && !drawing) {
     drawing = true;
     requestAnimationFrame(draw);
   }
 }
 
-/** As the server filters. */
+/** Filters like the server. */
 function matches({ outcome, type, user }) {
   const has = (text, part) => !part || (text ?? "").toLowerCase().includes(part.toLowerCase());
   return (!filters.outcome || outcome === filters.outcome) && has(type, filters.type) && has(user, filters.user);
@@ -189,18 +189,18 @@ function draw() {
 }
 
 function put(summary) {
-  const made = row(summary);
-  const there = rowOf(summary.number);
-  if (there) {
-    const focused = there.contains(document.activeElement);
-    there.replaceWith(made);
-    if (focused) made.querySelector("a").focus();
+  const next = row(summary);
+  const existing = rowOf(summary.number);
+  if (existing) {
+    const focused = existing.contains(document.activeElement);
+    existing.replaceWith(next);
+    if (focused) next.querySelector("a").focus();
     return;
   }
-  // Newest first. They come almost in order, so the place is near the top.
+  // Newest first. They arrive almost in order, so the place is near the top.
   let below = body().firstElementChild;
   while (below && Number(below.dataset.delivery) > summary.number) below = below.nextElementSibling;
-  if (below || !more) body().insertBefore(made, below);
+  if (below || !more) body().insertBefore(next, below);
 }
 
 function row(summary) {
@@ -241,7 +241,7 @@ function suggest(type) {
   byId("types").append(element("option", { value: type }));
 }
 
-/** The whole row is a target for the mouse; who selects text in it does not mean to open it. */
+/** A click anywhere in the row opens it, unless it selects text. */
 function open(event) {
   const number = event.target.closest("tr")?.dataset.delivery;
   if (!number || event.target.closest("a") || getSelection().toString()) return;

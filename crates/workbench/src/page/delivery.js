@@ -1,4 +1,4 @@
-// One delivery: its hops side by side, with the explanation at the fields that it concerns.
+// One delivery: its request trail side by side, with the explanation as notes at the fields.
 
 import { get, post } from "./api.js";
 import { neighbours } from "./deliveries.js";
@@ -18,7 +18,7 @@ export async function show(_, number) {
   shown = number;
   byId("delivery-heading").textContent = `Delivery ${number}`;
   byId("view-delivery").setAttribute("aria-busy", "true");
-  lead(number);
+  linkNeighbours(number);
   try {
     const delivery = await get(`deliveries/${number}`);
     if (shown !== number) return;
@@ -38,20 +38,20 @@ export function hide() {
   shown = null;
 }
 
-function lead(number) {
+function linkNeighbours(number) {
   const { newer, older } = neighbours(number);
-  for (const [id, beside] of [
+  for (const [id, neighbour] of [
     ["newer-delivery", newer],
     ["older-delivery", older],
   ]) {
-    byId(id).hidden = !beside;
-    byId(id).href = `#deliveries/${beside ?? ""}`;
+    byId(id).hidden = !neighbour;
+    byId(id).href = `#deliveries/${neighbour ?? ""}`;
   }
 }
 
 function parts({ summary, stripe, answer, references, amplitude, explanation }) {
   const notes = (hop) => (explanation?.notes ?? []).filter((note) => note.hop === hop);
-  const made = [
+  const content = [
     facts(summary),
     actions(summary, stripe),
     element("h2", {}, "Time of each step"),
@@ -67,9 +67,9 @@ function parts({ summary, stripe, answer, references, amplitude, explanation }) 
     ),
   ];
   if (explanation) {
-    const heading = summary.outcome === "failed" ? "What becomes of it as soon as nothing fails" : "The whole explanation";
-    made.push(element("h2", { id: "explanation-heading" }, heading));
-    made.push(
+    const heading = summary.outcome === "failed" ? "What happens to the event once nothing fails" : "Full explanation";
+    content.push(element("h2", { id: "explanation-heading" }, heading));
+    content.push(
       element(
         "pre",
         {
@@ -83,7 +83,7 @@ function parts({ summary, stripe, answer, references, amplitude, explanation }) 
       ),
     );
   }
-  return made;
+  return content;
 }
 
 function facts(summary) {
@@ -101,10 +101,10 @@ function facts(summary) {
   fact("Received", element("time", { datetime: new Date(received).toISOString() }, fullMoment(received)));
   fact("Took", duration(milliseconds));
   fact("Delivery", `${number}`);
-  const said = [element("p", { class: "hint" }, OUTCOMES[outcome]?.meaning ?? "")];
-  if (reason) said.push(element("p", { class: "notice", id: "reason" }, ...marked(reason)));
-  if (repeat) said.push(element("p", { class: "notice repeat", id: "repeat" }, REPEAT));
-  return element("div", {}, list, ...said);
+  const remarks = [element("p", { class: "hint" }, OUTCOMES[outcome]?.meaning ?? "")];
+  if (reason) remarks.push(element("p", { class: "notice", id: "reason" }, ...marked(reason)));
+  if (repeat) remarks.push(element("p", { class: "notice repeat", id: "repeat" }, REPEAT));
+  return element("div", {}, list, ...remarks);
 }
 
 function actions({ number, outcome }, stripe) {
@@ -119,11 +119,11 @@ function actions({ number, outcome }, stripe) {
       again.disabled = false;
     }
   });
-  const change = button("Change it and send", { id: "edit" }, () => {
+  const change = button("Edit and send", { id: "edit" }, () => {
     edit(stripe.body);
     location.hash = "#send";
   });
-  // A refused one may be anybody's, and would get a true signature.
+  // A refused request may be a stranger's. Sending it again would give it a valid signature.
   again.hidden = outcome === "refused";
   return element("div", { class: "actions" }, again, change, problem);
 }
@@ -131,13 +131,13 @@ function actions({ number, outcome }, stripe) {
 function fromStripe({ headers, path, body }, answer, notes) {
   const names = element("dl", { class: "headers" });
   for (const [name, value] of headers) names.append(element("dt", {}, name), element("dd", {}, value));
-  return hop("stripe", "1", "Stripe sent", [
+  return hop("stripe", "1", "Request from Stripe", [
     element("p", { class: "request" }, `POST ${path}`),
     element("details", {}, element("summary", {}, count(headers.length, "header")), names),
     jsonView(body, notes, "The event that Stripe sent"),
-    element("h4", {}, "Stripe was answered ", status(answer.status)),
+    element("h4", {}, "Response to Stripe: ", status(answer.status)),
     element("p", { class: "hint" }, whatStripeDoes(answer.status)),
-    jsonView(answer.body, [], "The answer to Stripe"),
+    jsonView(answer.body, [], "The response to Stripe"),
   ]);
 }
 
@@ -146,7 +146,7 @@ function toAmplitude(attempts, notes, { reason }) {
   attempts.forEach(({ url, request }, index) => {
     const same = index > 0 && request === attempts[index - 1].request && url === attempts[index - 1].url;
     if (attempts.length > 1) content.push(element("h4", {}, `Attempt ${index + 1}`));
-    if (same) content.push(element("p", { class: "hint" }, "The same again."));
+    if (same) content.push(element("p", { class: "hint" }, "Same request as before."));
     else
       content.push(
         element("p", { class: "request" }, `POST ${url}`),
@@ -154,8 +154,8 @@ function toAmplitude(attempts, notes, { reason }) {
       );
   });
   if (content.length === 0)
-    content.push(element("p", { class: "nothing-sent" }, reason ? `Nothing: ${reason}` : "Nothing was sent."));
-  return hop("amplitude", "2", "We sent to Amplitude", content);
+    content.push(element("p", { class: "nothing-sent" }, reason ? `Nothing sent: ${reason}` : "Nothing sent."));
+  return hop("amplitude", "2", "Request to Amplitude", content);
 }
 
 function fromAmplitude(attempts, { repeat }) {
@@ -165,7 +165,7 @@ function fromAmplitude(attempts, { repeat }) {
       "h4",
       {},
       which,
-      code === null ? "no answer" : status(code),
+      code === null ? "no response" : status(code),
       ` in ${duration(milliseconds)}`,
     );
     return element(
@@ -173,12 +173,12 @@ function fromAmplitude(attempts, { repeat }) {
       { class: "attempt", "data-attempt": index + 1 },
       heading,
       problem ? element("p", { class: "notice" }, problem) : null,
-      answer === null ? null : jsonView(answer, [], "Amplitude's answer"),
+      answer === null ? null : jsonView(answer, [], "Amplitude's response"),
     );
   });
   if (repeat) content.push(element("p", { class: "hint" }, REPEAT));
   if (content.length === 0) content.push(element("p", { class: "nothing-sent" }, "Not called."));
-  return hop("answer", "3", "Amplitude answered", content);
+  return hop("answer", "3", "Response from Amplitude", content);
 }
 
 function hop(name, order, title, content) {

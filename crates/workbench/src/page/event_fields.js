@@ -1,11 +1,11 @@
-// The fields of a Stripe event that Send changes. Each function gives a changed copy, and leaves the rest as it is.
+// The fields of a Stripe event that Send edits. Each function returns a changed copy.
 
 /** What an object says that it is about, the first that is there. */
 const MAIN_AMOUNTS = ["amount", "amount_total", "total", "amount_due"];
 const AMOUNT = /^(?:amount|amount_.+|.+_amount|total|total_.+|subtotal|subtotal_.+|unit_amount_.+)$/;
 const LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
 
-/** The fields as they are; `null` for what the object does not have. */
+/** The current values; `null` for a field that the object does not have. */
 export function fieldsOf(event) {
   const object = event.data.object;
   const main = mainAmount(object);
@@ -30,12 +30,12 @@ export function withAmount(event, amount) {
     if (main === undefined) return;
     const old = object[main];
     object[main] = amount;
-    // Everything that does not apply is 0, too; that is no reason to change it.
+    // Amounts that do not apply are 0 as well; they must not change.
     if (old === 0) return;
     everyField(object, (holder, name) => {
       if (!AMOUNT.test(name)) return;
       if (holder[name] === old) holder[name] = amount;
-      // `unit_amount_decimal` and its like are text.
+      // `unit_amount_decimal` and similar fields are strings.
       else if (holder[name] === String(old)) holder[name] = String(amount);
     });
   });
@@ -52,7 +52,7 @@ export function withCurrency(event, currency) {
   });
 }
 
-/** Sets `metadata.user_id`; an empty one is taken out. */
+/** Sets `metadata.user_id`, or removes it if it is empty. */
 export function withUser(event, user) {
   return changed(event, (object) => {
     if (typeof object.metadata !== "object" || object.metadata === null) object.metadata = {};

@@ -1,4 +1,4 @@
-// Help is text, and stands in index.html.
+// The help is text in index.html.
 
 import { byId, element } from "./dom.js";
 import { OUTCOMES } from "./outcome.js";
@@ -18,7 +18,7 @@ export function start() {
     byId("outcomes").append(name, element("dd", {}, meaning));
   }
   for (const picture of byId("view-help").querySelectorAll("img")) {
-    // A build without the pictures is no worse for it.
+    // A build may lack the pictures.
     picture.addEventListener("error", () => {
       picture.parentElement.hidden = true;
     });

@@ -1,6 +1,6 @@
-// A JSON text as lines, with the notes at the fields that they concern.
+// A JSON text as lines, with the notes at their fields.
 
-/** A number as it was written: `1.10` stays, and no digit of a long one is lost. */
+/** A number as written: `1.10` stays `1.10`, and a long number keeps all digits. */
 class Numeral {
   constructor(text) {
     this.text = text;
@@ -8,9 +8,9 @@ class Numeral {
 }
 
 /**
- * The lines of a JSON text, or `null` where it is none. A line has a `depth`, a `key` (or `null`), a `text` with its `sort`
- * (`string`, `number`, `word`, `bracket` or `absent`), a `path`, its `notes`, and says whether it is `removed`, alone or
- * with what it stands in, and whether it is a removed null, of which there are many: `nothing`.
+ * The lines of a JSON text; `null` if the text is not JSON. A line has a `depth`, a `key` (or `null`), a `text` with its `sort`
+ * (`string`, `number`, `word`, `bracket` or `absent`), a `path` and its `notes`. `removed` is true if the field or one that
+ * contains it was removed; `nothing` is true for a removed null, of which there are many.
  */
 export function linesOf(text, notes) {
   const lines = [];
@@ -18,7 +18,7 @@ export function linesOf(text, notes) {
     const value = JSON.parse(text, exact);
     walk({ value, key: null, path: [], depth: 0, removed: false }, place(value, notes), lines);
   } catch {
-    // No JSON, or nested so deep that nobody could read it.
+    // Not JSON, or nested too deeply to read.
     return null;
   }
   return lines;
@@ -28,7 +28,7 @@ function exact(_, value, context) {
   return typeof value === "number" ? new Numeral(context?.source ?? String(value)) : value;
 }
 
-/** The notes by the path of a field that is there. What is not there is told where it would stand. */
+/** The notes by the path of an existing field. A note on a missing field is shown where the field would be. */
 function place(root, notes) {
   const places = new Map();
   for (const note of notes) {
@@ -57,8 +57,8 @@ function walk({ value, key, path, depth, removed }, places, lines) {
   const missing = [...absent].map(([name, notes]) => ({
     depth: depth + 1,
     key: name,
-    // It gave the user ID all the same: on another object.
-    text: notes.some(({ kind }) => kind === "user_id") ? "found by reference" : "not there",
+    // It gave the user ID anyway, on another object.
+    text: notes.some(({ kind }) => kind === "user_id") ? "found by reference" : "missing",
     sort: "absent",
     path: [...path, ...name.split(".")],
     notes,
@@ -77,7 +77,7 @@ function walk({ value, key, path, depth, removed }, places, lines) {
   }
   lines.push({ ...line, text: opening, sort: "bracket" });
   for (const [name, child] of children) {
-    // Elements of a list stand for themselves; their indexes would only be in the way.
+    // The elements of a list are shown without their indexes.
     const key = Array.isArray(value) ? null : name;
     walk({ value: child, key, path: [...path, name], depth: depth + 1, removed: gone }, places, lines);
   }

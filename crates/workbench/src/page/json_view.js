@@ -1,4 +1,4 @@
-// A JSON text to read: its fields, with the notes beside them.
+// A readable view of a JSON text: its fields, with the notes beside them.
 
 import { button, copyButton, element, marked } from "./dom.js";
 import { linesOf } from "./json_lines.js";
@@ -15,7 +15,7 @@ const KINDS = {
   cut: "Cut",
 };
 
-/** A view of a text that is most often JSON. `label` says what it is. */
+/** A view of a text that is usually JSON. `label` names it for screen readers. */
 export function jsonView(text, notes, label) {
   const lines = linesOf(text, notes);
   if (!lines) return plain(text, label);
@@ -23,7 +23,7 @@ export function jsonView(text, notes, label) {
   const box = element("div", { class: "lines", role: "group", "aria-label": label, tabindex: "0" });
   box.append(...lines.slice(0, MOST_LINES).map(draw));
   if (lines.length > MOST_LINES)
-    box.append(element("p", { class: "hint" }, `The first ${MOST_LINES} of ${lines.length} lines; Copy has all.`));
+    box.append(element("p", { class: "hint" }, `The first ${MOST_LINES} of ${lines.length} lines. Copy copies all.`));
   view.append(tools(text, lines, view, box), box);
   return view;
 }
@@ -53,7 +53,7 @@ function tools(text, lines, view, box) {
         const place = places[next % places.length];
         next += 1;
         place.focus({ preventScroll: true });
-        // Within the box only: the page stays where it is, if it can.
+        // Scrolls the box; the page only if necessary.
         place.scrollIntoView({ block: "nearest" });
       }),
     );
@@ -81,7 +81,7 @@ function draw(line) {
       ? null
       : element("span", { class: "key" }, line.sort === "absent" ? line.key : JSON.stringify(line.key));
   const value = element("span", { class: line.sort }, line.text);
-  // `del` says it to those who do not see the stroke; for all that stands in a removed object, its own note does.
+  // `del` tells screen readers; fields inside a removed object have the object's note.
   const field = element(
     line.removed ? "del" : "span",
     {},
@@ -95,9 +95,9 @@ function draw(line) {
     attributes.tabindex = "-1";
     attributes["data-note"] = line.notes.map(({ kind }) => kind).join(" ");
   }
-  const made = element("div", attributes, code, ...line.notes.map(note));
-  made.style.setProperty("--depth", Math.min(line.depth, 12));
-  return made;
+  const node = element("div", attributes, code, ...line.notes.map(note));
+  node.style.setProperty("--depth", Math.min(line.depth, 12));
+  return node;
 }
 
 function note({ kind, text }) {

@@ -1,4 +1,4 @@
-// The server's events. The browser connects again by itself; whoever listens is told when it has.
+// The server's events. The browser reconnects automatically; listeners are notified when it has.
 
 import { announce } from "./announcer.js";
 import { byId } from "./dom.js";
@@ -9,13 +9,13 @@ const listeners = { delivery: [], reload: [] };
 let lost = false;
 let source = null;
 
-/** `delivery` brings a summary, `reload` nothing: what was fetched before is to be fetched again. */
+/** `delivery` has a summary; `reload` has nothing and means that everything must be fetched again. */
 export function listen(name, listener) {
   listeners[name].push(listener);
 }
 
 export function connect() {
-  // A browser opens six connections to a server in all; a tab in the background shall not hold one.
+  // A browser opens at most six connections to a server. A tab in the background must not hold one.
   document.addEventListener("visibilitychange", () => (document.hidden ? close() : open()));
   open();
 }
@@ -24,23 +24,23 @@ function open() {
   if (source || document.hidden) return;
   source = new EventSource("/workbench/live");
   source.addEventListener("open", () => {
-    tell("live", "Live");
-    if (lost) announce("The connection is back.");
+    showState("live", "Live");
+    if (lost) announce("Connection restored.");
     lost = false;
-    // What came before the connection was there is not told again.
-    tellAll("reload");
+    // The server does not repeat events from before the connection.
+    notify("reload");
   });
   source.addEventListener("error", () => {
-    tell("lost", "Connection lost, trying again");
-    if (!lost) announce("The connection to the workbench is lost. It is tried again.");
+    showState("lost", "Connection lost, retrying");
+    if (!lost) announce("Connection to the workbench lost. Retrying.");
     lost = true;
-    // After an answer that is no stream of events, the browser gives up.
+    // The browser gives up after a response that is not an event stream.
     if (source?.readyState !== EventSource.CLOSED) return;
     close();
     setTimeout(open, PAUSE_MILLISECONDS);
   });
-  source.addEventListener("delivery", (event) => tellAll("delivery", JSON.parse(event.data)));
-  source.addEventListener("reload", () => tellAll("reload"));
+  source.addEventListener("delivery", (event) => notify("delivery", JSON.parse(event.data)));
+  source.addEventListener("reload", () => notify("reload"));
 }
 
 function close() {
@@ -48,11 +48,11 @@ function close() {
   source = null;
 }
 
-function tellAll(name, value) {
+function notify(name, value) {
   for (const listener of listeners[name]) listener(value);
 }
 
-function tell(state, words) {
+function showState(state, words) {
   const place = byId("connection");
   place.dataset.connection = state;
   place.textContent = words;

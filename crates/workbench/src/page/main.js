@@ -1,4 +1,4 @@
-// The views, and which of them the address shows.
+// The views, and which one the address shows.
 
 import { read } from "./address.js";
 import { about } from "./about.js";
@@ -29,11 +29,11 @@ function route() {
   const left = shown === "delivery" ? lastNumber : null;
   [shown, lastNumber] = [view, number];
   VIEWS[view].show(choices, number);
-  // On the first view, one is there already.
+  // The first view needs no change of focus.
   if (arrived) land(heading, left && VIEWS[view].returnTo?.(left));
 }
 
-/** Who follows a link lands at the top of what it led to, and who comes back where they left. */
+/** A link leads to the top of the view; going back leads to where the user left. */
 function land(heading, place) {
   if (place) {
     place.focus();
@@ -44,12 +44,12 @@ function land(heading, place) {
 }
 
 byId("skip").addEventListener("click", (event) => {
-  // Its address would be that of a view.
+  // Its address would select a view.
   event.preventDefault();
   byId("main").focus();
 });
 
-// A view that needs it says what is wrong.
+// Each view that needs it shows the error.
 about().catch(() => {});
 for (const view of Object.values(VIEWS)) view.start();
 addEventListener("hashchange", route);

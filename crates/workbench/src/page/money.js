@@ -1,12 +1,12 @@
-// Money, as people read it: with the decimals of its currency.
+// Amounts as people read them: with the decimals of their currency.
 
 import { number } from "./words.js";
 
-// Stripe's decimals, which are not always ISO 4217's: docs.stripe.com/currencies.
+// Stripe's decimals, which differ from ISO 4217 in places: docs.stripe.com/currencies.
 const NO_DECIMALS = "bif clp djf gnf jpy kmf krw mga pyg rwf vnd vuv xaf xof xpf".split(" ");
 const THREE_DECIMALS = "bhd jod kwd omr tnd".split(" ");
 
-/** An amount in minor units, digit by digit: 1999 and `usd` are `19.99 USD`. */
+/** Formats an amount in minor units exactly: 1999 and `usd` give `19.99 USD`. */
 export function inMajorUnits(amount, currency) {
   const decimals = decimalsOf(currency);
   const digits = String(Math.abs(amount)).padStart(decimals + 1, "0");
@@ -15,12 +15,12 @@ export function inMajorUnits(amount, currency) {
   return `${amount < 0 ? "-" : ""}${whole}${rest} ${currency.toUpperCase()}`;
 }
 
-/** A number of major units, without the currency: 20 and `USD` are `20.00`. */
+/** Formats major units without the currency: 20 and `USD` give `20.00`. */
 export function figure(majorUnits, currency) {
   return number(majorUnits, decimalsOf(currency));
 }
 
-/** The currency of the figures of a row, or of a series with this name; `null` where they are no money. */
+/** The currency of a row, or of the series with this name; `null` if its figures are not amounts. */
 export function currencyOf({ columns, unit }, name) {
   if (columns[1] === "Currency") return name;
   return unit && unit !== "%" ? unit : null;

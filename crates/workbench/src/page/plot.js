@@ -1,5 +1,5 @@
-// The drawing of a chart, by Chart.js. Lines differ by colour, dashes and the shape of their points; bars by colour alone
-// only where their order tells them apart, too.
+// Draws a chart with Chart.js. Lines differ by colour, dashes and the shape of their points. Bars differ by colour alone
+// only if their order also distinguishes them.
 
 import { element } from "./dom.js";
 import { currencyOf, figure } from "./money.js";
@@ -10,7 +10,7 @@ export const MOST_SERIES = 6;
 const DASHES = [[], [8, 4], [2, 3], [10, 3, 2, 3], [14, 4], [4, 2, 1, 2]];
 const SHAPES = ["circle", "rect", "triangle", "rectRot", "crossRot", "star"];
 const SVG = "http://www.w3.org/2000/svg";
-/** Each shape around the origin, as it is drawn in a legend. */
+/** Each shape around the origin, for the legend. */
 const OUTLINES = {
   circle: "M-4 0a4 4 0 1 0 8 0a4 4 0 1 0-8 0",
   rect: "M-3.5-3.5h7v7h-7z",
@@ -23,12 +23,12 @@ const OUTLINES = {
 /** A chart on a canvas. The axes have the names of the columns. */
 export function plot(canvas, chart, { labels, series }, hidden) {
   const { kind, columns, unit } = chart;
-  // Long names stand better at the side.
+  // Long names fit better at the side.
   const sideways = kind === "bars" && labels.some((label) => typeof label === "string" && !/^\d/.test(label));
   const [xName, yName] = [columns[0], columns.at(-1)];
   const whole = series.every(({ values }) => values.every((value) => value === null || Number.isInteger(value)));
-  const tick = (value) => `${number(value)}${unit === "%" ? " %" : ""}`;
-  const told = (value, name) => {
+  const tick = (value) => `${number(value)}${unit === "%" ? "%" : ""}`;
+  const label = (value, name) => {
     const currency = currencyOf(chart, name);
     return currency ? figure(value, currency) : tick(value);
   };
@@ -58,7 +58,7 @@ export function plot(canvas, chart, { labels, series }, hidden) {
     },
     options: {
       indexAxis: sideways ? "y" : "x",
-      // It stands still: new figures come every few seconds.
+      // Without animation: new figures arrive every few seconds.
       animation: false,
       maintainAspectRatio: false,
       color: colour("--text"),
@@ -67,7 +67,7 @@ export function plot(canvas, chart, { labels, series }, hidden) {
         legend: { display: false },
         tooltip: {
           callbacks: {
-            label: ({ dataset, parsed }) => ` ${dataset.label}: ${told(sideways ? parsed.x : parsed.y, dataset.label)}`,
+            label: ({ dataset, parsed }) => ` ${dataset.label}: ${label(sideways ? parsed.x : parsed.y, dataset.label)}`,
           },
         },
       },
@@ -78,7 +78,7 @@ export function plot(canvas, chart, { labels, series }, hidden) {
 
 /** Buttons that show and hide a series each. The plot's own legend would take neither Tab nor Enter. */
 export function legend({ series }, hidden, toggle) {
-  const list = element("ul", { class: "legend", "aria-label": "What is drawn" });
+  const list = element("ul", { class: "legend", "aria-label": "Series" });
   series.forEach(({ name }, place) => {
     const one = element(
       "button",
@@ -125,7 +125,7 @@ function paint(axis) {
 
 function short(label) {
   const text = String(label);
-  // A week is known by its day; the year is in the figures.
+  // A week is labelled by its first day; the table has the year.
   if (/^\d{4}-\d{2}-\d{2}$/.test(text))
     return new Date(text).toLocaleDateString("en-GB", { day: "numeric", month: "short", timeZone: "UTC" });
   return text.length > 24 ? `${text.slice(0, 23)}…` : text;

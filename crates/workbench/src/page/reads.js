@@ -1,25 +1,25 @@
-// What was read from Stripe's API for a delivery: each request, what it was for, and what was found.
+// The reads from Stripe's API for a delivery: each request, why it was made, and what it found.
 
 import { element } from "./dom.js";
 import { status } from "./outcome.js";
 import { duration } from "./words.js";
 
-/** A heading and the reads, or nothing where nothing was read. */
+/** A heading and the reads; nothing if there were none. */
 export function reads({ url, reads: all }) {
   if (all.length === 0) return [];
   return [
     element("h2", { id: "reads-heading" }, "Read from Stripe’s API"),
-    element("p", { class: "hint" }, `From ${url}. Only what the paths lead to is shown.`),
+    element("p", { class: "hint" }, `From ${url}. Only the values at the paths are shown.`),
     element("ol", { class: "reads", id: "reads", "aria-labelledby": "reads-heading" }, ...all.map(read)),
   ];
 }
 
 function read({ path, cached, status: code, milliseconds, problem, only_named: onlyNamed, is_there: isThere, served, found }) {
   const how = cached
-    ? [element("span", { class: "from-cache" }, "from the cache")]
-    : [code === null ? "no answer" : status(code), ` in ${duration(milliseconds)}`];
-  const none = !problem && !isThere ? "There is none." : null;
-  const nothing = onlyNamed ? "The local Stripe does not know more of it." : none;
+    ? [element("span", { class: "from-cache" }, "from cache")]
+    : [code === null ? "no response" : status(code), ` in ${duration(milliseconds)}`];
+  const none = !problem && !isThere ? "Does not exist." : null;
+  const nothing = onlyNamed ? "The local Stripe knows only its ID." : none;
   return element(
     "li",
     { "data-cached": String(cached), "data-served": served ?? "" },

@@ -1,4 +1,4 @@
-// Sending an event: a sample or a pasted one, changed, right or wrong.
+// Sending an event: a sample or a pasted one, edited, valid or with a mistake.
 
 import { about, destination, projectField } from "./about.js";
 import { announce } from "./announcer.js";
@@ -13,20 +13,20 @@ import { duration } from "./words.js";
 const FIRST_SAMPLE = "payment_intent.succeeded";
 
 const MISTAKES = [
-  ["wrong_secret", "Wrong secret", "Signed with the secret of another endpoint: 400, the signature does not match."],
-  ["old_timestamp", "Old timestamp", "Signed too long ago, as a stored request would be: 400."],
-  ["changed_body", "Changed body", "The body changes after it was signed: 400."],
-  ["thin_event", "Thin event", "The payload style “thin”, which holds no object: 400, with the remedy."],
+  ["wrong_secret", "Wrong secret", "Signed with another endpoint's secret: 400, the signature does not match."],
+  ["old_timestamp", "Old timestamp", "Signed too long ago, like a replayed request: 400."],
+  ["changed_body", "Changed body", "The body was changed after it was signed: 400."],
+  ["thin_event", "Thin event", "The payload style “thin”, which has no object: 400, with the remedy."],
 ];
 
 const FAULTS = [
-  ["429", "429", "Amplitude throttles: not tried again here, but by Stripe: 502."],
+  ["429", "429", "Amplitude throttles: 502 without a retry here; Stripe retries."],
   ["500", "500", "Amplitude fails: up to three attempts, then 502."],
-  ["hang", "Hang", "Amplitude never answers: an attempt ends after 2 s, Stripe is answered within 4.5 s."],
+  ["hang", "Hang", "Amplitude never responds: each attempt times out after 2 s, and Stripe gets a response within 4.5 s."],
 ];
 
 let samples = [];
-let pasted = null; // A text from elsewhere, until this view shows it.
+let pasted = null; // A text from another view, until this view shows it.
 let prepared = null;
 let sending = false;
 
@@ -100,11 +100,11 @@ async function prepare() {
   byId("faults-field").disabled = !emulated;
   tell(
     byId("faults-hint"),
-    emulated ? null : "Only a local Amplitude can be told to fail: start serve without --amplitude.",
+    emulated ? null : "Only a local Amplitude can fail on demand: start serve without --amplitude.",
   );
   tell(
     byId("send-real"),
-    emulated ? null : `Events go to ${destination(described.amplitude)}: what it takes in, it keeps.`,
+    emulated ? null : `Events go to ${destination(described.amplitude)}, which keeps what it accepts.`,
   );
   const first = samples.find(({ type }) => type === FIRST_SAMPLE) ?? samples[0];
   if (!first || pasted !== null) return;
@@ -117,7 +117,7 @@ function choose() {
   if (sample) write(JSON.stringify(sample.event, null, 2));
 }
 
-/** The event in the editor, if there is one. */
+/** The event in the editor; `null` if the text is not an event. */
 function read() {
   try {
     const event = JSON.parse(byId("send-event").value);
@@ -142,7 +142,7 @@ function change(id, name, changed) {
   });
 }
 
-/** Shows in the fields what the editor holds. */
+/** Fills the fields from the editor. */
 function readFields() {
   const event = read();
   const { amount, currency, user, live } = event
@@ -158,18 +158,18 @@ function readFields() {
   byId("send-amount-hint").textContent = amountHint(event, amount, currency);
   byId("send-event-hint").textContent = event
     ? `${event.type ?? "no type"}, ${event.id ?? "no ID"}`
-    : "This is no Stripe event. It is signed and sent as it stands here.";
+    : "Not a Stripe event. It is signed and sent unchanged.";
 }
 
 function amountHint(event, amount, currency) {
-  if (amount !== null && currency !== null) return `${amount} are ${inMajorUnits(amount, currency)}`;
-  return event && amount === null ? "This object has no amount of its own." : "";
+  if (amount !== null && currency !== null) return `${amount} = ${inMajorUnits(amount, currency)}`;
+  return event && amount === null ? "This object has no amount." : "";
 }
 
 function fill(id, value) {
   const input = byId(id);
   input.disabled = value === null;
-  // Not while it is typed in: that would take "2000." or a cleared field away from under the fingers.
+  // Not while the user types in it: that would overwrite "2000." or a cleared field.
   if (document.activeElement !== input || value === null) input.value = value ?? "";
 }
 
@@ -187,7 +187,7 @@ async function send(mistake, fault) {
   if (sending) return;
   const project = byId("send-project")?.value.trim();
   if (!project) {
-    tell(byId("send-problem"), "Name a project first: the last part of the webhook's path.");
+    tell(byId("send-problem"), "Enter a project first: the last part of the webhook's path.");
     byId("send-project")?.focus();
     return;
   }
@@ -203,7 +203,7 @@ async function send(mistake, fault) {
   busy(false);
 }
 
-/** A new event is new in the editor, too, so that one sees what is sent. */
+/** Also updates the editor, so that it shows what is sent. */
 function freshen() {
   let event = read();
   if (!event) return;
@@ -232,9 +232,9 @@ function showAnswer({ number, status, body, milliseconds }) {
     ),
   );
   const what = element("p", { id: "answer-meaning" }, whatStripeDoes(status));
-  byId("send-answer-body").replaceChildren(line, what, jsonView(body, [], "The body of the answer"));
+  byId("send-answer-body").replaceChildren(line, what, jsonView(body, [], "The body of the response"));
   byId("send-answer").dataset.status = status;
   byId("send-answer").dataset.number = number;
   byId("send-answer").scrollIntoView({ block: "nearest" });
-  announce(`Answered ${status} in ${duration(milliseconds)}. ${whatStripeDoes(status)}`);
+  announce(`Response ${status} in ${duration(milliseconds)}. ${whatStripeDoes(status)}`);
 }

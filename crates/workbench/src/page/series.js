@@ -1,4 +1,4 @@
-// The rows of a chart, as what is drawn: labels along one axis, and a series of values for each line.
+// The rows of a chart as labels along one axis and a series of values for each line.
 
 const DAY_MILLISECONDS = 24 * 60 * 60 * 1000;
 const WEEK_MILLISECONDS = 7 * DAY_MILLISECONDS;
@@ -6,8 +6,8 @@ const MOST_WEEKS = 520;
 const DATE = /^\d{4}-\d{2}-\d{2}$/;
 
 /**
- * Rows are [x, y] or [x, series, y]. What has no row is `null`: a gap, not a nought that nobody counted. `left` says how
- * many series or labels are too many to draw; the largest are drawn.
+ * Rows are [x, y] or [x, series, y]. A missing row is `null`: a gap, not a zero. `left` is the number of series and labels that
+ * are not drawn; the largest series are drawn.
  */
 export function seriesOf({ columns, rows }, mostSeries, mostLabels) {
   const several = columns.length > 2;
@@ -15,7 +15,7 @@ export function seriesOf({ columns, rows }, mostSeries, mostLabels) {
   const sum = (name) => rows.reduce((sum, row) => (row[1] === name ? sum + Math.abs(row[2]) : sum), 0);
   const drawn = names.length > mostSeries ? names.toSorted((a, b) => sum(b) - sum(a)).slice(0, mostSeries) : names;
   const all = labelsOf(rows.map((row) => row[0]));
-  // Weeks are cut at their beginning, what is ranked at its end.
+  // Of too many weeks, the oldest are not drawn; of a ranking, the last.
   const labels = all.length <= mostLabels ? all : all.every(isDate) ? all.slice(-mostLabels) : all.slice(0, mostLabels);
   const values = new Map(
     rows.map((row) => (several ? [key(row[0], row[1]), row[2]] : [key(row[0], columns[1]), row[1]])),
@@ -27,7 +27,7 @@ export function seriesOf({ columns, rows }, mostSeries, mostLabels) {
   return { labels, series, left: names.length - drawn.length + (all.length - labels.length) };
 }
 
-/** Dates and numbers in their order, with the weeks in between that have no row; everything else as it comes. */
+/** Dates and numbers in ascending order, including weeks without a row; other labels in the order of the rows. */
 function labelsOf(labels) {
   const once = unique(labels);
   if (once.length > 0 && once.every(isDate)) return weeks(once.toSorted());

@@ -1,11 +1,11 @@
-// The steps of a delivery, in their times.
+// The steps of a delivery with their times.
 
 import { element } from "./dom.js";
 import { duration } from "./words.js";
 
 /**
- * The steps of a delivery that took so many milliseconds, with its reads from Stripe's API and its attempts at Amplitude:
- * `{words, kind, from, to}`.
+ * The steps of a delivery, from its total time, its reads from Stripe's API and its attempts at Amplitude:
+ * `{words, kind, from, to}`, in milliseconds.
  */
 function stepsOf(milliseconds, reads, attempts) {
   const steps = [];
@@ -19,19 +19,19 @@ function stepsOf(milliseconds, reads, attempts) {
   attempts.forEach((attempt, index) => {
     const { after_milliseconds: from, milliseconds: took, status, problem } = attempt;
     const first = wasRead ? "Event translated" : "Project read, signature verified, event translated";
-    const before = index === 0 ? first : "Waited before trying again";
+    const before = index === 0 ? first : "Back-off";
     if (from > now) steps.push({ words: before, kind: index === 0 ? "here" : "pause", from: now, to: from });
     const which = attempts.length > 1 ? `Attempt ${index + 1} at Amplitude` : "Amplitude";
     const answered = status !== null && status >= 200 && status < 300;
     steps.push({
-      words: `${which}: ${status ?? problem ?? "no answer"}`,
+      words: `${which}: ${status ?? problem ?? "no response"}`,
       kind: answered ? "good" : "bad",
       from,
       to: from + took,
     });
     now = from + took;
   });
-  const last = attempts.length > 0 ? "Stripe answered" : "Decided and answered here: nothing was sent";
+  const last = attempts.length > 0 ? "Response sent" : "Response sent, nothing forwarded";
   steps.push({ words: last, kind: "here", from: now, to: Math.max(milliseconds, now) });
   return steps;
 }

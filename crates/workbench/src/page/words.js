@@ -1,10 +1,10 @@
-// Times and numbers, as they are read.
+// Times and numbers as people read them.
 
 const TIME = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
 const DAY = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short" });
 const FULL = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "long" });
 
-/** A point in time, in Unix milliseconds: the time alone for today, the day before it for other days. */
+/** Formats Unix milliseconds: only the time for today, otherwise the day and the time. */
 export function moment(milliseconds, now = Date.now()) {
   const date = new Date(milliseconds);
   const today = date.toDateString() === new Date(now).toDateString();
