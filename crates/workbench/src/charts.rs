@@ -1,7 +1,8 @@
 //! The seven charts of Amplitude's guide to its Stripe source, computed from what the local Amplitude accepted.
 //!
-//! Each chart is one query, in a file that says what it counts and whose definition that is. All of them read the table
-//! and the views of `schema.sql`, and use only what Amplitude charts on a free plan: scalars, and arrays of strings.
+//! Each chart is one query in its own file, which documents what it counts and the source of the definition. All queries read
+//! the table and the views of `schema.sql`, and use only properties that Amplitude charts on a free plan: scalars and arrays
+//! of strings.
 //! Source: github.com/amplitude/amplitude-docs, content/collections/source-catalog/en/stripe.md
 
 mod database;
@@ -30,16 +31,16 @@ pub(crate) struct Charts {
     database: Database,
 }
 
-/// What the user of the page chooses.
+/// The choices of the page's user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Choice {
-    /// For the charts of a single currency. Where there is none: US dollars if they occur, or else what occurs most.
+    /// For the charts of a single currency. By default, US dollars if they occur, or else the most frequent currency.
     pub(crate) currency: Option<String>,
-    /// The time in which a big spender spends.
+    /// The period in which a big spender spends.
     pub(crate) cohort: Window,
 }
 
-/// A stretch of a user's time.
+/// A period of a user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Window {
     FirstSevenDays,
@@ -55,22 +56,22 @@ const DAY_MS: i64 = DAY * 1000;
 /// A big spender spends more, in any currency.
 const BIG_SPENDER: Money = Money::whole(100);
 
-/// All who purchased so often or more are in the last bucket.
+/// The last bucket has all users with this many purchases or more.
 const LAST_BUCKET: u32 = 10;
 
-const WHOLE_UNDER_EACH: &str = "A purchase of several products counts whole under each of them.";
+const WHOLE_UNDER_EACH: &str = "A purchase of several products counts in full under each.";
 
-/// What has no value is grouped so.
+/// The group of events without a value.
 const NONE: &str = "(none)";
 
 const NO_PURCHASE: &str = "No purchase has arrived yet. Send a payment_intent.succeeded, or generate a shop: \
                            stripe-amplitude-cli generate";
 
 impl Charts {
-    /// Reads events of one project, so that equal user IDs are one user.
+    /// Reads the events of one project, so that equal user IDs are one user.
     ///
     /// # Errors
-    /// Where the database cannot take them.
+    /// If the database rejects them.
     pub(crate) fn of<'e>(events: impl IntoIterator<Item = &'e AcceptedEvent>) -> Result<Self, ChartsError> {
         Ok(Self { database: Database::of(events)? })
     }
@@ -78,7 +79,7 @@ impl Charts {
     /// Computes all charts. `now_ms` is in Unix milliseconds.
     ///
     /// # Errors
-    /// Where a query fails: a sum is too large.
+    /// If a query fails, for example because a sum is too large.
     pub(crate) fn report(&self, choice: &Choice, now_ms: i64) -> Result<Report, ChartsError> {
         let currencies = self.currencies()?;
         let currency = choice.currency.clone().unwrap_or_else(|| usual(&currencies));
@@ -95,7 +96,7 @@ impl Charts {
         Ok(Report { events, currency, currencies, charts })
     }
 
-    /// Those of revenue.
+    /// The currencies of revenue.
     fn currencies(&self) -> Result<Vec<String>, ChartsError> {
         let query = "SELECT currency FROM event WHERE currency IS NOT NULL AND revenue IS NOT NULL
             GROUP BY currency ORDER BY COUNT(*) DESC, currency";
@@ -180,16 +181,16 @@ impl Charts {
         let summary = match rows.get(1) {
             Some((_, percent, reached)) => {
                 format!(
-                    "{percent} % came back in week 1 (of {reached} whose week 1 has ended; {have_purchased} in all)."
+                    "{percent}% came back in week 1 (of {reached} whose week 1 has ended; {have_purchased} in total)."
                 )
             }
-            None => format!("{have_purchased}; nobody's week 1 has ended yet."),
+            None => format!("{have_purchased}; no user's week 1 has ended yet."),
         };
         let empty = match users {
             0 => NO_PURCHASE.to_owned(),
             _ => format!(
-                "{have_purchased}, less than a week ago, so that nobody's week 0 has ended yet. Look again later, or \
-                 generate a shop with a past: stripe-amplitude-cli generate"
+                "{have_purchased} less than a week ago, so no user's week 0 has ended yet. Come back later, or generate a \
+                 shop with a history: stripe-amplitude-cli generate"
             ),
         };
         Ok(Chart {
@@ -211,7 +212,7 @@ impl Charts {
         let figures: Vec<_> = rows.iter().map(|(product, sum)| (&**product, shown(sum, currency))).collect();
         let empty = match self.database.number("SELECT COUNT(*) FROM ordered_product")? {
             0 => NO_PURCHASE.to_owned(),
-            _ => format!("No purchase is in {currency}. Choose another currency."),
+            _ => format!("No purchase in {currency}. Choose another currency."),
         };
         Ok(Chart {
             name: REVENUE_BY_PRODUCT.name,
@@ -260,7 +261,7 @@ impl Charts {
         let chosen = &[("currency", currency), ("threshold", &*threshold), ("when", clause), ("did", &*did)];
         let empty = match self.database.number("SELECT COUNT(*) FROM purchase")? {
             0 => NO_PURCHASE.to_owned(),
-            _ => format!("No user {did}. Choose another currency or another time."),
+            _ => format!("No user {did}. Choose another currency or period."),
         };
         Ok(Chart {
             name: BIG_SPENDERS.name,
@@ -276,7 +277,7 @@ impl Charts {
     }
 }
 
-/// US dollars, unless there are only others.
+/// US dollars, unless only other currencies occur.
 fn usual(currencies: &[String]) -> String {
     const DOLLAR: &str = "USD";
     let first = currencies.first().filter(|_| !currencies.iter().any(|currency| currency == DOLLAR));
@@ -297,7 +298,7 @@ fn enumeration(items: impl Iterator<Item = String>) -> String {
     }
 }
 
-/// What the first of some products has. Those without a name are none.
+/// The top product's figure. Products without a name do not count.
 fn leader(figures: &[(&str, String)], otherwise: &str) -> String {
     let mut products = figures.iter().filter(|(product, _)| *product != NONE);
     let (Some((first, figure)), rest) = (products.next(), products.count()) else {
@@ -307,7 +308,7 @@ fn leader(figures: &[(&str, String)], otherwise: &str) -> String {
 }
 
 impl Window {
-    /// As in addresses and in queries.
+    /// As in URLs and queries.
     fn name(self) -> &'static str {
         match self {
             Self::FirstSevenDays => "first_seven_days",
@@ -322,7 +323,7 @@ impl FromStr for Window {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let windows = [Self::FirstSevenDays, Self::Last30Days];
         let window = windows.into_iter().find(|window| window.name() == text);
-        window.ok_or("a cohort is of `first_seven_days` or `last_30_days`")
+        window.ok_or("invalid cohort; expected `first_seven_days` or `last_30_days`")
     }
 }
 

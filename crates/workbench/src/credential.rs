@@ -1,4 +1,4 @@
-//! What nobody shall see on the page: values in an event whose holder can pay, read or act.
+//! Hides credentials from the page: values in an event whose holder can pay, read or act.
 
 use std::collections::HashSet;
 
@@ -13,18 +13,18 @@ use stripe_amplitude::translate::{Context, Resolved, translate};
 
 const HIDDEN: &str = "\"(hidden)\"";
 
-/// The body as text without credentials; all else stands as it was sent, so that a body that is no event, or no JSON to
-/// its end, can be looked at, too. Hidden is the value after each name that is a credential's wherever it stands, and what
-/// the function removes for the place where it stands.
+/// The body as text without credentials. Everything else is unchanged, so that the page can also show a body that is not an
+/// event or not complete JSON. Hides the value after each name that is always a credential's, and the values that the
+/// function removes because of their path.
 pub(crate) fn hide(body: &[u8], project: &ProjectName) -> String {
     let text = String::from_utf8_lossy(body);
     let names = HashSet::from(CREDENTIALS);
-    let secrets = by_place(body, project);
+    let secrets = by_path(body, project);
     let mut shown = String::with_capacity(text.len());
     let mut rest = &*text;
     while let Some(start) = rest.find('"') {
         let (before, literal) = rest.split_at(start);
-        let (literal, after) = literal.split_at(length_of_text(literal));
+        let (literal, after) = literal.split_at(string_length(literal));
         shown.push_str(before);
         rest = after;
         let Ok(content) = serde_json::from_str::<String>(literal) else {
@@ -40,9 +40,9 @@ pub(crate) fn hide(body: &[u8], project: &ProjectName) -> String {
         if names.contains(&*content) {
             let value = after.trim_start().trim_start_matches(':').trim_start();
             let (between, value) = after.split_at(after.len() - value.len());
-            let (value, after) = value.split_at(length_of_value(value));
+            let (value, after) = value.split_at(value_length(value));
             shown.push_str(between);
-            // There is nothing to hide, and the notes tell of nulls apart.
+            // Nothing to hide, and the notes mention nulls separately.
             shown.push_str(if value == "null" { value } else { HIDDEN });
             rest = after;
         }
@@ -50,15 +50,14 @@ pub(crate) fn hide(body: &[u8], project: &ProjectName) -> String {
     shown + rest
 }
 
-/// All texts in what the function removes as a credential for its place, whatever the settings say.
-fn by_place(body: &[u8], project: &ProjectName) -> HashSet<String> {
+/// All strings that the function removes as credentials because of their path, regardless of the settings.
+fn by_path(body: &[u8], project: &ProjectName) -> HashSet<String> {
     let mut secrets = HashSet::new();
     let verified = VerifiedBody::trusted(body.to_vec().into());
     let Ok(event) = Event::parse(&verified) else { return secrets };
     let context = Context { project, source: None, settings: &Settings::default(), has_test_key: false, objects: None };
     let object = event.object.clone();
-    // Without a preferred currency there is no rate that could be missing.
-    // Credentials are removed whoever the user is.
+    // Cannot fail: without a preferred currency, no rate can be missing. The user does not affect credentials.
     let resolved = Resolved { user: None, products: None };
     let _ = translate(event, resolved, &context, &mut |path, reason| {
         let path = path.to_string();
@@ -73,7 +72,7 @@ fn by_place(body: &[u8], project: &ProjectName) -> HashSet<String> {
     secrets
 }
 
-/// The text at a path of names and indices.
+/// The string at a path of names and indices.
 fn text_at<'o>(object: &'o Object<'_>, path: &str) -> Option<&'o str> {
     let (first, rest) = path.split_once('.').map_or((path, None), |(first, rest)| (first, Some(rest)));
     let step = |value: &'o Json<'_>, name: &str| match value {
@@ -84,8 +83,8 @@ fn text_at<'o>(object: &'o Object<'_>, path: &str) -> Option<&'o str> {
     names.into_iter().try_fold(object.get(first)?, step)?.as_str()
 }
 
-/// Of a JSON text that begins with its quotation mark, up to the one that ends it, or to the end.
-pub(crate) fn length_of_text(text: &str) -> usize {
+/// The length of a JSON string that starts with its quotation mark, through the closing one or the end.
+pub(crate) fn string_length(text: &str) -> usize {
     let mut escaped = false;
     for (place, byte) in text.bytes().enumerate().skip(1) {
         match byte {
@@ -98,15 +97,15 @@ pub(crate) fn length_of_text(text: &str) -> usize {
     text.len()
 }
 
-/// Of a JSON value at the beginning of a text, or what there is of it.
-fn length_of_value(text: &str) -> usize {
+/// The length of the JSON value at the beginning of a text, which may be incomplete.
+fn value_length(text: &str) -> usize {
     let (mut depth, mut place) = (0_usize, 0);
     while let Some(rest) = text.get(place..)
         && let Some(first) = rest.chars().next()
     {
         match first {
             '"' => {
-                place += length_of_text(rest);
+                place += string_length(rest);
                 if depth == 0 {
                     return place;
                 }
@@ -114,7 +113,7 @@ fn length_of_value(text: &str) -> usize {
             }
             '{' | '[' => depth += 1,
             '}' | ']' if depth > 1 => depth -= 1,
-            // The end of this value, or of what it stands in.
+            // The end of this value, or of the one that contains it.
             '}' | ']' => return place + depth,
             ',' if depth == 0 => return place,
             _ if depth == 0 && first.is_whitespace() => return place,
@@ -136,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn credentials_are_hidden_and_all_else_stands_as_it_was() {
+    fn only_credentials_are_hidden() {
         let payment = include_str!("../../../events/stripe/payment_intent.succeeded.json");
         let shown = hidden(payment);
         assert!(payment.contains("_secret_EXAMPLE") && !shown.contains("_secret_EXAMPLE"));
@@ -150,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn they_are_hidden_by_name_wherever_they_stand_and_whatever_they_are() {
+    fn credential_names_hide_any_value_anywhere() {
         for (value, shown) in [
             (r#""a\u002fb\"c""#, HIDDEN),
             (r#"{"to": ["https:\/\/example.com", {"type": "usd"}]}"#, HIDDEN),
@@ -170,14 +169,14 @@ mod tests {
     }
 
     #[test]
-    fn by_place_where_only_the_place_makes_them_credentials() {
+    fn credentials_are_hidden_by_path() {
         let session = include_str!("../../../events/stripe/checkout.session.completed.json");
         let mut session: Value = serde_json::from_str(session).unwrap();
         session["data"]["object"]["url"] = "https://checkout.example.com/c".into();
         session["data"]["object"]["line_items"] = serde_json::json!({"url": "/v1/line_items"});
         let shown = hidden(&session.to_string());
         assert!(!shown.contains("checkout.example.com") && shown.contains("/v1/line_items"), "{shown}");
-        // Also where another parser than the function's would refuse the event.
+        // Also in events that stricter parsers than the function's reject.
         for odd in [r#""cut \ud83d""#, "1e400"] {
             session["data"]["object"]["client_reference_id"] = "odd".into();
             let shown = hidden(&session.to_string().replace("\"odd\"", odd));
@@ -186,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_event_or_no_json_stands_as_it_was_but_for_them() {
+    fn incomplete_json_is_otherwise_unchanged() {
         for body in ["", "{", r#"{"a": "b"#, "\"\\", r#"{"secret""#, r#"{"a": "client_secret"}"#] {
             assert_eq!(hidden(body), body);
         }

@@ -1,5 +1,5 @@
-//! What goes between the function and Amplitude, seen on its way: every request passes a server of ours, which notes it,
-//! hands it on, and notes the answer.
+//! Records what goes between the function and Amplitude: a local proxy records each request, forwards it, and records the
+//! response.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -21,10 +21,10 @@ use stripe_amplitude::amplitude::client::{Client, DeliveryError, EventSink, Send
 use stripe_amplitude::amplitude::event::Event;
 use stripe_amplitude_common::http::without_user;
 
-use crate::credential::length_of_text;
+use crate::credential::string_length;
 use crate::listener::listen_anywhere;
 
-/// The request that began with this holds the key next. It is what the function's client sends.
+/// The beginning of each request of the function's client. The key follows.
 const KEY_BEGINS: &str = r#"{"api_key":""#;
 
 tokio::task_local! {
@@ -32,54 +32,54 @@ tokio::task_local! {
     pub(crate) static DELIVERY: u64;
 }
 
-/// Where events go in the end.
+/// The final destination of events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Upstream {
-    /// To the local Amplitude at this URL.
+    /// The local Amplitude at this URL.
     Local(String),
-    /// To this endpoint, whatever the region of a project.
+    /// This endpoint, regardless of the project's region.
     Url(String),
-    /// To Amplitude, each to the region of its project.
+    /// Amplitude itself, in the project's region.
     Real,
 }
 
-/// One request to Amplitude, and what came back.
+/// A request to Amplitude and its response.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Exchange {
-    /// Where it went.
+    /// The destination.
     pub(crate) url: String,
-    /// Whether that is the local Amplitude.
+    /// Whether the destination is the local Amplitude.
     pub(crate) local: bool,
-    /// After the delivery began.
+    /// Since the delivery began.
     pub(crate) after_milliseconds: f64,
-    /// Until the answer, or until the function gave up.
+    /// Until the response, or until the function timed out.
     pub(crate) milliseconds: f64,
-    /// The body, with a digest in the place of the key.
+    /// The body, with a digest instead of the key.
     pub(crate) request: String,
-    /// None where there was no answer.
+    /// `None` without a response.
     pub(crate) status: Option<u16>,
-    /// The body of the answer.
+    /// The body of the response.
     pub(crate) answer: Option<String>,
-    /// Why there is none.
+    /// Why there is no response.
     pub(crate) problem: Option<String>,
 }
 
-/// The way to Amplitude. Its clones are the same one.
+/// The proxy to Amplitude. Clones share it.
 #[derive(Clone, Debug)]
 pub(crate) struct RecordingProxy {
     http: reqwest::Client,
     upstream: Upstream,
-    /// Of our own server.
+    /// The proxy's own address.
     address: Arc<str>,
-    /// By delivery, in the order in which they were sent.
+    /// By delivery, in the order of the requests.
     exchanges: Arc<Mutex<HashMap<u64, ActiveDelivery>>>,
 }
 
-/// The exchanges of a delivery that is under way.
+/// The exchanges of a delivery in progress.
 #[derive(Debug)]
 struct ActiveDelivery {
     began: Instant,
-    /// The Amplitude that this one goes to, in the place of the usual.
+    /// Replaces the usual destination.
     instead: Option<String>,
     exchanges: Vec<Exchange>,
 }
@@ -88,27 +88,27 @@ impl RecordingProxy {
     /// Listens on a free port of this machine.
     ///
     /// # Errors
-    /// Where there is no port to be had.
+    /// If no port is free.
     pub(crate) async fn open(http: reqwest::Client, upstream: Upstream) -> std::io::Result<Self> {
         let (listener, address) = listen_anywhere().await?;
-        // The path is not to be guessed: what comes by another is none of ours.
+        // A path that cannot be guessed, so that nobody else can use the proxy.
         let key = fastrand::u64(..);
         let address = format!("{address}/{key:016x}").into();
-        let line = Self { http, upstream, address, exchanges: Arc::default() };
+        let proxy = Self { http, upstream, address, exchanges: Arc::default() };
         let router = Router::new()
-            .route(&format!("/{key:016x}/{{delivery}}/{{region}}"), post(pass_on))
+            .route(&format!("/{key:016x}/{{delivery}}/{{region}}"), post(forward))
             .layer(DefaultBodyLimit::disable())
-            .with_state(line.clone());
+            .with_state(proxy.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
-        Ok(line)
+        Ok(proxy)
     }
 
-    /// From now on, what is sent for this delivery is noted. It goes to the endpoint `instead`, where there is one.
+    /// Starts to record the requests of this delivery. They go to the endpoint `instead` if it is given.
     pub(crate) fn watch(&self, delivery: u64, instead: Option<String>) {
         self.exchanges().insert(delivery, ActiveDelivery { began: Instant::now(), instead, exchanges: Vec::new() });
     }
 
-    /// What was sent for this delivery, which is answered now.
+    /// Returns the exchanges of this delivery, which has ended, and stops recording.
     pub(crate) fn take(&self, delivery: u64) -> Vec<Exchange> {
         let Some(ActiveDelivery { began, mut exchanges, .. }) = self.exchanges().remove(&delivery) else {
             return Vec::new();
@@ -117,17 +117,17 @@ impl RecordingProxy {
         for exchange in exchanges.iter_mut().rev() {
             if exchange.status.is_none() && exchange.problem.is_none() {
                 exchange.milliseconds = next - exchange.after_milliseconds;
-                exchange.problem = Some("there was no answer for as long as the function waited".to_owned());
+                exchange.problem = Some("timed out".to_owned());
             }
             next = exchange.after_milliseconds;
         }
         exchanges
     }
 
-    /// Where a request goes, and where it seems to go.
+    /// The actual destination of a request, and the one that is shown.
     fn urls(&self, delivery: u64, region: &str) -> (String, String) {
         let usual = self.url(region);
-        let instead = self.exchanges().get(&delivery).and_then(|under| under.instead.clone());
+        let instead = self.exchanges().get(&delivery).and_then(|active| active.instead.clone());
         (instead.unwrap_or_else(|| usual.clone()), without_user(&usual))
     }
 
@@ -138,7 +138,7 @@ impl RecordingProxy {
         }
     }
 
-    /// Where events go in the end.
+    /// The final destination of events.
     pub(crate) fn upstream(&self) -> &Upstream {
         &self.upstream
     }
@@ -148,12 +148,12 @@ impl RecordingProxy {
     }
 
     fn exchanges(&self) -> MutexGuard<'_, HashMap<u64, ActiveDelivery>> {
-        // No step leaves it half-done, so it is good even after a panic.
+        // Each change is complete, so the map is valid even after a panic.
         self.exchanges.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes a request, and gives its place among those of its delivery.
-    fn note_request(&self, delivery: u64, url: &str, request: String) -> Option<usize> {
+    /// Records a request and returns its index within the delivery.
+    fn record_request(&self, delivery: u64, url: &str, request: String) -> Option<usize> {
         let mut exchanges = self.exchanges();
         let ActiveDelivery { began, exchanges, .. } = exchanges.get_mut(&delivery)?;
         exchanges.push(Exchange {
@@ -169,8 +169,8 @@ impl RecordingProxy {
         Some(exchanges.len() - 1)
     }
 
-    /// Notes what came of it, unless the delivery was answered before.
-    fn note_answer(
+    /// Records the result of a request, unless the delivery has already ended.
+    fn record_response(
         &self,
         delivery: u64,
         place: Option<usize>,
@@ -184,7 +184,7 @@ impl RecordingProxy {
         match answer {
             Ok((status, body)) => {
                 exchange.status = Some(status.as_u16());
-                // Amplitude repeats a key that it does not know; most often it is another region's.
+                // Amplitude quotes an unknown key, which is usually a key of another region.
                 let answer = String::from_utf8_lossy(body);
                 exchange.answer = Some(if key.is_empty() { answer.into() } else { answer.replace(key, &digest(key)) });
             }
@@ -194,7 +194,7 @@ impl RecordingProxy {
 }
 
 impl EventSink for RecordingProxy {
-    /// As the function's own client, which it is, by way of our server.
+    /// Sends with the function's own client, through the proxy.
     async fn send(&self, event: &Event<'_>, destination: &Destination, deadline: tokio::time::Instant) -> SendReport {
         let delivery = DELIVERY.try_with(|delivery| *delivery).unwrap_or_default();
         let region = if destination.region == Region::Eu { "eu" } else { "us" };
@@ -207,50 +207,50 @@ impl EventSink for RecordingProxy {
     }
 }
 
-async fn pass_on(
-    State(line): State<RecordingProxy>,
+async fn forward(
+    State(proxy): State<RecordingProxy>,
     Path((delivery, region)): Path<(u64, String)>,
     body: Bytes,
 ) -> Response {
-    let (url, seen) = line.urls(delivery, &region);
+    let (url, shown) = proxy.urls(delivery, &region);
     let (hidden, key) = without_key(&String::from_utf8_lossy(&body));
-    let place = line.note_request(delivery, &seen, hidden.clone());
-    // The local Amplitude tells projects apart by the digest as well; so it can be given again what it had before.
-    let body = if line.is_local() { hidden.into() } else { body };
-    let answer = ask(&line.http, &url, &seen, body).await;
-    line.note_answer(delivery, place, &answer, &key);
+    let place = proxy.record_request(delivery, &shown, hidden.clone());
+    // For the local Amplitude, the digest identifies the project just as well, so stored requests can be replayed.
+    let body = if proxy.is_local() { hidden.into() } else { body };
+    let answer = send(&proxy.http, &url, &shown, body).await;
+    proxy.record_response(delivery, place, &answer, &key);
     match answer {
         Ok((status, body)) => (status, [(header::CONTENT_TYPE, "application/json")], body).into_response(),
-        // No status of ours: the function shall see a connection that broke.
+        // Not a status: the function must see a broken connection.
         Err(_) => {
             Body::from_stream(stream::once(async { Err::<Bytes, _>(std::io::Error::other("none")) })).into_response()
         }
     }
 }
 
-/// `seen` is what it is called in the problem.
-async fn ask(http: &reqwest::Client, url: &str, seen: &str, body: Bytes) -> Result<(StatusCode, Bytes), String> {
+/// `shown` is the URL for messages.
+async fn send(http: &reqwest::Client, url: &str, shown: &str, body: Bytes) -> Result<(StatusCode, Bytes), String> {
     let request = http.post(url).header(header::CONTENT_TYPE, "application/json").body(body);
-    let no_answer = |error: reqwest::Error| {
+    let no_response = |error: reqwest::Error| {
         let cause = std::iter::successors(std::error::Error::source(&error), |error| error.source()).last();
-        format!("no answer from {seen}: {}", cause.map_or_else(|| "no connection".to_owned(), ToString::to_string))
+        format!("no response from {shown}: {}", cause.map_or_else(|| "no connection".to_owned(), ToString::to_string))
     };
-    let answer = request.send().await.map_err(no_answer)?;
-    Ok((answer.status(), answer.bytes().await.map_err(no_answer)?))
+    let answer = request.send().await.map_err(no_response)?;
+    Ok((answer.status(), answer.bytes().await.map_err(no_response)?))
 }
 
-/// The request with a digest in the place of the key, which comes with it: enough to tell keys apart, and not to use one.
+/// The request with a digest instead of the key, and the key. The digest distinguishes keys but cannot be used as one.
 fn without_key(request: &str) -> (String, String) {
     let start = KEY_BEGINS.len() - 1;
     let literal = request.starts_with(KEY_BEGINS).then(|| request.get(start..)).flatten();
-    let literal = literal.and_then(|rest| rest.split_at_checked(length_of_text(rest)));
+    let literal = literal.and_then(|rest| rest.split_at_checked(string_length(rest)));
     match literal.map(|(literal, rest)| (serde_json::from_str::<String>(literal), rest)) {
         Some((Ok(key), rest)) => (format!("{KEY_BEGINS}{}\"{rest}", digest(&key)), key),
         _ => ("{}".to_owned(), String::new()),
     }
 }
 
-/// What stands for a key in the workbench.
+/// Stands for a key in the workbench.
 pub(crate) fn digest(key: &str) -> String {
     let mut digest = "hidden-".to_owned();
     for byte in Sha256::digest(key).iter().take(6) {
@@ -268,7 +268,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_digest_stands_in_the_place_of_the_key() {
+    fn a_digest_replaces_the_key() {
         for (literal, key) in [("key-of-a-test", "key-of-a-test"), (r#"a\"b\\"#, "a\"b\\")] {
             let (hidden, found) = without_key(&format!(r#"{{"api_key":"{literal}","events":[{{"revenue":12.30}}]}}"#));
             assert_eq!(hidden, format!(r#"{{"api_key":"{}","events":[{{"revenue":12.30}}]}}"#, digest(key)));

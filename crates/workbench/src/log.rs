@@ -1,4 +1,4 @@
-//! The deliveries that the workbench shows, in a file if the user names one.
+//! The deliveries that the workbench shows, stored in a file if the user names one.
 
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,13 +12,13 @@ use crate::credential::hide;
 use crate::exchange::Exchange;
 use crate::reads::Read;
 
-/// So many stand on a page of the list.
+/// Deliveries on a page of the list.
 pub(crate) const PAGE: usize = 100;
 
-/// Renewed where the table changes; a file of another version is refused.
+/// Changes with the table. Files of other versions are rejected.
 const VERSION: i64 = 3;
 
-/// What SQLite files of the workbench are marked with; others are left alone.
+/// Marks SQLite files of the workbench. Others are left unchanged.
 const APPLICATION: i64 = 0x5374_416d;
 
 const TABLE: &str = "
@@ -45,20 +45,21 @@ const TABLE: &str = "
     ) strict;
 ";
 
-/// What the names of the files end with that SQLite puts beside a database.
+/// The suffixes of the files that SQLite creates beside a database.
 const COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];
 
-/// So many deliveries of nobody knows whom are kept, the newest.
-const STRANGERS: usize = 1000;
+/// Unsigned deliveries that are stored, the newest.
+const MAX_UNSIGNED: usize = 1000;
 
-/// So many bytes of the body of such a delivery, and so many characters of its path and of each header.
-const STRANGERS_BYTES: usize = 4096;
-const STRANGERS_CHARACTERS: usize = 256;
+/// Bytes of the body of an unsigned delivery that are stored.
+const UNSIGNED_BODY_BYTES: usize = 4096;
+/// Characters of its path and of each header.
+const UNSIGNED_TEXT_CHARACTERS: usize = 256;
 
-/// Of such a delivery, so many headers.
-const STRANGERS_HEADERS: usize = 8;
+/// Headers of an unsigned delivery that are stored.
+const UNSIGNED_HEADERS: usize = 8;
 
-/// Finds such deliveries. A file of before does not have it.
+/// Finds unsigned deliveries. Older files lack it.
 const INDEX: &str = "create index if not exists stranger on delivery (number) where event is null";
 
 /// A delivery in the list.
@@ -70,37 +71,37 @@ pub(crate) struct Summary {
     pub(crate) received: u64,
     /// The last part of the path.
     pub(crate) project: String,
-    /// Stripe's ID of the event, where it could be read.
+    /// Stripe's event ID, if it could be read.
     pub(crate) event: Option<String>,
     /// Stripe's type.
     #[serde(rename = "type")]
     pub(crate) event_type: Option<String>,
-    /// As in the answer.
+    /// As in the response.
     pub(crate) outcome: String,
-    /// Of the answer.
+    /// Of the response.
     pub(crate) status: u16,
-    /// Of the answer, where it has one.
+    /// Of the response, if it has one.
     pub(crate) code: Option<String>,
-    /// Of the answer, where it has one.
+    /// Of the response, if it has one.
     pub(crate) reason: Option<String>,
     /// The user ID that was sent to Amplitude.
     pub(crate) user: Option<String>,
     /// The revenue that was sent to Amplitude, with its currency.
     pub(crate) revenue: Option<String>,
-    /// Amplitude had the event already.
+    /// Amplitude already had the event.
     pub(crate) repeat: bool,
-    /// Until the answer.
+    /// Until the response.
     pub(crate) milliseconds: f64,
 }
 
-/// A delivery, whole.
+/// A complete delivery.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Entry {
     pub(crate) summary: Summary,
     pub(crate) stripe: Sent,
-    /// The body of the answer.
+    /// The body of the response.
     pub(crate) answer: String,
-    /// With Amplitude: one for each attempt.
+    /// With Amplitude, one per attempt.
     pub(crate) exchanges: Vec<Exchange>,
     /// From Stripe's API, in the order in which they were needed.
     pub(crate) reads: Vec<Read>,
@@ -110,29 +111,29 @@ pub(crate) struct Entry {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Sent {
     pub(crate) path: String,
-    /// Those of Stripe's; the signature is hidden.
+    /// Stripe's own headers, with the signature masked.
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
 }
 
 impl Entry {
-    /// Cuts what is no signed event down to what shows what it was: anybody may have sent any amount of it.
-    pub(crate) fn cut_if_strange(&mut self) {
+    /// Truncates a request that is not a signed event, because strangers may send any number of any size.
+    pub(crate) fn truncate_unsigned(&mut self) {
         if self.summary.event.is_some() {
             return;
         }
         let Self { summary, stripe: Sent { path, headers, body }, .. } = self;
-        headers.truncate(STRANGERS_HEADERS);
+        headers.truncate(UNSIGNED_HEADERS);
         let values = headers.iter_mut().map(|(_, value)| value);
         for text in values.chain([path, &mut summary.project]) {
-            *text = text.chars().take(STRANGERS_CHARACTERS).collect();
+            *text = text.chars().take(UNSIGNED_TEXT_CHARACTERS).collect();
         }
         let length = body.len();
-        if length > STRANGERS_BYTES {
-            // While it can be read as a whole.
+        if length > UNSIGNED_BODY_BYTES {
+            // Hidden first, while the JSON is complete.
             *body = summary.project.parse().map(|project| hide(body, &project).into_bytes()).unwrap_or_default();
-            body.truncate(STRANGERS_BYTES);
-            body.extend(format!("\n… (the first {STRANGERS_BYTES} of {length} bytes)").into_bytes());
+            body.truncate(UNSIGNED_BODY_BYTES);
+            body.extend(format!("\n… (the first {UNSIGNED_BODY_BYTES} of {length} bytes)").into_bytes());
         }
     }
 }
@@ -141,14 +142,14 @@ impl Entry {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Filter {
-    /// Exactly this one.
+    /// An exact match.
     outcome: String,
-    /// Types that hold this, in any case.
+    /// A part of the type, ignoring case.
     #[serde(rename = "type")]
     event_type: String,
-    /// User IDs that hold this, in any case.
+    /// A part of the user ID, ignoring case.
     user: String,
-    /// Only those with a smaller number.
+    /// Only smaller numbers.
     before: Option<u64>,
 }
 
@@ -157,7 +158,7 @@ pub(crate) struct Filter {
 pub(crate) struct Log(Mutex<Connection>);
 
 impl Log {
-    /// In this file, which is made where it is not there; without one, on disk until the end of the process.
+    /// Opens this file, which is created if missing, or else a temporary database.
     ///
     /// # Errors
     /// A sentence that names the file.
@@ -168,27 +169,25 @@ impl Log {
         }
         let failed = |error: rusqlite::Error| match error.sqlite_error_code() {
             Some(ErrorCode::DatabaseBusy) => format!("{name} is in use by another `serve`; name another file"),
-            _ => format!(
-                "{name} is no file of deliveries: {error}; name another one, which is made where it is not there"
-            ),
+            _ => format!("{name} is not a file of deliveries: {error}; name another file, which is created if missing"),
         };
-        // An empty name is a temporary file of SQLite's; none is taken for a URI, or for memory.
+        // SQLite treats an empty name as a temporary file. The flags allow no URI, and a path is never `:memory:`.
         let path = file.map(std::path::absolute).transpose().map_err(|error| format!("{name}: {error}"))?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(path.unwrap_or_default(), flags).map_err(failed)?;
         match prepare(&connection).map_err(failed)? {
             (APPLICATION, VERSION) => Ok(Self(Mutex::new(connection))),
             (APPLICATION, version) => Err(format!(
-                "{name} is of another version of stripe-amplitude-cli ({version}, this one has {VERSION}); name another file"
+                "{name} was written by another version of stripe-amplitude-cli (format {version}; expected {VERSION}); name another file"
             )),
-            _ => Err(format!("{name} is another program's database; name another file")),
+            _ => Err(format!("{name} is a database of another program; name another file")),
         }
     }
 
     /// The number of the last delivery, or 0.
     ///
     /// # Errors
-    /// Where the database fails; so for all of them.
+    /// If the database fails; the same for all methods below.
     pub(crate) fn last(&self) -> rusqlite::Result<u64> {
         self.connection().query_row("select coalesce(max(number), 0) from delivery", [], |row| row.get(0))
     }
@@ -227,12 +226,12 @@ impl Log {
                 "delete from delivery where event is null and number <=
                     (select number from delivery where event is null order by number desc limit 1 offset ?)",
             )?;
-            forget.execute([STRANGERS as u64])?;
+            forget.execute([MAX_UNSIGNED as u64])?;
         }
         Ok(())
     }
 
-    /// A page of the list, newest first, and whether there are more.
+    /// A page of the list, newest first, and whether more exist.
     pub(crate) fn list(&self, filter: &Filter) -> rusqlite::Result<(Vec<Summary>, bool)> {
         let connection = self.connection();
         let mut statement = connection.prepare_cached(
@@ -268,7 +267,7 @@ impl Log {
         statement.query_row([number], entry).optional()
     }
 
-    /// Hands over what the local Amplitude was sent and took: when (Unix milliseconds), and the body.
+    /// Passes each request that the local Amplitude accepted: its time in Unix milliseconds, and its body.
     pub(crate) fn replay(&self, mut take: impl FnMut(u64, &str)) -> rusqlite::Result<()> {
         let connection = self.connection();
         let mut statement = connection.prepare("select * from delivery order by number")?;
@@ -281,7 +280,7 @@ impl Log {
         Ok(())
     }
 
-    /// Hands over the events that were signed: those that were not refused.
+    /// Passes each signed event: those that were not refused.
     pub(crate) fn signed_events(&self, mut take: impl FnMut(&[u8])) -> rusqlite::Result<()> {
         let connection = self.connection();
         let mut statement =
@@ -294,13 +293,13 @@ impl Log {
     }
 
     fn connection(&self) -> MutexGuard<'_, Connection> {
-        // SQLite undoes what a panic left half-done.
+        // SQLite rolls back what a panic interrupted.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// What is in it is for its owner alone: it holds customers' data. So it is with what SQLite puts beside it, which gets the
-/// permissions of the file, and is there before where a process has died.
+/// Restricts the file to its owner, because it holds customers' data, and so the files that SQLite creates beside it. They
+/// get the permissions of the database, and may already exist if a process crashed.
 fn reserve(file: &Path) -> std::io::Result<()> {
     private_file::append(file)?;
     for companion in COMPANIONS {
@@ -309,16 +308,16 @@ fn reserve(file: &Path) -> std::io::Result<()> {
         let path = Path::new(&path);
         match std::fs::symlink_metadata(path) {
             Ok(metadata) if metadata.is_file() => private_file::restrict(&std::fs::File::open(path)?)?,
-            Ok(_) => return Err(std::io::Error::other(format!("{} is no file", path.display()))),
+            Ok(_) => return Err(std::io::Error::other(format!("{} is not a file", path.display()))),
             Err(_) => {}
         }
     }
     Ok(())
 }
 
-/// Makes the table in a new file, and gives whose a file is, and its version. What is not ours is not changed.
+/// Creates the table in a new file, and returns the file's application ID and version. Other programs' files are not changed.
 fn prepare(connection: &Connection) -> rusqlite::Result<(i64, i64)> {
-    // Two processes would give the same numbers.
+    // Exclusive, because two processes would assign the same numbers.
     connection.busy_timeout(Duration::ZERO)?;
     connection.execute_batch("pragma locking_mode = exclusive")?;
     let is_empty: bool = connection.query_row("select count(*) = 0 from sqlite_schema", [], |row| row.get(0))?;
@@ -330,9 +329,9 @@ fn prepare(connection: &Connection) -> rusqlite::Result<(i64, i64)> {
     let value = |name| connection.pragma_query_value(None, name, |row| row.get(0));
     let found = (value("application_id")?, value("user_version")?);
     if found == (APPLICATION, VERSION) {
-        // A delivery that was answered is in the file, though the machine may fail before it is on the disk.
+        // A delivery is in the file before its response is sent, but may be lost if the machine fails.
         connection.execute_batch("pragma journal_mode = wal; pragma synchronous = normal")?;
-        // Takes the lock, so that a second process is told now and not at its first delivery.
+        // Takes the lock, so that a second process fails now and not at its first delivery.
         connection.execute_batch(&format!("begin immediate; {INDEX}; commit"))?;
     }
     Ok(found)
@@ -432,7 +431,7 @@ mod tests {
     }
 
     #[test]
-    fn deliveries_are_listed_newest_first_by_outcome_type_and_user() {
+    fn deliveries_are_filtered_newest_first() {
         let log = Log::open(None).unwrap();
         assert_eq!(log.last().unwrap(), 0);
         log.add(&delivery(1, "forwarded", "charge.failed", Some("user_42"))).unwrap();
@@ -448,7 +447,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_ends_where_it_is_full() {
+    fn pages_are_limited() {
         let log = Log::open(None).unwrap();
         for number in 1..=PAGE as u64 + 1 {
             log.add(&delivery(number, "forwarded", "charge.failed", None)).unwrap();
@@ -460,38 +459,38 @@ mod tests {
     }
 
     #[test]
-    fn of_what_is_no_signed_event_little_is_kept_and_not_for_ever() {
+    fn unsigned_deliveries_are_truncated_and_expire() {
         let log = Log::open(None).unwrap();
-        let strange = |number| {
-            let mut strange = delivery(number, "refused", "charge.failed", None);
-            strange.summary.event = None;
-            strange.stripe.path = format!("{}/stripe/demo", "/p".repeat(30_000));
-            strange.stripe.headers = vec![("user-agent".to_owned(), "x".repeat(9000)); 100];
-            strange.stripe.body =
+        let unsigned = |number| {
+            let mut unsigned = delivery(number, "refused", "charge.failed", None);
+            unsigned.summary.event = None;
+            unsigned.stripe.path = format!("{}/stripe/demo", "/p".repeat(30_000));
+            unsigned.stripe.headers = vec![("user-agent".to_owned(), "x".repeat(9000)); 100];
+            unsigned.stripe.body =
                 format!("{{\"client_secret\": \"shown\", \"x\": \"{}\"}}", "x".repeat(9000)).into_bytes();
-            strange.cut_if_strange();
-            strange
+            unsigned.truncate_unsigned();
+            unsigned
         };
         let mut signed = delivery(1, "forwarded", "charge.failed", None);
         signed.stripe.body = vec![b'x'; 1_000_000];
-        signed.cut_if_strange();
+        signed.truncate_unsigned();
         log.add(&signed).unwrap();
-        let last = STRANGERS as u64 + 11;
+        let last = MAX_UNSIGNED as u64 + 11;
         for number in 2..=last {
-            log.add(&strange(number)).unwrap();
+            log.add(&unsigned(number)).unwrap();
         }
         assert_eq!(log.find(1).unwrap().unwrap().stripe.body.len(), 1_000_000);
         assert!(log.find(11).unwrap().is_none() && log.find(12).unwrap().is_some());
         let Entry { summary, stripe, .. } = log.find(last).unwrap().unwrap();
         let headers: usize = stripe.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
         let kept = summary.project.len() + stripe.path.len() + headers + stripe.body.len();
-        assert!((STRANGERS_BYTES..2 * STRANGERS_BYTES).contains(&kept), "{kept}");
+        assert!((UNSIGNED_BODY_BYTES..2 * UNSIGNED_BODY_BYTES).contains(&kept), "{kept}");
         let body = String::from_utf8(stripe.body).unwrap();
         assert!(body.ends_with("… (the first 4096 of 9035 bytes)") && !body.contains("shown"));
     }
 
     #[test]
-    fn a_delivery_is_found_as_it_was_after_a_restart() {
+    fn deliveries_survive_a_restart() {
         let file = std::env::temp_dir().join(format!("stripe-amplitude-log-{}.db", std::process::id()));
         let first = delivery(1, "forwarded", "charge.failed", Some("user_42"));
         let log = Log::open(Some(&file)).unwrap();
@@ -502,7 +501,7 @@ mod tests {
         assert_eq!(log.find(2).unwrap(), None);
         let mut replayed = Vec::new();
         log.replay(|time, request| replayed.push((time, request.to_owned()))).unwrap();
-        assert_eq!(replayed, [(1_720_000_000_003, "request 1".to_owned())], "what Amplitude did not take is not");
+        assert_eq!(replayed, [(1_720_000_000_003, "request 1".to_owned())], "only accepted requests are replayed");
         let error = Log::open(Some(&file)).unwrap_err();
         assert!(error.contains("in use by another `serve`"), "{error}");
         drop(log);
@@ -513,7 +512,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn the_files_are_their_owners_alone_also_where_they_were_there_before() {
+    fn files_are_restricted_to_their_owner() {
         use std::os::unix::fs::{PermissionsExt as _, symlink};
 
         let folder = tempfile::tempdir().unwrap();
@@ -523,9 +522,9 @@ mod tests {
         let names = || std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
         let open_to_others =
             || names().filter(|path| path.metadata().unwrap().permissions().mode() & 0o077 != 0).collect::<Vec<_>>();
-        assert!(names().count() > 1, "SQLite has put nothing beside it");
+        assert!(names().count() > 1, "SQLite created no file beside it");
         assert_eq!(open_to_others(), [] as [std::path::PathBuf; 0]);
-        // As a process leaves them that dies, of a version that did not look after them.
+        // As a crashed process of a version without this protection leaves them.
         let left: Vec<_> = names().map(|path| (std::fs::read(&path).unwrap(), path)).collect();
         drop(log);
         for (bytes, path) in left {
@@ -536,11 +535,11 @@ mod tests {
         assert_eq!((open_to_others(), log.last().unwrap()), (vec![], 1));
         drop(log);
         symlink("/dev/null", folder.path().join("deliveries.db-journal")).unwrap();
-        assert!(Log::open(Some(&file)).unwrap_err().contains("deliveries.db-journal is no file"));
+        assert!(Log::open(Some(&file)).unwrap_err().contains("deliveries.db-journal is not a file"));
     }
 
     #[test]
-    fn another_file_is_left_alone() {
+    fn other_files_are_not_changed() {
         let file = std::env::temp_dir().join(format!("stripe-amplitude-other-{}", std::process::id()));
         std::fs::write(
             &file,
@@ -548,7 +547,7 @@ mod tests {
         )
         .unwrap();
         let error = Log::open(Some(&file)).unwrap_err();
-        assert!(error.contains("is no file of deliveries") && error.contains("name another one"), "{error}");
+        assert!(error.contains("is not a file of deliveries") && error.contains("name another file"), "{error}");
         assert!(std::fs::read_to_string(&file).unwrap().starts_with("some text"));
         std::fs::remove_file(file).unwrap();
         assert!(

@@ -1,4 +1,4 @@
-//! What the explanation of an event says of single fields, in what Stripe sent and in what Amplitude was sent.
+//! The explanation of an event as notes on single fields of Stripe's request and of the request to Amplitude.
 
 use serde::Serialize;
 use stripe_amplitude::amplitude::properties::Property;
@@ -10,44 +10,44 @@ use stripe_amplitude_common::money::shown;
 use crate::explanation::text::capitalized;
 use crate::explanation::{Explanation, Money, PreviewOutcome, Translated};
 
-/// A word beside a field.
+/// A note beside a field.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Note {
-    /// Where the field is.
+    /// The request that has the field.
     pub(crate) hop: Hop,
-    /// Keys, and indexes as text.
+    /// Keys, and indices as text.
     pub(crate) path: Vec<String>,
-    /// What it is about.
+    /// The subject.
     pub(crate) kind: Kind,
     /// A sentence, without a full stop.
     pub(crate) text: String,
 }
 
-/// One of the three hops of a delivery, of those that have fields of the event.
+/// A step of the request trail that has fields of the event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Hop {
-    /// What Stripe sent.
+    /// Stripe's request.
     Stripe,
-    /// What Amplitude was sent.
+    /// The request to Amplitude.
     Amplitude,
 }
 
-/// What a note is about.
+/// The subject of a note.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Kind {
-    /// It gave the user ID, or is it.
+    /// The field gave the user ID, or is the user ID.
     UserId,
-    /// It was looked at for a user ID, and is none.
+    /// The field was skipped as a user ID.
     PassedOver,
-    /// It gave the device ID, or is it.
+    /// The field gave the device ID, or is the device ID.
     DeviceId,
-    /// It gave the revenue, or is it, or says why there is none.
+    /// The field gave the revenue, is the revenue, or is the reason for none.
     Revenue,
-    /// It never leaves.
+    /// The field is not forwarded.
     Removed,
-    /// It was over one of Amplitude's limits.
+    /// The field exceeded one of Amplitude's limits.
     Cut,
 }
 
@@ -56,12 +56,12 @@ pub(crate) fn notes(explanation: &Explanation<'_>) -> Vec<Note> {
     match &explanation.outcome {
         PreviewOutcome::NotSelected(reason) => vec![stripe("type", Kind::Removed, format!("Ignored: {reason}"))],
         PreviewOutcome::Unread(_) => Vec::new(),
-        PreviewOutcome::WithoutUser(_, translated) => of_stripes(translated),
-        PreviewOutcome::Sent(translated) => [of_stripes(translated), of_amplitudes(translated)].concat(),
+        PreviewOutcome::WithoutUser(_, translated) => stripe_notes(translated),
+        PreviewOutcome::Sent(translated) => [stripe_notes(translated), amplitude_notes(translated)].concat(),
     }
 }
 
-fn of_stripes(translated: &Translated<'_>) -> Vec<Note> {
+fn stripe_notes(translated: &Translated<'_>) -> Vec<Note> {
     let Translated { user, anchor, money, removed, .. } = translated;
     let mut notes = Vec::new();
     for (path, reason) in &user.passed_over {
@@ -70,13 +70,13 @@ fn of_stripes(translated: &Translated<'_>) -> Vec<Note> {
     if let Some((path, id)) = &user.found {
         notes.push(object(path.as_str(), Kind::UserId, format!("Gives the user ID, {id}")));
     }
-    let words = format!("Gives the device ID, to which a repeat is pinned: {}", translated.event.device_id);
+    let words = format!("Gives the device ID, which a repeat shares: {}", translated.event.device_id);
     match anchor.from {
         "the project" => {}
         "the event's account" => notes.push(stripe("account", Kind::DeviceId, words)),
         field => notes.push(object(field, Kind::DeviceId, words)),
     }
-    notes.extend(of_money(money, translated));
+    notes.extend(money_note(money, translated));
     for (reason, paths) in removed {
         for path in paths {
             let words = if *reason == Reason::Null { "Removed: null".to_owned() } else { format!("Removed: {reason}") };
@@ -85,12 +85,12 @@ fn of_stripes(translated: &Translated<'_>) -> Vec<Note> {
     }
     if let Some(Property::Json(Json::List(paths))) = translated.event.event_properties.get("stripe_truncated") {
         let cut = paths.iter().filter_map(Json::as_str);
-        notes.extend(cut.map(|path| object(path, Kind::Cut, "Over one of Amplitude's limits: cut".to_owned())));
+        notes.extend(cut.map(|path| object(path, Kind::Cut, "Cut: exceeds one of Amplitude's limits".to_owned())));
     }
     notes
 }
 
-fn of_money(money: &Money, translated: &Translated<'_>) -> Option<Note> {
+fn money_note(money: &Money, translated: &Translated<'_>) -> Option<Note> {
     match money {
         Money::Counted { amount, currency, rule, converted } => {
             let field = match rule {
@@ -109,15 +109,13 @@ fn of_money(money: &Money, translated: &Translated<'_>) -> Option<Note> {
             Some(object(field, Kind::Revenue, format!("{counts}, {amount}{converted}: {rule}")))
         }
         Money::NotCounted(reason) => Some(stripe("type", Kind::Revenue, format!("No revenue: {reason}"))),
-        Money::Unknown => {
-            Some(stripe("type", Kind::Revenue, "Revenue unknown: the event does not tell the amount".to_owned()))
-        }
+        Money::Unknown => Some(stripe("type", Kind::Revenue, "Revenue unknown: the event lacks the amount".to_owned())),
     }
 }
 
-fn of_amplitudes(translated: &Translated<'_>) -> Vec<Note> {
-    let named_by = if matches!(translated.money, Money::Counted { rule: Rule::RefundReversed, .. }) {
-        "Named by the refund, because several of Stripe's events may tell of its reversal"
+fn amplitude_notes(translated: &Translated<'_>) -> Vec<Note> {
+    let source = if matches!(translated.money, Money::Counted { rule: Rule::RefundReversed, .. }) {
+        "The refund's ID, because several of Stripe's events may report its reversal"
     } else {
         "Stripe's event ID"
     };
@@ -126,7 +124,7 @@ fn of_amplitudes(translated: &Translated<'_>) -> Vec<Note> {
         sent(
             "insert_id",
             Kind::DeviceId,
-            format!("{named_by}: Amplitude drops what has the same on the same device, within 7 days"),
+            format!("{source}: Amplitude drops events with the same one on the same device within 7 days"),
         ),
     ];
     if let Some((path, _)) = &translated.user.found {
@@ -142,7 +140,7 @@ fn stripe(field: &str, kind: Kind, text: String) -> Note {
     Note { hop: Hop::Stripe, path: vec![field.to_owned()], kind, text }
 }
 
-/// Of a field of the event's object; segments of the path are joined by dots.
+/// A note on a field of the event's object. Dots join the segments of the path.
 fn object(path: &str, kind: Kind, text: String) -> Note {
     let path = ["data", "object"].into_iter().chain(path.split('.')).map(str::to_owned);
     Note { hop: Hop::Stripe, path: path.collect(), kind, text }
@@ -181,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_payment_says_whose_it_is_what_it_counts_and_what_stays() {
+    fn a_payment_has_notes_on_all_subjects() {
         let notes = notes_on(include_str!("../../../events/stripe/payment_intent.succeeded.json"), "{}");
         let of = |hop, path, kind, words| assert_note(&notes, hop, path, kind, words);
         of(Hop::Stripe, "data.object.metadata.amplitude_id", Kind::PassedOver, "not there");
@@ -195,17 +193,17 @@ mod tests {
     }
 
     #[test]
-    fn what_adds_a_refund_back_is_named_by_the_refund() {
+    fn a_reversal_uses_the_refunds_id() {
         let event = include_str!("../../../tests/data/cases/refund-canceled/event.json");
         let id = |settings: &str, words: &str| {
             assert_note(&notes_on(event, settings), Hop::Amplitude, "events.0.insert_id", Kind::DeviceId, words);
         };
-        id(r#"{"refunds": "negative_revenue"}"#, "Named by the refund");
+        id(r#"{"refunds": "negative_revenue"}"#, "The refund's ID");
         id(r#"{"events": {"add": ["refund.*", "charge.refund.*"]}}"#, "Stripe's event ID");
     }
 
     #[test]
-    fn where_there_is_no_revenue_the_type_says_why() {
+    fn the_type_has_the_reason_for_no_revenue() {
         let event = include_str!("../../../events/stripe/charge.refunded.json");
         assert_note(&notes_on(event, "{}"), Hop::Stripe, "type", Kind::Revenue, "No revenue");
         let notes = notes_on(event, r#"{"refunds": "negative_revenue"}"#);

@@ -1,4 +1,4 @@
-//! What the handler reads from Stripe's API, noted on its way, and what it was read for.
+//! Records what the handler reads from Stripe's API, and why.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,10 +24,11 @@ use stripe_emulator::Emulator;
 use crate::exchange::{DELIVERY, milliseconds};
 use crate::explanation::{Explanation, PreviewOutcome, Translated};
 
-const KNOWS_NO_MORE: &str = "the local Stripe does not know more of it";
+const ONLY_ID_KNOWN: &str = "the local Stripe knows only its ID";
 
-/// What the local Stripe knew too little of, in words for the beginning of an explanation. Empty where that is nothing.
-pub(crate) fn little_known(reads: &[Read]) -> String {
+/// A preface for the explanation that lists the objects of which the local Stripe knew only the ID. Empty if there are
+/// none.
+pub(crate) fn only_named(reads: &[Read]) -> String {
     let mut paths: Vec<_> = reads.iter().filter(|read| read.only_named).map(|read| &*read.path).collect();
     paths.dedup();
     if paths.is_empty() {
@@ -35,33 +36,33 @@ pub(crate) fn little_known(reads: &[Read]) -> String {
     }
     let paths: String = paths.into_iter().map(|path| format!("  GET {path}\n")).collect();
     format!(
-        "Read, but {KNOWS_NO_MORE}:\n{paths}  What an event did not tell is not there. --objects FILE adds objects, --stripe real asks\n  your account.\n\n"
+        "Read, but {ONLY_ID_KNOWN}:\n{paths}  It knows only fields that were in an event. Add objects with --objects FILE, or use\n  --stripe real to read from your account.\n\n"
     )
 }
 
-/// One object that an event needed.
+/// A read of an object that an event needed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Read {
-    /// Behind the address of the API.
+    /// Relative to the API's address.
     pub(crate) path: String,
-    /// No request was made for it.
+    /// Served from the cache, without a request.
     pub(crate) cached: bool,
-    /// After the delivery began.
+    /// Since the delivery began.
     pub(crate) after_milliseconds: f64,
-    /// Until the answer, or until the function gave up.
+    /// Until the response, or until the function timed out.
     pub(crate) milliseconds: f64,
-    /// None where there was no answer, or no request.
+    /// `None` without a response or a request.
     pub(crate) status: Option<u16>,
-    /// Why it was not read.
+    /// Why the read failed.
     pub(crate) problem: Option<String>,
-    /// The local Stripe has no more of it than its ID, if that. A file of earlier versions does not tell.
+    /// The local Stripe knows only the ID, or nothing. Missing in files of earlier versions.
     #[serde(default)]
     pub(crate) only_named: bool,
-    /// The object as JSON, so that what became of the event can still be explained.
+    /// The object as JSON, so that the event can still be explained later.
     pub(crate) object: Option<String>,
 }
 
-/// The way to Stripe's API. Its clones are the same one.
+/// Reads from Stripe's API. Clones share their state.
 #[derive(Clone)]
 pub(crate) struct Reader(Arc<Inner>);
 
@@ -69,73 +70,73 @@ struct Inner {
     api: StripeApi,
     url: String,
     local: Option<Emulator>,
-    under: Mutex<HashMap<u64, Under>>,
+    active: Mutex<HashMap<u64, ActiveDelivery>>,
 }
 
-/// A delivery that is under way.
-struct Under {
+/// A delivery in progress.
+struct ActiveDelivery {
     began: Instant,
-    /// The event, which the local Stripe has not learned from yet.
+    /// The event, until the local Stripe has learned from it.
     event: Option<Bytes>,
     reads: Vec<Read>,
 }
 
 impl Reader {
-    /// Reads from `local`, else at this URL, else from Stripe itself.
+    /// Reads from `local`, or else from this URL, or else from Stripe itself.
     pub(crate) fn new(http: reqwest::Client, local: Option<Emulator>, url: Option<String>) -> Self {
         let url = local.as_ref().map(|local| local.url().to_owned()).or(url);
         let api = StripeApi::new(http, url.clone());
         let url = without_user(&url.unwrap_or_else(|| STRIPE_API_URL.to_owned()));
-        Self(Arc::new(Inner { api, url, local, under: Mutex::default() }))
+        Self(Arc::new(Inner { api, url, local, active: Mutex::default() }))
     }
 
-    /// The local Stripe, if that is where objects are read.
+    /// The local Stripe, if objects are read from it.
     pub(crate) fn local(&self) -> Option<&Emulator> {
         self.0.local.as_ref()
     }
 
-    /// Where objects are read.
+    /// The URL that objects are read from.
     pub(crate) fn url(&self) -> &str {
         &self.0.url
     }
 
-    /// From now on, what is read for this delivery is noted.
+    /// Starts to record the reads of this delivery.
     pub(crate) fn watch(&self, delivery: u64, event: Bytes) {
         let event = self.local().map(|_| event);
-        self.under().insert(delivery, Under { began: Instant::now(), event, reads: Vec::new() });
+        self.active().insert(delivery, ActiveDelivery { began: Instant::now(), event, reads: Vec::new() });
     }
 
-    /// What was read for this delivery, which is answered now. The local Stripe learns from its event, if it is
-    /// `signed`.
+    /// Returns the reads of this delivery, which has ended, and stops recording. The local Stripe learns from the event if it
+    /// is `signed`.
     pub(crate) fn take(&self, delivery: u64, signed: bool) -> Vec<Read> {
         if signed {
             self.learn(delivery);
         }
-        let Some(Under { began, mut reads, .. }) = self.under().remove(&delivery) else { return Vec::new() };
+        let Some(ActiveDelivery { began, mut reads, .. }) = self.active().remove(&delivery) else { return Vec::new() };
         for read in reads.iter_mut().filter(|read| read.is_unanswered()) {
             read.milliseconds = milliseconds(began) - read.after_milliseconds;
-            read.problem = Some("there was no answer for as long as the function waited".to_owned());
+            read.problem = Some("timed out".to_owned());
         }
         reads
     }
 
     fn learn(&self, delivery: u64) {
-        let event = self.under().get_mut(&delivery).and_then(|under| under.event.take());
+        let event = self.active().get_mut(&delivery).and_then(|active| active.event.take());
         let event = event.and_then(|event| serde_json::from_slice::<Value>(&event).ok());
         if let (Some(local), Some(event)) = (self.local(), event) {
             local.learn(&event);
         }
     }
 
-    fn under(&self) -> MutexGuard<'_, HashMap<u64, Under>> {
-        // No step leaves it half-done, so it is good even after a panic.
-        self.0.under.lock().unwrap_or_else(PoisonError::into_inner)
+    fn active(&self) -> MutexGuard<'_, HashMap<u64, ActiveDelivery>> {
+        // Each change is complete, so the map is valid even after a panic.
+        self.0.active.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes a read that begins, and gives its place among those of its delivery.
-    fn note(&self, delivery: u64, reference: &Reference, cached: bool) -> Option<usize> {
-        let mut under = self.under();
-        let Under { began, reads, .. } = under.get_mut(&delivery)?;
+    /// Records the start of a read and returns its index within the delivery.
+    fn record_start(&self, delivery: u64, reference: &Reference, cached: bool) -> Option<usize> {
+        let mut active = self.active();
+        let ActiveDelivery { began, reads, .. } = active.get_mut(&delivery)?;
         reads.push(Read {
             path: reference.path(),
             cached,
@@ -149,15 +150,15 @@ impl Reader {
         Some(reads.len() - 1)
     }
 
-    fn note_result(
+    fn record_result(
         &self,
         delivery: u64,
         place: Option<usize>,
         status: Option<u16>,
         result: &Result<Found, ReferenceError>,
     ) {
-        let mut under = self.under();
-        let Some(Under { began, reads, .. }) = under.get_mut(&delivery) else { return };
+        let mut active = self.active();
+        let Some(ActiveDelivery { began, reads, .. }) = active.get_mut(&delivery) else { return };
         let Some(read) = place.and_then(|place| reads.get_mut(place)) else { return };
         if !read.cached {
             read.milliseconds = milliseconds(*began) - read.after_milliseconds;
@@ -173,39 +174,39 @@ impl Reader {
 }
 
 impl ObjectSource for Reader {
-    /// As the function's own client, which it is. The handler reads for signed events only.
+    /// Reads with the function's own client. The handler reads for signed events only.
     async fn read(&self, access: &Access<'_>, reference: &Reference) -> Result<Found, ReferenceError> {
         let delivery = delivery();
         self.learn(delivery);
-        let place = self.note(delivery, reference, false);
+        let place = self.record_start(delivery, reference, false);
         let (status, result) = match self.0.api.get(access, reference).await {
             Ok((status, body)) => (Some(status.as_u16()), classify_response(status.as_u16(), &body, reference, access)),
             Err(_) => (None, Err(ReferenceError::Connection)),
         };
-        self.note_result(delivery, place, status, &result);
+        self.record_result(delivery, place, status, &result);
         result
     }
 
     fn shared(&self, reference: &Reference, result: &Result<Found, ReferenceError>) {
         let delivery = delivery();
-        let place = self.note(delivery, reference, true);
-        self.note_result(delivery, place, None, result);
+        let place = self.record_start(delivery, reference, true);
+        self.record_result(delivery, place, None, result);
     }
 }
 
-/// Whether what was found tells nothing that an ID does not.
+/// Whether the result has nothing but an ID.
 fn is_only_named(result: &Result<Found, ReferenceError>) -> bool {
     match result {
         Ok(Found::Nothing) | Err(ReferenceError::NotFound(_)) => true,
         Err(_) => false,
         Ok(Found::Object(object)) => {
             let object = serde_json::to_value(object.as_ref()).unwrap_or_default();
-            let says_nothing = |(name, value): (&String, &Value)| match name.as_str() {
+            let is_trivial = |(name, value): (&String, &Value)| match name.as_str() {
                 "id" | "object" | "url" | "has_more" => true,
                 "data" => value.as_array().is_some_and(Vec::is_empty),
                 _ => false,
             };
-            object.as_object().is_some_and(|fields| fields.iter().all(says_nothing))
+            object.as_object().is_some_and(|fields| fields.iter().all(is_trivial))
         }
     }
 }
@@ -230,7 +231,7 @@ impl Read {
     }
 }
 
-/// The objects that were read for an event, and what for.
+/// The objects that were read for an event, and why.
 #[derive(Default)]
 pub(crate) struct Replay {
     pub(crate) objects: Objects,
@@ -240,14 +241,14 @@ pub(crate) struct Replay {
 /// Why an object was read.
 struct Purpose {
     kind: ReferenceKind,
-    /// The place among the reads.
+    /// The index among the reads.
     read: usize,
-    /// The path of `user_id_paths` that needed it first; without one, the names of products did.
+    /// The first path of `user_id_paths` that needed it; `None` if the product names did.
     path: Option<FieldPath>,
 }
 
 impl Replay {
-    /// Goes the handler's way once more, with what it read then. `None` where it could read nothing.
+    /// Repeats the handler's steps with the objects that it read. `None` if the settings allow no reads.
     pub(crate) fn of(
         reads: &[Read],
         event: &Event<'_>,
@@ -261,14 +262,14 @@ impl Replay {
         let paths = &delivery.settings.user_id_paths;
         let mut replay = Self::default();
         loop {
-            // Of a refund, every path is tried on the payment first.
+            // For a refund, each path is tried on the payment first.
             let mut tried = 0;
             let context = Context { objects: Some(&replay.objects), ..*context };
             let Err(unread) = resolve(event, &context, &mut |_, _| tried += 1) else { return Some(replay) };
             let path = paths.iter().cycle().nth(tried).filter(|_| !unread.is_for_products).cloned();
-            // After a connection that broke, the second read of it is the one that counts.
-            let asked = unread.reference.path();
-            let read = reads.iter().rposition(|read| read.path == asked);
+            // After a broken connection, the second read counts.
+            let wanted = unread.reference.path();
+            let read = reads.iter().rposition(|read| read.path == wanted);
             if let Some(read) = read {
                 replay.purposes.push(Purpose { kind: unread.reference.kind, read, path });
             }
@@ -280,8 +281,8 @@ impl Replay {
         }
     }
 
-    /// The reads as the page shows them: with what each was for, and with the values that were found at paths, but not
-    /// the objects, in which is more than anybody looked at.
+    /// The reads for the page: why each was made, and the values at the paths, but not the whole objects, which contain
+    /// more than was used.
     pub(crate) fn shown(&self, reads: &[Read], explanation: &Explanation<'_>) -> Vec<Value> {
         let translated = match &explanation.outcome {
             PreviewOutcome::WithoutUser(_, translated) | PreviewOutcome::Sent(translated) => Some(&**translated),
@@ -308,12 +309,12 @@ impl Replay {
         reads.collect()
     }
 
-    /// What was found at the paths that lead into an object: a value, or why there is none.
+    /// The results of the paths into an object: a value, or why there is none.
     fn found(&self, purpose: &Purpose, translated: &Translated<'_>, only_named: bool) -> Vec<Value> {
         let names: &[&str] = match purpose.kind {
             ReferenceKind::Customer => &["customer"],
             ReferenceKind::Subscription => &["subscription"],
-            // It shows a snapshot of the subscription's metadata, which is enough where it has the value.
+            // An invoice has a snapshot of the subscription's metadata, which suffices if it has the value.
             ReferenceKind::Invoice if !self.has_read(ReferenceKind::Subscription) => &["invoice", "subscription"],
             ReferenceKind::Invoice => &["invoice"],
             ReferenceKind::PaymentIntent | ReferenceKind::Charge => &["payment_intent"],
@@ -334,13 +335,13 @@ impl Replay {
         let user = &translated.user;
         let passed_over = user.passed_over.iter().filter(|(path, _)| leads_there(path));
         let passed_over = passed_over.map(|(path, reason)| {
-            let why = if only_named { KNOWS_NO_MORE.to_owned() } else { reason.to_string() };
+            let why = if only_named { ONLY_ID_KNOWN.to_owned() } else { reason.to_string() };
             json!({"at": path.as_str(), "not": why})
         });
         let given = user.found.iter().filter(|(path, _)| leads_there(path));
         let given = given.map(|(path, id)| json!({"at": path.as_str(), "value": id}));
         let mut found: Vec<_> = passed_over.chain(given).collect();
-        // Every path is tried on a refund's payment and on the refund.
+        // For a refund, each path is tried on the payment and on the refund.
         found.dedup();
         found
     }
@@ -374,7 +375,7 @@ mod tests {
         }
     }
 
-    /// The reads as the page shows them, and the user.
+    /// The reads for the page, and the user.
     fn shown(object: &Value, reads: &[Read]) -> (Vec<Value>, Option<String>) {
         let parameter = |name: &str, value: &str| Parameter { name: name.to_owned(), value: value.into() };
         let parameters = vec![
@@ -403,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn each_read_says_what_it_was_for_and_shows_the_value_at_the_path_alone() {
+    fn reads_show_purpose_and_value_only() {
         let payment = json!({"id": "pi_1", "object": "payment_intent", "customer": "cus_1", "invoice": "in_1"});
         let hidden = json!({"id": "in_1", "object": "invoice", "subscription": "sub_1", "customer_email": "a@example.com",
                             "subscription_details": {"metadata": {"user_id": "user_1"}}});
@@ -433,7 +434,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_the_local_stripe_has_only_the_id_of_is_marked() {
+    async fn objects_known_only_by_id_are_marked() {
         let local = Emulator::start().unwrap();
         local.allow_any_key();
         local.learn(&json!({"livemode": true, "data": {"object": {"id": "pi_1", "object": "payment_intent",
@@ -455,13 +456,13 @@ mod tests {
         let reads = reader.take(1, true);
         let marks: Vec<_> = reads.iter().map(|read| read.only_named).collect();
         assert_eq!(marks, [true, false, true, true]);
-        let words = little_known(&reads);
+        let words = only_named(&reads);
         assert!(words.contains("\n  GET /v1/customers/cus_1\n") && !words.contains("cus_2"), "{words}");
-        assert_eq!(little_known(&reads[1..2]), "");
+        assert_eq!(only_named(&reads[1..2]), "");
     }
 
     #[test]
-    fn what_is_not_known_is_no_fact_about_the_object() {
+    fn unknown_fields_are_not_called_missing() {
         let payment = json!({"id": "pi_1", "object": "payment_intent", "invoice": "in_1"});
         let invoice = json!({"id": "in_1", "object": "invoice", "subscription": "sub_1"});
         let mut subscription = read("/v1/subscriptions/sub_1", Some(json!({"id": "sub_1", "object": "subscription"})));
@@ -472,11 +473,11 @@ mod tests {
         let reads = [read("/v1/invoices/in_1", Some(invoice)), subscription, sessions, of_payment, lines];
         let (shown, _) = shown(&payment, &reads);
         assert_eq!(shown[1]["only_named"], true);
-        assert_eq!(shown[1]["found"], json!([{"at": "subscription.metadata.user_id", "not": KNOWS_NO_MORE}]));
+        assert_eq!(shown[1]["found"], json!([{"at": "subscription.metadata.user_id", "not": ONLY_ID_KNOWN}]));
     }
 
     #[tokio::test]
-    async fn what_is_read_is_noted_with_its_delivery_and_without_the_key() {
+    async fn reads_are_recorded_without_the_key() {
         let local = Emulator::start().unwrap();
         local.put(json!({"id": "cus_1", "object": "customer", "metadata": {"user_id": "user_1"}})).unwrap();
         let reader = Reader::new(stripe_amplitude_common::http::build().unwrap(), Some(local), None);
@@ -491,14 +492,14 @@ mod tests {
         let read = DELIVERY.scope(1, reader.read(&access, &reference)).await;
         DELIVERY.scope(1, async { reader.shared(&reference, &read) }).await;
         let reads = reader.take(1, true);
-        let told: Vec<_> = reads.iter().map(|read| (read.status, read.cached, read.object.is_some())).collect();
-        assert_eq!(told, [(Some(401), false, false), (Some(200), false, true), (None, true, true)]);
+        let recorded: Vec<_> = reads.iter().map(|read| (read.status, read.cached, read.object.is_some())).collect();
+        assert_eq!(recorded, [(Some(401), false, false), (Some(200), false, true), (None, true, true)]);
         assert!(reads.iter().all(|read| read.path == "/v1/customers/cus_1"));
         assert!(!json!(reads).to_string().contains("rk_test_hidden"), "{reads:?}");
     }
 
     #[test]
-    fn what_could_not_be_read_ends_the_replay_where_it_ended_the_run() {
+    fn a_failed_read_ends_the_replay() {
         let payment = json!({"id": "pi_1", "object": "payment_intent", "invoice": null});
         let mut failed = read("/v1/checkout/sessions?payment_intent=pi_1&limit=1", None);
         (failed.status, failed.problem) = (Some(500), Some("500".to_owned()));

@@ -264,7 +264,7 @@ impl Workbench {
         let stripe = Sent { path, headers: stripe_headers(&headers), body };
         let mut entry = entry(number, received, milliseconds, stripe, &answer, exchanges);
         entry.reads = reads;
-        entry.cut_if_strange();
+        entry.truncate_unsigned();
         let kept = inner.log.add(&entry).map_err(|error| error.to_string());
         match &kept {
             // If it cannot be sent, no page is open.
@@ -330,7 +330,7 @@ impl Workbench {
         context.objects = replay.as_ref().map(|replay| &replay.objects);
         let explanation = Explanation::of(event, &context, now, now).ok()?;
         let reads = replay.as_ref().map(|replay| replay.shown(&entry.reads, &explanation));
-        let text = format!("{}{explanation}", reads::little_known(&entry.reads));
+        let text = format!("{}{explanation}", reads::only_named(&entry.reads));
         let notes = note::notes(&explanation);
         Some(ExplainedDelivery { text, notes, reads: reads.unwrap_or_default() })
     }

@@ -51,17 +51,17 @@ fn insert(insertion: &mut Statement<'_>, accepted: &AcceptedEvent) -> Result<(),
     insertion.execute(named_params! {
         ":event_type": text("event_type").unwrap_or_default(),
         ":user": attributed_user_id.as_deref().or_else(|| text("device_id")).unwrap_or_default(),
-        // Amplitude, too, takes the time of the upload for one that was not sent.
+        // Amplitude also defaults to the upload time.
         ":time": event.get("time").and_then(Value::as_i64).unwrap_or(*upload_time),
         ":revenue": event.get("revenue").and_then(Money::of),
-        // The same in both places; a project may drop the property.
+        // The same value in both; a project may drop the property.
         ":currency": text("currency").or_else(|| property("normalized_currency")?.as_str()),
         ":product_names": property("product_names").and_then(strings),
     })?;
     Ok(())
 }
 
-/// An array of strings, which Amplitude groups by on a free plan.
+/// An array of strings, which a free plan can group by.
 fn strings(value: &Value) -> Option<String> {
     value.as_array()?.iter().all(Value::is_string).then(|| value.to_string())
 }

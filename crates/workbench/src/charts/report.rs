@@ -1,4 +1,4 @@
-//! What the page shows: the charts, as JSON.
+//! The charts as JSON for the page.
 
 use serde::Serialize;
 
@@ -7,31 +7,31 @@ use stripe_amplitude_common::money::Money;
 /// All charts of the events of a project.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
-    /// How many events there are, of all types.
+    /// The number of events of all types.
     pub(crate) events: u32,
-    /// The one that charts of a single currency are in.
+    /// The currency of the charts of a single currency.
     pub(crate) currency: String,
-    /// Those that occur, the one with the most revenue events first.
+    /// All currencies, the one with the most revenue events first.
     pub(crate) currencies: Vec<String>,
     pub(crate) charts: Vec<Chart>,
 }
 
-/// A chart, with what it takes to build it in Amplitude.
+/// A chart, with the steps to build it in Amplitude.
 #[derive(Debug, Serialize)]
 pub(crate) struct Chart {
     pub(crate) name: &'static str,
     pub(crate) title: String,
-    /// What to choose in Amplitude, in its own words, and what to know of it.
+    /// The choices in Amplitude, in its own words, and notes.
     pub(crate) in_amplitude: Vec<String>,
     pub(crate) kind: Kind,
-    /// Of the rows: the x axis and the y axis; the series between them where there are several.
+    /// The columns of the rows: the x axis, the series if there are several, and the y axis.
     pub(crate) columns: &'static [&'static str],
-    /// Of the y axis.
+    /// The unit of the y axis.
     pub(crate) unit: Option<String>,
     pub(crate) rows: Vec<Vec<Cell>>,
-    /// One sentence with the main figures.
+    /// The main figures in a sentence.
     pub(crate) summary: String,
-    /// What to do next, where there are no rows.
+    /// What to do if there are no rows.
     pub(crate) empty: Option<String>,
 }
 

@@ -1,6 +1,6 @@
-//! What each chart is, and how to build it in Amplitude: a table.
+//! A table of the charts, and how to build each in Amplitude.
 //!
-//! `{currency}` and `{threshold}` stand for what the reader of the page chose. Source: Amplitude's guide to its Stripe
+//! `{currency}` and `{threshold}` stand for the reader's choices. Source: Amplitude's guide to its Stripe
 //! source, github.com/amplitude/amplitude-docs, content/collections/source-catalog/en/stripe.md
 
 use super::report::Kind;
@@ -9,26 +9,26 @@ use super::report::Kind;
 pub(super) struct Specification {
     pub(super) name: &'static str,
     pub(super) title: &'static str,
-    /// What to choose in Amplitude, in its own words, and what to know about it.
+    /// The choices in Amplitude, in its own words, and notes.
     pub(super) in_amplitude: &'static [&'static str],
     pub(super) kind: Kind,
-    /// Of the rows: the x axis and the y axis; the series between them if there are several.
+    /// The columns of the rows: the x axis, the series if there are several, and the y axis.
     pub(super) columns: &'static [&'static str],
 }
 
 const PURCHASE: &str = "Event: [Stripe] payment_intent.succeeded";
 const ALL_USERS: &str = "Segment: All Users";
 const WEEKLY: &str = "Shown as: Line chart, Weekly";
-const BARS: &str = "Shown as: Bar chart, over all the time there is";
+const BARS: &str = "Shown as: Bar chart, all time";
 const CALENDAR: &str = "In the project's settings: Time Zone UTC, Weeks Start On Monday";
 const TIME_ZONE: &str = "In the project's settings: Time Zone UTC";
 const NOT_SUBTRACTED: &str = "Note: refunds and disputes are events of other types, so they are not subtracted here, \
                               even if they carry negative revenue";
 const STILL_COUNTED: &str = "Note: refunds are events of other types, so a refunded purchase still counts";
-const EACH_PRODUCT: &str = "Note: a purchase of several products counts whole under each of them, so the products add up \
-                            to more than there is; refunds are not subtracted";
+const EACH_PRODUCT: &str = "Note: a purchase of several products counts in full under each, so the products add up to more \
+                            than the total; refunds are not subtracted";
 const FOLLOWED: &str = "Note: with the setting products: \"follow\", payments have the products of their invoice or \
-                        checkout session; without it, the description of the payment";
+                        checkout session; without it, they have the description of the payment";
 
 pub(super) const TOTAL_REVENUE: Specification = Specification {
     name: "total_revenue",
@@ -57,7 +57,7 @@ pub(super) const AVERAGE_PURCHASES: Specification = Specification {
         ALL_USERS,
         WEEKLY,
         CALENDAR,
-        "Note: users who purchased nothing in a week do not count in it",
+        "Note: users without a purchase in a week do not count in that week",
         STILL_COUNTED,
     ],
     kind: Kind::Lines,
@@ -92,8 +92,8 @@ pub(super) const RETENTION: Specification = Specification {
         "Shown as: Retention, Line chart, Weekly, by 24-hour windows (the default)",
         ALL_USERS,
         TIME_ZONE,
-        "Note: a user's weeks are seven days each and begin on the day of the first purchase, which is itself a return in \
-         week 0; a week counts for the users whose week has ended",
+        "Note: a user's weeks have seven days each and start on the day of the first purchase, which counts as a return in \
+         week 0; a week counts only users whose week has ended",
         STILL_COUNTED,
     ],
     kind: Kind::Lines,
@@ -138,7 +138,7 @@ pub(super) const ORDERS_BY_PRODUCT: Specification = Specification {
     columns: &["Product", "Orders"],
 };
 
-/// Its title says what the users did, and one more step says when.
+/// The title has what the users did; an additional step has the period.
 pub(super) const BIG_SPENDERS: Specification = Specification {
     name: "big_spenders",
     title: "Cohort: users who {did}",
@@ -156,7 +156,7 @@ pub(super) const BIG_SPENDERS: Specification = Specification {
 };
 
 impl Specification {
-    /// The steps, with what the reader chose in the place of the names in braces.
+    /// The steps, with the reader's choices instead of the names in braces.
     pub(super) fn steps(&self, chosen: &[(&str, &str)]) -> Vec<String> {
         self.in_amplitude.iter().map(|step| filled(step, chosen)).collect()
     }
@@ -176,7 +176,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_reader_chose_is_filled_in() {
+    fn choices_are_filled_in() {
         let chosen = [("currency", "EUR"), ("threshold", "100"), ("when", "During: Last 30 Days"), ("did", "spent")];
         for specification in [TOTAL_REVENUE, REVENUE_BY_PRODUCT, BIG_SPENDERS] {
             let steps = specification.steps(&chosen);
