@@ -1,4 +1,4 @@
-"""The workbench in a real browser, as a user sees it: `make test` runs it where there are Chromium and ChromeDriver."""
+"""Tests the workbench in a real browser. `make test` runs them if Chromium and ChromeDriver are installed."""
 
 import datetime
 import json
@@ -50,7 +50,7 @@ class Workbench(unittest.TestCase):
         return self.browser.find_elements(By.CSS_SELECTOR, selector)
 
     def until(self, what, look, seconds=20):
-        """What `look` gives, as soon as it gives something."""
+        """Waits until `look` returns something, and returns it."""
         wait = WebDriverWait(self.browser, seconds, ignored_exceptions=[StaleElementReferenceException])
         try:
             return wait.until(lambda _: look())
@@ -58,7 +58,7 @@ class Workbench(unittest.TestCase):
             self.fail(f"in vain waited for: {what}; there is: {self.find('main').text[:2000]}")
 
     def act(self, selector, action):
-        """Waits for the element, and does this with it; once more where the list was drawn anew just then."""
+        """Waits for the element and performs the action; retries if the list was just redrawn."""
         self.until(selector, lambda: (found := self.all(selector)) and (action(found[0]), True)[1])
 
     def text_of(self, selector):
@@ -66,28 +66,28 @@ class Workbench(unittest.TestCase):
         return found[0].text if found and found[0].is_displayed() else ""
 
     def see(self, selector, words):
-        """Waits until the element is shown and says this."""
+        """Waits until the element is visible and contains the words."""
         self.until(f"{selector} says {words!r}", lambda: words in self.text_of(selector))
 
-    def test_the_list_updates_by_itself_and_is_filtered(self):
+    def test_the_list_updates_automatically_and_is_filtered(self):
         self.open("deliveries")
         self.see("#deliveries-empty", "No deliveries yet")
         self.see("#connection", "Live")
         self.serving.deliver(sample("payment_intent.succeeded", metadata=user("user_0001")))
         self.see('[data-delivery="1"]', "20.00 USD")
         self.serving.deliver(sample("charge.failed", metadata=user("user_0002")))
-        # The first one is there already. The text is read while it waits: the list may just be drawn anew.
+        # The text is read while waiting, because the list may just be redrawn.
         row = self.until("the second delivery", lambda: (rows := self.all("#deliveries-rows tr"))[1:] and rows[0].text)
         for words in ("charge.failed", "forwarded", "user_0002"):
-            self.assertIn(words, row, "the newest is first")
+            self.assertIn(words, row, "newest first")
         self.find("#filter-user").send_keys("user_0001")
         self.until("one row", lambda: len(self.all("#deliveries-rows tr")) == 1)
         self.serving.deliver(sample("charge.failed", id="evt_other", metadata=user("user_0002")))
         self.serving.deliver(sample("charge.failed", id="evt_same", metadata=user("user_0001")))
         self.see('[data-delivery="4"]', "user_0001")
-        self.assertEqual(self.all('[data-delivery="3"]'), [], "the filter holds for new ones")
+        self.assertEqual(self.all('[data-delivery="3"]'), [], "the filter applies to new deliveries")
 
-    def test_the_three_hops_of_a_delivery_have_notes_at_their_fields_and_it_is_sent_again_as_a_repeat(self):
+    def test_a_delivery_has_notes_and_can_be_repeated(self):
         self.serving.deliver(sample("payment_intent.succeeded", metadata=user("user_0001")))
         self.open("deliveries")
         self.act('[data-delivery="1"] a', lambda row: row.send_keys(Keys.ENTER))
@@ -116,7 +116,7 @@ class Workbench(unittest.TestCase):
         self.see('[data-hop="answer"] [data-path="events_ingested"]', "0")
         self.assertTrue(self.browser.current_url.endswith("#deliveries/2"))
 
-    def test_a_user_found_by_a_reference_shows_what_was_read(self):
+    def test_reads_are_shown(self):
         session = {"subscription": "sub_0007", "payment_intent": None, "customer": "cus_0007", "metadata": {}}
         self.serving.deliver(sample("checkout.session.completed", client_reference_id="user_0007", **session))
         status, answer = self.serving.deliver(
@@ -148,15 +148,15 @@ class Workbench(unittest.TestCase):
         reads = json.dumps(self.serving.get("/workbench/deliveries/2")["references"])
         self.assertNotIn("jenny", reads)
 
-    def test_what_the_local_stripe_does_not_know_is_no_fact_about_the_customer(self):
+    def test_objects_known_only_by_id_are_marked(self):
         self.serving.deliver(sample("payment_intent.succeeded", customer="cus_0008", metadata={}, receipt_email=None))
         self.open("deliveries/1")
         read = '#reads [data-served="customer.metadata.amplitude_id"]'
-        self.see(read, "The local Stripe does not know more of it.")
-        self.see(f'{read} [data-at="customer.metadata.amplitude_id"]', "the local Stripe does not know more of it")
-        self.see("#explanation", "Read, but the local Stripe does not know more of it")
+        self.see(read, "The local Stripe knows only its ID.")
+        self.see(f'{read} [data-at="customer.metadata.amplitude_id"]', "the local Stripe knows only its ID")
+        self.see("#explanation", "Read, but the local Stripe knows only its ID")
 
-    def test_what_was_removed_and_what_counts_follow_the_settings(self):
+    def test_notes_follow_the_settings(self):
         projects = pathlib.Path(tempfile.mkdtemp()) / "projects.toml"
         projects.write_text(
             '[shop]\nstripe-signing-secret = "whsec_demo"\namplitude-api-key = "key"\n'
@@ -168,7 +168,7 @@ class Workbench(unittest.TestCase):
             self.see('[data-hop="stripe"] [data-path="data.object.amount_refunded"] [data-kind="revenue"]', "-")
             self.see('[data-hop="amplitude"] [data-path="events.0.revenue"]', "-")
 
-    def test_each_mistake_and_each_fault_shows_what_stripe_would_get(self):
+    def test_mistakes_and_faults_show_the_response(self):
         self.open("send")
         self.see("#send-event-hint", "payment_intent.succeeded")
         for button, status, words in [
@@ -196,7 +196,7 @@ class Workbench(unittest.TestCase):
         attempts = [len(self.serving.get(f"/workbench/deliveries/{number}")["amplitude"]) for number in (5, 6, 8)]
         self.assertEqual(attempts, [1, 3, 1])
 
-    def test_changed_fields_are_what_is_sent(self):
+    def test_edited_fields_are_sent(self):
         self.open("send")
         self.see("#send-event-hint", "payment_intent.succeeded")
         for field, value in [("amount", "1234"), ("currency", "jpy"), ("user", "user_0042")]:
@@ -222,7 +222,7 @@ class Workbench(unittest.TestCase):
         Select(self.find("#send-sample")).select_by_visible_text("invoice.paid")
         self.see("#send-event-hint", "invoice.paid")
 
-    def test_the_charts_show_the_numbers_of_the_events(self):
+    def test_charts_match_the_events(self):
         for event in SHOP:
             status, answer = self.serving.deliver(event)
             self.assertEqual(status, 200, answer)
@@ -245,7 +245,7 @@ class Workbench(unittest.TestCase):
             (row) => [...row.children].map((cell) => cell.dataset.value))"""
         return self.browser.execute_script(script, card)
 
-    def test_the_page_is_usable_by_keyboard_and_in_a_narrow_window(self):
+    def test_keyboard_and_narrow_window(self):
         self.serving.deliver(sample("payment_intent.succeeded"))
         self.browser.set_window_size(500, 900)
         self.browser.execute_cdp_cmd(
@@ -259,7 +259,7 @@ class Workbench(unittest.TestCase):
             width = self.browser.execute_script("return document.documentElement.scrollWidth")
             self.assertLessEqual(width, 360, f"{view} is not wider than the window")
             nameless = self.browser.execute_script(NAMELESS)
-            self.assertEqual(nameless, [], f"{view}: everything that can be used has a name")
+            self.assertEqual(nameless, [], f"{view}: every control has a name")
         self.open("help")
         pictures = "return [...document.querySelectorAll('#view-help img')].map((one) => (one.loading = 'eager', one.decode()))"
         self.browser.execute_async_script(
@@ -268,14 +268,14 @@ class Workbench(unittest.TestCase):
         sizes = self.browser.execute_script(
             "return [...document.querySelectorAll('#view-help img')].map((one) => one.naturalWidth)"
         )
-        self.assertEqual(sizes, 4 * [1280], "the help has its pictures")
+        self.assertEqual(sizes, 4 * [1280], "the help shows its pictures")
         self.open("deliveries")
         self.browser.refresh()
         self.see("#connection", "Live")
         self.browser.switch_to.active_element.send_keys(Keys.TAB)
         self.assertEqual(self.browser.switch_to.active_element.get_attribute("id"), "skip")
 
-    def test_deliveries_and_what_amplitude_has_survive_a_restart(self):
+    def test_deliveries_survive_a_restart(self):
         file = str(pathlib.Path(tempfile.mkdtemp()) / "deliveries.db")
         event = sample("payment_intent.succeeded", metadata=user("user_0001"))
         with Serving("--data", file) as serving:
@@ -287,7 +287,7 @@ class Workbench(unittest.TestCase):
             self.see('[data-delivery="2"]', "repeat")
             self.assertEqual(serving.get("/workbench/charts?project=demo")["events"], 1)
 
-    def test_a_delivery_is_noted_though_its_sender_is_gone_and_a_fault_meets_no_other(self):
+    def test_a_disconnected_delivery_is_recorded_and_faults_are_isolated(self):
         sending = threading.Thread(target=self.send_with_a_hang)
         sending.start()
         time.sleep(0.5)
@@ -306,7 +306,7 @@ class Workbench(unittest.TestCase):
         with self.assertRaises(TimeoutError):
             urllib.request.urlopen(urllib.request.Request(url, json.dumps(to_send).encode(), headers), timeout=1)
 
-    def test_what_was_refused_is_not_signed_again(self):
+    def test_refused_requests_are_not_signed_again(self):
         event = json.dumps(sample("payment_intent.succeeded"))
         request = urllib.request.Request(
             f"{self.serving.url}/stripe/demo", event.encode(), {"Stripe-Signature": "t=1,v1=" + 64 * "0"}
@@ -316,7 +316,7 @@ class Workbench(unittest.TestCase):
         refused.exception.close()
         self.open("deliveries/1")
         self.see("#code", "signature_mismatch")
-        self.see("#edit", "Change it and send")
+        self.see("#edit", "Edit and send")
         self.assertFalse(self.find("#send-again").is_displayed())
         self.assertEqual(self.all("#explanation"), [])
         request = urllib.request.Request(
@@ -327,7 +327,7 @@ class Workbench(unittest.TestCase):
         self.assertIn("not signed again", json.load(again.exception)["error"])
         again.exception.close()
 
-    def test_other_pages_and_other_names_get_nothing(self):
+    def test_other_origins_and_hosts_are_rejected(self):
         url = f"{self.serving.url}/workbench/deliveries"
         post = {"Content-Type": "application/json"}
         for headers, data in [

@@ -1,4 +1,4 @@
-//! Amounts of money that can be added up without an error.
+//! Amounts of money that can be added exactly.
 
 use std::fmt;
 
@@ -9,15 +9,15 @@ use serde_json::Value;
 use stripe_amplitude::money::amount::Amount;
 use stripe_amplitude::money::currency::Currency;
 
-/// Thousandths of a currency's major unit: none of Stripe's currencies has more than three decimals. As integers, so
-/// that sums are exact.
+/// Thousandths of a currency's major unit, because Stripe's currencies have at most three decimals. An integer, so that sums
+/// are exact.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Money(i64);
 
 const THOUSANDTHS: i64 = 1000;
 
-/// A hundred billion major units: more than anybody pays at once, few enough that ninety thousand such payments can be
-/// added up, and that a float has all their digits.
+/// A hundred billion major units: more than any payment, but ninety thousand of them can be added, and a float represents
+/// them exactly.
 const MOST: i64 = 100_000_000_000 * THOUSANDTHS;
 
 impl Money {
@@ -26,10 +26,9 @@ impl Money {
         Self(major_units * THOUSANDTHS)
     }
 
-    /// The amount that Amplitude was sent, if it is one.
+    /// The amount in an event for Amplitude, if it is valid.
     ///
-    /// JSON with decimals is read as a float, which is the nearest to what was written; its thousandths, rounded, are
-    /// exactly what was written.
+    /// JSON decimals are parsed as the nearest float. Rounding to thousandths restores the exact amount.
     pub fn of(number: &Value) -> Option<Self> {
         let thousandths = match number.as_i64() {
             Some(whole) => whole.checked_mul(THOUSANDTHS)?,
@@ -38,7 +37,7 @@ impl Money {
         (-MOST..=MOST).contains(&thousandths).then_some(Self(thousandths))
     }
 
-    /// An amount of ours, digit by digit; `None` where it is more than anybody pays.
+    /// The exact amount; `None` above the maximum.
     pub fn exact(amount: Amount) -> Option<Self> {
         let thousandths = i64::try_from(amount.thousandths()?).ok()?;
         (-MOST..=MOST).contains(&thousandths).then_some(Self(thousandths))
@@ -49,14 +48,14 @@ impl Money {
         self.0 < 0
     }
 
-    /// The sum of many. Where it is more than an integer holds, it stays at the most.
+    /// The sum, which saturates on overflow.
     pub fn sum(amounts: impl IntoIterator<Item = Self>) -> Self {
         Self(amounts.into_iter().fold(0, |sum, Self(amount)| sum.saturating_add(amount)))
     }
 }
 
 impl fmt::Display for Money {
-    /// Major units, as many decimals as there are: `20`, `19.99`.
+    /// Major units with the necessary decimals: `20`, `19.99`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sign = if self.0 < 0 { "-" } else { "" };
         let thousandths = self.0.unsigned_abs();
@@ -69,13 +68,12 @@ impl fmt::Display for Money {
     }
 }
 
-/// An amount as people read it, with the decimals of its currency: `20.00 USD`, `2000 JPY`.
+/// Formats an amount with the decimals of its currency: `20.00 USD`, `2000 JPY`.
 pub fn shown(amount: impl fmt::Display, currency: &str) -> String {
     format!("{} {currency}", figure(amount, Some(currency)))
 }
 
-/// The same without the currency, which stands elsewhere. An amount whose currency is unknown has the decimals that it
-/// needs, and no amount loses any.
+/// The same without the currency. An amount in an unknown currency has the necessary decimals; no amount loses any.
 pub fn figure(amount: impl fmt::Display, currency: Option<&str>) -> String {
     let amount = amount.to_string();
     let decimals = currency.and_then(Currency::parse).map_or(0, |currency| usize::from(currency.decimals()));
@@ -89,7 +87,7 @@ impl Serialize for Money {
         if self.0 % THOUSANDTHS == 0 {
             return serializer.serialize_i64(self.0 / THOUSANDTHS);
         }
-        // The nearest float is written with the shortest digits that mean it, which are these.
+        // The shortest decimal of the nearest float is the exact amount.
         serializer.serialize_f64(self.0 as f64 / THOUSANDTHS as f64)
     }
 }
@@ -115,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_amount_is_read_added_up_and_written_exactly() {
+    fn amounts_are_exact() {
         for (sent, text) in [
             (json!(20), "20"),
             (json!(19.99), "19.99"),
@@ -135,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn people_read_the_decimals_of_the_currency() {
+    fn amounts_have_the_currencys_decimals() {
         for (amount, currency, text) in [
             (json!(20), "USD", "20.00 USD"),
             (json!(19.9), "EUR", "19.90 EUR"),
@@ -144,7 +142,7 @@ mod tests {
             (json!(7), "KWD", "7.000 KWD"),
             (json!(1.005), "KWD", "1.005 KWD"),
             (json!(5), "ISK", "5.00 ISK"),
-            // More than the currency has is not hidden.
+            // Extra decimals are not hidden.
             (json!(13.4), "JPY", "13.4 JPY"),
             (json!(0.001), "USD", "0.001 USD"),
         ] {
@@ -155,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_pays_is_no_amount() {
+    fn invalid_amounts_are_rejected() {
         for sent in [json!(null), json!("20"), json!(i64::MAX), json!(u64::MAX), json!(1e300), json!(-1e12), json!([])]
         {
             assert_eq!(Money::of(&sent), None, "{sent}");

@@ -181,7 +181,8 @@ impl Charts {
         let summary = match rows.get(1) {
             Some((_, percent, reached)) => {
                 format!(
-                    "{percent}% came back in week 1 (of {reached} whose week 1 has ended; {have_purchased} in total)."
+                    "{percent}% came back in week 1 (of {} whose week 1 has ended; {have_purchased} in total).",
+                    count(*reached as usize, "user")
                 )
             }
             None => format!("{have_purchased}; no user's week 1 has ended yet."),
@@ -470,7 +471,7 @@ mod tests {
     }
 
     #[test]
-    fn the_report_has_all_charts_in_the_order_of_the_guide() {
+    fn the_report_follows_the_guide() {
         let report = report_of(&shop(), None, Window::FirstSevenDays, now());
         assert_eq!(report["events"], 23);
         // Revenue events: 11 in dollars; the purchase and the refund in euros; 1 in yen.
@@ -565,7 +566,7 @@ mod tests {
     }
 
     #[test]
-    fn purchase_frequency_is_how_many_users_purchased_how_often() {
+    fn frequency_counts_users_by_purchases() {
         let chart = of_the_shop("purchase_frequency", None);
         // Once: user 3 and the guest. Twice: user 6. Three times: users 1, 2 and 4.
         assert_eq!(chart["rows"], json!([["1", 2], ["2", 1], ["3", 3]]));
@@ -573,7 +574,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_bucket_has_all_who_purchased_ten_times_or_more_and_empty_ones_stay() {
+    fn the_last_bucket_is_ten_or_more() {
         let often =
             |user: &'static str, times: i64| (0..times).map(move |n| purchase(user, at(0, 0, n), json!(1), "USD"));
         let events: Vec<_> =
@@ -597,7 +598,7 @@ mod tests {
     }
 
     #[test]
-    fn retention_is_of_the_users_whose_week_is_over() {
+    fn retention_counts_ended_weeks() {
         let chart = of_the_shop("retention", None);
         // It is day 28. The first purchases were on days 0 (user 1), 2 (user 2), 3 (user 3), 9 (user 4), 20 (the guest)
         // and 21 (user 6), so that 4, 3, 3, 2, 1 and 1 weeks are over for them.
@@ -617,24 +618,24 @@ mod tests {
         );
         assert_eq!(
             chart["summary"],
-            "50 % came back in week 1 (of 4 whose week 1 has ended; 6 users purchased in all)."
+            "50% came back in week 1 (of 4 users whose week 1 has ended; 6 users purchased in total)."
         );
         assert_eq!(chart["unit"], "%");
     }
 
     #[test]
-    fn a_week_is_over_when_its_last_day_is() {
+    fn weeks_end_with_their_last_day() {
         let retention = |now_ms| chart(&report_of(&shop()[..4], None, Window::FirstSevenDays, now_ms), "retention");
         // User 1's week 0 is days 0 to 6.
         let on_its_last_day = retention(at(6, 23, 59));
         assert_eq!(on_its_last_day["rows"], json!([]));
-        assert_eq!(on_its_last_day["summary"], "1 user purchased; nobody's week 1 has ended yet.");
-        assert!(on_its_last_day["empty"].as_str().unwrap().starts_with("1 user purchased, less than a week ago"));
+        assert_eq!(on_its_last_day["summary"], "1 user purchased; no user's week 1 has ended yet.");
+        assert!(on_its_last_day["empty"].as_str().unwrap().starts_with("1 user purchased less than a week ago"));
         assert_eq!(retention(at(7, 0, 0))["rows"], json!([["Week 0", 100.0]]));
     }
 
     #[test]
-    fn revenue_by_product_is_of_purchases_in_one_currency() {
+    fn product_revenue_is_in_one_currency() {
         // Basic plan: $60 + $40 of user 1, and $80 of user 2, which count under Extra seats, too. The others name no
         // product.
         let chart = of_the_shop("revenue_by_product", None);
@@ -646,12 +647,12 @@ mod tests {
         let none = of_the_shop("revenue_by_product", Some("GBP"));
         assert_eq!(
             (&none["rows"], none["empty"].as_str().unwrap()),
-            (&json!([]), "No purchase is in GBP. Choose another currency.")
+            (&json!([]), "No purchase in GBP. Choose another currency.")
         );
     }
 
     #[test]
-    fn orders_by_product_are_purchases_and_not_users() {
+    fn orders_count_purchases() {
         let chart = of_the_shop("orders_by_product", Some("EUR"));
         // Basic plan: user 1 twice and user 2. Extra seats: user 2, and user 4 in yen.
         assert_eq!(chart["rows"], json!([["(none)", 8], ["Basic plan", 3], ["Extra seats", 2], ["Team plan", 1]]));
@@ -701,7 +702,7 @@ mod tests {
     }
 
     #[test]
-    fn the_usual_currency_is_dollars_or_what_occurs_most() {
+    fn the_default_currency_is_dollars_or_the_most_frequent() {
         let currency =
             |events: &[AcceptedEvent]| report_of(events, None, Window::FirstSevenDays, now())["currency"].clone();
         let [euro, yen] =
@@ -733,7 +734,7 @@ mod tests {
     }
 
     #[test]
-    fn the_charts_read_what_the_function_sends() {
+    fn charts_read_the_functions_events() {
         let settings = Settings::parse(r#"{"refunds": "negative_revenue"}"#).unwrap();
         let project = "demo".parse().unwrap();
         let events: Vec<_> = SAMPLES

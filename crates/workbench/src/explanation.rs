@@ -23,73 +23,73 @@ use stripe_amplitude::translate::{Context, Translation, Unread};
 
 /// What the function makes of an event.
 pub struct Explanation<'b> {
-    /// Stripe's ID of it.
+    /// Stripe's event ID.
     pub id: String,
     /// Stripe's type.
     pub event_type: String,
-    /// How long ago it happened, in seconds; negative for the future.
+    /// Its age in seconds; negative if it is in the future.
     pub seconds_ago: i64,
-    /// Live, as opposed to test mode, where Stripe says.
+    /// Live or test mode, if Stripe says.
     pub livemode: Option<bool>,
-    /// The version that the object is rendered in, where Stripe says.
+    /// The API version of the object, if Stripe says.
     pub api_version: Option<String>,
-    /// Whether it would be ignored for its age if it arrived only now.
+    /// Whether it would be ignored for its age if it arrived now.
     pub is_too_old_now: bool,
-    /// Where the project's events go.
+    /// The region of the project.
     pub region: Region,
-    /// What was read from Stripe's API for it.
+    /// The reads from Stripe's API.
     pub reads: Vec<ReadMade>,
-    /// What becomes of it.
+    /// The result.
     pub outcome: PreviewOutcome<'b>,
 }
 
 /// What becomes of an event.
 pub enum PreviewOutcome<'b> {
-    /// It is ignored for what it is, and never translated.
+    /// Ignored without a translation.
     NotSelected(IgnoreReason),
-    /// It is ignored because it names no user.
+    /// Ignored because it has no user.
     WithoutUser(IgnoreReason, Box<Translated<'b>>),
-    /// It cannot be translated before an object is read from Stripe's API.
+    /// An object must be read from Stripe's API first.
     Unread(Box<Reading>),
-    /// It is sent.
+    /// Sent.
     Sent(Box<Translated<'b>>),
 }
 
-/// An event for Amplitude, and how it came about.
+/// An event for Amplitude, and how it was derived.
 pub struct Translated<'b> {
-    /// What is sent.
+    /// The event that is sent.
     pub event: amplitude::event::Event<'b>,
-    /// Whose it is.
+    /// The user.
     pub user: UserId,
-    /// What it is pinned to.
+    /// The source of the device ID.
     pub anchor: Anchor,
-    /// What it adds to revenue.
+    /// The revenue.
     pub money: Money,
-    /// The paths of what never leaves, in the order of the object, by reason.
+    /// The paths of removed fields by reason, in the object's order.
     pub removed: BTreeMap<Reason, Vec<String>>,
     /// Paths of `drop_properties` that matched nothing in this event.
     pub unmatched: Vec<String>,
-    /// How many fields were over one of Amplitude's limits.
+    /// How many fields exceeded one of Amplitude's limits.
     pub truncated: usize,
 }
 
-/// An object that has to be read first.
+/// An object that must be read first.
 pub struct Reading {
-    /// Which, and whether only the names of products need it.
+    /// The object, and whether only product names need it.
     pub unread: Unread,
-    /// What it is read for.
+    /// Why it is read.
     pub purpose: Purpose,
-    /// As far as it is known.
+    /// As far as known.
     user: UserId,
     is_live: bool,
-    /// The parameter that holds the key for it.
+    /// The parameter with the API key for the read.
     parameter: String,
 }
 
-/// What an object is read for.
+/// Why an object is read.
 #[derive(Clone, PartialEq)]
 pub enum Purpose {
-    /// All paths are tried on the payment of a refund or dispute first.
+    /// The payment of a refund or dispute, on which all paths are tried first.
     Payment,
     /// A path of `user_id_paths`.
     Path(FieldPath),
@@ -103,46 +103,46 @@ pub struct ReadMade {
     pub reference: Reference,
     /// Why it was read.
     pub purpose: Purpose,
-    /// Whether there is one; or why that is not known.
+    /// Whether it exists, or why the read failed.
     pub result: Result<bool, String>,
 }
 
-/// Where the user ID was looked for, and what was there.
+/// The paths that were tried for the user ID, and their results.
 pub struct UserId {
-    /// How many of the paths that were tried were tried on the payment of a refund or dispute.
+    /// How many of the tried paths were tried on the payment of a refund or dispute.
     of_payment: usize,
-    /// Paths that gave none, in order, and why.
+    /// The paths without an ID, in order, and why.
     pub passed_over: Vec<(FieldPath, NotAnId)>,
-    /// The path that gave one, and the ID.
+    /// The path with the ID, and the ID.
     pub found: Option<(FieldPath, String)>,
 }
 
-/// What the device ID is made of.
+/// The source of the device ID.
 pub struct Anchor {
-    /// The field of the object, or what else the ID was taken from.
+    /// The field of the object, or another source.
     pub from: &'static str,
-    /// The ID that was there.
+    /// The ID.
     pub id: String,
     /// The kind of the object.
     pub kind: String,
 }
 
-/// What an event adds to revenue.
+/// The revenue of an event.
 pub enum Money {
-    /// It counts.
+    /// Counted.
     Counted {
-        /// As Stripe has it, in major units.
+        /// Stripe's amount, in major units.
         amount: Amount,
         /// Of the amount.
         currency: Currency,
-        /// Why so much.
+        /// The rule that gave the amount.
         rule: Rule,
-        /// What it is converted to.
+        /// In the preferred currency, if the project has one.
         converted: Option<Converted>,
     },
-    /// It does not.
+    /// Not counted.
     NotCounted(NotCounted),
-    /// It counts or takes back an amount that the event does not tell.
+    /// It counts or subtracts an amount that the event lacks.
     Unknown,
 }
 
@@ -150,18 +150,18 @@ pub enum Money {
 pub struct Converted {
     /// In major units.
     pub amount: Amount,
-    /// The preferred one.
+    /// The preferred currency.
     pub currency: Currency,
-    /// How many major units of it one of the original currency is.
+    /// Major units of it per major unit of the original currency.
     pub rate: Rate,
 }
 
 impl<'b> Explanation<'b> {
-    /// Goes the handler's way, from the parsed event to what it would send, and keeps what it meets. `received`, when
-    /// the event arrives, and `now` are in Unix seconds.
+    /// Follows the handler's steps from the parsed event to the request, and keeps the intermediate results. `received` and
+    /// `now` are in Unix seconds.
     ///
     /// # Errors
-    /// Where the project wants amounts converted and has no rate for these: the function would answer 500.
+    /// If the project converts amounts and lacks the rate: the function would respond with 500.
     pub fn of(event: Event<'b>, context: &Context<'_>, received: u64, now: u64) -> Result<Self, MissingRate> {
         Ok(Self {
             id: event.id.to_string(),
@@ -176,7 +176,7 @@ impl<'b> Explanation<'b> {
         })
     }
 
-    /// The event that is sent, if one is.
+    /// The event that is sent, if any.
     pub fn sent(&self) -> Option<&amplitude::event::Event<'b>> {
         match &self.outcome {
             PreviewOutcome::Sent(translated) => Some(&translated.event),
@@ -217,7 +217,7 @@ fn outcome<'b>(event: Event<'b>, context: &Context<'_>, received: u64) -> Result
     })
 }
 
-/// Whose it is, as far as that is known, and what would be read next.
+/// The user as far as known, and why the next object would be read.
 fn user_id(event: &Event<'_>, context: &Context<'_>) -> (UserId, Purpose) {
     let paths = &context.settings.user_id_paths;
     let objects = context.objects.filter(|_| context.settings.references == References::Follow);
@@ -229,7 +229,7 @@ fn user_id(event: &Event<'_>, context: &Context<'_>) -> (UserId, Purpose) {
     let purpose = match (&result, payment) {
         (Ok(_), _) => Purpose::Products,
         (Err(_), Some(Err(_))) => Purpose::Payment,
-        // Each path is either skipped or needs the read, and all of them may be tried twice.
+        // Each path was skipped or needs the read, and all paths may be tried twice.
         (Err(_), _) => passed_over
             .len()
             .checked_rem(paths.len())
@@ -272,13 +272,13 @@ mod tests {
         serde_json::from_str(sample.json).unwrap()
     }
 
-    /// Its body is left in memory, so that it borrows from nobody.
+    /// Leaks the body, so that the event has a static lifetime.
     pub(super) fn parsed(envelope: &Value) -> Event<'static> {
         let body = VerifiedBody::trusted(envelope.to_string().into_bytes().into());
         Event::parse(Box::leak(Box::new(body))).unwrap()
     }
 
-    /// As if it was received when it happened.
+    /// As if it was received at once.
     pub(super) fn explained(settings: &str, envelope: &Value) -> Result<Explanation<'static>, MissingRate> {
         explained_at(settings, envelope, envelope["created"].as_u64().unwrap())
     }
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_explained_is_what_the_function_does() {
+    fn explanations_match_the_function() {
         let project = "demo".parse().unwrap();
         for text in ["{}", r#"{"refunds": "negative_revenue", "user_id_paths": ["customer"]}"#] {
             let settings = Settings::parse(text).unwrap();
@@ -326,14 +326,14 @@ mod tests {
                     _ => None,
                 };
                 assert_eq!(counted, expected.event.revenue.zip(expected.event.currency), "{}", sample.event_type);
-                let told = explanation.to_string();
-                assert!(told.lines().all(|line| line.chars().count() <= 100), "{told}");
+                let rendered = explanation.to_string();
+                assert!(rendered.lines().all(|line| line.chars().count() <= 100), "{rendered}");
             }
         }
     }
 
     #[test]
-    fn an_old_event_is_ignored_for_its_age() {
+    fn old_events_are_ignored() {
         let mut old = sample("charge.refunded");
         old["created"] = json!(NOW - 8 * 24 * 60 * 60);
         let explanation = explained_at("{}", &old, NOW).unwrap();

@@ -12,7 +12,7 @@ mod seed;
 mod shop;
 mod summary;
 
-pub use self::delivery::{Tally, deliver, hand_over};
+pub use self::delivery::{Tally, deliver, put_objects};
 pub use self::event::{Event, Templates};
 pub use self::shop::{Shop, Size, Subscriber};
 pub use self::summary::Summary;

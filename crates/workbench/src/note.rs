@@ -120,7 +120,7 @@ fn amplitude_notes(translated: &Translated<'_>) -> Vec<Note> {
         "Stripe's event ID"
     };
     let mut notes = vec![
-        sent("device_id", Kind::DeviceId, format!("Pinned to {}", translated.anchor)),
+        sent("device_id", Kind::DeviceId, format!("From {}", translated.anchor)),
         sent(
             "insert_id",
             Kind::DeviceId,
@@ -189,7 +189,7 @@ mod tests {
         of(Hop::Stripe, "data.object.client_secret", Kind::Removed, "a credential");
         of(Hop::Amplitude, "events.0.user_id", Kind::UserId, "From `metadata.user_id`");
         of(Hop::Amplitude, "events.0.revenue", Kind::Revenue, "amount_received");
-        of(Hop::Amplitude, "events.0.device_id", Kind::DeviceId, "Pinned to");
+        of(Hop::Amplitude, "events.0.device_id", Kind::DeviceId, "From `id`");
     }
 
     #[test]

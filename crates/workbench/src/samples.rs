@@ -1,14 +1,14 @@
-//! The sample events, and what each of them is in Amplitude.
+//! The sample events, and the expected result of each in Amplitude.
 
-/// A sample event and what it lands as.
+/// A sample event and its expected result.
 pub struct Sample {
     /// Stripe's type.
     pub event_type: &'static str,
     /// The event as Stripe sends it.
     pub json: &'static str,
-    /// The user that it counts for, if anybody.
+    /// The user that it is attributed to, if any.
     pub user: Option<&'static str>,
-    /// The path that gave the user ID. Without one, the event is attributed to the last user of its device.
+    /// The path with the user ID. Without one, the event is attributed to the device's latest user.
     pub user_id_from: Option<&'static str>,
     /// In major units, with the currency.
     pub revenue: Option<&'static str>,
@@ -28,8 +28,8 @@ macro_rules! samples {
 
 const METADATA: Option<&str> = Some("metadata.user_id");
 
-/// In the order in which they are sent, which decides to whom the events fall that name no user: `charge.failed` and
-/// `payment_intent.canceled` to the user whom an event of the same payment has named before.
+/// In the order in which they are sent, which matters for events without a user: `charge.failed` and
+/// `payment_intent.canceled` are attributed to the user of an earlier event of the same payment.
 pub const SAMPLES: [Sample; 26] = samples! {
     "payment_intent.amount_capturable_updated": Some("user_42"), METADATA, None;
     "payment_intent.succeeded": Some("user_42"), METADATA, Some("20.00 USD");
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn there_is_one_sample_of_every_type() {
+    fn every_type_has_a_sample() {
         let mut types = SAMPLES.map(|sample| sample.event_type);
         types.sort_unstable();
         let mut expected = event_types::TYPES;

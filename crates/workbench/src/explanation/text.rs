@@ -19,7 +19,7 @@ use super::{Anchor, Converted, Explanation, Money, PreviewOutcome, Purpose, Read
 impl fmt::Display for Explanation<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         heading(f, &format!("Event: {}", self.id))?;
-        text(f, &self.of_which_kind())?;
+        text(f, &self.description())?;
         writeln!(f)?;
         reads(f, &self.reads)?;
         match &self.outcome {
@@ -42,7 +42,7 @@ impl fmt::Display for Explanation<'_> {
 }
 
 impl Explanation<'_> {
-    fn of_which_kind(&self) -> String {
+    fn description(&self) -> String {
         let mode = match self.livemode {
             Some(true) => "live mode",
             Some(false) => "test mode",
@@ -68,7 +68,7 @@ impl Explanation<'_> {
         if self.is_too_old_now {
             text(
                 f,
-                "That is what becomes of it when it happens. Resent now, it is not sent at once: it is older than `max_age_days`.",
+                "This applies on first delivery. Resent now, the event would not be sent right away, because it is older than `max_age_days`.",
             )?;
         }
         if self.livemode == Some(false) {
@@ -76,7 +76,7 @@ impl Explanation<'_> {
             text(
                 f,
                 &format!(
-                    "A test-mode event: where the project has the parameter {key}, it goes to that Amplitude project."
+                    "A test-mode event: if the project has the parameter {key}, it goes to that Amplitude project."
                 ),
             )?;
         }
@@ -88,10 +88,7 @@ fn ignored(f: &mut fmt::Formatter<'_>, reason: &IgnoreReason) -> fmt::Result {
     heading(f, "Ignored: nothing is sent")?;
     text(f, &sentence(reason))?;
     let code = Code::from(reason);
-    text(
-        f,
-        &format!("The function answers 200, `ignored`, with the code `{code}`, and Stripe does not deliver it again."),
-    )
+    text(f, &format!("The function responds with 200, `ignored` and the code `{code}`. Stripe does not retry."))
 }
 
 impl fmt::Display for Reading {
@@ -101,9 +98,9 @@ impl fmt::Display for Reading {
         if *is_for_products {
             user.fmt(f)?;
             writeln!(f)?;
-            heading(f, "Products: not known without a read")?;
+            heading(f, "Products: unknown without a read")?;
         } else {
-            heading(f, "User ID: not known without a read")?;
+            heading(f, "User ID: unknown without a read")?;
             user.paths(f)?;
         }
         text(f, &format!("GET {}", reference.path()))?;
@@ -111,7 +108,7 @@ impl fmt::Display for Reading {
         text(
             f,
             &format!(
-                "The function reads the {kind} {purpose}, with the key in the parameter {parameter}, which needs {}.",
+                "The function reads the {kind} {purpose}. The key in the parameter {parameter} needs {}.",
                 permissions.join(", ")
             ),
         )?;
@@ -122,37 +119,37 @@ impl fmt::Display for Reading {
             f,
             match purpose {
                 Purpose::Payment => {
-                    "A refund or dispute names nobody itself: all paths are tried on its payment first, and then on itself."
+                    "A refund or dispute has no user itself: all paths are tried on its payment first, then on itself."
                 }
                 Purpose::Path(_) => {
-                    "If there is an acceptable ID, it is the user's, and no other path is tried. Otherwise, the next path is, which may take another read."
+                    "An acceptable ID there is the user ID. Otherwise, the next path is tried, which may need another read."
                 }
-                Purpose::Products => "The names and IDs of the products on its lines become properties of the event.",
+                Purpose::Products => "The names and IDs of the products in its lines become event properties.",
             },
         )?;
         text(
             f,
             if *is_for_products {
-                "If it cannot be read, the event is sent all the same, and `products_incomplete` marks it."
+                "If the read fails, the event is sent anyway, marked with `products_incomplete`."
             } else {
-                "If it cannot be read at the moment, no lower path takes its place: the event waits in the redelivery queue, or Stripe delivers it again."
+                "If the read fails temporarily, no later path is tried: the event waits in the redelivery queue, or Stripe retries."
             },
         )?;
-        text(f, "Nothing was read for this preview. With --follow, it is.")
+        text(f, "This preview read nothing. --follow reads it.")
     }
 }
 
 impl fmt::Display for Purpose {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Payment => f.write_str("to find the user there"),
+            Self::Payment => f.write_str("to find the user"),
             Self::Path(path) => write!(f, "for the path {path}"),
             Self::Products => f.write_str("for the setting `products`"),
         }
     }
 }
 
-/// What was read, for what, and what was found.
+/// The reads, their purposes and results.
 fn reads(f: &mut fmt::Formatter<'_>, reads: &[ReadMade]) -> fmt::Result {
     if reads.is_empty() {
         return Ok(());
@@ -162,7 +159,7 @@ fn reads(f: &mut fmt::Formatter<'_>, reads: &[ReadMade]) -> fmt::Result {
         text(f, &format!("GET {}", reference.path()))?;
         let found = match result {
             Ok(true) => "found",
-            Ok(false) => "there is none, or it was deleted",
+            Ok(false) => "does not exist, or was deleted",
             Err(why) => why,
         };
         f.write_str(&wrap("    ", 4, &format!("the {}, {purpose}: {found}", reference.kind)))?;
@@ -199,7 +196,7 @@ impl fmt::Display for UserId {
 }
 
 impl UserId {
-    /// The paths that were tried, and what was there.
+    /// The tried paths and their results.
     fn paths(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { of_payment, passed_over, found } = self;
         let paths = passed_over.iter().map(|(path, _)| path).chain(found.iter().map(|(path, _)| path));
@@ -208,7 +205,7 @@ impl UserId {
         let rows = rows.chain(found.iter().map(|(path, id)| ('→', path, id.clone())));
         for (number, (mark, path, what)) in rows.enumerate() {
             if *of_payment > 0 && number == 0 {
-                text(f, "On its payment, which is tried first, because a refund or dispute names nobody itself:")?;
+                text(f, "On its payment, which is tried first because a refund or dispute has no user itself:")?;
             } else if *of_payment > 0 && number == *of_payment {
                 text(f, "On itself:")?;
             }
@@ -221,13 +218,13 @@ impl UserId {
 impl Translated<'_> {
     fn device(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         heading(f, &format!("Device ID: {}", self.event.device_id))?;
-        text(f, &format!("Pinned to {}. {}", self.anchor, self.anchor.effect()))?;
+        text(f, &format!("From {}. {}", self.anchor, self.anchor.effect()))?;
         if self.user.found.is_some() {
             return Ok(());
         }
         text(
             f,
-            "This event names no user, so it is attributed to the last user of its device; as long as there is none, to an anonymous user, which counts towards Amplitude's billing.",
+            "This event has no user, so Amplitude attributes it to the device's latest user, or to an anonymous user, which Amplitude bills.",
         )
     }
 
@@ -241,7 +238,7 @@ impl Translated<'_> {
                 heading(f, "Revenue: unknown")?;
                 text(
                     f,
-                    "The event counts as revenue, or takes it back, and does not tell how much. A payment tells it in `amount_received`; a refund takes the charge's amounts, and its `amount_refunded` before, in `previous_attributes`; a dispute lists its movements. Nothing is guessed, and the property `normalized_revenue_unknown` marks the event.",
+                    "The event counts or subtracts revenue but lacks the amount. A payment has it in `amount_received`; a refund needs the charge's amounts and the previous `amount_refunded` in `previous_attributes`; a dispute needs its balance transactions. The amount is not guessed; the property `normalized_revenue_unknown` marks the event.",
                 )
             }
             Money::Counted { amount, currency, rule, converted } => {
@@ -253,9 +250,9 @@ impl Translated<'_> {
                 }
                 text(f, &sentence(rule))?;
                 if let Some(Converted { amount: to, currency: to_currency, rate }) = converted {
-                    let little = if to.is_zero() { ", which is too little to count" } else { "" };
+                    let little = if to.is_zero() { ", too little to count" } else { "" };
                     let (from, to) = (shown(amount, currency.code()), shown(to, to_currency.code()));
-                    text(f, &format!("Converted: {from} at {rate} are {to}{little}."))?;
+                    text(f, &format!("Converted: {from} at {rate} = {to}{little}."))?;
                 }
                 Ok(())
             }
@@ -267,7 +264,7 @@ impl Translated<'_> {
         let fields: usize = self.removed.values().map(Vec::len).sum();
         if fields == 0 {
             heading(f, "Removed: nothing")?;
-            return text(f, "Nothing in the object is null, or among what never leaves.");
+            return text(f, "No field is null or has to be removed.");
         }
         heading(f, &format!("Removed: {}", count(fields, "field")))?;
         for (reason, paths) in self.removed.iter().filter(|(reason, _)| **reason != Reason::Null) {
@@ -275,7 +272,7 @@ impl Translated<'_> {
             f.write_str(&wrap("    ", 4, &paths.join(", ")))?;
         }
         if nulls > 0 {
-            text(f, &format!("Null, which would only use up names of properties: {}", count(nulls, "field")))?;
+            text(f, &format!("Null, which would only use up property names: {}", count(nulls, "field")))?;
         }
         Ok(())
     }
@@ -287,14 +284,14 @@ impl Translated<'_> {
         };
         text(
             f,
-            "Over one of Amplitude's limits: texts of 1024 characters, 40 layers of nesting, 1 MB a request. The property `stripe_truncated` names them:",
+            "These fields exceed one of Amplitude's limits (1024 characters, 40 levels of nesting, 1 MB per request). The property `stripe_truncated` lists them:",
         )?;
         for path in paths {
             f.write_str(&wrap("    ", 6, path.as_str().unwrap_or_default()))?;
         }
         match self.truncated.saturating_sub(paths.len()) {
             0 => Ok(()),
-            more => f.write_str(&wrap("    ", 4, &format!("and {more} more, which it does not name"))),
+            more => f.write_str(&wrap("    ", 4, &format!("and {more} more, which it omits"))),
         }
     }
 }
@@ -311,22 +308,22 @@ impl fmt::Display for Anchor {
 }
 
 impl Anchor {
-    /// What it means for the event to be pinned to this.
+    /// The effect of this device ID.
     fn effect(&self) -> String {
         let what = if self.from == "id" { self.kind() } else { self.from };
-        let share = |what: &str| format!("All events of this {what} have this device ID, and so has every repeat");
-        let attributed = "an event that names no user is attributed to";
+        let share = |what: &str| format!("All events of this {what}, and all repeats, have this device ID");
+        let attributed = "an event without a user is attributed to";
         match what {
             "payment_intent" => format!("{}: {attributed} the payer.", share("payment")),
             "charge" => format!("{}: {attributed} the payer.", share("charge")),
-            "customer" | "cardholder" => format!("{}: {attributed} the last user of the {what}.", share(what)),
-            // An account that stands in for the customer.
-            "customer_account" => format!("{}: {attributed} the last user of the customer.", share("customer")),
+            "customer" | "cardholder" => format!("{}: {attributed} the latest user of the {what}.", share(what)),
+            // An account in the role of the customer.
+            "customer_account" => format!("{}: {attributed} the latest user of the customer.", share("customer")),
             "account" | "the event's account" => format!("{}.", share("account")),
             "the project" => {
-                "Nothing in the event says to what it belongs, so all such events of the project share it.".to_owned()
+                "The event belongs to nothing known, so all such events of the project share this device ID.".to_owned()
             }
-            kind => format!("It belongs to no payment or customer. {}.", share(kind)),
+            kind => format!("The event belongs to no payment or customer. {}.", share(kind)),
         }
     }
 
@@ -343,7 +340,7 @@ fn text(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
     f.write_str(&wrap("  ", 2, text))
 }
 
-/// The library's words, which go on where others began, as a sentence of their own.
+/// The library's messages continue a sentence; this makes each a sentence.
 fn sentence(words: &impl fmt::Display) -> String {
     format!("{}.", capitalized(words))
 }
@@ -382,15 +379,15 @@ mod tests {
     use super::super::tests::{NOW, explained, parsed, sample};
     use super::*;
 
-    /// The words, on one line.
-    fn told(settings: &str, envelope: &Value) -> String {
-        let told = explained(settings, envelope).unwrap().to_string();
-        told.split_whitespace().collect::<Vec<_>>().join(" ")
+    /// The text on one line.
+    fn explained_text(settings: &str, envelope: &Value) -> String {
+        let text = explained(settings, envelope).unwrap().to_string();
+        text.split_whitespace().collect::<Vec<_>>().join(" ")
     }
 
     #[test]
-    fn a_payment_is_explained_section_by_section() {
-        let told = explained("{}", &sample("payment_intent.succeeded")).unwrap().to_string();
+    fn a_payment_is_explained() {
+        let text = explained("{}", &sample("payment_intent.succeeded")).unwrap().to_string();
         let expected = "\
 Event: evt_3PgcEx0014B7WZ01zgkW1Test
   payment_intent.succeeded, 903 days ago, test mode, API version 2024-06-20
@@ -398,9 +395,9 @@ Event: evt_3PgcEx0014B7WZ01zgkW1Test
 Forwarded
   payment_intent.succeeded is forwarded by default. It goes to Amplitude's data centre in the United
   States.
-  That is what becomes of it when it happens. Resent now, it is not sent at once: it is older than
-  `max_age_days`.
-  A test-mode event: where the project has the parameter amplitude-test-api-key, it goes to that
+  This applies on first delivery. Resent now, the event would not be sent right away, because it is
+  older than `max_age_days`.
+  A test-mode event: if the project has the parameter amplitude-test-api-key, it goes to that
   Amplitude project.
 
 User ID: user_42
@@ -408,8 +405,8 @@ User ID: user_42
   → metadata.user_id       user_42
 
 Device ID: stripe-pi_3PgafuB7WZ01zgkW1kJo3Sjx
-  Pinned to `id` of the payment_intent, pi_3PgafuB7WZ01zgkW1kJo3Sjx. All events of this payment have
-  this device ID, and so has every repeat: an event that names no user is attributed to the payer.
+  From `id` of the payment_intent, pi_3PgafuB7WZ01zgkW1kJo3Sjx. All events of this payment, and all
+  repeats, have this device ID: an event without a user is attributed to the payer.
 
 Revenue: 20.00 USD
   What the payment received: `amount_received`.
@@ -419,30 +416,30 @@ Removed: 24 fields
     client_secret
   Personal data: an e-mail address
     receipt_email
-  Null, which would only use up names of properties: 22 fields
+  Null, which would only use up property names: 22 fields
 ";
-        assert_eq!(told, expected);
+        assert_eq!(text, expected);
     }
 
     #[test]
-    fn the_paths_that_gave_no_user_id_say_why() {
+    fn skipped_paths_have_a_reason() {
         let mut envelope = sample("charge.failed");
         envelope["data"]["object"]["metadata"] = json!({"user_id": "undefined"});
-        let guest = told("{}", &envelope);
+        let guest = explained_text("{}", &envelope);
         for words in [
             "User ID: none",
             "metadata.amplitude_id not there",
             "metadata.user_id on Amplitude's list of refused IDs",
             "receipt_email null",
-            "names no user, so it is attributed to the last user of its device",
+            "no user, so Amplitude attributes it to the device's latest user",
         ] {
             assert!(guest.contains(words), "{words}: {guest}");
         }
-        let named = told("{}", &sample("payment_intent.succeeded"));
-        assert!(!named.contains("customer_email") && !named.contains("names no user, so"), "{named}");
+        let named = explained_text("{}", &sample("payment_intent.succeeded"));
+        assert!(!named.contains("customer_email") && !named.contains("has no user, so"), "{named}");
     }
 
-    /// With what was read so far.
+    /// With the objects that were read so far.
     fn reading(settings: &str, envelope: &Value, read: &[(Reference, Found)]) -> Option<(Purpose, Reference, String)> {
         let (project, settings) = ("demo".parse().unwrap(), Settings::parse(settings).unwrap());
         let mut objects = Objects::default();
@@ -462,7 +459,7 @@ Removed: 24 fields
     }
 
     #[test]
-    fn a_read_is_explained_with_the_path_that_needs_it() {
+    fn a_read_names_its_path() {
         let settings = r#"{"references": "follow", "user_id_paths": ["metadata.id", "customer.metadata.id", "invoice.metadata.id"]}"#;
         let mut refund = sample("charge.refunded");
         refund["created"] = json!(1);
@@ -490,7 +487,7 @@ Removed: 24 fields
     }
 
     #[test]
-    fn a_read_for_products_says_that_the_event_does_not_wait_for_it() {
+    fn a_read_for_products_does_not_block_the_event() {
         let mut invoice = sample("invoice.paid");
         invoice["created"] = json!(1);
         let (purpose, reference, words) = reading(r#"{"products": "follow"}"#, &invoice, &[]).unwrap();
@@ -499,7 +496,7 @@ Removed: 24 fields
     }
 
     #[test]
-    fn an_ignored_event_says_why_and_what_is_answered() {
+    fn ignored_events_have_reason_and_code() {
         let mut old = sample("charge.refunded");
         old["created"] = json!(NOW - 8 * 24 * 60 * 60);
         for (settings, envelope, code, named) in [
@@ -511,22 +508,22 @@ Removed: 24 fields
         ] {
             let explanation = explained(settings, envelope).unwrap();
             assert!(explanation.sent().is_none());
-            let told = told(settings, envelope);
-            let code = format!("The function answers 200, `ignored`, with the code `{code}`");
+            let text = explained_text(settings, envelope);
+            let code = format!("The function responds with 200, `ignored` and the code `{code}`");
             for words in [named, "Ignored: nothing is sent", &code] {
-                assert!(told.contains(words), "{words}: {told}");
+                assert!(text.contains(words), "{words}: {text}");
             }
-            assert!(!told.contains("is attributed to"), "{told}");
+            assert!(!text.contains("is attributed to"), "{text}");
         }
     }
 
     #[test]
-    fn paths_that_matched_nothing_are_listed() {
-        let told = told(
+    fn unmatched_paths_are_listed() {
+        let text = explained_text(
             r#"{"drop_properties": ["metadata.order_id", "metadata.no.such key", "description"]}"#,
             &sample("charge.refunded"),
         );
-        assert!(told.contains("matched nothing in this event: metadata.no.such key"), "{told}");
+        assert!(text.contains("matched nothing in this event: metadata.no.such key"), "{text}");
     }
 
     #[test]
@@ -542,22 +539,22 @@ Removed: 24 fields
         unknown["data"]["previous_attributes"] = json!(null);
         for (settings, envelope, expected) in [
             ("{}", &yen, &["Revenue: 2000 JPY", "What the payment received"][..]),
-            (in_dollars, &yen, &["Revenue: 13.40 USD", "Converted: 2000 JPY at 0.0067 are 13.40 USD."]),
+            (in_dollars, &yen, &["Revenue: 13.40 USD", "Converted: 2000 JPY at 0.0067 = 13.40 USD."]),
             (in_dollars, &payment, &["Revenue: 20.00 USD What the payment received: `amount_received`. Removed"]),
-            (too_little, &yen, &["Revenue: none", "at 0.000001 are 0.00 USD, which is too little to count"]),
+            (too_little, &yen, &["Revenue: none", "at 0.000001 = 0.00 USD, too little to count"]),
             (negative, &refund, &["Revenue: -5.00 USD", "max(0, 500 − 0) − max(0, 0 − 0)"]),
             (negative, &unknown, &["Revenue: unknown", "the property `normalized_revenue_unknown` marks the event"]),
             ("{}", &refund, &["Revenue: none", "The setting `refunds` is \"as_events\"."]),
             ("{}", &sample("charge.succeeded"), &["Revenue: none", "only one of them counts"]),
         ] {
-            let told = told(settings, envelope);
-            assert!(expected.iter().all(|words| told.contains(words)), "{expected:?}: {told}");
+            let text = explained_text(settings, envelope);
+            assert!(expected.iter().all(|words| text.contains(words)), "{expected:?}: {text}");
         }
         assert!(explained(r#"{"preferred_currency": {"code": "EUR"}}"#, &payment).is_err());
     }
 
     #[test]
-    fn each_device_says_what_it_is_pinned_to() {
+    fn device_ids_have_a_source() {
         let event = |object: Value| {
             json!({"id": "evt_1", "object": "event", "type": "payment_intent.succeeded", "created": 1,
                 "data": {"object": object}})
@@ -578,77 +575,80 @@ Removed: 24 fields
             (json!({"object": "charge", "id": "ch_1"}), "`id` of the charge, ch_1. All events of this charge"),
             (
                 json!({"object": "invoice", "id": "in_1", "customer": "cus_1"}),
-                "is attributed to the last user of the customer",
+                "is attributed to the latest user of the customer",
             ),
             (
                 json!({"object": "invoice", "id": "in_1", "customer": null, "customer_account": "acct_1"}),
-                "`customer_account` of the invoice, acct_1. All events of this customer have this device ID, and so has every repeat: an event that names no user is attributed to the last user of the customer.",
+                "`customer_account` of the invoice, acct_1. All events of this customer, and all repeats, have this device ID: an event without a user is attributed to the latest user of the customer.",
             ),
             (json!({"object": "customer", "id": "cus_1"}), "`id` of the customer, cus_1. All events of this customer"),
-            (json!({"object": "issuing.card", "id": "ic_1", "cardholder": "ich_1"}), "the last user of the cardholder"),
+            (
+                json!({"object": "issuing.card", "id": "ic_1", "cardholder": "ich_1"}),
+                "the latest user of the cardholder",
+            ),
             (json!({"object": "application_fee", "account": "acct_1"}), "All events of this account"),
             (
                 json!({"object": "invoice", "id": "in_1"}),
-                "It belongs to no payment or customer. All events of this invoice",
+                "The event belongs to no payment or customer. All events of this invoice",
             ),
             (json!({"object": "balance"}), "the name of the project, demo."),
             (json!({"id": "x_1"}), "`id` of the object, x_1."),
         ] {
-            let told = told("{}", &event(object));
-            assert!(told.contains(words), "{words}: {told}");
+            let text = explained_text("{}", &event(object));
+            assert!(text.contains(words), "{words}: {text}");
         }
         let mut connected = event(json!({"object": "balance"}));
         connected["account"] = json!("acct_1");
-        assert!(told("{}", &connected).contains("the event's `account`, acct_1. All events of this account"));
+        assert!(explained_text("{}", &connected).contains("the event's `account`, acct_1. All events of this account"));
     }
 
     #[test]
-    fn an_account_that_stands_in_for_the_customer_is_the_customer() {
+    fn a_customer_account_counts_as_customer() {
         let invoice = include_str!("../../../../tests/data/cases/customer-account/invoice.json");
-        let told = told("{}", &serde_json::from_str(invoice).unwrap());
-        assert!(told.contains("Pinned to `customer_account` of the invoice"), "{told}");
-        assert!(told.contains("All events of this customer"), "{told}");
-        assert!(!told.contains("no payment or customer"), "{told}");
+        let text = explained_text("{}", &serde_json::from_str(invoice).unwrap());
+        assert!(text.contains("From `customer_account` of the invoice"), "{text}");
+        assert!(text.contains("All events of this customer"), "{text}");
+        assert!(!text.contains("no payment or customer"), "{text}");
     }
 
     #[test]
-    fn what_is_removed_is_grouped_by_its_reason() {
-        let dropped = told(r#"{"drop_properties": ["metadata.order_id"]}"#, &sample("charge.refunded"));
+    fn removed_fields_are_grouped_by_reason() {
+        let dropped = explained_text(r#"{"drop_properties": ["metadata.order_id"]}"#, &sample("charge.refunded"));
         for words in [
             "The setting `drop_properties` metadata.order_id",
             "Personal data: an e-mail address billing_details.email, receipt_email",
-            "Null, which would only use up names of properties: 33 fields",
+            "Null, which would only use up property names: 33 fields",
         ] {
             assert!(dropped.contains(words), "{words}: {dropped}");
         }
-        let nothing = told("{}", &sample("balance.available"));
+        let nothing = explained_text("{}", &sample("balance.available"));
         assert!(nothing.contains("Removed: nothing") && !nothing.contains("Null,"), "{nothing}");
     }
 
     #[test]
-    fn what_is_cut_is_named_as_far_as_the_property_names_it() {
+    fn cut_fields_are_listed() {
         let mut envelope = sample("payment_intent.succeeded");
         let some: serde_json::Map<_, _> =
             (10..35).map(|number| (format!("note{number}"), json!("x".repeat(2000)))).collect();
         envelope["data"]["object"]["metadata"] = Value::Object(some);
-        let cut = told("{}", &envelope);
-        assert!(cut.contains("Cut: 25 fields Over one of Amplitude's limits"), "{cut}");
-        assert!(cut.ends_with("metadata.note28 metadata.note29 and 5 more, which it does not name"), "{cut}");
-        assert!(!told("{}", &sample("payment_intent.succeeded")).contains("Cut"));
+        let cut = explained_text("{}", &envelope);
+        assert!(cut.contains("Cut: 25 fields These fields exceed one of Amplitude's limits"), "{cut}");
+        assert!(cut.ends_with("metadata.note28 metadata.note29 and 5 more, which it omits"), "{cut}");
+        assert!(!explained_text("{}", &sample("payment_intent.succeeded")).contains("Cut"));
     }
 
     #[test]
-    fn the_envelope_is_told() {
+    fn mode_version_and_age_are_described() {
         let mut envelope = sample("payment_intent.succeeded");
         (envelope["livemode"], envelope["api_version"]) = (json!(true), json!("2025-03-31.basil"));
         envelope["created"] = json!(NOW - 3600);
-        let live = told(r#"{"amplitude_region": "eu"}"#, &envelope);
+        let live = explained_text(r#"{"amplitude_region": "eu"}"#, &envelope);
         for words in ["1 hour ago, live mode, API version 2025-03-31.basil; the rules were", "the European Union."] {
             assert!(live.contains(words), "{words}: {live}");
         }
         assert!(!live.contains("test"), "{live}");
         envelope["type"] = json!("payment_intent.processing");
-        let added = told(r#"{"events": {"add": ["payment_intent.*"]}}"#, &envelope);
+        let added = explained_text(r#"{"events": {"add": ["payment_intent.*"]}}"#, &envelope);
         assert!(added.contains("payment_intent.processing is added by `events.add`."), "{added}");
         for (seconds, words) in [(-1, "in the future"), (59, "just now"), (120, "2 minutes ago"), (86_400, "1 day ago")]
         {

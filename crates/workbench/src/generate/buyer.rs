@@ -1,4 +1,4 @@
-//! Who buys.
+//! The buyers.
 
 use super::market::Market;
 use super::seed::Seed;
@@ -6,42 +6,42 @@ use super::seed::Seed;
 /// A customer of the shop, or a guest.
 #[derive(Clone, Debug)]
 pub(crate) struct Buyer {
-    /// All that is random about them comes from it.
+    /// The seed of everything random about the buyer.
     pub(crate) seed: Seed,
-    /// From 1; customers and guests are counted apart.
+    /// From 1; customers and guests are numbered separately.
     pub(crate) number: u32,
     pub(crate) identity: Identity,
     pub(crate) habit: Habit,
     pub(crate) market: Market,
 }
 
-/// What the shop tells Stripe about a buyer.
+/// What Stripe knows about a buyer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Identity {
     /// A customer, with the shop's own user ID in the metadata.
     User,
-    /// A customer, and nothing else: one from before the shop wrote user IDs.
+    /// A customer without a user ID, from before the shop wrote user IDs.
     Customer,
-    /// No customer, but the e-mail address that the receipt goes to.
+    /// Only the email address for the receipt.
     GuestWithEmail,
     /// Nothing.
     Guest,
 }
 
-/// How the app sells to a buyer, and where it writes its own ID of a user. Stripe copies it to few other objects: from
+/// How the app sells to a buyer, and on which object it writes the user ID. Stripe copies metadata to few other objects: from
 /// a payment to its charges, and from a subscription to its invoices' `subscription_details`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Habit {
-    /// By Stripe's Checkout: on the checkout session alone.
+    /// Stripe Checkout: only on the checkout session.
     Checkout,
-    /// By Stripe's API: on the subscription, on the invoice, or on a payment without an invoice.
+    /// Stripe's API: on the subscription, on the invoice, or on a payment without an invoice.
     Api,
-    /// By Stripe's API: on the customer alone, once.
+    /// Stripe's API: only on the customer.
     Customer,
 }
 
 impl Buyer {
-    /// Whether the shop knows no customer.
+    /// Whether the buyer is not a customer.
     pub(crate) fn is_guest(&self) -> bool {
         matches!(self.identity, Identity::GuestWithEmail | Identity::Guest)
     }
@@ -56,7 +56,7 @@ impl Buyer {
         (self.identity == Identity::User).then(|| format!("user_{:04}", self.number))
     }
 
-    /// Where Stripe knows it.
+    /// If Stripe knows it.
     pub(crate) fn email(&self) -> Option<String> {
         match self.identity {
             Identity::User => self.user_id().map(|user| format!("{user}@example.com")),
@@ -65,13 +65,13 @@ impl Buyer {
         }
     }
 
-    /// The user ID, where the app writes it there.
+    /// The user ID, if the app writes it this way.
     pub(crate) fn user_id_by(&self, habit: Habit) -> Option<String> {
         self.user_id().filter(|_| self.habit == habit)
     }
 
-    /// Whom Amplitude counts the buyer as, by the settings of the project `demo`. A guest of whom nothing is known is
-    /// as many anonymous users as there are payments.
+    /// The user in Amplitude with the settings of the project `demo`. An unknown guest is a separate anonymous user for each
+    /// payment.
     #[cfg(test)]
     pub(crate) fn user_in_amplitude(&self) -> Option<String> {
         self.user_id().or_else(|| self.email()).or_else(|| self.customer())

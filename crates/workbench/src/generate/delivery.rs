@@ -1,4 +1,4 @@
-//! Events on their way to an endpoint, each again until it is safe, as Stripe does it, but within seconds.
+//! Delivers events to an endpoint, with retries like Stripe's, but within seconds.
 
 use std::cell::{Cell, RefCell};
 use std::cmp::Reverse;
@@ -15,74 +15,73 @@ use tokio::time::sleep;
 
 use super::event::{Event, Templates};
 
-/// So many objects go in one request, of some five kilobytes each.
+/// Objects per request, of about five kilobytes each.
 const BATCH: usize = 500;
 
-/// So many events are on their way at once.
+/// Concurrent deliveries.
 const LANES: u32 = 8;
 
-/// Before each further attempt. Amplitude throttles who sends more than 30 events a second, as an average over a second
-/// or more.
+/// The back-off before each retry. Amplitude throttles clients above an average of 30 events a second.
 const PAUSES: [Duration; 4] =
     [Duration::from_millis(250), Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2)];
 
-/// When so many events were not taken, no further one is sent.
-const HOPELESS: usize = 20;
+/// Failed events after which no more are sent.
+const MAX_FAILURES: usize = 20;
 
-/// The same, as long as none was taken: the secret is another one, or the URL.
-const HOPELESS_AT_FIRST: usize = LANES as usize;
+/// The same before the first success: the secret or the URL is wrong.
+const MAX_FAILURES_AT_FIRST: usize = LANES as usize;
 
-/// So many reasons are kept.
+/// Reasons that are kept.
 const REASONS: usize = 3;
 
-/// So many characters of an answer are kept, which may be a whole page of somebody else's.
+/// Characters of a response that are kept, because it may be a whole page of another server.
 const LONGEST_REASON: usize = 500;
 
-/// What has become of the events until now.
+/// The results so far.
 #[derive(Default)]
 pub struct Tally {
     delivered: Cell<usize>,
     undelivered: Cell<usize>,
-    /// Nobody is there.
+    /// The endpoint did not respond.
     unreachable: Cell<bool>,
     reasons: RefCell<Vec<String>>,
-    /// How many of the delivered ones got their user ID from which path, as the answers say; without a path, from none.
+    /// Delivered events by the path of their user ID, according to the responses; `None` without a user ID.
     paths: RefCell<BTreeMap<Option<String>, usize>>,
 }
 
 impl Tally {
-    /// How many are safe.
+    /// How many events were delivered.
     pub fn delivered(&self) -> usize {
         self.delivered.get()
     }
 
-    /// Whether nobody answered any more.
+    /// Whether the endpoint could not be reached.
     pub fn is_unreachable(&self) -> bool {
         self.unreachable.get()
     }
 
-    /// Why others are not; the first ones, each once.
+    /// The first distinct reasons of failures.
     pub fn reasons(&self) -> Vec<String> {
         self.reasons.borrow().clone()
     }
 
-    /// From where the user IDs are of those that are safe, the most frequent path first. Empty where no answer told.
+    /// Delivered events by the path of their user ID, the most frequent first. Empty if no response had it.
     pub fn paths(&self) -> Vec<(Option<String>, usize)> {
         let mut paths: Vec<_> = self.paths.borrow().clone().into_iter().collect();
         paths.sort_by_key(|(_, number)| Reverse(*number));
         paths
     }
 
-    /// Notes what the answer to a delivered event says.
-    fn note_path(&self, answer: &str) {
+    /// Counts the path in the response to a delivered event.
+    fn count_path(&self, answer: &str) {
         let answer: Value = serde_json::from_str(answer).unwrap_or_default();
         if let Some(path) = answer.get("user_id_from") {
             *self.paths.borrow_mut().entry(path.as_str().map(str::to_owned)).or_default() += 1;
         }
     }
 
-    fn is_hopeless(&self) -> bool {
-        let bound = if self.delivered() == 0 { HOPELESS_AT_FIRST } else { HOPELESS };
+    fn must_stop(&self) -> bool {
+        let bound = if self.delivered() == 0 { MAX_FAILURES_AT_FIRST } else { MAX_FAILURES };
         self.unreachable.get() || self.undelivered.get() >= bound
     }
 
@@ -95,12 +94,12 @@ impl Tally {
     }
 }
 
-/// Hands the objects that the events name over to the local Stripe of `serve`, if it is `serve` that has this webhook:
-/// on this machine, and with a workbench. Anybody else gets the events alone.
+/// Passes the objects of the events to the local Stripe of `serve`, if the webhook is on this machine and belongs to a
+/// workbench. Other webhooks get only the events.
 ///
 /// # Errors
-/// Where there is no HTTP client to be had.
-pub async fn hand_over(webhook: &str, mut objects: impl Iterator<Item = Value>) -> Result<(), HttpClientError> {
+/// If the HTTP client cannot be built.
+pub async fn put_objects(webhook: &str, mut objects: impl Iterator<Item = Value>) -> Result<(), HttpClientError> {
     let Ok(url) = webhook.parse::<Url>() else { return Ok(()) };
     let is_here = matches!(url.host_str(), Some("127.0.0.1" | "localhost" | "[::1]"));
     let Some(url) = url.join("/workbench/objects").ok().filter(|_| is_here) else { return Ok(()) };
@@ -118,8 +117,8 @@ pub async fn hand_over(webhook: &str, mut objects: impl Iterator<Item = Value>) 
     }
 }
 
-/// Sends the events, several at once, those that concern the same objects one after the other. What stays undelivered
-/// is told in the tally, which is right also when this is dropped half-way.
+/// Delivers the events concurrently, but those of the same objects in order. `advance` is called after each. The tally has
+/// the results, and is also correct if the future is dropped.
 pub async fn deliver(
     endpoint: &Endpoint,
     events: &[Event<'_>],
@@ -129,7 +128,7 @@ pub async fn deliver(
 ) {
     let lanes = (0..LANES).map(async |lane| {
         for event in events.iter().filter(|event| event.lane(LANES) == lane) {
-            if tally.is_hopeless() {
+            if tally.must_stop() {
                 return;
             }
             match deliver_one(endpoint, event.body(templates), tally).await {
@@ -143,7 +142,7 @@ pub async fn deliver(
 }
 
 /// # Errors
-/// Why it is not safe after the last attempt.
+/// Why the last attempt failed.
 async fn deliver_one(endpoint: &Endpoint, body: Vec<u8>, tally: &Tally) -> Result<(), String> {
     let mut pauses = PAUSES.iter();
     loop {
@@ -153,42 +152,42 @@ async fn deliver_one(endpoint: &Endpoint, body: Vec<u8>, tally: &Tally) -> Resul
             Err(error) => error,
         };
         let pause = match &error {
-            // Where nobody was ever met, nobody is waited for.
-            NotTaken::Unreachable(_) if tally.delivered() == 0 => None,
-            // The same again would be refused again: the secret or the URL is wrong.
-            NotTaken::Refused(_) => None,
+            // No retry if the endpoint never responded.
+            AttemptError::Unreachable(_) if tally.delivered() == 0 => None,
+            // A retry would be rejected again: the secret or the URL is wrong.
+            AttemptError::Rejected(_) => None,
             _ => pauses.next(),
         };
         match (pause, error) {
             (Some(pause), _) => sleep(*pause).await,
-            (None, NotTaken::Unreachable(reason)) => {
+            (None, AttemptError::Unreachable(reason)) => {
                 tally.unreachable.set(true);
                 return Err(reason);
             }
-            (None, NotTaken::Answered(reason) | NotTaken::Refused(reason)) => return Err(reason),
+            (None, AttemptError::Status(reason) | AttemptError::Rejected(reason)) => return Err(reason),
         }
     }
 }
 
-/// Why an attempt was in vain.
-enum NotTaken {
+/// Why an attempt failed.
+enum AttemptError {
     Unreachable(String),
-    Answered(String),
-    Refused(String),
+    Status(String),
+    Rejected(String),
 }
 
-async fn attempt(endpoint: &Endpoint, body: Vec<u8>, tally: &Tally) -> Result<(), NotTaken> {
-    let unreachable = |error: reqwest::Error| NotTaken::Unreachable(endpoint.explain(&error));
+async fn attempt(endpoint: &Endpoint, body: Vec<u8>, tally: &Tally) -> Result<(), AttemptError> {
+    let unreachable = |error: reqwest::Error| AttemptError::Unreachable(endpoint.explain(&error));
     let answer = endpoint.deliver(body).await.map_err(unreachable)?;
     let status = answer.status();
-    // To the end, or the connection could not be used again.
+    // Read to the end, so that the connection can be reused.
     let body = answer.text().await.map_err(unreachable)?;
     if status.is_success() {
-        tally.note_path(&body);
+        tally.count_path(&body);
         return Ok(());
     }
     let body: String = body.trim_end().chars().take(LONGEST_REASON).collect();
     let reason = format!("{} {body}", status.as_u16()).trim_end().to_owned();
     let is_refusal = status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS;
-    Err(if is_refusal { NotTaken::Refused(reason) } else { NotTaken::Answered(reason) })
+    Err(if is_refusal { AttemptError::Rejected(reason) } else { AttemptError::Status(reason) })
 }

@@ -1,4 +1,4 @@
-//! An event of the shop, as Stripe writes it: the sample of its type, with other IDs, amounts, buyers and times.
+//! An event of the shop: the sample of its type with other IDs, amounts, buyers and times.
 
 use std::collections::HashMap;
 
@@ -11,10 +11,10 @@ use super::product::Product;
 use super::purchase::{Invoice, Line, Purchase, Step};
 use crate::samples::SAMPLES;
 
-/// When the shop made its prices, in Unix seconds: at the beginning of 2024.
+/// When the prices were created, in Unix seconds: at the beginning of 2024.
 pub(crate) const PRICED: i64 = 1_704_067_200;
 
-/// Something that happened.
+/// An event of the shop.
 #[derive(Clone, Copy, Debug)]
 pub struct Event<'s> {
     /// In Unix seconds.
@@ -22,16 +22,16 @@ pub struct Event<'s> {
     buyer: &'s Buyer,
     purchase: &'s Purchase,
     step: Step,
-    /// The place among the events of the purchase.
+    /// The index among the events of the purchase.
     index: usize,
 }
 
-/// The sample events, by type.
+/// The sample events by type.
 pub struct Templates(HashMap<&'static str, Value>);
 
 impl Templates {
     /// # Errors
-    /// Where a sample is not JSON.
+    /// If a sample is not JSON.
     pub fn new() -> Result<Self, serde_json::Error> {
         let read = |event: &str| serde_json::from_str(event);
         SAMPLES.iter().map(|sample| Ok((sample.event_type, read(sample.json)?))).collect::<Result<_, _>>().map(Self)
@@ -43,7 +43,7 @@ impl Templates {
 }
 
 impl<'s> Event<'s> {
-    /// Those of a purchase, in their order.
+    /// The events of a purchase, in order.
     pub(crate) fn all_of(buyer: &'s Buyer, purchase: &'s Purchase) -> impl Iterator<Item = Self> {
         let steps = purchase.steps().into_iter().enumerate();
         steps.map(move |(index, (created, step))| Self { created, buyer, purchase, step, index })
@@ -57,13 +57,13 @@ impl<'s> Event<'s> {
         self.purchase.seed.derive(self.index as u64).id("evt")
     }
 
-    /// The same for all events that concern the same objects.
+    /// The same for all events of the same objects.
     pub(crate) fn lane(&self, lanes: u32) -> u32 {
-        // Guests have numbers of their own, and share no object with a customer.
+        // Guests are numbered separately, but share no object with a customer.
         self.buyer.number % lanes
     }
 
-    /// The object that it is about, as it is then.
+    /// The event's object in its state at that time.
     pub(crate) fn object(&self, templates: &Templates) -> Value {
         let mut event = templates.of(self.event_type());
         let mut object = event.pointer_mut("/data/object").map(Value::take).unwrap_or_default();
@@ -90,7 +90,7 @@ impl<'s> Event<'s> {
         event.to_string().into_bytes()
     }
 
-    /// What Stripe does by itself has none.
+    /// Events without an API request have no ID.
     fn request(&self) -> Value {
         let id = (!self.purchase.is_renewal()).then(|| self.purchase.seed.derive(self.index as u64).id("req"));
         json!({"id": id, "idempotency_key": null})
@@ -136,7 +136,7 @@ impl<'s> Event<'s> {
                 self.write_card(method);
             }
         }
-        self.write_what_payments_and_charges_share(payment);
+        self.write_common_fields(payment);
     }
 
     fn write_charge(&self, charge: &mut Value, attempt: usize, refunded: i64) {
@@ -163,10 +163,10 @@ impl<'s> Event<'s> {
             self.write_card(details);
         }
         self.write_billing_details(charge);
-        self.write_what_payments_and_charges_share(charge);
+        self.write_common_fields(charge);
     }
 
-    fn write_what_payments_and_charges_share(&self, object: &mut Value) {
+    fn write_common_fields(&self, object: &mut Value) {
         set(object, "amount", self.amount());
         set(object, "currency", self.buyer.market.code());
         set(object, "customer", self.buyer.customer());
@@ -223,7 +223,7 @@ impl<'s> Event<'s> {
         set(object, "id", id);
     }
 
-    /// What changes between the events of an invoice. The samples have what else does.
+    /// The fields that differ between the events of an invoice and are not in the samples.
     fn write_invoice_state(&self, object: &mut Value, invoice: &Invoice) {
         let is_created = self.step == Step::InvoiceCreated;
         let (attempt, next) = match self.step {
@@ -254,7 +254,7 @@ impl<'s> Event<'s> {
             Some(_) => "subscription_cycle",
             None => "manual",
         };
-        // The invoice of a renewal tells of the period before, which has its end where the new one begins.
+        // The invoice of a renewal has the previous period, which ends when the new one starts.
         let before = period.filter(|period| !period.is_first).map(|period| 2 * period.start - period.end);
         set(object, "billing_reason", reason);
         set(object, "period_start", before.unwrap_or(invoice.created));
@@ -301,13 +301,13 @@ impl<'s> Event<'s> {
     }
 
     fn payment_method(&self, attempt: usize) -> String {
-        // The card that did it is taken again.
+        // The card that succeeded is used again.
         let seed = if attempt == 0 { self.buyer.seed } else { self.purchase.seed.derive(attempt as u64) };
         seed.id("pm")
     }
 
-    /// What the app writes on a payment that it makes itself, and Stripe copies to its charges. Stripe makes those of
-    /// invoices and of checkout sessions, without any.
+    /// The app's metadata on a payment that it creates itself; Stripe copies it to the charges. Payments of invoices and
+    /// checkout sessions have none, because Stripe creates them.
     fn metadata_of_payment(&self) -> Map<String, Value> {
         if self.purchase.invoice.is_some() || self.purchase.by_checkout {
             return Map::new();
@@ -317,7 +317,7 @@ impl<'s> Event<'s> {
     }
 }
 
-/// What the app writes on a subscription, of which its invoices show a snapshot.
+/// The app's metadata on a subscription; its invoices have a snapshot.
 pub(crate) fn metadata_of_subscription(buyer: &Buyer) -> Map<String, Value> {
     metadata([("user_id", buyer.user_id_by(Habit::Api))])
 }
@@ -326,7 +326,7 @@ pub(crate) fn metadata<const N: usize>(values: [(&str, Option<String>); N]) -> M
     values.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.into()))).collect()
 }
 
-/// The checkout session of a purchase, as it is in the end.
+/// The checkout session of a purchase in its final state.
 pub(crate) fn write_session(session: &mut Value, buyer: &Buyer, purchase: &Purchase) {
     let amount = purchase.amount(buyer.market);
     let (period, started, user) = (purchase.period(), purchase.started(), buyer.user_id_by(Habit::Checkout));
@@ -348,7 +348,7 @@ pub(crate) fn write_session(session: &mut Value, buyer: &Buyer, purchase: &Purch
     set(session, "payment_status", if paid { "paid" } else { "unpaid" });
     set(session, "status", if paid { "complete" } else { "expired" });
     set(session, "subscription", period.map(|period| period.subscription_id()));
-    // Apps pass a subscription on by `client_reference_id`, and an order by metadata, which Stripe copies nowhere.
+    // The app uses `client_reference_id` for a subscription and metadata for an order. Stripe copies neither.
     let order = period.is_none().then(|| purchase.seed.id("order"));
     set(session, "metadata", metadata([("order_id", order), ("user_id", user.clone().filter(|_| period.is_none()))]));
     set(session, "client_reference_id", user.filter(|_| period.is_some()));
@@ -372,7 +372,7 @@ pub(crate) fn write_price(price: &mut Value, product: &Product, market: Market) 
     }
 }
 
-/// The field of an object, which may be new.
+/// Sets or adds a field of an object.
 pub(crate) fn set(object: &mut Value, name: &str, value: impl Into<Value>) {
     if let Some(object) = object.as_object_mut() {
         object.insert(name.to_owned(), value.into());

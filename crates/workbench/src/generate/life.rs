@@ -1,4 +1,4 @@
-//! What a buyer does while the shop is open: comes, buys, pays or fails to, comes back or does not.
+//! A buyer's purchases while the shop is open: visits, orders, subscriptions, failed payments, refunds.
 
 use std::ops::Range;
 
@@ -13,15 +13,14 @@ use super::seed::Seed;
 const MINUTE: i64 = 60;
 const HOUR: i64 = 60 * MINUTE;
 
-/// From the first event of a purchase to the last of its first attempt, with some room. What begins so late is left
-/// out, so that nothing happens after the shop has closed.
+/// The time from the first event of a purchase to the last of its first attempt, with a margin. Later purchases are omitted,
+/// so that nothing happens after the end of the season.
 const LONGEST_PURCHASE: i64 = 2 * HOUR;
 
-/// Stripe leaves so much time to change the invoice of a renewal.
+/// The time that Stripe leaves to change the invoice of a renewal.
 const DRAFT: i64 = HOUR;
 
-/// Everything that a customer buys, oldest first, in a season from its first to its last Unix second. The same one and
-/// the same season give the same, to the second.
+/// A customer's purchases in a season (Unix seconds), oldest first. The same customer and season give the same purchases.
 pub(crate) fn of_customer(buyer: &Buyer, season: Range<i64>) -> Vec<Purchase> {
     let mut life = Life::new(buyer, season);
     let first = life.first_visit();
@@ -35,7 +34,7 @@ pub(crate) fn of_customer(buyer: &Buyer, season: Range<i64>) -> Vec<Purchase> {
     life.ended()
 }
 
-/// What a guest buys: one thing.
+/// A guest's single purchase.
 pub(crate) fn of_guest(buyer: &Buyer, season: Range<i64>) -> Vec<Purchase> {
     let mut life = Life::new(buyer, season);
     let at = life.some_time_after(life.season.start);
@@ -50,20 +49,20 @@ struct Life<'b> {
     purchases: Vec<Purchase>,
 }
 
-/// How a payment may fail: how often in a hundred, and after what time it is tried again.
+/// How payments fail: the percentage, and the time until the retry.
 struct Failures {
     percent: u32,
     again_after: &'static [Range<i64>],
 }
 
-/// Whoever is in front of the screen takes another card.
+/// The buyer tries another card at once.
 const AT_THE_SCREEN: Failures = Failures { percent: 8, again_after: &[20..5 * MINUTE, MINUTE..HOUR] };
 
-/// A subscription is tried again on other days.
+/// Stripe retries a subscription on other days.
 const OF_A_RENEWAL: Failures =
     Failures { percent: 6, again_after: &[2 * DAY..2 * DAY + HOUR, 3 * DAY..3 * DAY + HOUR] };
 
-/// Of the attempts after a failure, so many fail in a hundred.
+/// The percentage of retries that fail.
 const FAILS_AGAIN: u32 = 35;
 
 impl<'b> Life<'b> {
@@ -80,7 +79,7 @@ impl<'b> Life<'b> {
         self.purchases
     }
 
-    /// The last second at which something may begin.
+    /// The latest second for the start of a purchase.
     fn last(&self) -> i64 {
         self.season.end - LONGEST_PURCHASE
     }
@@ -89,7 +88,7 @@ impl<'b> Life<'b> {
         self.rng.i64(earliest..=self.last().max(earliest))
     }
 
-    /// Some have been customers before the shop began to tell; they all come in the first week.
+    /// Some were customers before the season; they visit in the first week.
     fn first_visit(&mut self) -> i64 {
         let start = self.season.start;
         if self.chance(20) { start + self.rng.i64(0..WEEK - LONGEST_PURCHASE) } else { self.some_time_after(start) }
@@ -99,8 +98,8 @@ impl<'b> Life<'b> {
         self.rng.u32(0..100) < percent
     }
 
-    /// Until the subscription is cancelled, of which so many are in a hundred after each payment, or cannot be paid.
-    /// Some subscribers buy something else, too.
+    /// Until the subscription is canceled, with this percentage after each payment, or a payment fails for good. Some
+    /// subscribers also buy something else.
     fn subscribe(&mut self, plan: &'static Product, first: i64, cancelled_percent: u32) {
         let subscription = self.next_seed().derive(0);
         let interval = plan.interval.map_or(WEEK, |interval| interval.seconds());
@@ -117,7 +116,7 @@ impl<'b> Life<'b> {
             if !paid || self.chance(cancelled_percent) {
                 break;
             }
-            // Some take a second one within the period; the next invoice settles it.
+            // Some raise the quantity within the period; the next invoice has the proration.
             if quantity == 1 && self.chance(6) {
                 let left = self.rng.i64(100..900);
                 let (at, end) = (period.end - interval * left / 1000, period.end);
@@ -136,7 +135,7 @@ impl<'b> Life<'b> {
         }
     }
 
-    /// Again and again after this time, until they have had enough: so many in a hundred after each time.
+    /// Repeated purchases with this time in between; this percentage stops after each.
     fn come_back(&mut self, first: i64, after: Range<i64>, enough_percent: u32) {
         let generous = self.chance(28);
         let mut at = first;
@@ -149,7 +148,7 @@ impl<'b> Life<'b> {
         }
     }
 
-    /// An order. A generous one is for more than $100.
+    /// An order; a generous one exceeds $100.
     fn buy(&mut self, at: i64, generous: bool) {
         if at > self.last() {
             return;
@@ -160,7 +159,7 @@ impl<'b> Life<'b> {
         let mut products: Vec<&'static Product> = vec![&STICKERS, &GLOVES, &GOGGLES, &HELMET];
         self.rng.shuffle(&mut products);
         if generous {
-            // The cheapest would leave it below $100.
+            // The cheapest product would not reach $100.
             products.retain(|product| product.id != STICKERS.id);
             products.insert(0, &RIDE);
         }
@@ -176,14 +175,14 @@ impl<'b> Life<'b> {
         self.pay_invoice(at, lines, None, &AT_THE_SCREEN, 5);
     }
 
-    /// Without an invoice.
+    /// A payment without an invoice.
     fn buy_one_thing(&mut self, at: i64, products: &[&'static Product]) {
         let lines = self.rng.choice(products).map(|product| one(product));
         let attempts = self.attempts(at, &AT_THE_SCREEN);
         self.add(lines.into_iter().collect(), None, attempts, 5);
     }
 
-    /// Whether it was paid in the end.
+    /// Returns whether it was paid.
     fn pay_invoice(
         &mut self,
         created: i64,
@@ -197,7 +196,7 @@ impl<'b> Life<'b> {
         let first_attempt = finalized + self.rng.i64(1..4);
         let attempts = self.attempts(first_attempt, failures);
         let paid = attempts.last().is_some_and(|attempt| attempt.succeeded);
-        // The number follows when all of them are known.
+        // The number is set once all invoices are known.
         let invoice = Invoice { number: 0, created, finalized, subscription };
         self.add(lines, Some(invoice), attempts, refunded_percent);
         paid
@@ -231,7 +230,7 @@ impl<'b> Life<'b> {
         attempts
     }
 
-    /// The whole amount, or a part, or a part and then the rest.
+    /// The full amount, a part, or a part and later the rest.
     fn refunds(&mut self, paid: i64, amount: i64) -> Vec<Refund> {
         let part = if self.chance(50) { amount } else { amount * self.rng.i64(20..60) / 100 };
         let mut refunds = Vec::new();
@@ -272,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn everybody_comes_and_nothing_happens_before_the_season_or_after_it() {
+    fn everyone_buys_within_the_season() {
         for weeks in [1, 3, 12] {
             for (buyer, purchases) in lives(weeks) {
                 assert!(!purchases.is_empty(), "{buyer:?}");
@@ -284,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn every_purchase_is_paid_at_most_once_and_goes_back_at_most_once() {
+    fn purchases_are_paid_and_refunded_at_most_once() {
         for (buyer, purchases) in lives(12) {
             for purchase in &purchases {
                 let succeeded: Vec<_> = purchase.attempts.iter().map(|attempt| attempt.succeeded).collect();
@@ -307,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn times_of_a_purchase_never_go_back() {
+    fn steps_are_in_order() {
         for (_, purchases) in lives(12) {
             for purchase in purchases {
                 let times: Vec<_> = purchase.steps().into_iter().map(|(at, _)| at).collect();
@@ -317,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn a_season_has_renewals_failures_refunds_and_people_who_never_return() {
+    fn a_season_has_every_kind_of_purchase() {
         let all: Vec<_> = lives(12).map(|(_, purchases)| purchases).collect();
         let count = |condition: fn(&Purchase) -> bool| all.iter().flatten().filter(|p| condition(p)).count();
         let renewals = count(|purchase| {

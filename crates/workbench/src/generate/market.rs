@@ -1,4 +1,4 @@
-//! Where customers live: their currency, and how prices are written in it.
+//! Currencies, and how prices are written in them.
 
 use fastrand::Rng;
 use stripe_amplitude::money::currency::Currency;
@@ -11,7 +11,7 @@ pub(crate) enum Market {
     Usd,
     Eur,
     Gbp,
-    /// It has no decimals.
+    /// Has no decimals.
     Jpy,
 }
 
@@ -26,7 +26,7 @@ impl Market {
         }
     }
 
-    /// As Stripe writes it.
+    /// Stripe's code.
     pub(crate) fn code(self) -> &'static str {
         match self {
             Self::Usd => "usd",
@@ -36,7 +36,7 @@ impl Market {
         }
     }
 
-    /// An amount in minor units, as a person reads it: `19.99 USD`.
+    /// Formats an amount in minor units: `19.99 USD`.
     pub(crate) fn amount(self, minor_units: i64) -> String {
         match Currency::parse(self.code()) {
             Some(currency) => shown(currency.amount(minor_units), currency.code()),
@@ -44,7 +44,7 @@ impl Market {
         }
     }
 
-    /// A price, as Stripe writes it into the description of a line: `$29.00`.
+    /// Formats a price as in Stripe's line descriptions: `$29.00`.
     pub(crate) fn price(self, minor_units: i64) -> String {
         let symbol = match self {
             Self::Usd => '$',
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn amounts_and_prices_have_the_decimals_of_the_currency() {
+    fn amounts_have_the_currencys_decimals() {
         assert_eq!(Market::Usd.amount(1990), "19.90 USD");
         assert_eq!(Market::Jpy.amount(1990), "1990 JPY");
         assert_eq!(Market::Eur.price(2905), "€29.05");

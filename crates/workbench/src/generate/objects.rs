@@ -1,4 +1,4 @@
-//! The objects that the events of the shop are about and name, as Stripe's API has them in the end.
+//! The objects of the shop's events, in their final state in Stripe's API.
 
 use std::collections::HashMap;
 
@@ -10,7 +10,7 @@ use super::market::Market;
 use super::product::{PRODUCTS, Product};
 use super::purchase::{Line, Period, Purchase};
 
-/// What the shop sells.
+/// The products.
 pub(crate) fn of_catalogue() -> Vec<Value> {
     let product = |product: &Product| {
         json!({"id": product.id, "object": "product", "active": true, "created": PRICED, "livemode": false,
@@ -27,7 +27,7 @@ pub(crate) fn of_buyer(buyer: &Buyer, purchases: &[Purchase]) -> Option<Value> {
                 "email": buyer.email(), "livemode": false, "metadata": metadata, "name": null}))
 }
 
-/// Of a purchase: the subscription, the checkout session with what was bought, the invoice with all of its lines, the
+/// The objects of a purchase: the subscription, the checkout session with its line items, the invoice with all lines, the
 /// payment and its charges.
 pub(crate) fn of_purchase(buyer: &Buyer, purchase: &Purchase, templates: &Templates) -> Vec<Value> {
     let mut objects: Vec<Value> = Vec::new();
@@ -39,7 +39,7 @@ pub(crate) fn of_purchase(buyer: &Buyer, purchase: &Purchase, templates: &Templa
     for event in Event::all_of(buyer, purchase).filter(|event| event.event_type() != SESSION) {
         let object = event.object(templates);
         let id = object.get("id").and_then(Value::as_str).unwrap_or_default().to_owned();
-        // The last state counts.
+        // The last state wins.
         match places.get(&id).and_then(|place| objects.get_mut(*place)) {
             Some(known) => *known = object,
             None => {
@@ -87,7 +87,7 @@ fn session(buyer: &Buyer, purchase: &Purchase, templates: &Templates) -> Value {
     session
 }
 
-/// A line of a session. Its description is the product's name.
+/// A line item of a session. Its description is the product's name.
 fn item(buyer: &Buyer, purchase: &Purchase, index: usize, line: &Line) -> Value {
     let amount = line.amount(buyer.market);
     json!({"id": purchase.seed.derive(index as u64).id("li"), "object": "item", "amount_subtotal": amount,

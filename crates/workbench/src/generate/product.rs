@@ -1,4 +1,4 @@
-//! What the shop sells.
+//! The products.
 
 use stripe_amplitude_common::clock::{DAY, WEEK};
 
@@ -9,9 +9,9 @@ use super::market::Market;
 pub(crate) struct Product {
     pub(crate) id: &'static str,
     pub(crate) name: &'static str,
-    /// How often it is paid, where it is a subscription.
+    /// The billing interval of a subscription.
     pub(crate) interval: Option<Interval>,
-    /// In minor units, with tax.
+    /// In minor units, including tax.
     prices: Prices,
 }
 
@@ -23,7 +23,7 @@ struct Prices {
     jpy: i64,
 }
 
-/// From one payment of a subscription to the next.
+/// The billing interval.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Interval {
     Week,
@@ -31,7 +31,7 @@ pub(crate) enum Interval {
 }
 
 impl Interval {
-    /// As Stripe writes it.
+    /// Stripe's name.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Week => "week",
@@ -39,7 +39,7 @@ impl Interval {
         }
     }
 
-    /// In seconds. Every month has thirty days here: no chart shows the difference.
+    /// In seconds. A month has thirty days here, which makes no difference in the charts.
     pub(crate) fn seconds(self) -> i64 {
         match self {
             Self::Week => WEEK,
@@ -64,7 +64,7 @@ impl Product {
         format!("{}_{}", self.id.replacen("prod", "price", 1), market.code())
     }
 
-    /// What Stripe writes on the line of an invoice for so many.
+    /// Stripe's description of an invoice line with this quantity.
     pub(crate) fn description(&self, quantity: i64, market: Market) -> String {
         match self.interval {
             Some(interval) => {
@@ -76,7 +76,7 @@ impl Product {
     }
 }
 
-/// All that there are.
+/// All products.
 pub(crate) static PRODUCTS: [&Product; 7] = [&WEEK_PASS, &PILOT_PLAN, &STICKERS, &GLOVES, &GOGGLES, &HELMET, &RIDE];
 
 pub(crate) static WEEK_PASS: Product = Product {
@@ -133,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_is_described_as_stripe_does() {
+    fn descriptions_match_stripes() {
         assert_eq!(PILOT_PLAN.description(1, Market::Usd), "1 × Pilot plan (at $29.00 / month)");
         assert_eq!(WEEK_PASS.description(1, Market::Jpy), "1 × Week pass (at ¥1050 / week)");
         assert_eq!(HELMET.description(2, Market::Eur), "Helmet");

@@ -1,4 +1,4 @@
-//! A purchase: what is bought, how the payment goes, and the events that Stripe fires for it.
+//! A purchase: its lines, its payment attempts, and the events that Stripe sends for it.
 
 use stripe_amplitude_common::clock;
 
@@ -6,17 +6,17 @@ use super::market::Market;
 use super::product::Product;
 use super::seed::Seed;
 
-/// What somebody buys, or tries to. Times are in Unix seconds, amounts in minor units of the buyer's currency.
+/// A purchase, paid or not. Times are in Unix seconds, amounts in minor units of the buyer's currency.
 #[derive(Clone, Debug)]
 pub(crate) struct Purchase {
-    /// Its IDs come from it.
+    /// The seed of its IDs.
     pub(crate) seed: Seed,
     pub(crate) lines: Vec<Line>,
-    /// A payment without an invoice has one line only, unless it is by Checkout.
+    /// A payment without an invoice has a single line, unless it was made in Checkout.
     pub(crate) invoice: Option<Invoice>,
-    /// Whether it is made in a checkout session, or is for a subscription that was.
+    /// Whether it, or its subscription, was made in a checkout session.
     pub(crate) by_checkout: bool,
-    /// The first one, and further ones after those that failed. Only the last may have succeeded.
+    /// The first attempt and the retries. Only the last may have succeeded.
     pub(crate) attempts: Vec<Attempt>,
     pub(crate) refunds: Vec<Refund>,
 }
@@ -28,32 +28,32 @@ pub(crate) struct Line {
     pub(crate) proration: Option<Proration>,
 }
 
-/// A part of the price, because the quantity of a subscription changed within a period.
+/// A proration: the quantity of a subscription changed within a period.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Proration {
-    /// When it changed.
+    /// The time of the change.
     pub(crate) at: i64,
-    /// When the period ended.
+    /// The end of the period.
     pub(crate) end: i64,
-    /// How much of the period was left then, in thousandths.
+    /// The remaining part of the period, in thousandths.
     pub(crate) left: i64,
-    /// Whether it gives back what was paid for the time before the change.
+    /// Whether it refunds the old quantity for the remaining time.
     pub(crate) is_credit: bool,
 }
 
 #[derive(Clone, Debug)]
 pub(crate) struct Invoice {
-    /// From 1, the buyer's.
+    /// From 1, per buyer.
     pub(crate) number: usize,
     pub(crate) created: i64,
     pub(crate) finalized: i64,
     pub(crate) subscription: Option<Period>,
 }
 
-/// A period of a subscription, for which an invoice is made at its beginning.
+/// A period of a subscription, with an invoice at its start.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Period {
-    /// The subscription's ID comes from it.
+    /// The seed of the subscription's ID.
     pub(crate) subscription: Seed,
     pub(crate) start: i64,
     pub(crate) end: i64,
@@ -66,16 +66,16 @@ pub(crate) struct Attempt {
     pub(crate) succeeded: bool,
 }
 
-/// Money that goes back.
+/// A refund.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Refund {
     pub(crate) at: i64,
     pub(crate) amount: i64,
-    /// What had gone back before.
+    /// The amount refunded before.
     pub(crate) before: i64,
 }
 
-/// Something that happens to a purchase, of which Stripe tells in an event. Attempts are counted from 0.
+/// A step of a purchase, which Stripe reports in an event. Attempts are numbered from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     InvoiceCreated,
@@ -115,19 +115,18 @@ impl Purchase {
         self.lines.iter().map(|line| line.amount(market)).sum()
     }
 
-    /// When it begins.
+    /// The time of its first event.
     pub(crate) fn started(&self) -> i64 {
         let first_attempt = self.attempts.first().map(|attempt| attempt.at);
         self.invoice.as_ref().map(|invoice| invoice.created).or(first_attempt).unwrap_or_default()
     }
 
-    /// When the money came, if it did.
+    /// The time of payment, if it was paid.
     pub(crate) fn paid(&self) -> Option<i64> {
         self.steps().into_iter().find_map(|(at, step)| matches!(step, Step::PaymentSucceeded { .. }).then_some(at))
     }
 
-    /// What happens, and when, in this order. Most of it within seconds: of what falls into the same one, the causes
-    /// come before their effects.
+    /// The steps with their times, in order. Within the same second, causes precede effects.
     pub(crate) fn steps(&self) -> Vec<(i64, Step)> {
         let mut steps = Vec::with_capacity(6);
         if let Some(invoice) = &self.invoice {
@@ -166,22 +165,22 @@ impl Purchase {
         self.seed.id("pi")
     }
 
-    /// Every attempt is another charge of the same payment.
+    /// Each attempt is a separate charge of the same payment.
     pub(crate) fn charge_id(&self, attempt: usize) -> String {
         self.seed.derive(attempt as u64).id("ch")
     }
 
-    /// The period of the subscription that it is for.
+    /// The subscription period that it pays.
     pub(crate) fn period(&self) -> Option<Period> {
         self.invoice.as_ref()?.subscription
     }
 
-    /// Whether Stripe makes it on its own, without anybody in front of the screen.
+    /// Whether Stripe creates it automatically, without the buyer.
     pub(crate) fn is_renewal(&self) -> bool {
         self.period().is_some_and(|period| !period.is_first)
     }
 
-    /// The checkout session in which it was bought: for a renewal, that of the subscription.
+    /// The checkout session of the purchase, or for a renewal, of the subscription.
     pub(crate) fn session_id(&self) -> Option<String> {
         self.session_seed().map(|seed| seed.id("cs_test"))
     }
@@ -195,7 +194,7 @@ impl Purchase {
         self.seed.id("in")
     }
 
-    /// What Stripe writes on the payment; without an invoice, the app does, with what is bought.
+    /// The payment's description: Stripe's with an invoice, otherwise the app's with the product.
     pub(crate) fn description(&self, market: Market) -> Option<String> {
         match &self.invoice {
             Some(Invoice { subscription: Some(period), .. }) => {
@@ -217,7 +216,7 @@ impl Line {
         }
     }
 
-    /// As Stripe generates it.
+    /// Stripe's generated description.
     pub(crate) fn description(&self, market: Market) -> String {
         let Some(Proration { at, is_credit, .. }) = self.proration else {
             return self.product.description(self.quantity, market);
@@ -258,12 +257,12 @@ mod tests {
         }
     }
 
-    fn told(purchase: &Purchase) -> Vec<(i64, &'static str)> {
+    fn steps_of(purchase: &Purchase) -> Vec<(i64, &'static str)> {
         purchase.steps().into_iter().map(|(at, step)| (at, step.event_type())).collect()
     }
 
     #[test]
-    fn an_invoice_that_is_paid_fires_six_events() {
+    fn a_paid_invoice_has_six_events() {
         let paid = purchase(true, &[(103, true)], &[]);
         let expected = [
             (100, "invoice.created"),
@@ -273,12 +272,12 @@ mod tests {
             (105, "invoice.paid"),
             (105, "invoice.payment_succeeded"),
         ];
-        assert_eq!(told(&paid), expected);
+        assert_eq!(steps_of(&paid), expected);
         assert_eq!((paid.paid(), paid.amount(Market::Usd)), (Some(104), 4900 + 2 * 1999));
     }
 
     #[test]
-    fn a_payment_that_fails_and_then_succeeds_and_goes_back_fires_them_all() {
+    fn failure_success_and_refund_are_events() {
         let direct = purchase(false, &[(103, false), (160, true)], &[(900, 500, 0), (950, 100, 500)]);
         let expected = [
             (103, "charge.failed"),
@@ -288,14 +287,14 @@ mod tests {
             (900, "charge.refunded"),
             (950, "charge.refunded"),
         ];
-        assert_eq!(told(&direct), expected);
+        assert_eq!(steps_of(&direct), expected);
         assert_ne!(direct.charge_id(0), direct.charge_id(1));
         let refunded = Step::Refunded { attempt: 1, amount: 100, before: 500 };
         assert_eq!(direct.steps().last(), Some(&(950, refunded)));
     }
 
     #[test]
-    fn a_line_is_described_as_stripe_does() {
+    fn descriptions_match_stripes() {
         assert_eq!(line(&PILOT_PLAN, 2).description(Market::Usd), "2 × Pilot plan (at $29.00 / month)");
         let prorated = |quantity, is_credit| Line {
             proration: Some(Proration { at: 1_791_763_200, end: 1_792_972_800, left: 500, is_credit }),
@@ -307,22 +306,22 @@ mod tests {
     }
 
     #[test]
-    fn a_checkout_session_ends_once_and_renewals_have_none_of_their_own() {
+    fn renewals_share_the_checkout_session() {
         let subscription = |start: i64, is_first| {
             let period = Period { subscription: Seed::new(2), start, end: start + 100, is_first };
             let invoice = Invoice { number: 1, created: start, finalized: start, subscription: Some(period) };
             Purchase { invoice: Some(invoice), by_checkout: true, ..purchase(true, &[(start, true)], &[]) }
         };
         let (first, renewal) = (subscription(100, true), subscription(200, false));
-        assert_eq!(told(&first).last(), Some(&(103, "checkout.session.completed")));
-        assert_eq!(told(&renewal).last(), Some(&(202, "invoice.payment_succeeded")));
+        assert_eq!(steps_of(&first).last(), Some(&(103, "checkout.session.completed")));
+        assert_eq!(steps_of(&renewal).last(), Some(&(202, "invoice.payment_succeeded")));
         assert!(first.session_id().is_some() && first.session_id() == renewal.session_id());
         let order = Purchase { by_checkout: true, ..purchase(false, &[(100, false)], &[]) };
-        assert_eq!(told(&order).len(), 2, "the session is not complete");
+        assert_eq!(steps_of(&order).len(), 2, "the session is not complete");
     }
 
     #[test]
-    fn an_invoice_whose_payment_fails_says_when_it_is_tried_again() {
+    fn a_failed_invoice_has_the_next_attempt() {
         let unpaid = purchase(true, &[(103, false), (503, false)], &[]);
         let failures: Vec<_> = unpaid.steps().into_iter().filter(|(at, _)| [104, 504].contains(at)).collect();
         let failed = |attempt, next| Step::InvoicePaymentFailed { attempt, next };

@@ -1,22 +1,21 @@
-//! Where all that is random comes from, so that the same seed gives the same shop.
+//! Seeded random numbers: the same seed gives the same shop.
 
 use fastrand::Rng;
 
-/// Characters of an ID behind its prefix, four of which say that it is made up.
+/// Characters of an ID after its prefix. Four of them mark it as generated.
 const RANDOM_CHARACTERS: usize = 20;
 
-/// A number from which further ones are derived, each as different from it and from all others as chance would have it.
+/// A number from which other, statistically independent numbers are derived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Seed(u64);
 
 impl Seed {
-    /// The first one.
+    /// The root seed.
     pub(crate) fn new(number: u64) -> Self {
         Self(number)
     }
 
-    /// The one of this number among those below this one: a step of SplitMix64, so that neighbours have nothing in
-    /// common.
+    /// The child seed with this number: a step of SplitMix64, so that adjacent numbers give unrelated seeds.
     pub(crate) fn derive(self, number: u64) -> Self {
         let number = number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0.rotate_left(17).wrapping_add(number);
@@ -25,12 +24,12 @@ impl Seed {
         Self(mixed ^ (mixed >> 31))
     }
 
-    /// Further numbers, in a row.
+    /// A generator with this seed.
     pub(crate) fn rng(self) -> Rng {
         Rng::with_seed(self.0)
     }
 
-    /// An ID of Stripe's form; each prefix has another one. Whoever reads it sees that no Stripe has made it.
+    /// An ID in Stripe's format, different for each prefix and recognizable as generated.
     pub(crate) fn id(self, prefix: &str) -> String {
         let mut rng = prefix.bytes().fold(self, |seed, byte| seed.derive(byte.into())).rng();
         let random: String = std::iter::repeat_with(|| rng.alphanumeric()).take(RANDOM_CHARACTERS).collect();
@@ -45,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_differ_by_seed_number_and_prefix_and_stay() {
+    fn ids_are_stable_and_distinct() {
         let mut known = HashSet::new();
         for seed in 0..20 {
             for number in 0..50 {

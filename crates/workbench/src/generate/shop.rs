@@ -1,4 +1,4 @@
-//! A shop that never was: its customers, what they bought, and the events that Stripe would have fired.
+//! The made-up shop: its buyers, their purchases, and the events that Stripe would have sent.
 
 use std::ops::Range;
 
@@ -14,31 +14,30 @@ use super::purchase::Purchase;
 use super::seed::Seed;
 use super::summary::Summary;
 
-/// How large a shop is, and which of all that are so large.
+/// The size of a shop, and its seed.
 #[derive(Clone, Copy, Debug)]
 pub struct Size {
-    /// Customers. For every eight of them there is a guest.
+    /// Customers. The shop also has one guest for every eight.
     pub users: u32,
-    /// For so long it was open.
+    /// The number of weeks that it was open.
     pub weeks: u32,
-    /// Chooses one of all shops of this size.
+    /// A different seed gives a different shop of this size.
     pub seed: u64,
 }
 
-/// All that happened.
+/// The shop with everything that happened.
 #[derive(Debug)]
 pub struct Shop {
     buyers: Vec<(Buyer, Vec<Purchase>)>,
 }
 
 impl Shop {
-    /// The shop of these weeks, until the day of `now` (Unix seconds) began, in UTC: so it is the same all day, and
-    /// nothing in it is still to come. A smaller number of users gives the first ones of a larger; the IDs are the same
-    /// on every day.
+    /// The shop until the start of the day of `now` (Unix seconds) in UTC, so it is the same all day and has no events in the
+    /// future. A smaller shop has the first users of a larger one. The IDs are the same on every day.
     pub fn new(size: Size, now: i64) -> Self {
         let end = now - now.rem_euclid(DAY);
         let season = end - i64::from(size.weeks) * WEEK..end;
-        // Other weeks are another shop.
+        // A different number of weeks gives a different shop.
         let seed = Seed::new(size.seed).derive(size.weeks.into());
         let buyers = (1..=size.users).flat_map(|number| {
             let customer = visit(customer(seed, number), &season, life::of_customer);
@@ -49,7 +48,7 @@ impl Shop {
         Self { buyers: buyers.collect() }
     }
 
-    /// Oldest first. The events of one buyer are in the order in which they were caused.
+    /// All events, oldest first. Those of a buyer are in causal order.
     pub fn events(&self) -> Vec<Event<'_>> {
         let purchases = self.buyers.iter().flat_map(|(buyer, purchases)| purchases.iter().map(move |one| (buyer, one)));
         let mut events: Vec<_> = purchases.flat_map(|(buyer, purchase)| Event::all_of(buyer, purchase)).collect();
@@ -58,7 +57,7 @@ impl Shop {
         events
     }
 
-    /// All objects that the events are about and name, as they are in the end.
+    /// All objects of the events and those that they refer to, in their final state.
     pub fn objects<'s>(&'s self, templates: &'s Templates) -> impl Iterator<Item = Value> + 's {
         let of_buyers = self.buyers.iter().flat_map(move |(buyer, purchases)| {
             let of_purchases = purchases.iter().flat_map(move |one| objects::of_purchase(buyer, one, templates));
@@ -67,7 +66,7 @@ impl Shop {
         objects::of_catalogue().into_iter().chain(of_buyers)
     }
 
-    /// A buyer who has subscribed by Checkout, so that their ID is on the checkout session alone.
+    /// A buyer who subscribed in Checkout, so that the user ID is only on the checkout session.
     pub fn subscriber(&self, templates: &Templates) -> Option<Subscriber> {
         self.buyers.iter().find_map(|(buyer, purchases)| {
             let user_id = buyer.user_id_by(Habit::Checkout)?;
@@ -99,11 +98,11 @@ impl Shop {
 
 /// A buyer with a subscription.
 pub struct Subscriber {
-    /// The app's own ID of them.
+    /// The app's user ID.
     pub user_id: String,
-    /// Stripe's objects of them.
+    /// The buyer's objects in Stripe.
     pub objects: Vec<Value>,
-    /// The subscription's events, as Stripe would sign and send them.
+    /// The bodies of the subscription's events, oldest first.
     pub events: Vec<Vec<u8>>,
 }
 
@@ -201,14 +200,14 @@ mod tests {
         }
     }
 
-    /// The decimals of a number of major units are gone.
+    /// Converts major units.
     fn minor_units(amount: &Value, currency: &str) -> i64 {
         let unit = if currency == "JPY" { 1.0 } else { 100.0 };
         (amount.as_f64().unwrap() * unit).round() as i64
     }
 
     #[test]
-    fn a_shop_is_the_same_all_day_and_its_ids_are_on_every_day() {
+    fn a_shop_is_stable_all_day_and_its_ids_always() {
         let shop = bodies(SMALL, NOW);
         assert!(shop == bodies(SMALL, NOW - DAY / 2) && shop == bodies(SMALL, NOW + DAY / 2 - 1));
         let ids = |size: Size, now: i64| -> BTreeSet<String> {
@@ -223,14 +222,14 @@ mod tests {
     }
 
     #[test]
-    fn fewer_users_are_the_first_ones_of_more() {
+    fn a_smaller_shop_is_a_subset() {
         let more: HashSet<_> = bodies(SMALL, NOW).into_iter().collect();
         let fewer = bodies(Size { users: 16, ..SMALL }, NOW);
         assert!(fewer.len() < more.len() && fewer.iter().all(|body| more.contains(body)));
     }
 
     #[test]
-    fn events_come_oldest_first_with_an_id_each_and_none_is_still_to_come() {
+    fn events_are_sorted_distinct_and_past() {
         for seed in 0..5 {
             let shop = Shop::new(Size { users: 300, weeks: 5, seed }, NOW);
             let events = shop.events();
@@ -243,7 +242,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_lands_in_amplitude_is_what_the_summary_says() {
+    async fn the_summary_matches_amplitude() {
         let shop = Shop::new(SMALL, NOW);
         let templates = Templates::new().unwrap();
         let function = Function::of(&shop).await;
@@ -291,12 +290,12 @@ mod tests {
         let users: BTreeSet<_> = events.iter().map(user).collect();
         let counted = |start: &str| users.iter().filter(|user| user.starts_with(start)).count();
         assert!(counted("user_") > 50 && counted("cus_") > 0 && counted("guest_") > 0 && counted("stripe-pi_") > 0);
-        // No user is two.
+        // No user is counted twice.
         assert_eq!(counted("user_") + counted("cus_"), 64);
     }
 
     #[tokio::test]
-    async fn every_event_lands_on_its_buyer_with_what_was_bought() {
+    async fn events_have_their_buyer_and_products() {
         let templates = Templates::new().unwrap();
         let shop = Shop::new(Size { users: 60, weeks: 8, seed: 3 }, NOW);
         let function = Function::of(&shop).await;
@@ -320,7 +319,7 @@ mod tests {
                     let texts = |name: &str| -> BTreeSet<String> {
                         serde_json::from_value(landed["event_properties"][name].clone()).unwrap_or_default()
                     };
-                    // A payment without an invoice or a session has nothing but its description.
+                    // A payment without an invoice or session has only its description.
                     if purchase.invoice.is_some() || purchase.by_checkout {
                         let of_session = event.event_type() == "checkout.session.completed";
                         assert!(
@@ -350,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn metadata_stands_where_the_app_puts_it_and_where_stripe_copies_it() {
+    fn metadata_is_only_where_app_or_stripe_write_it() {
         let templates = Templates::new().unwrap();
         let shop = Shop::new(SMALL, NOW);
         let user_in = |object: &Value, pointer: &str| object.pointer(pointer).is_some_and(Value::is_string);
@@ -360,7 +359,7 @@ mod tests {
             let has_invoice = object["invoice"].is_string();
             let user = user_in(&object, "/metadata/user_id");
             match object["object"].as_str().unwrap() {
-                // Of a subscription, not even the receipt's address.
+                // A subscription's payment has no receipt address either.
                 "payment_intent" | "charge" if has_invoice => {
                     assert_eq!((&object["metadata"], &object["receipt_email"]), (&json!({}), &Value::Null));
                 }
@@ -382,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn the_events_of_a_purchase_agree() {
+    fn events_of_a_purchase_are_consistent() {
         let mut payments: BTreeMap<String, BTreeSet<i64>> = BTreeMap::new();
         let mut refunded: HashMap<String, i64> = HashMap::new();
         for event in parsed(SMALL) {
@@ -417,11 +416,11 @@ mod tests {
         assert!(payments.len() > 100 && payments.values().all(|amounts| amounts.len() == 1), "{payments:?}");
     }
 
-    /// The names of all fields, with their place; of a list, those of its first element.
+    /// The paths of all fields; of a list, those of its first element.
     fn fields(value: &Value, path: &str, fields: &mut BTreeSet<String>) {
         match value {
             Value::Object(object) => object.iter().for_each(|(name, value)| {
-                // What is in there is the shop's.
+                // Its content is the shop's.
                 let path = format!("{path}/{name}");
                 if name != "metadata" {
                     self::fields(value, &path, fields);
@@ -434,8 +433,8 @@ mod tests {
     }
 
     #[test]
-    fn an_event_has_the_fields_of_the_sample_and_nothing_else_of_it() {
-        // Those that only one or the other kind of line, price or refund has.
+    fn events_have_the_samples_fields_but_not_its_values() {
+        // Fields of only one kind of line, price or refund.
         let may_differ = |path: &String| {
             path.ends_with("/data/invoice_item")
                 || path.contains("/recurring")

@@ -1,4 +1,4 @@
-//! What a shop has sold, reckoned from its purchases and not from its events.
+//! The totals of a shop, computed from its purchases and not from its events.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,28 +10,28 @@ use super::buyer::Buyer;
 use super::market::Market;
 use super::purchase::Purchase;
 
-/// More than so much is big spending, in cents.
+/// A big spender spends more than this, in cents.
 const BIG_SPENDING: i64 = 100 * 100;
 
-/// Amounts are in minor units, each currency for itself.
+/// The totals. Amounts are in minor units, by currency.
 #[derive(Debug, Default, PartialEq)]
 pub struct Summary {
     pub(crate) events: usize,
-    /// Those that were paid.
+    /// Paid purchases.
     pub(crate) purchases: usize,
-    /// Those that never were.
+    /// Purchases that were never paid.
     pub(crate) unpaid: usize,
     pub(crate) revenue: BTreeMap<Market, i64>,
     pub(crate) refunds: usize,
     pub(crate) refunded: BTreeMap<Market, i64>,
     pub(crate) customers: usize,
     pub(crate) guests: usize,
-    /// Those who have spent more than $100 until seven days after their first event, whatever went back later.
+    /// Users who spent more than $100 within seven days of their first event, before refunds.
     pub(crate) big_spenders: usize,
 }
 
 impl Summary {
-    /// A buyer more, with all purchases.
+    /// Adds a buyer with all purchases.
     pub(crate) fn add(&mut self, buyer: &Buyer, purchases: &[Purchase]) {
         let market = buyer.market;
         let first = purchases.iter().map(Purchase::started).min().unwrap_or_default();
@@ -62,9 +62,9 @@ impl Summary {
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (customers, guests) = (count(self.customers, "customer"), count(self.guests, "guest"));
-        writeln!(f, "Purchases:     {} by {customers} and {guests}; {} never paid", self.purchases, self.unpaid)?;
+        writeln!(f, "Purchases:     {} by {customers} and {guests}; {} more failed", self.purchases, self.unpaid)?;
         writeln!(f, "Revenue:       {}", amounts(&self.revenue))?;
-        writeln!(f, "Refunds:       {}, of {}", self.refunds, amounts(&self.refunded))?;
+        writeln!(f, "Refunds:       {}, {} in total", self.refunds, amounts(&self.refunded))?;
         writeln!(f, "Big spenders:  {} who spent more than $100 in their first seven days", self.big_spenders)
     }
 }
@@ -98,9 +98,9 @@ mod tests {
     }
 
     #[test]
-    fn currencies_are_never_added_and_the_first_week_is_the_users_own() {
+    fn totals_are_by_currency_and_weeks_by_user() {
         let mut summary = Summary::default();
-        // 89 and 49 dollars: in the first week, and with the second a second too late.
+        // 89 and 49 dollars: once within the first week, once with the second payment a second too late.
         let mut early = [direct(&RIDE, 0, true), direct(&HELMET, WEEK - 2, true)];
         early[1].refunds = vec![Refund { at: WEEK, amount: 2000, before: 0 }];
         summary.add(&buyer(Identity::User, Market::Usd), &early);
@@ -121,7 +121,7 @@ mod tests {
         };
         assert_eq!(summary, expected);
         let text = summary.to_string();
-        assert!(text.contains("5 by 3 customers and 1 guest; 1 never paid\n"), "{text}");
-        assert!(text.contains("276.00 USD, 7200 JPY\n") && text.contains("1, of 20.00 USD\n"), "{text}");
+        assert!(text.contains("5 by 3 customers and 1 guest; 1 more failed\n"), "{text}");
+        assert!(text.contains("276.00 USD, 7200 JPY\n") && text.contains("1, 20.00 USD in total\n"), "{text}");
     }
 }
