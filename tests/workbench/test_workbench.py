@@ -135,7 +135,7 @@ class Workbench(unittest.TestCase):
         self.see(read, "GET /v1/checkout/sessions?subscription=sub_0007")
         self.see(read, "200 in")
         self.see(f'{read} [data-at="checkout_session.client_reference_id"]', "user_0007")
-        self.see('#reads [data-served="customer.metadata.amplitude_id"]', "from the cache")
+        self.see('#reads [data-served="customer.metadata.amplitude_id"]', "from cache")
         self.see("#timeline", "Stripe’s API: 200")
         line = '[data-hop="stripe"] [data-path="data.object.checkout_session.client_reference_id"]'
         self.see(line, "found by reference")
@@ -189,7 +189,7 @@ class Workbench(unittest.TestCase):
                 )
                 self.see("#answer-status", status)
                 self.see("#send-answer", words)
-                again = "delivers the event again" if status != "200" else "does not send it again"
+                again = "retries with back-off" if status != "200" else "does not send it again"
                 self.see("#answer-meaning", again)
         listed = self.serving.get("/workbench/deliveries")["deliveries"]
         self.assertEqual([delivery["status"] for delivery in listed], [200, 502, 502, 502, 400, 400, 400, 400])
@@ -297,7 +297,7 @@ class Workbench(unittest.TestCase):
         self.open("deliveries")
         self.see('[data-outcome="failed"]', "no answer in time")
         self.act('[data-outcome="failed"] a', lambda row: row.click())
-        self.see("#explanation-heading", "as soon as nothing fails")
+        self.see("#explanation-heading", "once nothing fails")
         self.assertEqual(len(self.all("[data-attempt]")), len(self.all('[data-hop="answer"] .notice')))
 
     def send_with_a_hang(self):

@@ -81,7 +81,7 @@ async fn send_samples(url: &str, emulator: &Emulator) -> Result<usize, Box<dyn E
         let from = match (user_id_from, &user) {
             (Some(path), _) => path,
             (None, Some(_)) => "(the payer of the same payment)",
-            (None, None) => "(no user)",
+            (None, None) => "(names no user)",
         };
         row([
             sample.event_type,
