@@ -31,12 +31,12 @@ class Workbench(unittest.TestCase):
         self.addCleanup(self.browser.quit)
 
     def tearDown(self):
-        # Refused signatures and the like are answers with an error status, which the console names; scripts have none.
+        # The console logs responses with an error status, such as rejected signatures. Script errors are not allowed.
         console = [line for line in self.browser.get_log("browser") if line["source"] != "network"]
         self.assertEqual(console, [])
         sent = [json.loads(line["message"])["message"] for line in self.browser.get_log("performance")]
         urls = [entry["params"]["request"]["url"] for entry in sent if entry["method"] == "Network.requestWillBeSent"]
-        # The browser's own pages and pictures in the page need no network.
+        # Internal pages and data URLs need no network.
         elsewhere = [url for url in urls if url.startswith(("http", "ws")) and not url.startswith("http://127.0.0.1:")]
         self.assertEqual(elsewhere, [], "no request leaves the machine")
 
@@ -144,7 +144,7 @@ class Workbench(unittest.TestCase):
         whole = json.dumps(self.serving.get("/workbench/deliveries/2"))
         for hidden in ("rk_test_demo", "rk_live_demo"):
             self.assertNotIn(hidden, whole)
-        # What was read is not shown but for the values at the paths.
+        # Only the values at the paths are shown.
         reads = json.dumps(self.serving.get("/workbench/deliveries/2")["references"])
         self.assertNotIn("jenny", reads)
 
@@ -236,9 +236,9 @@ class Workbench(unittest.TestCase):
                     self.assertEqual(len(self.rows(card)), len(expected))
                 self.assertTrue(self.all(f"{card} .steps li"), "how to build it in Amplitude")
         self.assertEqual(self.find('[data-chart="retention"] canvas').get_attribute("role"), "img")
-        # All of it is long ago.
+        # All events are older.
         self.find('#cohort input[value="last_30_days"]').click()
-        self.until("nobody", lambda: self.find('[data-chart="big_spenders"]').get_attribute("data-empty") == "true")
+        self.until("an empty cohort", lambda: self.find('[data-chart="big_spenders"]').get_attribute("data-empty") == "true")
 
     def rows(self, card):
         script = """return [...document.querySelectorAll(arguments[0] + " table.values tbody tr")].map(
@@ -368,7 +368,7 @@ def purchase(number, day, name, amount, currency="usd", **fields):
 
 
 def invoice(number, day, name, amount, *products):
-    """Its payment has no products but by reference."""
+    """Its payment has products only by reference."""
     lines = [{"object": "line_item", "description": product} for product in products]
     paid = sample(
         "invoice.payment_succeeded",
@@ -392,7 +392,7 @@ SHOP = [
     purchase(6, 24, "user_0003", 500),
 ]
 
-# Reckoned by hand, as [x, series, y] or [x, y].
+# Computed by hand, as [x, series, y] or [x, y].
 CHARTS = {
     # The first week has 50 + 60 dollars and 30 euros, the third 10 + 5 dollars; currencies stay apart.
     "total_revenue": [
@@ -407,8 +407,8 @@ CHARTS = {
     "average_purchases": [["2026-09-07", "1.5"], ["2026-09-14", "1"], ["2026-09-21", "1"]],
     # user_0002 once, user_0003 twice, user_0001 three times.
     "purchase_frequency": [["1", "1"], ["2", "1"], ["3", "1"]],
-    # Of three, user_0003 came back in the week after the first, user_0001 in the one after that. Later weeks follow, as
-    # many as are over by now.
+    # Of three, user_0003 came back in the week after the first, user_0001 in the one after that. More weeks follow
+    # that have ended by now.
     "retention": [["Week 0", "100"], ["Week 1", "33.3"], ["Week 2", "33.3"], ["Week 3", "0"]],
     # The payment of 60 counts for both of its products; 100, 10 and 5 dollars, and 30 euros, are for tea.
     "revenue_by_product": [["Tea", "115"], ["Coffee", "110"], ["Mug", "60"]],

@@ -643,7 +643,10 @@ fn a_preview_fails_where_the_function_would() {
     assert_eq!((code, &*out), (Some(1), ""));
     assert!(err.contains("thin.json") && err.contains("400, `thin_event`"), "{err}");
     let (code, _, err) = run_with("{}", &["preview", "-"]);
-    assert!(code == Some(1) && err.contains("standard input: the function would respond with 400, `not_an_event`"), "{err}");
+    assert!(
+        code == Some(1) && err.contains("standard input: the function would respond with 400, `not_an_event`"),
+        "{err}"
+    );
 
     let large = file("large.json", &" ".repeat(4 * 1024 * 1024 + 1));
     let (code, _, err) = run(&["preview", &large]);

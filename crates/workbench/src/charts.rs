@@ -1,4 +1,4 @@
-//! The seven charts of Amplitude's guide to its Stripe source, computed from what the local Amplitude accepted.
+//! The seven charts of Amplitude's guide to its Stripe source, computed from the events that the local Amplitude accepted.
 //!
 //! Each chart is one query in its own file, which documents what it counts and the source of the definition. All queries read
 //! the table and the views of `schema.sql`, and use only properties that Amplitude charts on a free plan: scalars and arrays
@@ -405,7 +405,7 @@ mod tests {
         revenue(user, time, PAYMENT, amount, currency)
     }
 
-    /// A purchase with what was bought.
+    /// A purchase with its products.
     fn order(user: &str, time: i64, amount: Value, currency: &str, names: Value) -> AcceptedEvent {
         let mut order = purchase(user, time, amount, currency);
         order.event["event_properties"]["product_names"] = names;
@@ -636,7 +636,7 @@ mod tests {
 
     #[test]
     fn product_revenue_is_in_one_currency() {
-        // Basic plan: $60 + $40 of user 1, and $80 of user 2, which count under Extra seats, too. The others name no
+        // Basic plan: $60 + $40 of user 1, and $80 of user 2, which also counts under Extra seats. The others name no
         // product.
         let chart = of_the_shop("revenue_by_product", None);
         assert_eq!(chart["rows"], json!([["(none)", 190.3], ["Basic plan", 180], ["Extra seats", 80]]));

@@ -107,7 +107,7 @@ pub(crate) struct Entry {
     pub(crate) reads: Vec<Read>,
 }
 
-/// What Stripe sent.
+/// Stripe's request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Sent {
     pub(crate) path: String,

@@ -220,7 +220,7 @@ impl Read {
         !self.cached && self.status.is_none() && self.problem.is_none()
     }
 
-    /// What was found, if it was read at all.
+    /// The result, if the read succeeded.
     fn found(&self) -> Option<Found> {
         match &self.object {
             Some(object) => {

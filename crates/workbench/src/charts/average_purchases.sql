@@ -1,7 +1,7 @@
 -- Average number of purchases per user: the purchases of each week, divided by the users who purchased in that week.
 --
--- Amplitude's "Average" is the event totals of a data point divided by its unique users, so that users who purchased
--- nothing do not count.
+-- Amplitude's "Average" is the event totals of a data point divided by its unique users, so users without a
+-- purchase do not count.
 -- Source: amplitude.com/docs/analytics/charts/event-segmentation/event-segmentation-choose-measurement
 
 WITH average AS (

@@ -1,10 +1,10 @@
 -- Cohort of big spenders: users whose `$revenue` in :currency adds up to more than :threshold, in the seven days from
--- their first event, of any type, on (:cohort is first_seven_days), or in the 30 days before :now (last_30_days).
--- Refunds are events of other types, and are not subtracted.
+-- their first event of any type (:cohort is first_seven_days), or in the 30 days before :now (last_30_days).
+-- Refunds are events of other types and are not subtracted.
 --
--- Amplitude's "Total sum of property", either "Within" 7 days of first use, or "During" the last 30 days. What happens
--- exactly seven days after the first event is on day 7, and no longer within the first seven, which are 0 to 6.
--- Amplitude moves the last 30 days on once a day; here they end now.
+-- Amplitude's "Total sum of property", either "Within" 7 days of first use, or "During" the last 30 days. An event
+-- exactly seven days after the first is on day 7, outside the first seven days, which are days 0 to 6.
+-- Amplitude moves the last 30 days once a day; here they end now.
 -- Source: amplitude.com/docs/analytics/define-cohort
 
 WITH newcomer AS (

@@ -1,4 +1,4 @@
-//! The events in a database: what the charts query.
+//! The events in a database for the charts' queries.
 
 use amplitude_emulator::AcceptedEvent;
 use rusqlite::{Connection, Row, Statement, ToSql, named_params};

@@ -1,7 +1,7 @@
--- Number of orders by product: how many purchases, in any currency, the product is in.
+-- Number of orders by product: the purchases, in any currency, that contain the product.
 --
 -- Amplitude's "Event Totals", grouped by the array `product_names`. Its guide has "Uniques" here, which counts users:
--- one who orders a product every month would be one order. Of the groups, Amplitude keeps the first 100.
+-- a user who orders a product every month would count once. Amplitude keeps the first 100 groups.
 -- Source: amplitude.com/docs/analytics/charts/event-segmentation/event-segmentation-choose-measurement and
 -- amplitude.com/docs/analytics/charts/group-by
 

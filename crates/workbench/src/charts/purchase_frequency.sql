@@ -1,7 +1,7 @@
--- Distribution of purchase frequency: how many users purchased once, twice, and so on, over all the time there is.
--- The last bucket, :most, has all who purchased so often or more.
+-- Distribution of purchase frequency: how many users purchased once, twice, and so on, over all time.
+-- The last bucket, :most, has all users with that many purchases or more.
 --
--- Amplitude's "Frequency" groups users into buckets by how often they triggered the event in the time of the analysis.
+-- Amplitude's "Frequency" groups users into buckets by how often they triggered the event in the period.
 -- Source: amplitude.com/docs/analytics/charts/event-segmentation/event-segmentation-choose-measurement
 
 WITH RECURSIVE
@@ -10,7 +10,7 @@ WITH RECURSIVE
     FROM purchase
     GROUP BY user
   ),
-  -- A bucket without users stands between those that have some.
+  -- Includes empty buckets in between.
   bucket (purchases) AS (
     SELECT 1 WHERE EXISTS (SELECT * FROM buyer)
     UNION ALL

@@ -1,14 +1,14 @@
--- N-week retention: of the users whose week n after their first purchase is over, the percentage who purchased in it.
--- The third column is how many users these are.
+-- N-week retention: the percentage of users who purchased in week n after their first purchase, of those whose week n has
+-- ended. The third column is the number of the latter.
 --
--- Amplitude's "Return On": who returned in exactly the nth week, divided by all who started and have reached the end of
--- that week; incomplete data are left out. With the default of rolling windows, weekly retention is computed by days,
--- and week n of a user is the seven days from the (7 n)th after the day of the starting event on. In week 0, the first
--- purchase itself is a return.
+-- Amplitude's "Return On": the users who returned in exactly the nth week, divided by all who started and have reached the end of
+-- that week; incomplete data are excluded. With the default of rolling windows, weekly retention is computed by days:
+-- week n of a user is the seven days starting 7 n days after the day of the starting event. In week 0, the first
+-- purchase itself counts as a return.
 -- Source: amplitude.com/docs/analytics/charts/retention-analysis/retention-analysis-calculation and
 -- amplitude.com/docs/analytics/charts/retention-analysis/retention-analysis-time
 --
--- Users count once, from their first purchase on: the starting event has the filter Historical Count = 1st.
+-- Each user counts once, from the first purchase: the starting event has the filter Historical Count = 1st.
 -- Source: amplitude.com/docs/analytics/historical-count-1
 
 WITH RECURSIVE
@@ -17,7 +17,7 @@ WITH RECURSIVE
     FROM purchase
     GROUP BY user
   ),
-  -- No more than a year of weeks, so that old events do not draw the line out to nothing.
+  -- At most a year of weeks, so that old events do not stretch the line.
   nth_week (n) AS (
     SELECT 0
     UNION ALL

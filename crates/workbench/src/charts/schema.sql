@@ -1,21 +1,21 @@
--- What the charts are computed from: the events that the local Amplitude accepted.
+-- The events that the local Amplitude accepted, from which the charts are computed.
 --
--- All days and weeks are those of UTC, the time zone that a project of Amplitude has unless its settings say otherwise.
--- A week begins on Monday; a project's setting "Weeks Start On" says so in Amplitude.
+-- All days and weeks are in UTC, the default time zone of a project in Amplitude. Weeks begin on Monday, like with the
+-- project setting "Weeks Start On" in Amplitude.
 -- Source: amplitude.com/docs/admin/account-management/manage-orgs-projects
 
 CREATE TABLE event (
   event_type TEXT NOT NULL,
-  -- The user ID; of an anonymous user, who counts as a user of their own, the device ID.
+  -- The user ID, or for an anonymous user, who counts as a separate user, the device ID.
   user TEXT NOT NULL,
   -- Unix milliseconds.
   time INTEGER NOT NULL,
-  -- Money is an integer in thousandths of the currency's major unit. None of Stripe's currencies has more than three
-  -- decimals, so that every amount is exact, and so is every sum; sums of floats are not.
+  -- Money is an integer in thousandths of the currency's major unit. Stripe's currencies have at most three
+  -- decimals, so amounts and sums are exact; sums of floats would not be.
   revenue INTEGER,
   -- `normalized_currency` in Amplitude.
   currency TEXT,
-  -- A JSON array of strings, if the event has it. No chart reads any other property; with all of them, loading takes
+  -- A JSON array of strings, if the event has it. The charts read no other property; loading all would take
   -- five times as long.
   product_names TEXT,
 
@@ -25,14 +25,14 @@ CREATE TABLE event (
   week TEXT AS (date(time / 1000, 'unixepoch', 'weekday 0', '-6 days')) STORED
 ) STRICT;
 
--- A purchase is a payment that succeeded. Of the several events of one purchase, this one carries revenue.
+-- A purchase is a successful payment, the only event of a purchase with revenue.
 CREATE VIEW purchase AS
 SELECT user, time, day, week, revenue, COALESCE(currency, '(none)') AS currency
 FROM event
 WHERE event_type = '[Stripe] payment_intent.succeeded';
 
--- Every week from the first purchase to the last, so that a line falls to 0 in a week without purchases, as Amplitude's
--- do, and does not pass over it. No more than ten years: one event of a wrong year shall not fill the page.
+-- Every week from the first purchase to the last, so that a line falls to 0 in a week without purchases, like in
+-- Amplitude. At most ten years, so that an event with a wrong year does not fill the page.
 CREATE VIEW purchase_week AS
 WITH RECURSIVE back (week) AS (
   SELECT MAX(week) FROM purchase HAVING MAX(week) IS NOT NULL
@@ -42,9 +42,9 @@ WITH RECURSIVE back (week) AS (
 )
 SELECT week FROM back;
 
--- The products of each purchase: with the setting `products`: "follow", those of its invoice or checkout session, else the
--- description of the payment. Grouped by an array of strings, Amplitude counts an event under each of its values, and under
--- each once; under (none) where there are none.
+-- The products of each purchase: with the setting `products`: "follow", those of its invoice or checkout session, otherwise
+-- the payment's description. Grouped by an array of strings, Amplitude counts an event once under each value, or under
+-- (none) without values.
 CREATE VIEW ordered_product AS
 SELECT DISTINCT
   event.rowid AS purchase,

@@ -1,7 +1,7 @@
 -- Total revenue: the sum of `$revenue` of the purchases of each week, for each currency. Different currencies are never
--- added. Refunds are events of other types, and are not subtracted.
+-- added. Refunds are events of other types and are not subtracted.
 --
--- Amplitude's "Property Sum" is the sum of the property's values at each data point, "grouped by" makes a line of each
+-- Amplitude's "Property Sum" is the sum of the property's values at each data point; "grouped by" draws a line for each
 -- value of `normalized_currency`.
 -- Source: amplitude.com/docs/analytics/charts/event-segmentation/event-segmentation-choose-measurement
 

@@ -17,7 +17,7 @@ pub(crate) enum Market {
 
 impl Market {
     /// Most customers pay in dollars.
-    pub(crate) fn of_somebody(rng: &mut Rng) -> Self {
+    pub(crate) fn random(rng: &mut Rng) -> Self {
         match rng.u32(0..100) {
             0..62 => Self::Usd,
             62..82 => Self::Eur,

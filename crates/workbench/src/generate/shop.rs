@@ -115,7 +115,7 @@ fn customer(shop: Seed, number: u32) -> Buyer {
     let seed = shop.derive(0).derive(number.into());
     let mut rng = seed.derive(0).rng();
     let identity = if rng.u32(0..100) < 6 { Identity::Customer } else { Identity::User };
-    let market = Market::of_somebody(&mut rng);
+    let market = Market::random(&mut rng);
     let habit = match rng.u32(0..100) {
         0..40 => Habit::Checkout,
         40..75 => Habit::Api,
@@ -128,7 +128,7 @@ fn guest(shop: Seed, number: u32) -> Buyer {
     let seed = shop.derive(1).derive(number.into());
     let mut rng = seed.derive(0).rng();
     let identity = if rng.u32(0..100) < 60 { Identity::GuestWithEmail } else { Identity::Guest };
-    Buyer { seed, number, identity, habit: Habit::Api, market: Market::of_somebody(&mut rng) }
+    Buyer { seed, number, identity, habit: Habit::Api, market: Market::random(&mut rng) }
 }
 
 #[cfg(test)]

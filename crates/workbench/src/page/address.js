@@ -2,7 +2,7 @@
 
 const VIEWS = ["deliveries", "send", "charts", "help"];
 
-/** Anything that is not an address of ours is the list of deliveries. */
+/** Unknown addresses show the list of deliveries. */
 export function read(hash) {
   const [path, query] = hash.replace(/^#/, "").split("?", 2);
   const [view, number] = path.split("/", 2);

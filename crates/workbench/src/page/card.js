@@ -110,8 +110,8 @@ export function card(name, extra) {
 }
 
 /**
- * Amounts of different currencies share no axis: 9000 yen would flatten 90 dollars. So the chosen currency alone is
- * drawn, until somebody asks for another.
+ * Amounts in different currencies cannot share an axis: 9000 yen would flatten 90 dollars. So only the selected currency is
+ * drawn, until the user shows another.
  */
 function hiddenOf(chart, { series }, currency, touched) {
   const byCurrency = isByCurrency(chart) && series.some(({ name }) => name === currency);

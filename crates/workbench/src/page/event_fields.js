@@ -23,7 +23,7 @@ export function isEvent(value) {
   return typeof object === "object" && object !== null && !Array.isArray(object);
 }
 
-/** Sets every amount of the object that equals its main one: those of an invoice's lines, its total, what was paid. */
+/** Sets all amounts that equal the main one, such as an invoice's total, its paid amount and its lines. */
 export function withAmount(event, amount) {
   return changed(event, (object) => {
     const main = mainAmount(object);
