@@ -1,6 +1,6 @@
-//! The commands against localstripe, an independent Stripe emulator.
+//! The commands beside a Stripe that others have written: localstripe.
 
-// Like a test, a helper panics on unexpected results.
+// As in the function's `tests/it`: a helper, like a test, stops where it meets what it does not expect.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 mod command_line;
@@ -16,7 +16,7 @@ use local_amplitude::LocalAmplitude;
 use localstripe_server::Localstripe;
 use serde_json::Value;
 
-/// The number of events by type after all purchases. The function forwards payments and invoices by default.
+/// How many events there are of each type when all is bought. The function forwards payments and invoices by default.
 const EVENTS: [(&str, usize); 9] = [
     ("customer.created", 2),
     ("customer.subscription.created", 2),
@@ -34,7 +34,7 @@ fn is_forwarded(event_type: &str) -> bool {
 }
 
 #[tokio::test]
-async fn webhooks_of_supported_types_land() {
+async fn its_webhooks_are_taken_and_those_of_supported_types_land() {
     let localstripe = Localstripe::start().await;
     let mut serving = Serving::start(&[]);
     let amplitude = serving.amplitude();
@@ -45,7 +45,7 @@ async fn webhooks_of_supported_types_land() {
     let mut forwarded = BTreeSet::new();
     while types.values().sum::<usize>() < 14 {
         let line = serving.lines.recv_timeout(Duration::from_secs(20)).unwrap();
-        // `serve` prints its URLs before the first delivery.
+        // Before the first delivery, `serve` prints what it serves.
         let Ok(line) = serde_json::from_str::<Value>(&line) else { continue };
         let event_type = line["type"].as_str().unwrap().to_owned();
         let outcome = if is_forwarded(&event_type) { "forwarded" } else { "ignored" };
@@ -62,7 +62,7 @@ async fn webhooks_of_supported_types_land() {
 }
 
 #[tokio::test]
-async fn events_are_listed_like_stripe() {
+async fn its_events_are_listed_as_stripe_does() {
     let localstripe = Localstripe::start().await;
     localstripe.buy().await;
     let all = list(&localstripe, "limit=100").await;
@@ -79,7 +79,7 @@ async fn events_are_listed_like_stripe() {
     let rest = list(&localstripe, &format!("{wanted}&starting_after={}", first[2]["id"].as_str().unwrap())).await;
     assert_eq!(rest.iter().collect::<Vec<_>>(), expected[3..]);
 
-    // The rest is specific to localstripe.
+    // The rest is its own.
     for (path, expected) in
         [(format!("/v1/events/{}", all[0]["id"].as_str().unwrap()), 200), ("/v1/account".to_owned(), 404)]
     {
@@ -89,7 +89,7 @@ async fn events_are_listed_like_stripe() {
 }
 
 #[tokio::test]
-async fn backfill_sends_supported_types() {
+async fn its_events_of_supported_types_are_filled_in() {
     let localstripe = Localstripe::start().await;
     localstripe.buy().await;
     let amplitude = LocalAmplitude::start(Configuration::default());

@@ -1,4 +1,4 @@
-//! Times: of this moment, and as people write them, in UTC.
+//! The current time, and times as people write them, in UTC.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -28,49 +28,48 @@ fn since_1970() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
-/// A time as a user gives it: a day (`2026-11-01`), which is its beginning, a time (`2026-11-01T12:00:00Z`), or Unix
-/// seconds.
+/// Parses a day (`2026-11-01`), which means its beginning, a time (`2026-11-01T12:00:00Z`), or Unix seconds.
 ///
 /// # Errors
-/// A sentence that says what it takes.
+/// A sentence that says what was expected.
 pub fn parse_time(text: &str) -> Result<i64, String> {
     let seconds = text.parse().ok().filter(|_| text.len() >= 9);
     let day = || parse_day(text).ok();
     let time = || text.parse::<Timestamp>().ok().map(Timestamp::as_second);
-    let takes = "it takes a day (2026-11-01), a time (2026-11-01T12:00:00Z) or Unix seconds";
-    seconds.or_else(day).or_else(time).ok_or_else(|| takes.to_owned())
+    let expected = "expected a day (2026-11-01), a time (2026-11-01T12:00:00Z) or Unix seconds";
+    seconds.or_else(day).or_else(time).ok_or_else(|| expected.to_owned())
 }
 
-/// The beginning of a day that a user gives: `2026-11-20`.
+/// Parses a day, such as `2026-11-20`, and returns its beginning.
 ///
 /// # Errors
-/// A sentence that says what it takes.
+/// A sentence that says what was expected.
 pub fn parse_day(text: &str) -> Result<i64, String> {
-    // A day's parser would take a time, too, and forget it.
+    // The parser of days would also accept a time, and drop it.
     let day = (text.len() == "2026-11-20".len()).then(|| text.parse().ok()).flatten();
-    day.and_then(start_of_day).ok_or_else(|| "it takes a day, in UTC: 2026-11-20".to_owned())
+    day.and_then(start_of_day).ok_or_else(|| "expected a day in UTC, such as 2026-11-20".to_owned())
 }
 
 fn start_of_day(day: Date) -> Option<i64> {
     TimeZone::UTC.to_timestamp(day.into()).ok().map(Timestamp::as_second)
 }
 
-/// Unix seconds of the header `Date` of an answer.
+/// Unix seconds of a response's `Date` header.
 pub fn parse_http_date(text: &str) -> Option<i64> {
     rfc2822::parse(text).ok().map(|time| time.timestamp().as_second())
 }
 
-/// Unix seconds as a user reads them: `2026-11-01 12:00:00`.
+/// Unix seconds for people: `2026-11-01 12:00:00`.
 pub fn show(seconds: i64) -> String {
     in_utc(seconds, "%Y-%m-%d %H:%M:%S")
 }
 
-/// The day of Unix seconds as Stripe writes it into a description: `12 Oct 2026`.
+/// The day of Unix seconds in the format of Stripe's descriptions: `12 Oct 2026`.
 pub fn show_day(seconds: i64) -> String {
     in_utc(seconds, "%-d %b %Y")
 }
 
-/// Unix seconds by `strftime`'s format.
+/// Unix seconds in a format of `strftime`.
 pub fn in_utc(seconds: i64, format: &str) -> String {
     let time = Timestamp::from_second(seconds).unwrap_or(if seconds < 0 { Timestamp::MIN } else { Timestamp::MAX });
     time.strftime(format).to_string()
@@ -81,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_read_as_people_write_them() {
+    fn times_are_parsed() {
         for (text, expected) in [
             ("2026-11-01", Some(1_793_491_200)),
             ("2026-11-01T12:00:00Z", Some(1_793_534_400)),
@@ -99,13 +98,13 @@ mod tests {
     }
 
     #[test]
-    fn dates_of_answers_are_read() {
+    fn http_dates_are_parsed() {
         assert_eq!(parse_http_date("Sun, 01 Nov 2026 12:00:00 GMT"), Some(1_793_534_400));
         assert_eq!(parse_http_date("today"), None);
     }
 
     #[test]
-    fn times_are_shown_in_utc() {
+    fn times_are_in_utc() {
         assert_eq!(show(1_793_534_400), "2026-11-01 12:00:00");
         assert_eq!(in_utc(1_793_534_400, "%Y%m%dT%H"), "20261101T12");
         show(i64::MAX);

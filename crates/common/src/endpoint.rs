@@ -1,4 +1,4 @@
-//! A webhook endpoint, and deliveries to it as Stripe makes them.
+//! A webhook endpoint, and deliveries to it like Stripe's.
 
 use std::error::Error as _;
 
@@ -9,7 +9,7 @@ use stripe_amplitude::stripe::signature::{self, SigningSecret};
 
 use crate::{clock, http as client};
 
-/// A webhook's URL, and the secret that its deliveries are signed with.
+/// A webhook's URL, and the secret that signs its deliveries.
 pub struct Endpoint {
     http: Client,
     url: String,
@@ -17,33 +17,33 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// Connections to it are used again.
+    /// Keeps connections alive.
     ///
     /// # Errors
-    /// Where there is no HTTP client to be had.
+    /// If the HTTP client cannot be built.
     pub fn new(url: String, secret: String) -> Result<Self, HttpClientError> {
         Self::with_secret(url, SigningSecret::new(secret.into(), None))
     }
 
-    /// The same with the secret of a project.
+    /// The same with a project's secret.
     ///
     /// # Errors
-    /// As for [`Endpoint::new`].
+    /// Like [`Endpoint::new`].
     pub fn with_secret(url: String, secret: SigningSecret) -> Result<Self, HttpClientError> {
         Ok(Self { http: client::build()?, url, secret })
     }
 
-    /// One attempt to deliver an event, with the signature of this moment.
+    /// Tries once to deliver an event, signed now.
     ///
     /// # Errors
-    /// Where nobody answers; [`Endpoint::explain`] says why.
+    /// If there is no response; [`Endpoint::explain`] says why.
     pub async fn deliver(&self, body: Vec<u8>) -> Result<Response, reqwest::Error> {
         let signature = signature::sign(&self.secret, clock::now(), &body);
         let request = self.http.post(&self.url).header("cache-control", "no-cache");
         request.headers(headers(&signature)).body(body).send().await
     }
 
-    /// In a sentence, why nobody answered, and where somebody would on this machine.
+    /// A sentence that says why there was no response, and how to start a local server.
     pub fn explain(&self, error: &reqwest::Error) -> String {
         let why = self.unreachable(error);
         if error.is_builder() {
@@ -52,9 +52,9 @@ impl Endpoint {
         format!("{why}; `stripe-amplitude-cli serve` serves http://127.0.0.1:3000/stripe/demo")
     }
 
-    /// The same without the latter.
+    /// The same without the advice.
     pub fn unreachable(&self, error: &reqwest::Error) -> String {
-        let url = &self.url;
+        let url = client::without_user(&self.url);
         if error.is_builder() {
             return format!("{url} is not a URL");
         }
@@ -64,17 +64,17 @@ impl Endpoint {
     }
 }
 
-/// What Stripe calls itself.
+/// Stripe's own.
 pub const USER_AGENT: &str = "Stripe/1.0 (+https://stripe.com/docs/webhooks)";
 
-/// The headers of every delivery besides the signature, with names as Stripe writes them.
+/// The headers of every delivery except the signature, with names in Stripe's spelling.
 pub const HEADERS: [(&str, &str); 3] = [
     ("Accept", "*/*; q=0.5, application/xml"),
     ("Content-Type", "application/json; charset=utf-8"),
     ("User-Agent", USER_AGENT),
 ];
 
-/// The same with the signature, for a request.
+/// The same with the signature.
 pub fn headers(signature: &str) -> HeaderMap {
     let headers = HEADERS.into_iter().chain([(signature::HEADER, signature)]);
     let headers = headers.filter_map(|(name, value)| {

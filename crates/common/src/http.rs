@@ -1,4 +1,4 @@
-//! The HTTP client of the commands: the function's, with its `EXTRA_CA_FILE`.
+//! The HTTP client of the commands: the function's, including `EXTRA_CA_FILE`.
 
 use std::path::PathBuf;
 
@@ -6,22 +6,22 @@ use reqwest::{Client, Url};
 use stripe_amplitude::http_client::{self, HttpClientError, secured_url};
 
 /// # Errors
-/// Where `EXTRA_CA_FILE` cannot be used.
+/// If `EXTRA_CA_FILE` is unusable.
 pub fn build() -> Result<Client, HttpClientError> {
     let extra_ca_file = std::env::var_os("EXTRA_CA_FILE").filter(|file| !file.is_empty()).map(PathBuf::from);
     http_client::build(extra_ca_file.as_deref())
 }
 
-/// What a URL is that a key goes to.
+/// The kind of URL that keys may be sent to.
 pub const SECURED: &str = "an https URL, or an http URL of this machine or its containers";
 
-/// The URL that a variable holds, if it holds one, for requests with a key.
+/// The URL in a variable, if set, for requests with a key.
 ///
 /// # Errors
-/// A sentence that names the variable, where the key would leave in the clear.
+/// A sentence that names the variable, if the key would be sent unencrypted.
 pub fn url_in(variable: &str) -> Result<Option<String>, String> {
     let url = std::env::var(variable).ok().filter(|url| !url.is_empty());
-    url.map(|url| secured_url(&url).ok_or_else(|| format!("{variable} takes {SECURED}"))).transpose()
+    url.map(|url| secured_url(&url).ok_or_else(|| format!("{variable}: expected {SECURED}"))).transpose()
 }
 
 /// The URL without a user and a password, which some endpoints want.

@@ -1,35 +1,35 @@
-//! Files that hold customers' data: for their owner alone, also where they were there before.
+//! Files with customer data, which only their owner may read, even if they existed before.
 
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::Path;
 
-/// Opens a file to write at its end; it is made where it is not there.
+/// Opens a file for appending; created if missing.
 ///
 /// # Errors
-/// Where it cannot be opened, or is another user's and open to others.
+/// If it cannot be opened, or belongs to another user and others may read it.
 pub fn append(path: &Path) -> io::Result<File> {
     let file = for_its_owner(OpenOptions::new().append(true).create(true)).open(path)?;
     restrict(&file)?;
     Ok(file)
 }
 
-/// Opens a file to write what it holds from now on; it is made where it is not there.
+/// Opens a file to replace its content; created if missing.
 ///
 /// # Errors
-/// As for [`append`].
+/// Like [`append`].
 pub fn replace(path: &Path) -> io::Result<File> {
-    // Nobody shall read what is written before the others are shut out.
+    // Others must be shut out before anything is written.
     let file = for_its_owner(OpenOptions::new().write(true).create(true).truncate(false)).open(path)?;
     restrict(&file)?;
     file.set_len(0)?;
     Ok(file)
 }
 
-/// Makes a file for the time of a step. One of a process that died is removed, and so is a link, which is not followed.
+/// Creates a temporary file. Removes a leftover of a process that died, or a link, without following it.
 ///
 /// # Errors
-/// Where it cannot be made.
+/// If it cannot be created.
 pub fn make(path: &Path) -> io::Result<File> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -38,10 +38,10 @@ pub fn make(path: &Path) -> io::Result<File> {
     for_its_owner(OpenOptions::new().write(true).create_new(true)).open(path)
 }
 
-/// Shuts others out of a file that is there. A device or a pipe is nobody's.
+/// Shuts others out of an existing file, unless it is a device or a pipe.
 ///
 /// # Errors
-/// Where it is another user's and open to others.
+/// If it belongs to another user and others may read it.
 pub fn restrict(file: &File) -> io::Result<()> {
     #[cfg(unix)]
     {
@@ -52,7 +52,8 @@ pub fn restrict(file: &File) -> io::Result<()> {
         if metadata.is_file() && permissions.mode() & 0o077 != 0 {
             permissions.set_mode(permissions.mode() & 0o700);
             file.set_permissions(permissions).map_err(|error| {
-                let text = format!("others may read it, and that cannot be changed ({error}); name another file");
+                let text =
+                    format!("others may read it, and its permissions cannot be changed ({error}); name another file");
                 io::Error::new(error.kind(), text)
             })?;
         }
@@ -62,7 +63,7 @@ pub fn restrict(file: &File) -> io::Result<()> {
     Ok(())
 }
 
-/// From the moment in which it is made.
+/// Private from the moment of its creation.
 fn for_its_owner(options: &mut OpenOptions) -> &mut OpenOptions {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
@@ -82,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_its_owners_alone_whether_it_was_there_or_not() {
+    fn new_and_existing_files_are_private() {
         let folder = tempfile::tempdir().unwrap();
         for (name, open) in [("append", append as fn(&Path) -> _), ("replace", replace)] {
             let [new, old] = ["new", "old"].map(|age| folder.path().join(format!("{name}.{age}")));
@@ -95,14 +96,14 @@ mod tests {
             let text = if name == "append" { "before\nafter\n" } else { "after\n" };
             assert_eq!(std::fs::read_to_string(&old).unwrap(), text);
         }
-        // A device stays as it is.
+        // A device keeps its permissions.
         let before = mode(Path::new("/dev/null"));
         append(Path::new("/dev/null")).unwrap();
         assert_eq!(mode(Path::new("/dev/null")), before);
     }
 
     #[test]
-    fn a_file_for_a_step_is_made_anew_and_not_through_a_link() {
+    fn temporary_file_does_not_follow_a_link() {
         let folder = tempfile::tempdir().unwrap();
         let [path, other] = ["step", "other"].map(|name| folder.path().join(name));
         std::fs::write(&other, "somebody's").unwrap();
@@ -110,7 +111,7 @@ mod tests {
         make(&path).unwrap().write_all(b"ours").unwrap();
         assert_eq!(std::fs::read_to_string(&other).unwrap(), "somebody's");
         assert!(std::fs::symlink_metadata(&path).unwrap().is_file());
-        // And once more, where it was left behind.
+        // A leftover is replaced.
         make(&path).unwrap().write_all(b"new").unwrap();
         assert_eq!((std::fs::read_to_string(&path).unwrap(), mode(&path)), ("new".to_owned(), 0o600));
     }

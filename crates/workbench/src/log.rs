@@ -1,6 +1,6 @@
 //! The deliveries that the workbench shows, stored in a file if the user names one.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -164,15 +164,12 @@ impl Log {
     /// A sentence that names the file.
     pub(crate) fn open(file: Option<&Path>) -> Result<Self, String> {
         let name = file.map_or("the temporary database".to_owned(), |file| file.display().to_string());
-        if let Some(file) = file {
-            reserve(file).map_err(|error| format!("{name}: {error}"))?;
-        }
+        let path = file.map(reserve).transpose().map_err(|error| format!("{name}: {error}"))?;
         let failed = |error: rusqlite::Error| match error.sqlite_error_code() {
             Some(ErrorCode::DatabaseBusy) => format!("{name} is in use by another `serve`; name another file"),
             _ => format!("{name} is not a file of deliveries: {error}; name another file, which is created if missing"),
         };
         // SQLite treats an empty name as a temporary file. The flags allow no URI, and a path is never `:memory:`.
-        let path = file.map(std::path::absolute).transpose().map_err(|error| format!("{name}: {error}"))?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(path.unwrap_or_default(), flags).map_err(failed)?;
         match prepare(&connection).map_err(failed)? {
@@ -299,9 +296,11 @@ impl Log {
 }
 
 /// Restricts the file to its owner, because it holds customers' data, and so the files that SQLite creates beside it. They
-/// get the permissions of the database, and may already exist if a process crashed.
-fn reserve(file: &Path) -> std::io::Result<()> {
+/// get the permissions of the database, and may already exist if a process crashed. Returns the target of a link, because
+/// SQLite creates its files beside the target.
+fn reserve(file: &Path) -> std::io::Result<PathBuf> {
     private_file::append(file)?;
+    let file = file.canonicalize()?;
     for companion in COMPANIONS {
         let mut path = file.as_os_str().to_owned();
         path.push(companion);
@@ -312,7 +311,7 @@ fn reserve(file: &Path) -> std::io::Result<()> {
             Err(_) => {}
         }
     }
-    Ok(())
+    Ok(file)
 }
 
 /// Creates the table in a new file, and returns the file's application ID and version. Other programs' files are not changed.
@@ -527,13 +526,18 @@ mod tests {
         // As a crashed process of a version without this protection leaves them.
         let left: Vec<_> = names().map(|path| (std::fs::read(&path).unwrap(), path)).collect();
         drop(log);
-        for (bytes, path) in left {
-            std::fs::write(&path, bytes).unwrap();
-            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        // SQLite creates its files beside the target of a link.
+        let links = tempfile::tempdir().unwrap();
+        let link = links.path().join("link.db");
+        symlink(&file, &link).unwrap();
+        for name in [&file, &link] {
+            for (bytes, path) in &left {
+                std::fs::write(path, bytes).unwrap();
+                std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644)).unwrap();
+            }
+            let log = Log::open(Some(name)).unwrap();
+            assert_eq!((open_to_others(), log.last().unwrap()), (vec![], 1), "{}", name.display());
         }
-        let log = Log::open(Some(&file)).unwrap();
-        assert_eq!((open_to_others(), log.last().unwrap()), (vec![], 1));
-        drop(log);
         symlink("/dev/null", folder.path().join("deliveries.db-journal")).unwrap();
         assert!(Log::open(Some(&file)).unwrap_err().contains("deliveries.db-journal is not a file"));
     }

@@ -1,8 +1,8 @@
-//! A local Amplitude in a separate thread, so that a test can block on a command that connects to it.
+//! A local Amplitude for a test, in a thread of its own, so that a test may wait for a command that talks to it.
 
-// Like a test, a helper panics on unexpected results.
+// A helper, like a test, stops where it meets what it does not expect.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
-// Each test binary compiles this module and uses only parts of it.
+// Each test binary has this module to itself, and uses what it needs of it.
 #![allow(dead_code, unreachable_pub)]
 
 use std::collections::BTreeMap;
@@ -29,7 +29,7 @@ impl LocalAmplitude {
         Self { emulator, url }
     }
 
-    /// The environment variables that point commands here.
+    /// What points the commands here.
     pub fn variables(&self) -> [(&'static str, String); 2] {
         [
             ("AMPLITUDE_URL", format!("{}/batch", self.url)),
@@ -42,7 +42,7 @@ impl LocalAmplitude {
         format!("{}/2/httpapi", self.url)
     }
 
-    /// The number of events by insert ID.
+    /// How often each event is there, by its insert ID.
     pub fn insert_ids(&self) -> BTreeMap<String, usize> {
         let mut insert_ids = BTreeMap::new();
         for event in self.emulator.events() {

@@ -1,19 +1,19 @@
-//! Runs localstripe, an independent Stripe emulator: it makes purchases and signs webhooks with code that is not ours. It is a
-//! separate program under the GPL; the tests only start it.
+//! localstripe, a Stripe that others have written: what happens there are purchases, and its webhooks are signed by code
+//! that has nothing of ours. It is a program under the GPL, which is started, and nothing more.
 //!
-//! Its events differ from Stripe's:
-//! - It has none for charges and refunds, and for invoices only `created`, `payment_succeeded` and sometimes
+//! What its events lack of Stripe's:
+//! - There are none of charges and refunds, and of invoices only `created`, `payment_succeeded` and sometimes
 //!   `payment_failed`.
 //! - They have no `pending_webhooks` and no `request`; the API version is always 2017-08-15, `livemode` always false.
 //! - A payment has no `amount_received` and a whole charge in `latest_charge`; an invoice has no `amount_remaining`, no
 //!   `subscription_details` and no `number`; a balance has no `object`, and one amount instead of lists of them.
 //! - Its webhooks are sent once, a second late, and with the time of the event in the signature.
 //!
-//! Its API lacks webhook endpoints, the account, and most filters for events. It lists events oldest first, and all of them
-//! after an unknown event. So the tests use [`Localstripe::url`], a proxy that lists events like Stripe and forwards
-//! everything else.
+//! What its API lacks: webhook endpoints, the account, and most of what events can be asked by. Events are listed from the
+//! oldest on, and behind an unknown event from the first. So they are asked for through [`Localstripe::url`], which lists
+//! them as Stripe does and passes everything else on.
 
-// Like a test, a helper panics on unexpected results.
+// A helper, like a test, stops where it meets what it does not expect.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 #![allow(unreachable_pub)]
 
@@ -32,8 +32,8 @@ use serde_json::value::RawValue;
 use stripe_emulator::{Emulator, Event, SECRET_KEY};
 use tokio::sync::oneshot;
 
-/// Serves on a free port of this machine only, prints the port, and stores nothing. By default, localstripe listens on all
-/// interfaces and stores its data in a file.
+/// Serves on a free port of this machine only, which it prints, and keeps nothing: by itself, it would listen everywhere,
+/// and leave what it has in a file for the next one.
 const PROGRAM: &str = r#"
 import socket
 from aiohttp import web
@@ -45,33 +45,33 @@ print(listener.getsockname()[1], flush=True)
 web.run_app(server.app, sock=listener, print=None)
 "#;
 
-/// Any key with this prefix is valid.
+/// Any that begins so is valid.
 const KEY: &str = "sk_test_51LocalstripeLocalstripe";
 
-/// A localstripe process, which ends when this is dropped.
+/// A localstripe of its own, until this is dropped.
 pub struct Localstripe {
     process: Child,
-    /// Its own address.
+    /// Where it listens itself.
     own_url: String,
     url: String,
     http: reqwest::Client,
-    /// Stops the proxy when this is dropped.
+    /// What is in front of it stops when this is dropped.
     _running: oneshot::Sender<()>,
 }
 
 impl Localstripe {
-    /// Starts without data. Needs the Python package that `make test` installs.
+    /// An empty one. It needs Python with the package, which `make test` installs.
     pub async fn start() -> Self {
         let mut process = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../.venv/bin/python"))
             .args(["-c", PROGRAM])
             .stdout(Stdio::piped())
             .spawn()
-            .expect("run `make test` first, which installs the package");
+            .expect("run `make test`, which installs what the tests need");
         let mut port = String::new();
         BufReader::new(process.stdout.take().unwrap()).read_line(&mut port).unwrap();
         let own_url = format!("http://127.0.0.1:{}", port.trim());
 
-        // Two clients, because the test's own connections stall while it blocks on a command.
+        // Two clients: a connection of the test's own stands still while the test waits for a command.
         let [http, passing_on] = [(); 2].map(|()| stripe_amplitude::http_client::build(None).unwrap());
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         listener.set_nonblocking(true).unwrap();
@@ -90,12 +90,12 @@ impl Localstripe {
         Self { process, own_url, url, http, _running: running }
     }
 
-    /// Its API, with events listed like Stripe. Any key that starts with `sk_` is valid.
+    /// Its API, with events as Stripe lists them. Every key is valid that begins with `sk_`.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// Sends webhooks for all events from now on.
+    /// Sends a webhook of every event from now on.
     pub async fn send_webhooks(&self, url: &str, secret: &str) {
         let form = form(&[("url", url), ("secret", secret)]);
         let request = self.http.post(format!("{}/_config/webhooks/ours", self.own_url));
@@ -104,8 +104,8 @@ impl Localstripe {
     }
 
     /// Two customers: `user_1` pays 20.00 EUR, of which 5.00 are refunded, and subscribes to a plan for 25.00 EUR. The card
-    /// of `user_2` is declined for both, but only the first payment has an event. The user IDs are in the metadata of
-    /// customers, payments and subscriptions.
+    /// of `user_2` is declined for both, of which only the event of the first payment tells. Their IDs are in the metadata
+    /// of customers, payments and subscriptions.
     pub async fn buy(&self) {
         self.post(
             "/v1/plans",
@@ -142,7 +142,7 @@ impl Localstripe {
         }
     }
 
-    /// Attaches a default payment method and returns its ID.
+    /// The ID of a payment method with which the customer pays from now on.
     async fn attach_card(&self, number: &str, customer: &str) -> String {
         let method = self
             .post(
@@ -163,7 +163,7 @@ impl Localstripe {
         method
     }
 
-    /// The response, which is an error if the card is declined.
+    /// What is answered, which is an error where a card is declined.
     async fn post(&self, path: &str, parameters: &[(&str, &str)]) -> Value {
         let request = self.http.post(format!("{}{path}", self.own_url)).bearer_auth(KEY);
         let answer = request.header(CONTENT_TYPE, FORM).body(form(parameters)).send().await.unwrap();
@@ -187,18 +187,18 @@ fn form(parameters: &[(&str, &str)]) -> String {
     form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters).finish()
 }
 
-/// The state of the proxy.
+/// What is in front of localstripe.
 #[derive(Clone)]
 struct Front {
     behind: String,
     http: reqwest::Client,
-    /// Lists events like Stripe.
+    /// What lists the events as Stripe does.
     lists: Emulator,
 }
 
 async fn respond(State(front): State<Front>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
     let is_list = method == Method::GET && uri.path() == "/v1/events";
-    // Without an upper bound.
+    // There is no upper bound.
     let path = if is_list { "/v1/events?limit=1000000" } else { uri.path_and_query().unwrap().as_str() };
     let mut passed_on = front.http.request(method, format!("{}{path}", front.behind));
     for name in [AUTHORIZATION, CONTENT_TYPE] {
@@ -220,7 +220,7 @@ async fn respond(State(front): State<Front>, method: Method, uri: Uri, headers: 
 }
 
 impl Front {
-    /// The events that Stripe would list, from all events, oldest first.
+    /// What Stripe would list of all events that there are, which are given from the oldest on.
     async fn list(&self, all: &[u8], query: &str) -> reqwest::Response {
         #[derive(serde::Deserialize)]
         struct List<'a> {

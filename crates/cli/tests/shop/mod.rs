@@ -1,8 +1,8 @@
-//! A test shop with the project `shop`: local emulators of Stripe and Amplitude, and a folder in which commands run.
+//! A shop with the project `shop`: a Stripe, an Amplitude, and a folder in which commands run.
 
-// Like a test, a helper panics on unexpected results.
+// A helper, like a test, stops where it meets what it does not expect.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
-// Each test binary compiles this module and uses only parts of it.
+// Each test binary has this module to itself, and uses what it needs of it.
 #![allow(dead_code, unreachable_pub)]
 
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use crate::local_amplitude::LocalAmplitude;
 
-/// The initial file of projects.
+/// The file of projects, as it is at first.
 pub const PROJECTS: &str = "[shop]\nstripe-signing-secret = \"whsec_a\"\namplitude-api-key = \"key\"\n";
 
 pub struct Shop {
@@ -26,7 +26,7 @@ pub struct Shop {
     pub now: i64,
 }
 
-/// The exit code and output of a command.
+/// How a command ended, and what it said.
 #[derive(Debug)]
 pub struct Ended {
     pub code: Option<i32>,
@@ -46,7 +46,7 @@ impl Shop {
         shop
     }
 
-    /// The path of a file in the folder.
+    /// Of a file in the folder.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
@@ -56,7 +56,7 @@ impl Shop {
         std::fs::write(self.path("projects.toml"), projects).unwrap();
     }
 
-    /// Adds a parameter to the project.
+    /// A further parameter of the project.
     pub fn parameter(&self, name: &str, value: &str) {
         let text = std::fs::read_to_string(self.path("projects.toml")).unwrap();
         self.projects(&format!("{text}\"{name}\" = '{value}'\n"));
@@ -79,12 +79,12 @@ impl From<Output> for Ended {
     }
 }
 
-/// Runs a command until it ends.
+/// Runs a command to its end.
 pub fn ended(command: &mut Command) -> Ended {
     command.output().unwrap().into()
 }
 
-/// Runs a command whose output pipe is closed, and returns its exit code and standard error.
+/// Runs a command whose output nobody reads: its exit code, and standard error.
 #[cfg(unix)]
 pub fn unread(command: &mut Command) -> (Option<i32>, String) {
     let (output, closed) = std::io::pipe().unwrap();
