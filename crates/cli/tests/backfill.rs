@@ -668,7 +668,7 @@ async fn mistakes_are_told_before_anything_happens() {
     for (arguments, code, words) in [
         (vec!["--since", &late, "--until", &early, "--yes"], 2, "--since is not before --until"),
         (vec!["--since", &days(40), "--yes"], 1, "goes back 30 days"),
-        (vec!["--since", "yesterday"], 2, "it takes a day (2026-11-01)"),
+        (vec!["--since", "yesterday"], 2, "expected a day (2026-11-01)"),
         (vec![], 2, "--since"),
         (vec!["--since", &early, "--rate", "0"], 2, "--rate"),
         (vec!["--from-file", "none.ndjson", "--yes"], 1, "none.ndjson: "),
@@ -1147,7 +1147,7 @@ async fn each_url_that_a_key_goes_to_has_to_be_secured() {
     for variable in ["AMPLITUDE_URL", "AMPLITUDE_EXPORT_URL", "STRIPE_API_URL"] {
         let mut command = world.command(&["--since", &since, "--yes"]);
         let ended = ended(command.env("AMPLITUDE_SECRET_KEY", "secret").env(variable, "http://192.0.2.1/x"));
-        let words = format!("{variable} takes an https URL, or an http URL of this machine or its containers");
+        let words = format!("{variable}: expected an https URL, or an http URL of this machine or its containers");
         assert!(ended.code == Some(1) && ended.error.contains(&words), "{ended:?}");
     }
 }

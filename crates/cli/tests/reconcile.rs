@@ -470,7 +470,7 @@ async fn what_cannot_be_compared_is_refused_in_words() {
         assert!(ended.error.contains(words) && ended.out.is_empty(), "{ended:?}");
     }
     let ended = ended(&mut world.command("reconcile", &["--day", "yesterday"]));
-    assert!(ended.code == Some(2) && ended.error.contains("a day, in UTC"), "{ended:?}");
+    assert!(ended.code == Some(2) && ended.error.contains("a day in UTC"), "{ended:?}");
     let ended = world.reconcile(&["--json", "--repair"]);
     assert!(ended.code == Some(2) && ended.error.contains("--yes"), "{ended:?}");
 }

@@ -1,9 +1,9 @@
-//! Plain text as people read it in a terminal.
+//! Text for a terminal.
 
-/// No line is wider, in characters, unless a single word is.
+/// Maximum width of a line in characters, unless a single word is wider.
 const WIDTH: usize = 100;
 
-/// `text` behind `start`, with line breaks between words, and one at the end. All lines but the first are indented by
+/// `text` after `start`, wrapped between words, with a line break at the end. All lines but the first are indented by
 /// `indent` spaces.
 pub fn wrap(start: &str, indent: usize, text: &str) -> String {
     let mut wrapped = start.to_owned();
@@ -28,21 +28,21 @@ pub fn wrap(start: &str, indent: usize, text: &str) -> String {
     wrapped
 }
 
-/// A text of somebody else's, within a line: it neither steers the terminal nor begins a line of its own.
+/// Foreign text within a line, without characters that control the terminal or break the line.
 pub fn printable(text: &str) -> String {
-    escaped(text, steers)
+    escaped(text, is_control)
 }
 
-/// The same of lines, in which a tab is one.
+/// The same for several lines, which may contain tabs.
 pub fn visible(text: &str) -> String {
-    escaped(text, |character| steers(character) && !matches!(character, '\n' | '\t'))
+    escaped(text, |character| is_control(character) && !matches!(character, '\n' | '\t'))
 }
 
-fn steers(character: char) -> bool {
+fn is_control(character: char) -> bool {
     character.is_control() || matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// As JSON escapes them, so that JSON stays JSON, with the same strings.
+/// Escapes like JSON, so that JSON keeps its meaning.
 fn escaped(text: &str, is_escaped: impl Fn(char) -> bool) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
@@ -72,16 +72,16 @@ mod tests {
     }
 
     #[test]
-    fn the_terminal_is_not_steered() {
+    fn control_characters_are_escaped() {
         assert_eq!(wrap("", 0, "a\u{1b}[31m\nb"), "a\\u001b[31m\\u000ab\n");
         assert_eq!(visible("a\u{1b}[31m\n\tb\u{202e}\u{9b}\r"), "a\\u001b[31m\n\tb\\u202e\\u009b\\u000d");
     }
 
     #[test]
-    fn json_stays_json_with_the_same_strings() {
+    fn json_keeps_its_meaning() {
         let value = serde_json::json!({"a": "x\u{7f}\u{9b}\u{2066}\n"});
         let shown = visible(&format!("{value:#}"));
-        assert!(!shown.contains(|character| steers(character) && character != '\n'));
+        assert!(!shown.contains(|character| is_control(character) && character != '\n'));
         assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).unwrap(), value);
     }
 }
