@@ -1147,7 +1147,8 @@ async fn each_url_that_a_key_goes_to_has_to_be_secured() {
     for variable in ["AMPLITUDE_URL", "AMPLITUDE_EXPORT_URL", "STRIPE_API_URL"] {
         let mut command = world.command(&["--since", &since, "--yes"]);
         let ended = ended(command.env("AMPLITUDE_SECRET_KEY", "secret").env(variable, "http://192.0.2.1/x"));
-        let words = format!("{variable}: expected an https URL, or an http URL of this machine or its containers");
-        assert!(ended.code == Some(1) && ended.error.contains(&words), "{ended:?}");
+        let words = "an https URL, or an http URL of this machine or its containers";
+        assert!(ended.code == Some(1) && ended.error.contains(variable), "{ended:?}");
+        assert!(ended.error.contains(words), "{ended:?}");
     }
 }
