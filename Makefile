@@ -2,21 +2,22 @@
 
 .PHONY: run test check lint instructions artefact pictures privacy soak fuzz bench supply-chain sbom parameters
 
-# KEEP_SERVING=1 keeps serving afterwards, PORT=n serves on another port than 3000.
+# KEEP_SERVING=1 keeps serving afterwards, PORT=n serves on a port other than 3000. Without the AWS SDK, which takes longer to
+# compile than everything else.
 run:
-	@cargo run --locked --package stripe-amplitude-cli -- demo $(if $(KEEP_SERVING),--keep-serving) $(if $(PORT),--port $(PORT))
+	@cargo run --locked --package stripe-amplitude-cli --no-default-features --features workbench -- demo $(if $(KEEP_SERVING),--keep-serving) $(if $(PORT),--port $(PORT))
 
 test: .venv/ready
 	@# hello is a peer of the benchmarks and has no tests. This also builds the command line for the tests in a browser; a
 	@# separate `cargo build` would compile the AWS SDK again, with other features.
-	cargo test --locked --workspace --exclude hello --features $(all)
+	cargo test --locked --workspace --exclude hello
 	cd tests/workbench && ../../.venv/bin/python -m unittest --verbose test_workbench
 	@cd tests/workbench && ../../.venv/bin/python -c 'import browser; exit(not browser.is_there())' || \
 	  echo "The tests in a browser were skipped. Install Chromium and ChromeDriver: apt-get install chromium chromium-driver"
 
 # The screenshots of the workbench for the README and the page's own help: docs/pictures. Needs Chromium and ChromeDriver.
 pictures: .venv/ready
-	cargo build --locked --package stripe-amplitude-cli
+	cargo build --locked --package stripe-amplitude-cli --no-default-features --features workbench
 	.venv/bin/python tests/workbench/pictures.py
 
 # Updates the fields of Stripe's objects from Stripe's own library, and docs/privacy.md. Lists the fields that are not
@@ -30,7 +31,10 @@ check: lint supply-chain instructions artefact
 
 lint: .venv-check/ready
 	cargo fmt --all --check
-	cargo clippy --locked --workspace --all-targets --features $(all) -- --deny warnings
+	cargo clippy --locked --workspace --all-targets -- --deny warnings
+	@# Each feature of the command line without the other one.
+	cargo clippy --locked --package stripe-amplitude-cli --no-default-features --features aws -- --deny warnings
+	cargo clippy --locked --package stripe-amplitude-cli --no-default-features --features workbench -- --deny warnings
 	RUSTDOCFLAGS="--deny warnings" cargo doc --locked --workspace --no-deps
 	tests/dependencies.sh
 	$(sam) validate --lint
@@ -95,9 +99,6 @@ target/tools/bin/cargo-fuzz target/tools/bin/cargo-deny target/tools/bin/cargo-c
 cargo-fuzz = 0.13.2
 cargo-deny = 0.20.2
 cargo-cyclonedx = 0.5.9
-
-# The function compiles the AWS SDK anyway; so the command line may have it, too.
-all = stripe-amplitude-cli/aws
 
 # No account is needed for anything here, but SAM wants to know a Region.
 sam = SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=eu-central-1 .venv-check/bin/sam

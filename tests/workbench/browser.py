@@ -1,4 +1,4 @@
-"""Chromium, without a window, driven as a user drives it."""
+"""Headless Chromium."""
 
 import os
 import shutil
@@ -10,7 +10,7 @@ from selenium.webdriver.chrome.service import Service
 DRIVER = shutil.which("chromedriver")
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
-# What a test run shall not do: ask its maker for anything.
+# A test run must not contact the browser's vendor.
 QUIET = [
     "--headless=new",
     "--disable-gpu",
@@ -36,6 +36,6 @@ def start(width=1400, height=1000, dark=False):
         options.add_argument("--force-dark-mode")
         options.add_argument("--blink-settings=preferredColorScheme=0")
     if hasattr(os, "geteuid") and os.geteuid() == 0:
-        # Chromium's sandbox does not work for root, as whom containers run.
+        # Chromium's sandbox does not work for root, which containers use.
         options.add_argument("--no-sandbox")
     return webdriver.Chrome(options=options, service=Service(DRIVER))

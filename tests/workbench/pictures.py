@@ -1,4 +1,4 @@
-"""Takes the pictures of docs/pictures from the running program: `make pictures`."""
+"""Takes the screenshots in docs/pictures: `make pictures`."""
 
 import subprocess
 import time
@@ -11,7 +11,7 @@ from serving import ROOT, Serving, program, sample
 
 PICTURES = ROOT / "docs" / "pictures"
 
-# What each shows: its address, its height, and what has to be there first.
+# Each view's address, height, and the element to wait for.
 VIEWS = {
     "deliveries": ("deliveries", 620, "#deliveries-rows tr:nth-child(8)"),
     "delivery": ("deliveries/{payment}", 1500, '[data-hop="answer"] [data-path="code"]'),
@@ -30,20 +30,20 @@ def take(page, serving, payment):
             page.find_element(By.CSS_SELECTOR, '[data-mistake="wrong_secret"]').click()
             WebDriverWait(page, 20).until(lambda _: page.find_elements(By.ID, "answer-status"), "no answer")
             page.execute_script("window.scrollTo(0, 0)")
-        # Charts grow into place.
+        # Waits for the charts' layout.
         time.sleep(2)
         page.save_screenshot(str(PICTURES / f"{name}.png"))
         print(PICTURES / f"{name}.png")
 
 
 def by_reference(serving):
-    """The newest payment whose user was found on the customer, and its products on the invoice."""
+    """The newest payment with the user from the customer and products from the invoice."""
     for payment in serving.get("/workbench/deliveries?type=payment_intent.succeeded")["deliveries"]:
         reads = serving.get(f"/workbench/deliveries/{payment['number']}")["references"]["reads"]
         values = [found["at"] for read in reads for found in read["found"] if "value" in found]
         if values == ["customer.metadata.user_id", "product_names"]:
             return payment["number"]
-    raise LookupError("no payment has its user by reference")
+    raise LookupError("no payment has a user by reference")
 
 
 def main():

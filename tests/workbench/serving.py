@@ -1,4 +1,4 @@
-"""stripe-amplitude-cli as a user runs it, and deliveries as Stripe makes them."""
+"""Runs stripe-amplitude-cli like a user, and posts deliveries like Stripe."""
 
 import hashlib
 import hmac
@@ -15,7 +15,7 @@ SECRET = "whsec_demo"
 
 
 def program():
-    """What Cargo has built: `make test` does so before."""
+    """The binary that Cargo built; `make test` builds it first."""
     target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
     return target / "debug" / "stripe-amplitude-cli"
 
@@ -28,7 +28,7 @@ class Serving:
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
         page = next(line for line in self.process.stdout if line.startswith("What lands in Amplitude"))
         self.url = page.split()[-1].rstrip("/")
-        # Nobody reads the rest; it shall not wait for a reader.
+        # Discards the rest, so that the process does not block.
         self.drain = subprocess.Popen(["cat"], stdin=self.process.stdout, stdout=subprocess.DEVNULL)
 
     def __enter__(self):
@@ -45,7 +45,7 @@ class Serving:
             return json.load(answer)
 
     def deliver(self, event, project="demo"):
-        """Signs an event now and posts it as Stripe would; gives the status and the answer."""
+        """Signs an event now and posts it like Stripe; returns the status and the response."""
         body = json.dumps(event).encode()
         now = str(int(time.time()))
         signature = hmac.new(SECRET.encode(), f"{now}.".encode() + body, hashlib.sha256).hexdigest()

@@ -1,4 +1,4 @@
-"""The workbench in a real browser, as a user sees it: `make test` runs it where there are Chromium and ChromeDriver."""
+"""Tests the workbench in a real browser. `make test` runs them if Chromium and ChromeDriver are installed."""
 
 import datetime
 import json
@@ -31,12 +31,12 @@ class Workbench(unittest.TestCase):
         self.addCleanup(self.browser.quit)
 
     def tearDown(self):
-        # Refused signatures and the like are answers with an error status, which the console names; scripts have none.
+        # The console logs responses with an error status, such as rejected signatures. Script errors are not allowed.
         console = [line for line in self.browser.get_log("browser") if line["source"] != "network"]
         self.assertEqual(console, [])
         sent = [json.loads(line["message"])["message"] for line in self.browser.get_log("performance")]
         urls = [entry["params"]["request"]["url"] for entry in sent if entry["method"] == "Network.requestWillBeSent"]
-        # The browser's own pages and pictures in the page need no network.
+        # Internal pages and data URLs need no network.
         elsewhere = [url for url in urls if url.startswith(("http", "ws")) and not url.startswith("http://127.0.0.1:")]
         self.assertEqual(elsewhere, [], "no request leaves the machine")
 
@@ -50,7 +50,7 @@ class Workbench(unittest.TestCase):
         return self.browser.find_elements(By.CSS_SELECTOR, selector)
 
     def until(self, what, look, seconds=20):
-        """What `look` gives, as soon as it gives something."""
+        """Waits until `look` returns something, and returns it."""
         wait = WebDriverWait(self.browser, seconds, ignored_exceptions=[StaleElementReferenceException])
         try:
             return wait.until(lambda _: look())
@@ -58,7 +58,7 @@ class Workbench(unittest.TestCase):
             self.fail(f"in vain waited for: {what}; there is: {self.find('main').text[:2000]}")
 
     def act(self, selector, action):
-        """Waits for the element, and does this with it; once more where the list was drawn anew just then."""
+        """Waits for the element and performs the action; retries if the list was just redrawn."""
         self.until(selector, lambda: (found := self.all(selector)) and (action(found[0]), True)[1])
 
     def text_of(self, selector):
@@ -66,28 +66,28 @@ class Workbench(unittest.TestCase):
         return found[0].text if found and found[0].is_displayed() else ""
 
     def see(self, selector, words):
-        """Waits until the element is shown and says this."""
+        """Waits until the element is visible and contains the words."""
         self.until(f"{selector} says {words!r}", lambda: words in self.text_of(selector))
 
-    def test_the_list_updates_by_itself_and_is_filtered(self):
+    def test_the_list_updates_automatically_and_is_filtered(self):
         self.open("deliveries")
         self.see("#deliveries-empty", "No deliveries yet")
         self.see("#connection", "Live")
         self.serving.deliver(sample("payment_intent.succeeded", metadata=user("user_0001")))
         self.see('[data-delivery="1"]', "20.00 USD")
         self.serving.deliver(sample("charge.failed", metadata=user("user_0002")))
-        # The first one is there already. The text is read while it waits: the list may just be drawn anew.
+        # The text is read while waiting, because the list may just be redrawn.
         row = self.until("the second delivery", lambda: (rows := self.all("#deliveries-rows tr"))[1:] and rows[0].text)
         for words in ("charge.failed", "forwarded", "user_0002"):
-            self.assertIn(words, row, "the newest is first")
+            self.assertIn(words, row, "newest first")
         self.find("#filter-user").send_keys("user_0001")
         self.until("one row", lambda: len(self.all("#deliveries-rows tr")) == 1)
         self.serving.deliver(sample("charge.failed", id="evt_other", metadata=user("user_0002")))
         self.serving.deliver(sample("charge.failed", id="evt_same", metadata=user("user_0001")))
         self.see('[data-delivery="4"]', "user_0001")
-        self.assertEqual(self.all('[data-delivery="3"]'), [], "the filter holds for new ones")
+        self.assertEqual(self.all('[data-delivery="3"]'), [], "the filter applies to new deliveries")
 
-    def test_the_three_hops_of_a_delivery_have_notes_at_their_fields_and_it_is_sent_again_as_a_repeat(self):
+    def test_a_delivery_has_notes_and_can_be_repeated(self):
         self.serving.deliver(sample("payment_intent.succeeded", metadata=user("user_0001")))
         self.open("deliveries")
         self.act('[data-delivery="1"] a', lambda row: row.send_keys(Keys.ENTER))
@@ -116,7 +116,7 @@ class Workbench(unittest.TestCase):
         self.see('[data-hop="answer"] [data-path="events_ingested"]', "0")
         self.assertTrue(self.browser.current_url.endswith("#deliveries/2"))
 
-    def test_a_user_found_by_a_reference_shows_what_was_read(self):
+    def test_reads_are_shown(self):
         session = {"subscription": "sub_0007", "payment_intent": None, "customer": "cus_0007", "metadata": {}}
         self.serving.deliver(sample("checkout.session.completed", client_reference_id="user_0007", **session))
         status, answer = self.serving.deliver(
@@ -135,7 +135,7 @@ class Workbench(unittest.TestCase):
         self.see(read, "GET /v1/checkout/sessions?subscription=sub_0007")
         self.see(read, "200 in")
         self.see(f'{read} [data-at="checkout_session.client_reference_id"]', "user_0007")
-        self.see('#reads [data-served="customer.metadata.amplitude_id"]', "from the cache")
+        self.see('#reads [data-served="customer.metadata.amplitude_id"]', "from cache")
         self.see("#timeline", "Stripe’s API: 200")
         line = '[data-hop="stripe"] [data-path="data.object.checkout_session.client_reference_id"]'
         self.see(line, "found by reference")
@@ -144,19 +144,19 @@ class Workbench(unittest.TestCase):
         whole = json.dumps(self.serving.get("/workbench/deliveries/2"))
         for hidden in ("rk_test_demo", "rk_live_demo"):
             self.assertNotIn(hidden, whole)
-        # What was read is not shown but for the values at the paths.
+        # Only the values at the paths are shown.
         reads = json.dumps(self.serving.get("/workbench/deliveries/2")["references"])
         self.assertNotIn("jenny", reads)
 
-    def test_what_the_local_stripe_does_not_know_is_no_fact_about_the_customer(self):
+    def test_objects_known_only_by_id_are_marked(self):
         self.serving.deliver(sample("payment_intent.succeeded", customer="cus_0008", metadata={}, receipt_email=None))
         self.open("deliveries/1")
         read = '#reads [data-served="customer.metadata.amplitude_id"]'
-        self.see(read, "The local Stripe does not know more of it.")
-        self.see(f'{read} [data-at="customer.metadata.amplitude_id"]', "the local Stripe does not know more of it")
-        self.see("#explanation", "Read, but the local Stripe does not know more of it")
+        self.see(read, "The local Stripe knows only its ID.")
+        self.see(f'{read} [data-at="customer.metadata.amplitude_id"]', "the local Stripe knows only its ID")
+        self.see("#explanation", "Read, but the local Stripe knows only its ID")
 
-    def test_what_was_removed_and_what_counts_follow_the_settings(self):
+    def test_notes_follow_the_settings(self):
         projects = pathlib.Path(tempfile.mkdtemp()) / "projects.toml"
         projects.write_text(
             '[shop]\nstripe-signing-secret = "whsec_demo"\namplitude-api-key = "key"\n'
@@ -168,7 +168,7 @@ class Workbench(unittest.TestCase):
             self.see('[data-hop="stripe"] [data-path="data.object.amount_refunded"] [data-kind="revenue"]', "-")
             self.see('[data-hop="amplitude"] [data-path="events.0.revenue"]', "-")
 
-    def test_each_mistake_and_each_fault_shows_what_stripe_would_get(self):
+    def test_mistakes_and_faults_show_the_response(self):
         self.open("send")
         self.see("#send-event-hint", "payment_intent.succeeded")
         for button, status, words in [
@@ -189,14 +189,14 @@ class Workbench(unittest.TestCase):
                 )
                 self.see("#answer-status", status)
                 self.see("#send-answer", words)
-                again = "delivers the event again" if status != "200" else "does not send it again"
+                again = "retries with back-off" if status != "200" else "does not send it again"
                 self.see("#answer-meaning", again)
         listed = self.serving.get("/workbench/deliveries")["deliveries"]
         self.assertEqual([delivery["status"] for delivery in listed], [200, 502, 502, 502, 400, 400, 400, 400])
         attempts = [len(self.serving.get(f"/workbench/deliveries/{number}")["amplitude"]) for number in (5, 6, 8)]
         self.assertEqual(attempts, [1, 3, 1])
 
-    def test_changed_fields_are_what_is_sent(self):
+    def test_edited_fields_are_sent(self):
         self.open("send")
         self.see("#send-event-hint", "payment_intent.succeeded")
         for field, value in [("amount", "1234"), ("currency", "jpy"), ("user", "user_0042")]:
@@ -222,7 +222,7 @@ class Workbench(unittest.TestCase):
         Select(self.find("#send-sample")).select_by_visible_text("invoice.paid")
         self.see("#send-event-hint", "invoice.paid")
 
-    def test_the_charts_show_the_numbers_of_the_events(self):
+    def test_charts_match_the_events(self):
         for event in SHOP:
             status, answer = self.serving.deliver(event)
             self.assertEqual(status, 200, answer)
@@ -236,16 +236,16 @@ class Workbench(unittest.TestCase):
                     self.assertEqual(len(self.rows(card)), len(expected))
                 self.assertTrue(self.all(f"{card} .steps li"), "how to build it in Amplitude")
         self.assertEqual(self.find('[data-chart="retention"] canvas').get_attribute("role"), "img")
-        # All of it is long ago.
+        # All events are older.
         self.find('#cohort input[value="last_30_days"]').click()
-        self.until("nobody", lambda: self.find('[data-chart="big_spenders"]').get_attribute("data-empty") == "true")
+        self.until("an empty cohort", lambda: self.find('[data-chart="big_spenders"]').get_attribute("data-empty") == "true")
 
     def rows(self, card):
         script = """return [...document.querySelectorAll(arguments[0] + " table.values tbody tr")].map(
             (row) => [...row.children].map((cell) => cell.dataset.value))"""
         return self.browser.execute_script(script, card)
 
-    def test_the_page_is_usable_by_keyboard_and_in_a_narrow_window(self):
+    def test_keyboard_and_narrow_window(self):
         self.serving.deliver(sample("payment_intent.succeeded"))
         self.browser.set_window_size(500, 900)
         self.browser.execute_cdp_cmd(
@@ -259,7 +259,7 @@ class Workbench(unittest.TestCase):
             width = self.browser.execute_script("return document.documentElement.scrollWidth")
             self.assertLessEqual(width, 360, f"{view} is not wider than the window")
             nameless = self.browser.execute_script(NAMELESS)
-            self.assertEqual(nameless, [], f"{view}: everything that can be used has a name")
+            self.assertEqual(nameless, [], f"{view}: every control has a name")
         self.open("help")
         pictures = "return [...document.querySelectorAll('#view-help img')].map((one) => (one.loading = 'eager', one.decode()))"
         self.browser.execute_async_script(
@@ -268,14 +268,14 @@ class Workbench(unittest.TestCase):
         sizes = self.browser.execute_script(
             "return [...document.querySelectorAll('#view-help img')].map((one) => one.naturalWidth)"
         )
-        self.assertEqual(sizes, 4 * [1280], "the help has its pictures")
+        self.assertEqual(sizes, 4 * [1280], "the help shows its pictures")
         self.open("deliveries")
         self.browser.refresh()
         self.see("#connection", "Live")
         self.browser.switch_to.active_element.send_keys(Keys.TAB)
         self.assertEqual(self.browser.switch_to.active_element.get_attribute("id"), "skip")
 
-    def test_deliveries_and_what_amplitude_has_survive_a_restart(self):
+    def test_deliveries_survive_a_restart(self):
         file = str(pathlib.Path(tempfile.mkdtemp()) / "deliveries.db")
         event = sample("payment_intent.succeeded", metadata=user("user_0001"))
         with Serving("--data", file) as serving:
@@ -287,7 +287,7 @@ class Workbench(unittest.TestCase):
             self.see('[data-delivery="2"]', "repeat")
             self.assertEqual(serving.get("/workbench/charts?project=demo")["events"], 1)
 
-    def test_a_delivery_is_noted_though_its_sender_is_gone_and_a_fault_meets_no_other(self):
+    def test_a_disconnected_delivery_is_recorded_and_faults_are_isolated(self):
         sending = threading.Thread(target=self.send_with_a_hang)
         sending.start()
         time.sleep(0.5)
@@ -297,7 +297,7 @@ class Workbench(unittest.TestCase):
         self.open("deliveries")
         self.see('[data-outcome="failed"]', "timed out")
         self.act('[data-outcome="failed"] a', lambda row: row.click())
-        self.see("#explanation-heading", "as soon as nothing fails")
+        self.see("#explanation-heading", "once nothing fails")
         self.assertEqual(len(self.all("[data-attempt]")), len(self.all('[data-hop="answer"] .notice')))
 
     def send_with_a_hang(self):
@@ -306,7 +306,7 @@ class Workbench(unittest.TestCase):
         with self.assertRaises(TimeoutError):
             urllib.request.urlopen(urllib.request.Request(url, json.dumps(to_send).encode(), headers), timeout=1)
 
-    def test_what_was_refused_is_not_signed_again(self):
+    def test_refused_requests_are_not_signed_again(self):
         event = json.dumps(sample("payment_intent.succeeded"))
         request = urllib.request.Request(
             f"{self.serving.url}/stripe/demo", event.encode(), {"Stripe-Signature": "t=1,v1=" + 64 * "0"}
@@ -316,7 +316,7 @@ class Workbench(unittest.TestCase):
         refused.exception.close()
         self.open("deliveries/1")
         self.see("#code", "signature_mismatch")
-        self.see("#edit", "Change it and send")
+        self.see("#edit", "Edit and send")
         self.assertFalse(self.find("#send-again").is_displayed())
         self.assertEqual(self.all("#explanation"), [])
         request = urllib.request.Request(
@@ -327,7 +327,7 @@ class Workbench(unittest.TestCase):
         self.assertIn("not signed again", json.load(again.exception)["error"])
         again.exception.close()
 
-    def test_other_pages_and_other_names_get_nothing(self):
+    def test_other_origins_and_hosts_are_rejected(self):
         url = f"{self.serving.url}/workbench/deliveries"
         post = {"Content-Type": "application/json"}
         for headers, data in [
@@ -368,7 +368,7 @@ def purchase(number, day, name, amount, currency="usd", **fields):
 
 
 def invoice(number, day, name, amount, *products):
-    """Its payment has no products but by reference."""
+    """Its payment has products only by reference."""
     lines = [{"object": "line_item", "description": product} for product in products]
     paid = sample(
         "invoice.payment_succeeded",
@@ -392,7 +392,7 @@ SHOP = [
     purchase(6, 24, "user_0003", 500),
 ]
 
-# Reckoned by hand, as [x, series, y] or [x, y].
+# Computed by hand, as [x, series, y] or [x, y].
 CHARTS = {
     # The first week has 50 + 60 dollars and 30 euros, the third 10 + 5 dollars; currencies stay apart.
     "total_revenue": [
@@ -407,8 +407,8 @@ CHARTS = {
     "average_purchases": [["2026-09-07", "1.5"], ["2026-09-14", "1"], ["2026-09-21", "1"]],
     # user_0002 once, user_0003 twice, user_0001 three times.
     "purchase_frequency": [["1", "1"], ["2", "1"], ["3", "1"]],
-    # Of three, user_0003 came back in the week after the first, user_0001 in the one after that. Later weeks follow, as
-    # many as are over by now.
+    # Of three, user_0003 came back in the week after the first, user_0001 in the one after that. More weeks follow
+    # that have ended by now.
     "retention": [["Week 0", "100"], ["Week 1", "33.3"], ["Week 2", "33.3"], ["Week 3", "0"]],
     # The payment of 60 counts for both of its products; 100, 10 and 5 dollars, and 30 euros, are for tea.
     "revenue_by_product": [["Tea", "115"], ["Coffee", "110"], ["Mug", "60"]],

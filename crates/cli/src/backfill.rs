@@ -53,9 +53,9 @@ use crate::{clock, http, input, key, projects, stripe};
 /// stops or is killed, run the same command again to continue. The exit code is 0 only if every event was sent or ignored.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
-  cargo cli-aws backfill --project shop --since 2026-11-01 --dry-run
-  cargo cli-aws backfill --project shop --since 2026-11-20 --undelivered
-  cargo cli-aws backfill --project shop --since 2026-11-01 --account acct_1…
+  cargo cli backfill --project shop --since 2026-11-01 --dry-run
+  cargo cli backfill --project shop --since 2026-11-20 --undelivered
+  cargo cli backfill --project shop --since 2026-11-01 --account acct_1…
   cargo cli backfill --project shop --projects projects.toml --from-file events.ndjson")]
 pub(crate) struct Arguments {
     #[command(flatten)]

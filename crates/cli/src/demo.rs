@@ -1,4 +1,4 @@
-//! `demo`: one signed event of every type, through the handler, into a local Amplitude.
+//! `demo`: one signed event of every type, through the handler, to a local Amplitude.
 
 use std::collections::BTreeSet;
 use std::error::Error;
@@ -6,25 +6,26 @@ use std::io;
 
 use amplitude_emulator::{AcceptedEvent, Emulator};
 use serde_json::Value;
+use stripe_amplitude_workbench::generate::Subscriber;
+use stripe_amplitude_workbench::samples::{SAMPLES, Sample};
+use stripe_amplitude_workbench::{Amplitude, Stripe, Workbench, listener, server};
 
 use crate::endpoint::Endpoint;
 use crate::exit::Exit;
-use crate::generate::{self, Subscriber};
+use crate::generate;
 use crate::money::shown;
 use crate::projects::{DEMO, DEMO_SECRET, Projects};
-use crate::samples::{SAMPLES, Sample};
 use crate::terminal::say;
-use crate::workbench::{Amplitude, Stripe, Workbench};
-use crate::{clock, event_file, server};
+use crate::{clock, event_file};
 
-/// Send one signed event of every type through the function's handler into a local Amplitude, and show what landed
+/// Send one signed event of every type through the function's handler to a local Amplitude, and show the results
 ///
 /// The exit code is 0 only if every event landed as expected.
 #[derive(clap::Args)]
 #[command(after_help = "Example:
   stripe-amplitude-cli demo --port 3001 --keep-serving")]
 pub(crate) struct Arguments {
-    /// Go on serving after the table
+    /// Keep serving after the table
     #[arg(long)]
     keep_serving: bool,
     /// The port of the handler
@@ -34,12 +35,13 @@ pub(crate) struct Arguments {
 
 /// Succeeds only if every event landed as expected.
 pub(crate) async fn run(arguments: &Arguments) -> Result<Exit, Box<dyn Error>> {
-    let listener = server::listen(arguments.port).await?;
-    let workbench = Workbench::new(Projects::built_in(), Amplitude::Emulator, Stripe::Local, None).await?;
-    let (emulator, amplitude_url) = workbench.emulator().ok_or("there is no local Amplitude")?;
+    let listener = listener::listen(arguments.port).await?;
+    let workbench =
+        Workbench::new(Projects::built_in().for_workbench(), Amplitude::Emulator, Stripe::Local, None).await?;
+    let (emulator, amplitude_url) = workbench.emulator().ok_or("the local Amplitude is missing")?;
     let address = listener.local_addr()?;
     let url = format!("http://{address}/stripe/{DEMO}");
-    say!("The function's handler is on {url}, a local Amplitude on {amplitude_url}.")?;
+    say!("The function's handler: {url}. A local Amplitude: {amplitude_url}.")?;
     say!("One event of every type, signed now:\n")?;
 
     let serving = tokio::spawn(server::serve(listener, workbench.clone()));
@@ -48,7 +50,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<Exit, Box<dyn Error>> {
     let is_one_user = send_subscriber(&url, &workbench, emulator).await?;
 
     if arguments.keep_serving {
-        say!("\nServing until Ctrl-C. All of it in the browser: http://{address}/")?;
+        say!("\nServing until Ctrl-C. See it in the browser: http://{address}/")?;
         tokio::select! {
             ended = serving => ended??,
             interrupted = tokio::signal::ctrl_c() => interrupted?,
@@ -57,7 +59,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<Exit, Box<dyn Error>> {
     Ok(Exit::of(as_expected == SAMPLES.len() && is_one_user))
 }
 
-/// Prints a row for each event, and counts those that landed as expected.
+/// Prints a row per event, and returns how many landed as expected.
 async fn send_samples(url: &str, emulator: &Emulator) -> Result<usize, Box<dyn Error>> {
     let endpoint = Endpoint::new(url.to_owned(), DEMO_SECRET.to_owned())?;
     let mut as_expected = 0;
@@ -89,17 +91,16 @@ async fn send_samples(url: &str, emulator: &Emulator) -> Result<usize, Box<dyn E
             revenue.as_deref().unwrap_or("-"),
         ])?;
         if !ok {
-            say!("  NOT AS EXPECTED: {expected:?} from {:?}; the answer was {answer}", sample.user_id_from)?;
+            say!("  NOT AS EXPECTED: expected {expected:?} from {:?}; response {answer}", sample.user_id_from)?;
         }
     }
     Ok(as_expected)
 }
 
-/// Sends all events of a subscription whose buyer's ID is on a checkout session alone, and tells on how many users they
-/// landed.
+/// Sends all events of a subscription whose user ID is only on a checkout session, and checks that they land on one user.
 async fn send_subscriber(url: &str, workbench: &Workbench, emulator: &Emulator) -> Result<bool, Box<dyn Error>> {
     let Subscriber { user_id, objects, events } = generate::subscriber()?;
-    let stripe = workbench.stripe().ok_or("there is no local Stripe")?;
+    let stripe = workbench.stripe().ok_or("the local Stripe is missing")?;
     objects.into_iter().try_for_each(|object| stripe.put(object))?;
     let endpoint = Endpoint::new(url.to_owned(), DEMO_SECRET.to_owned())?;
     let before = emulator.events().len();
@@ -112,7 +113,7 @@ async fn send_subscriber(url: &str, workbench: &Workbench, emulator: &Emulator) 
     let is_one_user = landed.len() == number && users == BTreeSet::from([&*user_id]);
     if is_one_user {
         say!(
-            "All {number} events of one more buyer are on {user_id}, an ID that only the checkout session has: references are followed."
+            "All {number} events of another buyer landed on {user_id}, an ID that only the checkout session has: references are followed."
         )?;
     } else {
         say!("NOT AS EXPECTED: {} of {number} events of {user_id} landed, on {users:?}", landed.len())?;
@@ -124,7 +125,7 @@ fn row([event_type, status, user, from, revenue]: [&str; 5]) -> io::Result<()> {
     say!("{event_type:<41} {status:<6}  {user:<19} {from:<36} {revenue:<7}")
 }
 
-/// What a chart in Amplitude sees of an event.
+/// The parts of an accepted event that the charts use.
 #[derive(Debug, Default, PartialEq)]
 struct Landed {
     user: Option<String>,

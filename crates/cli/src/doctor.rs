@@ -17,8 +17,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use axum::http::header::DATE;
 use reqwest::Client as Http;
+use reqwest::header::DATE;
 use stripe_amplitude::amplitude::Region;
 use stripe_amplitude::amplitude::client::{Client, DeliveryError};
 use stripe_amplitude::projects::name::ProjectName;
@@ -70,9 +70,9 @@ use crate::{clock, http, projects, webhook_url};
 /// The exit code is 1 if there is a problem.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
-  cargo cli-aws doctor --project shop --url https://…/stripe/shop
-  cargo cli-aws doctor --project shop --recent 5000 --csv customers.csv
-  cargo cli-aws doctor --project shop --identity
+  cargo cli doctor --project shop --url https://…/stripe/shop
+  cargo cli doctor --project shop --recent 5000 --csv customers.csv
+  cargo cli doctor --project shop --identity
   cargo cli doctor --project shop --projects projects.toml")]
 pub(crate) struct Arguments {
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! `invocation`: what a gateway would invoke the function with.
+//! `invocation`: the payload with which a gateway would invoke the function.
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -7,16 +7,16 @@ use serde_json::{Map, Value, json};
 use stripe_amplitude::projects::name::ProjectName;
 use stripe_amplitude::stripe::signature::{self, SigningSecret};
 
+use crate::endpoint::{HEADERS, USER_AGENT};
 use crate::event_file::{self, Created};
 use crate::exit::Exit;
 use crate::projects::{DEMO, DEMO_SECRET};
-use crate::stripe::{HEADERS, USER_AGENT};
 use crate::terminal::say;
 use crate::{clock, input, key};
 
 /// Print a freshly signed invocation of the function
 ///
-/// As an HTTP API would make it (payload version 2.0), or another gateway. A signature is good for five minutes.
+/// In the format of an HTTP API (payload version 2.0) or another gateway. A signature is valid for five minutes.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   stripe-amplitude-cli invocation events/stripe/invoice.paid.json | sam local invoke Function --event -
@@ -29,16 +29,16 @@ pub(crate) struct Arguments {
     /// The project, the last part of the path
     #[arg(long, default_value = DEMO)]
     project: ProjectName,
-    /// The signing secret, whsec_…; in the variable, others on this machine do not see it
+    /// The signing secret, whsec_…; in the variable, it is hidden from others on this machine
     #[arg(long, env = "STRIPE_SIGNING_SECRET", hide_env_values = true, default_value = DEMO_SECRET)]
     secret: String,
-    /// When the event happened
+    /// Event timestamp
     #[arg(long, value_enum, default_value_t = Created::Now)]
     created: Created,
-    /// As a REST API makes it (payload version 1.0)
+    /// In the format of a REST API (payload version 1.0)
     #[arg(long, conflicts_with = "function_url")]
     rest: bool,
-    /// As a Function URL makes it (payload version 2.0)
+    /// In the format of a Function URL (payload version 2.0)
     #[arg(long)]
     function_url: bool,
 }
@@ -57,7 +57,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
     Ok(Exit::Success)
 }
 
-/// What stands before the function.
+/// The gateway in front of the function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Gateway {
     HttpApi,
@@ -69,7 +69,7 @@ const HOST: &str = "example.execute-api.eu-central-1.amazonaws.com";
 /// From the range for documentation.
 const SOURCE_IP: &str = "192.0.2.1";
 
-/// The invocation for a delivery that is signed at this time (Unix seconds). Source: "Lambda proxy integrations" in the
+/// The invocation for a delivery with the signature of this time (Unix seconds). Source: "Lambda proxy integrations" in the
 /// developer guides of API Gateway (REST APIs, HTTP APIs), "Invoking Lambda function URLs" in Lambda's.
 fn invocation(gateway: Gateway, project: &ProjectName, secret: &SigningSecret, time: u64, body: &str) -> Value {
     let signature = signature::sign(secret, time, body.as_bytes());
@@ -80,7 +80,7 @@ fn invocation(gateway: Gateway, project: &ProjectName, secret: &SigningSecret, t
     }
 }
 
-/// What Stripe sends, and what the gateway adds.
+/// Stripe's headers, and those that the gateway adds.
 fn headers<'h>(host: &'h str, signature: &'h str) -> Vec<(&'static str, &'h str)> {
     let added = [
         ("Host", host),
@@ -92,7 +92,7 @@ fn headers<'h>(host: &'h str, signature: &'h str) -> Vec<(&'static str, &'h str)
     HEADERS.into_iter().chain(added).collect()
 }
 
-/// Header names in lower case.
+/// With header names in lower case.
 fn payload_2(project: &ProjectName, signature: &str, time: u64, body: &str, host: &str) -> Value {
     let path = format!("/stripe/{project}");
     let length = body.len().to_string();
@@ -127,7 +127,7 @@ fn payload_2(project: &ProjectName, signature: &str, time: u64, body: &str, host
     })
 }
 
-/// Header names as they were sent.
+/// With header names as sent.
 fn payload_1(project: &ProjectName, signature: &str, time: u64, body: &str) -> Value {
     let path = format!("/stripe/{project}");
     let headers = headers(HOST, signature);
@@ -167,11 +167,11 @@ fn payload_1(project: &ProjectName, signature: &str, time: u64, body: &str) -> V
 mod tests {
     use super::*;
 
-    /// The committed invocations are signed at this time; `events/env.json` allows for their age.
+    /// The signing time of the committed invocations. `events/env.json` allows their age.
     const COMMITTED_AT: u64 = 1_721_948_600;
 
     #[test]
-    fn the_committed_invocations_are_what_this_command_prints() {
+    fn committed_invocations_are_current() {
         let event = include_str!("../../../events/stripe/payment_intent.succeeded.json");
         let secret = SigningSecret::new(DEMO_SECRET.into(), None);
         for (gateway, file) in

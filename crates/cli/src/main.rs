@@ -2,51 +2,49 @@
 
 // They panic if the output is closed, and print control characters; `terminal` does neither.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
+// Only the commands of the workbench use some helpers.
+#![cfg_attr(not(feature = "workbench"), allow(dead_code))]
 
 mod amplitude;
 #[cfg(feature = "aws")]
 mod aws;
 mod backfill;
-mod clock;
 mod confirmation;
+#[cfg(feature = "workbench")]
 mod demo;
 mod doctor;
-mod endpoint;
 mod event_file;
 mod exit;
-mod explanation;
+#[cfg(feature = "workbench")]
 mod generate;
 mod history;
-mod http;
 mod input;
 mod interrupt;
 mod invocation;
 mod key;
-mod money;
 mod permissions;
+#[cfg(feature = "workbench")]
 mod preview;
-mod private_file;
 mod projects;
 mod proof;
 mod property_names;
 mod reconcile;
 mod redrive;
-mod samples;
 mod send;
+#[cfg(feature = "workbench")]
 mod serve;
-mod server;
 mod settings;
 mod setup;
 mod stripe;
 mod terminal;
 mod webhook_url;
-mod workbench;
 
 use std::error::Error;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
+use stripe_amplitude_common::{clock, endpoint, http, money, private_file};
 
 use self::exit::Exit;
 
@@ -70,10 +68,14 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    #[cfg(feature = "workbench")]
     Demo(demo::Arguments),
+    #[cfg(feature = "workbench")]
     Serve(serve::Arguments),
     Send(send::Arguments),
+    #[cfg(feature = "workbench")]
     Generate(generate::Arguments),
+    #[cfg(feature = "workbench")]
     Preview(preview::Arguments),
     Settings(settings::Arguments),
     Setup(setup::Arguments),
@@ -107,10 +109,14 @@ fn main() -> ExitCode {
 
 async fn run(command: Command) -> Result<Exit, Box<dyn Error>> {
     match command {
+        #[cfg(feature = "workbench")]
         Command::Demo(arguments) => demo::run(&arguments).await,
+        #[cfg(feature = "workbench")]
         Command::Serve(arguments) => serve::run(arguments).await,
         Command::Send(arguments) => send::run(arguments).await,
+        #[cfg(feature = "workbench")]
         Command::Generate(arguments) => generate::run(arguments).await,
+        #[cfg(feature = "workbench")]
         Command::Preview(arguments) => preview::run(arguments).await,
         Command::Settings(arguments) => settings::run(arguments),
         Command::Setup(arguments) => setup::run(arguments).await,

@@ -22,25 +22,24 @@ use stripe_amplitude::stripe::signature::VerifiedBody;
 use stripe_amplitude::stripe::source_label::SourceLabel;
 use stripe_amplitude::translate::{Context, Unread};
 use stripe_amplitude::webhook::LARGEST_BODY;
+use stripe_amplitude_workbench::explanation::{Explanation, PreviewOutcome, ReadMade, Reading};
 use tokio::time::Instant;
 
 use crate::event_file::{self, Created};
 use crate::exit::{Exit, Usage};
-use crate::explanation::{Explanation, PreviewOutcome, ReadMade, Reading};
 use crate::projects::DEMO;
 use crate::stripe::api;
 use crate::{clock, http, input, key, settings, terminal};
 
-const UNREAD: &str = "The request cannot be shown without a read from Stripe's API. To read, add --follow, and put a restricted key of Stripe into the environment: STRIPE_RESTRICTED_KEY.";
+const UNREAD: &str = "The request depends on a read from Stripe's API. To read, add --follow and set STRIPE_RESTRICTED_KEY to a restricted key.";
 
-/// Somebody waits for it.
+/// Short, because the user waits.
 const LONGEST_READ: Duration = Duration::from_secs(10);
 
 /// Print the request that the function would send to Amplitude for an event, and explain it
 ///
-/// Nothing is sent, to anybody. Where the settings follow references, it says what the function would read from Stripe's API,
-/// and with --follow, it reads that. The exit code is 1 where the function would refuse the event or fail, and 0 otherwise,
-/// also for an event that is ignored.
+/// Sends nothing. If the settings follow references, shows what the function would read from Stripe's API, and reads it with
+/// --follow. The exit code is 1 if the function would refuse the event or fail, and otherwise 0, even if the event is ignored.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   stripe-amplitude-cli preview events/stripe/charge.refunded.json
@@ -52,23 +51,23 @@ pub(crate) struct Arguments {
     /// The file of an event; - is standard input
     #[arg(value_name = "EVENT.json")]
     event: PathBuf,
-    /// A file with the JSON of the project's parameter `settings`; without it, all settings are the default
+    /// A file with the JSON of the project's parameter `settings` [default: the default settings]
     #[arg(long, value_name = "FILE")]
     settings: Option<PathBuf>,
     /// The project, the last part of the path
     #[arg(long, value_name = "NAME", default_value = DEMO)]
     project: ProjectName,
-    /// The label of the signing secret, where the project has several
+    /// The label of the signing secret, if the project has several
     #[arg(long, value_name = "LABEL")]
     source: Option<SourceLabel>,
-    /// When the event happened
+    /// Event timestamp
     #[arg(long, value_enum, default_value_t = Created::Keep)]
     created: Created,
-    /// Read from Stripe's API what the settings say, with the key in STRIPE_RESTRICTED_KEY, as the project has it in its parameter
-    /// stripe-api-key (stripe-test-api-key for an event of test mode); nothing is changed there
+    /// Read referenced objects from Stripe's API, with the restricted key in STRIPE_RESTRICTED_KEY, like the project's
+    /// stripe-api-key (or stripe-test-api-key for a test-mode event); changes nothing in Stripe
     #[arg(long)]
     follow: bool,
-    /// Print the body of the request only, as it is sent
+    /// Print only the body of the request, as sent
     #[arg(long)]
     request: bool,
 }
@@ -83,7 +82,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
     }
     let body = VerifiedBody::trusted(body.into());
     let first = Event::parse(&body).map_err(|error| refused(&file, 400, (&error).into(), &error))?;
-    // As if it was received at once.
+    // As if received at once.
     let received = u64::try_from(first.created).unwrap_or_default();
     let reader = if arguments.follow { Some(Reader::of(&first, &settings)?) } else { None };
     let mut objects = Objects::default();
@@ -116,7 +115,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
     let key = format!("<{}>", parameter::API_KEY);
     if let PreviewOutcome::Unread(_) = explanation.outcome {
         let unread = format!("{}\n{explanation}", terminal::wrap("", 0, UNREAD));
-        // With --request, the output is the request's alone.
+        // With --request, standard output has only the request.
         if arguments.request {
             terminal::tell(&unread);
         } else {
@@ -127,11 +126,11 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
     let request = explanation.sent().map(|event| Request::new(std::slice::from_ref(event), &key));
     match request {
         Some(request) if arguments.request => terminal::print(&format!("{}\n", serde_json::to_string(&request)?))?,
-        // The output is the request's alone, and there is none.
+        // Standard output has only the request, and there is none.
         None if arguments.request => terminal::tell(&explanation.to_string()),
         Some(request) => {
             let url = explanation.region.http_v2_url();
-            // From the request itself and not from a value in between, which would make floats of its decimals.
+            // Serialized directly, because an intermediate value would turn decimals into floats.
             let body = serde_json::to_string_pretty(&request)?;
             terminal::print(&format!("POST {url}\nContent-Type: application/json\n\n{body}\n\n{explanation}"))?;
         }
@@ -176,26 +175,26 @@ impl Reader {
     }
 }
 
-/// Why nothing is read, and which paths lead nowhere for it.
+/// Why nothing is read, and which paths therefore have no effect.
 fn unfollowed(settings: &Settings) -> String {
     let followed = Settings { references: FollowReferences::Follow, ..settings.clone() };
     let anyway = settings::warnings(&followed, 0);
-    let mut words = "--follow is for settings with \"references\" or \"products\": \"follow\"".to_owned();
+    let mut words = "--follow requires settings with \"references\" or \"products\": \"follow\"".to_owned();
     for warning in settings::warnings(settings, 0).iter().filter(|warning| !anyway.contains(warning)) {
         words.push_str(&format!("\nwarning: {warning}"));
     }
     words
 }
 
-/// What the function would answer instead of sending the event.
+/// The response of the function, which would not send the event.
 fn refused(file: &str, status: u16, code: Code, reason: &dyn Error) -> String {
-    format!("{file}: the function would answer {status}, `{code}`: {reason}")
+    format!("{file}: the function would respond with {status}, `{code}`: {reason}")
 }
 
 fn settings(arguments: &Arguments) -> Result<Settings, Box<dyn Error>> {
     let Some(path) = &arguments.settings else { return Ok(Settings::default()) };
     if input::is_standard_input(path) && input::is_standard_input(&arguments.event) {
-        let text = "the event and the settings cannot both be standard input; write one of them into a file";
+        let text = "the event and the settings cannot both come from standard input; put one of them into a file";
         return Err(Usage(text.to_owned()).into());
     }
     Ok(settings::read(path)?.settings)

@@ -15,33 +15,10 @@ use stripe_amplitude::projects::source::ProjectSource;
 use stripe_amplitude::settings::References;
 use stripe_amplitude::stripe::signature::SigningSecret;
 use stripe_amplitude::stripe::source_label::SourceLabel;
+use stripe_amplitude_common::demo;
 use toml::{Table, Value};
 
-/// The name of the built-in project.
-pub(crate) const DEMO: &str = "demo";
-
-/// The signing secret of the built-in project. It protects nothing.
-pub(crate) const DEMO_SECRET: &str = "whsec_demo";
-
-const DEMO_SETTINGS: &str = r#"{
-    "max_age_days": 0,
-    "references": "follow",
-    "products": "follow",
-    "user_id_paths": [
-        "metadata.amplitude_id",
-        "metadata.user_id",
-        "customer.metadata.amplitude_id",
-        "customer.metadata.user_id",
-        "subscription.metadata.user_id",
-        "invoice.metadata.user_id",
-        "checkout_session.client_reference_id",
-        "checkout_session.metadata.user_id",
-        "customer.email",
-        "customer_email",
-        "receipt_email",
-        "customer"
-    ]
-}"#;
+pub(crate) use stripe_amplitude_common::demo::{DEMO, DEMO_SECRET};
 
 const READ_ONLY: &str = "the projects of a file are read-only";
 
@@ -186,16 +163,7 @@ impl Projects {
     /// The project `demo`, for a local Amplitude and a local Stripe that accept any key. IDs that an app wrote on any object
     /// have precedence over e-mail addresses.
     pub(crate) fn built_in() -> Self {
-        let parameter = |name: &str, value: &str| Parameter { name: name.to_owned(), value: value.into() };
-        let parameters = vec![
-            parameter("stripe-signing-secret", DEMO_SECRET),
-            parameter("amplitude-api-key", "demo"),
-            parameter("stripe-api-key", "rk_live_demo"),
-            parameter("stripe-test-api-key", "rk_test_demo"),
-            // Samples and generated events are old, and the local Amplitude drops repeats of any age.
-            parameter("settings", DEMO_SETTINGS),
-        ];
-        let projects: HashMap<_, _> = DEMO.parse().into_iter().map(|name| (name, parameters.clone())).collect();
+        let projects: HashMap<_, _> = DEMO.parse().into_iter().map(|name| (name, demo::parameters())).collect();
         Self::Fixed(Arc::new(Fixed { file: None, projects }))
     }
 
@@ -257,7 +225,7 @@ impl Projects {
     /// Most users do not need the AWS SDK, which takes longer to compile than everything else.
     #[cfg(not(feature = "aws"))]
     pub(crate) fn parameter_store() -> Result<Self, String> {
-        Err("this build does not include Parameter Store; use `cargo cli-aws` instead of `cargo cli`, or a file of projects: --projects FILE".to_owned())
+        Err("this build cannot reach Parameter Store; build it with the feature `aws`, or name a file of projects: --projects FILE".to_owned())
     }
 
     /// Loads a project.
@@ -335,6 +303,13 @@ impl Projects {
                 result.map_err(|error| format!("cannot delete {folder}/{name}: {error}"))
             }
         }
+    }
+
+    /// The same for the workbench.
+    #[cfg(feature = "workbench")]
+    pub(crate) fn for_workbench(self) -> stripe_amplitude_workbench::Projects {
+        let names = self.names().into_iter().map(str::to_owned).collect();
+        stripe_amplitude_workbench::Projects::new(self, names)
     }
 
     /// The names, if they are known.

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use axum::http::header::DATE;
+use reqwest::header::DATE;
 use serde::Deserialize;
 use serde_json::json;
 use stripe_amplitude::code::Code;

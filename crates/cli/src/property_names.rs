@@ -1,8 +1,8 @@
-//! How many names of event properties a project needs in Amplitude, and which use them up.
+//! The number of event property names that a project needs in Amplitude, and the largest families of names.
 //!
-//! Amplitude keeps 2,000 event properties per project; further ones do not appear in its charts. Source: Amplitude's help,
-//! "Limits". Amplitude does not document how it counts the fields of nested objects. Its charts flatten them, so each key of
-//! `metadata` counts as one property here, to be on the safe side: a shop can invent any number of these keys.
+//! Amplitude keeps 2,000 event properties per project; others do not appear in its charts. Source: Amplitude's help,
+//! "Limits". Amplitude does not document how it counts the fields of nested objects. Its charts flatten them, so this module
+//! conservatively counts each key of `metadata` as a property: a shop can create any number of these keys.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -11,20 +11,20 @@ use serde_json::value::RawValue;
 
 use crate::terminal::count;
 
-/// What Amplitude keeps, the product's own properties among them.
+/// Amplitude's limit, which includes the product's own properties.
 pub(crate) const LIMIT: usize = 2000;
 
-/// From here on, it is time to do something.
-const MANY: usize = 1000;
+/// The number from which `remedy` suggests a change.
+const WARNING_THRESHOLD: usize = 1000;
 
-/// A family has so many names at least.
-const LEAST: usize = 10;
+/// The minimum number of names in a family.
+const MIN_FAMILY: usize = 10;
 
-/// So many families are shown.
-const SHOWN: usize = 5;
+/// The number of families that are shown.
+const SHOWN_FAMILIES: usize = 5;
 
-/// More names are not kept: whoever has so many knows enough.
-const MOST_KEPT: usize = 100_000;
+/// The maximum number of names that are kept.
+const MAX_KEPT: usize = 100_000;
 
 /// The names of some events.
 #[derive(Debug, Default)]
@@ -39,7 +39,7 @@ struct Sent<'e> {
 }
 
 impl PropertyNames {
-    /// Adds the names of an event, as it is sent.
+    /// Adds the names of an event as sent.
     pub(crate) fn add(&mut self, event: &RawValue) {
         let Ok(Sent { event_properties }) = serde_json::from_str(event.get()) else { return };
         for (name, value) in event_properties {
@@ -54,7 +54,7 @@ impl PropertyNames {
         }
     }
 
-    /// Of an object inside the event's, only what is under `metadata` counts.
+    /// In nested objects, only keys of `metadata` count.
     fn add_metadata_in(&mut self, path: &str, object: Fields<'_>) {
         for (name, value) in object {
             let Some(object) = fields(value) else { continue };
@@ -68,19 +68,19 @@ impl PropertyNames {
     }
 
     fn insert(&mut self, name: &str) {
-        if self.0.len() < MOST_KEPT && !self.0.contains(name) {
+        if self.0.len() < MAX_KEPT && !self.0.contains(name) {
             self.0.insert(name.to_owned());
         }
     }
 
-    /// How many there are.
+    /// The number of names.
     pub(crate) fn number(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether they may soon be more than Amplitude keeps.
+    /// Whether they may soon exceed Amplitude's limit.
     pub(crate) fn are_many(&self) -> bool {
-        self.number() >= MANY
+        self.number() >= WARNING_THRESHOLD
     }
 
     /// The largest families, such as `metadata.sku_*`, with the number of their names.
@@ -93,23 +93,24 @@ impl PropertyNames {
         }
         let mut large: BTreeMap<String, usize> = BTreeMap::new();
         for (family, names) in families {
-            // A few names are no family of their own.
-            let family = if names < LEAST { parent(&family).map(|parent| format!("{parent}*")) } else { Some(family) };
+            // Small families are merged into their parent.
+            let family =
+                if names < MIN_FAMILY { parent(&family).map(|parent| format!("{parent}*")) } else { Some(family) };
             *large.entry(family.unwrap_or_default()).or_default() += names;
         }
-        let mut large: Vec<_> = large.into_iter().filter(|(_, names)| *names >= LEAST).collect();
+        let mut large: Vec<_> = large.into_iter().filter(|(_, names)| *names >= MIN_FAMILY).collect();
         large.sort_by_key(|(_, names)| std::cmp::Reverse(*names));
-        large.truncate(SHOWN);
+        large.truncate(SHOWN_FAMILIES);
         large
     }
 
-    /// In words: how many, and of how many.
+    /// The number as text.
     pub(crate) fn in_words(&self) -> String {
-        let more = if self.number() >= MOST_KEPT { "at least " } else { "" };
+        let more = if self.number() >= MAX_KEPT { "at least " } else { "" };
         format!("{more}{}", count(self.number(), "distinct property name"))
     }
 
-    /// What to do about them, where they are many.
+    /// What to do, if there are many.
     pub(crate) fn remedy(&self) -> Option<String> {
         if !self.are_many() {
             return None;
@@ -121,7 +122,7 @@ impl PropertyNames {
         }
         let paths = if paths.is_empty() { "\"metadata.*\"".to_owned() } else { paths.join(", ") };
         Some(format!(
-            "Amplitude keeps {LIMIT} event properties per project, including those of your product; further ones do not appear in its charts. If keys of metadata are SKUs or IDs, remove them with {paths} in `drop_properties`. User IDs in metadata are still found."
+            "Amplitude keeps {LIMIT} event properties per project, including those of your product; others do not appear in its charts. If keys of metadata are SKUs or IDs, remove them with {paths} in `drop_properties`. Removed metadata can still give user IDs."
         ))
     }
 }
@@ -129,11 +130,11 @@ impl PropertyNames {
 const METADATA: &str = "metadata";
 
 fn fields(value: &RawValue) -> Option<Fields<'_>> {
-    // Most values are none.
+    // Most values are not objects.
     value.get().starts_with('{').then(|| serde_json::from_str(value.get()).ok()).flatten()
 }
 
-/// What stands before the key of a name under `metadata`, with the dot.
+/// The part of a name up to and including `metadata.`.
 fn parent(name: &str) -> Option<&str> {
     let begins_a_segment =
         |start: usize| name.get(..start).is_some_and(|before| before.is_empty() || before.ends_with('.'));
@@ -168,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_counts_once_and_each_key_of_metadata_is_one() {
+    fn names_and_metadata_keys_count_once() {
         let names = names(&[
             json!({"amount": 1, "metadata": {"a": "1", "b.c": "2"}, "card": {"brand": "visa"}}),
             json!({"amount": 2, "metadata": {"a": "3"}, "subscription_details": {"metadata": {"a": "4"}}}),
@@ -191,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_families_are_named_with_what_removes_them() {
+    fn the_remedy_removes_the_largest_families() {
         let keys = |names: &mut dyn Iterator<Item = String>| -> Value {
             Value::Object(names.map(|name| (name, json!("1"))).collect())
         };
@@ -209,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_family_ends_at_a_separator_or_a_digit() {
+    fn families_end_at_a_separator_or_digit() {
         for (name, expected) in [
             ("metadata.sku_1", Some("metadata.sku_*")),
             ("metadata.SKU12", Some("metadata.SKU*")),

@@ -46,8 +46,8 @@ use crate::{clock, http, projects, stripe};
 /// With --repair, the exit code is 0 if all missing events were sent and nothing else is wrong.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
-  cargo cli-aws reconcile --project shop --day 2026-11-20
-  cargo cli-aws reconcile --project shop --day 2026-11-20 --repair
+  cargo cli reconcile --project shop --day 2026-11-20
+  cargo cli reconcile --project shop --day 2026-11-20 --repair
   cargo cli reconcile --project shop --projects projects.toml --day 2026-11-20 --json | jq .differences")]
 pub(crate) struct Arguments {
     #[command(flatten)]

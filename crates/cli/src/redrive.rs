@@ -29,8 +29,8 @@ use crate::exit::Exit;
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   eval \"$(aws configure export-credentials --format env)\"; export AWS_REGION=eu-central-1
-  cargo cli-aws redrive --dead-letters https://sqs.eu-central-1.amazonaws.com/…/…
-  cargo cli-aws redrive --dead-letters https://… --send --to https://… --code amplitude_invalid_key
+  cargo cli redrive --dead-letters https://sqs.eu-central-1.amazonaws.com/…/…
+  cargo cli redrive --dead-letters https://… --send --to https://… --code amplitude_invalid_key
 
 `sam deploy` prints both URLs.")]
 #[cfg_attr(not(feature = "aws"), allow(dead_code))]
@@ -71,7 +71,7 @@ const WITHOUT_PROJECT: &str = "They name no project, so they are not the functio
 #[cfg(not(feature = "aws"))]
 pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
     let Arguments { dead_letters, .. } = arguments;
-    Err(format!("this build does not include AWS; use: cargo cli-aws redrive --dead-letters {dead_letters}").into())
+    Err(format!("this build cannot reach AWS, and so not {dead_letters}; build it with the feature `aws`").into())
 }
 
 #[cfg(feature = "aws")]

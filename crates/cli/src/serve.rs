@@ -1,31 +1,27 @@
-//! `serve`: the function's handler on this machine, and the workbench around it.
+//! `serve`: the function's handler on this machine, in the workbench.
 
 use std::error::Error;
 use std::path::PathBuf;
-use std::str::FromStr;
 
-use stripe_amplitude::http_client::secured_url;
 use stripe_amplitude::logging;
+use stripe_amplitude_workbench::{Amplitude, Stripe, Workbench, listener, server};
 use tracing::level_filters::LevelFilter;
 
 use crate::exit::{Exit, Usage};
-use crate::http::{SECURED, without_user};
+use crate::http::without_user;
 use crate::projects::{DEMO_SECRET, Projects};
-use crate::server;
 use crate::terminal::{self, Output, say};
-use crate::workbench::{Amplitude, Stripe, Workbench};
 
-const KNOWS_LITTLE: &str =
-    "The local Stripe knows only what its events told it; --objects FILE adds objects, --stripe real asks your account";
+const LOCAL_STRIPE: &str = "The local Stripe knows only objects from events; add objects with --objects FILE, or read from your account with --stripe real";
 
-/// Serve the function's handler on this machine, and show in the browser what lands in Amplitude, and why
+/// Serve the function's handler on this machine, and show in the browser what lands in Amplitude and why
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   stripe-amplitude-cli serve
   stripe-amplitude-cli serve --data deliveries.db
   stripe-amplitude-cli serve --projects projects.toml --amplitude real
 
-A file of projects has a table for each, with the names of the parameters:
+A file of projects has a table per project, with the names of the parameters:
   [shop]
   stripe-signing-secret = \"whsec_…\"
   amplitude-api-key = \"…\"
@@ -37,53 +33,22 @@ pub(crate) struct Arguments {
     /// A TOML file of projects, instead of the built-in project `demo`
     #[arg(long, value_name = "FILE", conflicts_with = "parameter_store")]
     projects: Option<PathBuf>,
-    /// The projects of Parameter Store, which PARAMETER_PREFIX, EXTRA_CA_FILE and AWS's own variables say how to reach
+    /// The projects in Parameter Store, configured by PARAMETER_PREFIX, EXTRA_CA_FILE and AWS's own variables
     #[arg(long)]
     parameter_store: bool,
-    /// Where the events go: `emulator`, which serves on this machine, `real`, or the URL of an ingestion endpoint
+    /// Where to send events: `emulator` (on this machine), `real`, or the URL of an ingestion endpoint
     #[arg(long, value_name = "WHERE", default_value = "emulator")]
     amplitude: Amplitude,
-    /// Where the objects are read that events refer to: `local`, which serves on this machine and learns them from the
-    /// events,
-    /// `real`, or the URL of an API like Stripe's
+    /// Where to read referenced objects: `local` (on this machine, learns objects from events), `real`, or the URL of an API
+    /// like Stripe's
     #[arg(long, value_name = "WHERE", default_value = "local")]
     stripe: Stripe,
-    /// A file with an object of Stripe's in each line, for the local Stripe, in the shape of API version 2024-06-20 (may be
-    /// repeated)
+    /// A file of Stripe objects for the local Stripe, one per line, in the shape of API version 2024-06-20 (may be repeated)
     #[arg(long, value_name = "FILE")]
     objects: Vec<PathBuf>,
-    /// A file for the deliveries, so that they survive a restart; it is made where it is not there. Customers' data is
-    /// in it
+    /// A file that keeps the deliveries across restarts; created if missing. It contains customers' data
     #[arg(long, value_name = "FILE")]
     data: Option<PathBuf>,
-}
-
-impl FromStr for Amplitude {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "emulator" => Ok(Self::Emulator),
-            "real" => Ok(Self::Real),
-            url => secured_url(url)
-                .map(Self::Url)
-                .ok_or_else(|| format!("it takes `emulator`, `real` or a URL: {SECURED}")),
-        }
-    }
-}
-
-impl FromStr for Stripe {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "local" => Ok(Self::Local),
-            "real" => Ok(Self::Real),
-            url => {
-                secured_url(url).map(Self::Url).ok_or_else(|| format!("it takes `local`, `real` or a URL: {SECURED}"))
-            }
-        }
-    }
 }
 
 pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
@@ -96,13 +61,14 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
     if !arguments.objects.is_empty() && arguments.stripe != Stripe::Local {
         return Err(Usage("--objects is for the local Stripe, --stripe local".to_owned()).into());
     }
-    let listener = server::listen(arguments.port).await?;
+    let listener = listener::listen(arguments.port).await?;
     let address = format!("http://{}", listener.local_addr()?);
     let url = format!("{address}/stripe/");
     let names: Vec<String> = projects.names().into_iter().map(str::to_owned).collect();
     let follows = projects.any_follows();
     let Arguments { amplitude, stripe, data, .. } = &arguments;
-    let workbench = Workbench::new(projects, amplitude.clone(), stripe.clone(), data.as_deref()).await?;
+    let workbench =
+        Workbench::new(projects.for_workbench(), amplitude.clone(), stripe.clone(), data.as_deref()).await?;
     if let Some(local) = workbench.stripe() {
         arguments.objects.iter().try_for_each(|file| local.load(file))?;
     }
@@ -110,40 +76,40 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
         [] => say!("Serving {url}NAME, for every project NAME of Parameter Store.")?,
         names => names.iter().try_for_each(|name| say!("Serving {url}{name}"))?,
     }
-    say!("What lands in Amplitude, and why, is on {address}/")?;
+    say!("What lands in Amplitude, and why: {address}/")?;
     let example = names.first().map_or("NAME", String::as_str);
     match amplitude {
         Amplitude::Emulator => {
-            let (_, amplitude) = workbench.emulator().ok_or("there is no local Amplitude")?;
-            say!("Events go to a local Amplitude; what it has: curl {amplitude}/emulator/events")?;
+            let (_, amplitude) = workbench.emulator().ok_or("the local Amplitude is missing")?;
+            say!("Events go to a local Amplitude; to list them: curl {amplitude}/emulator/events")?;
         }
-        Amplitude::Real => say!("Events go to Amplitude, each to the region of its project.")?,
+        Amplitude::Real => say!("Events go to Amplitude, in each project's region.")?,
         Amplitude::Url(url) => say!("Events go to {}", without_user(url))?,
     }
     match (stripe, workbench.stripe()) {
         (_, Some(local)) => {
-            say!("References are read from a local Stripe, {}", local.url())?;
+            say!("References are read from a local Stripe: {}", local.url())?;
             if follows {
-                say!("{KNOWS_LITTLE}")?;
+                say!("{LOCAL_STRIPE}")?;
             }
         }
         (Stripe::Url(url), _) => say!("References are read from {}", without_user(url))?,
-        _ => say!("References are read from Stripe itself, with the keys of the projects.")?,
+        _ => say!("References are read from Stripe itself, with each project's key.")?,
     }
-    say!("To get the events of your Stripe account: stripe listen --forward-to {url}{example}")?;
+    say!("To forward your Stripe account's events: stripe listen --forward-to {url}{example}")?;
     if arguments.projects.is_none() && !arguments.parameter_store {
         say!(
-            "(with the secret that it prints as stripe-signing-secret in a file for --projects; `demo` has {DEMO_SECRET})"
+            "(put the secret that it prints into a file for --projects, as stripe-signing-secret; the secret of `demo` is {DEMO_SECRET})"
         )?;
     }
-    // The secret stays where it is.
+    // Names the file instead of printing the secret.
     let secret = match &arguments.projects {
         Some(file) => format!(" --projects {}", file.display()),
         None => String::new(),
     };
     say!("To send a sample: stripe-amplitude-cli send events/stripe/invoice.paid.json --to {url}{example}{secret}")?;
     if arguments.parameter_store {
-        say!("(with the project's name for NAME, and its stripe-signing-secret in STRIPE_SIGNING_SECRET)")?;
+        say!("(with the project's name instead of NAME, and its signing secret in STRIPE_SIGNING_SECRET)")?;
     }
     say!("")?;
 

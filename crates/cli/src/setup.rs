@@ -44,10 +44,9 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
     // Most users do not need the AWS SDK, which takes longer to compile than everything else.
     if !cfg!(feature = "aws") {
         let Arguments { project, url, .. } = &arguments;
-        return Err(format!(
-            "this build does not include AWS; use: cargo cli-aws setup --project {project} --url {url}"
-        )
-        .into());
+        return Err(
+            format!("this build does not include AWS; use: cargo cli setup --project {project} --url {url}").into()
+        );
     }
     let context = Context::new(arguments)?;
     let inventory = inventory::read(&context).await?;

@@ -26,7 +26,7 @@ fn demo_succeeds_with_all_events() {
     let (code, out, _) = run(&["demo", "--port", "0"]);
     assert!(out.contains("\n26 of 26 landed as expected.\n"), "{out}");
     let last = out.lines().last().unwrap();
-    assert!(last.contains(" are on user_") && last.contains("references are followed"), "{out}");
+    assert!(last.contains(" landed on user_") && last.contains("references are followed"), "{out}");
     assert_eq!(code, Some(0));
 }
 
@@ -86,7 +86,7 @@ fn printed_sample_command_works() {
     assert!(out.contains("no such project: ") && out.contains("sample.toml has no [shp]; it has shop"), "{out}");
     // So does the error for a URL without a project.
     let (code, _, err) = run(&["send", EVENT, "--to", &serving.url.replace("stripe/shop", "")]);
-    assert!(code == Some(1) && err.contains("/stripe/demo, for example"), "{err}");
+    assert!(code == Some(1) && err.contains("/stripe/demo"), "{err}");
 }
 
 #[test]
@@ -103,7 +103,7 @@ fn serve_loads_objects_from_a_file() {
     let customer = json!({"id": "cus_1", "object": "customer", "metadata": {"user_id": "user_9"}});
     let objects = file("objects-for-serve.ndjson", &format!("{customer}\n"));
     let mut serving = Serving::start(&["--objects", &objects]);
-    serving.line_with("The local Stripe knows only what its events told it; --objects FILE");
+    serving.line_with("The local Stripe knows only objects from events; add objects with --objects FILE");
     let (code, out, _) = run(&["send", &event, "--to", &serving.url]);
     assert!(code == Some(0) && out.contains("\"user_id_from\":\"customer.metadata.user_id\""), "{out}");
     let broken = file("no-objects.ndjson", "{}\n");
@@ -138,11 +138,11 @@ fn usage_errors_are_on_standard_error() {
             "an https URL, or an http URL of this machine",
         ),
         (&["serve", "--stripe", "http://api.example.com"], 2, "an https URL, or an http URL of this machine"),
-        (&["serve", "--parameter-store"], 1, if cfg!(feature = "aws") { "AWS_REGION" } else { "cli-aws" }),
+        (&["serve", "--parameter-store"], 1, if cfg!(feature = "aws") { "AWS_REGION" } else { "the feature `aws`" }),
         (&["invocation", EVENT, "--project", "a/b"], 2, "1 to 64"),
         (&["invocation", EVENT, "--rest", "--function-url"], 2, "--function-url"),
         (&["preview", "no-such-file.json"], 1, "no-such-file.json"),
-        (&["preview", "Cargo.toml"], 1, "Cargo.toml: the function would answer 400, `malformed_json`"),
+        (&["preview", "Cargo.toml"], 1, "Cargo.toml: the function would respond with 400, `malformed_json`"),
         (&["preview", "Cargo.toml", "--created", "now"], 1, "Cargo.toml: malformed JSON"),
         (
             &["send", EVENT, "--secret", "we_hidden"],
@@ -151,7 +151,7 @@ fn usage_errors_are_on_standard_error() {
         ),
         (&["preview", EVENT, "--settings", "no-such-file.json"], 1, "no-such-file.json"),
         (&["preview", EVENT, "--settings", "Cargo.toml"], 1, "Cargo.toml: malformed JSON at line 1"),
-        (&["preview", "-", "--settings", "-"], 2, "cannot both be standard input"),
+        (&["preview", "-", "--settings", "-"], 2, "cannot both come from standard input"),
         (&["preview", EVENT, "--project", "a/b"], 2, "1 to 64"),
         (&["preview", EVENT, "--source", "a/b"], 2, "invalid label"),
         (&["preview"], 2, "EVENT.json"),
@@ -316,7 +316,7 @@ fn generate_summarizes_user_ids() {
     let (code, out, err) = run(&["generate", "--users", "5", "--weeks", "2", "--to", &serving.url]);
     assert!(code == Some(0) && err.is_empty(), "{err}");
     let line = out.split_once("\nUser IDs: ").unwrap().1;
-    assert!(line.contains(" from customer,") && line.contains("settings decide"), "{out}");
+    assert!(line.contains(" from customer,") && line.contains("user_id_paths"), "{out}");
 }
 
 #[test]
@@ -515,7 +515,7 @@ fn preview_lists_reads() {
     let (code, out, _) = run(&["preview", &event, "--settings", &settings]);
     assert_eq!(code, Some(0));
     for words in [
-        "not known without a read",
+        "unknown without a read",
         "metadata.id  missing",
         "GET /v1/customers/cus_1\n",
         "for the path customer.metadata.id",
@@ -525,9 +525,9 @@ fn preview_lists_reads() {
         assert!(out.contains(words), "{words}: {out}");
     }
     assert!(!out.contains("POST "), "{out}");
-    assert!(out.starts_with("The request cannot be shown without a read") && out.contains("--follow"), "{out}");
+    assert!(out.starts_with("The request depends on a read") && out.contains("--follow"), "{out}");
     let (code, out, err) = run(&["preview", &event, "--settings", &settings, "--request"]);
-    assert!(code == Some(0) && out.is_empty() && err.starts_with("The request cannot be shown"), "{err}");
+    assert!(code == Some(0) && out.is_empty() && err.starts_with("The request depends on a read"), "{err}");
 }
 
 #[test]
@@ -569,7 +569,7 @@ fn preview_can_follow_references() {
     stripe.remove("cus_1");
     fails(key, "another account");
     let (code, _, err) = self::run(&["preview", &event, "--follow"]);
-    assert!(code == Some(1) && err.contains("--follow is for settings") && !err.contains("warning: "), "{err}");
+    assert!(code == Some(1) && err.contains("--follow requires settings") && !err.contains("warning: "), "{err}");
     let off = file("not-following.json", r#"{"user_id_paths": ["customer.metadata.id", "customer"]}"#);
     let (code, _, err) = self::run(&["preview", &event, "--settings", &off, "--follow"]);
     assert!(code == Some(1) && err.contains("warning: `user_id_paths` has customer.metadata.id"), "{err}");
@@ -647,7 +647,10 @@ fn preview_fails_like_the_function() {
     assert_eq!((code, &*out), (Some(1), ""));
     assert!(err.contains("thin.json") && err.contains("400, `thin_event`"), "{err}");
     let (code, _, err) = run_with("{}", &["preview", "-"]);
-    assert!(code == Some(1) && err.contains("standard input: the function would answer 400, `not_an_event`"), "{err}");
+    assert!(
+        code == Some(1) && err.contains("standard input: the function would respond with 400, `not_an_event`"),
+        "{err}"
+    );
 
     let large = file("large.json", &" ".repeat(4 * 1024 * 1024 + 1));
     let (code, _, err) = run(&["preview", &large]);
@@ -674,7 +677,7 @@ fn every_command_names_other_documents() {
     ] {
         let path = file(&format!("named-{what}.json"), text);
         let (_, out, err) = run(&["preview", &path]);
-        assert!(out.is_empty() && err.contains("the function would answer 400") && err.contains(words), "{err}");
+        assert!(out.is_empty() && err.contains("the function would respond with 400") && err.contains(words), "{err}");
         for command in ["preview", "send", "invocation"] {
             let (exit, out, err) = run(&[command, &path, "--created", "now"]);
             assert_eq!((exit, &*out), (Some(1), ""));
@@ -870,7 +873,7 @@ fn status_of(address: &str, request: &str) -> u16 {
 fn foreign_pages_are_rejected() {
     let mut serving = Serving::start(&[]);
     let amplitude = serving.amplitude();
-    let line = serving.line_with("References are read from a local Stripe, ");
+    let line = serving.line_with("References are read from a local Stripe: ");
     let stripe = line.rsplit_once(' ').unwrap().1.to_owned();
     let workbench = serving.url.strip_suffix("/stripe/demo").unwrap().to_owned();
     let own = ["/", "/workbench/about", "/workbench/deliveries", "/workbench/live", "/workbench/none", "/none"];

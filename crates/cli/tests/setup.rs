@@ -322,7 +322,7 @@ async fn wrong_api_version_or_lost_secret_replaces_the_endpoint() {
     world.moto.delete(&format!("{FOLDER}/{SECRET}")).await;
     let lost = world.setup(&["--yes"]).await;
     lost.assert(0, "its signing secret is not in Parameter Store");
-    lost.assert(0, "cargo cli-aws backfill --project shop --since");
+    lost.assert(0, "cargo cli backfill --project shop --since");
     world.assert_is_complete().await;
     assert_ne!(world.endpoint().id, second.id);
 }
@@ -535,7 +535,7 @@ async fn pending_deliveries_delay_a_rotation() {
     assert!(deliveries.len() == 2 && deliveries.iter().all(Delivery::succeeded), "both work meanwhile: {deliveries:?}");
 
     let finished = world.setup(&["--rotate", "--finish", "--yes"]).await;
-    finished.assert(0, "cargo cli-aws backfill --project shop --since");
+    finished.assert(0, "cargo cli backfill --project shop --since");
     world.assert_is_complete().await;
     assert_ne!(world.endpoint().id, old.id);
 }

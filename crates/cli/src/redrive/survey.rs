@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use stripe_amplitude::stripe::event::Event;
+use stripe_amplitude_common::text::printable;
 
 use crate::aws::queue::ReceivedMessage;
 use crate::clock::{DAY, HOUR};
-use crate::terminal::printable;
 
 /// For a dead letter without a code.
 const UNKNOWN: &str = "unknown";

@@ -31,9 +31,9 @@ use crate::stripe::api;
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   eval \"$(aws configure export-credentials --format env)\"; export AWS_REGION=eu-central-1
-  cargo cli-aws setup --project shop --url https://…/stripe/shop
-  cargo cli-aws setup --project shop --url https://…/stripe/shop --source germany
-  cargo cli-aws setup --project shop --url https://…/stripe/shop --rotate
+  cargo cli setup --project shop --url https://…/stripe/shop
+  cargo cli setup --project shop --url https://…/stripe/shop --source germany
+  cargo cli setup --project shop --url https://…/stripe/shop --rotate
 
 `sam deploy` and `cargo lambda deploy` print the URL.")]
 pub(crate) struct Arguments {

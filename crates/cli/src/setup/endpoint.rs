@@ -64,7 +64,7 @@ pub(super) async fn update(context: &Context, webhook: &Webhook) -> Result<(), B
     let project = &arguments.project;
     if !endpoint.is_enabled() {
         let text = format!(
-            "Stripe does not send the events from the time when {} was disabled. Import them after setup: cargo cli-aws backfill --project {project} --since …",
+            "Stripe does not send the events from the time when {} was disabled. Import them after setup: cargo cli backfill --project {project} --since …",
             endpoint.id
         );
         terminal::print(&wrap("note: ", 6, &text))?;

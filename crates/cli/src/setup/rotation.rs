@@ -179,7 +179,7 @@ fn backfill_command(context: &Context, complete_since: i64, is_connect: bool) ->
     let since = clock::in_utc(step::oldest_retried(complete_since), "%Y-%m-%dT%H:%M:%SZ");
     let source = context.arguments.source.as_ref().map(|label| format!(" --source {label}")).unwrap_or_default();
     let account = if is_connect { " --account acct_…, for each of the connected accounts" } else { "" };
-    format!("cargo cli-aws backfill --project {project} --since {since}{source}{account}")
+    format!("cargo cli backfill --project {project} --since {since}{source}{account}")
 }
 
 /// How many events created before a time Stripe still tries to deliver, to any endpoint.
