@@ -216,8 +216,12 @@ pub(super) fn classify_response(status: StatusCode, body: &[u8]) -> Result<Accep
         }
         (400, Some(answer)) if answer.code == 400 => Err(answer.refusal()),
         (400, _) => Err(DeliveryError::NotAmplitude { status: 400 }),
-        (403, answer) => Err(DeliveryError::Forbidden { is_page: answer.is_none_or(|answer| answer.code != 403) }),
-        (413, answer) => Err(DeliveryError::TooLarge { is_page: answer.is_none_or(|answer| answer.code != 413) }),
+        (403, answer) => {
+            Err(DeliveryError::Forbidden { is_page: answer.is_none_or(|answer| !answer.is_of_amplitude(403)) })
+        }
+        (413, answer) => {
+            Err(DeliveryError::TooLarge { is_page: answer.is_none_or(|answer| !answer.is_of_amplitude(413)) })
+        }
         (429, _) => Err(DeliveryError::Throttled),
         (status @ (500 | 502 | 503 | 504), _) => Err(DeliveryError::Unavailable { status }),
         (status, _) => Err(DeliveryError::Unexpected { status }),
@@ -256,6 +260,14 @@ fn positions(list: &Value, visit: &mut impl FnMut(usize)) {
 }
 
 impl ResponseBody {
+    /// Whether a 403 or 413 is Amplitude's own: a proxy's may have a code, but has no `error`.
+    fn is_of_amplitude(&self, status: u16) -> bool {
+        let has_error = matches!(&self.error, Value::String(error) if !error.is_empty());
+        let has_list =
+            self.rejected_lists().iter().any(|(list, _)| is_filled(list)) || is_filled(&self.throttled_events);
+        self.code == status && (has_error || has_list)
+    }
+
     /// The lists of events that will never be accepted.
     fn rejected_lists(&self) -> [(&Value, RejectionReason); 6] {
         [
@@ -602,6 +614,8 @@ mod tests {
             (400, r#"{"message":"hidden"}"#, Err(NotAmplitude { status: 400 })),
             (403, r#"{"code":403,"error":"Forbidden"}"#, Err(Forbidden { is_page: false })),
             (403, "<html>hidden", Err(Forbidden { is_page: true })),
+            (403, r#"{"code":403,"message":"hidden"}"#, Err(Forbidden { is_page: true })),
+            (413, r#"{"code":413}"#, Err(TooLarge { is_page: true })),
             (403, r#"{"message":"hidden"}"#, Err(Forbidden { is_page: true })),
             (404, "", Err(Unexpected { status: 404 })),
             (413, r#"{"code":413,"error":"Payload too large"}"#, Err(TooLarge { is_page: false })),

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use rustc_hash::FxHashMap;
 use serde::{Serialize, Serializer};
 use thiserror::Error;
 
@@ -115,7 +116,44 @@ pub struct FieldPattern {
 impl FieldPattern {
     /// Whether it matches this path.
     pub fn matches(&self, path: &Path<'_>) -> bool {
-        path.is(&self.segments) || self.later.iter().any(|segments| path.is(segments))
+        self.places().any(|segments| path.is(segments))
+    }
+
+    /// The segments of its own path and of the later ones.
+    fn places(&self) -> impl Iterator<Item = &[String]> {
+        std::iter::once(&*self.segments).chain(self.later.iter().map(|segments| &**segments))
+    }
+}
+
+/// Patterns by their last segment: a project can have hundreds, and an object half a million fields.
+pub struct FieldPatterns<'p> {
+    by_name: FxHashMap<&'p str, Vec<&'p [String]>>,
+    /// Those whose last segment matches more than one name, or an index.
+    others: Vec<&'p [String]>,
+}
+
+impl<'p> FieldPatterns<'p> {
+    /// An index of these patterns.
+    pub fn new(patterns: &'p [FieldPattern]) -> Self {
+        let mut index = Self { by_name: FxHashMap::default(), others: Vec::new() };
+        for segments in patterns.iter().flat_map(FieldPattern::places) {
+            match segments.last() {
+                Some(name) if !name.contains('*') && name.parse::<usize>().is_err() => {
+                    index.by_name.entry(name).or_default().push(segments);
+                }
+                _ => index.others.push(segments),
+            }
+        }
+        index
+    }
+
+    /// Whether one of them matches this path.
+    pub fn matches(&self, path: &Path<'_>) -> bool {
+        let by_name = match path.segment {
+            Segment::Key(name) if !self.by_name.is_empty() => self.by_name.get(name),
+            _ => None,
+        };
+        by_name.into_iter().flatten().chain(&self.others).any(|segments| path.is(segments))
     }
 }
 
@@ -443,6 +481,24 @@ mod tests {
         ] {
             let pattern: FieldPattern = pattern.parse().unwrap();
             assert_eq!(pattern.matches(&Path::key(Some(&metadata), key)), matches, "{pattern} {key:?}");
+        }
+    }
+
+    #[test]
+    fn the_index_of_patterns_matches_what_they_match() {
+        let names = ["a", "0", "b", "customer", "*"];
+        let texts = names
+            .iter()
+            .flat_map(|one| names.iter().flat_map(move |other| [(*one).to_owned(), format!("{one}.{other}")]));
+        let patterns: Vec<FieldPattern> = texts.map(|text| text.parse().unwrap()).collect();
+        let tops = ["a", "0", "customer", "customer_account", "c"].map(|name| Path::key(None, name));
+        let below =
+            tops.iter().flat_map(|top| [Path::key(Some(top), "b"), Path::key(Some(top), "0"), Path::index(top, 0)]);
+        for path in below.chain(tops) {
+            for few in patterns.chunks(2).chain([&patterns[..]]) {
+                let any = few.iter().any(|pattern| pattern.matches(&path));
+                assert_eq!(FieldPatterns::new(few).matches(&path), any, "{path} {few:?}");
+            }
         }
     }
 

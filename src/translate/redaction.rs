@@ -13,7 +13,7 @@ use rustc_hash::FxHashMap;
 
 use self::table::{PERSONAL_DATA, Rule, credentials};
 use crate::settings::{PersonalData, Settings};
-use crate::stripe::field_path::{FieldPattern, Path};
+use crate::stripe::field_path::{FieldPatterns, Path};
 use crate::stripe::json::{Json, Object};
 
 /// Why a field is removed.
@@ -48,12 +48,12 @@ pub fn kinds_of_personal_data() -> impl Iterator<Item = &'static str> {
 /// The fields that a project wants removed.
 pub(super) struct Redaction<'s> {
     personal_data: PersonalData,
-    drop_properties: &'s [FieldPattern],
+    drop_properties: FieldPatterns<'s>,
 }
 
 impl<'s> Redaction<'s> {
     pub(super) fn new(settings: &'s Settings) -> Self {
-        Self { personal_data: settings.personal_data, drop_properties: &settings.drop_properties }
+        Self { personal_data: settings.personal_data, drop_properties: FieldPatterns::new(&settings.drop_properties) }
     }
 
     /// Removes everything from `data.object` that never leaves. `removed` is called with each field and the reason.
@@ -63,7 +63,7 @@ impl<'s> Redaction<'s> {
 
     /// Whether `drop_properties` names this path.
     pub(super) fn drops(&self, path: &Path<'_>) -> bool {
-        self.drop_properties.iter().any(|pattern| pattern.matches(path))
+        self.drop_properties.matches(path)
     }
 
     fn object(

@@ -212,7 +212,7 @@ impl Arguments {
         let place = |file: &Path| file.canonicalize().or_else(|_| std::path::absolute(file)).ok();
         let is_same = |one: &Path, other: &Path| place(one).is_some_and(|one| place(other) == Some(one));
         if is_same(cursor, rejected) {
-            let text = "what cannot be sent would go into the cursor's file, which is written anew all the time; choose another one with --cursor";
+            let text = "rejected events would be written to the cursor's file, which is overwritten with each step; choose another file with --cursor";
             return Err(Usage(text.to_owned()));
         }
         let Some(file) = &self.from_file else { return Ok(()) };

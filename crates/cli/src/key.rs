@@ -165,17 +165,17 @@ mod tests {
         assert!(checked(STRIPE, "sk_test_x").is_ok() && checked(STRIPE, "rk_live_x").is_ok());
     }
 
-    /// Amplitude would be sent it.
+    /// They would be sent to Amplitude.
     #[test]
-    fn nothing_of_stripes_is_taken_for_a_key_of_amplitudes() {
+    fn stripe_keys_are_not_taken_for_amplitudes() {
         for key in [AMPLITUDE, AMPLITUDE_SECRET, AMPLITUDE_TEST_SECRET] {
             let Key { variable, meaning } = key;
             let checked = |text: &str| key.checked(text.into()).map(drop);
             for text in ["sk_live_hidden", "rk_live_hidden", "pk_live_hidden", "whsec_hidden", "we_hidden"] {
-                let error = format!("{variable} holds a key, a secret or an ID of Stripe's; it takes {meaning}");
+                let error = format!("{variable} holds a key, a secret or an ID of Stripe's; expected {meaning}");
                 assert_eq!(checked(text), Err(error));
             }
-            assert_eq!(checked("'hidden'"), Err(format!("{variable} is in quotation marks; write it without them")));
+            assert_eq!(checked("'hidden'"), Err(format!("{variable} is in quotation marks; store it without them")));
             assert_eq!(checked("0123456789abcdef0123456789abcdef"), Ok(()));
         }
     }

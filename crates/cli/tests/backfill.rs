@@ -549,7 +549,7 @@ async fn unusable_keys_are_explained() {
     for no_account in ["foo", "", "acct_", "acct_1\nx", "acct_…"] {
         let ended = world.backfill(1, &["--account", no_account]);
         assert_eq!(ended.code, Some(2), "{ended:?}");
-        assert!(ended.error.contains("it takes the ID of a connected account, which starts with acct_"), "{ended:?}");
+        assert!(ended.error.contains("expected the ID of a connected account, which starts with acct_"), "{ended:?}");
     }
     let ended = world.backfill(1, &["--account", "acct_unknown"]);
     assert!(ended.error.contains("acct_unknown must be connected"), "{ended:?}");

@@ -577,10 +577,10 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_user_and_a_password_of_a_proxy_are_not_told() {
+    async fn user_and_password_of_a_proxy_are_hidden() {
         let api = Api { url: "http://a:hidden@127.0.0.1:1/x".to_owned(), ..api("sk_test_1") };
         let error = api.get("/v1/events", &[], Operation::ListEvents).await.err().unwrap().to_string();
-        assert!(error.starts_with("Stripe cannot be reached at http://127.0.0.1:1/x: "), "{error}");
+        assert!(error.starts_with("cannot reach Stripe at http://127.0.0.1:1/x: "), "{error}");
     }
 
     #[test]
