@@ -3,7 +3,7 @@
 # installs cargo-fuzz for it. First come the inputs of fuzz/regressions, once each: those that failed once, and large
 # ones; with 0 seconds, all committed inputs once, and nothing else.
 #
-# What libFuzzer finds out stays in target/fuzz, and the next run goes on from there. A failure's input is written to
+# What libFuzzer finds out stays in target/fuzz, and the next run continues from there. A failure's input is written to
 # fuzz/artifacts. To put what is new and small into the committed corpus:
 #     cargo +nightly fuzz cmin header target/fuzz/corpus/header
 set -euo pipefail
@@ -13,8 +13,7 @@ seconds=${1:-60}
 if [ $# -gt 1 ]; then targets=("${@:2}"); else targets=(header delivery invocation redelivery translation settings bounds); fi
 target_dir=${CARGO_TARGET_DIR:-$PWD/target/fuzz}
 
-# The sanitizer and the coverage that libFuzzer follows are features of a nightly compiler. Another one has them, too, when
-# it is told to be one.
+# The sanitizer and the coverage that libFuzzer uses need a nightly compiler, or RUSTC_BOOTSTRAP.
 if rustup run nightly rustc --version >/dev/null 2>&1; then
   export RUSTUP_TOOLCHAIN=nightly
 else
@@ -44,7 +43,7 @@ for target in "${targets[@]}"; do
   inputs=("fuzz/corpus/$target" "fuzz/regressions/$target")
   if run "$target" "$found" "${inputs[@]}" -- -runs=0 &&
     { [ "$seconds" = 0 ] || run "$target" "$found" "fuzz/corpus/$target" -- -max_total_time="$seconds"; }; then
-    echo "fuzz: $target: $(statistic number_of_executed_units) executions, $(statistic peak_rss_mb) MB at the most"
+    echo "fuzz: $target: $(statistic number_of_executed_units) executions, $(statistic peak_rss_mb) MB at most"
   else
     # The panic, libFuzzer's verdict, and how to repeat it; or why it did not start.
     grep -E -A 1 'panicked at|^SUMMARY|^error|cargo fuzz (run|tmin)' "$log" | cut -c 1-500 >&2 || tail -n 20 "$log" >&2

@@ -20,7 +20,7 @@ use crate::stripe::references::{Read, References, Turn};
 use crate::stripe::source_label::SourceLabel;
 use crate::translate::{Context, Translation, Unread};
 
-/// The context of an event, besides its body.
+/// The context of an event, apart from its body.
 #[derive(Clone, Copy, Debug)]
 pub struct Received<'r> {
     /// Whose event it is.

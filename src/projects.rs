@@ -313,8 +313,8 @@ pub(crate) mod tests {
         assert_eq!(source.loads(), 5, "with an old value, no retry is needed");
     }
 
-    /// The time may end during the pause before the second attempt. What came of the first is remembered all the same, and the
-    /// next load takes a token again.
+    /// The time may run out during the pause before the second attempt. The first failure is still recorded, so the next load
+    /// takes a token again.
     #[tokio::test(start_paused = true)]
     async fn a_throttled_load_without_time_for_another_one_has_failed() {
         let throttled = || AwsError::Throttled { code: "ThrottlingException".to_owned() };

@@ -76,7 +76,7 @@ fuzz_target!(|input: &[u8]| {
     let limit = if is_batch { MEMORY_OF_REDELIVERY } else { MEMORY };
     let most = MOST[usize::from(is_batch)].fetch_max(peak, Ordering::Relaxed);
     if peak > most + most / 100 {
-        eprintln!("bounds: {peak} bytes of {limit} at the most for {input:?}");
+        eprintln!("bounds: {peak} bytes, limit {limit}, for {input:?}");
     }
     assert!(peak < limit, "{peak} bytes: {counted:?}");
     // A constant part is not compared.

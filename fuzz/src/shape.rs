@@ -3,8 +3,8 @@
 //! Each line is a word and its arguments. Meaningless lines are ignored, so that every text is a shape.
 //!
 //! ```text
-//! size 4194304          bytes of the body, at the most
-//! values 499000         JSON values, at the most
+//! size 4194304          maximum bytes of the body
+//! values 499000         maximum JSON values
 //! type invoice.paid     of the sample event that the value is put into
 //! in metadata           where: a field of the object, `object` for the object itself, `lines`, `previous`, `envelope`, `body`
 //! fill list             how the largest body is filled with the unit below: `list`, `object`, or `same` for equal names

@@ -24,8 +24,8 @@ pub enum Property<'b> {
     Rate(Rate),
 }
 
-/// How many properties are added to the fields of Stripe's object, at the most. Without room for them, a vector of hundreds
-/// of thousands of fields would double.
+/// The maximum number of properties added to the fields of Stripe's object. Without room for them, a vector of hundreds of
+/// thousands of fields would double.
 const ROOM: usize = 40;
 
 impl<'b> Properties<'b> {

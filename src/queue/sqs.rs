@@ -19,7 +19,7 @@ const NEEDS: &str = "the function's role needs sqs:SendMessage on the queue, and
 /// The most entries that SQS accepts in one call.
 const LARGEST_BATCH: usize = 10;
 
-/// The most bytes of a message besides its body: attributes, their names and types.
+/// The most bytes of a message apart from its body: attributes, their names and types.
 const LARGEST_ATTRIBUTES: usize = 4096;
 
 /// A longer reason is of no more use.

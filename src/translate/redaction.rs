@@ -32,7 +32,7 @@ pub enum Reason {
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Credential => f.write_str("a credential: whoever holds it can pay, read or act"),
+            Self::Credential => f.write_str("a credential: anyone who holds it can pay, read or act"),
             Self::PersonalData(kind) => write!(f, "personal data: {kind}"),
             Self::DropProperties => f.write_str("the setting `drop_properties`"),
             Self::Null => f.write_str("null"),

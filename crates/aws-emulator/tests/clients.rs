@@ -151,7 +151,7 @@ async fn unsigned_requests_and_web_pages_are_rejected() {
     }
 }
 
-/// Whoever waited for the address is gone.
+/// The reader of the address has closed its pipe.
 #[cfg(unix)]
 #[test]
 fn a_closed_pipe_ends_it_quietly() {

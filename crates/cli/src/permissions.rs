@@ -23,7 +23,7 @@ use stripe_amplitude::translate::{Context, resolve, user};
 pub(crate) struct Needed {
     /// The permissions that the key needs, over all types of events. Empty where nothing is read.
     pub(crate) permissions: BTreeSet<Permission>,
-    /// The reads that one event may take at the most.
+    /// The most reads that one event may take.
     pub(crate) most_reads: usize,
 }
 

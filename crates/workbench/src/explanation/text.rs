@@ -412,7 +412,7 @@ Revenue: 20.00 USD
   What the payment received: `amount_received`.
 
 Removed: 24 fields
-  A credential: whoever holds it can pay, read or act
+  A credential: anyone who holds it can pay, read or act
     client_secret
   Personal data: an e-mail address
     receipt_email
