@@ -7,7 +7,6 @@
 //! - `store`: the processing of valid events: throttling, deduplication, attribution. No clock.
 //! - `export`: the export of accepted events. Pure, no clock.
 //! - `fault`: faults that can be injected.
-//! - `guard`: access for programs only.
 //! - `server`: the HTTP surface, and the control API under `/emulator/`.
 //! - `tls`: certificates.
 //!
@@ -33,7 +32,6 @@
 
 mod export;
 mod fault;
-mod guard;
 mod rules;
 mod server;
 mod store;

@@ -18,6 +18,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use local_guard::is_from_web_page;
 use rustls::ServerConfig;
 use serde::Serialize;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -28,7 +29,6 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::export;
 use crate::fault::{Fault, FaultPath, FaultyAnswer, InjectedFault, take_next};
-use crate::guard::is_from_web_page;
 use crate::rules::{self, Answer, Endpoint};
 use crate::store::{AcceptedEvent, Store, Throttle};
 

@@ -10,7 +10,6 @@
 //! `UnknownOperationException`.
 
 pub mod error;
-mod guard;
 pub mod parameter_store;
 pub mod queue;
 pub mod server;

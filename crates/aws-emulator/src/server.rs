@@ -8,9 +8,9 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, Response, StatusCode, header};
+use local_guard::is_from_web_page;
 use tokio::net::TcpListener;
 
-use crate::guard::is_of_a_page;
 use crate::queue::Waiting;
 use crate::service::Services;
 
@@ -66,7 +66,7 @@ impl Emulator {
 
 async fn answer(State(emulator): State<Emulator>, headers: HeaderMap, body: Bytes) -> Response<Body> {
     // A web page cannot set this header without a preflight request, and calls to STS must be signed.
-    if is_of_a_page(&headers) || !headers.contains_key(header::AUTHORIZATION) {
+    if is_from_web_page(&headers) || !headers.contains_key(header::AUTHORIZATION) {
         return text(
             StatusCode::FORBIDDEN,
             "text/plain",

@@ -5,7 +5,6 @@
 //! The modules follow a request from its bytes to the response:
 //!
 //! - `server`: the HTTP surface, and broken connections.
-//! - `guard`: access for programs only.
 //! - `faults`: injected faults, and the rate limit.
 //! - `requests`: authorization and dispatch.
 //! - `keys`, `parameters`: the key and the parameters of a request.
@@ -36,7 +35,6 @@ mod event_types;
 mod events;
 mod expansion;
 mod faults;
-mod guard;
 mod keys;
 mod kinds;
 mod log;

@@ -15,12 +15,12 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use local_guard::is_from_web_page;
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
 use crate::answer::{Answer, ApiError};
 use crate::faults::Fault;
-use crate::guard::is_from_web_page;
 use crate::requests::State;
 use crate::{lock, log};
 

@@ -1,14 +1,14 @@
-//! Access is limited to programs: requests from web pages are rejected.
+//! Local emulators are for programs: they reject requests from web pages.
 //!
-//! Any page can send requests to 127.0.0.1, and any name can be made to resolve to it (DNS rebinding). The emulator may
+//! Any page can send requests to 127.0.0.1, and any name can be made to resolve to it (DNS rebinding). An emulator may
 //! hold customers' data.
 
 use std::net::IpAddr;
 
-use hyper::header::{HOST, HeaderMap, ORIGIN};
+use http::header::{HOST, HeaderMap, ORIGIN};
 
 /// Whether a request comes from a web page or uses a public host name.
-pub(crate) fn is_from_web_page(headers: &HeaderMap) -> bool {
+pub fn is_from_web_page(headers: &HeaderMap) -> bool {
     let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     let name = host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()));
     let name = name.map_or(host, |(name, _)| name).trim_start_matches('[').trim_end_matches(']');
@@ -19,7 +19,7 @@ pub(crate) fn is_from_web_page(headers: &HeaderMap) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use hyper::header::HeaderValue;
+    use http::header::HeaderValue;
 
     use super::*;
 
