@@ -693,43 +693,62 @@ mod tests {
         assert!(delay(Some(Code::StripeUnavailable), 50) > LONGEST_RATE_DELAY);
     }
 
-    /// Events complete their reads one after the other, instead of all having some.
-    #[tokio::test(start_paused = true)]
-    async fn a_batch_sends_the_events_that_had_their_reads() {
+    /// A project whose events need several reads of 100 ms each.
+    fn with_slow_reads(batches_at_once: u32) -> Setup {
         let paths = r#"["subscription.metadata.id", "customer.metadata.id", "invoice.metadata.id", "checkout_session.metadata.id", "customer"]"#;
         let settings = format!(r#"{{"references": "follow", "user_id_paths": {paths}, "max_age_days": 0}}"#);
         let parameters = [COMPLETE[0], COMPLETE[1], ("stripe-api-key", "rk_live_1"), ("settings", &*settings)];
+        Setup {
+            stripe: Arc::new(FakeStripe { takes: Duration::from_millis(100), ..FakeStripe::default() }),
+            pace: ReadRate::of_redelivery(batches_at_once),
+            ..Setup::new(&parameters, FakeAmplitude::default())
+        }
+    }
+
+    /// A payment of a buyer of its own, with its invoice in Stripe.
+    fn payment_of_buyer(setup: &Setup, number: usize) -> Value {
+        let id = format!("pi_{number}");
+        let payment = json!({"id": id, "object": "payment_intent", "invoice": format!("in_{number}")});
+        let reference = Reference { kind: ReferenceKind::PaymentIntent, id: id.clone() };
+        setup.stripe.answer(&reference, Ok(found(&payment)));
+        let mut event = event(&format!("evt_{number}"));
+        let object = event["data"]["object"].as_object_mut().unwrap();
+        object.extend([
+            ("id".to_owned(), json!(id)),
+            ("customer".to_owned(), json!(format!("cus_{number}"))),
+            ("metadata".to_owned(), json!({})),
+        ]);
+        object.remove("invoice");
+        event["livemode"] = json!(true);
+        event
+    }
+
+    /// Events complete their reads one after the other, instead of all having some.
+    #[tokio::test(start_paused = true)]
+    async fn a_batch_sends_the_events_that_had_their_reads() {
         for batches in [1, 5, 20, 100] {
-            let setup = Setup {
-                stripe: Arc::new(FakeStripe { takes: Duration::from_millis(100), ..FakeStripe::default() }),
-                pace: ReadRate::of_redelivery(batches),
-                ..Setup::new(&parameters, FakeAmplitude::default())
-            };
-            let of_buyer = |number: usize| {
-                let mut event = event(&format!("evt_{number}"));
-                let object = event["data"]["object"].as_object_mut().unwrap();
-                object.extend([
-                    ("id".to_owned(), json!(format!("pi_{number}"))),
-                    ("customer".to_owned(), json!(format!("cus_{number}"))),
-                    ("metadata".to_owned(), json!({})),
-                ]);
-                object.remove("invoice");
-                event["livemode"] = json!(true);
-                event
-            };
-            for number in 0..200 {
-                let id = format!("pi_{number}");
-                let payment = json!({"id": id, "object": "payment_intent", "invoice": format!("in_{number}")});
-                let reference = Reference { kind: ReferenceKind::PaymentIntent, id };
-                setup.stripe.answer(&reference, Ok(found(&payment)));
-            }
-            let messages = (0..200).map(|number| message(&number.to_string(), "shop", 1, &of_buyer(number)));
+            let setup = with_slow_reads(batches);
+            let messages =
+                (0..200).map(|number| message(&number.to_string(), "shop", 1, &payment_of_buyer(&setup, number)));
             let start = Instant::now();
             let failed = setup.handle(messages.collect()).await;
             let (sent, took) = (200 - failed.len(), start.elapsed());
             assert!(sent >= 1 && took < READS_LIMIT + Duration::from_secs(2), "{batches}: {sent} in {took:?}");
             println!("{batches} batches at once: {sent} of 200 events with several reads, in {took:?}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn new_messages_leave_reads_for_old_ones() {
+        let setup = with_slow_reads(1);
+        let messages = (0..150).map(|number| {
+            let receives = if number < 100 { 1 } else { 5 };
+            message(&number.to_string(), "shop", receives, &payment_of_buyer(&setup, number))
+        });
+        let failed = setup.handle(messages.collect()).await;
+        let failed_new = failed.iter().filter(|id| id.parse::<usize>().unwrap() < 100).count();
+        let sent = [100 - failed_new, 50 - (failed.len() - failed_new)];
+        assert!(sent.iter().all(|sent| *sent >= 5), "{sent:?}");
     }
 
     #[tokio::test]

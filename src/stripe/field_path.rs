@@ -149,9 +149,12 @@ impl<'p> FieldPatterns<'p> {
 
     /// Whether one of them matches this path.
     pub fn matches(&self, path: &Path<'_>) -> bool {
+        if self.by_name.is_empty() && self.others.is_empty() {
+            return false;
+        }
         let by_name = match path.segment {
-            Segment::Key(name) if !self.by_name.is_empty() => self.by_name.get(name),
-            _ => None,
+            Segment::Key(name) => self.by_name.get(name),
+            Segment::Index(_) => None,
         };
         by_name.into_iter().flatten().chain(&self.others).any(|segments| path.is(segments))
     }
