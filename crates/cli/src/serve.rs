@@ -17,9 +17,9 @@ const LOCAL_STRIPE: &str = "The local Stripe knows only objects from events; add
 /// Serve the function's handler on this machine, and show in the browser what lands in Amplitude and why
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
-  stripe-amplitude-cli serve
-  stripe-amplitude-cli serve --data deliveries.db
-  stripe-amplitude-cli serve --projects projects.toml --amplitude real
+  cargo cli serve
+  cargo cli serve --data deliveries.db
+  cargo cli serve --projects projects.toml --amplitude real
 
 A file of projects has a table per project, with the names of the parameters:
   [shop]
@@ -107,7 +107,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
         Some(file) => format!(" --projects {}", file.display()),
         None => String::new(),
     };
-    say!("To send a sample: stripe-amplitude-cli send events/stripe/invoice.paid.json --to {url}{example}{secret}")?;
+    say!("To send a sample: cargo cli send events/stripe/invoice.paid.json --to {url}{example}{secret}")?;
     if arguments.parameter_store {
         say!("(with the project's name instead of NAME, and its signing secret in STRIPE_SIGNING_SECRET)")?;
     }
