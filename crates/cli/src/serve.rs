@@ -43,7 +43,7 @@ pub(crate) struct Arguments {
     /// like Stripe's
     #[arg(long, value_name = "WHERE", default_value = "local")]
     stripe: Stripe,
-    /// A file of Stripe objects for the local Stripe, one per line, in the shape of API version 2024-06-20 (may be repeated)
+    /// A file of Stripe objects for the local Stripe, one per line, in the shape of API version 2024-06-20 (can be repeated)
     #[arg(long, value_name = "FILE")]
     objects: Vec<PathBuf>,
     /// A file that keeps the deliveries across restarts; created if missing. It contains customers' data
