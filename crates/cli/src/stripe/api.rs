@@ -499,7 +499,7 @@ impl Problem {
                 )
             }
             Self::TooMany => {
-                "Stripe answers 429 for minutes, because other requests use up the account's rate limit; try --rate 5"
+                "Stripe returns 429 for minutes, because other requests use up the account's rate limit; try --rate 5"
                     .to_owned()
             }
             Self::Refused { status, about } => {
@@ -508,7 +508,7 @@ impl Problem {
                     500.. => "try again later; status.stripe.com reports outages",
                     _ => "see Stripe's dashboard for details (Developers, Logs)",
                 };
-                format!("Stripe answers {status}{about}; {remedy}")
+                format!("Stripe returns {status}{about}; {remedy}")
             }
             Self::Unreachable(why) => {
                 format!("cannot reach Stripe at {why}; check the network, proxies and {URL_VARIABLE}")
@@ -555,9 +555,9 @@ mod tests {
             (401, body, "rejects the key in STRIPE_SECRET_KEY: it was revoked, has expired or is incomplete"),
             (403, body, "the permission `Events`: Read, and acct_1 must be connected"),
             (429, body, "--rate"),
-            (400, body, "Stripe answers 400 (parameter_unknown, created[gte])"),
-            (400, r#"{"error": {"code": "the hidden one"}}"#, "Stripe answers 400"),
-            (500, "<html>hidden", "Stripe answers 500"),
+            (400, body, "Stripe returns 400 (parameter_unknown, created[gte])"),
+            (400, r#"{"error": {"code": "the hidden one"}}"#, "Stripe returns 400"),
+            (500, "<html>hidden", "Stripe returns 500"),
         ] {
             let error = explain(status, body);
             assert!(error.contains(words) && !error.contains("hidden"), "{error}");
