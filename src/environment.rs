@@ -89,7 +89,7 @@ impl Environment {
                 region: variables
                     .text("AWS_REGION")?
                     .or(variables.text("AWS_DEFAULT_REGION")?)
-                    .ok_or(EnvironmentError::new("AWS_REGION", "not set", "the Region of the parameters"))?,
+                    .ok_or(EnvironmentError::new("AWS_REGION", "not set", "an AWS Region, such as eu-central-1"))?,
                 credentials: Credentials::new(
                     variables.credential("AWS_ACCESS_KEY_ID")?,
                     variables.credential("AWS_SECRET_ACCESS_KEY")?,

@@ -42,7 +42,7 @@ use crate::stripe::events::Filter;
 use crate::terminal::{self, count, wrap};
 use crate::{clock, http, input, key, projects, stripe};
 
-/// Send events of the past to Amplitude, like the function would have
+/// Send past events to Amplitude, as the function would have sent them
 ///
 /// The events come from Stripe's list of events, which covers 30 days, or from a file. They get the same insert IDs and
 /// device IDs as from a webhook, so Amplitude drops what it has received within seven days. Older events are first looked up
@@ -178,14 +178,14 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
     if arguments.dry_run || is_asked {
         let Some(survey) = backfill.survey().await? else { return Ok(NoChange::Interrupted.end(Action::Sent)?) };
         terminal::print(&format!("{survey}\n"))?;
+        if survey.is_empty() {
+            return Ok(NoChange::NothingToSend.end(Action::Sent)?);
+        }
         if arguments.dry_run {
             if let Err(why) = backfill.check_lookup() {
                 note(&format!("Sending would fail: {why}"));
             }
             return Ok(NoChange::DryRun(WITHOUT_DRY_RUN).end(Action::Sent)?);
-        }
-        if survey.is_empty() {
-            return Ok(NoChange::NothingToSend.end(Action::Sent)?);
         }
         // If every event is unusable, they are written to the file of rejected events without asking.
         question = (survey.events() > 0).then(|| survey::question(&survey, &amplitude));

@@ -23,7 +23,7 @@ use crate::{clock, event_file};
 /// The exit code is 0 only if every event landed as expected.
 #[derive(clap::Args)]
 #[command(after_help = "Example:
-  stripe-amplitude-cli demo --port 3001 --keep-serving")]
+  cargo cli demo --port 3001 --keep-serving")]
 pub(crate) struct Arguments {
     /// Keep serving after the table
     #[arg(long)]
@@ -122,7 +122,7 @@ async fn send_subscriber(url: &str, workbench: &Workbench, emulator: &Emulator) 
 }
 
 fn row([event_type, status, user, from, revenue]: [&str; 5]) -> io::Result<()> {
-    say!("{event_type:<41} {status:<6}  {user:<19} {from:<36} {revenue:<7}")
+    say!("{event_type:<41} {status:<6}  {user:<19} {from:<36} {revenue}")
 }
 
 /// The parts of an accepted event that the charts use.

@@ -29,10 +29,10 @@ use crate::{clock, key, terminal};
 /// The exit code is 0 only if every response was 2xx.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
-  stripe-amplitude-cli generate
-  stripe-amplitude-cli generate --users 50 --weeks 4 --seed 2
+  cargo cli generate
+  cargo cli generate --users 50 --weeks 4 --seed 2
   read -rs STRIPE_SIGNING_SECRET; export STRIPE_SIGNING_SECRET
-  stripe-amplitude-cli generate --to https://example.com/stripe/shop")]
+  cargo cli generate --to https://example.com/stripe/shop")]
 pub(crate) struct Arguments {
     /// How many customers the shop has, 1 to 100000
     #[arg(long, value_name = "NUMBER", default_value_t = 500, value_parser = value_parser!(u32).range(1..=100_000))]
@@ -49,7 +49,7 @@ pub(crate) struct Arguments {
     /// The webhook's URL
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:3000/stripe/demo")]
     to: String,
-    /// The signing secret, whsec_…; in the variable, it is hidden from others on this machine
+    /// The signing secret, whsec_…; use the variable to hide it from other users of this machine
     #[arg(long, env = "STRIPE_SIGNING_SECRET", hide_env_values = true, default_value = DEMO_SECRET)]
     secret: String,
 }

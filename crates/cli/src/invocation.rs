@@ -19,8 +19,8 @@ use crate::{clock, input, key};
 /// In the format of an HTTP API (payload version 2.0) or another gateway. A signature is valid for five minutes.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
-  stripe-amplitude-cli invocation events/stripe/invoice.paid.json | sam local invoke Function --event -
-  stripe-amplitude-cli invocation events/stripe/invoice.paid.json --rest > /tmp/i.json
+  cargo cli invocation events/stripe/invoice.paid.json | sam local invoke Function --event -
+  cargo cli invocation events/stripe/invoice.paid.json --rest > /tmp/i.json
   cargo lambda invoke stripe-amplitude --data-file /tmp/i.json")]
 pub(crate) struct Arguments {
     /// The file of an event; - is standard input
@@ -29,7 +29,7 @@ pub(crate) struct Arguments {
     /// The project, the last part of the path
     #[arg(long, default_value = DEMO)]
     project: ProjectName,
-    /// The signing secret, whsec_…; in the variable, it is hidden from others on this machine
+    /// The signing secret, whsec_…; use the variable to hide it from other users of this machine
     #[arg(long, env = "STRIPE_SIGNING_SECRET", hide_env_values = true, default_value = DEMO_SECRET)]
     secret: String,
     /// Event timestamp

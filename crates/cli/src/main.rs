@@ -53,14 +53,14 @@ const NAME: &str = "stripe-amplitude-cli";
 #[derive(Parser)]
 #[command(name = NAME, version, about = "Try, set up, check and repair a Stripe-to-Amplitude webhook")]
 #[command(after_help = "Examples:
-  stripe-amplitude-cli demo
-  stripe-amplitude-cli serve
-  stripe-amplitude-cli send events/stripe/invoice.paid.json
-  stripe-amplitude-cli generate --users 500 --weeks 12
-  stripe-amplitude-cli preview events/stripe/invoice.paid.json
-  stripe-amplitude-cli settings check settings.json
+  cargo cli demo
+  cargo cli serve
+  cargo cli send events/stripe/invoice.paid.json
+  cargo cli generate --users 500 --weeks 12
+  cargo cli preview events/stripe/invoice.paid.json
+  cargo cli settings check settings.json
 
-In a clone, without installing it, use `cargo cli` instead of `stripe-amplitude-cli`.")]
+`cargo cli` runs in a clone. If you have installed the program, its name is `stripe-amplitude-cli`.")]
 struct Arguments {
     #[command(subcommand)]
     command: Command,

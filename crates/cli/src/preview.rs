@@ -42,11 +42,11 @@ const LONGEST_READ: Duration = Duration::from_secs(10);
 /// --follow. The exit code is 1 if the function would refuse the event or fail, and otherwise 0, even if the event is ignored.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
-  stripe-amplitude-cli preview events/stripe/charge.refunded.json
-  stripe-amplitude-cli preview events/stripe/charge.refunded.json --settings settings.json
-  stripe-amplitude-cli preview event.json --settings settings.json --follow
-  stripe-amplitude-cli preview events/stripe/invoice.paid.json --request | jq '.events[].event_properties'
-  stripe events retrieve evt_1… | stripe-amplitude-cli preview -")]
+  cargo cli preview events/stripe/charge.refunded.json
+  cargo cli preview events/stripe/charge.refunded.json --settings settings.json
+  cargo cli preview event.json --settings settings.json --follow
+  cargo cli preview events/stripe/invoice.paid.json --request | jq '.events[].event_properties'
+  stripe events retrieve evt_1… | cargo cli preview -")]
 pub(crate) struct Arguments {
     /// The file of an event; - is standard input
     #[arg(value_name = "EVENT.json")]

@@ -12,7 +12,7 @@ use stripe_amplitude::stripe::event_types::API_VERSION;
 use tokio::time::timeout;
 
 use crate::clock;
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, cause};
 
 /// The function answers within 4.5 s.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -44,7 +44,7 @@ pub(crate) async fn attempt(endpoint: &Endpoint, event_type: &str) -> Attempt {
         Ok(Ok((status, date, body))) => {
             Attempt { verdict: judge(status, &body), date, is_not_warm: says_not_warm(&body) }
         }
-        Ok(Err(error)) => Attempt::without_answer(Verdict::Failed(endpoint.unreachable(&error))),
+        Ok(Err(error)) => Attempt::without_answer(Verdict::Failed(format!("no connection: {}", cause(&error)))),
         Err(_) => Attempt::without_answer(Verdict::NotYet(format!("timed out after {} s", LIMIT.as_secs()))),
     }
 }

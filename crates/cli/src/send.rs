@@ -19,9 +19,9 @@ use crate::{clock, input, key};
 /// Prints each response. The exit code is 0 only if every response was 2xx.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
-  stripe-amplitude-cli send events/stripe/invoice.paid.json
-  stripe-amplitude-cli send events/stripe/*.json --to https://example.com/stripe/shop
-  stripe events retrieve evt_1… | stripe-amplitude-cli send - --created keep")]
+  cargo cli send events/stripe/invoice.paid.json
+  cargo cli send events/stripe/*.json --to https://example.com/stripe/shop
+  stripe events retrieve evt_1… | cargo cli send - --created keep")]
 pub(crate) struct Arguments {
     /// Files of events; - is standard input
     #[arg(required = true, value_name = "EVENT.json")]
@@ -29,7 +29,7 @@ pub(crate) struct Arguments {
     /// The webhook's URL
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:3000/stripe/demo")]
     to: String,
-    /// The signing secret, whsec_…; in the variable, it is hidden from others on this machine
+    /// The signing secret, whsec_…; use the variable to hide it from other users of this machine
     #[arg(long, env = "STRIPE_SIGNING_SECRET", hide_env_values = true, default_value = DEMO_SECRET)]
     secret: String,
     /// A TOML file of projects, as for `serve`; the last part of the URL selects the project and its secret

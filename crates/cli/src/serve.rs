@@ -17,9 +17,9 @@ const LOCAL_STRIPE: &str = "The local Stripe knows only objects from events; add
 /// Serve the function's handler on this machine, and show in the browser what lands in Amplitude and why
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
-  stripe-amplitude-cli serve
-  stripe-amplitude-cli serve --data deliveries.db
-  stripe-amplitude-cli serve --projects projects.toml --amplitude real
+  cargo cli serve
+  cargo cli serve --data deliveries.db
+  cargo cli serve --projects projects.toml --amplitude real
 
 A file of projects has a table per project, with the names of the parameters:
   [shop]
@@ -43,7 +43,7 @@ pub(crate) struct Arguments {
     /// like Stripe's
     #[arg(long, value_name = "WHERE", default_value = "local")]
     stripe: Stripe,
-    /// A file of Stripe objects for the local Stripe, one per line, in the shape of API version 2024-06-20 (may be repeated)
+    /// A file of Stripe objects for the local Stripe, one per line, in the shape of API version 2024-06-20 (can be repeated)
     #[arg(long, value_name = "FILE")]
     objects: Vec<PathBuf>,
     /// A file that keeps the deliveries across restarts; created if missing. It contains customers' data
@@ -107,7 +107,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Box<dyn Error>> {
         Some(file) => format!(" --projects {}", file.display()),
         None => String::new(),
     };
-    say!("To send a sample: stripe-amplitude-cli send events/stripe/invoice.paid.json --to {url}{example}{secret}")?;
+    say!("To send a sample: cargo cli send events/stripe/invoice.paid.json --to {url}{example}{secret}")?;
     if arguments.parameter_store {
         say!("(with the project's name instead of NAME, and its signing secret in STRIPE_SIGNING_SECRET)")?;
     }

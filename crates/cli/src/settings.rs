@@ -34,10 +34,10 @@ enum Command {
     ///
     /// The exit code is 0 if the settings are valid, with or without warnings.
     #[command(after_help = "Examples:
-  stripe-amplitude-cli settings check settings.json
-  echo '{\"refunds\": \"negative_revenue\"}' | stripe-amplitude-cli settings check -
+  cargo cli settings check settings.json
+  echo '{\"refunds\": \"negative_revenue\"}' | cargo cli settings check -
   aws ssm get-parameter --name /stripe-amplitude/shop/settings --query Parameter.Value --output text |
-    stripe-amplitude-cli settings check -")]
+    cargo cli settings check -")]
     Check {
         /// A file with the JSON of the parameter `settings`; - is standard input
         file: PathBuf,

@@ -25,7 +25,7 @@ pub(crate) fn parse(text: &str, project: &ProjectName) -> Result<String, String>
     }
     // Only the end of the path identifies the project. A stage or a custom domain's path may precede it.
     if url.path().ends_with('/') && url.path().trim_end_matches('/').ends_with(&end) {
-        return Err(error(&format!("has a slash after {end}, which the function answers with 404")));
+        return Err(error(&format!("has a slash after {end}, for which the function returns 404")));
     }
     if !url.path().ends_with(&end) {
         return Err(error(&format!("does not end with {end}, which identifies the project")));

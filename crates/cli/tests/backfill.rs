@@ -192,11 +192,13 @@ async fn a_dry_run_counts_and_sends_nothing() {
     {
         let file = ["--from-file", "none.ndjson"];
         std::fs::write(world.path("none.ndjson"), "").unwrap();
-        let ended = world.run(&[&file[..], arguments].concat());
-        assert!(
-            ended.code == Some(0) && ended.out.ends_with("Nothing was sent. There is nothing to send.\n"),
-            "{ended:?}"
-        );
+        for dry_run in [&[][..], &["--dry-run"]] {
+            let ended = world.run(&[&file[..], arguments, dry_run].concat());
+            assert!(
+                ended.code == Some(0) && ended.out.ends_with("Nothing was sent. There is nothing to send.\n"),
+                "{ended:?}"
+            );
+        }
     }
     let ended = world.answered("y", &["--since", &since]);
     assert!(ended.code == Some(0) && ended.out.contains("5 sent"), "{ended:?}");

@@ -77,7 +77,7 @@ fn printed_sample_command_works() {
     let path = file("sample.toml", shop);
     let mut serving = Serving::start(&["--projects", &path]);
     let line = serving.line_with("To send a sample: ");
-    let command: Vec<_> = line.strip_prefix("To send a sample: stripe-amplitude-cli ").unwrap().split(' ').collect();
+    let command: Vec<_> = line.strip_prefix("To send a sample: cargo cli ").unwrap().split(' ').collect();
     let (code, out, err) = run(&command);
     assert_eq!(code, Some(0), "{line}: {out}{err}");
     // The error for a missing project lists the existing ones.

@@ -45,23 +45,19 @@ impl Endpoint {
 
     /// A sentence that says why there was no response, and how to start a local server.
     pub fn explain(&self, error: &reqwest::Error) -> String {
-        let why = self.unreachable(error);
-        if error.is_builder() {
-            return why;
-        }
-        format!("{why}; `stripe-amplitude-cli serve` serves http://127.0.0.1:3000/stripe/demo")
-    }
-
-    /// The same without the advice.
-    pub fn unreachable(&self, error: &reqwest::Error) -> String {
         let url = client::without_user(&self.url);
         if error.is_builder() {
             return format!("{url} is not a URL");
         }
-        let cause = std::iter::successors(error.source(), |error| (*error).source()).last();
-        let cause = cause.map(ToString::to_string).unwrap_or_else(|| error.to_string());
-        format!("{url} cannot be reached: {cause}")
+        let cause = cause(error);
+        format!("{url} cannot be reached: {cause}; `cargo cli serve` serves http://127.0.0.1:3000/stripe/demo")
     }
+}
+
+/// The innermost cause of a failed request, which does not contain the URL.
+pub fn cause(error: &reqwest::Error) -> String {
+    let cause = std::iter::successors(error.source(), |error| (*error).source()).last();
+    cause.map_or_else(|| error.to_string(), ToString::to_string)
 }
 
 /// Stripe's own.

@@ -65,7 +65,7 @@ const WHOLE_UNDER_EACH: &str = "A purchase of several products counts in full un
 const NONE: &str = "(none)";
 
 const NO_PURCHASE: &str = "No purchase has arrived yet. Send a payment_intent.succeeded, or generate a shop: \
-                           stripe-amplitude-cli generate";
+                           cargo cli generate";
 
 impl Charts {
     /// Reads the events of one project, so that equal user IDs are one user.
@@ -191,7 +191,7 @@ impl Charts {
             0 => NO_PURCHASE.to_owned(),
             _ => format!(
                 "{have_purchased} less than a week ago, so no user's week 0 has ended yet. Come back later, or generate a \
-                 shop with a history: stripe-amplitude-cli generate"
+                 shop with a history: cargo cli generate"
             ),
         };
         Ok(Chart {
@@ -697,7 +697,7 @@ mod tests {
         );
         for chart in report["charts"].as_array().unwrap() {
             assert_eq!(chart["rows"], json!([]), "{chart}");
-            assert!(chart["empty"].as_str().unwrap().contains("stripe-amplitude-cli generate"), "{chart}");
+            assert!(chart["empty"].as_str().unwrap().contains("cargo cli generate"), "{chart}");
         }
     }
 

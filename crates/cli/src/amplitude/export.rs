@@ -187,14 +187,14 @@ impl<'a> Export<'a> {
                 self.variable
             )),
             StatusCode::TOO_MANY_REQUESTS => {
-                Err(NotExported::Transient("Amplitude's Export API answers 429: another export is running".to_owned()))
+                Err(NotExported::Transient("Amplitude's Export API returns 429: another export is running".to_owned()))
             }
             // If assembling the export takes too long.
             StatusCode::GATEWAY_TIMEOUT if last > first => Err(NotExported::TooLarge),
             status if status.is_server_error() => {
-                Err(NotExported::Transient(format!("Amplitude's Export API answers {}", status.as_u16())))
+                Err(NotExported::Transient(format!("Amplitude's Export API returns {}", status.as_u16())))
             }
-            status => refused(&format!("answers {}", status.as_u16())),
+            status => refused(&format!("returns {}", status.as_u16())),
         }
     }
 }

@@ -48,7 +48,7 @@ pub(super) fn check_lookup(lookup: Lookup, now: i64) -> Result<(), String> {
     }
     if !assume_missing && is_beyond_the_window(oldest, now) {
         return Err(
-            "some events are more than seven days old, so Amplitude would count again those that it has: set AMPLITUDE_SECRET_KEY to look each up before it is sent, or pass --assume-missing if you know that Amplitude has none of them".to_owned(),
+            "some events may be more than seven days old, and Amplitude would count those again that it has: set AMPLITUDE_SECRET_KEY to look each up before it is sent, or pass --assume-missing if you know that Amplitude has none of them".to_owned(),
         );
     }
     Ok(())

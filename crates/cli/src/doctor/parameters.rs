@@ -12,7 +12,7 @@ pub(super) fn check(parameters: &[Parameter], project: &Project, folder: &str) -
     let mut findings = Vec::new();
     match &project.delivery {
         Err(error) => findings.push(Finding::problem(format!(
-            "{error}; until this is fixed, the function answers 500, and Stripe retries for three days"
+            "{error}; until this is fixed, the function returns 500, and Stripe retries for three days"
         ))),
         Ok(delivery) => {
             let next = parameters.iter().filter(|one| one.name.starts_with(parameter::NEXT_SIGNING_SECRET)).count();

@@ -53,10 +53,10 @@ pub(super) fn check(delivery: &AmplitudeConfig, labels: &[Option<SourceLabel>]) 
                 )),
                 // The project is set up for test mode only.
                 References::Follow if has_test => Finding::warning(format!(
-                    "{missing}: a live-mode event with a reference is answered 500, and Stripe retries for three days"
+                    "{missing}: a live-mode event with a reference gets 500, and Stripe retries for three days"
                 )),
                 References::Follow => Finding::problem(format!(
-                    "{missing}: an event with a reference is answered 500, and Stripe retries for three days; create the key as a SecureString, or run `setup` with STRIPE_RESTRICTED_KEY"
+                    "{missing}: an event with a reference gets 500, and Stripe retries for three days; create the key as a SecureString, or run `setup` with STRIPE_RESTRICTED_KEY"
                 )),
             });
         }

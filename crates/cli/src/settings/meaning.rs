@@ -234,7 +234,7 @@ fn events(settings: &Settings) -> Explanation {
             }
         }));
     }
-    effect.push(text("These types are forwarded; all others are answered 200 and ignored:"));
+    effect.push(text("These types are forwarded; all others get 200 and are ignored:"));
     effect.push(if forwarded.is_empty() { item("none") } else { Line::List(forwarded) });
     effect.extend(nothing_adds(settings).map(text));
     let number = TYPES.len();
@@ -382,7 +382,7 @@ fn preferred_currency(preferred: Option<&PreferredCurrency>) -> Explanation {
         effect.extend(preferred.rates.keys().filter_map(|from| example(*from, preferred)).map(item));
     }
     effect.push(text(
-        "An event with an amount in any other currency is answered 500 until `rates` has it; Stripe retries for three days.",
+        "An event with an amount in any other currency gets 500 until `rates` has it; Stripe retries for three days.",
     ));
     (code.to_string(), effect)
 }
@@ -411,10 +411,10 @@ fn without_user(without_user: WithoutUser) -> Explanation {
         ),
         WithoutUser::RevenueOnly => (
             "\"revenue_only\"",
-            "An event without a user ID is forwarded if it carries revenue, or if it moved an unknown amount of money; otherwise, it is answered 200 and ignored.",
+            "An event without a user ID is forwarded if it carries revenue, or if it moved an unknown amount of money; otherwise, it gets 200 and is ignored.",
         ),
         WithoutUser::Ignore => {
-            ("\"ignore\"", "An event without a user ID is answered 200 and ignored, including its revenue.")
+            ("\"ignore\"", "An event without a user ID gets 200 and is ignored, including its revenue.")
         }
     };
     (name.to_owned(), vec![text(effect)])
@@ -453,7 +453,7 @@ fn test_events(test_events: TestEvents) -> Explanation {
         TestEvents::Drop => (
             "\"drop\"",
             format!(
-                "Test-mode events are answered 200 and ignored, even if the project has the parameter {key}. To send them to a separate Amplitude project, which we recommend, remove `test_events` and set that parameter."
+                "Test-mode events get 200 and are ignored, even if the project has the parameter {key}. To send them to a separate Amplitude project, which we recommend, remove `test_events` and set that parameter."
             ),
         ),
     };
@@ -566,10 +566,10 @@ mod tests {
         ] {
             assert!(changed.contains(words), "{words}: {changed}");
         }
-        let (_, in_all) = changed.split_once("and ignored:").unwrap();
+        let (_, in_all) = changed.split_once("and are ignored:").unwrap();
         assert!(!in_all.contains("invoice"), "{in_all}");
         let one = explained(r#"{"events": {"add": ["charge.pending"], "remove": ["charge.*"]}}"#);
-        let (_, in_all) = one.split_once("and ignored:").unwrap();
+        let (_, in_all) = one.split_once("and are ignored:").unwrap();
         let (in_all, _) = in_all.split_once("charge.succeeded and charge.captured are not among them").unwrap();
         assert!(!in_all.contains("charge"), "{one}");
     }
@@ -736,7 +736,7 @@ mod tests {
             "JPY at 0.0067: 1000 JPY become 6.70 USD",
             "KWD at 3.25: 10.000 KWD become 32.50 USD",
             "VND at 0.000000000000001: 1000000000 VND become 0.00 USD",
-            "answered 500",
+            "gets 500",
         ] {
             assert!(explained.contains(words), "{words}: {explained}");
         }

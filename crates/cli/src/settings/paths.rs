@@ -57,7 +57,7 @@ const WITHOUT_ID: [&str; 11] = [
 const KEYS_OF_METADATA: [&str; 4] = ["amplitude_id", "uid", "user_id", "userid"];
 
 /// Maximum edit distance of a typo. It is small enough not to mistake one of Stripe's fields for another word.
-const MAX_TYPO: usize = 2;
+pub(super) const MAX_TYPO: usize = 2;
 
 /// Sentences that name the path and the remedy.
 pub(super) fn warnings(settings: &Settings) -> Vec<String> {

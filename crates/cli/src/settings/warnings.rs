@@ -5,11 +5,12 @@ use std::fmt::Display;
 use stripe_amplitude::settings::{PersonalData, Refunds, RevenueFrom, Settings, WithoutUser};
 use stripe_amplitude::stripe::event_types::{EventTypes, TYPES};
 
-use super::paths;
+use super::paths::{self, MAX_TYPO};
 use super::types::{
     CHARGE_CAPTURED, CHARGE_REFUNDED, CHARGE_SUCCEEDED, FEE_CREATED, FEE_REFUNDED, FUNDS_WITHDRAWN, PAYMENT_SUCCEEDED,
     REFUND_TYPES, covers,
 };
+use crate::stripe::event_types::EVENT_TYPES;
 
 /// The size of a parameter of the standard tier, in bytes.
 const STANDARD_TIER: usize = 4096;
@@ -52,6 +53,13 @@ fn event_types(events: &EventTypes) -> Vec<String> {
         if TYPES.contains(&&*entry.to_string()) {
             warnings.push(format!("`events.add` has {entry}, which is already on the default list"));
         }
+        if !EVENT_TYPES.iter().any(|event_type| entry.matches(event_type)) {
+            let remedy = match nearest(&entry.to_string()) {
+                Some(event_type) => format!("did you mean {event_type}?"),
+                None => "check the spelling, unless the type is new".to_owned(),
+            };
+            warnings.push(format!("`events.add` has {entry}, which is none of Stripe's types; {remedy}"));
+        }
         if let Some(remover) = remove.iter().find(|remover| covers(remover, entry)) {
             warnings.push(format!(
                 "`events.add` has {entry}, which {remover} in `events.remove` removes again; `remove` has precedence"
@@ -73,6 +81,12 @@ fn event_types(events: &EventTypes) -> Vec<String> {
         warnings.push("`events` removes every type: nothing is forwarded".to_owned());
     }
     warnings
+}
+
+/// Stripe's type that the written one probably misspells.
+fn nearest(written: &str) -> Option<&'static str> {
+    let distance = |event_type: &str| strsim::levenshtein(written, event_type);
+    EVENT_TYPES.iter().copied().min_by_key(|one| distance(one)).filter(|one| distance(one) <= MAX_TYPO)
 }
 
 fn revenue(settings: &Settings) -> Vec<String> {
@@ -171,6 +185,14 @@ mod tests {
             (r#"{"user_id_paths": ["customer.metadata.id"], "references": "follow"}"#, &[]),
             (r#"{"events": {"add": ["charge.refunded"]}}"#, &["has charge.refunded, which is already on the default"]),
             (r#"{"events": {"add": ["charge.*", "charge.dispute.created"]}}"#, &[]),
+            (
+                r#"{"events": {"add": ["charge.dispute.creatd"]}}"#,
+                &["charge.dispute.creatd, which is none of Stripe's types; did you mean charge.dispute.created?"],
+            ),
+            (
+                r#"{"events": {"add": ["customers.*", "charge.frozen"]}}"#,
+                &["customers.*, which is none of Stripe's types", "charge.frozen, which is none of Stripe's types"],
+            ),
             (r#"{"events": {"add": ["refund.created", "refund.created"]}}"#, &["has refund.created more than once"]),
             (
                 r#"{"events": {"add": ["charge.dispute.created"], "remove": ["charge.*"]}}"#,

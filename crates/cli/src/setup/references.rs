@@ -56,7 +56,7 @@ pub(super) struct Plan {
     pub(super) notes: Vec<String>,
 }
 
-const QUEUE: &str = "following references needs the redelivery queue, which the template creates by default: an event waits there if Stripe's API does not respond in time; without the queue, the function answers 502, and Stripe retries";
+const QUEUE: &str = "following references needs the redelivery queue, which the template creates by default: an event waits there if Stripe's API does not respond in time; without the queue, the function returns 502, and Stripe retries";
 
 impl Context {
     /// The name of the parameter with the key, in the mode of STRIPE_SECRET_KEY and with the label.

@@ -1,8 +1,8 @@
 //! A client for Stripe's API, with retries and a rate limit.
 
-use std::error::Error as _;
 use std::fmt;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,6 +16,8 @@ use stripe_amplitude::stripe::reference::{self, Reference};
 use stripe_amplitude::stripe::references::api::{STRIPE_API_URL, StripeApi};
 use tokio::time::{Instant, sleep, sleep_until};
 
+use crate::endpoint::cause;
+use crate::terminal::{tell, wrap};
 use crate::{http, key};
 
 /// Another URL of Stripe's API, for tests and proxies.
@@ -29,6 +31,9 @@ const LIMIT: Duration = Duration::from_secs(80);
 
 /// Maximum attempts. With the pauses between them, somewhat over two minutes.
 pub(crate) const ATTEMPTS: u32 = 9;
+
+/// A short interruption is not worth a note.
+const QUIET_ATTEMPTS: u32 = 3;
 
 /// Maximum pause before the second attempt. It doubles for each further one; jitter covers its second half.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
@@ -146,6 +151,8 @@ pub(crate) struct Api {
     /// The API version of responses; `None`: the account's default.
     version: Option<&'static str>,
     limiter: RateLimiter,
+    /// Whether the operator knows that Stripe cannot be reached.
+    has_noted: AtomicBool,
 }
 
 impl Api {
@@ -156,7 +163,15 @@ impl Api {
     pub(crate) fn new(http: Client, key: SecretString, account: Option<String>, rate: u32) -> Result<Self, ApiError> {
         let url = other_url()?;
         let url = url.as_deref().unwrap_or(STRIPE_API_URL).trim_end_matches('/').to_owned();
-        Ok(Self { http, url, key, account, version: None, limiter: RateLimiter::new(rate) })
+        Ok(Self {
+            http,
+            url,
+            key,
+            account,
+            version: None,
+            limiter: RateLimiter::new(rate),
+            has_noted: AtomicBool::new(false),
+        })
     }
 
     /// The same, with responses in this API version.
@@ -274,11 +289,13 @@ impl Api {
                     return Err(ApiError { problem, call: Some(Box::new(call)) });
                 }
                 Err(error) => {
-                    let cause = std::iter::successors(error.source(), |error| (*error).source()).last();
-                    let cause = cause.map_or_else(|| error.to_string(), ToString::to_string);
-                    (Some(pause(attempts)), Problem::Unreachable(format!("{}: {cause}", self.shown_url())))
+                    let why = format!("{}: {}", self.shown_url(), cause(&error));
+                    (Some(pause(attempts)), Problem::Unreachable(why))
                 }
             };
+            if let Some(note) = note(attempts, &problem).filter(|_| !self.has_noted.swap(true, Ordering::Relaxed)) {
+                tell(&wrap("note: ", 6, &note));
+            }
             match pause.filter(|_| attempts < ATTEMPTS) {
                 Some(pause) => sleep(pause).await,
                 None => return Err(ApiError { problem, call: Some(Box::new(call)) }),
@@ -360,6 +377,16 @@ fn is_name(text: &str) -> bool {
 
 fn form(fields: &[(&str, String)]) -> String {
     form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish()
+}
+
+/// A note for the operator, who would otherwise wait for minutes without knowing why.
+fn note(attempts: u32, problem: &Problem) -> Option<String> {
+    match problem {
+        Problem::Unreachable(why) if attempts >= QUIET_ATTEMPTS => {
+            Some(format!("cannot reach Stripe at {why}; trying again for about two minutes."))
+        }
+        _ => None,
+    }
 }
 
 /// The pause after this many attempts.
@@ -472,7 +499,7 @@ impl Problem {
                 )
             }
             Self::TooMany => {
-                "Stripe answers 429 for minutes, because other requests use up the account's rate limit; try --rate 5"
+                "Stripe returns 429 for minutes, because other requests use up the account's rate limit; try --rate 5"
                     .to_owned()
             }
             Self::Refused { status, about } => {
@@ -481,7 +508,7 @@ impl Problem {
                     500.. => "try again later; status.stripe.com reports outages",
                     _ => "see Stripe's dashboard for details (Developers, Logs)",
                 };
-                format!("Stripe answers {status}{about}; {remedy}")
+                format!("Stripe returns {status}{about}; {remedy}")
             }
             Self::Unreachable(why) => {
                 format!("cannot reach Stripe at {why}; check the network, proxies and {URL_VARIABLE}")
@@ -528,9 +555,9 @@ mod tests {
             (401, body, "rejects the key in STRIPE_SECRET_KEY: it was revoked, has expired or is incomplete"),
             (403, body, "the permission `Events`: Read, and acct_1 must be connected"),
             (429, body, "--rate"),
-            (400, body, "Stripe answers 400 (parameter_unknown, created[gte])"),
-            (400, r#"{"error": {"code": "the hidden one"}}"#, "Stripe answers 400"),
-            (500, "<html>hidden", "Stripe answers 500"),
+            (400, body, "Stripe returns 400 (parameter_unknown, created[gte])"),
+            (400, r#"{"error": {"code": "the hidden one"}}"#, "Stripe returns 400"),
+            (500, "<html>hidden", "Stripe returns 500"),
         ] {
             let error = explain(status, body);
             assert!(error.contains(words) && !error.contains("hidden"), "{error}");
@@ -589,6 +616,14 @@ mod tests {
             let pause = pause(attempts).as_secs_f64();
             assert!((longest / 2.0..=longest).contains(&pause), "{attempts}: {pause}");
         }
+    }
+
+    #[test]
+    fn only_a_long_interruption_is_noted() {
+        let unreachable = Problem::Unreachable("https://a.example: timed out".to_owned());
+        assert_eq!(note(QUIET_ATTEMPTS - 1, &unreachable), None);
+        assert!(note(QUIET_ATTEMPTS, &unreachable).unwrap().contains("https://a.example: timed out"));
+        assert_eq!(note(QUIET_ATTEMPTS, &Problem::TooMany), None);
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,6 +1,6 @@
 // Requests to the server. Responses are values; errors are sentences.
 
-const UNREACHABLE = "The workbench does not respond. Is stripe-amplitude-cli serve still running?";
+const UNREACHABLE = "The workbench does not respond. Is cargo cli serve still running?";
 
 export function get(path, choices = {}, signal = undefined) {
   const query = new URLSearchParams(Object.entries(choices).filter(([, value]) => value));
