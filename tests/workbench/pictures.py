@@ -23,8 +23,9 @@ VIEWS = {
 def take(page, serving, payment):
     for name, (address, height, there) in VIEWS.items():
         page.set_window_size(1280, height)
+        # A reload after a change of the fragment fails now and then.
+        page.get("about:blank")
         page.get(f"{serving.url}/#{address.format(payment=payment)}")
-        page.refresh()
         WebDriverWait(page, 60).until(lambda _: page.find_elements(By.CSS_SELECTOR, there), f"{name}: no {there}")
         if name == "send":
             page.find_element(By.CSS_SELECTOR, '[data-mistake="wrong_secret"]').click()
