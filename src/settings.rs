@@ -12,7 +12,7 @@ use crate::amplitude::Region;
 use crate::money::currency::Currency;
 use crate::money::exchange_rate::{PreferredCurrency, Rate};
 use crate::stripe::event_types::{EventTypes, NEGATIVE_REVENUE_TYPES, TypePattern};
-use crate::stripe::field_path::{FieldPath, FieldPattern};
+use crate::stripe::field_path::{FieldPath, FieldPatterns};
 
 /// The default paths to a user ID inside `data.object`; the first acceptable value wins.
 pub const USER_ID_PATHS: [&str; 6] =
@@ -60,7 +60,7 @@ pub struct Settings {
     /// `personal_data`: `"drop"` (default) or `"keep"`.
     pub personal_data: PersonalData,
     /// `drop_properties`: further fields that are removed.
-    pub drop_properties: Vec<FieldPattern>,
+    pub drop_properties: FieldPatterns,
 }
 
 /// Whether `user_id_paths` continue through Stripe's API.
@@ -177,7 +177,7 @@ impl Default for Settings {
             max_age_days: Some(DEDUPLICATION_DAYS),
             test_events: TestEvents::default(),
             personal_data: PersonalData::default(),
-            drop_properties: Vec::new(),
+            drop_properties: FieldPatterns::default(),
         }
     }
 }
@@ -261,7 +261,7 @@ impl Settings {
                     parsed.personal_data =
                         choice(key, value, [("drop", PersonalData::Drop), ("keep", PersonalData::Keep)])?;
                 }
-                "drop_properties" => parsed.drop_properties = list(key, value)?,
+                "drop_properties" => parsed.drop_properties = list(key, value)?.into(),
                 _ => return Err(unknown(key.clone(), &KEYS)),
             }
         }
@@ -547,7 +547,7 @@ mod tests {
                 max_age_days: Some(30),
                 test_events: TestEvents::Drop,
                 personal_data: PersonalData::Keep,
-                drop_properties: vec!["metadata.*".parse().unwrap(), "description".parse().unwrap()],
+                drop_properties: vec!["metadata.*".parse().unwrap(), "description".parse().unwrap()].into(),
             }
         );
         assert_eq!(KEYS.iter().filter(|key| whole.get(**key).is_none()).count(), 0);

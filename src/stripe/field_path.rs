@@ -125,31 +125,39 @@ impl FieldPattern {
     }
 }
 
-/// Patterns by their last segment: a project can have hundreds, and an object half a million fields.
-pub struct FieldPatterns<'p> {
-    by_name: FxHashMap<&'p str, Vec<&'p [String]>>,
+/// Patterns, indexed by their last segment: a project can have hundreds, and an object half a million fields.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FieldPatterns {
+    patterns: Vec<FieldPattern>,
+    by_name: FxHashMap<String, Vec<Vec<String>>>,
     /// Those whose last segment matches more than one name, or an index.
-    others: Vec<&'p [String]>,
+    others: Vec<Vec<String>>,
 }
 
-impl<'p> FieldPatterns<'p> {
-    /// An index of these patterns.
-    pub fn new(patterns: &'p [FieldPattern]) -> Self {
-        let mut index = Self { by_name: FxHashMap::default(), others: Vec::new() };
+impl From<Vec<FieldPattern>> for FieldPatterns {
+    fn from(patterns: Vec<FieldPattern>) -> Self {
+        let (mut by_name, mut others) = (FxHashMap::<_, Vec<_>>::default(), Vec::new());
         for segments in patterns.iter().flat_map(FieldPattern::places) {
             match segments.last() {
                 Some(name) if !name.contains('*') && name.parse::<usize>().is_err() => {
-                    index.by_name.entry(name).or_default().push(segments);
+                    by_name.entry(name.clone()).or_default().push(segments.to_vec());
                 }
-                _ => index.others.push(segments),
+                _ => others.push(segments.to_vec()),
             }
         }
-        index
+        Self { patterns, by_name, others }
+    }
+}
+
+impl FieldPatterns {
+    /// The patterns, in their order.
+    pub fn as_slice(&self) -> &[FieldPattern] {
+        &self.patterns
     }
 
     /// Whether one of them matches this path.
     pub fn matches(&self, path: &Path<'_>) -> bool {
-        if self.by_name.is_empty() && self.others.is_empty() {
+        if self.patterns.is_empty() {
             return false;
         }
         let by_name = match path.segment {
@@ -500,7 +508,7 @@ mod tests {
         for path in below.chain(tops) {
             for few in patterns.chunks(2).chain([&patterns[..]]) {
                 let any = few.iter().any(|pattern| pattern.matches(&path));
-                assert_eq!(FieldPatterns::new(few).matches(&path), any, "{path} {few:?}");
+                assert_eq!(FieldPatterns::from(few.to_vec()).matches(&path), any, "{path} {few:?}");
             }
         }
     }

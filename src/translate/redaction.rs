@@ -48,12 +48,12 @@ pub fn kinds_of_personal_data() -> impl Iterator<Item = &'static str> {
 /// The fields that a project wants removed.
 pub(super) struct Redaction<'s> {
     personal_data: PersonalData,
-    drop_properties: FieldPatterns<'s>,
+    drop_properties: &'s FieldPatterns,
 }
 
 impl<'s> Redaction<'s> {
     pub(super) fn new(settings: &'s Settings) -> Self {
-        Self { personal_data: settings.personal_data, drop_properties: FieldPatterns::new(&settings.drop_properties) }
+        Self { personal_data: settings.personal_data, drop_properties: &settings.drop_properties }
     }
 
     /// Removes everything from `data.object` that never leaves. `removed` is called with each field and the reason.

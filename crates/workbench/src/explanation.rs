@@ -192,7 +192,7 @@ fn outcome<'b>(event: Event<'b>, context: &Context<'_>, received: u64) -> Result
     let anchor = device::anchor(&event, context.project);
     let anchor = Anchor { from: anchor.from, id: anchor.id.to_owned(), kind: event.kind().to_owned() };
     let mut removed: BTreeMap<Reason, Vec<String>> = BTreeMap::new();
-    let mut unmatched: Vec<_> = context.settings.drop_properties.iter().collect();
+    let mut unmatched: Vec<_> = context.settings.drop_properties.as_slice().iter().collect();
     let decision = forward(event, context, received, &mut |path, reason| {
         unmatched.retain(|pattern| !pattern.matches(path));
         removed.entry(reason).or_default().push(path.to_string());

@@ -98,7 +98,7 @@ pub(super) fn meanings(settings: &Settings) -> [Meaning; 13] {
         ),
         meaning(
             "drop_properties",
-            drop_properties(&settings.drop_properties),
+            drop_properties(settings.drop_properties.as_slice()),
             settings.drop_properties == default.drop_properties,
         ),
     ]

@@ -37,7 +37,7 @@ pub(crate) fn warnings(settings: &Settings, length: usize) -> Vec<String> {
             "`personal_data` is \"keep\": names, e-mail addresses, telephone numbers and everything else listed there is sent to Amplitude".to_owned(),
         );
     }
-    warnings.extend(repeated("drop_properties", &settings.drop_properties));
+    warnings.extend(repeated("drop_properties", settings.drop_properties.as_slice()));
     if length > STANDARD_TIER {
         warnings.push(format!(
             "the settings have {length} bytes, but a standard parameter holds {STANDARD_TIER}; `aws ssm put-parameter --tier Advanced` creates one for {ADVANCED_TIER} bytes, at a monthly price"
