@@ -4,16 +4,16 @@ use std::time::Duration;
 
 /// Pauses that double with each failure, up to a limit.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct BackOff {
+pub struct BackOff {
     /// The pause after the first failure.
-    pub(crate) first: Duration,
+    pub first: Duration,
     /// The longest pause.
-    pub(crate) longest: Duration,
+    pub longest: Duration,
 }
 
 impl BackOff {
     /// The pause after this many failures, of which there is at least one.
-    pub(crate) fn pause(self, failures: u32) -> Duration {
+    pub fn pause(self, failures: u32) -> Duration {
         let doubled = 2_u32.saturating_pow(failures.saturating_sub(1));
         self.first.saturating_mul(doubled).min(self.longest)
     }
@@ -21,7 +21,7 @@ impl BackOff {
 
 /// A time, less up to `part` of it at random, so that processes that failed or started together do not act together.
 /// `part` and `chance` are from 0 to 1.
-pub(crate) fn shortened(time: Duration, part: f64, chance: f64) -> Duration {
+pub fn shortened(time: Duration, part: f64, chance: f64) -> Duration {
     time.mul_f64(1.0 - part * chance.clamp(0.0, 1.0))
 }
 

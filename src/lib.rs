@@ -32,7 +32,7 @@
 
 pub mod amplitude;
 pub mod aws;
-mod back_off;
+pub mod back_off;
 mod clock;
 pub mod code;
 #[cfg(feature = "aws")]

@@ -12,6 +12,7 @@ use reqwest::{Client, Method, RequestBuilder, Response};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use stripe_amplitude::back_off::{BackOff, shortened};
 use stripe_amplitude::stripe::reference::{self, Reference};
 use stripe_amplitude::stripe::references::api::{STRIPE_API_URL, StripeApi};
 use tokio::time::{Instant, sleep, sleep_until};
@@ -35,10 +36,8 @@ pub(crate) const ATTEMPTS: u32 = 9;
 /// A short interruption is not worth a note.
 const QUIET_ATTEMPTS: u32 = 3;
 
-/// Maximum pause before the second attempt. It doubles for each further one; jitter covers its second half.
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
-
-const LONGEST_PAUSE: Duration = Duration::from_secs(32);
+/// The maximum pauses after failed attempts; jitter covers their second half.
+const BACK_OFF: BackOff = BackOff { first: Duration::from_millis(500), longest: Duration::from_secs(32) };
 
 /// A permission of a restricted key, with its name in Stripe's dashboard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -354,7 +353,7 @@ impl Head {
     fn of(answer: &Response) -> Self {
         let text = |name| Some(answer.headers().get(name)?.to_str().ok()?.to_owned());
         let retry_after = text(RETRY_AFTER).and_then(|seconds| seconds.parse().ok());
-        let retry_after = retry_after.map(Duration::from_secs).map(|pause| pause.min(LONGEST_PAUSE));
+        let retry_after = retry_after.map(Duration::from_secs).map(|pause| pause.min(BACK_OFF.longest));
         Self { status: answer.status(), retry_after, date: text(DATE) }
     }
 }
@@ -391,8 +390,7 @@ fn note(attempts: u32, problem: &Problem) -> Option<String> {
 
 /// The pause after this many attempts.
 pub(crate) fn pause(attempts: u32) -> Duration {
-    let longest = FIRST_PAUSE.saturating_mul(1 << attempts.saturating_sub(1).min(16)).min(LONGEST_PAUSE);
-    longest.mul_f64(0.5 + 0.5 * fastrand::f64())
+    shortened(BACK_OFF.pause(attempts), 0.5, fastrand::f64())
 }
 
 /// Lets requests through one by one, at a rate.
