@@ -2,8 +2,6 @@
 
 // They panic if the output is closed, and print control characters; `terminal` does neither.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
-// Only the commands of the workbench use some helpers.
-#![cfg_attr(not(feature = "workbench"), allow(dead_code))]
 
 mod amplitude;
 #[cfg(feature = "aws")]

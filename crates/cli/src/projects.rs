@@ -15,6 +15,7 @@ use stripe_amplitude::projects::source::ProjectSource;
 use stripe_amplitude::settings::References;
 use stripe_amplitude::stripe::signature::SigningSecret;
 use stripe_amplitude::stripe::source_label::SourceLabel;
+#[cfg(any(test, feature = "workbench"))]
 use stripe_amplitude_common::demo;
 use toml::{Table, Value};
 
@@ -162,6 +163,7 @@ fn not_a_parameter(name: &str) -> String {
 impl Projects {
     /// The project `demo`, for a local Amplitude and a local Stripe that accept any key. IDs that an app wrote on any object
     /// have precedence over e-mail addresses.
+    #[cfg(any(test, feature = "workbench"))]
     pub(crate) fn built_in() -> Self {
         let projects: HashMap<_, _> = DEMO.parse().into_iter().map(|name| (name, demo::parameters())).collect();
         Self::Fixed(Arc::new(Fixed { file: None, projects }))
@@ -181,6 +183,7 @@ impl Projects {
     ///
     /// # Errors
     /// A sentence with the project, the parameter and what was expected.
+    #[cfg(any(test, feature = "workbench"))]
     pub(crate) fn check(&self) -> Result<(), String> {
         match self {
             Self::Fixed(fixed) => {
@@ -194,6 +197,7 @@ impl Projects {
     }
 
     /// Whether a known project follows references.
+    #[cfg(feature = "workbench")]
     pub(crate) fn any_follows(&self) -> bool {
         match self {
             Self::Fixed(fixed) => fixed.projects.values().any(|parameters| {
@@ -313,6 +317,7 @@ impl Projects {
     }
 
     /// The names, if they are known.
+    #[cfg(any(test, feature = "workbench"))]
     pub(crate) fn names(&self) -> Vec<&str> {
         match self {
             Self::Fixed(fixed) => fixed.names(),

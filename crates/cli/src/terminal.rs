@@ -47,6 +47,7 @@ pub(crate) fn is_closed(error: &(dyn Error + 'static)) -> bool {
 ///
 /// # Errors
 /// Always, with the error that [`is_closed`] recognizes.
+#[cfg(feature = "workbench")]
 pub(crate) async fn closed() -> io::Result<()> {
     CLOSED.notified().await;
     Err(closed_error())
@@ -69,8 +70,10 @@ impl fmt::Display for Closed {
 impl Error for Closed {}
 
 /// Standard output for a log, which cannot report an error; [`closed`] reports it.
+#[cfg(feature = "workbench")]
 pub(crate) struct Output;
 
+#[cfg(feature = "workbench")]
 impl Write for Output {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match write(bytes) {
