@@ -151,29 +151,16 @@ fn half_of(mut body: Bytes) -> Body {
 }
 
 #[cfg(test)]
+#[path = "../../../tests/shared/partial_request.rs"]
+#[allow(clippy::unwrap_used)]
+mod partial_request;
+
+#[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
-    use tokio::net::TcpStream;
-
+    use super::partial_request::send_partial_request;
     use super::*;
-
-    /// Sends the beginning of a request, and returns everything received until the connection ends.
-    async fn send_partial_request(address: std::net::SocketAddr, request: &str) -> String {
-        let connection = TcpStream::connect(address).await.unwrap();
-        connection.writable().await.unwrap();
-        assert_eq!(connection.try_write(request.as_bytes()).unwrap(), request.len());
-        let (mut answer, mut bytes) = (Vec::new(), [0; 4096]);
-        loop {
-            connection.readable().await.unwrap();
-            match connection.try_read(&mut bytes) {
-                Ok(0) => return String::from_utf8(answer).unwrap(),
-                Ok(length) => answer.extend(&bytes[..length]),
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-                Err(_) => return String::from_utf8(answer).unwrap(),
-            }
-        }
-    }
 
     #[tokio::test(start_paused = true)]
     async fn stalled_requests_time_out() {

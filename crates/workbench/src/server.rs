@@ -48,33 +48,21 @@ pub async fn serve(listener: TcpListener, workbench: Workbench) -> std::io::Resu
 }
 
 #[cfg(test)]
+#[path = "../../../tests/shared/partial_request.rs"]
+#[allow(clippy::unwrap_used)]
+mod partial_request;
+
+#[cfg(test)]
 mod tests {
     #![allow(clippy::indexing_slicing)]
 
-    use tokio::net::TcpStream;
     use tokio::time::Instant;
 
+    use super::partial_request::send_partial_request;
     use super::*;
     use crate::listener::listen_anywhere;
     use crate::projects::demo;
     use crate::workbench::{Amplitude, Stripe};
-
-    /// Sends the beginning of a request, and returns what comes back until the connection ends.
-    async fn send_partial(address: std::net::SocketAddr, request: &str) -> String {
-        let connection = TcpStream::connect(address).await.unwrap();
-        connection.writable().await.unwrap();
-        assert_eq!(connection.try_write(request.as_bytes()).unwrap(), request.len());
-        let (mut answer, mut bytes) = (Vec::new(), [0; 4096]);
-        loop {
-            connection.readable().await.unwrap();
-            match connection.try_read(&mut bytes) {
-                Ok(0) => return String::from_utf8(answer).unwrap(),
-                Ok(length) => answer.extend(&bytes[..length]),
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-                Err(_) => return String::from_utf8(answer).unwrap(),
-            }
-        }
-    }
 
     #[tokio::test(start_paused = true)]
     async fn stalled_requests_time_out() {
@@ -87,7 +75,7 @@ mod tests {
             ("POST /stripe/demo HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 9\r\n\r\nhalf", "HTTP/1.1 408"),
         ] {
             let start = Instant::now();
-            let got = send_partial(address, request).await;
+            let got = send_partial_request(address, request).await;
             assert!(got.starts_with(answer), "{got}");
             assert!((30..=62).contains(&start.elapsed().as_secs()), "{request}: {:?}", start.elapsed());
         }

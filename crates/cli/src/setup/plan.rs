@@ -109,22 +109,9 @@ fn plan_change(webhook: &Webhook, endpoint: &WebhookEndpoint, target: &Target) -
 mod tests {
     use serde_json::{Value, json};
 
-    use super::super::mark::ParameterNames;
+    use super::super::target::tests::{URL, target};
     use super::super::webhook::Endpoints;
     use super::*;
-
-    const URL: &str = "https://a.example/stripe/shop";
-
-    fn target() -> Target {
-        Target {
-            url: URL.to_owned(),
-            folder: "/f/shop".to_owned(),
-            names: ParameterNames::new(None),
-            rotate: false,
-            connect: false,
-            own_account: false,
-        }
-    }
 
     /// A project that was set up.
     fn complete() -> Webhook {

@@ -24,3 +24,21 @@ impl Target {
         mark::is_connect(endpoint).or((connect || own_account).then_some(connect))
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    pub(in crate::setup) const URL: &str = "https://a.example/stripe/shop";
+
+    pub(in crate::setup) fn target() -> Target {
+        Target {
+            url: URL.to_owned(),
+            folder: "/f/shop".to_owned(),
+            names: ParameterNames::new(None),
+            rotate: false,
+            connect: false,
+            own_account: false,
+        }
+    }
+}

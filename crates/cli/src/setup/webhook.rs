@@ -100,10 +100,9 @@ impl Endpoints {
 mod tests {
     use serde_json::json;
 
-    use super::super::mark::ParameterNames;
+    use super::super::target::tests::{URL, target};
     use super::*;
 
-    const URL: &str = "https://a.example/stripe/shop";
     const MOVED: &str = "https://b.example/stripe/shop";
 
     /// `mark`: project and parameter.
@@ -125,14 +124,7 @@ mod tests {
     type Ids = (Option<String>, Option<String>, Vec<String>);
 
     fn find(all: Vec<WebhookEndpoint>, has_secret: bool) -> Result<Ids, String> {
-        let target = Target {
-            url: URL.to_owned(),
-            folder: "/f/shop".to_owned(),
-            names: ParameterNames::new(None),
-            rotate: false,
-            connect: false,
-            own_account: false,
-        };
+        let target = target();
         let id = |endpoint: Option<WebhookEndpoint>| endpoint.map(|endpoint| endpoint.id);
         Endpoints::find(all, &"shop".parse().unwrap(), &target, has_secret)
             .map(|Endpoints { current, next, others }| (id(current), id(next), others))
