@@ -170,7 +170,7 @@ impl<S: ProjectSource, A: EventSink, O: ObjectSource, Q: EventQueue> Webhook<S, 
                 return self.ignore(reason);
             }
             let pass = pass.insert(self.breaker().pass(self.now()));
-            if let Some(success) = self.bypass(queue, message, pass.way, deadline).await {
+            if let Some(success) = self.bypass(queue, message, pass.route, deadline).await {
                 return Ok(success);
             }
         }
@@ -191,7 +191,7 @@ impl<S: ProjectSource, A: EventSink, O: ObjectSource, Q: EventQueue> Webhook<S, 
         if self.queue.is_some() && Instant::now() + AMPLITUDE_RESERVE > deadline {
             return Err(Failure::Deadline);
         }
-        let is_probe = pass.as_ref().is_some_and(|pass| pass.way == Route::Probe);
+        let is_probe = pass.as_ref().is_some_and(|pass| pass.route == Route::Probe);
         let deadline = if is_probe { deadline.min(Instant::now() + PROBE_LIMIT) } else { deadline };
         let delivery = self.amplitude.send(&translation.event, destination, deadline);
         let SendReport { attempts, result } = record.amplitude.time(delivery).await;
@@ -204,8 +204,8 @@ impl<S: ProjectSource, A: EventSink, O: ObjectSource, Q: EventQueue> Webhook<S, 
 
     /// Puts the event into the queue without a request to Amplitude, if all events take this path or Amplitude is
     /// unavailable. `None` if the event must be delivered directly, for example because the queue did not accept it.
-    async fn bypass(&self, queue: &Q, message: &Message, way: Route, deadline: Instant) -> Option<Success> {
-        let (success, code, reason) = match way {
+    async fn bypass(&self, queue: &Q, message: &Message, route: Route, deadline: Instant) -> Option<Success> {
+        let (success, code, reason) = match route {
             _ if self.queue_first => (Success::Queued, Code::DeliveryQueue, "every event goes to the queue first"),
             Route::Queue => {
                 let (code, reason) = (

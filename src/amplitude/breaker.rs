@@ -51,7 +51,7 @@ pub enum Route {
 #[derive(Debug)]
 pub struct Pass {
     /// Where it goes.
-    pub way: Route,
+    pub route: Route,
     at: SystemTime,
     answers: u64,
 }
@@ -59,7 +59,7 @@ pub struct Pass {
 impl Breaker {
     /// Where the next event goes.
     pub fn pass(&mut self, now: SystemTime) -> Pass {
-        let way = match &mut self.pause {
+        let route = match &mut self.pause {
             None => Route::Direct,
             Some(pause) if pause.lasts(now) => Route::Queue,
             Some(pause) => {
@@ -68,7 +68,7 @@ impl Breaker {
                 Route::Probe
             }
         };
-        Pass { way, at: now, answers: self.answers }
+        Pass { route, at: now, answers: self.answers }
     }
 
     /// Records the result of the delivery with this pass. `chance` is a random number from 0 to 1.
@@ -91,7 +91,7 @@ impl Breaker {
         let (since, failures) = match &self.pause {
             None => (now, 1),
             // The pause after a probe began with the probe.
-            Some(pause) if pass.way == Route::Probe && pass.at == pause.since => {
+            Some(pause) if pass.route == Route::Probe && pass.at == pause.since => {
                 (pause.since, pause.failures.saturating_add(1))
             }
             // This delivery was under way when the first one failed, or is an old probe.
@@ -125,7 +125,7 @@ mod tests {
     fn open(seconds: f64) -> Breaker {
         let mut breaker = Breaker::default();
         let pass = breaker.pass(at(seconds));
-        assert_eq!(pass.way, Route::Direct);
+        assert_eq!(pass.route, Route::Direct);
         breaker.record(&pass, &DOWN, at(seconds), 0.0);
         breaker
     }
@@ -135,12 +135,12 @@ mod tests {
         let mut breaker = open(0.0);
         let mut now = 0.0;
         for pause in [5.0, 10.0, 20.0, 40.0, 60.0, 60.0] {
-            assert_eq!(breaker.pass(at(now)).way, Route::Queue);
-            assert_eq!(breaker.pass(at(now + pause - 0.1)).way, Route::Queue);
+            assert_eq!(breaker.pass(at(now)).route, Route::Queue);
+            assert_eq!(breaker.pass(at(now + pause - 0.1)).route, Route::Queue);
             now += pause;
             let probe = breaker.pass(at(now));
-            assert_eq!(probe.way, Route::Probe, "after {pause} s");
-            assert_eq!(breaker.pass(at(now)).way, Route::Queue, "one event is enough");
+            assert_eq!(probe.route, Route::Probe, "after {pause} s");
+            assert_eq!(breaker.pass(at(now)).route, Route::Queue, "one event is enough");
             breaker.record(&probe, &DOWN, at(now + 1.0), 0.0);
         }
     }
@@ -150,11 +150,11 @@ mod tests {
         let mut breaker = open(0.0);
         let probe = breaker.pass(at(5.0));
         breaker.record(&probe, &Ok(()), at(5.1), 0.0);
-        assert_eq!(breaker.pass(at(5.1)).way, Route::Direct);
+        assert_eq!(breaker.pass(at(5.1)).route, Route::Direct);
         // The next outage starts with the first pause again.
         let pass = breaker.pass(at(6.0));
         breaker.record(&pass, &DOWN, at(6.0), 0.0);
-        assert_eq!(breaker.pass(at(11.0)).way, Route::Probe);
+        assert_eq!(breaker.pass(at(11.0)).route, Route::Probe);
     }
 
     #[test]
@@ -179,7 +179,7 @@ mod tests {
             let mut breaker = Breaker::default();
             let pass = breaker.pass(at(0.0));
             breaker.record(&pass, &Err::<(), _>(error.clone()), at(0.0), 0.0);
-            assert_eq!(breaker.pass(at(0.0)).way == Route::Queue, opens, "{error:?}");
+            assert_eq!(breaker.pass(at(0.0)).route == Route::Queue, opens, "{error:?}");
         }
     }
 
@@ -190,8 +190,8 @@ mod tests {
         for pass in &passes {
             breaker.record(pass, &DOWN, at(3.5), 0.0);
         }
-        assert_eq!(breaker.pass(at(8.4)).way, Route::Queue);
-        assert_eq!(breaker.pass(at(8.5)).way, Route::Probe, "the first pause, not the last");
+        assert_eq!(breaker.pass(at(8.4)).route, Route::Queue);
+        assert_eq!(breaker.pass(at(8.5)).route, Route::Probe, "the first pause, not the last");
     }
 
     #[test]
@@ -200,24 +200,24 @@ mod tests {
         let [failing, slow, good] = [0.0; 3].map(|seconds| breaker.pass(at(seconds)));
         breaker.record(&failing, &DOWN, at(3.5), 0.0);
         breaker.record(&good, &Ok(()), at(3.6), 0.0);
-        assert_eq!(breaker.pass(at(3.6)).way, Route::Direct);
+        assert_eq!(breaker.pass(at(3.6)).route, Route::Direct);
         breaker.record(&slow, &DOWN, at(3.7), 0.0);
-        assert_eq!(breaker.pass(at(3.7)).way, Route::Direct);
+        assert_eq!(breaker.pass(at(3.7)).route, Route::Direct);
     }
 
     #[test]
     fn a_lost_probe_is_followed_by_another() {
         let mut breaker = open(0.0);
-        assert_eq!(breaker.pass(at(5.0)).way, Route::Probe);
-        assert_eq!(breaker.pass(at(9.9)).way, Route::Queue);
-        assert_eq!(breaker.pass(at(10.0)).way, Route::Probe);
+        assert_eq!(breaker.pass(at(5.0)).route, Route::Probe);
+        assert_eq!(breaker.pass(at(9.9)).route, Route::Queue);
+        assert_eq!(breaker.pass(at(10.0)).route, Route::Probe);
     }
 
     #[test]
     fn setting_the_clock_back_ends_a_pause() {
         let mut breaker = open(0.0);
-        assert_eq!(breaker.pass(at(-3600.0)).way, Route::Probe);
-        assert_eq!(breaker.pass(at(-3599.0)).way, Route::Queue);
+        assert_eq!(breaker.pass(at(-3600.0)).route, Route::Probe);
+        assert_eq!(breaker.pass(at(-3599.0)).route, Route::Queue);
     }
 
     #[test]
@@ -228,7 +228,7 @@ mod tests {
             let mut breaker = Breaker::default();
             let pass = breaker.pass(at(0.0));
             breaker.record(&pass, &DOWN, at(0.0), f64::from(process) / 1000.0);
-            let tenth = (0..60).find(|tenth| breaker.pass(at(f64::from(*tenth) / 10.0)).way == Route::Probe);
+            let tenth = (0..60).find(|tenth| breaker.pass(at(f64::from(*tenth) / 10.0)).route == Route::Probe);
             probes[usize::try_from(tenth.unwrap()).unwrap()] += 1;
         }
         assert!(probes.iter().all(|probes| *probes <= 100), "{probes:?}");
@@ -249,7 +249,7 @@ mod tests {
             for (pause, what, chance) in steps {
                 now += pause;
                 let pass = breaker.pass(at(now));
-                match pass.way {
+                match pass.route {
                     Route::Queue => {
                         let since = *to_the_queue_since.get_or_insert(now);
                         prop_assert!(now - since < BACK_OFF.longest.as_secs_f64(), "{since} {now}");
@@ -272,7 +272,7 @@ mod tests {
                     _ => {
                         let pass = under_way.swap_remove(0);
                         breaker.record(&pass, &Ok(()), at(now), chance);
-                        prop_assert_eq!(breaker.pass(at(now)).way, Route::Direct);
+                        prop_assert_eq!(breaker.pass(at(now)).route, Route::Direct);
                     }
                 }
             }
